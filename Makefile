@@ -1,0 +1,65 @@
+# Posthorn's commands. `make help` lists them; `make run` and `make test` need nothing set up but Python 3.13.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON  ?= python3.13
+TOOLS   := .tools
+UV      := $(TOOLS)/bin/uv
+VENV    := .venv
+BIN     := $(VENV)/bin
+SERVICES := smtp-in delivery pop3 api local
+PACKAGES := libs/posthorn $(addprefix services/,$(SERVICES))
+LOCKED  := requirements/dev.txt $(addsuffix /pyproject.toml,$(PACKAGES))
+
+.PHONY: help run test lint types lock bench interop clean format
+
+help:  ## show this help
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# uv comes from PyPI into a folder of its own, so that nothing on the machine is changed.
+$(UV):
+	@$(PYTHON) -m venv $(TOOLS) && $(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check uv
+
+# Everything in the lock, checked against its hashes; then our own packages, editable and without dependencies.
+$(VENV)/.ready: $(LOCKED) | $(UV)
+	@$(UV) venv --quiet --allow-existing --python 3.13 $(VENV)
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(addprefix -e ,$(PACKAGES))
+	@touch $@
+
+run: $(VENV)/.ready  ## start the whole system on this machine (SMTP 2525, POP3 2110, API 8080); Ctrl-C stops it
+	@exec $(BIN)/posthorn-local
+
+test: $(VENV)/.ready  ## run every test that needs no root and no container, on real Postgres, NATS and S3
+	@$(BIN)/pytest -m "not interop" $(ARGS)
+
+interop: $(VENV)/.ready  ## run the tests with swaks, curl, mpop and fetchmail (Debian packages; absent, they fail)
+	@$(BIN)/pytest -m interop $(ARGS)
+
+lint: $(VENV)/.ready types  ## ruff, import rules and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-cache
+
+types: $(VENV)/.ready  ## mypy, strict
+	@$(BIN)/mypy libs/posthorn/src $(foreach s,$(SERVICES),services/$(s)/src) tests bench
+
+format: $(VENV)/.ready  ## put the code in form
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
+
+bench: $(VENV)/.ready  ## measure against Postfix and Dovecot in one run (Debian packages postfix and dovecot-pop3d)
+	@$(BIN)/python -m bench $(ARGS)
+
+# One locked set per image and one for development. No index address is written.
+lock: $(UV)  ## renew requirements/*.txt from the pyproject files
+	@for s in $(SERVICES); do \
+	  $(UV) pip compile --quiet --python-version 3.13 --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
+	    --upgrade $(foreach p,posthorn $(addprefix posthorn-,$(SERVICES)),--no-emit-package $(p)) \
+	    -o requirements/$$s.txt services/$$s/pyproject.toml || exit 1; done
+	@$(UV) pip compile --quiet --python-version 3.13 --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
+	    --upgrade $(foreach p,posthorn $(addprefix posthorn-,$(SERVICES)),--no-emit-package $(p)) \
+	    --group dev -o requirements/dev.txt pyproject.toml
+
+clean:  ## remove what the build made (not the state in .posthorn)
+	@rm -rf $(VENV) $(TOOLS) .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/results

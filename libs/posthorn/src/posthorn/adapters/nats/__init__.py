@@ -1,0 +1,1 @@
+"""JetStream: the ingest stream, the parked messages, the directory bucket."""

@@ -1,0 +1,1 @@
+"""PostgreSQL: accounts, mailboxes, maildrops, the directory outbox."""

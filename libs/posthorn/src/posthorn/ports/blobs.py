@@ -1,0 +1,63 @@
+"""Blobs: immutable octets by key. Adapters: an S3 bucket, a local directory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import BinaryIO, Protocol
+
+from posthorn.ports.faults import Unavailable
+
+SEGMENTS = "segments/"
+"""Key prefix of packed segments, written by delivery."""
+BODIES = "bodies/"
+"""Key prefix of single bodies too large for the stream, written before the 250: ``bodies/<message id>``."""
+
+
+class BlobMissing(Unavailable):
+    """There is no blob under this key. Transient all the same: the store may be behind or partly restored."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlobInfo:
+    """One blob in a listing."""
+
+    key: str
+    size: int
+    modified_at: datetime
+
+
+class Blobs(Protocol):
+    """Keeps octets under keys such as ``segments/0190…``. A key is written once and never changed.
+
+    Every method raises Unavailable (or BlobMissing) and nothing else for faults of the store.
+    """
+
+    async def put(self, key: str, parts: Sequence[bytes]) -> None:
+        """Store the concatenation of ``parts``. On return it survives a crash of this host or of the store's node."""
+        ...
+
+    async def put_file(self, key: str, file: BinaryIO, size: int) -> None:
+        """Store ``size`` octets read from ``file`` at its position, without holding them in memory. Durable as put."""
+        ...
+
+    async def read(self, key: str, offset: int, length: int) -> bytes:
+        """Give exactly ``length`` octets from ``offset``; a shorter blob raises Unavailable."""
+        ...
+
+    def stream(self, key: str, offset: int, length: int, chunk: int = 262_144) -> AsyncIterator[bytes]:
+        """Give the same octets in pieces of about ``chunk``, fetching as the caller takes them."""
+        ...
+
+    async def delete(self, key: str) -> None:
+        """Remove the blob; a missing one is no error."""
+        ...
+
+    def list(self, prefix: str) -> AsyncIterator[BlobInfo]:
+        """Give every blob whose key begins with ``prefix``, in key order."""
+        ...
+
+    async def probe(self) -> None:
+        """A cheap real operation, for readiness. Raises Unavailable."""
+        ...

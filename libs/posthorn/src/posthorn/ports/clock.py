@@ -1,0 +1,13 @@
+"""Time, so that tests can hold it still."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Wall-clock time in seconds since the epoch (UTC)."""
+
+    def __call__(self) -> float:
+        """Now."""
+        ...

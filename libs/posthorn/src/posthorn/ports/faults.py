@@ -1,0 +1,19 @@
+"""What may go wrong behind a port. Everything here is transient: it becomes a 4xx, a ``-ERR [SYS/TEMP]`` or an HTTP 503.
+
+An adapter translates every fault of its backend into one of these. The text is for the log; no reply to a client repeats it.
+"""
+
+from __future__ import annotations
+
+
+class Unavailable(Exception):  # noqa: N818 - it names the state, and every caller reads it so
+    """A part that is needed does not answer, or not rightly. Trying again later may help."""
+
+    def __init__(self, part: str, detail: str = "") -> None:
+        super().__init__(f"{part}: {detail}" if detail else part)
+        self.part = part
+        """Which part: ``nats``, ``postgres``, ``blobs``, ``directory``. Short, for metrics and logs."""
+
+
+class Full(Unavailable):
+    """The ingest stream has reached its byte limit: overload is pushed back, nothing is dropped."""

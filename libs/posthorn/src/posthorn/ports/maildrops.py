@@ -1,0 +1,92 @@
+"""Maildrops: a mailbox as POP3 sees it (RFC 1939), under an exclusive lease."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+LEASE_SECONDS = 25.0
+"""How long a lease holds without renewal; a dead pod's maildrops are free well within 30 s."""
+RENEW_SECONDS = 8.0
+"""How often a living process renews all of its leases, in one statement."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What is known of an account at login."""
+
+    account: int
+    address: str
+    password_hash: str
+    active: bool
+    """False: the account is suspended and may not log in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One message of the snapshot."""
+
+    uid: int
+    uidl: str
+    """Stable for ever, unique in the maildrop, 1 to 70 characters 0x21 to 0x7E (RFC 1939 §7)."""
+    size: int
+    """Exact octets of RETR before dot-stuffing and without the final dot line."""
+    message: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where the octets of a message lie."""
+
+    message: UUID
+    key: str
+    offset: int
+    length: int
+    encoding: str
+    size: int
+    has_dot_lines: bool
+
+
+class MaildropBusy(Exception):  # noqa: N818 - it names the state
+    """Another session holds the maildrop: ``-ERR [IN-USE]``."""
+
+
+class LeaseLost(Exception):  # noqa: N818 - it names what happened
+    """The lease ran out and another session may have taken the maildrop: nothing was deleted."""
+
+
+class Maildrops(Protocol):
+    """Every method raises Unavailable for faults of the store."""
+
+    async def login(self, address: str) -> Login | None:
+        """Look an account up by canonical address; None when there is none."""
+        ...
+
+    async def open(self, account: int, holder: UUID) -> Sequence[Item]:
+        """Take the lease for ``holder`` (one session) and give the INBOX by ascending uid. Raises MaildropBusy."""
+        ...
+
+    async def renew(self, holders: Collection[tuple[int, UUID]]) -> set[UUID]:
+        """Renew the leases of (account, holder) pairs; gives the holders that still hold theirs."""
+        ...
+
+    async def locate(self, account: int, uids: Collection[int]) -> dict[int, Location]:
+        """Where the messages lie now; a uid that is missing has gone."""
+        ...
+
+    async def commit(self, account: int, holder: UUID, uids: Collection[int]) -> int:
+        """Delete the messages, release quota and lease, all in one transaction; gives how many were deleted.
+
+        A message that is already gone counts as deleted. Raises LeaseLost with nothing deleted.
+        """
+        ...
+
+    async def release(self, account: int, holder: UUID) -> None:
+        """Give the lease back without deleting anything; a lost lease is no error."""
+        ...
+
+    async def probe(self) -> None:
+        """A cheap real query that also checks the schema version. Raises Unavailable."""
+        ...

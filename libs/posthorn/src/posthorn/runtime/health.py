@@ -1,0 +1,87 @@
+"""/healthz, /readyz and /metrics, the same for every service.
+
+- ``/healthz``: 200 while the event loop turns. It touches nothing else, so that a fault elsewhere never restarts a pod.
+- ``/readyz``: 200 when the process has started, is not draining and each part it needs answered a real, cheap operation within
+  the last seconds; else 503. The body names each part. Results are kept briefly, however often it is asked.
+- ``/metrics``: Prometheus text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from prometheus_client import REGISTRY, generate_latest
+
+from posthorn.ports.faults import Unavailable
+
+type Probe = Callable[[], Awaitable[None]]
+"""Does one real operation; raises Unavailable when the part does not serve."""
+
+_PROBE_TIMEOUT = 3.0
+_KEPT_FOR = 2.0
+
+
+class Health:
+    """What a process says of itself. An ASGI application."""
+
+    def __init__(self) -> None:
+        self.started = False
+        self.draining = False
+        self._probes: dict[str, Probe] = {}
+        self._kept: dict[str, tuple[float, str]] = {}
+        self._lock = asyncio.Lock()
+
+    def need(self, part: str, probe: Probe) -> None:
+        """Make readiness depend on a part."""
+        self._probes[part] = probe
+
+    async def readiness(self) -> tuple[bool, dict[str, str]]:
+        """Give (ready, state by part); a state is ``ok`` or says in a word or two what is wrong, without secrets."""
+        async with self._lock:
+            states = dict(
+                zip(self._probes, await asyncio.gather(*(self._state(part) for part in self._probes)), strict=True)
+            )
+        ready = self.started and not self.draining and all(state == "ok" for state in states.values())
+        return ready, states
+
+    async def _state(self, part: str) -> str:
+        kept = self._kept.get(part)
+        if kept and time.monotonic() - kept[0] < _KEPT_FOR:
+            return kept[1]
+        try:
+            async with asyncio.timeout(_PROBE_TIMEOUT):
+                await self._probes[part]()
+            state = "ok"
+        except TimeoutError:
+            state = "no answer in time"
+        except Unavailable:
+            state = "unavailable"
+        self._kept[part] = (time.monotonic(), state)
+        return state
+
+    async def __call__(
+        self,
+        scope: MutableMapping[str, Any],
+        receive: Callable[[], Awaitable[Any]],
+        send: Callable[[Any], Awaitable[None]],
+    ) -> None:
+        """Answer one HTTP request (ASGI)."""
+        if scope["type"] != "http":
+            return
+        status, kind, body = 404, b"text/plain", b"not here; there are /healthz, /readyz and /metrics\n"
+        match scope["path"]:
+            case "/healthz":
+                status, kind, body = 200, b"application/json", b'{"status":"alive"}\n'
+            case "/readyz":
+                ready, states = await self.readiness()
+                document = {"ready": ready, "draining": self.draining, "started": self.started, "parts": states}
+                status, kind, body = 200 if ready else 503, b"application/json", json.dumps(document).encode() + b"\n"
+            case "/metrics":
+                status, kind, body = 200, b"text/plain; version=0.0.4; charset=utf-8", generate_latest(REGISTRY)
+        headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})

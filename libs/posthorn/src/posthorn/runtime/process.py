@@ -1,0 +1,109 @@
+"""The life of a service process: start, serve, drain, stop.
+
+Rules:
+
+- Everything a process opens goes on one exit stack; leaving it in reverse order is the shutdown. Listeners are entered last, so
+  they drain first, while everything behind them still works.
+- The first SIGTERM or SIGINT begins the drain; a second one ends the process at once.
+- A supervised task that ends with an error ends the process with status 1: Kubernetes restarts it, half a service never lingers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, suppress
+from typing import Any
+
+import structlog
+import uvloop
+
+from posthorn.runtime.health import Health
+from posthorn.runtime.http import bind, http_server
+from posthorn.runtime.logging import configure_logging
+from posthorn.runtime.settings import ProcessSettings
+
+log = structlog.get_logger()
+
+
+class Process:
+    """What a service's start function gets: the stack, the health page, supervised tasks."""
+
+    def __init__(self, settings: ProcessSettings, stack: AsyncExitStack) -> None:
+        self.settings = settings
+        self.stack = stack
+        self.health = Health()
+        self._stop = asyncio.Event()
+        self._failed = False
+
+    async def task(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run a task until the stack is left; should it end with an error before that, the process stops."""
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(self._task_ended)
+
+        async def end() -> None:
+            task.remove_done_callback(self._task_ended)
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+        self.stack.push_async_callback(end)
+        return task
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()):
+            log.error("task failed, stopping", task=task.get_name(), exc_info=error)
+            self._failed = True
+        self._stop.set()
+
+    def stop(self, *, failed: bool = False) -> None:
+        """Begin the shutdown."""
+        self._failed |= failed
+        self._stop.set()
+
+    async def live(self) -> bool:
+        """Serve until told to stop; gives whether all went well."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled, number)
+        self.health.started = True
+        log.info("serving")
+        await self._stop.wait()
+        self.health.draining = True
+        log.info("draining", grace_seconds=self.settings.grace_seconds)
+        await asyncio.sleep(self.settings.drain_delay_seconds)
+        return not self._failed
+
+    def _signalled(self, number: int) -> None:
+        if self._stop.is_set():
+            os._exit(128 + number)
+        self._stop.set()
+
+
+def serve(service: str, settings: ProcessSettings, start: Callable[[Process], Awaitable[None]]) -> None:
+    """Run a service until a signal ends it. ``start`` enters what the service needs on ``process.stack``.
+
+    Exits with status 1 when start or a supervised task failed.
+    """
+    configure_logging(service, settings.log_level)
+    well = uvloop.run(_serve(settings, start))
+    sys.stdout.flush()
+    raise SystemExit(0 if well else 1)
+
+
+async def _serve(settings: ProcessSettings, start: Callable[[Process], Awaitable[None]]) -> bool:
+    async with AsyncExitStack() as stack:
+        process = Process(settings, stack)
+        listener = bind(settings.health_host, settings.health_port, "POSTHORN_HEALTH_PORT")
+        await stack.enter_async_context(http_server(process.health, listener, grace=1))
+        try:
+            await start(process)
+        except Exception:
+            log.exception("could not start")
+            return False
+        well = await process.live()
+    log.info("stopped")
+    return well

@@ -1,0 +1,106 @@
+"""Settings blocks that services put together; the environment is read here and in each service's settings module only.
+
+Every variable begins with ``POSTHORN_``. A bad value stops the process at once with the variable's name, what is wrong and what
+would be right; the value itself is never shown, since it may be a secret.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "POSTHORN_"
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+"""A TCP port; 0 takes any free one."""
+Seconds = Annotated[float, Field(gt=0)]
+Octets = Annotated[int, Field(ge=1)]
+
+
+class SettingsError(SystemExit):
+    """A variable has a value that cannot be used. As SystemExit it ends the process with the message on stderr."""
+
+
+class EnvSettings(BaseSettings):
+    """Base of every settings object: reads ``POSTHORN_<FIELD>`` and refuses with the variable's name."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the environment. Raises SettingsError, which names each bad or missing variable."""
+        try:
+            return cls()
+        except ValidationError as error:
+            lines = [
+                f"{PREFIX}{'_'.join(str(part) for part in fault['loc'][:1]).upper()}: {fault['msg']}"
+                for fault in error.errors(include_url=False, include_input=False)
+            ]
+            raise SettingsError("refusing to start:\n  " + "\n  ".join(lines)) from None
+
+
+def _server_url(*schemes: str) -> AfterValidator:
+    def check(value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().startswith(tuple(f"{scheme}://" for scheme in schemes)):
+            raise ValueError(f"must be a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        return value
+
+    return AfterValidator(check)
+
+
+class ProcessSettings(EnvSettings):
+    """What every process has."""
+
+    health_host: str = "0.0.0.0"
+    """Address of /healthz, /readyz and /metrics."""
+    health_port: Port = 9100
+    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
+    grace_seconds: Seconds = 20.0
+    """How long open sessions may go on after SIGTERM before they are told 421 and cut."""
+    drain_delay_seconds: Annotated[float, Field(ge=0)] = 0.0
+    """How long to go on accepting after SIGTERM, not ready, so that balancers notice."""
+
+
+class NatsSettings(EnvSettings):
+    """Where NATS is and how the streams are kept."""
+
+    nats_url: Annotated[SecretStr, _server_url("nats", "tls")]
+    """``nats://[user:password@]host:port[,…]``; several servers by comma."""
+    nats_creds_file: Path | None = None
+    nats_replicas: Annotated[int, Field(ge=1, le=5)] = 1
+    """Replicas of every stream and bucket: 3 in a cluster."""
+    ingest_max_bytes: Octets = 8 * 1024**3
+    """Byte limit of INGEST; beyond it senders are told 452."""
+    dead_max_bytes: Octets = 1024**3
+
+
+class PostgresSettings(EnvSettings):
+    """Where Postgres is."""
+
+    database_url: Annotated[SecretStr, _server_url("postgresql", "postgres")]
+    """``postgresql://user:password@host:port/database``."""
+    database_pool: Annotated[int, Field(ge=1, le=100)] = 4
+    """Connections this process may hold."""
+
+
+class BlobSettings(EnvSettings):
+    """Where bodies are kept."""
+
+    blobs: Annotated[SecretStr, _server_url("file", "s3")]
+    """``file:///directory`` or ``s3://[key:secret@]host[:port]/bucket[/prefix][?region=…&tls=yes|no]``."""
+
+
+class TlsSettings(EnvSettings):
+    """The server certificate: a directory holding ``tls.crt`` and ``tls.key``, as Kubernetes mounts them."""
+
+    tls_dir: Path | None = None
+    """Without it STARTTLS, STLS and the TLS ports are not offered."""
+
+
+def environment() -> dict[str, str]:
+    """A copy of the whole environment, for handing on to child processes."""
+    return dict(os.environ)  # noqa: TID251 - this module is the place

@@ -1,0 +1,139 @@
+"""Mail addresses: syntax and the one canonical form (RFC 5321 §4.1.2, RFC 6531, RFC 5891).
+
+Rules:
+
+- An address is compared, stored and projected in canonical form only: local part in NFC and lower case, unquoted where
+  quoting is not needed; domain in lower-case A-label (ASCII) form without a final dot.
+- Local parts are matched without regard to case. RFC 5321 §2.4 lets a host decide; every large host decides so.
+- The domain is never mapped by tables: an A-label is decoded, put in NFC and lower case, and encoded again, so that
+  ``faß.de`` and ``fass.de`` stay two domains (RFC 5891 §4.2.2).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import unicodedata
+from dataclasses import dataclass
+
+MAX_LOCAL_OCTETS = 64
+"""RFC 5321 §4.5.3.1.1."""
+MAX_DOMAIN_OCTETS = 255
+"""RFC 5321 §4.5.3.1.2."""
+MAX_PATH_OCTETS = 254
+"""RFC 5321 §4.5.3.1.3: 256 with the angle brackets."""
+
+_ATEXT = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010ffff"
+_DOT_STRING = re.compile(rf"[{_ATEXT}]+(?:\.[{_ATEXT}]+)*\Z")
+_QUOTED = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e\u0080-\U0010ffff]|\\[\x20-\x7e])*)"\Z')
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
+
+
+class AddressError(ValueError):
+    """The text is no mail address; the message says what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An address in canonical form. ``str()`` gives ``local@domain``."""
+
+    local: str
+    domain: str
+
+    def __str__(self) -> str:
+        return f"{quote_local(self.local)}@{self.domain}"
+
+    @property
+    def base(self) -> Address | None:
+        """The address without its ``+tag`` (RFC 5233 subaddress), or None when it carries none."""
+        name, plus, _ = self.local.partition("+")
+        return Address(name, self.domain) if plus and name else None
+
+    @property
+    def is_ascii(self) -> bool:
+        """Whether the address can travel without SMTPUTF8 (RFC 6531)."""
+        return self.local.isascii()
+
+
+def parse_address(text: str) -> Address:
+    """Read ``local@domain`` and give its canonical form.
+
+    Raises AddressError with a sentence a person can act on. Lengths are counted in octets of UTF-8.
+    """
+    if any(ord(c) < 0x20 or ord(c) == 0x7F or 0xD800 <= ord(c) <= 0xDFFF for c in text):
+        raise AddressError("an address must not contain control characters or broken UTF-8")
+    local, at, domain = text.rpartition("@")
+    if not at:
+        raise AddressError("an address has the form local@domain; the @ is missing")
+    if not local:
+        raise AddressError("the part before the @ is missing")
+    return Address(_canonical_local(local), canonical_domain(domain))
+
+
+def canonical_domain(text: str) -> str:
+    """Give a domain name, or an address literal such as ``[192.0.2.1]``, in canonical form. Raises AddressError."""
+    if text.startswith("[") and text.endswith("]"):
+        return _canonical_literal(text[1:-1])
+    name = unicodedata.normalize("NFC", text.removesuffix(".")).lower()
+    if not name:
+        raise AddressError("the domain is missing")
+    labels = [_canonical_label(label) for label in name.split(".")]
+    domain = ".".join(labels)
+    if len(domain) > MAX_DOMAIN_OCTETS:
+        raise AddressError(f"the domain is longer than {MAX_DOMAIN_OCTETS} octets")
+    return domain
+
+
+def display_domain(domain: str) -> str:
+    """Give a canonical domain as people write it: A-labels decoded to Unicode."""
+    return ".".join(_decode_label(label) if label.startswith("xn--") else label for label in domain.split("."))
+
+
+def quote_local(local: str) -> str:
+    """Give a canonical local part as it must stand on the wire, quoted when it is no dot-string."""
+    if _DOT_STRING.match(local):
+        return local
+    return '"' + local.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _canonical_local(local: str) -> str:
+    if quoted := _QUOTED.match(local):
+        plain = re.sub(r"\\(.)", r"\1", quoted[1])
+    elif _DOT_STRING.match(local):
+        plain = local
+    else:
+        raise AddressError("the part before the @ is neither a dot-string nor a quoted string (RFC 5321 §4.1.2)")
+    canonical = unicodedata.normalize("NFC", unicodedata.normalize("NFC", plain).lower())
+    if not canonical:
+        raise AddressError("the part before the @ is empty")
+    if len(canonical.encode()) > MAX_LOCAL_OCTETS:
+        raise AddressError(f"the part before the @ is longer than {MAX_LOCAL_OCTETS} octets")
+    return canonical
+
+
+def _canonical_label(label: str) -> str:
+    if label.startswith("xn--"):
+        label = unicodedata.normalize("NFC", _decode_label(label)).lower()
+    if not label.isascii():
+        label = "xn--" + label.encode("punycode").decode("ascii")
+    if not _LABEL.match(label):
+        raise AddressError(
+            "the domain has a label that is empty, longer than 63 octets or holds a character not allowed"
+        )
+    return label
+
+
+def _decode_label(label: str) -> str:
+    try:
+        return label[4:].encode("ascii").decode("punycode")
+    except (UnicodeError, ValueError, OverflowError) as error:
+        raise AddressError("the domain has an xn-- label that does not decode") from error
+
+
+def _canonical_literal(inner: str) -> str:
+    try:
+        if inner[:5].lower() == "ipv6:":
+            return f"[IPv6:{ipaddress.IPv6Address(inner[5:]).compressed}]"
+        return f"[{ipaddress.IPv4Address(inner)}]"
+    except ValueError as error:
+        raise AddressError("the domain is in brackets but is no IPv4 or IPv6 address literal") from error

@@ -1,0 +1,1 @@
+"""Posthorn on one machine with one command: real servers from wheels, each service a process of its own."""

@@ -1,0 +1,74 @@
+"""Real servers for every test: PostgreSQL and NATS from wheels, an S3 server, all on 127.0.0.1 and free ports.
+
+PostgreSQL and S3 run once per test session, and a test gets a database or bucket of its own; NATS starts in a few
+milliseconds and is a test's own, so that a test may stop or kill it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from posthorn_local.embedded import Nats, Postgres
+from tests.servers.s3 import S3Server
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A PostgreSQL server for the whole session. Not durable: no test cuts the power."""
+    server = Postgres(tmp_path_factory.mktemp("postgres"), durable=False)
+    server.start()
+    yield server
+    server.stop(kill=True)
+
+
+@pytest.fixture(scope="session")
+def migrated(postgres: Postgres) -> str:
+    """The name of a template database with the newest schema."""
+    from posthorn.adapters.postgres.migrate import migrate_blocking
+
+    migrate_blocking(postgres.url)
+    return "posthorn"
+
+
+@pytest.fixture
+async def database_url(postgres: Postgres, migrated: str) -> AsyncIterator[str]:
+    """URL of a database of the test's own, with the newest schema."""
+    name = f"test_{next(_numbers)}"
+    admin = await asyncpg.connect(postgres.url_of("postgres"))
+    try:
+        await admin.execute(f"CREATE DATABASE {name} TEMPLATE {migrated}")
+        yield postgres.url_of(name)
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await admin.close()
+
+
+@pytest.fixture
+def nats(tmp_path: Path) -> Iterator[Nats]:
+    """A nats-server of the test's own. Not synced: no test cuts the power."""
+    server = Nats(tmp_path / "nats", durable=False)
+    server.start()
+    yield server
+    server.stop(kill=True)
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server for the whole session."""
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3_url(s3: S3Server) -> str:
+    """URL of a bucket of the test's own; it does not exist yet."""
+    return s3.url(f"test-{next(_numbers)}")

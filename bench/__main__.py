@@ -1,0 +1,199 @@
+"""Run the benchmark: `python -m bench [--quick] [--letters N] [--rounds N] [--blobs URL]`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import statistics
+import tempfile
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench.load import hold_idle, paced_load, pop3_logins, pop3_read, readable_after, smtp_source
+from bench.peers import ADDRESS, PASSWORD, Dovecot, Postfix
+from bench.report import show
+from bench.system import System, cost
+
+RECIPIENT = "alice@example.test"
+PROBE = "bob@example.test"
+
+
+def inbound_posthorn(system: System, letters: int, *, kept: bool) -> dict[str, Any]:
+    """One round of letters into Posthorn."""
+    before, costs = system.delivered(), system.costs()
+    puts = system.counter("delivery", "posthorn_delivery_puts_total")
+    transactions = system.counter("delivery", "posthorn_delivery_transactions_total")
+    began = time.monotonic()
+    accepted = smtp_source(system.smtp, letters, RECIPIENT, kept=kept)
+    while system.delivered() < before + letters:
+        time.sleep(0.02)
+    took = time.monotonic() - began
+    after = system.costs()
+    return {
+        "accepted_per_s": letters / accepted,
+        "delivered_per_s": letters / took,
+        "puts_per_message": (system.counter("delivery", "posthorn_delivery_puts_total") - puts) / letters,
+        "transactions_per_message": (system.counter("delivery", "posthorn_delivery_transactions_total") - transactions)
+        / letters,
+        "cpu_ms_per_message": {name: 1000 * (after[name].cpu - costs[name].cpu) / letters for name in after},
+    }
+
+
+def inbound_postfix(postfix: Postfix, letters: int, *, kept: bool) -> dict[str, Any]:
+    """The same round into Postfix."""
+    postfix.empty()
+    cpu = cost(postfix.root_pid).cpu
+    began = time.monotonic()
+    accepted = smtp_source(postfix.port, letters, ADDRESS, kept=kept)
+    while postfix.delivered() < letters:
+        time.sleep(0.02)
+    took = time.monotonic() - began
+    return {
+        "accepted_per_s": letters / accepted,
+        "delivered_per_s": letters / took,
+        "cpu_ms_per_message": {"postfix": 1000 * (cost(postfix.root_pid).cpu - cpu) / letters},
+    }
+
+
+def latency_at_half_load(system: System, rate: float, probes: int) -> dict[str, Any]:
+    """Time from 250 to readable over POP3 while letters arrive at ``rate`` a second."""
+    stop = asyncio.Event()
+    loop = asyncio.new_event_loop()
+    sent: list[int] = []
+    load = threading.Thread(
+        target=lambda: sent.append(loop.run_until_complete(paced_load(system.smtp, RECIPIENT, rate, stop)))
+    )
+    began = time.monotonic()
+    load.start()
+    time.sleep(1)
+    times = sorted(readable_after(system.smtp, system.pop3, PROBE, system.accounts[PROBE], probes))
+    loop.call_soon_threadsafe(stop.set)
+    load.join()
+    return {
+        "asked_per_s": rate,
+        "load_per_s": sent[0] / (time.monotonic() - began),
+        "p50_ms": 1000 * statistics.median(times),
+        "p99_ms": 1000 * times[min(len(times) - 1, int(len(times) * 0.99))],
+        "max_ms": 1000 * times[-1],
+        "probes": probes,
+    }
+
+
+def median_round(rounds: list[dict[str, Any]]) -> dict[str, Any]:
+    """The round with the median of delivered letters a second, and the spread beside it."""
+    ranked = sorted(rounds, key=lambda one: float(one["delivered_per_s"]))
+    return {**ranked[len(ranked) // 2], "delivered_per_s_all": [round(one["delivered_per_s"]) for one in rounds]}
+
+
+def main() -> None:
+    """Measure, print the table, write the JSON."""
+    options = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    options.add_argument("--quick", action="store_true", help="a short run, to see that it works")
+    options.add_argument("--letters", type=int, default=6000, help="letters in a round (default 6000)")
+    options.add_argument("--rounds", type=int, default=3, help="rounds of each side, alternating (default 3)")
+    options.add_argument("--blobs", help="POSTHORN_BLOBS for the run (default: a local directory)")
+    options.add_argument("--idle", type=int, default=1000, help="idle connections held while memory is read")
+    options.add_argument("--only", choices=("inbound", "pop3", "memory"), help="one part only")
+    asked = options.parse_args()
+    letters, rounds = (1000, 1) if asked.quick else (asked.letters, asked.rounds)
+    results: dict[str, Any] = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()},
+        "letter_octets": 4096,
+        "sessions": 20,
+        "letters": letters,
+        "blobs": "s3" if asked.blobs else "local directory",
+    }
+    with tempfile.TemporaryDirectory(prefix="posthorn-bench-") as place:
+        directory = Path(place)
+        directory.chmod(0o755)
+        extra = {"POSTHORN_BLOBS": asked.blobs} if asked.blobs else {}
+        system, postfix = System(directory / "home", extra), Postfix(directory / "postfix-run")
+        (directory / "postfix-run").mkdir(mode=0o755)
+        try:
+            system.start()
+            postfix.start()
+            results["ready_after_s"] = system.ready_after
+            results["versions"] = {"postfix": postfix.version}
+            system.set_quota_free(RECIPIENT)
+            if asked.only in (None, "inbound"):
+                measure_inbound(results, system, postfix, letters, rounds, probes=30 if asked.quick else 200)
+            if asked.only in (None, "pop3"):
+                measure_pop3(results, system, postfix, directory, quick=asked.quick)
+            if asked.only in (None, "memory"):
+                measure_memory(results, system, asked.idle)
+        finally:
+            postfix.stop()
+            system.stop()
+    show(results)
+    out = Path(__file__).parent / "results"
+    out.mkdir(exist_ok=True)
+    path = out / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
+    path.write_text(json.dumps(results, indent=2) + "\n")
+    print(f"\nJSON: {path}")
+
+
+def measure_inbound(
+    results: dict[str, Any], system: System, postfix: Postfix, letters: int, rounds: int, probes: int
+) -> None:
+    inbound_posthorn(system, 300, kept=True)  # warm both
+    inbound_postfix(postfix, 300, kept=True)
+    for name, kept in (("connection_per_letter", False), ("connections_kept", True)):
+        ours, theirs = [], []
+        for _ in range(rounds):
+            ours.append(inbound_posthorn(system, letters, kept=kept))
+            theirs.append(inbound_postfix(postfix, letters, kept=kept))
+        posthorn, peer = median_round(ours), median_round(theirs)
+        results[name] = {
+            "posthorn": posthorn,
+            "postfix": peer,
+            "ratio_delivered": posthorn["delivered_per_s"] / peer["delivered_per_s"],
+        }
+    rate = results["connection_per_letter"]["posthorn"]["delivered_per_s"] / 2
+    results["readable_at_half_load"] = latency_at_half_load(system, rate, probes)
+
+
+def measure_pop3(results: dict[str, Any], system: System, postfix: Postfix, directory: Path, *, quick: bool) -> None:
+    per_session, rounds, logins = (200, 1, 50) if quick else (2000, 5, 500)
+    while system.delivered() < per_session:
+        inbound_posthorn(system, per_session, kept=True)
+    if postfix.delivered() < per_session:
+        inbound_postfix(postfix, per_session, kept=True)
+    dovecot = Dovecot(directory, postfix.maildir)
+    dovecot.start()
+    try:
+        results["versions"]["dovecot"] = dovecot.version
+        ours = (system.pop3, RECIPIENT, system.accounts[RECIPIENT])
+        theirs = (dovecot.port, ADDRESS, PASSWORD)
+        results["pop3"] = {"letters_per_session": per_session}
+        for name, target in (("posthorn", ours), ("dovecot", theirs)):
+            figures: dict[str, Any] = {}
+            for mode, pipelined in (("one_by_one", False), ("pipelined", True)):
+                pop3_read([target], pipelined=pipelined, rounds=1, per_session=per_session)  # warm
+                read = pop3_read([target], pipelined=pipelined, rounds=rounds, per_session=per_session)
+                figures[f"{mode}_messages_per_s"] = read.messages_per_s
+            figures["sessions_per_s"] = pop3_logins(*target, logins)
+            results["pop3"][name] = figures
+    finally:
+        dovecot.stop()
+
+
+def measure_memory(results: dict[str, Any], system: System, idle: int) -> None:
+    results["resident_mib"] = {name: one.resident / 2**20 for name, one in system.costs().items()}
+    held = hold_idle(system.smtp, idle) + hold_idle(system.pop3, idle)
+    results["resident_mib_with_idle"] = {
+        "idle_connections": idle,
+        **{name: one.resident / 2**20 for name, one in system.costs().items()},
+    }
+    for connection in held:
+        connection.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Posthorn in local mode as a child process, and what its processes cost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from posthorn_local.embedded import free_port
+
+HEALTH = {"smtp-in": 0, "delivery": 1, "pop3": 2, "api": 3}
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """CPU seconds and resident octets of one part."""
+
+    cpu: float
+    resident: int
+
+
+def cost(pid: int) -> Cost:
+    """CPU and memory of a process and all below it. Shared memory is split among its sharers (PSS)."""
+    cpu, resident = 0.0, 0
+    try:
+        root = psutil.Process(pid)
+        family = [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return Cost(0.0, 0)
+    for process in family:
+        try:
+            times = process.cpu_times()
+            cpu += times.user + times.system
+            resident += process.memory_full_info().pss
+        except psutil.NoSuchProcess:
+            continue
+    return Cost(cpu, resident)
+
+
+class System:
+    """The local mode on free ports with a home of its own."""
+
+    def __init__(self, home: Path, extra: Mapping[str, str] | None = None) -> None:
+        self.home = home
+        self.smtp = free_port()
+        self.pop3 = free_port()
+        self.api = free_port()
+        self._health = free_port()
+        self._extra = dict(extra or {})
+        self._process: subprocess.Popen[str] | None = None
+        self.accounts: dict[str, str] = {}
+
+    def start(self) -> None:
+        environment = {
+            **os.environ,
+            "POSTHORN_HOME": str(self.home),
+            "POSTHORN_SMTP_PORT": str(self.smtp),
+            "POSTHORN_POP3_PORT": str(self.pop3),
+            "POSTHORN_POP3S_PORT": "0",
+            "POSTHORN_API_PORT": str(self.api),
+            "POSTHORN_HEALTH_PORT": str(self._health),
+            **self._extra,
+        }
+        began = time.monotonic()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "posthorn_local.main"], env=environment, stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout
+        for line in self._process.stdout:
+            if "ready" in line:
+                break
+        else:
+            raise RuntimeError("local mode did not become ready")
+        self.ready_after = time.monotonic() - began
+        for line in (self.home / "accounts.txt").read_text().splitlines():
+            address, _, password = line.partition(" ")
+            self.accounts[address] = password.strip()
+
+    def stop(self) -> None:
+        if self._process:
+            self._process.send_signal(signal.SIGTERM)
+            self._process.wait(30)
+
+    def counter(self, service: str, name: str) -> float:
+        """Sum of a counter's samples on a service's metrics page."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._health + HEALTH[service]}/metrics", timeout=10) as page:
+            text = page.read().decode()
+        return sum(
+            float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith((f"{name} ", f"{name}{{"))
+        )
+
+    def delivered(self) -> int:
+        return int(self.counter("delivery", "posthorn_delivery_messages_total"))
+
+    def parts(self) -> dict[str, int]:
+        """Process id of each part, by name."""
+        assert self._process
+        found = {}
+        for child in psutil.Process(self._process.pid).children():
+            line = " ".join(child.cmdline())
+            for name in ("smtp-in", "delivery", "pop3", "api"):
+                if f"posthorn_{name.replace('-', '_')}" in line or f"posthorn-{name}" in line:
+                    found[name] = child.pid
+            if "nats-server" in line:
+                found["nats"] = child.pid
+            elif "postgres" in line and "posthorn_" not in line:
+                found["postgres"] = child.pid
+        return found
+
+    def costs(self) -> dict[str, Cost]:
+        return {name: cost(pid) for name, pid in self.parts().items()}
+
+    def set_quota_free(self, address: str) -> None:
+        """Make sure the account has no quota, so that none of the load is refused."""
+        key = (self.home / "admin.key").read_text().strip()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.api}/v1/accounts/{address}",
+            data=json.dumps({"quota_bytes": None}).encode(),
+            headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
+            method="PATCH",
+        )
+        urllib.request.urlopen(request, timeout=10).read()

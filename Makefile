@@ -3,7 +3,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-PYTHON  ?= python3.13
+# Python 3.13, under whichever name the machine has it (pyenv follows .python-version)
+PYTHON  ?= $(shell for name in python3.13 python3 python; do \
+  "$$name" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null && { echo "$$name"; break; }; done)
 TOOLS   := .tools
 UV      := $(TOOLS)/bin/uv
 VENV    := .venv
@@ -12,27 +14,31 @@ SERVICES := smtp-in delivery pop3 api local
 PACKAGES := libs/posthorn $(addprefix services/,$(SERVICES))
 LOCKED  := requirements/dev.txt $(addsuffix /pyproject.toml,$(PACKAGES))
 
-.PHONY: help run test lint types lock bench interop clean format
+.PHONY: help run test test-root lint types lock bench interop clean format
 
 help:  ## show this help
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # uv comes from PyPI into a folder of its own, so that nothing on the machine is changed.
 $(UV):
+	@[ -n "$(PYTHON)" ] || { echo "make: Python 3.13 is needed, as python3.13 or python3, or with PYTHON=/path/to/it" >&2; exit 1; }
 	@$(PYTHON) -m venv $(TOOLS) && $(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check uv
 
 # Everything in the lock, checked against its hashes; then our own packages, editable and without dependencies.
 $(VENV)/.ready: $(LOCKED) | $(UV)
-	@$(UV) venv --quiet --allow-existing --python 3.13 $(VENV)
-	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	@$(UV) venv --quiet --allow-existing --python $(TOOLS)/bin/python $(VENV)
+	@$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements/dev.txt
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(addprefix -e ,$(PACKAGES))
 	@touch $@
 
 run: $(VENV)/.ready  ## start the whole system on this machine (SMTP 2525, POP3 2110, API 8080); Ctrl-C stops it
-	@exec $(BIN)/posthorn-local
+	@exec $(BIN)/posthorn-local --with-parent
 
 test: $(VENV)/.ready  ## run every test that needs no root and no container, on real Postgres, NATS and S3
-	@$(BIN)/pytest -m "not interop" $(ARGS)
+	@$(BIN)/pytest -m "not interop and not root" $(ARGS)
+
+test-root: $(VENV)/.ready  ## run the tests that only root can run, such as starting local mode as another user
+	@$(BIN)/pytest -m root $(ARGS)
 
 interop: $(VENV)/.ready  ## run the tests with swaks, curl, mpop and fetchmail (Debian packages; absent, they fail)
 	@$(BIN)/pytest -m interop $(ARGS)

@@ -1,8 +1,10 @@
-"""A real S3 server for tests: OpenStack Swift with its s3api, four processes on 127.0.0.1."""
+"""A real S3 server for tests: OpenStack Swift with its s3api, in one process on 127.0.0.1."""
 
 from __future__ import annotations
 
 import os
+import pwd
+import select
 import signal
 import socket
 import subprocess
@@ -12,7 +14,7 @@ from pathlib import Path
 
 from posthorn_local.embedded import die_with_parent, free_port
 
-_RINGS = ("object", "container", "account")
+_KINDS = ("object", "container", "account", "proxy")
 _BACKEND = """[DEFAULT]
 bind_ip = 127.0.0.1
 bind_port = {port}
@@ -47,6 +49,7 @@ paste.filter_factory = tests.servers.swift_cache:filter_factory
 [filter:s3api]
 use = egg:swift#s3api
 location = us-east-1
+max_bucket_listing = 100
 [filter:tempauth]
 use = egg:swift#tempauth
 user_mail_mail = testing .admin .reseller_admin
@@ -68,53 +71,66 @@ class S3Server:
     def __init__(self, directory: Path) -> None:
         self._root = directory
         self._etc = directory / "etc"
-        self.port = 0
-        self._children: list[subprocess.Popen[bytes]] = []
+        self._log = directory / "s3.log"
+        self._ports: dict[str, int] = {}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def port(self) -> int:
+        return self._ports.get("proxy", 0)
 
     def url(self, bucket: str) -> str:
         return f"s3://mail%3Amail:{self.secret_key}@127.0.0.1:{self.port}/{bucket}?tls=no&region=us-east-1"
 
-    def start(self) -> None:
-        if not self.port:
+    def start(self, timeout: float = 60) -> None:
+        """Start it, with what an earlier start kept; returns when it answers."""
+        if not self._ports:
             self._configure()
-        for kind in (*_RINGS, "proxy"):
-            self._children.append(self._spawn(kind))
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                probe.settimeout(1)
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            if any(child.poll() is not None for child in self._children):
-                break
-            time.sleep(0.05)
-        logs = "\n".join(f"{log.name}: {log.read_text()[-500:]}" for log in self._root.glob("*.log"))
+        self._process = self._spawn()
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline and self._process.poll() is None:
+            if self._is_ready(deadline - time.monotonic()):
+                return
         self.stop()
-        raise RuntimeError(f"the S3 server did not start:\n{logs}")
+        raise RuntimeError(f"the S3 server did not start:\n{self._log.read_text()[-2000:]}")
 
     def stop(self) -> None:
-        for child in reversed(self._children):
-            child.send_signal(signal.SIGKILL)
-            child.wait()
-        self._children.clear()
+        """Stop it as by a crash."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            if self._process.stdout:
+                self._process.stdout.close()
+            self._process = None
 
     def pause(self) -> None:
         """Stop answering, as a hung store does."""
-        for child in self._children:
-            child.send_signal(signal.SIGSTOP)
+        if self._process is not None:
+            self._process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        for child in self._children:
-            child.send_signal(signal.SIGCONT)
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
 
-    def _spawn(self, kind: str) -> subprocess.Popen[bytes]:
-        script = Path(sys.executable).parent / f"swift-{kind}-server"
+    def _is_ready(self, wait: float) -> bool:
+        assert self._process and self._process.stdout
+        readable, _, _ = select.select([self._process.stdout], [], [], max(0.0, wait))
+        if not readable or self._process.stdout.readline() != b"ready\n":
+            return False
+        for port in self._ports.values():
+            with socket.create_connection(("127.0.0.1", port), timeout=5):
+                pass
+        return True
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
         here = Path(__file__).resolve().parents[2]
-        with (self._root / f"{kind}.log").open("ab") as log:
+        ports = [f"{kind}={port}" for kind, port in self._ports.items()]
+        with self._log.open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-W", "ignore", str(script), str(self._etc / f"{kind}.conf"), "-v"],
+                [sys.executable, "-W", "ignore", "-m", "tests.servers.swift_process", str(self._etc), *ports],
+                cwd=here,
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=subprocess.PIPE,
                 stderr=log,
                 env={**os.environ, "PYTHONPATH": str(here)},
                 start_new_session=True,
@@ -122,8 +138,6 @@ class S3Server:
             )
 
     def _configure(self) -> None:
-        import pwd
-
         devices = self._root / "devices"
         (devices / "d1").mkdir(parents=True)
         self._etc.mkdir()
@@ -132,16 +146,8 @@ class S3Server:
             "[swift-hash]\nswift_hash_path_suffix = test\nswift_hash_path_prefix = test\n"
             "[storage-policy:0]\nname = default\ndefault = yes\n"
         )
-        builder = Path(sys.executable).parent / "swift-ring-builder"
-        for kind in _RINGS:
-            port = free_port()
-            values = {"port": port, "user": user, "etc": self._etc, "devices": devices, "kind": kind}
-            (self._etc / f"{kind}.conf").write_text(_BACKEND.format(**values))
-            for step in (["create", "2", "1", "0"], ["add", f"r1z1-127.0.0.1:{port}/d1", "1"], ["rebalance"]):
-                subprocess.run(
-                    [sys.executable, "-W", "ignore", str(builder), str(self._etc / f"{kind}.builder"), *step],
-                    check=True,
-                    capture_output=True,
-                )
-        self.port = free_port()
-        (self._etc / "proxy.conf").write_text(_PROXY.format(port=self.port, user=user, etc=self._etc))
+        for kind in _KINDS:
+            self._ports[kind] = free_port()
+            template = _PROXY if kind == "proxy" else _BACKEND
+            values = {"port": self._ports[kind], "user": user, "etc": self._etc, "devices": devices, "kind": kind}
+            (self._etc / f"{kind}.conf").write_text(template.format(**values))

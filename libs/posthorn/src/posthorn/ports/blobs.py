@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +14,17 @@ SEGMENTS = "segments/"
 """Key prefix of packed segments, written by delivery."""
 BODIES = "bodies/"
 """Key prefix of single bodies too large for the stream, written before the 250: ``bodies/<message id>``."""
+
+
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*)*\Z")
+
+
+def check_key(key: str) -> str:
+    """Give the key back. Raises ValueError unless it is made of names of letters, digits, ``.``, ``_`` and ``-``, none of which
+    begins with a sign, joined by slashes: such a key is safe as a path and as a URL."""
+    if not _KEY.match(key):
+        raise ValueError(f"not a blob key: {key[:100]!r}")
+    return key
 
 
 class BlobMissing(Unavailable):

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from enum import Enum
 from typing import Protocol
 
+from posthorn.model.directory_entry import AddressEntry, DomainEntry, Entry, Standing
 from posthorn.wire.address import Address
 
-
-class Standing(Enum):
-    """What may be done with a letter to an address."""
-
-    DELIVERABLE = "deliverable"
-    OVER_QUOTA = "over-quota"
-    """Known, but the mailbox is full: 452 4.2.2."""
-    SUSPENDED = "suspended"
-    """Known, but its account takes no mail now: 450 4.2.1."""
-    UNKNOWN = "unknown"
-    """The domain is ours, the address is not: 550 5.1.1."""
-    FOREIGN = "foreign"
-    """The domain is not ours: 550 5.7.1, never a relay."""
+__all__ = ["AddressEntry", "Directory", "DirectoryBucket", "DirectoryTruth", "DomainEntry", "Entry", "Standing"]
 
 
 class Directory(Protocol):
@@ -39,26 +26,6 @@ class Directory(Protocol):
     async def probe(self) -> None:
         """A real look-up, for readiness. Raises Unavailable."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class DomainEntry:
-    """What the projection says of a domain."""
-
-    catch_all: str | None
-    """Canonical address that takes what no other address of the domain takes."""
-    plus_addressing: bool
-
-
-@dataclass(frozen=True, slots=True)
-class AddressEntry:
-    """What the projection says of an account's or an alias's address."""
-
-    standing: Standing
-
-
-type Entry = DomainEntry | AddressEntry
-"""What the projection holds under a subject: ``@domain`` or a canonical address."""
 
 
 class DirectoryBucket(Protocol):
@@ -95,4 +62,12 @@ class DirectoryTruth(Protocol):
 
     def everything(self) -> AsyncIterator[tuple[str, Entry]]:
         """All subjects with their entries, in one consistent reading."""
+        ...
+
+    async def doubt(self, subjects: Collection[str]) -> None:
+        """Have the subjects published anew, by entries at the end of the outbox."""
+        ...
+
+    async def published(self, marks: Sequence[int]) -> bool:
+        """Whether none of these outbox entries is waiting any more."""
         ...

@@ -14,9 +14,12 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+import structlog
 from prometheus_client import REGISTRY, generate_latest
 
 from posthorn.ports.faults import Unavailable
+
+log = structlog.get_logger()
 
 type Probe = Callable[[], Awaitable[None]]
 """Does one real operation; raises Unavailable when the part does not serve."""
@@ -60,6 +63,9 @@ class Health:
             state = "no answer in time"
         except Unavailable:
             state = "unavailable"
+        except Exception:
+            log.exception("the probe of a part failed", part=part)
+            state = "probe failed"
         self._kept[part] = (time.monotonic(), state)
         return state
 

@@ -74,7 +74,11 @@ class Gate:
         """Ask every session to end, wait up to ``grace`` seconds, then cut those that are left."""
         self.draining = True
         for session in list(self._sessions):
-            session.begin_drain()
+            try:
+                session.begin_drain()
+            except Exception:
+                log.exception("a session cannot be drained and is cut", address=self._sessions.get(session))
+                session.abort()
         with suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 await self._empty.wait()

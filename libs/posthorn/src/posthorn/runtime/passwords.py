@@ -45,11 +45,11 @@ class Passwords:
 
     async def hash(self, password: str) -> str:
         """Give the argon2id hash to store. Raises Busy."""
-        return await self._run(self._hasher.hash, password)
+        return await self._run(self._hasher.hash, _octets(password))
 
     async def verify(self, stored: str | None, password: str) -> bool:
         """Tell whether the password belongs to the stored hash. None (no such account) takes as long and is False. Raises Busy."""
-        mark = hmac.digest(self._key, f"{stored}\0{password}".encode("utf-8", "surrogateescape"), hashlib.sha256)
+        mark = hmac.digest(self._key, f"{stored}\0".encode() + _octets(password), hashlib.sha256)
         now = time.monotonic()
         if self._remembered.get(mark, 0.0) > now:
             return True
@@ -72,9 +72,14 @@ class Passwords:
 
     def _verify(self, stored: str | None, password: str) -> bool:
         try:
-            return (
-                self._hasher.verify(stored or self._decoy, password.encode("utf-8", "surrogateescape"))
-                and stored is not None
-            )
+            return self._hasher.verify(stored or self._decoy, _octets(password)) and stored is not None
         except (VerificationError, InvalidHashError):
             return False
+
+
+def _octets(password: str) -> bytes:
+    """What came over a wire in another encoding than UTF-8 counts octet by octet; nothing a client can send fails here."""
+    try:
+        return password.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return password.encode("utf-8", "surrogatepass")

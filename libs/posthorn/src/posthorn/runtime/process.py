@@ -4,7 +4,8 @@ Rules:
 
 - Everything a process opens goes on one exit stack; leaving it in reverse order is the shutdown. Listeners are entered last, so
   they drain first, while everything behind them still works.
-- The first SIGTERM or SIGINT begins the drain; a second one ends the process at once.
+- The first SIGTERM or SIGINT begins the drain, or gives up the start that is under way; a second one ends the process at once.
+  Signals are heeded from the beginning: the first process of a container has no default action for them.
 - A supervised task that ends with an error ends the process with status 1: Kubernetes restarts it, half a service never lingers.
 """
 
@@ -15,7 +16,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from typing import Any
 
 import structlog
@@ -38,17 +39,20 @@ class Process:
         self.health = Health()
         self._stop = asyncio.Event()
         self._failed = False
+        self._starting: asyncio.Task[Any] | None = None
 
     async def task(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Run a task until the stack is left; should it end with an error before that, the process stops."""
+        """Run a task until the stack is left; should it end before that, the process stops, with status 1 if by an error."""
         task = asyncio.create_task(work, name=name)
         task.add_done_callback(self._task_ended)
 
         async def end() -> None:
             task.remove_done_callback(self._task_ended)
+            ended = task.done()
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait([task])
+            if not ended and not task.cancelled() and (error := task.exception()):
+                log.error("task failed while it was stopped", task=name, exc_info=error)
 
         self.stack.push_async_callback(end)
         return task
@@ -57,30 +61,55 @@ class Process:
         if not task.cancelled() and (error := task.exception()):
             log.error("task failed, stopping", task=task.get_name(), exc_info=error)
             self._failed = True
-        self._stop.set()
+        self.stop()
 
     def stop(self, *, failed: bool = False) -> None:
-        """Begin the shutdown."""
+        """Begin the shutdown, or give up the start that is under way."""
         self._failed |= failed
         self._stop.set()
+        if self._starting is not None:
+            self._starting.cancel()
+            self._starting = None
 
-    async def live(self) -> bool:
-        """Serve until told to stop; gives whether all went well."""
+    async def begin(self, start: Callable[[Process], Awaitable[None]]) -> bool:
+        """Heed signals and start; gives whether it came to serving. Raises what ``start`` raises."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled, number)
+        task = self._starting = asyncio.current_task()
+        assert task is not None
+        try:
+            await start(self)
+        except asyncio.CancelledError:
+            if not self._stop.is_set():
+                raise
+        finally:
+            self._starting = None
+        if self._stop.is_set():
+            task.uncancel()  # also one that has not struck yet
+            log.info("stopped before it served")
+            return False
+        return True
+
+    async def live(self) -> None:
+        """Serve until told to stop."""
         self.health.started = True
         log.info("serving")
         await self._stop.wait()
         self.health.draining = True
         log.info("draining", grace_seconds=self.settings.grace_seconds)
-        await asyncio.sleep(self.settings.drain_delay_seconds)
+        if not self._failed:
+            await asyncio.sleep(self.settings.drain_delay_seconds)
+
+    @property
+    def well(self) -> bool:
+        """False once a supervised task failed."""
         return not self._failed
 
     def _signalled(self, number: int) -> None:
         if self._stop.is_set():
             os._exit(128 + number)
-        self._stop.set()
+        self.stop()
 
 
 def serve(service: str, settings: ProcessSettings, start: Callable[[Process], Awaitable[None]]) -> None:
@@ -100,10 +129,11 @@ async def _serve(settings: ProcessSettings, start: Callable[[Process], Awaitable
         listener = bind(settings.health_host, settings.health_port, "POSTHORN_HEALTH_PORT")
         await stack.enter_async_context(http_server(process.health, listener, grace=1))
         try:
-            await start(process)
+            serving = await process.begin(start)
         except Exception:
             log.exception("could not start")
             return False
-        well = await process.live()
+        if serving:
+            await process.live()
     log.info("stopped")
-    return well
+    return process.well

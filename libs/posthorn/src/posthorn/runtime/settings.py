@@ -7,17 +7,19 @@ would be right; the value itself is never shown, since it may be a secret.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError as SourceError
 
 PREFIX = "POSTHORN_"
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 """A TCP port; 0 takes any free one."""
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Octets = Annotated[int, Field(ge=1)]
 
 
@@ -41,6 +43,10 @@ class EnvSettings(BaseSettings):
                 for fault in error.errors(include_url=False, include_input=False)
             ]
             raise SettingsError("refusing to start:\n  " + "\n  ".join(lines)) from None
+        except SourceError as error:  # a list or the like that is no JSON
+            field = re.search(r'field "(\w+)"', str(error))
+            name = f"{PREFIX}{field[1].upper()}" if field else "a variable"
+            raise SettingsError(f"refusing to start:\n  {name}: must be JSON") from None
 
 
 def _server_url(*schemes: str) -> AfterValidator:
@@ -61,7 +67,7 @@ class ProcessSettings(EnvSettings):
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
     grace_seconds: Seconds = 20.0
     """How long open sessions may go on after SIGTERM before they are told 421 and cut."""
-    drain_delay_seconds: Annotated[float, Field(ge=0)] = 0.0
+    drain_delay_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """How long to go on accepting after SIGTERM, not ready, so that balancers notice."""
 
 
@@ -82,16 +88,31 @@ class PostgresSettings(EnvSettings):
     """Where Postgres is."""
 
     database_url: Annotated[SecretStr, _server_url("postgresql", "postgres")]
-    """``postgresql://user:password@host:port/database``."""
+    """``postgresql://user:password@host:port/database``; libpq's parameters such as ``sslmode`` may follow."""
     database_pool: Annotated[int, Field(ge=1, le=100)] = 4
     """Connections this process may hold."""
+    database_timeout_seconds: Seconds = 30.0
+    """How long one statement may take."""
+    database_prepared: bool = True
+    """False behind PgBouncer in transaction mode: no prepared statement outlives a transaction, no session setting is sent."""
+    database_wait_seconds: Seconds = 60.0
+    """How long ``posthorn-migrate`` waits for Postgres to come up."""
 
 
 class BlobSettings(EnvSettings):
     """Where bodies are kept."""
 
     blobs: Annotated[SecretStr, _server_url("file", "s3")]
-    """``file:///directory`` or ``s3://[key:secret@]host[:port]/bucket[/prefix][?region=…&tls=yes|no]``."""
+    """``file:///directory``, ``s3://[key:secret@]host[:port]/bucket[/prefix][?region=…&tls=yes|no]``, or ``s3://bucket[/prefix]``
+    on AWS or at ``s3_endpoint``; see ``posthorn.adapters.blobs``."""
+    s3_endpoint: str | None = None
+    """``[http[s]://]host[:port]`` of the S3 server, for a URL that names a bucket only."""
+    s3_region: str | None = None
+    """Region, unless the URL names one; without either the store is asked."""
+    s3_access_key: str | None = None
+    """With ``s3_secret_key``: the login, unless the URL holds one. Without either, AWS's variables, its credentials file, or the
+    role of the pod or machine."""
+    s3_secret_key: SecretStr | None = None
 
 
 class TlsSettings(EnvSettings):

@@ -18,29 +18,38 @@ CHECK_SECONDS = 5.0
 
 
 class Certificate:
-    """A directory with ``tls.crt`` (chain, PEM) and ``tls.key``, and the server contexts made from it."""
+    """A directory with ``tls.crt`` (chain, PEM) and ``tls.key``, and the server context made from it.
+
+    Each renewal makes a new context, and a handshake takes the newest as soon as the client has said hello. Loading into the
+    context in use would not do: a pair that does not match would spoil it, and a key of another type would stand beside the old
+    one, which clients might go on being shown.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._chain = directory / "tls.crt"
         self._key = directory / "tls.key"
-        self._seen: tuple[bytes, bytes] = (b"", b"")
-        self.context = self._load()
-        """Pass it to listeners; a renewal changes it in place."""
-
-    def _load(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
         try:
             self._seen = self._octets()
-            context.load_cert_chain(self._chain, self._key)
+            self.context = self._newest = self._load()
+            """Pass it to listeners; a renewal takes effect through it."""
         except (OSError, ssl.SSLError) as error:
             raise SystemExit(
                 f"refusing to start: POSTHORN_TLS_DIR: cannot use {self._chain} with {self._key}: {error}"
             ) from None
+        self.context.sni_callback = self._greeted
+
+    def _load(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(self._chain, self._key, password="")
         return context
 
     def _octets(self) -> tuple[bytes, bytes]:
         return self._chain.read_bytes(), self._key.read_bytes()
+
+    def _greeted(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        if connection.context is not self._newest:
+            connection.context = self._newest
 
     def refresh(self) -> bool:
         """Take the files again if they changed; gives whether a new certificate is in use."""
@@ -48,9 +57,7 @@ class Certificate:
             octets = self._octets()
             if octets == self._seen:
                 return False
-            trial = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # a half-written pair must not harm the one in use
-            trial.load_cert_chain(self._chain, self._key)
-            self.context.load_cert_chain(self._chain, self._key)
+            self._newest = self._load()
         except (OSError, ssl.SSLError) as error:
             log.error(
                 "new certificate not usable, the old one stays", directory=str(self._chain.parent), error=str(error)

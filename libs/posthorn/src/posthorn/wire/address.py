@@ -23,9 +23,11 @@ MAX_DOMAIN_OCTETS = 255
 MAX_PATH_OCTETS = 254
 """RFC 5321 §4.5.3.1.3: 256 with the angle brackets."""
 
+_LONGEST = 512  # characters; no text that is longer can be an address, however it is quoted or encoded
 _ATEXT = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010ffff"
 _DOT_STRING = re.compile(rf"[{_ATEXT}]+(?:\.[{_ATEXT}]+)*\Z")
 _QUOTED = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e\u0080-\U0010ffff]|\\[\x20-\x7e])*)"\Z')
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 
 
@@ -60,7 +62,9 @@ def parse_address(text: str) -> Address:
 
     Raises AddressError with a sentence a person can act on. Lengths are counted in octets of UTF-8.
     """
-    if any(ord(c) < 0x20 or ord(c) == 0x7F or 0xD800 <= ord(c) <= 0xDFFF for c in text):
+    if len(text) > _LONGEST:
+        raise AddressError(f"an address is not longer than {MAX_PATH_OCTETS} octets")
+    if _CONTROL.search(text):
         raise AddressError("an address must not contain control characters or broken UTF-8")
     local, at, domain = text.rpartition("@")
     if not at:
@@ -72,9 +76,11 @@ def parse_address(text: str) -> Address:
 
 def canonical_domain(text: str) -> str:
     """Give a domain name, or an address literal such as ``[192.0.2.1]``, in canonical form. Raises AddressError."""
+    if len(text) > _LONGEST or _CONTROL.search(text):
+        raise AddressError(f"a domain is at most {MAX_DOMAIN_OCTETS} octets long and holds no control characters")
     if text.startswith("[") and text.endswith("]"):
         return _canonical_literal(text[1:-1])
-    name = unicodedata.normalize("NFC", text.removesuffix(".")).lower()
+    name = _fold(text.removesuffix("."))
     if not name:
         raise AddressError("the domain is missing")
     labels = [_canonical_label(label) for label in name.split(".")]
@@ -103,7 +109,7 @@ def _canonical_local(local: str) -> str:
         plain = local
     else:
         raise AddressError("the part before the @ is neither a dot-string nor a quoted string (RFC 5321 §4.1.2)")
-    canonical = unicodedata.normalize("NFC", unicodedata.normalize("NFC", plain).lower())
+    canonical = _fold(plain)
     if not canonical:
         raise AddressError("the part before the @ is empty")
     if len(canonical.encode()) > MAX_LOCAL_OCTETS:
@@ -111,9 +117,15 @@ def _canonical_local(local: str) -> str:
     return canonical
 
 
+def _fold(text: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower())
+
+
 def _canonical_label(label: str) -> str:
     if label.startswith("xn--"):
-        label = unicodedata.normalize("NFC", _decode_label(label)).lower()
+        label = _fold(_decode_label(label))
+        if label.isascii() or label.startswith("xn--"):  # RFC 5890 §2.3.2.1: it stands for a label that is not ASCII
+            raise AddressError("the domain has an xn-- label that stands for no other")
     if not label.isascii():
         label = "xn--" + label.encode("punycode").decode("ascii")
     if not _LABEL.match(label):
@@ -132,7 +144,7 @@ def _decode_label(label: str) -> str:
 
 def _canonical_literal(inner: str) -> str:
     try:
-        if inner[:5].lower() == "ipv6:":
+        if inner[:5].lower() == "ipv6:" and "%" not in inner:  # a zone has no meaning on another host
             return f"[IPv6:{ipaddress.IPv6Address(inner[5:]).compressed}]"
         return f"[{ipaddress.IPv4Address(inner)}]"
     except ValueError as error:

@@ -16,7 +16,9 @@ FIELD_LIMIT = 998
 
 _FIELD_NAME = re.compile(rb"[\x21-\x39\x3b-\x7e]+[ \t]*:")
 _RECEIVED = re.compile(rb"^received[ \t]*:", re.IGNORECASE | re.MULTILINE)
-_WANTED = re.compile(rb"^(subject|from|date|message-id)[ \t]*:(.*(?:\r\n[ \t].*)*)", re.IGNORECASE | re.MULTILINE)
+_WANTED = re.compile(
+    rb"^(subject|from|date|message-id)[ \t]*:((?:[^\n]*\r\n[ \t])*[^\n]*)", re.IGNORECASE | re.MULTILINE
+)
 
 
 @dataclass(frozen=True, slots=True)

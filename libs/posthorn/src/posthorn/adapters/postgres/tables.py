@@ -7,10 +7,13 @@ Theory:
   late redelivery from the stream finds the id and does nothing; its ``segment_id`` becomes null when the octets are collected.
 - ``segments.live_octets`` is what is still referred to: kept by the statements that add and drop entries, read by the collector.
 - Locks are always taken in the order accounts (by id), mailboxes, messages (by id), segments (by id).
+- Rows that change with every delivery (accounts, mailboxes, leases) leave room on their page, so that an update touches no index.
 - Whatever changes what the directory must say writes the address or ``@domain`` to ``directory_outbox`` in the same transaction.
 """
 
 from __future__ import annotations
+
+from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
@@ -36,6 +39,12 @@ from sqlalchemy import (
 
 SCHEMA_VERSION = "0001"
 """The Alembic revision this code needs; services refuse to become ready on another."""
+
+DEFAULT_TENANT = UUID("00000000-0000-7000-8000-000000000001")
+"""The tenant ``default``, made by the first migration: what a platform admin makes without a tenant belongs to it."""
+
+INBOX = 1
+"""``mailbox_id`` of the INBOX in every account; Junk is 2, Sent 3, Trash 4."""
 
 metadata = MetaData(
     naming_convention={
@@ -91,6 +100,7 @@ accounts = Table(
     _updated(),
     CheckConstraint("state IN ('active', 'suspended', 'receive-only')", name="state"),
     CheckConstraint("used_bytes >= 0 AND used_messages >= 0", name="used"),
+    postgresql_with={"fillfactor": 70},
 )
 
 aliases = Table(
@@ -143,6 +153,7 @@ mailboxes = Table(
     Column("modseq", BigInteger, nullable=False, server_default=text("1")),  # RFC 7162 HIGHESTMODSEQ
     PrimaryKeyConstraint("account_id", "mailbox_id"),
     Index("mailboxes_account_id_name_key", "account_id", "name", unique=True),
+    postgresql_with={"fillfactor": 70},
 )
 
 segments = Table(
@@ -177,6 +188,8 @@ messages = Table(
     Column("return_path_octets", Integer, nullable=False),
     Column("refs", Integer, nullable=False),
     Column("received_at", DateTime(timezone=True), nullable=False),
+    # a redelivery can come this long after placing, not after receipt: the row is kept by this
+    Column("placed_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("reverse_path", Text, nullable=False),
     Column("subject", Text, nullable=False),
     Column("from_", Text, nullable=False),
@@ -184,7 +197,7 @@ messages = Table(
     Column("message_id", Text, nullable=False),  # the Message-ID field
     CheckConstraint("refs >= 0", name="refs"),
     Index("messages_segment_id_idx", "segment_id", "offset_octets"),
-    Index("messages_unreferenced_idx", "id", postgresql_where=text("refs = 0")),
+    Index("messages_unreferenced_idx", "placed_at", postgresql_where=text("refs = 0")),
 )
 
 mailbox_entries = Table(
@@ -193,7 +206,9 @@ mailbox_entries = Table(
     Column("account_id", BigInteger, nullable=False),
     Column("mailbox_id", Integer, nullable=False),
     Column("uid", BigInteger, nullable=False),
-    Column("message_id", Uuid, ForeignKey("messages.id"), nullable=False),
+    # no foreign keys: place() and commit() keep messages.refs under locks, and a key to messages would want an index led by the
+    # message for every deletion, one to mailboxes a look-up per entry while place() holds that row anyway
+    Column("message_id", Uuid, nullable=False),
     Column("size_crlf", BigInteger, nullable=False),
     Column(
         "flags", Integer, nullable=False, server_default=text("0")
@@ -202,7 +217,6 @@ mailbox_entries = Table(
     Column("internal_date", DateTime(timezone=True), nullable=False),
     Column("modseq", BigInteger, nullable=False, server_default=text("1")),
     PrimaryKeyConstraint("account_id", "mailbox_id", "uid"),
-    # no foreign key to mailboxes: place() holds the mailbox row's lock, and one less look-up per entry
     Index("mailbox_entries_account_id_message_id_idx", "account_id", "message_id"),
 )
 
@@ -212,6 +226,7 @@ maildrop_leases = Table(
     Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
     Column("holder", Uuid, nullable=False),
     Column("expires_at", DateTime(timezone=True), nullable=False),
+    postgresql_with={"fillfactor": 50},
 )
 
 directory_outbox = Table(

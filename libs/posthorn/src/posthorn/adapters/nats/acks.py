@@ -1,0 +1,54 @@
+"""What a stream answers to a publish: stored where, or refused why."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from nats.aio.msg import Msg
+
+from posthorn.adapters.nats.layout import ApiError
+from posthorn.ports.faults import Full, Unavailable
+
+_STORE_FAILED = 10077
+_INSUFFICIENT = frozenset({10023, 10028, 10047})  # resources, memory or storage of the server or the account
+
+
+class NobodyThere(Unavailable):
+    """No stream takes the subject now: it is missing, or has no leader at the moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """A message is kept."""
+
+    stream: str
+    sequence: int
+    duplicate: bool = False
+    """The stream knew the message id already; ``sequence`` is where the first one was stored."""
+    count: int = 0
+    """Messages of the atomic batch that this acknowledges; 0 for a single message."""
+
+
+def read_ack(answer: Msg, stream: str) -> Ack:
+    """Read a stream's answer. Raises Full, NobodyThere, ApiError or Unavailable; also when another stream took the message."""
+    if not answer.data:
+        raise NobodyThere("nats", f"nothing serves the stream {stream}")
+    try:
+        document = json.loads(answer.data)
+        if refusal := document.get("error"):
+            raise _refused(refusal)
+        ack = Ack(
+            document["stream"], int(document["seq"]), bool(document.get("duplicate")), int(document.get("count", 0))
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Unavailable("nats", "an acknowledgement that does not read") from error
+    if ack.stream != stream:
+        raise Unavailable("nats", f"the stream {ack.stream} answers in place of {stream}")
+    return ack
+
+
+def _refused(refusal: dict[str, object]) -> Unavailable:
+    error = ApiError(refusal)
+    full = error.err_code in _INSUFFICIENT or (error.err_code == _STORE_FAILED and "maximum" in str(error))
+    return Full("nats", str(error)) if full else error

@@ -1,0 +1,99 @@
+"""The directory bucket, as its one writer sees it."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+
+import structlog
+from nats.aio.msg import Msg
+
+from posthorn.adapters.nats.acks import read_ack
+from posthorn.adapters.nats.connection import Connection
+from posthorn.adapters.nats.layout import BUCKET_PREFIX, BUCKET_STREAM
+from posthorn.adapters.nats.reading import read_through
+from posthorn.model.directory_entry import (
+    FILLED_KEY,
+    Entry,
+    EntryError,
+    decode_entry,
+    decode_key,
+    encode_entry,
+    encode_key,
+)
+from posthorn.ports.faults import Unavailable
+
+log = structlog.get_logger()
+
+_GONE = {"KV-Operation": "DEL", "Nats-TTL": "24h"}  # the marker itself goes after a day
+
+
+class NatsDirectoryBucket:
+    """DirectoryBucket on a JetStream key-value bucket."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def put(self, subject: str, entry: Entry | None) -> None:
+        """See the port. Raises EntryError for a subject that is neither an address nor ``@domain``."""
+        key = encode_key(subject)
+        if entry is None:
+            await self._store(key, b"", _GONE)
+        else:
+            await self._store(key, encode_entry(entry), None)
+
+    async def entries(self) -> dict[str, Entry]:
+        """See the port."""
+        found: dict[str, Entry] = {}
+        choice = {"deliver_policy": "last_per_subject", "filter_subject": f"{BUCKET_PREFIX}>"}
+        async with aclosing(read_through(self._connection, BUCKET_STREAM, choice)) as messages:
+            async for message in messages:
+                key = message.subject.removeprefix(BUCKET_PREFIX)
+                if key == FILLED_KEY:
+                    continue
+                try:
+                    subject = decode_key(key)
+                    if is_removal(message):
+                        found.pop(subject, None)
+                    else:
+                        found[subject] = decode_entry(message.data)
+                except EntryError as error:
+                    log.warning("an entry of the directory bucket does not read", key=key, detail=str(error))
+        return found
+
+    async def mark_filled(self) -> None:
+        """See the port."""
+        if not await self.is_filled():
+            await self._store(FILLED_KEY, b"{}", None)
+
+    async def is_filled(self) -> bool:
+        """See the port."""
+        return await read_mark(self._connection) is not None
+
+    async def _store(self, key: str, value: bytes, headers: dict[str, str] | None) -> None:
+        read_ack(await self._connection.request(f"{BUCKET_PREFIX}{key}", value, headers), BUCKET_STREAM)
+
+
+def is_removal(message: Msg) -> bool:
+    """Whether a message of the bucket's stream says that its key is gone."""
+    headers = message.headers or {}
+    return headers.get("KV-Operation", "") in ("DEL", "PURGE") or "Nats-Marker-Reason" in headers
+
+
+async def read_key(connection: Connection, key: str) -> Msg | None:
+    """Read the newest message of a key by direct get; None when there is none. Raises Unavailable, also without a bucket."""
+    message = await connection.request(f"$JS.API.DIRECT.GET.{BUCKET_STREAM}.{BUCKET_PREFIX}{key}")
+    headers = message.headers or {}
+    if "Nats-Sequence" in headers:
+        return None if is_removal(message) else message
+    if headers.get("Status") == "404":
+        return None
+    raise Unavailable("directory", "the bucket does not answer rightly")
+
+
+async def read_mark(connection: Connection) -> tuple[str, str] | None:
+    """Which filling of which bucket this is; None when the bucket was never filled. Raises Unavailable."""
+    message = await read_key(connection, FILLED_KEY)
+    if message is None:
+        return None
+    headers = message.headers or {}
+    return headers["Nats-Sequence"], headers.get("Nats-Time-Stamp", "")

@@ -1,0 +1,278 @@
+"""The directory, as smtp-in reads it: direct gets through a bounded cache that a watch keeps true.
+
+Theory of operation:
+
+- A change reaches the cache through the watch within milliseconds: the new entry replaces what was cached, and what a read that
+  is under way brings is no longer kept. Entries also age, in case a replica answered behind the leader.
+- Nothing is cached unless the watch is alive. It is not after a disconnect, a gap in its sequence, missed heartbeats or the
+  bucket's removal; then the cache is dropped, and the watch is made anew.
+- That something is absent counts only in a bucket that was filled: the mark is read again after each such answer, and must be
+  the one known before. So a bucket that was lost and made anew never says ``unknown``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from contextlib import suppress
+from typing import Self
+
+import structlog
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from posthorn.adapters.nats.bucket import is_removal, read_key, read_mark
+from posthorn.adapters.nats.connection import Connection
+from posthorn.adapters.nats.layout import BUCKET_PREFIX, BUCKET_STREAM
+from posthorn.model.directory_entry import (
+    FILLED_KEY,
+    AddressEntry,
+    DomainEntry,
+    Entry,
+    EntryError,
+    Standing,
+    decode_entry,
+    decode_key,
+    encode_key,
+)
+from posthorn.ports.faults import Unavailable
+from posthorn.wire.address import Address
+
+log = structlog.get_logger()
+
+CACHED_ENTRIES = 100_000
+_PRESENT_SECONDS = 60.0
+_ABSENT_SECONDS = 30.0
+_HEARTBEAT = 2.0
+_SILENCE = 2.5 * _HEARTBEAT
+_TICK = 0.5
+_AGAIN_WAIT = 0.2
+_SECOND = 1_000_000_000
+
+
+class NatsDirectory:
+    """Directory on the bucket. Run ``run()`` as a task, or use it as an async context manager, which does that."""
+
+    def __init__(self, connection: Connection, *, entries: int = CACHED_ENTRIES) -> None:
+        self._connection = connection
+        self._most = entries
+        self._cache: OrderedDict[str, tuple[float, Entry | None]] = OrderedDict()  # by subject: good until, entry
+        self._reads: dict[str, asyncio.Task[Entry | None]] = {}
+        self._mark: tuple[str, str] | None = None
+        self._live = False
+        self._broken = asyncio.Event()
+        self._heard_at = 0.0
+        self._sequence = 0
+        self._watching: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._watching = asyncio.create_task(self.run(), name="directory watch")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._watching
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the watch is alive, so that answers may come from the cache."""
+        return self._live
+
+    async def standing(self, address: Address) -> Standing:
+        """See the port."""
+        exact = await self._address(str(address))
+        if exact is not None:
+            return exact
+        domain = await self._entry(f"@{address.domain}")
+        if domain is None:
+            return Standing.FOREIGN
+        if not isinstance(domain, DomainEntry):
+            raise Unavailable("directory", "an entry of the wrong kind")
+        if (
+            domain.plus_addressing
+            and (base := address.base)
+            and (standing := await self._address(str(base))) is not None
+        ):
+            return standing
+        if domain.catch_all and (standing := await self._address(domain.catch_all)) is not None:
+            return standing
+        return Standing.UNKNOWN
+
+    async def probe(self) -> None:
+        """See the port. A bucket that was never filled does not serve."""
+        if await read_mark(self._connection) is None:
+            raise Unavailable("directory", "the bucket is not filled yet")
+
+    async def run(self) -> None:
+        """Keep the watch alive until cancelled."""
+        self._connection.on_down(self._drop)
+        try:
+            while True:
+                with suppress(Unavailable):
+                    await self._watch()
+                await asyncio.sleep(_AGAIN_WAIT)
+        finally:
+            self._connection.forget(self._drop)
+            self._drop()
+
+    async def _address(self, subject: str) -> Standing | None:
+        entry = await self._entry(subject)
+        if entry is None:
+            return None
+        if not isinstance(entry, AddressEntry):
+            raise Unavailable("directory", "an entry of the wrong kind")
+        return entry.standing
+
+    async def _entry(self, subject: str) -> Entry | None:
+        kept = self._cache.get(subject)
+        if kept is not None and kept[0] > time.monotonic():
+            self._cache.move_to_end(subject)
+            return kept[1]
+        read = self._reads.get(subject)
+        if read is None:
+            read = self._reads[subject] = asyncio.create_task(self._read(subject))
+            read.add_done_callback(lambda done: self._read_ended(subject, done))
+        return await asyncio.shield(read)
+
+    def _read_ended(self, subject: str, read: asyncio.Task[Entry | None]) -> None:
+        if self._reads.get(subject) is read:
+            del self._reads[subject]
+        if not read.cancelled():
+            read.exception()  # whoever waited has it already, and nobody else needs it
+
+    async def _read(self, subject: str) -> Entry | None:
+        task = asyncio.current_task()
+        entry = await self._read_bucket(subject)
+        if self._reads.get(subject) is task:
+            self._keep(subject, entry)
+        elif kept := self._cache.get(subject):
+            return kept[1]  # it was changed meanwhile
+        return entry
+
+    async def _read_bucket(self, subject: str) -> Entry | None:
+        try:
+            key = encode_key(subject)
+        except EntryError as error:
+            raise Unavailable("directory", str(error)) from error
+        mark = self._mark or await self._read_mark()
+        for _ in range(3):
+            message = await read_key(self._connection, key)
+            if message is not None:
+                try:
+                    return decode_entry(message.data)
+                except EntryError as error:
+                    log.error("an entry of the directory bucket does not read", key=key, detail=str(error))
+                    raise Unavailable("directory", str(error)) from error
+            confirmed = await self._read_mark()
+            if confirmed == mark:
+                return None
+            mark = confirmed
+        raise Unavailable("directory", "the bucket is being made anew")
+
+    async def _read_mark(self) -> tuple[str, str]:
+        mark = await read_mark(self._connection)
+        if self._live:
+            self._mark = mark
+        if mark is None:
+            raise Unavailable("directory", "the bucket is not filled yet")
+        return mark
+
+    def _keep(self, subject: str, entry: Entry | None) -> None:
+        if not self._live:
+            return
+        lasts = _ABSENT_SECONDS if entry is None else _PRESENT_SECONDS
+        self._cache[subject] = (time.monotonic() + lasts, entry)
+        self._cache.move_to_end(subject)
+        if len(self._cache) > self._most:
+            self._cache.popitem(last=False)
+
+    def _drop(self) -> None:
+        self._live = False
+        self._mark = None
+        self._cache.clear()
+        self._reads.clear()
+        self._broken.set()
+
+    async def _watch(self) -> None:
+        """Watch the bucket until the watch breaks."""
+        await self._connection.wait_up(60)
+        self._drop()
+        self._broken.clear()
+        self._sequence = 0
+        subscriptions: list[Subscription] = []
+        name = ""
+        try:
+            inbox = self._connection.client.new_inbox()
+            subscriptions.append(await self._connection.subscribe(inbox, self._heard))
+            for event in ("DELETED", "CREATED"):
+                subject = f"$JS.EVENT.ADVISORY.STREAM.{event}.{BUCKET_STREAM}"
+                subscriptions.append(await self._connection.subscribe(subject, self._bucket_changed))
+            config = {
+                "deliver_subject": inbox,
+                "deliver_policy": "new",
+                "ack_policy": "none",
+                "idle_heartbeat": round(_HEARTBEAT * _SECOND),
+                "flow_control": True,
+                "mem_storage": True,
+                "num_replicas": 1,
+                "inactive_threshold": 30 * _SECOND,
+            }
+            made = await self._connection.api(
+                f"CONSUMER.CREATE.{BUCKET_STREAM}", {"stream_name": BUCKET_STREAM, "config": config}
+            )
+            name = made["name"]
+            self._mark = await read_mark(self._connection)
+            self._reads.clear()  # what was being read before the watch began may be old
+            self._heard_at = time.monotonic()
+            self._live = not self._broken.is_set()
+            while not self._broken.is_set():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_TICK):
+                        await self._broken.wait()
+                if time.monotonic() - self._heard_at > _SILENCE:
+                    log.warning("the directory watch is silent; watching anew")
+                    self._connection.suspect()
+                    break
+        finally:
+            self._drop()
+            if self._connection.is_up:
+                with suppress(Exception):
+                    for subscription in subscriptions:
+                        await subscription.unsubscribe()
+                    if name:
+                        await self._connection.publish(f"$JS.API.CONSUMER.DELETE.{BUCKET_STREAM}.{name}")
+
+    async def _bucket_changed(self, _: Msg) -> None:
+        self._drop()
+        self._connection.suspect()
+
+    async def _heard(self, message: Msg) -> None:
+        self._heard_at = time.monotonic()
+        headers = message.headers or {}
+        if headers.get("Status") == "100":
+            if int(headers.get("Nats-Last-Consumer", "0")) > self._sequence:
+                self._drop()  # something was sent that did not come
+            if asked := message.reply or headers.get("Nats-Consumer-Stalled"):  # flow control waits for a word of ours
+                with suppress(Unavailable):
+                    await self._connection.publish(asked)
+            return
+        self._sequence += 1
+        if not message.reply or message.metadata.sequence.consumer != self._sequence:
+            self._drop()
+            return
+        key = message.subject.removeprefix(BUCKET_PREFIX)
+        if key == FILLED_KEY:
+            self._mark = None  # read again when next needed
+            return
+        try:
+            subject = decode_key(key)
+        except EntryError:
+            return
+        self._reads.pop(subject, None)
+        try:
+            self._keep(subject, None if is_removal(message) else decode_entry(message.data))
+        except EntryError:
+            self._cache.pop(subject, None)

@@ -1,0 +1,203 @@
+"""The accepting side of INGEST: a message is kept when the stream has acknowledged it.
+
+Theory of operation:
+
+- One subscription takes all acknowledgements; the last token of the reply subject says whose it is. That costs a third of a
+  request per publish through the library.
+- A stream that syncs every write does one sync per plain message, and one per atomic batch, but a batch costs about 2 ms
+  whatever its size. So messages go plainly, one by one, while few are in flight; those that come while many are wait, and when
+  enough wait they go as one batch; while it is under way the next one gathers. Nobody waits for messages that may never come.
+- A batch that is refused for any reason (one of its ids is known already, the stream is nearly full, an old server) is sent
+  again plainly: the ids make the repeat harmless, and each message gets an answer of its own.
+- Whatever is in flight when the connection breaks is sent again, under the same id, once it is back or fails in time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from posthorn.adapters.nats.acks import Ack, NobodyThere, read_ack
+from posthorn.adapters.nats.connection import Connection
+from posthorn.model.envelope import Envelope, encode_record
+from posthorn.model.streams import INGEST, INGEST_SUBJECT
+from posthorn.ports.faults import Full, Unavailable
+
+log = structlog.get_logger()
+
+_TRIES = 3
+_PLAIN_AT_ONCE = 16
+_BATCH_FROM = 24
+_BATCH_MESSAGES = 500
+_BATCH_OCTETS = 4 * 1024**2
+_NOBODY_WAIT = 0.25
+_ROOM = 64 * 1024
+
+
+@dataclass(eq=False, slots=True)
+class _Message:
+    id: str
+    record: bytes
+    kept: asyncio.Future[Ack]
+    token: str = ""
+
+
+class NatsIngest:
+    """Ingest on JetStream. ``timeout`` is for one of three tries."""
+
+    def __init__(self, connection: Connection, *, timeout: float = 5.0) -> None:
+        self._connection = connection
+        self._timeout = timeout
+        self._client: Client | None = None  # the one that carries our subscription
+        self._inbox = ""
+        self._subscribing = asyncio.Lock()
+        self._token = 0
+        self._in_flight: dict[str, list[_Message]] = {}  # by token; several messages are a batch
+        self._queue: deque[_Message] = deque()
+        self._batching = False  # one batch at a time, and nothing beside it, so that the next one grows meanwhile
+        connection.on_down(self._lost)
+
+    async def accept(self, envelope: Envelope, body: bytes | None) -> None:
+        """See the port."""
+        record = encode_record(envelope, body)
+        message_id = str(envelope.id)
+        fault = Unavailable("nats", "no acknowledgement in time")
+        for _ in range(_TRIES):
+            await self._connection.wait_up(self._timeout)
+            message = _Message(message_id, record, asyncio.get_running_loop().create_future())
+            try:
+                async with asyncio.timeout(self._timeout):
+                    await self._listen()
+                    self._queue.append(message)
+                    await self._advance()
+                    await message.kept
+                    return
+            except Full:
+                raise
+            except TimeoutError:
+                continue
+            except Unavailable as error:
+                fault = error
+            finally:
+                self._release(message)
+            if isinstance(fault, NobodyThere):
+                self._connection.suspect()
+            if self._connection.is_up:
+                await asyncio.sleep(_NOBODY_WAIT)
+        raise fault
+
+    async def probe(self) -> None:
+        """See the port."""
+        info = await self._connection.api(f"STREAM.INFO.{INGEST}")
+        limit = info["config"].get("max_bytes", -1)
+        if 0 < limit < info["state"]["bytes"] + _ROOM:
+            raise Full("nats", "INGEST has reached its byte limit")
+
+    async def _listen(self) -> None:
+        if self._client is self._connection.client:
+            return
+        async with self._subscribing:
+            client = self._connection.client
+            if self._client is not client:
+                inbox = client.new_inbox()
+                await self._connection.subscribe(f"{inbox}.*", self._answered)
+                self._inbox, self._client = f"{inbox}.", client
+
+    async def _send(self, messages: list[_Message]) -> None:
+        self._token += 1
+        token = f"{self._token:x}"
+        self._in_flight[token] = messages
+        for message in messages:
+            message.token = token
+        reply = self._inbox + token
+        try:
+            if len(messages) == 1:
+                await self._publish(messages[0], reply, {"Nats-Msg-Id": messages[0].id})
+                return
+            for number, message in enumerate(messages, 1):
+                last = number == len(messages)
+                headers = {
+                    "Nats-Msg-Id": message.id,
+                    "Nats-Batch-Id": f"{self._inbox[-23:-1]}{token}",
+                    "Nats-Batch-Sequence": str(number),
+                }
+                if last:
+                    headers["Nats-Batch-Commit"] = "1"
+                await self._publish(message, reply if last else "", headers)
+        except Unavailable as error:
+            self._settle(token)
+            self._fail(messages, error)
+
+    async def _publish(self, message: _Message, reply: str, headers: dict[str, str]) -> None:
+        await self._connection.publish(INGEST_SUBJECT, message.record, reply, headers)
+
+    async def _answered(self, answer: Msg) -> None:
+        messages = self._settle(answer.subject.rpartition(".")[2])
+        if messages is not None:
+            try:
+                ack = read_ack(answer, INGEST)
+                if len(messages) not in (1, ack.count):
+                    raise Unavailable("nats", "the server knows no atomic batches")
+                for message in messages:
+                    if not message.kept.done():
+                        message.kept.set_result(ack)
+            except Unavailable as error:
+                if len(messages) == 1:
+                    self._fail(messages, error)
+                else:
+                    log.info("a batch was refused; its messages go one by one", detail=str(error))
+                    for message in messages:
+                        if not message.kept.done():
+                            await self._send([message])
+        await self._advance()
+
+    async def _advance(self) -> None:
+        while self._queue and not self._batching:
+            batch: list[_Message] = []
+            if len(self._queue) >= _BATCH_FROM:
+                octets = 0
+                while self._queue and len(batch) < _BATCH_MESSAGES and octets < _BATCH_OCTETS:
+                    message = self._queue.popleft()
+                    if not message.kept.done():
+                        batch.append(message)
+                        octets += len(message.record)
+            elif len(self._in_flight) < _PLAIN_AT_ONCE:
+                message = self._queue.popleft()
+                if not message.kept.done():
+                    batch.append(message)
+            else:
+                return
+            if batch:
+                self._batching |= len(batch) > 1
+                await self._send(batch)
+
+    def _settle(self, token: str) -> list[_Message] | None:
+        messages = self._in_flight.pop(token, None)
+        if messages and len(messages) > 1:
+            self._batching = False
+        return messages
+
+    def _release(self, message: _Message) -> None:
+        """The caller waits no longer; what nobody waits for must not count as in flight."""
+        message.kept.cancel()
+        messages = self._in_flight.get(message.token)
+        if messages and all(other.kept.done() for other in messages):
+            self._settle(message.token)
+
+    def _lost(self) -> None:
+        waiting = [message for messages in self._in_flight.values() for message in messages] + list(self._queue)
+        self._in_flight.clear()
+        self._queue.clear()
+        self._batching = False
+        self._fail(waiting, Unavailable("nats", "the connection broke"))
+
+    @staticmethod
+    def _fail(messages: list[_Message], error: Unavailable) -> None:
+        for message in messages:
+            if not message.kept.done():
+                message.kept.set_exception(error)

@@ -1,0 +1,136 @@
+"""What Posthorn keeps on JetStream: two streams, a consumer and a bucket, made and kept as the settings say.
+
+Any process may do this at any time, and several at once: creation is idempotent, and a refusal because another was quicker
+leads to another look.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from posthorn.model.streams import DEAD, DIRECTORY, INGEST, INGEST_CONSUMER
+from posthorn.ports.faults import Unavailable
+from posthorn.runtime.settings import NatsSettings
+
+if TYPE_CHECKING:
+    from posthorn.adapters.nats.connection import Connection
+
+log = structlog.get_logger()
+
+ACK_WAIT = 20.0
+"""Seconds after which a message that was taken, and neither acknowledged nor reported as worked on, goes to another."""
+DUPLICATE_WINDOW = 120.0
+"""Seconds for which the streams know a message id again."""
+BUCKET_STREAM: Final = f"KV_{DIRECTORY}"
+"""The stream under the bucket."""
+BUCKET_PREFIX: Final = f"$KV.{DIRECTORY}."
+"""What the subject of a key begins with."""
+
+_SECOND = 1_000_000_000
+_IN_USE = 10058  # the stream's name is in use with a different configuration
+_NO_STREAM = 10059
+
+
+class ApiError(Unavailable):
+    """JetStream refused an API request."""
+
+    def __init__(self, refusal: dict[str, Any]) -> None:
+        self.code = int(refusal.get("code", 0))
+        self.err_code = int(refusal.get("err_code", 0))
+        super().__init__("nats", f"{refusal.get('description', 'refused')} ({self.err_code})")
+
+
+def streams(settings: NatsSettings) -> list[dict[str, Any]]:
+    """The configurations of the streams that must be there."""
+    common = {
+        "storage": "file",
+        "num_replicas": settings.nats_replicas,
+        "discard": "new",
+        "duplicate_window": round(DUPLICATE_WINDOW * _SECOND),
+        "allow_direct": True,
+        "max_age": 0,
+    }
+    return [
+        {
+            "name": INGEST,
+            "subjects": ["ingest.*"],
+            "retention": "workqueue",
+            "max_bytes": settings.ingest_max_bytes,
+            "allow_atomic": True,
+            **common,
+        },
+        {
+            "name": DEAD,
+            "subjects": ["dead.*"],
+            "retention": "limits",
+            "max_bytes": settings.dead_max_bytes,
+            **common,
+        },
+        {
+            "name": BUCKET_STREAM,
+            "subjects": [f"{BUCKET_PREFIX}>"],
+            "retention": "limits",
+            "max_msgs_per_subject": 1,
+            "allow_rollup_hdrs": True,
+            "deny_delete": True,
+            "allow_msg_ttl": True,
+            **common,
+        },
+    ]
+
+
+def consumer(settings: NatsSettings) -> dict[str, Any]:
+    """The configuration of the pull consumer that all delivery processes share."""
+    return {
+        "name": INGEST_CONSUMER,
+        "durable_name": INGEST_CONSUMER,
+        "deliver_policy": "all",
+        "ack_policy": "explicit",
+        "ack_wait": round(ACK_WAIT * _SECOND),
+        "max_deliver": -1,
+        "max_ack_pending": 8192,
+        "max_waiting": 512,
+        "replay_policy": "instant",
+    }
+
+
+async def ensure_layout(connection: Connection, settings: NatsSettings) -> None:
+    """Make what is missing and change what differs. Raises Unavailable when JetStream does not serve."""
+    for wanted in streams(settings):
+        await _ensure_stream(connection, wanted)
+    await connection.api(
+        f"CONSUMER.CREATE.{INGEST}.{INGEST_CONSUMER}", {"stream_name": INGEST, "config": consumer(settings)}
+    )
+
+
+async def _ensure_stream(connection: Connection, wanted: dict[str, Any]) -> None:
+    name = wanted["name"]
+    try:
+        present = (await connection.api(f"STREAM.INFO.{name}"))["config"]
+    except ApiError as error:
+        if error.err_code != _NO_STREAM:
+            raise
+        try:
+            present = (await connection.api(f"STREAM.CREATE.{name}", wanted))["config"]
+            log.info("made a stream", stream=name)
+        except ApiError as refusal:
+            if refusal.err_code != _IN_USE:
+                raise
+            present = (await connection.api(f"STREAM.INFO.{name}"))["config"]  # another process was quicker
+    different = sorted(key for key, value in wanted.items() if present.get(key, _absent(value)) != value)
+    if not different:
+        return
+    try:
+        await connection.api(f"STREAM.UPDATE.{name}", {**present, **wanted})
+        log.info("changed a stream", stream=name, fields=different)
+    except ApiError as error:
+        # Some fields cannot change, and a limit below what is stored is refused: the stream as it is serves on.
+        log.warning(
+            "a stream cannot be changed to what the settings say", stream=name, fields=different, detail=str(error)
+        )
+
+
+def _absent(value: Any) -> Any:
+    return type(value)()  # JetStream leaves out what is zero, empty or false

@@ -1,0 +1,223 @@
+"""The one way to Postgres: a pool, short time limits, and faults in the words of ``ports.faults``.
+
+Rules:
+
+- Adapters with much to do per statement take asyncpg's connection (``session``, ``transaction``): arrays in, records out. Adapters
+  that compose queries use ``engine`` inside ``faults()``.
+- An outage and a bad value must be told apart: delivery tries again after the one and sets the message aside after the other. So
+  faults of data, integrity and programming pass through as they are, and everything else that Postgres, the driver, the pool or
+  the network may say becomes Unavailable. A missing table or column counts as an outage: the migration has not run yet.
+- Unavailable carries the type of the fault and its SQLSTATE, nothing else: no SQL, no value, no URL.
+- No ping before use: the driver knows when the server closed a connection, and a check-out drops such a connection for a new one.
+- Behind PgBouncer in transaction mode set ``POSTHORN_DATABASE_PREPARED=false``: statements are then prepared without a name inside
+  a transaction, and no session setting is sent (set statement_timeout, jit=off and keep-alives in PgBouncer or for the role).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+from uuid import uuid4
+
+import asyncpg
+from sqlalchemy import event, exc
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from posthorn.adapters.postgres.tables import SCHEMA_VERSION
+from posthorn.ports.faults import Unavailable
+from posthorn.runtime.settings import PostgresSettings
+
+type Connection = asyncpg.Connection[asyncpg.Record]
+
+CONNECT_SECONDS = 5.0
+"""How long a new connection, and a wait for one of the pool's, may take."""
+_RECYCLE_SECONDS = 1800
+
+_PASSING_CLASSES = frozenset({"0L", "0P", "20", "21", "22", "23", "24", "42", "44", "54", "P0"})
+_SCHEMA_STATES = frozenset({"42P01", "42703", "42883", "42704", "42501", "3F000"})
+_ABSENT = "(absent)"
+
+# libpq's own parameters that asyncpg would send to the server, which refuses them
+_CLIENT_PARAMETERS = frozenset(
+    {
+        "channel_binding",
+        "connect_timeout",
+        "fallback_application_name",
+        "gssencmode",
+        "keepalives",
+        "keepalives_count",
+        "keepalives_idle",
+        "keepalives_interval",
+        "load_balance_hosts",
+        "requirepeer",
+        "require_auth",
+        "sslcompression",
+        "sslsni",
+    }
+)
+
+
+class Database:
+    """A pool of connections to Postgres. Made by ``connect``."""
+
+    def __init__(self, engine: AsyncEngine, *, prepared: bool = True) -> None:
+        self.engine = engine
+        """For adapters that compose queries with SQLAlchemy; use it inside ``faults()``."""
+        self._prepared = prepared
+
+    @contextmanager
+    def faults(self) -> Iterator[None]:
+        """Turn faults of the store into Unavailable; faults of data, integrity and programming pass through."""
+        try:
+            yield
+        except Exception as error:
+            fault = _translate(error)
+            if fault is None:
+                raise
+            raise fault from None  # the cause may quote values or addresses of servers
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Connection]:
+        """Lend a driver connection on which each statement is a transaction of its own. Faults as in ``faults``."""
+        if not self._prepared:
+            async with self.transaction() as connection:
+                yield connection
+            return
+        async with self._lent() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """Lend a driver connection inside a transaction (READ COMMITTED): committed on leaving, rolled back on an error.
+
+        After Unavailable the transaction may all the same have been committed, when the answer to COMMIT was lost.
+        """
+        async with self._lent() as connection, connection.transaction():
+            yield connection
+
+    @asynccontextmanager
+    async def _lent(self) -> AsyncIterator[Connection]:
+        with self.faults():
+            async with self.engine.connect() as lent:
+                raw = await lent.get_raw_connection()
+                connection: Any = raw.driver_connection
+                try:
+                    yield connection
+                except BaseException as error:
+                    # a server that fails over, or a cancelled roll-back, must not meet the next user
+                    if connection.is_in_transaction() or (isinstance(error, Exception) and _translate(error)):
+                        await lent.invalidate(error)
+                    raise
+
+    async def probe(self) -> None:
+        """Ask for the schema's revision. Raises Unavailable for any but the one this code needs."""
+        async with self.session() as connection:
+            found = await connection.fetchval("SELECT version_num FROM alembic_version")
+        if found != SCHEMA_VERSION:
+            raise Unavailable("postgres", f"schema {found or _ABSENT}, needed {SCHEMA_VERSION}")
+
+
+@asynccontextmanager
+async def connect(settings: PostgresSettings) -> AsyncIterator[Database]:
+    """Open a pool; nothing is connected before it is used, so that a service starts while Postgres is down."""
+    engine = make_engine(
+        settings.database_url.get_secret_value(),
+        pool=settings.database_pool,
+        seconds=settings.database_timeout_seconds,
+        prepared=settings.database_prepared,
+    )
+    try:
+        yield Database(engine, prepared=settings.database_prepared)
+    finally:
+        await engine.dispose()
+
+
+def make_engine(url: str, *, pool: int, seconds: float | None, prepared: bool = True) -> AsyncEngine:
+    """Make an engine on asyncpg for a libpq URL; ``seconds`` limits each statement (None: no limit).
+
+    asyncpg reads the URL itself, so that sslmode, sslrootcert, several hosts and target_session_attrs mean what they mean to libpq.
+    """
+    dsn, given = _split_parameters(url)
+    session = {"application_name": "posthorn"}
+    if prepared:
+        milliseconds = str(round((seconds or 0) * 1000))
+        session |= {
+            "statement_timeout": milliseconds,
+            "idle_in_transaction_session_timeout": milliseconds,
+            "jit": "off",  # compiling a short statement costs more than running it
+            "tcp_keepalives_idle": "10",  # the locks of a vanished host are free within half a minute
+            "tcp_keepalives_interval": "5",
+            "tcp_keepalives_count": "3",
+        }
+
+    async def open_connection(*_: Any, **__: Any) -> Connection:
+        return await asyncpg.connect(
+            dsn,
+            timeout=CONNECT_SECONDS,
+            command_timeout=seconds,
+            statement_cache_size=100 if prepared else 0,
+            server_settings={name: value for name, value in session.items() if name not in given},
+        )
+
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        pool_size=pool,
+        max_overflow=0,
+        pool_timeout=CONNECT_SECONDS,
+        pool_recycle=_RECYCLE_SECONDS,
+        pool_use_lifo=True,
+        hide_parameters=True,
+        connect_args={
+            "async_creator_fn": open_connection,
+            "prepared_statement_cache_size": 100 if prepared else 0,
+            # several clients share a server connection of PgBouncer, and names must not meet
+            "prepared_statement_name_func": None if prepared else (lambda: f"__posthorn_{uuid4().hex}__"),
+        },
+    )
+    event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    return engine
+
+
+def _split_parameters(url: str) -> tuple[str, frozenset[str]]:
+    """Give the URL without the parameters that only libpq knows, and the names of those that stay."""
+    head, _, query = url.partition("?")
+    kept = [(name, value) for name, value in parse_qsl(query) if name not in _CLIENT_PARAMETERS]
+    return f"{head}?{urlencode(kept)}" if kept else head, frozenset(name for name, _ in kept)
+
+
+def _refuse_closed(adapted: Any, _record: Any, _proxy: Any) -> None:
+    if adapted.driver_connection.is_closed():
+        raise exc.DisconnectionError  # the pool takes a new connection instead
+
+
+def _translate(error: Exception) -> Unavailable | None:
+    """Give what the port says of a fault, or None when it is to pass as it is."""
+    if isinstance(error, exc.DBAPIError):
+        cause = error.driver_exception
+        error = cause if isinstance(cause, Exception) else error
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        if state in _SCHEMA_STATES:
+            return Unavailable("postgres", f"schema: {type(error).__name__} {state}")
+        if state[:2] in _PASSING_CLASSES:
+            return None
+        return Unavailable("postgres", f"{type(error).__name__} {state}".rstrip())
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        return Unavailable("postgres", "the URL makes no sense to the driver")
+    if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
+        return None  # a value that cannot be encoded for its column
+    network = (OSError, TimeoutError, asyncio.IncompleteReadError, EOFError)
+    pool = (exc.TimeoutError, exc.DisconnectionError, exc.DBAPIError)
+    if isinstance(error, (*network, *pool, asyncpg.InterfaceError, asyncpg.InternalClientError)):
+        return Unavailable("postgres", type(error).__name__)
+    return None
+
+
+def clean_text(text: str) -> str:
+    """Give the text without what Postgres refuses: NULs are left out, lone surrogates become U+FFFD."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.replace("\0", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,0 +1,238 @@
+"""Mailboxes on Postgres: resolve recipients in one round trip, place a batch in one transaction.
+
+Theory of place():
+
+1. Lock the accounts, by id. Whoever changes entries, uids or quotas of an account holds this lock, so what follows meets no one.
+2. Insert the messages, by id, and leave those that are there; insert the segments with what is live of the messages just made.
+   A concurrent batch with the same message waits here until the first commits, and then finds it there: one of them wins.
+3. For the messages just made, take uids, insert entries, add to the quotas, tell the directory of accounts that became full.
+
+Statements take arrays, so their number does not grow with the batch.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Sequence
+from typing import Any
+from uuid import UUID
+
+from posthorn.adapters.postgres.database import Connection, Database, clean_text
+from posthorn.adapters.postgres.tables import INBOX
+from posthorn.ports.mailboxes import AccountsGone, Letter, Resolution, Segment
+
+_MOST_STEPS = 10
+"""Aliases and catch-alls followed one after the other."""
+
+# An alias leads to its targets. An address that is neither account nor alias leads to itself without its +tag, if that is one, or
+# else to the domain's catch-all. UNION forgets repeats within a step, so loops and meshes of aliases cost steps, not explosions.
+# ``bare`` and ``base`` follow wire.address: a quoted local part is unquoted, cut at the first plus and quoted again if need be.
+# Accounts and aliases are asked for by scalar subqueries, which stay look-ups by index however large the tables are; OFFSET 0
+# keeps the planner from writing out an expression at each of its uses.
+_RESOLVE = r"""
+WITH RECURSIVE walk (recipient, address, account, steps) AS (
+    SELECT asked.address, asked.address, (SELECT id FROM accounts a WHERE a.address = asked.address), 0
+      FROM unnest($1::text[]) AS asked (address)
+  UNION
+    SELECT walk.recipient, next.address, (SELECT id FROM accounts a WHERE a.address = next.address), walk.steps + next.steps
+      FROM walk
+      CROSS JOIN LATERAL (
+          SELECT targets FROM (VALUES (1)) AS one LEFT JOIN aliases ON aliases.address = walk.address
+      ) AS alias
+      CROSS JOIN LATERAL (
+          SELECT unnest(alias.targets) AS address, 1 AS steps
+        UNION ALL
+          SELECT coalesce(plain.address, domains.catch_all), CASE WHEN plain.address IS NULL THEN 1 ELSE 0 END
+            FROM domains
+            LEFT JOIN LATERAL (
+                SELECT coalesce((SELECT address FROM accounts a WHERE a.address = base.address),
+                                (SELECT address FROM aliases WHERE aliases.address = base.address)) AS address
+                  FROM (
+                      SELECT CASE WHEN bare.local ~ '^[^ "(),.:;<>@[\]\\]+(\.[^ "(),.:;<>@[\]\\]+)*$' THEN bare.local
+                                  ELSE '"' || regexp_replace(bare.local, '(["\\])', '\\\1', 'g') || '"' END
+                             || '@' || domains.name AS address
+                        FROM (
+                            SELECT split_part(CASE WHEN quoted.local LIKE '"%'
+                                                   THEN regexp_replace(left(substr(quoted.local, 2), -1), '\\(.)', '\1', 'g')
+                                                   ELSE quoted.local END, '+', 1) AS local
+                              FROM (SELECT left(walk.address, -1 - length(domains.name)) AS local OFFSET 0) AS quoted
+                            OFFSET 0
+                        ) AS bare
+                       WHERE bare.local <> ''
+                      OFFSET 0
+                  ) AS base
+            ) AS plain ON domains.plus_addressing AND strpos(walk.address, '+') > 0
+           WHERE alias.targets IS NULL AND domains.name = split_part(walk.address, '@', -1)
+      ) AS next
+     WHERE walk.account IS NULL AND walk.steps < $3 AND next.address IS NOT NULL
+)
+SELECT DISTINCT recipient, account, NULL::uuid AS message FROM walk WHERE account IS NOT NULL
+UNION ALL
+SELECT NULL, NULL, id FROM messages WHERE id = ANY ($2::uuid[])
+"""
+
+_LOCK_ACCOUNTS = "SELECT id FROM accounts WHERE id = ANY ($1::bigint[]) ORDER BY id FOR NO KEY UPDATE"
+
+# A segment of which something was made may be there from an earlier half of the same batch; one of which nothing was made may be
+# there under another id (a large body keeps its key when it is delivered again), or it is removed by the collector.
+_INSERT_MESSAGES = """
+WITH made AS (
+    INSERT INTO messages (id, segment_id, offset_octets, stored_octets, encoding, size_crlf, has_dot_lines, sha256,
+                          return_path_octets, refs, received_at, reverse_path, subject, from_, date, message_id)
+    SELECT id, segment_id, offset_octets, stored_octets, encoding, size_crlf, has_dot_lines, sha256,
+           return_path_octets, refs, to_timestamp(received_at), reverse_path, subject, from_, date, message_id
+      FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::boolean[], $8::bytea[],
+                  $9::integer[], $10::integer[], $11::float8[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[])
+           AS letter (id, segment_id, offset_octets, stored_octets, encoding, size_crlf, has_dot_lines, sha256,
+                      return_path_octets, refs, received_at, reverse_path, subject, from_, date, message_id)
+     ORDER BY id
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id, segment_id, CASE WHEN refs > 0 THEN stored_octets ELSE 0 END AS live
+), parts AS (
+    SELECT segment.id, segment.key, segment.octets, sum(made.live) AS live
+      FROM unnest($17::uuid[], $18::text[], $19::bigint[]) AS segment (id, key, octets)
+      LEFT JOIN made ON made.segment_id = segment.id
+     GROUP BY segment.id, segment.key, segment.octets
+), kept AS (
+    INSERT INTO segments AS s (id, key, octets, live_octets)
+    SELECT id, key, octets, live FROM parts WHERE live IS NOT NULL ORDER BY id
+    ON CONFLICT (id) DO UPDATE SET live_octets = s.live_octets + excluded.live_octets, condemned_at = NULL
+), dead AS (
+    INSERT INTO segments (id, key, octets, live_octets, condemned_at)
+    SELECT id, key, octets, 0, now() FROM parts WHERE live IS NULL ORDER BY id
+    ON CONFLICT DO NOTHING
+)
+SELECT id FROM made
+"""
+
+_INSERT_ENTRIES = """
+WITH uids AS (
+    UPDATE mailboxes m SET uidnext = m.uidnext + n.messages, modseq = m.modseq + 1
+      FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS n (account_id, messages, octets)
+     WHERE m.account_id = n.account_id AND m.mailbox_id = $9
+    RETURNING m.account_id, m.uidnext - n.messages AS first, m.modseq
+), entries AS (
+    INSERT INTO mailbox_entries (account_id, mailbox_id, uid, message_id, size_crlf, internal_date, modseq)
+    SELECT e.account_id, $9, uids.first + e.rank, e.message_id, e.size_crlf, to_timestamp(e.received_at), uids.modseq
+      FROM unnest($4::bigint[], $5::bigint[], $6::uuid[], $7::bigint[], $8::float8[])
+           AS e (account_id, rank, message_id, size_crlf, received_at)
+      JOIN uids ON uids.account_id = e.account_id
+    RETURNING 1
+), quotas AS (
+    UPDATE accounts a SET used_bytes = a.used_bytes + n.octets, used_messages = a.used_messages + n.messages
+      FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS n (account_id, messages, octets)
+     WHERE a.id = n.account_id
+    RETURNING a.address, a.quota_bytes, a.used_bytes, n.octets
+), told AS (
+    INSERT INTO directory_outbox (subject)
+    SELECT address FROM quotas WHERE used_bytes >= quota_bytes AND used_bytes - octets < quota_bytes
+    RETURNING 1
+)
+SELECT (SELECT count(*) FROM entries) AS entries, (SELECT pg_notify('directory', '') WHERE EXISTS (SELECT FROM told)) AS notified
+"""
+
+
+class PostgresMailboxes:
+    """The port Mailboxes on Postgres."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def probe(self) -> None:
+        """A cheap real query that also checks the schema version. Raises Unavailable."""
+        await self._database.probe()
+
+    async def resolve(self, recipients: Collection[str], messages: Collection[UUID]) -> Resolution:
+        """Follow recipients to accounts and tell which messages are placed already, in one round trip.
+
+        An exact account or alias wins over the address without its ``+tag``, and that over the catch-all. Suspended accounts
+        resolve: their mail was promised. Raises Unavailable.
+        """
+        asked = [recipient for recipient in dict.fromkeys(recipients) if clean_text(recipient) == recipient]
+        async with self._database.session() as connection:
+            rows = await connection.fetch(_RESOLVE, asked, list(messages), _MOST_STEPS)
+        accounts: defaultdict[str, list[int]] = defaultdict(list)
+        placed = []
+        for recipient, account, message in rows:
+            if message is None:
+                accounts[recipient].append(account)
+            else:
+                placed.append(message)
+        return Resolution({recipient: tuple(sorted(ids)) for recipient, ids in accounts.items()}, frozenset(placed))
+
+    async def place(self, segments: Sequence[Segment]) -> int:
+        """Write a batch, all or nothing; gives the number of entries made.
+
+        Raises AccountsGone, Unavailable, and asyncpg's DataError or IntegrityConstraintViolationError for a letter that cannot
+        be written: such a letter is poison, and trying again will not help.
+        """
+        letters = _by_receipt(segments)
+        accounts = sorted({account for _, letter in letters for account in letter.accounts})
+        columns = _columns(letters, segments)
+        async with self._database.transaction() as connection:
+            if accounts and len(await connection.fetch(_LOCK_ACCOUNTS, accounts)) < len(accounts):
+                raise AccountsGone
+            made = {row["id"] for row in await connection.fetch(_INSERT_MESSAGES, *columns)}
+            return await _enter(connection, [letter for _, letter in letters if letter.envelope.id in made])
+
+
+def _by_receipt(segments: Sequence[Segment]) -> list[tuple[UUID, Letter]]:
+    """Give (segment, letter) in the order of receipt; an id that is there twice, once."""
+    found: dict[UUID, tuple[UUID, Letter]] = {}
+    for segment in segments:
+        for letter in segment.letters:
+            found.setdefault(letter.envelope.id, (segment.id, letter))
+    return sorted(found.values(), key=lambda pair: (pair[1].envelope.received_at, pair[1].envelope.id))
+
+
+def _columns(letters: Sequence[tuple[UUID, Letter]], segments: Sequence[Segment]) -> list[list[Any]]:
+    rows = [
+        (
+            letter.envelope.id,
+            segment,
+            letter.placement.offset,
+            letter.placement.length,
+            letter.placement.encoding,
+            letter.envelope.body.size,
+            letter.envelope.body.has_dot_lines,
+            letter.envelope.body.sha256,
+            letter.envelope.body.return_path_octets,
+            len(set(letter.accounts)),
+            letter.envelope.received_at,
+            clean_text(letter.envelope.reverse_path),
+            clean_text(letter.envelope.summary.subject),
+            clean_text(letter.envelope.summary.from_),
+            clean_text(letter.envelope.summary.date),
+            clean_text(letter.envelope.summary.message_id),
+        )
+        for segment, letter in letters
+    ]
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(16)]
+    distinct = {segment.id: segment for segment in segments}.values()
+    return [*columns, [s.id for s in distinct], [s.key for s in distinct], [s.octets for s in distinct]]
+
+
+async def _enter(connection: Connection, letters: Sequence[Letter]) -> int:
+    """Put letters, in this order, into the INBOX of each of their accounts."""
+    ranks: Counter[int] = Counter()
+    octets: Counter[int] = Counter()
+    entries: list[tuple[int, int, UUID, int, float]] = []
+    for letter in letters:
+        envelope = letter.envelope
+        for account in dict.fromkeys(letter.accounts):
+            entries.append((account, ranks[account], envelope.id, envelope.body.size, envelope.received_at))
+            ranks[account] += 1
+            octets[account] += envelope.body.size
+    if not entries:
+        return 0
+    made = await connection.fetchval(
+        _INSERT_ENTRIES,
+        list(ranks),
+        list(ranks.values()),
+        [octets[account] for account in ranks],
+        *(list(column) for column in zip(*entries, strict=True)),
+        INBOX,
+    )
+    if made != len(entries):
+        raise LookupError("an account has no INBOX")  # every account is made with its folders
+    return len(entries)

@@ -1,0 +1,193 @@
+"""Maildrops on Postgres: the lease, the snapshot, the deletions at QUIT.
+
+Rules of the lease: one row per account, and the database's clock alone says when it has run out. A lease that ran out stays its
+holder's until another session takes it; taking and committing lock the row, so that exactly one of them comes first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from uuid import UUID
+
+import asyncpg
+
+from posthorn.adapters.postgres.database import Connection, Database, clean_text
+from posthorn.adapters.postgres.tables import INBOX
+from posthorn.ports.faults import Unavailable
+from posthorn.ports.maildrops import LEASE_SECONDS, Item, LeaseLost, Location, Login, MaildropBusy
+
+_SLICE = 5_000
+"""Items made before other sessions get their turn."""
+
+# clock_timestamp(): now() would be the time before the wait for another session's lock
+_TAKE_LEASE = """
+INSERT INTO maildrop_leases AS l (account_id, holder, expires_at)
+VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3))
+ON CONFLICT (account_id) DO UPDATE
+    SET holder = excluded.holder, expires_at = clock_timestamp() + make_interval(secs => $3)
+  WHERE l.holder = excluded.holder OR l.expires_at < clock_timestamp()
+RETURNING 1
+"""
+
+_SNAPSHOT = """
+SELECT e.uid, m.uidvalidity, e.size_crlf, e.message_id
+  FROM mailboxes m JOIN mailbox_entries e ON e.account_id = m.account_id AND e.mailbox_id = m.mailbox_id
+ WHERE m.account_id = $1 AND m.mailbox_id = $2
+ ORDER BY e.uid
+"""
+
+_RENEW = """
+UPDATE maildrop_leases l SET expires_at = clock_timestamp() + make_interval(secs => $3)
+  FROM unnest($1::bigint[], $2::uuid[]) AS held (account_id, holder)
+ WHERE l.account_id = held.account_id AND l.holder = held.holder
+RETURNING l.holder
+"""
+
+_LOCATE = """
+SELECT e.uid, m.id, s.key, m.offset_octets, m.stored_octets, m.encoding, m.size_crlf, m.has_dot_lines
+  FROM mailbox_entries e JOIN messages m ON m.id = e.message_id JOIN segments s ON s.id = m.segment_id
+ WHERE e.account_id = $1 AND e.mailbox_id = $2 AND e.uid = ANY ($3::bigint[])
+"""
+
+_LOCK_ACCOUNT = "SELECT FROM accounts WHERE id = $1 FOR NO KEY UPDATE"
+_GIVE_LEASE_BACK = "DELETE FROM maildrop_leases WHERE account_id = $1 AND holder = $2 RETURNING 1"
+
+# One row per segment with octets that nobody refers to any more, and one row without segment for the totals.
+_DELETE = """
+WITH gone AS (
+    DELETE FROM mailbox_entries WHERE account_id = $1 AND mailbox_id = $2 AND uid = ANY ($3::bigint[])
+    RETURNING message_id, size_crlf
+), locked AS (
+    SELECT m.id, n.entries
+      FROM (SELECT message_id, count(*)::integer AS entries FROM gone GROUP BY message_id) AS n
+      JOIN messages m ON m.id = n.message_id
+     ORDER BY m.id
+       FOR NO KEY UPDATE OF m
+), dropped AS (
+    UPDATE messages m SET refs = m.refs - locked.entries FROM locked WHERE m.id = locked.id
+    RETURNING m.segment_id, m.stored_octets, m.refs
+)
+SELECT segment_id, sum(stored_octets)::bigint AS octets, 0::bigint AS messages
+  FROM dropped WHERE refs = 0 AND segment_id IS NOT NULL GROUP BY segment_id
+UNION ALL
+SELECT NULL, coalesce(sum(size_crlf), 0)::bigint, count(*) FROM gone
+"""
+
+_ACCOUNT_FOR_IT = """
+WITH locked AS (
+    SELECT s.id, dead.octets
+      FROM unnest($2::uuid[], $3::bigint[]) AS dead (id, octets) JOIN segments s ON s.id = dead.id
+     ORDER BY s.id
+       FOR NO KEY UPDATE OF s
+), drained AS (
+    UPDATE segments s SET live_octets = s.live_octets - locked.octets FROM locked WHERE s.id = locked.id
+), quota AS (
+    UPDATE accounts SET used_bytes = used_bytes - $4, used_messages = used_messages - $5 WHERE id = $1
+    RETURNING address, quota_bytes, used_bytes
+), told AS (
+    INSERT INTO directory_outbox (subject)
+    SELECT address FROM quota WHERE used_bytes < quota_bytes AND used_bytes + $4 >= quota_bytes
+    RETURNING 1
+)
+SELECT pg_notify('directory', '') WHERE EXISTS (SELECT FROM told)
+"""
+
+
+class PostgresMaildrops:
+    """The port Maildrops on Postgres."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def probe(self) -> None:
+        """A cheap real query that also checks the schema version. Raises Unavailable."""
+        await self._database.probe()
+
+    async def login(self, address: str) -> Login | None:
+        """Look an account up by canonical address; None when there is none. Raises Unavailable."""
+        if clean_text(address) != address:
+            return None
+        async with self._database.session() as connection:
+            row = await connection.fetchrow(
+                "SELECT id, address, password_hash, state <> 'suspended' FROM accounts WHERE address = $1", address
+            )
+        return None if row is None else Login(*row)
+
+    async def open(self, account: int, holder: UUID) -> Sequence[Item]:
+        """Take the lease and give the INBOX by ascending uid. Raises MaildropBusy, or Unavailable, which takes no lease."""
+        async with self._database.session() as connection:
+            try:
+                taken = await connection.fetchval(_TAKE_LEASE, account, holder, LEASE_SECONDS)
+            except asyncpg.ForeignKeyViolationError:
+                raise Unavailable("postgres", "the account went during login") from None
+        if not taken:
+            raise MaildropBusy
+        try:
+            # a statement of its own: its snapshot is younger than whatever the lease had to wait for
+            async with self._database.session() as connection:
+                rows = await connection.fetch(_SNAPSHOT, account, INBOX)
+        except BaseException:
+            with suppress(Unavailable):
+                await self.release(account, holder)
+            raise
+        items: list[Item] = []
+        for start in range(0, len(rows), _SLICE):
+            if start:
+                await asyncio.sleep(0)
+            items += [
+                Item(uid, f"{uidvalidity:x}.{uid}", size, message)
+                for uid, uidvalidity, size, message in rows[start : start + _SLICE]
+            ]
+        return items
+
+    async def renew(self, holders: Collection[tuple[int, UUID]]) -> set[UUID]:
+        """Renew the leases of (account, holder) pairs; gives the holders that still hold theirs. Raises Unavailable."""
+        pairs = list(holders)
+        if not pairs:
+            return set()
+        async with self._database.session() as connection:
+            rows = await connection.fetch(
+                _RENEW, [account for account, _ in pairs], [holder for _, holder in pairs], LEASE_SECONDS
+            )
+        return {row["holder"] for row in rows}
+
+    async def locate(self, account: int, uids: Collection[int]) -> dict[int, Location]:
+        """Where the messages lie now; a uid that is missing has gone. Raises Unavailable."""
+        async with self._database.session() as connection:
+            rows = await connection.fetch(_LOCATE, account, INBOX, list(uids))
+        return {row["uid"]: Location(*tuple(row)[1:]) for row in rows}
+
+    async def commit(self, account: int, holder: UUID, uids: Collection[int]) -> int:
+        """Delete the messages, release quota and lease, all in one transaction; gives how many were deleted.
+
+        A message that is already gone counts as deleted. Raises LeaseLost with nothing deleted, or Unavailable, after which the
+        deletion may all the same have happened.
+        """
+        unique = set(uids)
+        async with self._database.transaction() as connection:
+            await connection.execute(_LOCK_ACCOUNT, account)
+            if not await connection.fetchval(_GIVE_LEASE_BACK, account, holder):
+                raise LeaseLost
+            if unique:
+                await _delete(connection, account, unique)
+        return len(unique)
+
+    async def release(self, account: int, holder: UUID) -> None:
+        """Give the lease back without deleting anything; a lost lease is no error. Raises Unavailable."""
+        async with self._database.session() as connection:
+            await connection.execute(_GIVE_LEASE_BACK, account, holder)
+
+
+async def _delete(connection: Connection, account: int, uids: Collection[int]) -> None:
+    *segments, totals = await connection.fetch(_DELETE, account, INBOX, list(uids))
+    if totals["messages"]:
+        await connection.execute(
+            _ACCOUNT_FOR_IT,
+            account,
+            [row["segment_id"] for row in segments],
+            [row["octets"] for row in segments],
+            totals["octets"],
+            totals["messages"],
+        )

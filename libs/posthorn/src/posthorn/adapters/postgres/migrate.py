@@ -1,0 +1,103 @@
+"""Schema changes, run once per release: ``posthorn-migrate``.
+
+- An advisory lock lets one migration run at a time: a second Job waits for the first, then finds nothing to do.
+- Each run is one transaction, so that a migration is there whole or not at all.
+- It waits for a Postgres that is still starting, and gives up with a message after ``database_wait_seconds``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import structlog
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from posthorn.adapters.postgres.database import Database, make_engine
+from posthorn.ports.faults import Unavailable
+from posthorn.runtime.logging import configure_logging
+from posthorn.runtime.settings import PostgresSettings
+
+log = structlog.get_logger()
+
+LOCK = 0x706F7374686F726E
+"""Key of the advisory lock: ``posthorn`` in ASCII."""
+WAIT_SECONDS = 60.0
+_BETWEEN_TRIES = 0.25
+
+
+def migrate_blocking(url: str, *, wait_seconds: float = WAIT_SECONDS) -> None:
+    """Bring the schema to the newest revision. Blocks; runs an event loop of its own, so call it from none.
+
+    Raises Unavailable when Postgres does not come up within ``wait_seconds`` (and SQLAlchemy's errors for a broken migration).
+    """
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        runner.run(_migrate(url, wait_seconds))
+
+
+def main() -> None:
+    """The script ``posthorn-migrate``."""
+    settings = PostgresSettings.load()
+    configure_logging("migrate", "info")
+    try:
+        migrate_blocking(settings.database_url.get_secret_value(), wait_seconds=settings.database_wait_seconds)
+    except Unavailable as error:
+        raise SystemExit(f"the schema was not changed: {error}") from None
+
+
+async def _migrate(url: str, wait_seconds: float) -> None:
+    engine = make_engine(url, pool=1, seconds=None)
+    try:
+        await _until_up(engine, wait_seconds)
+        with Database(engine).faults():
+            async with engine.connect() as connection:
+                # a lock of the session: it is let go of with the connection, whatever happens
+                await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK})
+                await connection.commit()
+                await _upgrade(connection)
+                await connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": LOCK})
+    finally:
+        await engine.dispose()
+
+
+async def _until_up(engine: AsyncEngine, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            with Database(engine).faults():
+                async with engine.connect() as connection:
+                    await connection.execute(text("SELECT 1"))
+                return
+        except Unavailable as error:
+            if time.monotonic() > deadline:
+                raise
+            log.info("waiting for postgres", fault=str(error))
+            await asyncio.sleep(_BETWEEN_TRIES)
+
+
+async def _upgrade(connection: AsyncConnection) -> None:
+    before = await connection.run_sync(_revision)
+    await connection.run_sync(_to_head)
+    await connection.commit()
+    after = await connection.run_sync(_revision)
+    if before == after:
+        log.info("schema is up to date", revision=after)
+    else:
+        log.info("schema migrated", before=before, after=after)
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _to_head(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", "posthorn.adapters.postgres:migrations")
+    attributes: dict[str, Any] = config.attributes
+    attributes["connection"] = connection
+    command.upgrade(config, "head")

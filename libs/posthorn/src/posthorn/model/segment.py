@@ -1,0 +1,56 @@
+"""How bodies are packed into a segment: one after the other, each compressed when that is worth it.
+
+Each body stands alone, so that any one of them can be read by a range of the blob, and moved by the collector as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+COMPRESS_FROM = 512
+"""Octets below which a body is never compressed: the header of a frame eats the gain."""
+WORTH_IT = 0.9
+"""A compressed form that is longer than this share of the body is not used: reading it would cost more than it saves."""
+
+IDENTITY = "identity"
+ZSTD = "zstd"
+
+
+class Range(NamedTuple):
+    """Where one body lies in the segment."""
+
+    offset: int
+    length: int
+    """Octets as stored."""
+    encoding: str
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A segment's octets, in parts to be joined, and the range of each body in the order they were given."""
+
+    parts: list[bytes]
+    ranges: list[Range]
+    octets: int
+
+
+def pack(bodies: Iterable[bytes], compress: Callable[[bytes], bytes] | None = None) -> Packed:
+    """Lay out bodies in a segment.
+
+    ``compress`` makes of a body one zstd frame that states its content size; None leaves all bodies as they are.
+    """
+    parts: list[bytes] = []
+    ranges: list[Range] = []
+    offset = 0
+    for body in bodies:
+        part, encoding = body, IDENTITY
+        if compress is not None and len(body) >= COMPRESS_FROM:
+            frame = compress(body)
+            if len(frame) <= WORTH_IT * len(body):
+                part, encoding = frame, ZSTD
+        parts.append(part)
+        ranges.append(Range(offset, len(part), encoding))
+        offset += len(part)
+    return Packed(parts, ranges, offset)

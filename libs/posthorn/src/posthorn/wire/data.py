@@ -1,0 +1,112 @@
+"""Message content on its way in: where DATA ends, dots taken off, line ends checked (RFC 5321 §2.3.8, §4.1.1.4, §4.5.2).
+
+Theory:
+
+- The only end of DATA is CRLF.CRLF; the CRLF of the DATA command counts as the first one. Whatever looks like it to a laxer
+  program (LF.LF, CR.CR, CRLF.LF, LF.CRLF …) is content, and content with a bare CR or LF is ``broken``: that is how a second
+  letter is smuggled past one server into another. The scanner goes on to the true end, so that the refusal is about all of it.
+- Octets are handled by the piece, with ``bytes.find`` and ``bytes.count``. A piece is given out as soon as it is certain: what
+  could still be the beginning of the end (at most four octets) is kept for the next call. So no piece given out ends with CR, and
+  counting line ends in each piece finds every bare one, however the octets were cut.
+"""
+
+from __future__ import annotations
+
+_END = b"\r\n.\r\n"
+
+
+def line_ends_are_whole(octets: bytes) -> bool:
+    """Whether CR and LF come only as CRLF. The octets must not be cut within one."""
+    return octets.count(b"\r\n") == octets.count(b"\n") == octets.count(b"\r")
+
+
+def stuff(content: bytes) -> bytes:
+    """Put a dot before each line that begins with one (RFC 5321 §4.5.2). Lines end with CRLF."""
+    stuffed = content.replace(b"\r\n.", b"\r\n..")
+    return b"." + stuffed if stuffed.startswith(b".") else stuffed
+
+
+class DataScanner:
+    """Reads what follows DATA. Feed it until ``ended``."""
+
+    __slots__ = ("_carry", "_opening", "_wanted", "broken", "ended", "rest")
+
+    def __init__(self) -> None:
+        self.ended = False
+        self.broken = False
+        """The content has a bare CR or LF and must be refused."""
+        self.rest = b""
+        """What came after the end: the next commands."""
+        self._carry = b"\r\n"  # the end of the DATA line, never given out
+        self._opening = True
+        self._wanted = True
+
+    def discard(self) -> None:
+        """Look for the end only; no more content is given out."""
+        self._wanted = False
+
+    def feed(self, octets: bytes) -> bytes:
+        """Take octets as they came; gives the content that is certain now, dots taken off, until it is ``broken``."""
+        if self.ended:
+            raise ValueError("the data has ended")
+        window = self._carry + octets if self._carry else octets
+        end = window.find(_END)
+        if end >= 0:
+            self.ended = True
+            self.rest = window[end + len(_END) :]
+            self._carry = b""
+            window = window[: end + 2]
+        else:
+            certain = len(window) - _possible_end(window)
+            self._carry = window[certain:]
+            window = window[:certain]
+        if not window or not self._wanted:
+            return b""
+        if not line_ends_are_whole(window):
+            self.broken = True
+            self._wanted = False
+            return b""
+        content = window.replace(b"\r\n.", b"\r\n")
+        if self._opening:
+            self._opening = False
+            return content[2:]
+        return content
+
+
+def _possible_end(window: bytes) -> int:
+    """Octets at the end of the window that begin CRLF.CRLF."""
+    if window.endswith(b"\r"):
+        return 4 if window.endswith(b"\r\n.\r") else 1
+    if window.endswith(b"\r\n"):
+        return 2
+    return 3 if window.endswith(b"\r\n.") else 0
+
+
+class ChunkScanner:
+    """Reads what follows BDAT, over all chunks of a message (RFC 3030). It is text here too: BINARYMIME is not offered."""
+
+    __slots__ = ("_carry", "broken")
+
+    def __init__(self) -> None:
+        self.broken = False
+        """The content has a bare CR or LF and must be refused."""
+        self._carry = b""
+
+    def feed(self, octets: bytes) -> bytes:
+        """Take octets of a chunk; gives the content that is certain now, until it is ``broken``."""
+        if self.broken:
+            return b""
+        window = self._carry + octets if self._carry else octets
+        if window.endswith(b"\r"):
+            self._carry, window = b"\r", window[:-1]
+        else:
+            self._carry = b""
+        if line_ends_are_whole(window):
+            return window
+        self.broken = True
+        return b""
+
+    def end(self) -> None:
+        """The last chunk is complete."""
+        if self._carry:
+            self.broken = True

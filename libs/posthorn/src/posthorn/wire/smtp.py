@@ -1,0 +1,123 @@
+"""SMTP replies: codes, enhanced codes and their form on the wire (RFC 5321 §4.2, RFC 2034, RFC 3463).
+
+Rules:
+
+- A reply never repeats what the client sent, so nothing can be injected into it, and never says more of a fault than its code.
+- Every 2yz, 4yz and 5yz carries an enhanced code, but for the greeting and the answers to EHLO and HELO; 3yz has none
+  (RFC 2034 §4).
+- What is a fault of ours is a 4yz. A 5yz is about what the client sent, and is final.
+- ``kind`` names an outcome for logs and metrics; it is no part of the wire.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One reply of one or more lines."""
+
+    code: int
+    status: str
+    """Enhanced code such as ``5.1.1``; empty where RFC 2034 has none."""
+    text: str
+    """Printable ASCII; a line feed begins a further line of the reply."""
+    kind: str = ""
+    octets: bytes = field(init=False, repr=False, compare=False)
+    """The reply as sent, with every line end."""
+
+    def __post_init__(self) -> None:
+        lines = self.text.split("\n")
+        status = f"{self.status} " if self.status else ""
+        first = "".join(f"{self.code}-{status}{line}\r\n" for line in lines[:-1])
+        object.__setattr__(self, "octets", f"{first}{self.code} {status}{lines[-1]}\r\n".encode("ascii"))
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether the client should try again later (4yz)."""
+        return 400 <= self.code < 500
+
+
+def greeting(hostname: str) -> Reply:
+    """Give the greeting of a session (RFC 5321 §4.3.1)."""
+    return Reply(220, "", f"{hostname} ESMTP Posthorn")
+
+
+def helo_reply(hostname: str) -> Reply:
+    """Answer HELO."""
+    return Reply(250, "", hostname)
+
+
+def ehlo_reply(hostname: str, max_size: int, *, starttls: bool) -> Reply:
+    """Answer EHLO with the extensions that work: RFC 1870, 6152, 6531, 2920, 2034, 3030 and 3207."""
+    lines = [hostname, f"SIZE {max_size}", "8BITMIME", "SMTPUTF8", "PIPELINING", "ENHANCEDSTATUSCODES", "CHUNKING"]
+    if starttls:
+        lines.append("STARTTLS")
+    return Reply(250, "", "\n".join(lines))
+
+
+def accepted(message_id: object) -> Reply:
+    """The promise: the message is kept."""
+    return Reply(250, "2.0.0", f"{message_id} accepted", "accepted")
+
+
+def chunk_taken(octets: int) -> Reply:
+    """Answer a BDAT that is not the last one (RFC 3030 §2)."""
+    return Reply(250, "2.0.0", f"{octets} octets received")
+
+
+OK = Reply(250, "2.0.0", "OK")
+SENDER_OK = Reply(250, "2.1.0", "sender OK")
+RECIPIENT_OK = Reply(250, "2.1.5", "recipient OK")
+BYE = Reply(221, "2.0.0", "bye")
+HELP = Reply(214, "2.0.0", "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY HELP STARTTLS\nsee RFC 5321")
+CANNOT_VERIFY = Reply(252, "2.1.5", "addresses are not verified here; send the mail and see")
+READY_FOR_TLS = Reply(220, "2.0.0", "ready to start TLS")
+START_INPUT = Reply(354, "", "end data with <CR><LF>.<CR><LF>")
+
+# The commands themselves
+
+UNKNOWN_COMMAND = Reply(500, "5.5.2", "command not recognized", "unknown-command")
+LINE_TOO_LONG = Reply(500, "5.5.2", "command line too long", "command-too-long")
+BAD_LINE = Reply(500, "5.5.2", "a command ends with <CR><LF> and holds no control characters", "bad-line")
+SYNTAX = Reply(501, "5.5.4", "syntax error in the parameters", "syntax")
+NO_PARAMETERS = Reply(501, "5.5.4", "this command takes no parameters", "syntax")
+NOT_IMPLEMENTED = Reply(502, "5.5.1", "command not implemented", "not-implemented")
+UNKNOWN_PARAMETER = Reply(555, "5.5.4", "parameter not recognized or not implemented", "unknown-parameter")
+HELLO_FIRST = Reply(503, "5.5.1", "say EHLO or HELO first", "sequence")
+MAIL_FIRST = Reply(503, "5.5.1", "MAIL first", "sequence")
+RCPT_FIRST = Reply(503, "5.5.1", "RCPT first", "sequence")
+NESTED_MAIL = Reply(503, "5.5.1", "a transaction is open; finish it, or RSET", "sequence")
+CHUNKS_OPEN = Reply(503, "5.5.1", "a message is coming in by BDAT; only BDAT or RSET may follow", "sequence")
+TLS_ACTIVE = Reply(503, "5.5.1", "TLS is active already", "sequence")
+NO_RECIPIENT = Reply(554, "5.5.1", "no valid recipients", "no-recipient")
+NO_RECIPIENT_NOW = Reply(451, "4.5.1", "no recipient could be accepted now; try again later", "no-recipient-now")
+
+# Addresses
+
+BAD_SENDER = Reply(553, "5.1.7", "this is no mail address", "bad-sender")
+BAD_RECIPIENT = Reply(553, "5.1.3", "this is no mail address", "bad-recipient")
+NEEDS_SMTPUTF8 = Reply(553, "5.6.7", "a non-ASCII address needs the SMTPUTF8 parameter at MAIL", "needs-smtputf8")
+UNKNOWN_RECIPIENT = Reply(550, "5.1.1", "no such mailbox here", "unknown-recipient")
+FOREIGN_RECIPIENT = Reply(550, "5.7.1", "this domain is not served here; relaying denied", "relay-denied")
+OVER_QUOTA = Reply(452, "4.2.2", "the mailbox is full", "over-quota")
+SUSPENDED = Reply(450, "4.2.1", "the mailbox takes no mail at present", "suspended")
+TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "too many recipients; send to the rest separately", "too-many-recipients")
+HARVESTING = Reply(421, "4.7.0", "too many unknown recipients; closing", "harvesting")
+
+# The message
+
+TOO_BIG = Reply(552, "5.3.4", "the message is larger than SIZE allows", "too-big")
+BARE_LINE_END = Reply(550, "5.5.2", "lines must end in <CR><LF>; a bare CR or LF is not accepted", "bare-line-end")
+LOOP = Reply(554, "5.4.6", "too many Received fields; the message loops", "loop")
+
+# Faults and limits of ours
+
+FAULT = Reply(451, "4.3.0", "a temporary fault here; try again later", "fault")
+FULL = Reply(452, "4.3.1", "no room to keep the message now; try again later", "full")
+TOO_MANY_ERRORS = Reply(421, "4.7.0", "too many errors; closing", "too-many-errors")
+ENDLESS_CHUNK = Reply(421, "4.7.0", "the chunk is far too long; closing", "endless-chunk")
+TOO_MANY_CONNECTIONS = Reply(421, "4.7.0", "too many connections; try again later", "too-many-connections")
+GOING_DOWN = Reply(421, "4.3.2", "shutting down; try again", "draining")
+TIMED_OUT = Reply(421, "4.4.2", "time is up; closing", "timed-out")

@@ -1,0 +1,307 @@
+"""SMTP commands: one line in, one frozen command or the reply that refuses it (RFC 5321 §4.1.1, RFC 1870, 3030, 3207, 6152, 6531).
+
+Rules:
+
+- ``parse_command`` knows grammar only; ``out_of_sequence`` is the table of what may come when. Neither knows a socket.
+- A command ends with CRLF. A line that ends with a bare LF, or holds a control character, is refused and never taken apart
+  further: what stands in it may be a smuggler's idea of a command.
+- Addresses come out in canonical form. A source route is read and dropped (RFC 5321 §4.1.1.3, appendix C).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from posthorn.wire import smtp
+from posthorn.wire.address import Address, AddressError, parse_address
+from posthorn.wire.smtp import Reply
+
+COMMAND_LIMIT = 512
+"""Octets of a command line with its CRLF (RFC 5321 §4.5.3.1.4)."""
+MAIL_LIMIT = COMMAND_LIMIT + 26 + 17 + 10
+"""The same for MAIL: SIZE (RFC 1870 §3), BODY (RFC 6152 §2) and SMTPUTF8 (RFC 6531 §3.1) each add to it."""
+LONGEST_LINE = MAIL_LIMIT
+"""No command line is longer; an edge need not keep more of one."""
+
+_SIZE_DIGITS = 20
+
+
+class CommandError(ValueError):
+    """The line is no command that can be obeyed; ``reply`` says why."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(reply.text)
+        self.reply = reply
+
+
+@dataclass(frozen=True, slots=True)
+class Ehlo:
+    """EHLO."""
+
+    name: str
+    """As given; printable, without white space."""
+
+
+@dataclass(frozen=True, slots=True)
+class Helo:
+    """HELO."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """MAIL."""
+
+    reverse_path: Address | None
+    """None for the null reverse-path ``<>``."""
+    size: int | None = None
+    """What the client says of the message's octets (RFC 1870)."""
+    eight_bit: bool = False
+    smtputf8: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rcpt:
+    """RCPT."""
+
+    forward_path: Address | None
+    """None for ``<Postmaster>`` without a domain (RFC 5321 §4.5.1)."""
+    is_ascii: bool = True
+    """Whether it was written in ASCII, so that it may stand without SMTPUTF8."""
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """DATA."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bdat:
+    """BDAT; ``size`` octets follow the line whatever the answer will be (RFC 3030 §2)."""
+
+    size: int
+    last: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BadBdat:
+    """BDAT that does not say how much follows: the octets behind it cannot be told from commands."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartTls:
+    """STARTTLS."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rset:
+    """RSET."""
+
+
+@dataclass(frozen=True, slots=True)
+class Noop:
+    """NOOP."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vrfy:
+    """VRFY."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expn:
+    """EXPN."""
+
+
+@dataclass(frozen=True, slots=True)
+class Help:
+    """HELP."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quit:
+    """QUIT."""
+
+
+type Command = (
+    Ehlo | Helo | Mail | Rcpt | Data | Bdat | BadBdat | StartTls | Rset | Noop | Vrfy | Expn | Help | Quit
+)  # fmt: skip
+
+
+class State(Enum):
+    """Where a session stands."""
+
+    FRESH = "fresh"
+    """Neither EHLO nor HELO yet, or TLS has just begun."""
+    READY = "ready"
+    MAIL = "mail"
+    """A reverse-path is known, no recipient is."""
+    RCPT = "rcpt"
+    """At least one recipient is known."""
+    CHUNKS = "chunks"
+    """A first BDAT has come, the last one has not."""
+
+
+_SEQUENCE: dict[type, dict[State, Reply]] = {
+    Mail: {
+        State.FRESH: smtp.HELLO_FIRST,
+        State.MAIL: smtp.NESTED_MAIL,
+        State.RCPT: smtp.NESTED_MAIL,
+        State.CHUNKS: smtp.CHUNKS_OPEN,
+    },
+    Rcpt: {State.FRESH: smtp.HELLO_FIRST, State.READY: smtp.MAIL_FIRST, State.CHUNKS: smtp.CHUNKS_OPEN},
+    Data: {
+        State.FRESH: smtp.HELLO_FIRST,
+        State.READY: smtp.MAIL_FIRST,
+        State.MAIL: smtp.RCPT_FIRST,
+        State.CHUNKS: smtp.CHUNKS_OPEN,
+    },
+    Bdat: {State.FRESH: smtp.HELLO_FIRST, State.READY: smtp.MAIL_FIRST, State.MAIL: smtp.RCPT_FIRST},
+    StartTls: {State.MAIL: smtp.NESTED_MAIL, State.RCPT: smtp.NESTED_MAIL, State.CHUNKS: smtp.CHUNKS_OPEN},
+}
+"""The refusals; a missing key means that the command may come."""
+
+
+def out_of_sequence(command: Command, state: State) -> Reply | None:
+    """Give the 503 for a command that may not come in this state, or None (RFC 5321 §4.1.4, RFC 3030 §2)."""
+    refusals = _SEQUENCE.get(type(command))
+    return refusals.get(state) if refusals else None
+
+
+_PATH = re.compile(
+    r"""[ ]*<
+    (?:@[^@<>,:"\s]+(?:,@[^@<>,:"\s]+)*:)?            # source route
+    (?P<mailbox>(?:"(?:[^"\\]|\\.)*+"|[^"<>])*+)
+    >(?P<parameters>[ ].*)?\Z""",
+    re.VERBOSE,
+)
+_PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([\x21-\x3c\x3e-\U0010ffff]+))?\Z")
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def parse_command(line: bytes) -> Command:
+    """Read one command line, its CRLF included. Raises CommandError."""
+    if len(line) > (MAIL_LIMIT if line[:5].upper() == b"MAIL " else COMMAND_LIMIT):
+        raise CommandError(smtp.LINE_TOO_LONG)
+    if not line.endswith(b"\r\n") or _CONTROL.search(line, 0, len(line) - 2):
+        raise CommandError(smtp.BAD_LINE)
+    verb, _, argument = line[:-2].partition(b" ")
+    name = verb.upper()
+    read = _READERS.get(name)
+    if read is None:
+        raise CommandError(smtp.UNKNOWN_COMMAND)
+    return read(argument.decode("utf-8", "surrogateescape").strip(" \t"))
+
+
+def _bare[C: (Data, StartTls, Rset, Quit)](command: C) -> Callable[[str], C]:
+    def read(argument: str) -> C:
+        if argument:
+            raise CommandError(smtp.NO_PARAMETERS)
+        return command
+
+    return read
+
+
+def _name(argument: str) -> str:
+    # What a host calls itself is never a reason to refuse it (RFC 5321 §4.1.4); it must only be one word.
+    if not argument or not argument.isprintable() or " " in argument:
+        raise CommandError(smtp.SYNTAX)
+    return argument
+
+
+def _path(argument: str, keyword: str) -> tuple[str, dict[str, str | None]]:
+    # RFC 5321 has no space after the colon; enough clients put one
+    if argument[: len(keyword)].upper() != keyword:
+        raise CommandError(smtp.SYNTAX)
+    found = _PATH.match(argument, len(keyword))
+    if not found:
+        raise CommandError(smtp.SYNTAX)
+    parameters: dict[str, str | None] = {}
+    for word in (found["parameters"] or "").split():
+        parameter = _PARAMETER.match(word)
+        if not parameter or parameter[1].upper() in parameters:
+            raise CommandError(smtp.SYNTAX)
+        parameters[parameter[1].upper()] = parameter[2]
+    return found["mailbox"], parameters
+
+
+def _mail(argument: str) -> Mail:
+    mailbox, parameters = _path(argument, "FROM:")
+    size: int | None = None
+    eight_bit = smtputf8 = False
+    for name, value in parameters.items():
+        match name:
+            case "SIZE":
+                if value is None or not (value.isascii() and value.isdigit()) or len(value) > _SIZE_DIGITS:
+                    raise CommandError(smtp.SYNTAX)
+                size = int(value)
+            case "BODY":
+                if value is None:
+                    raise CommandError(smtp.SYNTAX)
+                if value.upper() not in ("7BIT", "8BITMIME"):  # BINARYMIME is not offered
+                    raise CommandError(smtp.UNKNOWN_PARAMETER)
+                eight_bit = value.upper() == "8BITMIME"
+            case "SMTPUTF8":
+                if value is not None:
+                    raise CommandError(smtp.SYNTAX)
+                smtputf8 = True
+            case _:
+                raise CommandError(smtp.UNKNOWN_PARAMETER)
+    if not mailbox:
+        return Mail(None, size, eight_bit, smtputf8)
+    if not smtputf8 and not mailbox.isascii():
+        raise CommandError(smtp.NEEDS_SMTPUTF8)
+    try:
+        return Mail(parse_address(mailbox), size, eight_bit, smtputf8)
+    except AddressError:
+        raise CommandError(smtp.BAD_SENDER) from None
+
+
+def _rcpt(argument: str) -> Rcpt:
+    mailbox, parameters = _path(argument, "TO:")
+    if parameters:
+        raise CommandError(smtp.UNKNOWN_PARAMETER)
+    if mailbox.lower() == "postmaster":
+        return Rcpt(None)
+    if not mailbox:
+        raise CommandError(smtp.SYNTAX)
+    try:
+        return Rcpt(parse_address(mailbox), mailbox.isascii())
+    except AddressError:
+        raise CommandError(smtp.BAD_RECIPIENT) from None
+
+
+def _bdat(argument: str) -> Bdat | BadBdat:
+    words = argument.split()
+    if not 1 <= len(words) <= 2 or not (words[0].isascii() and words[0].isdigit()):
+        return BadBdat()
+    if len(words) == 2 and words[1].upper() != "LAST":
+        return BadBdat()
+    return Bdat(int(words[0]), len(words) == 2)
+
+
+def _vrfy(argument: str) -> Vrfy:
+    if not argument:
+        raise CommandError(smtp.SYNTAX)
+    return Vrfy()
+
+
+_READERS: dict[bytes, Callable[[str], Command]] = {
+    b"EHLO": lambda argument: Ehlo(_name(argument)),
+    b"HELO": lambda argument: Helo(_name(argument)),
+    b"MAIL": _mail,
+    b"RCPT": _rcpt,
+    b"DATA": _bare(Data()),
+    b"BDAT": _bdat,
+    b"STARTTLS": _bare(StartTls()),
+    b"RSET": _bare(Rset()),
+    b"NOOP": lambda _: Noop(),
+    b"VRFY": _vrfy,
+    b"EXPN": lambda _: Expn(),
+    b"HELP": lambda _: Help(),
+    b"QUIT": _bare(Quit()),
+}

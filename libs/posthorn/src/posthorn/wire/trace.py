@@ -1,0 +1,72 @@
+"""The trace fields that a server puts before a message (RFC 5321 §4.4)."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9.:_\[\]-]")
+_NAME_LIMIT = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """How a message came in."""
+
+    helo: str
+    """As the client gave it."""
+    client_address: str
+    """IP address of the client."""
+    hostname: str
+    """Who took it."""
+    protocol: str
+    """The ``with`` keyword: SMTP, ESMTP, ESMTPS, UTF8SMTP, UTF8SMTPS (RFC 3848, RFC 6531 §4.3)."""
+    tls: str = ""
+    """Version and cipher, when there was TLS."""
+
+
+def clean_name(helo: str) -> str:
+    """Give what a client called itself with everything but letters, digits and ``.:_[]-`` made a question mark.
+
+    So it cannot end a field, a comment or a clause of the Received field.
+    """
+    return _NOT_IN_A_NAME.sub("?", helo[:_NAME_LIMIT])
+
+
+def address_literal(address: str) -> str:
+    """Give an IP address as RFC 5321 §4.1.3 writes it: ``[192.0.2.1]``, ``[IPv6:2001:db8::1]``."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return "unknown"
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return f"[{parsed}]"
+    return f"[{parsed.ipv4_mapped}]" if parsed.ipv4_mapped else f"[IPv6:{parsed}]"
+
+
+def mail_date(at: float) -> str:
+    """Give a moment (seconds since the epoch) in UTC as RFC 5322 §3.3 writes it."""
+    moment = datetime.fromtimestamp(at, UTC)
+    return f"{_DAYS[moment.weekday()]}, {moment.day:02} {_MONTHS[moment.month - 1]} {moment.year:04} {moment:%H:%M:%S} +0000"
+
+
+def return_path(reverse_path: str) -> bytes:
+    """Give the Return-Path line. ``reverse_path`` is canonical, or empty for the null reverse-path."""
+    return f"Return-Path: <{reverse_path}>\r\n".encode()
+
+
+def received(hop: Hop, message_id: str, recipient: str | None, at: float) -> bytes:
+    """Give the Received field, folded by clause. ``recipient`` only when it is the only one: nobody learns of others by it."""
+    name = clean_name(hop.helo) or "unknown"
+    tls = f"\r\n\t({hop.tls})" if hop.tls else ""
+    whose = f"\r\n\tfor <{recipient}>" if recipient else ""
+    return (
+        f"Received: from {name} ({address_literal(hop.client_address)})\r\n"
+        f"\tby {hop.hostname} with {hop.protocol}{tls}\r\n"
+        f"\tid {message_id}{whose};\r\n"
+        f"\t{mail_date(at)}\r\n"
+    ).encode()

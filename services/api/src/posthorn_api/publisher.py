@@ -1,0 +1,195 @@
+"""The publisher: carries what Postgres says of addresses into the directory's bucket, and keeps the two alike.
+
+Theory:
+
+- Changes arrive through the outbox, and only through it. Reconciliation compares both sides without a lock and *doubts* what
+  differs, which puts it into the outbox: whatever is written to the bucket is read from Postgres under the publisher's lock, so an
+  older state never follows a newer one.
+- The bucket is marked as filled only after a comparison that found nothing to repair. A bucket that was lost and made anew is not
+  marked; that is looked for every few seconds and repaired at once.
+- While NATS or Postgres does not serve, the outbox keeps what is to be said. After any fault both sides are compared again soon,
+  for a write may have landed of which the answer was lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+
+import structlog
+from prometheus_client import Counter, Gauge
+
+from posthorn.ports.directory import DirectoryBucket, DirectoryTruth, Entry
+from posthorn.ports.faults import Unavailable
+
+log = structlog.get_logger()
+
+_AT_ONCE = 128
+_PARALLEL = 64
+_POLL_SECONDS = 1.0
+_BUSY_SECONDS = 0.02
+_CHECK_SECONDS = 5.0
+_AFTER_FAULT_SECONDS = 15.0
+_MOST_PASSES = 10
+
+_published = Counter("posthorn_api_directory_published_total", "Directory entries written")
+_repaired = Counter("posthorn_api_directory_repaired_total", "Directory entries that reconciliation found wrong")
+_reconciled = Counter("posthorn_api_directory_reconciliations_total", "Comparisons of the directory with the database")
+_faults = Counter("posthorn_api_directory_faults_total", "Rounds of publishing that failed, by part", ["part"])
+_stalled = Gauge("posthorn_api_directory_stalled", "1 while publishing fails")
+
+
+class Publisher:
+    """Publishes the directory. One runs in every API process; they take turns by the lock of the truth."""
+
+    def __init__(self, truth: DirectoryTruth, bucket: DirectoryBucket, reconcile_seconds: float = 600.0) -> None:
+        self._truth = truth
+        self._bucket = bucket
+        self._reconcile_seconds = reconcile_seconds
+        self._reconcile_at = 0.0
+        self._check_at = 0.0
+        self._wake = asyncio.Event()
+        self._round = asyncio.Event()
+        self._waiting = 0
+        self._works = True
+
+    async def run(self) -> None:
+        """Publish for ever; a supervised task."""
+        while True:
+            self._wake.clear()
+            alone = True
+            try:
+                await self._reconcile_when_due()
+                alone = await self.publish()
+                self._report(None)
+            except Unavailable as fault:
+                self._report(fault)
+            finished, self._round = self._round, asyncio.Event()
+            finished.set()
+            if not self._works:
+                await asyncio.sleep(_POLL_SECONDS)
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_POLL_SECONDS if alone or not self._waiting else _BUSY_SECONDS):
+                    await self._wake.wait()
+
+    async def settle(self, marks: Sequence[int], timeout: float) -> bool:
+        """Wait until the outbox entries are published, at most ``timeout`` seconds and not at all while publishing fails.
+
+        Gives whether they are. Never raises: the change is made, and will be published.
+        """
+        if not marks:
+            return True
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(timeout):
+                while self._works:
+                    this_round = self._round
+                    self._wake.set()
+                    await this_round.wait()
+                    if await self._truth.published(marks):
+                        return True
+        except (TimeoutError, Unavailable):
+            pass
+        finally:
+            self._waiting -= 1
+        return False
+
+    async def publish(self) -> bool:
+        """Publish what the outbox holds. False while another process does so. Raises Unavailable."""
+        while True:
+            async with self._truth.pending(_AT_ONCE) as changes:
+                if changes is None:
+                    return False
+                await self._put(changes)
+            if not changes:
+                return True
+
+    async def reconcile(self) -> int:
+        """Compare both sides and publish what differs, until nothing does; then mark the bucket as filled.
+
+        Gives how many entries were wrong. Raises Unavailable.
+        """
+        repaired = 0
+        for _ in range(_MOST_PASSES):
+            filled = await self._bucket.is_filled()
+            wrong = await self._differences()
+            if not wrong and not filled:
+                await self._bucket.mark_filled()
+                log.info("the directory is filled")
+            if not wrong:
+                break
+            repaired += len(wrong)
+            await self._publish_anew(wrong)
+            if filled:
+                break
+        _reconciled.inc()
+        if repaired:
+            _repaired.inc(repaired)
+            log.warning("the directory was put right", entries=repaired)
+        return repaired
+
+    async def rebuild(self) -> int:
+        """Write every entry anew, whatever the bucket says, and take out what should not be there; gives how many entries.
+
+        The bucket answers meanwhile: nothing is removed that is right. Raises Unavailable.
+        """
+        subjects = set(await self._bucket.entries())
+        async for subject, _ in self._truth.everything():
+            subjects.add(subject)
+        await self._publish_anew(subjects)
+        await self.reconcile()
+        return len(subjects)
+
+    async def _publish_anew(self, subjects: Collection[str]) -> None:
+        await self._truth.doubt(subjects)
+        while not await self.publish():  # noqa: ASYNC110 - another process publishes, and no event tells of that
+            await asyncio.sleep(_BUSY_SECONDS)
+
+    async def _differences(self) -> list[str]:
+        entries = await self._bucket.entries()
+        wrong = [subject async for subject, entry in self._truth.everything() if entries.pop(subject, None) != entry]
+        return wrong + list(entries)
+
+    async def _reconcile_when_due(self) -> None:
+        now = time.monotonic()
+        if now >= self._check_at and not await self._bucket.is_filled():
+            self._reconcile_at = now
+        if now >= self._check_at:
+            self._check_at = now + _CHECK_SECONDS
+        if now >= self._reconcile_at:
+            await self.reconcile()
+            self._reconcile_at = time.monotonic() + self._reconcile_seconds
+
+    async def _put(self, changes: Mapping[str, Entry | None]) -> None:
+        """Write the entries, several at a time. Returns, or raises the first fault, when none is on its way any more."""
+        waiting = list(changes.items())
+        faults: list[Unavailable] = []
+
+        async def work() -> None:
+            while waiting and not faults:
+                subject, entry = waiting.pop()
+                try:
+                    await self._bucket.put(subject, entry)
+                    _published.inc()
+                except Unavailable as fault:
+                    faults.append(fault)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(_PARALLEL, len(waiting))):
+                group.create_task(work())
+        if faults:
+            raise faults[0]
+
+    def _report(self, fault: Unavailable | None) -> None:
+        if fault is not None:
+            _faults.labels(fault.part).inc()
+            self._reconcile_at = min(self._reconcile_at, time.monotonic() + _AFTER_FAULT_SECONDS)
+            if self._works:
+                log.warning("the directory cannot be published now", part=fault.part, detail=str(fault))
+        elif not self._works:
+            log.info("the directory is published again")
+        self._works = fault is None
+        _stalled.set(not self._works)

@@ -1,0 +1,253 @@
+"""The JSON shapes of requests and answers. Requests are read strictly: unknown fields and other types are refused by name."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from posthorn.ports.administration import Account, Alias, Domain, Message
+from posthorn.ports.ingest import Parked
+from posthorn.wire.address import display_domain
+
+FLAGS = ("seen", "answered", "flagged", "deleted", "draft")
+"""Names of the flags, by bit."""
+
+
+def _printable(value: str) -> str:
+    if any(character < " " or character == "\x7f" or "\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError("control characters and broken Unicode are not allowed")
+    return value
+
+
+Line = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_printable)]
+"""A line of text."""
+Password = Annotated[
+    str, Field(min_length=8, max_length=256, json_schema_extra={"format": "password"}), AfterValidator(_printable)
+]
+Quota = Annotated[int, Field(ge=0, le=2**60, description="Octets; null means unlimited.")]
+Targets = Annotated[
+    list[Line],
+    Field(min_length=1, max_length=100, description="Addresses of accounts or aliases in domains of this system."),
+]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class DomainCreation(_Request):
+    """A domain to be made."""
+
+    name: Line = Field(examples=["example.test"])
+    tenant: Line | None = Field(None, description="Name or id of the tenant; without it, yours or `default`.")
+    catch_all: Line | None = Field(
+        None, description="Account or alias that takes mail for addresses that do not exist."
+    )
+    plus_addressing: bool = Field(True, description="Whether `name+anything` belongs to `name`.")
+
+
+class DomainChange(_Request):
+    """Fields of a domain to be set; what is left out stays."""
+
+    catch_all: Line | None = None
+    plus_addressing: bool = Field(default_factory=lambda: True)
+
+
+class AccountCreation(_Request):
+    """An account to be made."""
+
+    address: Line = Field(examples=["carol@example.test"])
+    password: Password = Field(examples=["correct horse battery"])
+    quota_bytes: Quota | None = Field(None, examples=[1073741824])
+
+
+class AccountChange(_Request):
+    """Fields of an account to be set; what is left out stays."""
+
+    password: Password = Field(default_factory=str, examples=["another good password"])
+    quota_bytes: Quota | None = None
+    state: Literal["active", "suspended", "receive-only"] = Field(
+        default_factory=lambda: "active",
+        description="suspended: takes no mail and may not log in. receive-only: takes mail, sends none.",
+    )
+
+
+class AliasCreation(_Request):
+    """An alias to be made."""
+
+    address: Line = Field(examples=["team@example.test"])
+    targets: Targets = Field(examples=[["alice@example.test", "bob@example.test"]])
+
+
+class AliasChange(_Request):
+    """The new targets of an alias."""
+
+    targets: Targets = Field(examples=[["bob@example.test"]])
+
+
+class DomainView(BaseModel):
+    """A domain."""
+
+    name: str = Field(description="Canonical form: lower case, A-labels.")
+    display_name: str = Field(description="The name as people write it.")
+    tenant: str
+    catch_all: str | None
+    plus_addressing: bool
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, domain: Domain) -> DomainView:
+        """Show a domain."""
+        return cls(
+            name=domain.name,
+            display_name=display_domain(domain.name),
+            tenant=domain.tenant,
+            catch_all=domain.catch_all,
+            plus_addressing=domain.plus_addressing,
+            created_at=domain.created_at,
+            updated_at=domain.updated_at,
+        )
+
+
+class AccountView(BaseModel):
+    """An account."""
+
+    address: str
+    quota_bytes: int | None
+    used_bytes: int
+    used_messages: int
+    state: Literal["active", "suspended", "receive-only"]
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, account: Account) -> AccountView:
+        """Show an account."""
+        return cls(
+            address=account.address,
+            quota_bytes=account.quota_bytes,
+            used_bytes=account.used_bytes,
+            used_messages=account.used_messages,
+            state=account.state.value,
+            created_at=account.created_at,
+            updated_at=account.updated_at,
+        )
+
+
+class AliasView(BaseModel):
+    """An alias."""
+
+    address: str
+    targets: list[str]
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, alias: Alias) -> AliasView:
+        """Show an alias."""
+        return cls(
+            address=alias.address, targets=list(alias.targets), created_at=alias.created_at, updated_at=alias.updated_at
+        )
+
+
+class MessageView(BaseModel):
+    """A message in a mailbox."""
+
+    id: UUID
+    mailbox: str
+    uid: int
+    size: int = Field(description="Octets, exactly as POP3 says.")
+    received_at: datetime
+    from_: str = Field(serialization_alias="from", description="The From field, decoded.")
+    subject: str = Field(description="The Subject field, decoded.")
+    date: str = Field(description="The Date field as it stands.")
+    message_id: str
+    reverse_path: str = Field(description="Empty for a notice, which has none.")
+    flags: list[Literal["seen", "answered", "flagged", "deleted", "draft"]]
+    keywords: list[str]
+
+    @classmethod
+    def of(cls, message: Message) -> MessageView:
+        """Show a message."""
+        return cls(
+            id=message.id,
+            mailbox=message.mailbox,
+            uid=message.uid,
+            size=message.size,
+            received_at=message.received_at,
+            from_=decoded(message.from_),
+            subject=decoded(message.subject),
+            date=message.date,
+            message_id=message.message_id,
+            reverse_path=message.reverse_path,
+            flags=[name for bit, name in enumerate(FLAGS) if message.flags >> bit & 1],  # type: ignore[misc]
+            keywords=list(message.keywords),
+        )
+
+
+class DeadLetterView(BaseModel):
+    """A message that could not be delivered."""
+
+    sequence: int
+    message_id: str
+    reason: str
+    parked_at: datetime
+    size: int
+
+    @classmethod
+    def of(cls, parked: Parked) -> DeadLetterView:
+        """Show a dead letter."""
+        return cls(
+            sequence=parked.sequence,
+            message_id=parked.message_id,
+            reason=parked.reason,
+            parked_at=parked.parked_at,
+            size=parked.octets,
+        )
+
+
+class Retried(BaseModel):
+    """A dead letter that is on its way again."""
+
+    sequence: int
+    state: Literal["queued"] = "queued"
+
+
+class Page[T](BaseModel):
+    """A part of a list. Ask again with `cursor` set to `next_cursor` until that is null."""
+
+    items: list[T]
+    next_cursor: str | None
+
+
+class ProblemField(BaseModel):
+    """What is wrong with one field."""
+
+    field: str
+    message: str
+
+
+class ProblemView(BaseModel):
+    """A problem document (RFC 9457)."""
+
+    type: str = Field(examples=["urn:posthorn:problem:invalid"])
+    title: str
+    status: int = Field(examples=[422])
+    detail: str
+    errors: list[ProblemField] | None = Field(None, description="Which fields are wrong, where fields are.")
+
+
+def decoded(field: str) -> str:
+    """Decode the words of a header field (RFC 2047); a field that does not decode is given as it stands."""
+    try:
+        text = str(make_header(decode_header(field)))
+        text.encode()
+    except (HeaderParseError, LookupError, ValueError):
+        return field
+    return text

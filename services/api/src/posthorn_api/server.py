@@ -1,0 +1,63 @@
+"""The edge: the FastAPI application inside its outermost layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, JSONResponse
+from starlette.routing import Match, Route
+
+from posthorn.runtime.health import Health
+from posthorn_api import directory_routes, docs, mail_routes
+from posthorn_api.edge import Edge
+from posthorn_api.guard import Guard
+from posthorn_api.problems import problem_of
+from posthorn_api.service import Service
+
+
+def create_app(service: Service, guard: Guard, health: Health, *, body_limit: int = 1024 * 1024) -> Edge:
+    """Make the ASGI application."""
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app.state.service = service
+    app.state.guard = guard
+    # paths with more after the address come first: an address in a path may hold slashes
+    for part in (
+        mail_routes.messages,
+        directory_routes.domains,
+        directory_routes.accounts,
+        directory_routes.aliases,
+        mail_routes.dead,
+    ):
+        app.include_router(part)
+    app.add_exception_handler(HTTPException, _refuse)
+    document = docs.describe(app)
+    page = docs.render(document)
+    _add_page(app, "/openapi.json", lambda: JSONResponse(document))
+    _add_page(app, "/docs", lambda: HTMLResponse(page))
+    return Edge(app, health, body_limit)
+
+
+def _add_page(app: FastAPI, path: str, make: Callable[[], Response]) -> None:
+    async def answer(_: Request) -> Response:
+        return make()
+
+    app.router.routes.append(Route(path, answer, methods=["GET"]))
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    problem = problem_of(error)
+    if problem.status == 405:
+        problem.headers["Allow"] = ", ".join(_methods(request))
+    return problem.response()
+
+
+def _methods(request: Request) -> list[str]:
+    """All methods of the path: each operation is a route of its own, and knows only its own."""
+    found: set[str] = set()
+    for method in ("GET", "POST", "PATCH", "PUT", "DELETE"):
+        scope = {**request.scope, "method": method}
+        if any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes):
+            found.add(method)
+    return sorted(found)

@@ -1,0 +1,297 @@
+"""What the API decides: canonical names, passwords, what may be asked for, and when an answer is due."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+from uuid import UUID
+
+from posthorn.ports.administration import (
+    Account,
+    AccountMail,
+    Administration,
+    Alias,
+    ApiKey,
+    Change,
+    Domain,
+    Fault,
+    Message,
+    Missing,
+    NewAccount,
+    NewDomain,
+    Receipt,
+    State,
+    Unfit,
+)
+from posthorn.ports.blobs import BlobMissing
+from posthorn.ports.faults import Unavailable
+from posthorn.ports.ingest import DeadLetters, Parked
+from posthorn.ports.maildrops import Location
+from posthorn.runtime.passwords import Passwords
+from posthorn.wire.address import MAX_PATH_OCTETS, AddressError, canonical_domain, display_domain, parse_address
+
+
+class Bodies(Protocol):
+    """Gives messages' octets."""
+
+    def stream(self, location: Location, chunk: int = 262_144) -> AsyncGenerator[bytes]:
+        """Give them in pieces. Raises BlobMissing, Unavailable."""
+        ...
+
+
+class Publication(Protocol):
+    """Carries changes into the directory."""
+
+    async def settle(self, marks: Sequence[int], timeout: float) -> bool:
+        """Wait until the outbox entries are published, at most ``timeout`` seconds. Never raises."""
+        ...
+
+
+class Late[T]:
+    """A part that comes up after the process has."""
+
+    def __init__(self, part: str) -> None:
+        self._part = part
+        self._there: T | None = None
+
+    def arrive(self, there: T) -> None:
+        """It is there now."""
+        self._there = there
+
+    def get(self) -> T:
+        """Give it. Raises Unavailable as long as it is not there."""
+        if self._there is None:
+            raise Unavailable(self._part, "not connected yet")
+        return self._there
+
+
+class Service:
+    """The API's decisions. Every method takes the caller's key and sees what its tenant sees.
+
+    Raises Unfit, Missing and Conflict for the caller's faults, Unavailable and passwords.Busy for ours.
+    """
+
+    def __init__(
+        self,
+        administration: Administration,
+        mail: AccountMail,
+        bodies: Bodies,
+        passwords: Passwords,
+        publication: Late[Publication],
+        dead: Late[DeadLetters],
+        *,
+        wait_seconds: float = 2.0,
+    ) -> None:
+        self._administration = administration
+        self._mail = mail
+        self._bodies = bodies
+        self._passwords = passwords
+        self._publication = publication
+        self._dead = dead
+        self._wait_seconds = wait_seconds
+
+    async def create_domain(self, caller: ApiKey, new: NewDomain, receipt: Receipt[Domain] | None) -> Domain:
+        """Make a domain."""
+        name = _domain("name", new.name)
+        if name.startswith("["):
+            raise Unfit(Fault("name", "a domain is a name, not an address of a host"))
+        catch_all = None if new.catch_all is None else _address("catch_all", new.catch_all)
+        made = NewDomain(name, new.tenant, catch_all, new.plus_addressing)
+        return await self._shown(await self._administration.create_domain(caller.tenant, made, receipt))
+
+    async def domains(self, caller: ApiKey, after: str, limit: int) -> Sequence[Domain]:
+        """List by name."""
+        return await self._administration.domains(caller.tenant, after, limit)
+
+    async def domain(self, caller: ApiKey, name: str) -> Domain:
+        """Give one."""
+        name = _domain("name", name)
+        with _missing(f"there is no domain {name}"):
+            return await self._administration.domain(caller.tenant, name)
+
+    async def change_domain(self, caller: ApiKey, name: str, changes: Mapping[str, object]) -> Domain:
+        """Set ``catch_all`` or ``plus_addressing``."""
+        name = _domain("name", name)
+        values = dict(changes)
+        if values.get("catch_all") is not None:
+            values["catch_all"] = _address("catch_all", str(values["catch_all"]))
+        with _missing(f"there is no domain {name}"):
+            return await self._shown(await self._administration.change_domain(caller.tenant, name, values))
+
+    async def delete_domain(self, caller: ApiKey, name: str) -> None:
+        """Remove an empty domain."""
+        name = _domain("name", name)
+        with _missing(f"there is no domain {name}"):
+            await self._shown(await self._administration.delete_domain(caller.tenant, name))
+
+    async def create_account(
+        self, caller: ApiKey, address: str, password: str, quota_bytes: int | None, receipt: Receipt[Account] | None
+    ) -> Account:
+        """Make an account."""
+        canonical = _address("address", address)
+        new = NewAccount(canonical, await self._passwords.hash(password), quota_bytes)
+        return await self._shown(await self._administration.create_account(caller.tenant, new, receipt))
+
+    async def accounts(self, caller: ApiKey, domain: str | None, after: str, limit: int) -> Sequence[Account]:
+        """List by address."""
+        name = None if domain is None else _domain("domain", domain)
+        return await self._administration.accounts(caller.tenant, name, after, limit)
+
+    async def account(self, caller: ApiKey, address: str) -> Account:
+        """Give one."""
+        address = _address("address", address)
+        with _missing(f"there is no account {address}"):
+            return await self._administration.account(caller.tenant, address)
+
+    async def change_account(self, caller: ApiKey, address: str, changes: Mapping[str, object]) -> Account:
+        """Set ``password``, ``quota_bytes`` or ``state``."""
+        address = _address("address", address)
+        values = dict(changes)
+        if "password" in values:
+            values["password_hash"] = await self._passwords.hash(str(values.pop("password")))
+        if "state" in values:
+            values["state"] = State(values["state"])
+        with _missing(f"there is no account {address}"):
+            return await self._shown(await self._administration.change_account(caller.tenant, address, values))
+
+    async def delete_account(self, caller: ApiKey, address: str) -> None:
+        """Remove an account with its mail."""
+        address = _address("address", address)
+        with _missing(f"there is no account {address}"):
+            await self._shown(await self._administration.delete_account(caller.tenant, address))
+
+    async def create_alias(
+        self, caller: ApiKey, address: str, targets: Sequence[str], receipt: Receipt[Alias] | None
+    ) -> Alias:
+        """Make an alias."""
+        canonical = _address("address", address)
+        change = await self._administration.create_alias(caller.tenant, canonical, _targets(targets), receipt)
+        return await self._shown(change)
+
+    async def aliases(self, caller: ApiKey, domain: str | None, after: str, limit: int) -> Sequence[Alias]:
+        """List by address."""
+        name = None if domain is None else _domain("domain", domain)
+        return await self._administration.aliases(caller.tenant, name, after, limit)
+
+    async def alias(self, caller: ApiKey, address: str) -> Alias:
+        """Give one."""
+        address = _address("address", address)
+        with _missing(f"there is no alias {address}"):
+            return await self._administration.alias(caller.tenant, address)
+
+    async def change_alias(self, caller: ApiKey, address: str, targets: Sequence[str]) -> Alias:
+        """Set the targets."""
+        address = _address("address", address)
+        with _missing(f"there is no alias {address}"):
+            change = await self._administration.change_alias(caller.tenant, address, _targets(targets))
+            return await self._shown(change)
+
+    async def delete_alias(self, caller: ApiKey, address: str) -> None:
+        """Remove an alias."""
+        address = _address("address", address)
+        with _missing(f"there is no alias {address}"):
+            await self._shown(await self._administration.delete_alias(caller.tenant, address))
+
+    async def messages(
+        self, caller: ApiKey, address: str, mailbox: str, before: int | None, limit: int
+    ) -> Sequence[Message]:
+        """List a mailbox, newest first. INBOX is one name however it is written (RFC 9051 §5.1)."""
+        address = _address("address", address)
+        name = "INBOX" if mailbox.upper() == "INBOX" else mailbox
+        return await self._mail.messages(caller.tenant, address, name, before, limit)
+
+    async def message(self, caller: ApiKey, address: str, message: UUID) -> Message:
+        """Give one."""
+        found, _ = await self._mail.message(caller.tenant, _address("address", address), message)
+        return found
+
+    async def raw(self, caller: ApiKey, address: str, message: UUID) -> tuple[int, bytes, AsyncGenerator[bytes]]:
+        """Give a message's size, its first octets and the rest. A fault of the store shows before anything is answered."""
+        address = _address("address", address)
+        attempts = 2  # a collector may move the octets between the look-up and the read
+        while True:
+            attempts -= 1
+            _, location = await self._mail.message(caller.tenant, address, message)
+            pieces = self._bodies.stream(location)
+            try:
+                return location.size, await anext(pieces, b""), pieces
+            except BlobMissing:
+                if not attempts:
+                    raise
+
+    async def delete_message(self, caller: ApiKey, address: str, message: UUID) -> None:
+        """Take a message out of an account's mailboxes."""
+        address = _address("address", address)
+        await self._shown(await self._mail.delete_message(caller.tenant, address, message))
+
+    async def dead_letters(self, after: int, limit: int) -> Sequence[Parked]:
+        """List messages that could not be delivered, oldest first."""
+        return await self._dead.get().parked(after, limit)
+
+    async def retry_dead_letter(self, sequence: int) -> None:
+        """Put one back on the way."""
+        if not await self._dead.get().retry(sequence):
+            raise Missing(f"there is no dead letter {sequence}")
+
+    async def discard_dead_letter(self, sequence: int) -> None:
+        """Throw one away."""
+        if not await self._dead.get().discard(sequence):
+            raise Missing(f"there is no dead letter {sequence}")
+
+    async def _shown[T](self, change: Change[T]) -> T:
+        """Wait a little until the directory shows the change, so that an account takes mail the moment it is announced."""
+        try:
+            publication = self._publication.get()
+        except Unavailable:
+            return change.value  # NATS has not come up yet; the outbox keeps the change
+        await publication.settle(change.marks, self._wait_seconds)
+        return change.value
+
+
+@contextmanager
+def _missing(text: str) -> Iterator[None]:
+    """Say in an empty Missing what is missing."""
+    try:
+        yield
+    except Missing as error:
+        if error.args:
+            raise
+        raise Missing(text) from None
+
+
+def _address(field: str, text: str) -> str:
+    try:
+        address = str(parse_address(text))
+    except AddressError as error:
+        raise Unfit(Fault(field, str(error))) from None
+    if len(address.encode()) > MAX_PATH_OCTETS:
+        raise Unfit(Fault(field, f"the address is longer than {MAX_PATH_OCTETS} octets"))
+    _domain(field, address.rpartition("@")[2])
+    return address
+
+
+def _domain(field: str, text: str) -> str:
+    try:
+        name = canonical_domain(text)
+        display_domain(name).encode()
+    except (AddressError, UnicodeEncodeError) as error:
+        text = str(error) if isinstance(error, AddressError) else "the domain holds broken Unicode"
+        raise Unfit(Fault(field, text)) from None
+    return name
+
+
+def _targets(targets: Sequence[str]) -> list[str]:
+    found: list[str] = []
+    faults: list[Fault] = []
+    for number, target in enumerate(targets):
+        try:
+            found.append(_address(f"targets[{number}]", target))
+        except Unfit as unfit:
+            faults.extend(unfit.faults)
+        else:
+            if found[-1] in found[:-1]:
+                faults.append(Fault(f"targets[{number}]", f"{found[-1]} is named twice"))
+    if faults:
+        raise Unfit(*faults)
+    return found

@@ -1,0 +1,54 @@
+"""What the API does besides answering: see to the bootstrap key, and forget old answers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import structlog
+
+from posthorn.ports.administration import Administration, ApiKeys, Idempotency
+from posthorn.ports.faults import Unavailable
+from posthorn_api.guard import key_hash
+
+log = structlog.get_logger()
+
+_RETRY_SECONDS = 0.5
+_EXPIRE_SECONDS = 3600.0
+
+
+class Upkeep:
+    """Brings the database to what the settings say, however late it comes up."""
+
+    def __init__(
+        self, administration: Administration, keys: ApiKeys, idempotency: Idempotency, admin_key: str | None
+    ) -> None:
+        self._administration = administration
+        self._keys = keys
+        self._idempotency = idempotency
+        self._hash = None if admin_key is None else key_hash(admin_key)
+        self._done = False
+
+    async def probe(self) -> None:
+        """Tell whether the API can serve: the schema is right and the bootstrap key holds. Raises Unavailable."""
+        await self._administration.probe()
+        if not self._done:
+            raise Unavailable("postgres", "the bootstrap key is not set yet")
+
+    async def run(self) -> None:
+        """Set the key, then clear up every hour; a supervised task."""
+        expire_at = 0.0
+        while True:
+            try:
+                if not self._done:
+                    await self._administration.probe()
+                    if self._hash is not None:
+                        await self._keys.ensure_bootstrap(self._hash)
+                    self._done = True
+                if time.monotonic() >= expire_at:
+                    gone = await self._idempotency.expire()
+                    expire_at = time.monotonic() + _EXPIRE_SECONDS
+                    log.info("old answers forgotten", answers=gone)
+            except Unavailable as fault:
+                log.warning("the database does not serve yet", detail=str(fault))
+            await asyncio.sleep(_EXPIRE_SECONDS / 60 if self._done else _RETRY_SECONDS)

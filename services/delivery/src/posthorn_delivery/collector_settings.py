@@ -1,0 +1,31 @@
+"""How the collector is told to go about its work."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from posthorn.runtime.settings import EnvSettings, Seconds
+
+
+class CollectorSettings(EnvSettings):
+    """When blobs go. The lower limits keep it from taking what delivery or a reader still uses; times are in seconds."""
+
+    collector_interval: Seconds = 300.0
+    """Between two rounds; of all delivery processes one collects."""
+    collector_live_share: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    """A segment of whose octets at most this share is live is written anew without the dead ones."""
+    collector_rewrite_age: Annotated[float, Field(ge=0)] = 600.0
+    """A segment younger than this is not written anew: more of it may die soon."""
+    collector_grace: Annotated[float, Field(ge=1000)] = 1800.0
+    """From the last reference to a segment until its blob goes. Readers may be at it still, and delivery may place letters in a
+    segment for up to 900 s after it wrote it."""
+    collector_orphan_age: Annotated[float, Field(ge=1800)] = 3600.0
+    """A blob that no segment names is an orphan when it is older than this."""
+    collector_orphan_interval: Seconds = 21_600.0
+    """Between two searches for orphans, which list the whole store."""
+    collector_forget_age: Annotated[float, Field(ge=86_400)] = 604_800.0
+    """From placing to forgetting the id of a message that nobody has any more; a redelivery later than that would be placed."""
+    collector_batch: Annotated[int, Field(ge=1, le=10_000)] = 200
+    """Segments handled at a time."""

@@ -1,0 +1,390 @@
+"""Delivery's decisions: what becomes of the messages of a batch.
+
+Rules:
+
+- Each message of a batch comes to one of three ends: it lies in its mailboxes and is done; it is parked on DEAD and is done; or
+  it is given back to the stream. Whatever happens, none is done before it is kept somewhere else.
+- A fault of a part (``Unavailable``) is waited out: the messages are held and reported as worked on, the part is probed, and no
+  blob is written again that was written before. Nothing is parked for an outage.
+- Any other fault means that a message of the group cannot be placed. The group is halved until the one is found and parked.
+- Recipients that have gone since RCPT must not hold up the others. Before the rest is placed, a copy of the message for the lost
+  recipients is parked, under an id that follows from the message's: were it the same, a retry would find it placed already.
+- Everything may happen twice, since an acknowledgement may be lost at any point: blobs keep their keys, places their ids, and the
+  directory of mailboxes is asked first which ids it has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import tempfile
+import time
+import traceback
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+import structlog
+from prometheus_client import Counter, Histogram
+
+from posthorn.model.envelope import Envelope, Record, RecordError, decode_record, encode_record
+from posthorn.model.segment import pack
+from posthorn.ports.blobs import BODIES, SEGMENTS, Blobs
+from posthorn.ports.clock import Clock
+from posthorn.ports.faults import Unavailable
+from posthorn.ports.ingest import DeadLetters, Delivery
+from posthorn.ports.mailboxes import AccountsGone, Letter, Mailboxes, Placement, Resolution, Segment
+
+log = structlog.get_logger()
+
+_messages = Counter(
+    "posthorn_delivery_messages_total", "Messages that left the stream, by what became of them", ["result"]
+)
+_entries = Counter("posthorn_delivery_entries_total", "Mailbox entries made")
+_batches = Counter("posthorn_delivery_batches_total", "Batches taken")
+_batch_size = Histogram(
+    "posthorn_delivery_batch_messages", "Messages in a batch", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+)
+_puts = Counter("posthorn_delivery_puts_total", "Segments written")
+_put_octets = Counter("posthorn_delivery_put_octets_total", "Octets written in segments")
+_transactions = Counter("posthorn_delivery_transactions_total", "Transactions that placed letters")
+_poison = Counter("posthorn_delivery_poison_total", "Messages that could not be read or placed")
+_retries = Counter("posthorn_delivery_retries_total", "Attempts that a part's fault cut short, by part", ["part"])
+_latency = Histogram(
+    "posthorn_delivery_latency_seconds",
+    "From the end of data to the committed mailbox entry",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600, 3600),
+)
+
+HEARTBEAT_SECONDS = 5.0
+"""How often messages at hand are reported as worked on; the stream waits four times as long."""
+SEGMENT_HOLDS_SECONDS = 900.0
+"""How long a segment that was written may wait for its rows. The collector takes blobs without rows after an hour."""
+_FIRST_PAUSE = 0.1
+_PROBE_PAUSE = 1.0
+_LAST_PAUSE = 5.0
+_PARK_AGAIN = (5.0, 300.0)
+_OFF_LOOP = 1024**2
+_COPY_IN_MEMORY = 1024**2
+_GONE = "no such recipient any more: "
+
+
+class _Stopping(Exception):  # noqa: N818 - it names what happens
+    """The process drains while a part is down: everything at hand goes back."""
+
+
+@dataclass(eq=False, slots=True)
+class _Packing:
+    """A segment in the making, or written already."""
+
+    id: UUID
+    key: str
+    octets: int
+    parts: list[bytes]
+    written_at: float | None = None
+
+
+@dataclass(eq=False, slots=True)
+class _Item:
+    """A message at hand."""
+
+    delivery: Delivery
+    record: Record
+    packing: _Packing | None = None
+    placement: Placement | None = None
+    accounts: tuple[int, ...] = ()
+    parked_for: frozenset[str] = frozenset()
+
+    @property
+    def envelope(self) -> Envelope:
+        return self.record.envelope
+
+
+class _AtHand:
+    """The messages of a batch that have come to no end yet, and those that are kept for good."""
+
+    def __init__(self, batch: Sequence[Delivery]) -> None:
+        self.open = dict.fromkeys(batch)  # an ordered set
+        self.kept: set[Delivery] = set()
+
+    async def done(self, delivery: Delivery, result: str) -> None:
+        del self.open[delivery]
+        self.kept.add(delivery)
+        await delivery.done()
+        _messages.labels(result).inc()
+
+    async def again(self, delivery: Delivery, delay: float) -> None:
+        del self.open[delivery]
+        await delivery.again(delay)
+        _messages.labels("given back").inc()
+
+
+class Deliverer:
+    """Takes batches to where they belong. ``compress`` makes a zstd frame, or is None; ``new_id`` gives UUIDv7s."""
+
+    def __init__(
+        self,
+        mailboxes: Mailboxes,
+        blobs: Blobs,
+        dead: DeadLetters,
+        *,
+        new_id: Callable[[], UUID],
+        compress: Callable[[bytes], bytes] | None = None,
+        clock: Clock = time.time,
+    ) -> None:
+        self._mailboxes = mailboxes
+        self._blobs = blobs
+        self._dead = dead
+        self._new_id = new_id
+        self._compress = compress
+        self._clock = clock
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Wait out no fault any longer: give back what cannot be placed now."""
+        self._stopping.set()
+
+    async def deliver(self, batch: Sequence[Delivery]) -> None:
+        """Bring every message of the batch to its end. Cancelled, it gives back those that have come to none."""
+        _batches.inc()
+        _batch_size.observe(len(batch))
+        at_hand = _AtHand(batch)
+        try:
+            async with self._reported(at_hand):
+                await self._bring_to_an_end(batch, at_hand)
+        except _Stopping:
+            log.info("giving back what cannot be placed now", messages=len(at_hand.open))
+        finally:
+            for delivery in list(at_hand.open):
+                await delivery.again(0)
+
+    async def _bring_to_an_end(self, batch: Sequence[Delivery], at_hand: _AtHand) -> None:
+        items: dict[UUID, _Item] = {}
+        repeats: list[_Item] = []
+        for delivery in batch:
+            try:
+                item = _Item(delivery, decode_record(delivery.octets))
+            except RecordError as error:
+                await self._park(delivery, at_hand, _name_of(delivery.octets), f"{type(error).__name__}: {error}")
+                continue
+            if items.setdefault(item.envelope.id, item) is not item:
+                repeats.append(item)
+        groups = [list(items.values())] if items else []
+        pause = _FIRST_PAUSE
+        while groups:
+            group = groups.pop()
+            try:
+                await self._place(group, at_hand)
+                pause = _FIRST_PAUSE
+            except Unavailable as fault:
+                _retries.labels(fault.part).inc()
+                log.warning("not delivered yet", part=fault.part, detail=str(fault), messages=len(group))
+                groups.append(group)
+                pause = await self._wait_out(fault, pause)
+            except AccountsGone:
+                groups.append(group)
+            except Exception as error:
+                if len(group) > 1:
+                    groups += [group[len(group) // 2 :], group[: len(group) // 2]]
+                    log.warning(
+                        "a batch is halved to find what cannot be placed",
+                        messages=len(group),
+                        fault=type(error).__name__,
+                    )
+                else:
+                    item = group[0]
+                    last = traceback.extract_tb(error.__traceback__)[-1]  # the fault's own text may quote the message
+                    where = f"{last.name} in {last.filename.rpartition('/')[2]}:{last.lineno}"
+                    log.error(
+                        "a message cannot be placed",
+                        message=str(item.envelope.id),
+                        fault=type(error).__name__,
+                        where=where,
+                    )
+                    await self._park(item.delivery, at_hand, str(item.envelope.id), type(error).__name__)
+        for item in repeats:
+            # The same message lay on the stream twice. If its twin has come to no end, neither has this one.
+            if items[item.envelope.id].delivery in at_hand.kept:
+                await at_hand.done(item.delivery, "repeated")
+            else:
+                await at_hand.again(item.delivery, _PARK_AGAIN[0])
+
+    async def _place(self, group: list[_Item], at_hand: _AtHand) -> None:
+        """Place what is still at hand of the group, in one segment and one transaction."""
+        group = [item for item in group if item.delivery in at_hand.open]
+        resolution = await self._mailboxes.resolve(
+            {recipient for item in group for recipient in item.envelope.recipients},
+            [item.envelope.id for item in group],
+        )
+        to_place = [item for item in group if await self._may_be_placed(item, resolution, at_hand)]
+        if not to_place:
+            return
+        await self._store(to_place)
+        entries = await self._mailboxes.place(_segments(to_place))
+        _transactions.inc()
+        _entries.inc(entries)
+        now = self._clock()
+        for item in to_place:
+            await at_hand.done(item.delivery, "delivered")
+            _latency.observe(max(0.0, now - item.envelope.received_at))
+            log.info(
+                "delivered", message=str(item.envelope.id), accounts=len(item.accounts), size=item.envelope.body.size
+            )
+        log.debug("batch placed", messages=len(to_place), entries=entries)
+
+    async def _may_be_placed(self, item: _Item, resolution: Resolution, at_hand: _AtHand) -> bool:
+        """Find the accounts. False when the message has come to its end without being placed now."""
+        envelope = item.envelope
+        if envelope.id in resolution.placed:
+            log.info("delivered before", message=str(envelope.id), attempt=item.delivery.attempt)
+            await at_hand.done(item.delivery, "repeated")
+            return False
+        accounts = [resolution.accounts.get(recipient, ()) for recipient in envelope.recipients]
+        item.accounts = tuple(dict.fromkeys(account for found in accounts for account in found))
+        lost = tuple(r for r, found in zip(envelope.recipients, accounts, strict=True) if not found)
+        if not item.accounts:
+            await self._park(item.delivery, at_hand, str(envelope.id), _GONE + ", ".join(lost))
+            return False
+        if lost and frozenset(lost) != item.parked_for:
+            return await self._park_for_lost(item, lost, at_hand)
+        return True
+
+    async def _store(self, items: list[_Item]) -> None:
+        """See to it that each body lies in a blob. Those that were written before stay where they are."""
+        now = time.monotonic()
+        fresh: list[_Item] = []
+        for item in items:
+            written = item.packing.written_at if item.packing else None
+            if item.envelope.blob is not None:
+                item.placement = Placement(0, item.envelope.body.size)
+            elif item.packing is None or (written is not None and now - written > SEGMENT_HOLDS_SECONDS):
+                fresh.append(item)
+        if fresh:
+            await self._pack(fresh)
+        for packing in {item.packing: None for item in items if item.packing is not None}:
+            if packing.written_at is None:
+                await self._blobs.put(packing.key, packing.parts)
+                packing.written_at = time.monotonic()
+                packing.parts = []
+                _puts.inc()
+                _put_octets.inc(packing.octets)
+
+    async def _pack(self, items: list[_Item]) -> None:
+        bodies = [item.record.body or b"" for item in items]
+        if self._compress is not None and sum(map(len, bodies)) > _OFF_LOOP:
+            packed = await asyncio.to_thread(pack, bodies, self._compress)
+        else:
+            packed = pack(bodies, self._compress)
+        identity = self._new_id()
+        packing = _Packing(identity, f"{SEGMENTS}{identity}", packed.octets, packed.parts)
+        for item, place in zip(items, packed.ranges, strict=True):
+            item.packing, item.placement = packing, Placement(*place)
+
+    async def _park_for_lost(self, item: _Item, lost: tuple[str, ...], at_hand: _AtHand) -> bool:
+        """Park a copy for the recipients that have gone; False when DEAD did not take it, and the message went back."""
+        envelope = item.envelope
+        copy = replace(envelope.to(lost), id=copy_id(envelope.id, lost))
+        try:
+            if envelope.blob is not None:
+                copy = replace(copy, blob=f"{BODIES}{copy.id}")
+                await self._copy_blob(envelope.blob, copy.blob or "", envelope.body.size)
+            octets = encode_record(copy, item.record.body)
+            await self._dead.park(octets, str(envelope.id), _GONE + ", ".join(lost))
+        except Unavailable as fault:
+            if fault.part == "blobs":
+                raise
+            await self._park_later(item.delivery, at_hand, str(envelope.id), fault)
+            return False
+        item.parked_for = frozenset(lost)
+        _messages.labels("parked").inc()
+        log.warning("parked for some recipients", message=str(envelope.id), reason=_GONE + ", ".join(lost))
+        return True
+
+    async def _copy_blob(self, key: str, to: str, size: int) -> None:
+        with tempfile.SpooledTemporaryFile(_COPY_IN_MEMORY) as file:
+            async for piece in self._blobs.stream(key, 0, size):
+                file.write(piece)
+            file.seek(0)
+            await self._blobs.put_file(to, file, size)  # type: ignore[arg-type]  # it has what a BinaryIO has
+
+    async def _park(self, delivery: Delivery, at_hand: _AtHand, name: str, reason: str) -> None:
+        if not reason.startswith(_GONE):
+            _poison.inc()
+        try:
+            await self._dead.park(delivery.octets, name, reason)
+        except Unavailable as fault:
+            await self._park_later(delivery, at_hand, name, fault)
+        else:
+            log.error("parked", message=name, reason=reason)
+            await at_hand.done(delivery, "parked")
+
+    async def _park_later(self, delivery: Delivery, at_hand: _AtHand, name: str, fault: Unavailable) -> None:
+        """It stays on the stream and comes again, ever more rarely, until DEAD takes it."""
+        first, last = _PARK_AGAIN
+        delay = min(last, first * 2 ** min(delivery.attempt - 1, 10))
+        log.error("cannot be parked now", message=name, detail=str(fault), again_in_seconds=delay)
+        await at_hand.again(delivery, delay)
+
+    async def _wait_out(self, fault: Unavailable, pause: float) -> float:
+        """Wait until the part answers again; gives the next pause, should it fail all the same."""
+        probe = {"postgres": self._mailboxes.probe, "blobs": self._blobs.probe}.get(fault.part)
+        wait = pause
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait * random.uniform(0.5, 1)):  # noqa: S311 - spreads load, keeps no secret
+                    await self._stopping.wait()
+            if self._stopping.is_set():
+                raise _Stopping
+            try:
+                if probe is not None:
+                    await probe()
+                return min(_LAST_PAUSE, pause * 2)
+            except Unavailable:
+                wait = min(_PROBE_PAUSE, wait * 2)
+
+    @asynccontextmanager
+    async def _reported(self, at_hand: _AtHand) -> AsyncIterator[None]:
+        """Tell the stream, while this lasts, that the messages at hand are worked on."""
+
+        async def report() -> None:
+            while True:
+                await asyncio.sleep(HEARTBEAT_SECONDS)
+                for delivery in list(at_hand.open):
+                    await delivery.working()
+
+        task = asyncio.create_task(report(), name="heartbeat")
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+def copy_id(message: UUID, recipients: Iterable[str]) -> UUID:
+    """The id of a message's copy for some of its recipients: a UUIDv7 of the same time, always the same one."""
+    digest = hashlib.sha256("\n".join([str(message), *sorted(recipients)]).encode("utf-8", "surrogatepass")).digest()
+    rand = int.from_bytes(digest[:10])
+    return UUID(
+        int=message.int >> 80 << 80 | 0x7 << 76 | (rand >> 62 & 0xFFF) << 64 | 0b10 << 62 | rand & ((1 << 62) - 1)
+    )
+
+
+def _segments(items: Iterable[_Item]) -> list[Segment]:
+    letters: dict[_Packing, list[Letter]] = {}
+    segments: list[Segment] = []
+    for item in items:
+        assert item.placement is not None
+        letter = Letter(item.envelope, item.placement, item.accounts)
+        if item.packing is not None:
+            letters.setdefault(item.packing, []).append(letter)
+        else:
+            assert item.envelope.blob is not None
+            segments.append(Segment(item.envelope.id, item.envelope.blob, item.envelope.body.size, (letter,)))
+    return segments + [Segment(p.id, p.key, p.octets, tuple(found)) for p, found in letters.items()]
+
+
+def _name_of(octets: bytes) -> str:
+    return f"unreadable-{hashlib.sha256(octets).hexdigest()[:16]}"

@@ -1,0 +1,28 @@
+"""Settings of the delivery service."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from posthorn.runtime.settings import BlobSettings, NatsSettings, Octets, PostgresSettings, ProcessSettings
+from posthorn_delivery.collector_settings import CollectorSettings
+
+
+class DeliverySettings(ProcessSettings, NatsSettings, PostgresSettings, BlobSettings, CollectorSettings):
+    """Everything the delivery service can be told."""
+
+    delivery_batch_messages: Annotated[int, Field(ge=1, le=5000)] = 512
+    """Most messages placed in one transaction."""
+    delivery_batch_octets: Octets = 8 * 1024**2
+    """About as many octets of bodies go into one segment."""
+    delivery_compression: Literal["zstd", "none"] = "zstd"
+    """How bodies are stored in segments, where that saves a tenth or more."""
+    delivery_parallel: Annotated[int, Field(ge=1, le=16)] = 1
+    """Batches in flight at a time. With one, the next batch is what came in meanwhile."""
+
+    @property
+    def limits(self) -> tuple[int, int, int]:
+        """Of a batch the messages and octets, and the batches in flight."""
+        return self.delivery_batch_messages, self.delivery_batch_octets, self.delivery_parallel

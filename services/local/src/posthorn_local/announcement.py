@@ -1,0 +1,61 @@
+"""What local mode tells the person who started it."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from posthorn_local.addresses import HOST, Ports
+from posthorn_local.seed import ADDRESSES, DOMAIN
+
+HELP = """\
+Run the whole of Posthorn on this machine, in the foreground: SMTP, delivery, POP3 and the REST API, with PostgreSQL and
+NATS of its own. Everything listens on 127.0.0.1. Ctrl-C or SIGTERM stops it; what was stored stays.
+"""
+
+SETTINGS = """\
+settings, all from the environment; a port of 0 takes any free one:
+  POSTHORN_HOME         where the state lives; made when missing (default .posthorn)
+  POSTHORN_SMTP_PORT    SMTP with STARTTLS (default 2525)
+  POSTHORN_POP3_PORT    POP3 with STLS (default 2110)
+  POSTHORN_POP3S_PORT   POP3 over TLS (default 2995)
+  POSTHORN_API_PORT     the REST API (default 8080)
+  POSTHORN_HEALTH_PORT  the first of four ports for /healthz, /readyz and /metrics:
+                        smtp-in, delivery, pop3, api (default 9101)
+  POSTHORN_BLOBS        s3://key:secret@host:port/bucket[?tls=no] keeps bodies in S3
+                        (default: the directory blobs in the home)
+  Every setting of a service works too, such as POSTHORN_LOG_LEVEL=debug.
+
+files in the home:
+  admin.key      key of the REST API          accounts.txt  the first two accounts' passwords
+  tls/tls.crt    certificate to trust         logs/         one log per service
+"""
+
+
+def announcement(ports: Ports, home: Path) -> str:
+    """The line that says it is ready, and how to send and read a first message."""
+    here = _shown(home)
+    key, accounts = (shlex.quote(f"{here}/{name}") for name in ("admin.key", "accounts.txt"))
+    sender, reader = "someone@example.org", ADDRESSES[0]
+    return f"""\
+Posthorn is ready: SMTP {HOST}:{ports.smtp}, POP3 {HOST}:{ports.pop3}, POP3S {HOST}:{ports.pop3s}, API http://{HOST}:{ports.api}
+
+Send a message to {reader}:
+  printf 'From: {sender}\\nTo: {reader}\\nSubject: Hello\\n\\nA first message.\\n' |
+    curl -sS --crlf smtp://{HOST}:{ports.smtp} --mail-from {sender} --mail-rcpt {reader} -T -
+Read it:
+  curl -sS -u "$(sed -n 's/^{reader} /{reader}:/p' {accounts})" pop3://{HOST}:{ports.pop3}/1
+Make an account:
+  curl -sS http://{HOST}:{ports.api}/v1/accounts -H "Authorization: Bearer $(cat {key})" \\
+    -H 'Content-Type: application/json' -d '{{"address": "carol@{DOMAIN}", "password": "choose-a-long-one"}}'
+
+Passwords of alice and bob: {here}/accounts.txt    API key: {here}/admin.key    API guide: http://{HOST}:{ports.api}/docs
+Certificate to trust: {here}/tls/tls.crt    Logs: {here}/logs    Ctrl-C stops everything; mail stays in {here}
+"""
+
+
+def _shown(home: Path) -> str:
+    try:
+        return str(home.relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return str(home)

@@ -1,0 +1,137 @@
+"""Child processes of local mode and when they are started again."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+
+import httpx
+
+from posthorn_local.embedded import Nats, Postgres, die_with_parent
+from posthorn_local.logs import Log
+
+_FIRST_DELAY = 0.1
+_LONGEST_DELAY = 5.0
+_SETTLED = 10.0
+"""Seconds after which a child that ran counts as sound, and its next end as the first."""
+
+
+class Backoff:
+    """How long to wait before a child that ended is started again."""
+
+    def __init__(self) -> None:
+        self._delay = _FIRST_DELAY
+        self.due = 0.0
+
+    def after(self, lived: float) -> float:
+        """Note an end after ``lived`` seconds; gives the wait, and sets ``due`` (monotonic seconds)."""
+        if lived > _SETTLED:
+            self._delay = _FIRST_DELAY
+        delay, self._delay = self._delay, min(self._delay * 2, _LONGEST_DELAY)
+        self.due = time.monotonic() + delay
+        return delay
+
+
+class Service:
+    """One of Posthorn's services as a process of its own."""
+
+    def __init__(
+        self, name: str, environment: Mapping[str, str], health_port: int, log: Log, held: tuple[int, ...]
+    ) -> None:
+        self.name = name
+        self.log = log
+        self.backoff = Backoff()
+        self._environment = environment
+        self._health = f"http://127.0.0.1:{health_port}/readyz"
+        self._held = held
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started_at = 0.0
+
+    def start(self) -> None:
+        """Start the process; does not wait for it. From the main thread only."""
+        script = f"from posthorn_{self.name.replace('-', '_')}.main import main; main()"
+        with self.log.writer() as out:
+            self._process = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-P", "-c", script],
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                pass_fds=self._held,
+                start_new_session=True,  # a terminal's Ctrl-C reaches the supervisor only, which stops children in order
+                preexec_fn=die_with_parent(),
+            )
+        self._started_at = time.monotonic()
+
+    def ended(self) -> str | None:
+        """How the process ended, in words, or None while it runs."""
+        return _end(self._process)
+
+    @property
+    def lived(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self._started_at
+
+    def state(self, client: httpx.Client) -> str | None:
+        """None when the service says that it can serve; else what it waits for."""
+        try:
+            answer = client.get(self._health, timeout=4)
+            parts = answer.json()["parts"]
+        except (httpx.HTTPError, ValueError, KeyError):
+            return "no answer"
+        if answer.status_code == httpx.codes.OK:
+            return None
+        return ", ".join(f"{part}: {state}" for part, state in parts.items() if state != "ok") or "starting"
+
+    def terminate(self) -> None:
+        """Ask it to drain and end; does not wait."""
+        if self._process and self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+
+    def wait(self, deadline: float) -> bool:
+        """Wait until ``deadline`` (monotonic seconds), then kill it; gives whether it ended by itself."""
+        if self._process is None:
+            return True
+        try:
+            self._process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            return False
+        return True
+
+
+class Backend:
+    """PostgreSQL or NATS, kept on the port it had first, so that the services find it again."""
+
+    def __init__(self, server: Postgres | Nats) -> None:
+        self.server = server
+        self.name = server.name
+        self.backoff = Backoff()
+        self._started_at = 0.0
+
+    def start(self) -> None:
+        """Start it and wait until it serves. Raises EmbeddedError."""
+        self._started_at = time.monotonic()
+        self.server.start(self.server.port)
+
+    def ended(self) -> str | None:
+        """How the process ended, or None while it runs."""
+        return _end(self.server.process)
+
+    @property
+    def lived(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self._started_at
+
+
+def _end(process: subprocess.Popen[bytes] | None) -> str | None:
+    if process is None:
+        return "did not start"
+    status = process.poll()
+    if status is None:
+        return None
+    return f"exit status {status}" if status >= 0 else f"killed by {signal.Signals(-status).name}"

@@ -1,0 +1,78 @@
+"""A child's log file: the child appends to it by itself, the supervisor looks through what is new and keeps it small.
+
+The child never waits for the supervisor, as it would on a pipe. The file is cut by copying it aside and truncating it, which works
+because the child appends.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+LIMIT = 32 * 1024 * 1024
+"""Octets a log may have before it is put aside as ``<name>.log.1``, replacing the former one."""
+_SAME_AGAIN = 30.0
+"""Seconds before the same complaint is shown once more."""
+_MOST = 12
+"""Lines shown of one look."""
+
+
+class Log:
+    """The log of one service."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._shown: dict[str, float] = {}
+        path.touch(mode=0o600)
+        self._position = path.stat().st_size
+
+    def writer(self) -> BinaryIO:
+        """Open the file for a child to append to."""
+        return self.path.open("ab")
+
+    def complaints(self) -> list[str]:
+        """What has been written since the last look that a person should see: errors, and whatever is no log line."""
+        with self.path.open("rb") as log:
+            log.seek(self._position)
+            octets = log.read(LIMIT)
+        end = octets.rfind(b"\n") + 1
+        self._position += end
+        if self._position > LIMIT:
+            self._put_aside()
+        found = [line for line in map(_plain, octets[:end].splitlines()) if line and self._is_new(line)]
+        hidden = len(found) - _MOST
+        return found if hidden <= 0 else [*found[:_MOST], f"({hidden} more lines in {self.path})"]
+
+    def tail(self, lines: int = 8) -> list[str]:
+        """What the present run of the child said last, errors in plain words; for a child that did not start."""
+        found = self.complaints()
+        return found[-lines:] if found else [f"(it said nothing; see {self.path})"]
+
+    def _put_aside(self) -> None:
+        shutil.copyfile(self.path, self.path.with_name(self.path.name + ".1"))
+        with self.path.open("r+b") as log:
+            log.truncate()
+        self._position = 0
+
+    def _is_new(self, line: str) -> bool:
+        now = time.monotonic()
+        self._shown = {text: at for text, at in self._shown.items() if now - at < _SAME_AGAIN}
+        return self._shown.setdefault(line, now) == now
+
+
+def _plain(line: bytes) -> str:
+    if not line.startswith(b"{"):
+        return line.decode("utf-8", "replace").rstrip()
+    if b'"error"' not in line and b'"critical"' not in line:
+        return ""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return line.decode("utf-8", "replace")
+    if entry.get("level") not in ("error", "critical"):
+        return ""
+    cause = str(entry.get("error") or entry.get("exception") or "").strip().splitlines()
+    return f"{entry.get('event')}: {cause[-1]}" if cause else str(entry.get("event"))

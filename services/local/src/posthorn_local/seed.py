@@ -1,0 +1,54 @@
+"""The first domain and two accounts, made through the REST API as a person would.
+
+``accounts.txt`` is there when all of it is done. Until then the passwords lie in ``accounts.txt.unfinished``, so that a start
+cut short is taken up with the same ones. When the file has been removed, the next start gives both accounts new passwords.
+"""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+import httpx
+
+from posthorn_local.home import write_secret
+
+DOMAIN = "example.test"
+ADDRESSES = (f"alice@{DOMAIN}", f"bob@{DOMAIN}")
+
+
+class SeedError(RuntimeError):
+    """The API did not take the domain or an account."""
+
+
+def seed(api: httpx.Client, accounts: Path) -> None:
+    """Make the domain and the accounts unless ``accounts`` says that it was done. Raises SeedError."""
+    if accounts.exists():
+        return
+    unfinished = accounts.with_name(accounts.name + ".unfinished")
+    if not unfinished.exists():
+        write_secret(unfinished, "".join(f"{address} {secrets.token_urlsafe(12)}\n" for address in ADDRESSES))
+    try:
+        _make(api, "/v1/domains", {"name": DOMAIN})
+        for line in unfinished.read_text().splitlines():
+            address, _, password = line.partition(" ")
+            if not _make(api, "/v1/accounts", {"address": address, "password": password}):
+                _expect(api.patch(f"/v1/accounts/{address}", json={"password": password}), httpx.codes.OK)
+    except httpx.HTTPError as error:
+        raise SeedError(f"the API did not answer: {type(error).__name__}") from error
+    unfinished.replace(accounts)
+
+
+def _make(api: httpx.Client, path: str, document: dict[str, str]) -> bool:
+    answer = api.post(path, json=document)
+    if answer.status_code == httpx.codes.CONFLICT:
+        return False
+    _expect(answer, httpx.codes.CREATED)
+    return True
+
+
+def _expect(answer: httpx.Response, status: httpx.codes) -> None:
+    if answer.status_code != status:
+        raise SeedError(
+            f"{answer.request.method} {answer.request.url.path} answered {answer.status_code}: {answer.text}"
+        )

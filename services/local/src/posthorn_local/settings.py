@@ -1,0 +1,61 @@
+"""Settings of local mode, read from the environment like every service's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, field_validator
+
+from posthorn.runtime.settings import PREFIX, EnvSettings, Port, environment
+
+HEALTH_SERVICES = ("smtp-in", "delivery", "pop3", "api")
+"""The services in the order of their health ports."""
+GRACE_SECONDS = 5
+"""What open sessions have at the end, so that everything stops within ten seconds."""
+
+
+class LocalSettings(EnvSettings):
+    """Where the state lies and which ports of 127.0.0.1 are taken; a port of 0 takes any free one."""
+
+    home: Path = Path(".posthorn")
+    """The state of the whole system: mail, database, keys, logs. Made when missing."""
+    smtp_port: Port = 2525
+    pop3_port: Port = 2110
+    pop3s_port: Port = 2995
+    api_port: Port = 8080
+    health_port: Annotated[int, Field(ge=0, le=65535 - len(HEALTH_SERVICES))] = 9101
+    """The first of four: /healthz, /readyz and /metrics of smtp-in, delivery, pop3 and api."""
+    blobs: SecretStr | None = None
+    """``s3://key:secret@host:port/bucket[?tls=no&region=…]`` keeps bodies there; unset, they lie in a directory of the home."""
+
+    @field_validator("home", mode="before")
+    @classmethod
+    def _home_is_named(cls, value: object) -> object:
+        if not str(value).strip():
+            raise ValueError("must name a directory")
+        return value
+
+    @field_validator("home")
+    @classmethod
+    def _home_is_absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @field_validator("blobs")
+    @classmethod
+    def _blobs_are_a_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or not value.get_secret_value():
+            return None
+        if not value.get_secret_value().startswith(("s3://", "file://")):
+            raise ValueError("must be a URL that begins with s3:// or file://")
+        return value
+
+
+def variable(field: str) -> str:
+    """Name the environment variable of a field."""
+    return PREFIX + field.upper()
+
+
+def child_environment(**values: str) -> dict[str, str]:
+    """The environment for a child process: this one's, with settings put over it by field name."""
+    return environment() | {variable(field): value for field, value in values.items()}

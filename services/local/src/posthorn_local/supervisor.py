@@ -1,0 +1,244 @@
+"""Starts everything in order, keeps it running, stops it in order.
+
+Rules:
+
+- Everything is a child of the main thread and dies with it; the supervisor holds no state that a ``kill -9`` could harm.
+- SIGTERM, SIGINT and SIGHUP raise StopRequested wherever the main thread is, once; further ones are ignored, because stopping has
+  a limit of its own. Whatever was under way is then stopped like everything else.
+- Whoever ends by himself is started again: after a tenth of a second, then twice that, up to five seconds.
+- The way down is the way of a message: the edges drain, then delivery, then NATS and PostgreSQL; ten seconds for all of it.
+- Nothing printed before the announcement contains the word that scripts wait for.
+"""
+
+from __future__ import annotations
+
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from types import FrameType
+
+import httpx
+
+from posthorn_local.addresses import HOST, Ports
+from posthorn_local.announcement import announcement
+from posthorn_local.certificate import ensure_certificate
+from posthorn_local.children import Backend, Service
+from posthorn_local.embedded import EmbeddedError, Nats, Postgres, die_with_parent
+from posthorn_local.home import Home, write_secret
+from posthorn_local.logs import Log
+from posthorn_local.seed import SeedError, seed
+from posthorn_local.settings import GRACE_SECONDS, HEALTH_SERVICES, LocalSettings, child_environment
+
+_TICK = 0.1
+_START_TIMEOUT = 60.0
+_CERTIFICATE_CHECK = 3600.0
+_STOP_EDGES, _STOP_DELIVERY, _STOP_NATS, _STOP_POSTGRES = 6.0, 7.0, 7.7, 9.2
+"""Seconds after the signal by which each has ended or is killed."""
+
+
+class StopRequested(BaseException):
+    """A signal asked for the end."""
+
+
+class StartError(RuntimeError):
+    """Something did not start; the message is for the person at the terminal."""
+
+
+class Supervisor:
+    """The whole system as child processes of this one."""
+
+    def __init__(self, settings: LocalSettings, home: Home, ports: Ports) -> None:
+        self._settings = settings
+        self._home = home
+        self._ports = ports
+        held = (home.children_lock,)
+        self._postgres = Postgres(home / "postgres", held=held)
+        self._nats = Nats(home / "nats", held=held)
+        self._backends = [Backend(self._postgres), Backend(self._nats)]
+        self._services: dict[str, Service] = {}
+        self._down: set[str] = set()
+        self._asked = False
+        self._announced = False
+        self._http = httpx.Client(trust_env=False, timeout=30)
+
+    def run(self) -> int:
+        """Serve until a signal; gives the exit status."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup is honoured
+                signal.signal(number, self._signalled)
+        status = 0
+        try:
+            self._start()
+            self._announce()
+            self._watch()
+        except StopRequested:
+            self._say("stopping")
+        except (EmbeddedError, SeedError, StartError) as error:
+            self._say(f"refusing to start: {error}")
+            status = 1
+        finally:
+            self._asked = True
+            self._stop()
+        return status
+
+    def _signalled(self, _number: int, _frame: FrameType | None) -> None:
+        if not self._asked:
+            self._asked = True
+            raise StopRequested
+
+    def _say(self, text: str) -> None:
+        with suppress(OSError):  # a closed terminal is no reason to lose a step of the shutdown
+            for line in text.splitlines():
+                hushed = not self._announced and "ready" in line.lower()
+                print(  # noqa: T201 - this is a command's output
+                    f"posthorn-local: {'a message is in the logs' if hushed else line}", file=sys.stderr, flush=True
+                )
+
+    def _announce(self) -> None:
+        with suppress(OSError):
+            print(announcement(self._ports, self._home.path), flush=True)  # noqa: T201
+        self._announced = True
+
+    def _start(self) -> None:
+        new = not (self._home / "accounts.txt").exists()
+        self._say("starting for the first time, a few seconds" if new else "starting")
+        logs = self._home / "logs"
+        logs.mkdir(mode=0o700, exist_ok=True)
+        ensure_certificate(self._home / "tls")
+        key = self._admin_key()
+        for backend in self._backends:
+            backend.start()
+        self._migrate()
+        for name in HEALTH_SERVICES:
+            self._services[name] = Service(
+                name,
+                self._environment(name),
+                self._ports.health[name],
+                Log(logs / f"{name}.log"),
+                (self._home.children_lock,),
+            )
+            self._services[name].start()
+        self._await(list(self._services.values()))
+        with httpx.Client(
+            base_url=f"http://{HOST}:{self._ports.api}",
+            headers={"Authorization": f"Bearer {key}"},
+            trust_env=False,
+            timeout=30,
+        ) as api:
+            seed(api, self._home / "accounts.txt")
+
+    def _admin_key(self) -> str:
+        path = self._home / "admin.key"
+        if not path.exists():
+            write_secret(path, f"ph_{secrets.token_urlsafe(32)}\n")
+        return path.read_text().strip()
+
+    def _environment(self, service: str) -> dict[str, str]:
+        blobs = self._settings.blobs
+        return child_environment(
+            database_url=self._postgres.url,
+            nats_url=self._nats.url,
+            blobs=blobs.get_secret_value() if blobs else (self._home / "blobs").as_uri(),
+            tls_dir=str(self._home / "tls"),
+            grace_seconds=str(GRACE_SECONDS),
+            health_host=HOST,
+            health_port=str(self._ports.health[service]),
+            smtp_host=HOST,
+            smtp_port=str(self._ports.smtp),
+            pop3_host=HOST,
+            pop3_port=str(self._ports.pop3),
+            pop3s_port=str(self._ports.pop3s),
+            api_host=HOST,
+            api_port=str(self._ports.api),
+            api_admin_key="",
+            api_admin_key_file=str(self._home / "admin.key"),
+        )
+
+    def _migrate(self) -> None:
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", "from posthorn.adapters.postgres.migrate import main; main()"],
+            env=child_environment(database_url=self._postgres.url),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            pass_fds=(self._home.children_lock,),
+            start_new_session=True,
+            preexec_fn=die_with_parent(),
+        )
+        if done.returncode:
+            said = "\n".join((done.stdout + done.stderr).splitlines()[-8:])
+            raise StartError(f"the database schema could not be brought up to date:\n{said}")
+
+    def _await(self, services: list[Service]) -> None:
+        deadline = time.monotonic() + _START_TIMEOUT
+        waiting = {service.name: "no answer" for service in services}
+        while waiting:
+            for service in services:
+                if end := service.ended():
+                    raise StartError(f"{service.name} ended ({end}):\n" + "\n".join(service.log.tail()))
+                state = service.state(self._http) if service.name in waiting else None
+                if state is None:
+                    waiting.pop(service.name, None)
+                else:
+                    waiting[service.name] = state
+            if time.monotonic() > deadline:
+                missing = "; ".join(f"{name} ({state})" for name, state in waiting.items())
+                raise StartError(
+                    f"after {_START_TIMEOUT:.0f} s these do not serve: {missing}; see {self._home / 'logs'}"
+                )
+            time.sleep(_TICK / 2)
+
+    def _watch(self) -> None:
+        certificate_due = time.monotonic() + _CERTIFICATE_CHECK
+        while not self._asked:
+            for backend in self._backends:
+                self._revive(backend)
+            for service in self._services.values():
+                for line in service.log.complaints():
+                    self._say(f"{service.name}: {line}")
+                self._revive(service)
+            if time.monotonic() > certificate_due:
+                certificate_due += _CERTIFICATE_CHECK
+                if ensure_certificate(self._home / "tls"):
+                    self._say("a new certificate was made, the former one was about to end")
+            time.sleep(_TICK)
+
+    def _revive(self, child: Service | Backend) -> None:
+        end = child.ended()
+        if end is None:
+            return
+        if child.name not in self._down:
+            self._down.add(child.name)
+            delay = child.backoff.after(child.lived)
+            self._say(f"{child.name} ended ({end}); it is started again in {delay:.1f} s")
+        if time.monotonic() < child.backoff.due:
+            return
+        self._down.discard(child.name)
+        try:
+            child.start()
+        except EmbeddedError as error:
+            self._say(str(error))
+
+    def _stop(self) -> None:
+        began = time.monotonic()
+        delivery = self._services.get("delivery")
+        edges = [service for service in self._services.values() if service is not delivery]
+        for edge in edges:
+            edge.terminate()
+        self._finish(edges, began + _STOP_EDGES)
+        if delivery:
+            delivery.terminate()
+            self._finish([delivery], began + _STOP_DELIVERY)
+        self._nats.stop(timeout=max(0.2, began + _STOP_NATS - time.monotonic()))
+        self._postgres.stop(timeout=max(0.2, began + _STOP_POSTGRES - time.monotonic()))
+        self._http.close()
+        self._say("stopped")
+
+    def _finish(self, services: list[Service], deadline: float) -> None:
+        for service in services:
+            if not service.wait(deadline):
+                self._say(f"{service.name} did not end in time and was killed")

@@ -1,0 +1,330 @@
+"""What the POP3 service decides: who may log in, whose maildrop is whose, what is deleted.
+
+Rules:
+
+- A fault of ours is never an empty maildrop and never a wrong password (promise 3): it is ``[SYS/TEMP]``.
+- A maildrop is held under a lease by one session. All leases of the process are renewed in one call; a session whose lease is lost
+  deletes nothing.
+- Deletions happen in ``Visit.commit`` and nowhere else.
+- Locations are asked for in batches, bodies ahead of the client, so that reading on costs no round trip for each message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+import structlog
+from prometheus_client import Counter
+
+from posthorn.ports.blobs import BlobMissing
+from posthorn.ports.faults import Unavailable
+from posthorn.ports.maildrops import RENEW_SECONDS, LeaseLost, Location, MaildropBusy, Maildrops
+from posthorn.runtime.ids import new_id
+from posthorn.runtime.passwords import Busy, Passwords
+from posthorn.wire.address import AddressError, parse_address
+from posthorn.wire.pop3_events import Login
+from posthorn_pop3.snapshot import Snapshot
+
+log = structlog.get_logger()
+
+WINDOW = 128
+"""Messages located in one query."""
+AHEAD = 64
+"""Messages whose bodies are fetched before they are asked for, at most,"""
+AHEAD_OCTETS = 1024 * 1024
+"""and their octets for one session."""
+
+_SLICE = 5_000  # messages of a maildrop taken before other sessions get their turn
+
+_logins = Counter("posthorn_pop3_logins_total", "Attempts to log in", ["outcome"])
+_deleted = Counter("posthorn_pop3_deleted_total", "Messages deleted by clients")
+_leases_lost = Counter("posthorn_pop3_leases_lost_total", "Sessions whose lease ran out")
+
+
+class Bodies(Protocol):
+    """Gives messages' octets; ``posthorn.adapters.segments`` does."""
+
+    def whole(self, location: Location) -> bool:
+        """Tell whether the message is handled whole."""
+        ...
+
+    def cached(self, location: Location) -> bytes | None:
+        """Give the octets if they are at hand."""
+        ...
+
+    async def read(self, location: Location, ahead: Sequence[Location] = ()) -> bytes:
+        """Give the octets of a whole message. Raises BlobMissing or Unavailable."""
+        ...
+
+    def prefetch(self, locations: Iterable[Location]) -> None:
+        """Begin to fetch messages."""
+        ...
+
+    def stream(self, location: Location, chunk: int = ...) -> AsyncGenerator[bytes]:
+        """Give the octets of any message in pieces. Raises BlobMissing or Unavailable."""
+        ...
+
+
+class LoginFailed(Exception):  # noqa: N818 - it names what happened
+    """No login; ``reply`` is the text after ``-ERR``, response code included."""
+
+    def __init__(self, outcome: str, reply: str) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
+        """A word for metrics and logs."""
+        self.reply = reply
+
+    @property
+    def wrong(self) -> bool:
+        """Whether name or password were wrong: to be delayed, and counted against the client."""
+        return self.outcome == "wrong"
+
+
+class Gone(Exception):  # noqa: N818 - it names the state
+    """The message is not there any more, though the snapshot has it: somebody else deleted it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A message being read: its first octets are there, so that the reply may begin."""
+
+    location: Location
+    first: bytes
+    rest: AsyncGenerator[bytes] | None
+    """None when ``first`` is all of it."""
+
+
+class PostOffice:
+    """All open maildrops of this process."""
+
+    def __init__(self, maildrops: Maildrops, bodies: Bodies, passwords: Passwords) -> None:
+        self._maildrops = maildrops
+        self._bodies = bodies
+        self._passwords = passwords
+        self._visits: dict[UUID, Visit] = {}
+
+    async def log_in(self, login: Login) -> Visit:
+        """Check name and password, take the lease, take the snapshot. Raises LoginFailed."""
+        try:
+            visit = await self._log_in(login)
+        except Busy:
+            failed = LoginFailed("busy", "[SYS/TEMP] too many logins at this moment, try again")
+        except Unavailable as error:
+            log.warning("login not possible", part=error.part, detail=str(error))
+            failed = LoginFailed("fault", "[SYS/TEMP] the maildrop cannot be reached at this moment, try again")
+        except MaildropBusy:
+            # fetchmail takes it for a wrong password unless the text says "locked" or [IN-USE]
+            failed = LoginFailed("in-use", "[IN-USE] maildrop is locked by another session, try again later")
+        except LoginFailed as error:
+            failed = error
+        else:
+            _logins.labels("accepted").inc()
+            return visit
+        _logins.labels(failed.outcome).inc()
+        raise failed
+
+    async def _log_in(self, login: Login) -> Visit:
+        address = _canonical(login.name)
+        known = await self._maildrops.login(address) if address else None
+        right = await self._passwords.verify(known.password_hash if known else None, login.password)
+        if known is None or not right or (login.authorize_as and _canonical(login.authorize_as) != address):
+            raise LoginFailed("wrong", "[AUTH] name or password is wrong")
+        if not known.active:
+            raise LoginFailed("suspended", "[SYS/PERM] this account is suspended, ask its administrator")
+        holder = new_id()
+        items = await self._maildrops.open(known.account, holder)
+        snapshot = Snapshot()
+        for start in range(0, len(items), _SLICE):
+            snapshot.add(items[start : start + _SLICE])
+            await asyncio.sleep(0)
+        visit = Visit(self._maildrops, self._bodies, known.account, known.address, holder, snapshot)
+        self._visits[holder] = visit
+        visit.on_leave = lambda: self._visits.pop(holder, None)
+        return visit
+
+    async def keep_leases(self) -> None:
+        """Renew for ever; run as a supervised task."""
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            await self.renew()
+
+    async def renew(self) -> None:
+        """Renew the leases of all open maildrops once, in one call."""
+        asked = dict(self._visits)
+        if not asked:
+            return
+        try:
+            held = await self._maildrops.renew([(visit.account, holder) for holder, visit in asked.items()])
+        except Unavailable as error:
+            # They may run out meanwhile; the next renewal, or the commit, finds out.
+            log.warning("leases not renewed", part=error.part, detail=str(error), sessions=len(asked))
+            return
+        for holder, visit in asked.items():
+            if holder not in held and self._visits.pop(holder, None) is not None:
+                visit.lost = True
+                _leases_lost.inc()
+                log.warning("lease lost", account=visit.address, session=str(holder))
+
+
+class Visit:
+    """One session's open maildrop."""
+
+    def __init__(
+        self, maildrops: Maildrops, bodies: Bodies, account: int, address: str, holder: UUID, snapshot: Snapshot
+    ) -> None:
+        self._maildrops = maildrops
+        self._bodies = bodies
+        self.account = account
+        self.address = address
+        self.holder = holder
+        self.snapshot = snapshot
+        self.lost = False
+        """The lease ran out: nothing more may be done here."""
+        self.on_leave: Callable[[], object] = _nothing
+        self._left = False
+        self._located: dict[int, Location] = {}
+        self._located_to = 0  # numbers below are located, or were not there
+        self._warm_to = 0  # numbers below are cached or on their way
+        self._locating: asyncio.Task[None] | None = None
+
+    def at_hand(self, number: int) -> tuple[Location, bytes] | None:
+        """Give a message that can be had without waiting."""
+        location = self._located.get(number)
+        if location is None:
+            return None
+        body = self._bodies.cached(location)
+        if body is None:
+            return None
+        if number + AHEAD // 2 >= self._warm_to and self._locating is None:
+            self._warm(number + 1)
+        return location, body
+
+    def message(self, number: int) -> str | None:
+        """The id of a message for the log, if it is known yet."""
+        location = self._located.get(number)
+        return str(location.message) if location else None
+
+    async def open(self, number: int) -> Opened:
+        """Give a message, its first octets read. Raises Gone, or Unavailable when not even those can be had."""
+        location = await self._locate(number)
+        try:
+            return await self._open(number, location)
+        except BlobMissing:
+            # The collector has moved the message since it was located.
+            self._forget_locations()
+            return await self._open(number, await self._locate(number))
+
+    async def commit(self) -> int:
+        """Delete what is marked and give the lease back, in one transaction; gives how many were deleted.
+
+        Raises LeaseLost with nothing deleted, or Unavailable, after which nothing is known to be deleted.
+        """
+        if self.lost:
+            raise LeaseLost
+        uids = self.snapshot.deleted()
+        if not uids:
+            await self.leave()
+            return 0
+        count = await self._maildrops.commit(self.account, self.holder, uids)
+        self._leave()
+        _deleted.inc(count)
+        return count
+
+    async def leave(self) -> None:
+        """Give the lease back without deleting anything; after a commit it does nothing. Raises nothing."""
+        if self._left:
+            return
+        self._leave()
+        if self.lost:
+            return
+        try:
+            await self._maildrops.release(self.account, self.holder)
+        except Unavailable as error:
+            log.warning("lease not given back, it runs out by itself", account=self.address, part=error.part)
+
+    def _leave(self) -> None:
+        self._left = True
+        self.on_leave()
+        if self._locating is not None:
+            self._locating.cancel()
+
+    async def _open(self, number: int, location: Location) -> Opened:
+        if location.size != self.snapshot.size(number):
+            raise Unavailable("postgres", f"message {location.message} has another size than in the listing")
+        if self._bodies.whole(location):
+            body = await self._bodies.read(location, self._locations(number + 1, AHEAD))
+            self._warm(number + 1)
+            return Opened(location, body, None)
+        pieces = self._bodies.stream(location)
+        first = await anext(pieces, b"")
+        return Opened(location, first, pieces)
+
+    async def _locate(self, number: int) -> Location:
+        if number not in self._located and self._locating is not None:
+            await asyncio.wait([self._locating])
+        if number not in self._located:
+            await self._locate_from(number)
+        try:
+            return self._located[number]
+        except KeyError:
+            raise Gone from None
+
+    async def _locate_from(self, number: int) -> None:
+        """Locate a window of messages from ``number`` on and forget those before it."""
+        numbers = self.snapshot.following(number, WINDOW)
+        uids = {self.snapshot.uid(each): each for each in numbers}
+        found = await self._maildrops.locate(self.account, list(uids))
+        kept = {each: location for each, location in self._located.items() if number - WINDOW < each < number}
+        self._located = kept | {uids[uid]: location for uid, location in found.items()}
+        self._located_to = number + WINDOW
+        self._warm_to = min(self._warm_to, number + WINDOW)
+
+    def _forget_locations(self) -> None:
+        self._located = {}
+        self._located_to = self._warm_to = 0
+
+    def _locations(self, number: int, most: int) -> list[Location]:
+        return [self._located[each] for each in self.snapshot.following(number, most) if each in self._located]
+
+    def _warm(self, number: int) -> None:
+        """Fetch what comes next, and locate what comes after that."""
+        start = self._warm_to if number < self._warm_to <= number + AHEAD else number
+        wanted: list[Location] = []
+        octets = 0
+        self._warm_to = min(number + AHEAD, self._located_to)
+        for each in self.snapshot.following(number, AHEAD):
+            location = self._located.get(each)
+            if location is None:
+                continue
+            octets += location.length
+            if octets > AHEAD_OCTETS:
+                self._warm_to = min(max(each, start), self._warm_to)
+                break
+            if each >= start:
+                wanted.append(location)
+        self._bodies.prefetch(wanted)
+        if self._locating is None and number + AHEAD >= self._located_to <= len(self.snapshot):
+            self._locating = asyncio.get_running_loop().create_task(self._locate_next(self._located_to))
+
+    async def _locate_next(self, number: int) -> None:
+        try:
+            with suppress(Unavailable):  # whoever needs the message will ask again and hear of it
+                await self._locate_from(number)
+        finally:
+            self._locating = None
+
+
+def _nothing() -> object:
+    return None
+
+
+def _canonical(name: str) -> str | None:
+    try:
+        return str(parse_address(name))
+    except AddressError:
+        return None

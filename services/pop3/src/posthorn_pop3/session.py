@@ -1,0 +1,405 @@
+"""The dialogue of one POP3 session: events of the machine in, replies out.
+
+Rules:
+
+- ``handle`` answers at once when nothing must be waited for, and gives a coroutine when something must; the connection runs one at
+  a time and hands over no other event meanwhile.
+- A reply that has begun ends rightly or the connection is cut: a client never takes a broken message for a whole one.
+- Before it can be known that a reply will succeed, no ``+OK`` is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter as Tally
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import structlog
+from prometheus_client import Counter
+
+from posthorn.ports.faults import Unavailable
+from posthorn.ports.maildrops import LeaseLost, Location
+from posthorn.wire.pop3 import Machine, State
+from posthorn.wire.pop3_events import (
+    Capa,
+    Challenge,
+    Dele,
+    Event,
+    Lang,
+    List,
+    Login,
+    Mechanisms,
+    Named,
+    Noop,
+    Quit,
+    Refused,
+    Retr,
+    Rset,
+    Stat,
+    Stls,
+    Top,
+    Uidl,
+    Utf8,
+)
+from posthorn.wire.pop3_text import DotStuffer, TopCut, terminated, top
+from posthorn_pop3.service import Gone, LoginFailed, PostOffice, Visit
+from posthorn_pop3.snapshot import Snapshot
+
+log = structlog.get_logger()
+
+GREETING = b"+OK Posthorn POP3 ready\r\n"
+"""Without angle brackets: Thunderbird takes those for an APOP timestamp."""
+GOING_DOWN = b"-ERR [SYS/TEMP] server going down\r\n"
+BAD_COMMANDS_BEFORE_LOGIN = 10
+BAD_COMMANDS = 100
+
+type Work = Coroutine[Any, Any, None]
+
+_commands = Counter("posthorn_pop3_commands_total", "Commands answered", ["command"])
+_messages = Counter("posthorn_pop3_messages_total", "Messages sent whole (RETR)")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What sessions are allowed, from the settings."""
+
+    login_attempts: int = 3
+    failure_delay: float = 1.0
+    """Seconds."""
+    no_nuls: bool = False
+
+
+class Outlet(Protocol):
+    """The way back to the client."""
+
+    def send(self, octets: bytes) -> None:
+        """Queue octets."""
+        ...
+
+    async def room(self) -> None:
+        """Wait until the client has taken enough for more to be sent. Raises ConnectionError when it is gone."""
+        ...
+
+    def close(self) -> None:
+        """End the connection after what is queued."""
+        ...
+
+    def cut(self) -> None:
+        """End the connection now."""
+        ...
+
+    async def start_tls(self) -> None:
+        """Send what is queued, shake hands and tell the machine. Raises OSError when it fails."""
+        ...
+
+
+class Session:
+    """One client's dialogue."""
+
+    def __init__(self, office: PostOffice, machine: Machine, outlet: Outlet, policy: Policy, client: str) -> None:
+        self._office = office
+        self._machine = machine
+        self._out = outlet
+        self._policy = policy
+        self._client = client
+        self._failures = 0
+        self._bad = 0
+        self._tally: Tally[type] = Tally()
+        self.visit: Visit | None = None
+        self.ending = "dropped"
+        """How it ended, for the log."""
+        self._counted = 0
+        self.retrieved = 0
+        self.octets = 0
+        self.deleted = 0
+
+    @property
+    def _snapshot(self) -> Snapshot:
+        assert self.visit is not None, "the machine lets these commands through after login only"
+        return self.visit.snapshot
+
+    def greet(self) -> None:
+        """Say the first line."""
+        self._out.send(GREETING)
+
+    def handle(self, event: Event) -> Work | None:
+        """Answer an event, or give the coroutine that will."""
+        kind = type(event)
+        self._tally[kind] += 1
+        if self.visit is not None and self.visit.lost:
+            self._out.send(b"-ERR [SYS/TEMP] the maildrop was taken by another session, nothing is deleted\r\n")
+            self.end("lease lost")
+            return None
+        return self._HANDLERS[kind](self, event)
+
+    def end(self, how: str) -> None:
+        """Close after what is queued; nothing is deleted."""
+        self.ending = how
+        self._out.close()
+
+    def count(self) -> None:
+        """Add what was done since the last time to the metrics."""
+        for kind, number in self._tally.items():
+            _by_command[kind].inc(number)
+        self._tally.clear()
+        if self.retrieved > self._counted:
+            _messages.inc(self.retrieved - self._counted)
+            self._counted = self.retrieved
+
+    async def leave(self) -> None:
+        """Give the maildrop back and write the session's line to the log."""
+        self.count()
+        if self.visit is None:
+            return
+        await self.visit.leave()
+        log.info(
+            "session ended",
+            session=str(self.visit.holder),
+            account=self.visit.address,
+            how=self.ending,
+            messages=self.retrieved,
+            octets=self.octets,
+            deleted=self.deleted,
+        )
+
+    # before login
+
+    def _refused(self, event: Refused) -> None:
+        self._out.send(event.reply)
+        self._bad += 1
+        if self._bad >= (BAD_COMMANDS_BEFORE_LOGIN if self.visit is None else BAD_COMMANDS):
+            self._out.send(b"-ERR too many bad commands\r\n")
+            self.end("bad commands")
+
+    def _capa(self, _: Capa) -> None:
+        self._out.send(self._machine.capabilities())
+
+    def _ready_reply(self, event: Lang | Mechanisms | Challenge) -> None:
+        self._out.send(event.reply)
+
+    def _utf8(self, _: Utf8) -> None:
+        self._out.send(b"+OK UTF-8 it is\r\n")
+
+    def _named(self, _: Named) -> None:
+        self._out.send(b"+OK send the password\r\n")
+
+    async def _stls(self, _: Stls) -> None:
+        self._out.send(b"+OK begin TLS\r\n")
+        await self._out.start_tls()
+
+    async def _login(self, event: Login) -> None:
+        try:
+            visit = await self._office.log_in(event)
+        except LoginFailed as failed:
+            await self._login_failed(failed)
+            return
+        self.visit = visit
+        self._bad = 0
+        self._machine.accepted()
+        snapshot = visit.snapshot
+        self._out.send(b"+OK maildrop has %d messages (%d octets)\r\n" % (snapshot.count, snapshot.octets))
+
+    async def _login_failed(self, failed: LoginFailed) -> None:
+        log.info("login refused", outcome=failed.outcome, client=self._client)
+        if failed.wrong:
+            self._failures += 1
+            await asyncio.sleep(self._policy.failure_delay)
+        self._out.send(b"-ERR %s\r\n" % failed.reply.encode())
+        self._machine.rejected()
+        if self._failures >= self._policy.login_attempts:
+            self.end("login failed")
+
+    def _quit(self, _: Quit) -> Work | None:
+        if self._machine.state is State.UPDATE:
+            return self._update()
+        self._out.send(b"+OK bye\r\n")
+        self.end("quit")
+        return None
+
+    # after login
+
+    async def _update(self) -> None:
+        """QUIT after login: deletions are committed before they are claimed (RFC 1939 §6)."""
+        assert self.visit is not None
+        try:
+            self.deleted = await self.visit.commit()
+        except LeaseLost:
+            self._out.send(b"-ERR [SYS/TEMP] the maildrop was taken by another session, nothing is deleted\r\n")
+            self.end("lease lost")
+        except Unavailable as error:
+            log.warning("deletions not committed", account=self.visit.address, part=error.part, detail=str(error))
+            self._out.send(b"-ERR [SYS/TEMP] marked messages could not be deleted\r\n")
+            self.end("commit failed")
+        else:
+            self._out.send(b"+OK bye, %d messages deleted\r\n" % self.deleted)
+            self.end("quit")
+
+    def _stat(self, _: Stat) -> None:
+        self._out.send(b"+OK %d %d\r\n" % (self._snapshot.count, self._snapshot.octets))
+
+    def _list(self, event: List) -> Work | None:
+        snapshot = self._snapshot
+        if event.number is None:
+            head = b"+OK %d messages (%d octets)\r\n" % (snapshot.count, snapshot.octets)
+            return self._listing(head, snapshot.sizes())
+        if self._there(event.number):
+            self._out.send(b"+OK %d %d\r\n" % (event.number, snapshot.size(event.number)))
+        return None
+
+    def _uidl(self, event: Uidl) -> Work | None:
+        snapshot = self._snapshot
+        if event.number is None:
+            return self._listing(b"+OK unique ids follow\r\n", snapshot.uidls())
+        if self._there(event.number):
+            self._out.send(b"+OK %d %b\r\n" % (event.number, snapshot.uidl(event.number)))
+        return None
+
+    def _listing(self, head: bytes, chunks: Iterator[bytes]) -> Work | None:
+        self._out.send(head + next(chunks, b""))
+        second = next(chunks, None)
+        if second is None:
+            self._out.send(b".\r\n")
+            return None
+        return self._long_listing(second, chunks)
+
+    async def _long_listing(self, chunk: bytes, chunks: Iterator[bytes]) -> None:
+        self._out.send(chunk)
+        for each in chunks:
+            await self._out.room()
+            await asyncio.sleep(0)  # others have their turn
+            self._out.send(each)
+        self._out.send(b".\r\n")
+
+    def _dele(self, event: Dele) -> None:
+        if self._there(event.number):
+            self._snapshot.delete(event.number)
+            self._out.send(b"+OK message %d marked\r\n" % event.number)
+
+    def _noop(self, _: Noop) -> None:
+        self._out.send(b"+OK\r\n")
+
+    def _rset(self, _: Rset) -> None:
+        self._snapshot.reset()
+        self._out.send(b"+OK maildrop has %d messages (%d octets)\r\n" % (self._snapshot.count, self._snapshot.octets))
+
+    def _retr(self, event: Retr) -> Work | None:
+        return self._message(event.number, None)
+
+    def _top(self, event: Top) -> Work | None:
+        return self._message(event.number, event.lines)
+
+    def _there(self, number: int) -> bool:
+        if self._snapshot.has(number):
+            return True
+        if self._snapshot.marked(number):
+            self._out.send(b"-ERR message %d is marked as deleted\r\n" % number)
+        else:
+            self._out.send(b"-ERR there is no such message, the last is %d\r\n" % len(self._snapshot))
+        return False
+
+    def _message(self, number: int, lines: int | None) -> Work | None:
+        if not self._there(number):
+            return None
+        assert self.visit is not None
+        at_hand = self.visit.at_hand(number)
+        if at_hand is None:
+            return self._fetched(number, lines)
+        self._send_whole(*at_hand, lines)
+        return None
+
+    def _send_whole(self, location: Location, body: bytes, lines: int | None) -> None:
+        if self._policy.no_nuls:
+            body = body.replace(b"\0", b"\x80")
+        if lines is None:
+            self.retrieved += 1
+            self.octets += location.size
+            self._out.send(b"+OK %d octets\r\n" % location.size)
+        else:
+            body = top(body, lines)
+            self._out.send(b"+OK top of message follows\r\n")
+        self._out.send(terminated(body, stuffing=location.has_dot_lines))
+
+    async def _fetched(self, number: int, lines: int | None) -> None:
+        assert self.visit is not None
+        try:
+            opened = await self.visit.open(number)
+        except Gone:
+            self._out.send(b"-ERR message %d is not there any more\r\n" % number)
+            return
+        except Unavailable as error:
+            log.warning(
+                "message not readable",
+                message=self.visit.message(number),
+                account=self.visit.address,
+                number=number,
+                part=error.part,
+                detail=str(error),
+            )
+            self._out.send(b"-ERR [SYS/TEMP] the message cannot be read at this moment, try again\r\n")
+            return
+        if opened.rest is None:
+            self._send_whole(opened.location, opened.first, lines)
+            return
+        async with aclosing(opened.rest) as rest:
+            cut = None if lines is None else TopCut(lines)
+            stuffer = DotStuffer(stuffing=opened.location.has_dot_lines)
+            self._out.send(
+                b"+OK %d octets\r\n" % opened.location.size if cut is None else b"+OK top of message follows\r\n"
+            )
+            piece: bytes | None = opened.first
+            try:
+                while piece is not None and not (cut and cut.done):
+                    await self._send_piece(piece, cut, stuffer)
+                    piece = None if cut and cut.done else await anext(rest, None)
+            except Unavailable as error:
+                log.error(
+                    "connection cut in the middle of a message",
+                    message=str(opened.location.message),
+                    account=self.visit.address,
+                    part=error.part,
+                    detail=str(error),
+                )
+                self.ending = "fault"
+                self._out.cut()
+                return
+            if cut:
+                self._out.send(stuffer.feed(cut.end()))
+            else:
+                self.retrieved += 1
+                self.octets += opened.location.size
+            self._out.send(stuffer.end())
+
+    async def _send_piece(self, piece: bytes, cut: TopCut | None, stuffer: DotStuffer) -> None:
+        if cut:
+            piece = cut.feed(piece)
+        if self._policy.no_nuls:
+            piece = piece.replace(b"\0", b"\x80")
+        self._out.send(stuffer.feed(piece))
+        await self._out.room()
+
+    _HANDLERS: ClassVar[dict[type, Callable[[Any, Any], Work | None]]] = {
+        Refused: _refused,
+        Capa: _capa,
+        Lang: _ready_reply,
+        Mechanisms: _ready_reply,
+        Challenge: _ready_reply,
+        Utf8: _utf8,
+        Named: _named,
+        Stls: _stls,
+        Login: _login,
+        Quit: _quit,
+        Stat: _stat,
+        List: _list,
+        Uidl: _uidl,
+        Retr: _retr,
+        Top: _top,
+        Dele: _dele,
+        Noop: _noop,
+        Rset: _rset,
+    }
+
+
+_by_command = {kind: _commands.labels(kind.__name__.lower()) for kind in Session._HANDLERS}

@@ -1,0 +1,50 @@
+"""Settings of the POP3 service."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from posthorn.runtime.settings import (
+    BlobSettings,
+    Octets,
+    Port,
+    PostgresSettings,
+    ProcessSettings,
+    Seconds,
+    TlsSettings,
+)
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class Pop3Settings(ProcessSettings, PostgresSettings, BlobSettings, TlsSettings):
+    """What the POP3 service can be told."""
+
+    pop3_host: str = "0.0.0.0"
+    """Address to listen on."""
+    pop3_port: Port = 2110
+    """POP3, with STLS when there is a certificate."""
+    pop3s_port: Port = 2995
+    """POP3 over TLS from the first octet; used only with a certificate."""
+    pop3_cleartext: Literal["loopback", "never"] = "loopback"
+    """Where passwords are taken without TLS: from this very host, or nowhere."""
+    pop3_sessions: Count = 2000
+    """Sessions at a time in this process."""
+    pop3_sessions_per_address: Count = 200
+    """Sessions at a time from one client address; the pods of a balancer that hides addresses all count as one."""
+    pop3_login_seconds: Seconds = 60.0
+    """From connection to login."""
+    pop3_idle_seconds: Seconds = 600.0
+    """Between commands after login. RFC 1939 §3 asks for at least ten minutes."""
+    pop3_write_seconds: Seconds = 120.0
+    """How long a client may take nothing of what is sent to it."""
+    pop3_login_attempts: Count = 3
+    """Wrong passwords on one connection."""
+    pop3_failure_delay_seconds: Annotated[float, Field(ge=0)] = 1.0
+    """Before a wrong password is answered."""
+    pop3_cache_octets: Octets = 32 * 1024 * 1024
+    """Memory for bodies read lately."""
+    pop3_outlook_no_nuls: bool = False
+    """Send NUL octets as 0x80, for old Outlooks that hang on them. Sizes stay; signatures over such octets break."""

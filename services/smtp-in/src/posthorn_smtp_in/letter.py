@@ -1,0 +1,257 @@
+"""A message while it comes in: where its octets lie, and what is counted of them.
+
+Theory:
+
+- What is stored is: trace fields, the content as it came, and the few octets that ADR 2 names. The octets pass here once, in order;
+  size, hash, dot lines and the end of the header are found on the way.
+- A small message stays in memory. A large one, or any when the memory that all sessions share is used up, goes to a temporary file
+  that has no name, so that nothing is left of it whatever happens to this process. The file's octets are limited too.
+- A message that turned out to be refused keeps nothing: its ``fault`` is set, its octets are given back, and more are ignored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import structlog
+from prometheus_client import Gauge
+
+from posthorn.model.envelope import Body
+from posthorn.wire import smtp
+from posthorn.wire.header import SCAN_LIMIT, HeaderScan, Summary, scan_header, starts_with_field
+from posthorn.wire.smtp import Reply
+
+log = structlog.get_logger()
+
+BLOCK = 256 * 1024
+"""Octets written to the file at once."""
+LEAD_LIMIT = 1000
+"""Octets within which a first line must show whether it is a header field."""
+_NO_HEADER = HeaderScan(Summary(), 0, starts_with_field=False, has_separator=True)
+
+_held = Gauge("posthorn_smtp_in_held_octets", "Octets of messages that are coming in", ["where"])
+
+
+class Allowance:
+    """Octets that all sessions of a process share."""
+
+    def __init__(self, limit: int, where: str) -> None:
+        self.limit = limit
+        self.used = 0
+        _held.labels(where).set_function(lambda: self.used)
+
+    def take(self, octets: int) -> bool:
+        """Take octets out, or none when there are not as many."""
+        if self.used + octets > self.limit:
+            return False
+        self.used += octets
+        return True
+
+    def give(self, octets: int) -> None:
+        """Put them back."""
+        self.used -= octets
+
+
+@dataclass(slots=True)
+class Room:
+    """Where messages may lie while they come in, shared by all sessions."""
+
+    memory: Allowance
+    spool: Allowance
+    inline: int
+    """Stored octets up to which a message stays in memory."""
+    max_size: int
+    """Octets of content beyond which a message is refused."""
+    directory: Path | None = None
+    read_back: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(8))
+    """Small messages that went to the file early come back into memory to be sent on, this many at a time."""
+
+
+class _Spool(io.FileIO):
+    """A file without a name that lives as long as somebody holds it.
+
+    It is dropped, never closed by hand: a thread that still reads or writes for a caller who has gone must not find the
+    descriptor to be another file's by then.
+    """
+
+    @classmethod
+    def new(cls, directory: Path | None) -> _Spool:
+        with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
+            return cls(os.dup(file.fileno()), "r+b")
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class Letter:
+    """One message. ``add`` its content, ``finish`` it, take ``facts`` and octets, and ``discard`` it in any case."""
+
+    def __init__(self, room: Room, trace: bytes, return_path_octets: int) -> None:
+        self.fault: Reply | None = None
+        """Why the message is refused; None while it is not."""
+        self.size = 0
+        """Octets stored so far."""
+        self.content_octets = 0
+        self._room = room
+        self._trace = trace
+        self._return_path_octets = return_path_octets
+        self._lead: bytes | None = b""
+        self._content_at = 0
+        self._has_header = False
+        self._separated = True
+        self._dots = False
+        self._last = b""
+        self._hash = hashlib.sha256(usedforsecurity=False)
+        self._parts: list[bytes] = []
+        self._in_memory = 0
+        self._in_file = 0
+        self._file: _Spool | None = None
+        self._finished = False
+
+    @property
+    def is_spooled(self) -> bool:
+        """Whether the octets lie in a file."""
+        return self._file is not None
+
+    @property
+    def facts(self) -> Body:
+        """What was counted, once it is finished."""
+        return Body(self.size, self._hash.digest(), self._dots, self._return_path_octets)
+
+    def fail(self, reply: Reply) -> None:
+        """Refuse the message, unless it is refused already, and keep nothing of it."""
+        if self.fault is None:
+            self.fault = reply
+            self.discard()
+
+    async def add(self, content: bytes) -> None:
+        """Take content: dots taken off, line ends whole."""
+        if self.fault is not None:
+            return
+        self.content_octets += len(content)
+        if self.content_octets > self._room.max_size:
+            self.fail(smtp.TOO_BIG)
+            return
+        if self._lead is not None:
+            self._lead += content
+            if not (len(self._lead) >= LEAD_LIMIT or b"\r\n" in self._lead or starts_with_field(self._lead)):
+                return
+            content = self._open()
+        await self._keep(content)
+
+    async def finish(self) -> None:
+        """The content is complete: bring it into its stored form."""
+        if self.fault is not None:
+            return
+        if self._lead is not None:
+            await self._keep(self._open())
+        if not self._last.endswith(b"\r\n"):
+            await self._keep(b"\r\n")  # only BDAT can leave it out
+        if not self._separated:
+            await self._keep(b"\r\n")
+        if self._file is not None:
+            await self._write()
+        else:
+            self._parts = [b"".join(self._parts)]
+            self._hash.update(self._parts[0])
+        self._finished = True
+
+    async def scan(self) -> HeaderScan:
+        """What the header says, once it is finished."""
+        if not self._has_header:
+            return _NO_HEADER
+        if self._file is None:
+            head = self._parts[0][self._content_at : self._content_at + SCAN_LIMIT]
+        else:
+            head = await asyncio.to_thread(self._read, self._content_at, SCAN_LIMIT)
+        return scan_header(head)
+
+    def file(self) -> BinaryIO:
+        """The file with all octets, at its beginning, once it is finished and is spooled."""
+        assert self._file is not None and self._finished
+        self._file.seek(0)
+        return cast(BinaryIO, self._file)
+
+    async def octets(self) -> bytes:
+        """All octets, once it is finished. Of a spooled one they come back into memory: for small ones only."""
+        assert self._finished
+        if self._file is None:
+            return self._parts[0]
+        return await asyncio.to_thread(self._read, 0, self.size)
+
+    def discard(self) -> None:
+        """Give everything back. May come more than once."""
+        self._parts.clear()
+        self._lead = None
+        self._room.memory.give(self._in_memory)
+        self._room.spool.give(self._in_file)
+        self._in_memory = self._in_file = 0
+        self._file = None
+
+    def _open(self) -> bytes:
+        """Decide what stands between the trace fields and the content (ADR 2); gives the first stored octets."""
+        lead, self._lead = self._lead or b"", None
+        self._has_header = starts_with_field(lead)
+        self._separated = not self._has_header
+        gap = b"" if self._has_header or lead.startswith(b"\r\n") else b"\r\n"
+        self._content_at = len(self._trace) + len(gap)
+        return b"".join((self._trace, gap, lead))
+
+    async def _keep(self, octets: bytes) -> None:
+        if self.fault is not None:
+            return
+        seam = self._last + octets[:3]
+        self._separated = self._separated or b"\r\n\r\n" in octets or b"\r\n\r\n" in seam
+        self._dots = self._dots or b"\r\n." in octets or b"\r\n." in seam
+        self._last = octets[-3:] if len(octets) >= 3 else seam[-3:]
+        self.size += len(octets)
+        fits = self._room.memory.take(len(octets))
+        self._in_memory += len(octets) if fits else 0
+        self._parts.append(octets)
+        if self._file is None:
+            if fits and self.size <= self._room.inline:
+                return
+        elif fits and self._in_memory < BLOCK:
+            return
+        await self._write()
+
+    async def _write(self) -> None:
+        """Move what is in memory to the file."""
+        block = b"".join(self._parts)
+        self._parts.clear()
+        if self._room.spool.take(len(block)):
+            self._in_file += len(block)
+            try:
+                await asyncio.to_thread(self._append, block)
+            except (OSError, ValueError) as error:
+                log.error("the spool does not take octets", error=type(error).__name__, detail=str(error))
+                self.fail(smtp.FULL)
+        else:
+            self.fail(smtp.FULL)
+        self._room.memory.give(self._in_memory)
+        self._in_memory = 0
+
+    def _append(self, block: bytes) -> None:
+        if self._file is None:
+            self._file = _Spool.new(self._room.directory)
+        view = memoryview(block)
+        while view:
+            view = view[self._file.write(view) :]
+        self._hash.update(block)
+
+    def _read(self, offset: int, length: int) -> bytes:
+        file = self._file
+        assert file is not None
+        file.seek(offset)
+        parts = []
+        while length > 0 and (part := file.read(length)):
+            parts.append(part)
+            length -= len(part)
+        return b"".join(parts)

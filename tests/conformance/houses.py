@@ -1,0 +1,94 @@
+"""A house of accounts and mail on real parts: PostgreSQL and a local directory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from posthorn.adapters.files import FileBlobs
+from posthorn.adapters.postgres.administration import PostgresAdministration
+from posthorn.adapters.postgres.database import Database, connect
+from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
+from posthorn.adapters.postgres.maildrops import PostgresMaildrops
+from posthorn.model.envelope import Body, Envelope
+from posthorn.ports.administration import NewAccount, NewDomain
+from posthorn.ports.mailboxes import Letter, Segment
+from posthorn.runtime.ids import new_id
+from posthorn.runtime.settings import PostgresSettings
+from tests.conformance.twins import has_dot_lines, in_groups, pack
+
+_EMPTY = "TRUNCATE mailbox_entries, messages, segments, mailboxes, maildrop_leases, aliases, accounts, domains CASCADE"
+
+
+class RealHouse:
+    """A House on PostgreSQL and a local directory."""
+
+    def __init__(self, database: Database, blobs: FileBlobs, password_hash: str) -> None:
+        self._database = database
+        self._administration = PostgresAdministration(database)
+        self._mailboxes = PostgresMailboxes(database)
+        self.maildrops = PostgresMaildrops(database)
+        self.blobs = blobs
+        self._hash = password_hash
+        self._domains: set[str] = set()
+
+    async def account(self, address: str, *, active: bool = True) -> int:
+        domain = address.rpartition("@")[2]
+        if domain not in self._domains:
+            self._domains.add(domain)
+            await self._administration.create_domain(None, NewDomain(domain))
+        await self._administration.create_account(None, NewAccount(address, self._hash))
+        if not active:
+            await self._administration.change_account(None, address, {"state": "suspended"})
+        login = await self.maildrops.login(address)
+        assert login is not None
+        return login.account
+
+    async def deliver(self, account: int, messages: Iterable[bytes], encoding: str = "identity") -> None:
+        for group in in_groups(messages):
+            packed = pack(group, encoding)
+            await self.blobs.put(packed.key, [packed.octets])
+            letters = tuple(
+                Letter(
+                    Envelope(
+                        id=id_,
+                        received_at=1_700_000_000.0,
+                        reverse_path="",
+                        recipients=("somebody@example.test",),
+                        body=Body(len(message), hashlib.sha256(message).digest(), has_dot_lines(message)),
+                    ),
+                    place,
+                    (account,),
+                )
+                for id_, message, place in packed.placements
+            )
+            await self._mailboxes.place([Segment(packed.id, packed.key, len(packed.octets), letters)])
+
+    async def remove(self, account: int, uid: int) -> None:
+        async with self._database.session() as connection:
+            await connection.execute("DELETE FROM mailbox_entries WHERE account_id = $1 AND uid = $2", account, uid)
+
+    async def uidls(self, account: int) -> list[str]:
+        holder = new_id()
+        items = await self.maildrops.open(account, holder)
+        await self.maildrops.release(account, holder)
+        return [item.uidl for item in items]
+
+
+@asynccontextmanager
+async def real_house(database_url: str, directory: Path, password_hash: str) -> AsyncGenerator[RealHouse]:
+    """Open a house on a database with the newest schema; afterwards the house is empty again."""
+    settings = PostgresSettings.model_validate({"database_url": database_url})
+    blobs = FileBlobs(directory)
+    await blobs.open()
+    try:
+        async with connect(settings) as database:
+            try:
+                yield RealHouse(database, blobs, password_hash)
+            finally:
+                async with database.session() as connection:
+                    await connection.execute(_EMPTY)
+    finally:
+        blobs.close()

@@ -1,0 +1,277 @@
+"""Working in-memory twins of what the POP3 service stands on, which can be made to fail; ``houses`` has the real parts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Protocol
+from uuid import UUID
+
+import zstandard
+
+from posthorn.ports.blobs import BlobInfo, BlobMissing, Blobs
+from posthorn.ports.faults import Unavailable
+from posthorn.ports.mailboxes import Placement
+from posthorn.ports.maildrops import Item, LeaseLost, Location, Login, MaildropBusy, Maildrops
+from posthorn.runtime.ids import new_id
+from posthorn.runtime.passwords import Passwords
+
+PASSWORD = "correct horse"
+SEGMENT_MESSAGES = 50
+
+
+class MemoryBlobs:
+    """Blobs in a dictionary. ``reads`` lists (key, offset, length); ``fault`` makes every read raise."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.reads: list[tuple[str, int, int]] = []
+        self.fault: Unavailable | None = None
+        self.stream_fault_after: int | None = None
+        """Octets after which a stream fails."""
+        self.hold: asyncio.Event | None = None
+        """Reads wait for it."""
+
+    async def put(self, key: str, parts: Sequence[bytes]) -> None:
+        self.objects[key] = b"".join(parts)
+
+    async def put_file(self, key: str, file: object, size: int) -> None:
+        raise AssertionError("the POP3 service writes nothing")
+
+    async def read(self, key: str, offset: int, length: int) -> bytes:
+        self.reads.append((key, offset, length))
+        if self.hold is not None:
+            await self.hold.wait()
+        await asyncio.sleep(0)
+        if self.fault:
+            raise self.fault
+        if key not in self.objects:
+            raise BlobMissing("blobs", key)
+        octets = self.objects[key][offset : offset + length]
+        if len(octets) != length:
+            raise Unavailable("blobs", "short")
+        return octets
+
+    async def stream(self, key: str, offset: int, length: int, chunk: int = 262_144) -> AsyncGenerator[bytes]:
+        sent = 0
+        for at in range(offset, offset + length, chunk):
+            if self.stream_fault_after is not None and sent >= self.stream_fault_after:
+                raise Unavailable("blobs", "broke off")
+            piece = await self.read(key, at, min(chunk, offset + length - at))
+            yield piece
+            sent += len(piece)
+
+    async def delete(self, key: str) -> None:
+        self.objects.pop(key, None)
+
+    async def list(self, prefix: str) -> AsyncGenerator[BlobInfo]:
+        for key in sorted(self.objects):
+            if key.startswith(prefix):
+                yield BlobInfo(key, len(self.objects[key]), datetime.now(UTC))
+
+    async def probe(self) -> None:
+        if self.fault:
+            raise self.fault
+
+
+@dataclass
+class _Account:
+    login: Login
+    items: list[Item] = field(default_factory=list)
+    locations: dict[int, Location] = field(default_factory=dict)
+    lease: tuple[UUID, float] | None = None
+    next_uid: int = 1
+
+
+class MemoryMaildrops:
+    """Maildrops in dictionaries. ``faults`` names methods that raise Unavailable; ``calls`` lists the calls."""
+
+    lease_seconds = 25.0
+
+    def __init__(self) -> None:
+        self.accounts: dict[int, _Account] = {}
+        self.faults: set[str] = set()
+        self.calls: list[str] = []
+        self.hold: dict[str, asyncio.Event] = {}
+        """Calls of these methods wait for the event, after they are listed."""
+        self.now = 0.0
+
+    async def _called(self, method: str) -> None:
+        self.calls.append(method)
+        if method in self.hold:
+            await self.hold[method].wait()
+        await asyncio.sleep(0)
+        if method in self.faults:
+            raise Unavailable("postgres", "made to fail")
+
+    def _holds(self, account: int, holder: UUID) -> bool:
+        known = self.accounts.get(account)
+        return known is not None and known.lease is not None and known.lease[0] == holder
+
+    async def login(self, address: str) -> Login | None:
+        await self._called("login")
+        return next((each.login for each in self.accounts.values() if each.login.address == address), None)
+
+    async def open(self, account: int, holder: UUID) -> Sequence[Item]:
+        await self._called("open")
+        known = self.accounts[account]
+        if known.lease and known.lease[1] > self.now and known.lease[0] != holder:
+            raise MaildropBusy
+        known.lease = (holder, self.now + self.lease_seconds)
+        return list(known.items)
+
+    async def renew(self, holders: Collection[tuple[int, UUID]]) -> set[UUID]:
+        await self._called("renew")
+        held = {holder for account, holder in holders if self._holds(account, holder)}
+        for account, holder in holders:
+            if holder in held:
+                self.accounts[account].lease = (holder, self.now + self.lease_seconds)
+        return held
+
+    async def locate(self, account: int, uids: Collection[int]) -> dict[int, Location]:
+        await self._called("locate")
+        locations = self.accounts[account].locations
+        return {uid: locations[uid] for uid in uids if uid in locations}
+
+    async def commit(self, account: int, holder: UUID, uids: Collection[int]) -> int:
+        await self._called("commit")
+        if not self._holds(account, holder):
+            raise LeaseLost
+        known = self.accounts[account]
+        known.items = [item for item in known.items if item.uid not in set(uids)]
+        for uid in uids:
+            known.locations.pop(uid, None)
+        known.lease = None
+        return len(uids)
+
+    async def release(self, account: int, holder: UUID) -> None:
+        await self._called("release")
+        if self._holds(account, holder):
+            self.accounts[account].lease = None
+
+    async def probe(self) -> None:
+        await self._called("probe")
+
+
+class House(Protocol):
+    """Accounts and mail, on whatever parts."""
+
+    @property
+    def maildrops(self) -> Maildrops: ...
+
+    @property
+    def blobs(self) -> Blobs: ...
+
+    async def account(self, address: str, *, active: bool = True) -> int:
+        """Make an account with PASSWORD."""
+        ...
+
+    async def deliver(self, account: int, messages: Iterable[bytes], encoding: str = "identity") -> None:
+        """Put messages into the INBOX, packed into segments."""
+        ...
+
+    async def remove(self, account: int, uid: int) -> None:
+        """Delete a message as the API does, under an open session."""
+        ...
+
+    async def uidls(self, account: int) -> list[str]:
+        """The unique ids of what lies in the INBOX now. Raises MaildropBusy while a session holds it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A segment made for a test."""
+
+    key: str
+    id: UUID
+    octets: bytes
+    placements: list[tuple[UUID, bytes, Placement]]
+
+
+def pack(messages: Sequence[bytes], encoding: str = "identity") -> Packed:
+    """Lay messages one behind the other."""
+    segment = new_id()
+    octets = b""
+    placements = []
+    ids = sorted(new_id() for _ in messages)  # delivery numbers the messages of a batch by id
+    for id_, message in zip(ids, messages, strict=True):
+        stored = zstandard.compress(message) if encoding == "zstd" else message
+        placements.append((id_, message, Placement(len(octets), len(stored), encoding)))
+        octets += stored
+    return Packed(f"segments/{segment}", segment, octets, placements)
+
+
+def has_dot_lines(message: bytes) -> bool:
+    return message.startswith(b".") or b"\r\n." in message
+
+
+def locations(packed: Packed) -> list[Location]:
+    return [
+        Location(id_, packed.key, place.offset, place.length, place.encoding, len(message), has_dot_lines(message))
+        for id_, message, place in packed.placements
+    ]
+
+
+def in_groups(messages: Iterable[bytes]) -> Iterable[list[bytes]]:
+    group: list[bytes] = []
+    for message in messages:
+        group.append(message)
+        if len(group) == SEGMENT_MESSAGES:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+class MemoryHouse:
+    """A House in memory."""
+
+    def __init__(self, password_hash: str) -> None:
+        self.maildrops = MemoryMaildrops()
+        self.blobs = MemoryBlobs()
+        self._hash = password_hash
+
+    async def account(self, address: str, *, active: bool = True) -> int:
+        number = len(self.maildrops.accounts) + 1
+        self.maildrops.accounts[number] = _Account(Login(number, address, self._hash, active))
+        return number
+
+    async def deliver(self, account: int, messages: Iterable[bytes], encoding: str = "identity") -> None:
+        known = self.maildrops.accounts[account]
+        for group in in_groups(messages):
+            packed = pack(group, encoding)
+            await self.blobs.put(packed.key, [packed.octets])
+            for location in locations(packed):
+                uid, known.next_uid = known.next_uid, known.next_uid + 1
+                known.items.append(Item(uid, f"7-{uid}", location.size, location.message))
+                known.locations[uid] = location
+
+    async def remove(self, account: int, uid: int) -> None:
+        known = self.maildrops.accounts[account]
+        known.items = [item for item in known.items if item.uid != uid]
+        known.locations.pop(uid)
+
+    async def uidls(self, account: int) -> list[str]:
+        known = self.maildrops.accounts[account]
+        if known.lease:
+            raise MaildropBusy
+        return [item.uidl for item in known.items]
+
+    def move(self, account: int) -> None:
+        """Do as the collector: put every blob under another key."""
+        names = {key: f"segments/{new_id()}" for key in self.blobs.objects}
+        self.blobs.objects = {names[key]: octets for key, octets in self.blobs.objects.items()}
+        known = self.maildrops.accounts[account]
+        known.locations = {uid: replace(location, key=names[location.key]) for uid, location in known.locations.items()}
+
+
+async def hash_of_password() -> str:
+    """The stored hash of PASSWORD."""
+    passwords = Passwords(1)
+    try:
+        return await passwords.hash(PASSWORD)
+    finally:
+        passwords.close()

@@ -1,0 +1,242 @@
+"""The port Administration on Postgres, where the REST API does not reach it: what happens at once, and who wins."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+
+from posthorn.adapters.postgres.administration import MOST_STEPS, PostgresAdministration
+from posthorn.adapters.postgres.api_keys import PostgresApiKeys, PostgresIdempotency
+from posthorn.adapters.postgres.database import Database
+from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
+from posthorn.ports.administration import (
+    Account,
+    Alias,
+    Answer,
+    Change,
+    Conflict,
+    IdempotencyClash,
+    Missing,
+    NewAccount,
+    NewDomain,
+    Receipt,
+    Reservation,
+    Role,
+    State,
+    Unfit,
+)
+from posthorn.ports.faults import Unavailable
+from posthorn.runtime.ids import new_id
+from posthorn_local.embedded import free_port
+from tests.contract.town import Town, letter, pool, segment
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    async with pool(database_url, database_pool=8) as made:
+        yield made
+
+
+@pytest.fixture
+async def administration(database: Database) -> PostgresAdministration:
+    made = PostgresAdministration(database)
+    await made.create_domain(None, NewDomain("example.test"))
+    return made
+
+
+@pytest.fixture
+def town(database: Database) -> Town:
+    return Town(database)
+
+
+def account(name: str) -> NewAccount:
+    return NewAccount(f"{name}@example.test", "hash")
+
+
+async def test_times_are_aware_and_changes_move_them(administration: PostgresAdministration) -> None:
+    made = (await administration.create_account(None, account("alice"))).value
+    assert abs((datetime.now(UTC) - made.created_at).total_seconds()) < 60
+    changed = (await administration.change_account(None, made.address, {"state": State.SUSPENDED})).value
+    assert changed.state is State.SUSPENDED
+    assert changed.updated_at > made.updated_at
+    assert changed.created_at == made.created_at
+
+
+async def test_an_address_becomes_one_thing_however_many_want_it(
+    administration: PostgresAdministration, town: Town
+) -> None:
+    await administration.create_account(None, account("target"))
+    for number in range(8):
+        address = f"x{number}@example.test"
+        tasks: list[asyncio.Task[Change[Account]] | asyncio.Task[Change[Alias]]] = [
+            asyncio.create_task(administration.create_account(None, NewAccount(address, "hash"))),
+            asyncio.create_task(administration.create_alias(None, address, ["target@example.test"])),
+            asyncio.create_task(administration.create_account(None, NewAccount(address, "hash"))),
+        ]
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert sum(isinstance(each, Change) for each in outcomes) == 1, outcomes
+        assert sum(isinstance(each, Conflict) for each in outcomes) == 2, outcomes
+        owners = await town.value(
+            "SELECT (SELECT count(*) FROM accounts WHERE address = $1) + (SELECT count(*) FROM aliases WHERE address = $1)",
+            address,
+        )
+        assert owners == 1
+
+
+async def test_no_two_changes_close_a_loop_together(administration: PostgresAdministration, town: Town) -> None:
+    await administration.create_account(None, account("alice"))
+    for name in ("a", "b"):
+        await administration.create_alias(None, f"{name}@example.test", ["alice@example.test"])
+    outcomes = await asyncio.gather(
+        administration.change_alias(None, "a@example.test", ["b@example.test"]),
+        administration.change_alias(None, "b@example.test", ["a@example.test"]),
+        return_exceptions=True,
+    )
+    assert sorted(type(each).__name__ for each in outcomes) == ["Change", "Unfit"]
+    resolved = await PostgresMailboxes(town.database).resolve(["a@example.test", "b@example.test"], [])
+    assert len(resolved.accounts) == 2
+
+
+async def test_nothing_leads_to_an_account_that_goes_at_the_same_moment(
+    administration: PostgresAdministration, town: Town
+) -> None:
+    for number in range(8):
+        name = f"u{number}"
+        address = f"{name}@example.test"
+        await administration.create_account(None, account(name))
+        outcomes = await asyncio.gather(
+            administration.delete_account(None, address),
+            administration.create_alias(None, f"to-{name}@example.test", [address]),
+            administration.change_domain(None, "example.test", {"catch_all": address}),
+            return_exceptions=True,
+        )
+        there = await town.value("SELECT count(*) FROM accounts WHERE address = $1", address)
+        led_to = await town.value("SELECT count(*) FROM aliases WHERE targets @> ARRAY[$1::text]", address)
+        led_to += await town.value("SELECT count(*) FROM domains WHERE catch_all = $1", address)
+        assert there == 1 or led_to == 0, outcomes
+        assert all(isinstance(each, Change | Conflict | Unfit) for each in outcomes), outcomes
+        await administration.change_domain(None, "example.test", {"catch_all": None})
+
+
+async def test_a_domain_that_goes_takes_no_account_along(administration: PostgresAdministration, town: Town) -> None:
+    for number in range(6):
+        name = f"d{number}.test"
+        await administration.create_domain(None, NewDomain(name))
+        outcomes = await asyncio.gather(
+            administration.delete_domain(None, name),
+            administration.create_account(None, NewAccount(f"a@{name}", "hash")),
+            return_exceptions=True,
+        )
+        assert sorted(type(each).__name__ for each in outcomes) in (["Change", "Conflict"], ["Change", "Unfit"])
+
+
+async def test_an_account_that_goes_while_mail_arrives_leaves_no_sum_wrong(
+    administration: PostgresAdministration, town: Town
+) -> None:
+    await administration.create_account(None, account("stays"))
+    stays = await town.value("SELECT id FROM accounts WHERE address = 'stays@example.test'")
+    mailboxes = PostgresMailboxes(town.database)
+    for number in range(4):
+        await administration.create_account(None, account("goes"))
+        goes = await town.value("SELECT id FROM accounts WHERE address = 'goes@example.test'")
+        await mailboxes.place([segment([letter([goes, stays], size=10 + number)])])
+        await asyncio.gather(
+            administration.delete_account(None, "goes@example.test"),
+            *(mailboxes.place([segment([letter([goes, stays])])]) for _ in range(3)),
+            return_exceptions=True,
+        )
+        assert await town.rows("SELECT 1 FROM mailbox_entries WHERE account_id = $1", goes) == []
+        await town.sums_hold()
+
+
+async def test_the_longest_chain_that_may_be_made_is_followed_by_delivery(
+    administration: PostgresAdministration, town: Town
+) -> None:
+    await administration.create_account(None, account("end"))
+    before = "end@example.test"
+    for number in range(MOST_STEPS):
+        address = f"step{number}@example.test"
+        await administration.create_alias(None, address, [before])
+        before = address
+    await administration.change_domain(None, "example.test", {"catch_all": before})
+    resolved = await PostgresMailboxes(town.database).resolve(["nobody+tag@example.test"], [])
+    assert len(resolved.accounts["nobody+tag@example.test"]) == 1
+
+
+async def test_marks_name_the_outbox_entries_of_the_change(administration: PostgresAdministration, town: Town) -> None:
+    change = await administration.create_account(None, account("alice"))
+    rows = await town.rows("SELECT subject FROM directory_outbox WHERE id = ANY($1)", list(change.marks))
+    assert rows == [("alice@example.test",)]
+    assert (await administration.change_account(None, "alice@example.test", {"password_hash": "new"})).marks == ()
+    with pytest.raises(Missing):
+        await administration.delete_account(None, "nobody@example.test")
+
+
+async def test_the_bootstrap_key_is_replaced_and_keeps_its_id(database: Database) -> None:
+    keys = PostgresApiKeys(database)
+    await asyncio.gather(*(keys.ensure_bootstrap(b"a" * 32) for _ in range(4)))
+    first = await keys.by_hash(b"a" * 32)
+    assert first is not None
+    assert (first.name, first.role, first.tenant) == ("bootstrap", Role.PLATFORM_ADMIN, None)
+    await keys.ensure_bootstrap(b"b" * 32)
+    assert await keys.by_hash(b"a" * 32) is None
+    assert await keys.by_hash(b"b" * 32) == first
+
+
+def reservation(api_key: UUID | None = None) -> Reservation:
+    return Reservation(api_key or UUID(int=1), "key", b"hash", new_id())
+
+
+async def test_an_attempt_that_was_taken_over_undoes_itself(
+    administration: PostgresAdministration, database: Database, town: Town
+) -> None:
+    idempotency = PostgresIdempotency(database)
+    slow, taker = reservation(), reservation()
+    assert await idempotency.reserve(slow) is None
+    await town.rows("UPDATE idempotency_keys SET created_at = now() - interval '2 minutes'")
+    assert await idempotency.reserve(taker) is None
+    with pytest.raises(Unavailable):
+        await administration.create_account(None, account("alice"), Receipt(slow, lambda _: Answer(201, {}, b"slow")))
+    assert await town.rows("SELECT 1 FROM accounts") == []
+    await idempotency.release(slow)  # which is not its own any more
+    made = Receipt[Account](taker, lambda made: Answer(201, {"location": made.address}, b"made"))
+    await administration.create_account(None, account("alice"), made)
+    await idempotency.complete(taker, Answer(500, {}, b"later"))
+    kept = await idempotency.reserve(reservation())
+    assert kept == Answer(201, {"location": "alice@example.test"}, b"made")
+
+
+async def test_answers_expire_after_a_day(database: Database, town: Town) -> None:
+    idempotency = PostgresIdempotency(database)
+    old, new = reservation(), reservation(UUID(int=2))
+    for each in (old, new):
+        await idempotency.reserve(each)
+        await idempotency.complete(each, Answer(201, {}, b""))
+    await town.rows(
+        "UPDATE idempotency_keys SET created_at = now() - interval '25 hours' WHERE api_key_id = $1", old.api_key
+    )
+    assert await idempotency.expire() == 1
+    assert await idempotency.reserve(new) == Answer(201, {}, b"")
+    assert await idempotency.reserve(old) is None
+    with pytest.raises(IdempotencyClash) as clash:
+        await idempotency.reserve(reservation())
+    assert clash.value.running
+
+
+async def test_without_postgres_everything_is_unavailable() -> None:
+    async with pool(f"postgresql://u:p@127.0.0.1:{free_port()}/x") as database:
+        administration = PostgresAdministration(database)
+        for work in (
+            administration.probe(),
+            administration.domains(None, "", 5),
+            administration.create_account(None, account("alice")),
+            administration.delete_alias(None, "a@example.test"),
+            PostgresApiKeys(database).by_hash(b"x"),
+            PostgresIdempotency(database).reserve(reservation()),
+        ):
+            with pytest.raises(Unavailable):
+                await work

@@ -1,0 +1,313 @@
+"""The ports Directory and DirectoryBucket on a JetStream bucket: true answers within milliseconds, or none."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from posthorn.adapters.nats import directory as directory_module
+from posthorn.adapters.nats.bucket import NatsDirectoryBucket
+from posthorn.adapters.nats.connection import Connection, connect
+from posthorn.adapters.nats.directory import NatsDirectory
+from posthorn.adapters.nats.layout import BUCKET_PREFIX, BUCKET_STREAM
+from posthorn.model.directory_entry import encode_key
+from posthorn.ports.directory import AddressEntry, DomainEntry, Entry, Standing
+from posthorn.ports.faults import Unavailable
+from posthorn.wire.address import parse_address
+from posthorn_local.embedded import Nats
+from tests.servers.jetstream import nats_settings, restart, until
+
+HERE = AddressEntry(Standing.DELIVERABLE)
+PLAIN = DomainEntry(catch_all=None, plus_addressing=True)
+
+
+@pytest.fixture
+async def connection(nats: Nats) -> AsyncIterator[Connection]:
+    async with connect(nats_settings(nats), "test") as made:
+        yield made
+
+
+@pytest.fixture
+async def bucket(connection: Connection) -> NatsDirectoryBucket:
+    """A bucket with a domain and an account, filled."""
+    made = NatsDirectoryBucket(connection)
+    await made.put("@example.test", PLAIN)
+    await made.put("alice@example.test", HERE)
+    await made.mark_filled()
+    return made
+
+
+@pytest.fixture
+async def directory(connection: Connection, bucket: NatsDirectoryBucket) -> AsyncIterator[NatsDirectory]:
+    """A directory over that bucket, its watch alive."""
+    async with NatsDirectory(connection) as made:
+        await live(made)
+        yield made
+
+
+async def live(directory: NatsDirectory) -> None:
+    async def is_live() -> bool:
+        return directory.is_live
+
+    await until(is_live, what="the watch's coming alive")
+
+
+async def standing(directory: NatsDirectory, address: str) -> Standing:
+    return await directory.standing(parse_address(address))
+
+
+async def becomes(directory: NatsDirectory, address: str, wanted: Standing, timeout: float = 2.0) -> float:
+    began = time.monotonic()
+    while await standing(directory, address) is not wanted:
+        assert time.monotonic() - began < timeout
+        await asyncio.sleep(0.001)
+    return time.monotonic() - began
+
+
+async def raw(connection: Connection, subject: str, value: bytes) -> None:
+    await connection.request(f"{BUCKET_PREFIX}{encode_key(subject)}", value)
+
+
+async def test_what_an_address_is(bucket: NatsDirectoryBucket, directory: NatsDirectory) -> None:
+    await bucket.put("full@example.test", AddressEntry(Standing.OVER_QUOTA))
+    await bucket.put("away@example.test", AddressEntry(Standing.SUSPENDED))
+    assert await standing(directory, "alice@example.test") is Standing.DELIVERABLE
+    assert await standing(directory, "ALICE@Example.Test") is Standing.DELIVERABLE
+    assert await standing(directory, "full@example.test") is Standing.OVER_QUOTA
+    assert await standing(directory, "away@example.test") is Standing.SUSPENDED
+    assert await standing(directory, "nobody@example.test") is Standing.UNKNOWN
+    assert await standing(directory, "alice@elsewhere.test") is Standing.FOREIGN
+    await directory.probe()
+
+
+async def test_a_tag_leads_to_its_account_where_the_domain_allows_it(
+    bucket: NatsDirectoryBucket, directory: NatsDirectory
+) -> None:
+    await bucket.put("@strict.test", DomainEntry(catch_all=None, plus_addressing=False))
+    await bucket.put("alice@strict.test", HERE)
+    await bucket.put("full@example.test", AddressEntry(Standing.OVER_QUOTA))
+    await bucket.put("full+vip@example.test", HERE)
+    assert await standing(directory, "alice+lists@example.test") is Standing.DELIVERABLE
+    assert await standing(directory, "full+lists@example.test") is Standing.OVER_QUOTA
+    assert await standing(directory, "full+vip@example.test") is Standing.DELIVERABLE
+    assert await standing(directory, "nobody+lists@example.test") is Standing.UNKNOWN
+    assert await standing(directory, "alice+lists@strict.test") is Standing.UNKNOWN
+
+
+async def test_a_catch_all_takes_the_rest_as_its_own_entry_says(
+    bucket: NatsDirectoryBucket, directory: NatsDirectory
+) -> None:
+    await bucket.put("@all.test", DomainEntry(catch_all="box@all.test", plus_addressing=True))
+    assert await standing(directory, "any@all.test") is Standing.UNKNOWN  # the box itself is not there
+    await bucket.put("box@all.test", AddressEntry(Standing.OVER_QUOTA))
+    await becomes(directory, "any@all.test", Standing.OVER_QUOTA)
+    assert await standing(directory, "any+tag@all.test") is Standing.OVER_QUOTA
+    await bucket.put("any@all.test", HERE)
+    await becomes(directory, "any@all.test", Standing.DELIVERABLE)
+    assert await standing(directory, "any+tag@all.test") is Standing.DELIVERABLE
+
+
+async def test_a_change_is_known_within_milliseconds(bucket: NatsDirectoryBucket, directory: NatsDirectory) -> None:
+    changes: list[tuple[Entry | None, Standing]] = [
+        (AddressEntry(Standing.SUSPENDED), Standing.SUSPENDED),
+        (None, Standing.UNKNOWN),
+        (HERE, Standing.DELIVERABLE),
+        (None, Standing.UNKNOWN),
+    ]
+    assert await standing(directory, "alice@example.test") is Standing.DELIVERABLE
+    for entry, wanted in changes:
+        await bucket.put("alice@example.test", entry)
+        assert await becomes(directory, "alice@example.test", wanted) < 0.25
+    await bucket.put("@example.test", None)
+    await becomes(directory, "alice@example.test", Standing.FOREIGN)
+
+
+async def test_a_read_under_way_does_not_bring_back_what_was_changed_meanwhile(
+    bucket: NatsDirectoryBucket, directory: NatsDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, go_on = directory_module.read_key, asyncio.Event()
+
+    async def slow(connection: Connection, key: str) -> object:
+        message = await read(connection, key)
+        await go_on.wait()
+        return message
+
+    monkeypatch.setattr(directory_module, "read_key", slow)
+    reading = asyncio.create_task(standing(directory, "alice@example.test"))
+    await asyncio.sleep(0.1)
+    await bucket.put("alice@example.test", AddressEntry(Standing.SUSPENDED))
+    await asyncio.sleep(0.1)
+    go_on.set()
+    await reading
+    assert await standing(directory, "alice@example.test") is Standing.SUSPENDED
+
+
+async def test_many_who_ask_for_the_same_wait_for_one_read(
+    directory: NatsDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, keys = directory_module.read_key, []
+
+    async def counted(connection: Connection, key: str) -> object:
+        keys.append(key)
+        return await read(connection, key)
+
+    monkeypatch.setattr(directory_module, "read_key", counted)
+    answers = await asyncio.gather(*(standing(directory, "alice@example.test") for _ in range(50)))
+    assert set(answers) == {Standing.DELIVERABLE}
+    assert keys == [encode_key("alice@example.test")]
+
+
+async def test_the_cache_is_bounded(connection: Connection, bucket: NatsDirectoryBucket) -> None:
+    async with NatsDirectory(connection, entries=10) as directory:
+        await live(directory)
+        for number in range(50):
+            assert await standing(directory, f"u{number}@example.test") is Standing.UNKNOWN
+        assert len(directory._cache) == 10
+
+
+async def test_a_cached_answer_costs_microseconds(directory: NatsDirectory) -> None:
+    address = parse_address("alice@example.test")
+    await directory.standing(address)
+    began = time.process_time()
+    for _ in range(1000):
+        await directory.standing(address)
+    assert (time.process_time() - began) / 1000 < 50e-6
+
+
+async def test_nothing_is_answered_before_the_bucket_is_filled(connection: Connection) -> None:
+    bucket = NatsDirectoryBucket(connection)
+    await bucket.put("@example.test", PLAIN)
+    await bucket.put("alice@example.test", HERE)
+    async with NatsDirectory(connection) as directory:
+        await live(directory)
+        for address in ("alice@example.test", "nobody@example.test", "alice@elsewhere.test"):
+            with pytest.raises(Unavailable):
+                await standing(directory, address)
+        with pytest.raises(Unavailable):
+            await directory.probe()
+        assert not await bucket.is_filled()
+        await bucket.mark_filled()
+        assert await bucket.is_filled()
+        assert await standing(directory, "alice@example.test") is Standing.DELIVERABLE
+        assert await standing(directory, "nobody@example.test") is Standing.UNKNOWN
+
+
+async def test_without_its_watch_the_directory_answers_from_the_bucket(
+    connection: Connection, bucket: NatsDirectoryBucket
+) -> None:
+    directory = NatsDirectory(connection)  # never run
+    assert await standing(directory, "alice@example.test") is Standing.DELIVERABLE
+    await bucket.put("alice@example.test", None)
+    assert await standing(directory, "alice@example.test") is Standing.UNKNOWN
+
+
+async def test_a_bucket_that_was_lost_and_made_anew_never_says_unknown(
+    connection: Connection, directory: NatsDirectory
+) -> None:
+    assert await standing(directory, "alice@example.test") is Standing.DELIVERABLE
+    assert await standing(directory, "nobody@example.test") is Standing.UNKNOWN
+    await connection.api(f"STREAM.DELETE.{BUCKET_STREAM}")
+
+    async def unavailable() -> bool:
+        try:
+            await standing(directory, "alice@example.test")
+        except Unavailable:
+            return True
+        return False
+
+    await until(unavailable, 2, "noticing the loss")
+
+    async def made_anew() -> bool:
+        try:
+            await connection.api(f"STREAM.INFO.{BUCKET_STREAM}")
+        except Unavailable:
+            return False
+        return True
+
+    await until(made_anew, 5, "making the bucket anew")
+    await live(directory)
+    for address in ("alice@example.test", "nobody@example.test", "other@elsewhere.test"):
+        with pytest.raises(Unavailable):
+            await standing(directory, address)
+    bucket = NatsDirectoryBucket(connection)
+    await bucket.put("@example.test", PLAIN)
+    await bucket.put("alice@example.test", HERE)
+    await bucket.mark_filled()
+    await becomes(directory, "alice@example.test", Standing.DELIVERABLE)
+    assert await standing(directory, "nobody@example.test") is Standing.UNKNOWN
+
+
+async def test_an_entry_that_does_not_read_is_a_fault_not_an_absence(
+    connection: Connection, directory: NatsDirectory
+) -> None:
+    await raw(connection, "odd@example.test", b"{")
+    await raw(connection, "wrong@example.test", b'{"kind":"domain","catch_all":null,"plus":true}')
+    await raw(connection, "@odd.test", b'{"kind":"address","standing":"deliverable"}')
+    for address in ("odd@example.test", "wrong@example.test", "any@odd.test"):
+        with pytest.raises(Unavailable):
+            await standing(directory, address)
+
+
+async def test_a_killed_server_makes_it_unavailable_and_a_restart_makes_it_whole(
+    nats: Nats, connection: Connection, bucket: NatsDirectoryBucket, directory: NatsDirectory
+) -> None:
+    assert await standing(directory, "alice@example.test") is Standing.DELIVERABLE
+    nats.stop(kill=True)
+
+    async def lost() -> bool:
+        return not directory.is_live
+
+    await until(lost, 2, "noticing the loss")
+    for address in ("alice@example.test", "nobody@example.test", "other@elsewhere.test"):
+        with pytest.raises(Unavailable):
+            await asyncio.wait_for(standing(directory, address), 2)
+    with pytest.raises(Unavailable):
+        await directory.probe()
+    with pytest.raises(Unavailable):
+        await bucket.put("bob@example.test", HERE)
+    restart(nats)
+    await connection.wait_up(5)
+    assert await standing(directory, "alice@example.test") is Standing.DELIVERABLE
+    assert await standing(directory, "nobody@example.test") is Standing.UNKNOWN
+    await live(directory)
+    await bucket.put("alice@example.test", AddressEntry(Standing.SUSPENDED))
+    await becomes(directory, "alice@example.test", Standing.SUSPENDED)
+
+
+async def test_a_watch_whose_consumer_vanished_is_renewed(
+    connection: Connection, bucket: NatsDirectoryBucket, directory: NatsDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await standing(directory, "alice@example.test") is Standing.DELIVERABLE
+    monkeypatch.setattr(directory_module, "_SILENCE", 1.0)
+    (name,) = (await connection.api(f"CONSUMER.NAMES.{BUCKET_STREAM}"))["consumers"]
+    await connection.api(f"CONSUMER.DELETE.{BUCKET_STREAM}.{name}")
+    await bucket.put("alice@example.test", AddressEntry(Standing.SUSPENDED))
+    await becomes(directory, "alice@example.test", Standing.SUSPENDED, timeout=5)
+
+
+async def test_the_writer_reads_back_all_it_wrote(connection: Connection) -> None:
+    bucket = NatsDirectoryBucket(connection)
+    assert await bucket.entries() == {}
+    wanted: dict[str, Entry] = {f"u{number}@example.test": HERE for number in range(1200)}
+    wanted |= {
+        "@example.test": PLAIN,
+        '"a b@c"@example.test': AddressEntry(Standing.SUSPENDED),
+        "grüße@xn--mnchen-3ya.de": AddressEntry(Standing.OVER_QUOTA),
+        "@all.test": DomainEntry("box@all.test", False),
+    }
+    await asyncio.gather(*(bucket.put(subject, entry) for subject, entry in wanted.items()))
+    await bucket.put("gone@example.test", HERE)
+    await bucket.put("gone@example.test", None)
+    await bucket.put("never@example.test", None)
+    await raw(connection, "odd@example.test", b"{")
+    await bucket.mark_filled()
+    assert await bucket.entries() == wanted
+
+
+async def test_marking_twice_changes_nothing(connection: Connection, bucket: NatsDirectoryBucket) -> None:
+    before = (await connection.api(f"STREAM.INFO.{BUCKET_STREAM}"))["state"]["last_seq"]
+    await bucket.mark_filled()
+    assert (await connection.api(f"STREAM.INFO.{BUCKET_STREAM}"))["state"]["last_seq"] == before

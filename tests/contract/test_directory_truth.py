@@ -1,0 +1,149 @@
+"""The port DirectoryTruth on Postgres: what is true of each subject, and the outbox that says where to look."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from posthorn.adapters.postgres.directory_truth import PostgresDirectoryTruth
+from posthorn.ports.directory import AddressEntry, DomainEntry, Entry, Standing
+from posthorn.ports.faults import Unavailable
+from posthorn_local.embedded import free_port
+from tests.contract.town import Town, pool
+
+FINE, FULL, ASLEEP = (AddressEntry(each) for each in (Standing.DELIVERABLE, Standing.OVER_QUOTA, Standing.SUSPENDED))
+
+
+@pytest.fixture
+async def town(database_url: str) -> AsyncIterator[Town]:
+    async with pool(database_url) as database:
+        made = Town(database)
+        await made.domain("example.test", catch_all="full@example.test", plus=False)
+        await made.account("fine@example.test", quota=1)
+        await made.account("unlimited@example.test")
+        await made.account("reads@example.test", state="receive-only")
+        await made.account("full@example.test", quota=0)
+        await made.account("asleep@example.test", state="suspended", quota=0)
+        await made.alias("all@example.test", "asleep@example.test", "full@example.test", "fine@example.test")
+        await made.alias("both@example.test", "asleep@example.test", "full@example.test")
+        await made.alias("drowsy@example.test", "asleep@example.test")
+        await made.alias("far@example.test", "drowsy@example.test", "near@example.test")
+        await made.alias("near@example.test", "fine@example.test")
+        await made.alias("broken@example.test", "nobody@example.test")
+        yield made
+
+
+@pytest.fixture
+def truth(town: Town) -> PostgresDirectoryTruth:
+    return PostgresDirectoryTruth(town.database)
+
+
+EVERYTHING: dict[str, Entry] = {
+    "@example.test": DomainEntry("full@example.test", False),
+    "fine@example.test": FINE,
+    "unlimited@example.test": FINE,
+    "reads@example.test": FINE,
+    "full@example.test": FULL,
+    "asleep@example.test": ASLEEP,
+    "all@example.test": FINE,
+    "both@example.test": FULL,
+    "drowsy@example.test": ASLEEP,
+    "far@example.test": FINE,
+    "near@example.test": FINE,
+    "broken@example.test": ASLEEP,
+}
+
+
+async def taken(truth: PostgresDirectoryTruth, limit: int = 100) -> dict[str, Entry | None] | None:
+    async with truth.pending(limit) as changes:
+        return None if changes is None else dict(changes)
+
+
+async def test_everything_is_everything(truth: PostgresDirectoryTruth) -> None:
+    assert {subject: entry async for subject, entry in truth.everything()} == EVERYTHING
+
+
+async def test_pending_says_the_same_of_each_subject(truth: PostgresDirectoryTruth) -> None:
+    await truth.doubt([*EVERYTHING, "gone@example.test", "@gone.test"])
+    assert await taken(truth) == {**EVERYTHING, "gone@example.test": None, "@gone.test": None}
+    assert await taken(truth) == {}
+
+
+async def test_a_change_of_an_account_names_every_alias_that_leads_to_it(truth: PostgresDirectoryTruth) -> None:
+    await truth.doubt(["fine@example.test"])
+    assert await taken(truth) == {
+        "fine@example.test": FINE,
+        "all@example.test": FINE,
+        "near@example.test": FINE,
+        "far@example.test": FINE,
+    }
+
+
+async def test_an_error_keeps_the_entries_and_their_order(truth: PostgresDirectoryTruth) -> None:
+    await truth.doubt(["unlimited@example.test"])
+    await truth.doubt(["reads@example.test"])
+    with pytest.raises(Unavailable, match="nats"):
+        async with truth.pending(1) as changes:
+            assert changes is not None
+            raise Unavailable("nats")
+    assert await taken(truth, 1) == {"unlimited@example.test": FINE}
+    assert await taken(truth, 1) == {"reads@example.test": FINE}
+
+
+async def test_there_is_one_publisher_at_a_time(truth: PostgresDirectoryTruth) -> None:
+    await truth.doubt(["fine@example.test"])
+    async with truth.pending(10) as changes:
+        assert changes
+        assert await taken(truth) is None
+    assert await taken(truth) == {}
+
+
+async def test_a_change_during_publishing_is_not_struck_off_with_it(truth: PostgresDirectoryTruth, town: Town) -> None:
+    await truth.doubt(["unlimited@example.test"])
+    async with truth.pending(10) as changes:
+        assert changes == {"unlimited@example.test": FINE}
+        await town.rows("UPDATE accounts SET state = 'suspended' WHERE address = 'unlimited@example.test'")
+        await truth.doubt(["unlimited@example.test"])
+    assert await taken(truth) == {"unlimited@example.test": ASLEEP}
+
+
+async def test_published_tells_whether_an_entry_waits(truth: PostgresDirectoryTruth, town: Town) -> None:
+    await truth.doubt(["fine@example.test", "full@example.test"])
+    marks = [number for (number,) in await town.rows("SELECT id FROM directory_outbox")]
+    assert not await truth.published(marks)
+    await taken(truth, 1)
+    assert not await truth.published(marks)
+    await taken(truth, 1)
+    assert await truth.published(marks)
+    assert await truth.published([])
+
+
+async def test_everything_is_one_reading(truth: PostgresDirectoryTruth, town: Town) -> None:
+    seen: list[str] = []
+    async for subject, _ in truth.everything():
+        if not seen:
+            await town.rows("DELETE FROM aliases")
+        seen.append(subject)
+    assert sorted(seen) == sorted(EVERYTHING)
+
+
+async def test_many_doubts_are_kept(truth: PostgresDirectoryTruth, town: Town) -> None:
+    await truth.doubt(f"u{number}@example.test" for number in range(12_000))  # type: ignore[arg-type]
+    assert await town.value("SELECT count(DISTINCT subject) FROM directory_outbox") == 12_000
+
+
+async def test_without_postgres_it_is_unavailable() -> None:
+    async with pool(f"postgresql://u:p@127.0.0.1:{free_port()}/x") as database:
+        truth = PostgresDirectoryTruth(database)
+        with pytest.raises(Unavailable):
+            await taken(truth)
+        with pytest.raises(Unavailable):
+            await truth.published([1])
+        with pytest.raises(Unavailable):
+            await truth.doubt(["a@example.test"])
+        with pytest.raises(Unavailable):
+            async with asyncio.timeout(10):
+                async for _ in truth.everything():
+                    pass

@@ -1,0 +1,414 @@
+"""The port Maildrops on PostgreSQL: one session at a time, a snapshot that stays, deletions whole or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from posthorn.adapters.postgres.database import Connection, Database
+from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
+from posthorn.adapters.postgres.maildrops import PostgresMaildrops
+from posthorn.adapters.postgres.storeroom import PostgresStoreroom
+from posthorn.ports.faults import Unavailable
+from posthorn.ports.mailboxes import Placement, Segment
+from posthorn.ports.maildrops import LEASE_SECONDS, Item, LeaseLost, Location, Login, MaildropBusy
+from posthorn.runtime.ids import new_id
+from tests.contract.town import Town, letter, pool, segment, until_waiting
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    async with pool(database_url, database_pool=8) as opened:
+        yield opened
+
+
+@pytest.fixture
+def town(database: Database) -> Town:
+    return Town(database)
+
+
+@pytest.fixture
+def mailboxes(database: Database) -> PostgresMailboxes:
+    return PostgresMailboxes(database)
+
+
+@pytest.fixture
+def maildrops(database: Database) -> PostgresMaildrops:
+    return PostgresMaildrops(database)
+
+
+async def _expire(town: Town, account: int) -> None:
+    await town.rows(
+        "UPDATE maildrop_leases SET expires_at = now() - interval '1 second' WHERE account_id = $1", account
+    )
+
+
+class TestLogin:
+    async def test_it_tells_what_is_known_of_an_account(self, town: Town, maildrops: PostgresMaildrops) -> None:
+        await town.domain("example.test")
+        ada = await town.account("ada@example.test")
+        assert await maildrops.login("ada@example.test") == Login(ada, "ada@example.test", "hash", active=True)
+
+    async def test_a_stranger_is_nobody(self, town: Town, maildrops: PostgresMaildrops) -> None:
+        await town.domain("example.test", catch_all="ada@example.test")
+        await town.account("ada@example.test")
+        await town.alias("alias@example.test", "ada@example.test")
+        for address in ("eve@example.test", "alias@example.test", "ada+tag@example.test", "", "nul\0@x", "\ud800"):
+            assert await maildrops.login(address) is None
+
+    async def test_only_a_suspended_account_may_not_log_in(self, town: Town, maildrops: PostgresMaildrops) -> None:
+        await town.domain("example.test")
+        for state, active in (("suspended", False), ("receive-only", True)):
+            await town.account(f"{state}@example.test", state=state)
+            login = await maildrops.login(f"{state}@example.test")
+            assert login is not None
+            assert login.active is active
+
+
+class TestOpen:
+    async def test_the_inbox_is_given_by_ascending_uid_and_nothing_of_other_folders(
+        self, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
+    ) -> None:
+        ada, bob = await town.accounts(2)
+        letters = [letter([ada], size=100 + number) for number in range(3)]
+        await mailboxes.place([segment([*letters, letter([bob])])])
+        await town.rows(
+            "INSERT INTO mailbox_entries (account_id, mailbox_id, uid, message_id, size_crlf, internal_date)"
+            " VALUES ($1, 2, 1, $2, 5, now())",
+            *(ada, letters[0].envelope.id),
+        )
+        validity = await town.value("SELECT uidvalidity FROM mailboxes WHERE account_id = $1 AND mailbox_id = 1", ada)
+        assert await maildrops.open(ada, new_id()) == [
+            Item(number + 1, f"{validity:x}.{number + 1}", 100 + number, each.envelope.id)
+            for number, each in enumerate(letters)
+        ]
+
+    async def test_an_empty_inbox_is_an_empty_list(self, town: Town, maildrops: PostgresMaildrops) -> None:
+        (ada,) = await town.accounts(1)
+        assert await maildrops.open(ada, new_id()) == []
+
+    async def test_unique_ids_stay_when_messages_before_them_go(
+        self, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
+    ) -> None:
+        (ada,) = await town.accounts(1)
+        await mailboxes.place([segment([letter([ada]) for _ in range(3)])])
+        holder = new_id()
+        before = await maildrops.open(ada, holder)
+        await maildrops.commit(ada, holder, [before[0].uid])
+        await mailboxes.place([segment([letter([ada])])])
+        after = await maildrops.open(ada, new_id())
+        assert [item.uidl for item in after[:2]] == [item.uidl for item in before[1:]]
+        assert after[2].uidl not in {item.uidl for item in before}
+
+    async def test_a_second_session_is_refused_until_the_first_gives_the_lease_back(
+        self, town: Town, maildrops: PostgresMaildrops
+    ) -> None:
+        ada, bob = await town.accounts(2)
+        first, second = new_id(), new_id()
+        await maildrops.open(ada, first)
+        with pytest.raises(MaildropBusy):
+            await maildrops.open(ada, second)
+        await maildrops.open(bob, second)  # another account's maildrop is no matter
+        await maildrops.open(ada, first)  # nor is the holder in its own way
+        await maildrops.release(ada, second)  # which is not second's to give
+        with pytest.raises(MaildropBusy):
+            await maildrops.open(ada, second)
+        await maildrops.release(ada, first)
+        await maildrops.open(ada, second)
+
+    async def test_of_many_sessions_at_once_one_gets_the_maildrop(
+        self, town: Town, maildrops: PostgresMaildrops
+    ) -> None:
+        (ada,) = await town.accounts(1)
+        for _ in range(3):
+            results = await asyncio.gather(*(maildrops.open(ada, new_id()) for _ in range(8)), return_exceptions=True)
+            assert sum(isinstance(result, MaildropBusy) for result in results) == 7
+            assert [] in results
+            await _expire(town, ada)
+
+    async def test_a_dead_sessions_maildrop_is_free_when_its_lease_has_run_out(
+        self, town: Town, maildrops: PostgresMaildrops
+    ) -> None:
+        (ada,) = await town.accounts(1)
+        await maildrops.open(ada, new_id())
+        left = await town.value("SELECT extract(epoch FROM expires_at - now())::float8 FROM maildrop_leases")
+        assert LEASE_SECONDS - 5 < left <= LEASE_SECONDS < 30
+        await _expire(town, ada)
+        await maildrops.open(ada, new_id())
+
+    async def test_the_snapshot_is_younger_than_the_session_it_waited_for(
+        self, database_url: str, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
+    ) -> None:
+        (ada,) = await town.accounts(1)
+        await mailboxes.place([segment([letter([ada])])])
+        first = new_id()
+        await maildrops.open(ada, first)
+        other: Connection = await asyncpg.connect(database_url)
+        async with other.transaction():
+            # as a commit on its way: lease and message go together
+            await other.execute("DELETE FROM maildrop_leases")
+            opening = asyncio.create_task(maildrops.open(ada, new_id()))
+            await until_waiting(other)
+            await other.execute("DELETE FROM mailbox_entries")
+        assert await opening == []
+        await other.close()
+
+    async def test_an_account_that_went_is_a_passing_fault(self, maildrops: PostgresMaildrops) -> None:
+        with pytest.raises(Unavailable):
+            await maildrops.open(4711, new_id())
+
+    async def test_a_hundred_thousand_messages_do_not_hold_up_other_sessions(
+        self, town: Town, maildrops: PostgresMaildrops
+    ) -> None:
+        (ada,) = await town.accounts(1)
+        await town.rows(
+            "INSERT INTO mailbox_entries (account_id, mailbox_id, uid, message_id, size_crlf, internal_date)"
+            " SELECT $1, 1, n, gen_random_uuid(), 4096, now() FROM generate_series(1, 100000) AS n",
+            ada,
+        )
+        longest = 0.0
+
+        async def watch() -> None:
+            nonlocal longest
+            while True:
+                before = time.perf_counter()
+                await asyncio.sleep(0)
+                longest = max(longest, time.perf_counter() - before)
+
+        watching = asyncio.create_task(watch())
+        started = time.perf_counter()
+        items = await maildrops.open(ada, new_id())
+        seconds = time.perf_counter() - started
+        watching.cancel()
+        assert len(items) == 100_000
+        assert [items[0].uid, items[-1].uid] == [1, 100_000]
+        assert len({item.uidl for item in items}) == 100_000
+        print(f"100,000 messages opened in {seconds:.3f} s, the loop held for {longest:.3f} s at most")
+
+
+class TestRenew:
+    async def test_leases_are_renewed_together_and_lost_ones_left_out(
+        self, town: Town, maildrops: PostgresMaildrops
+    ) -> None:
+        ada, bob, eve = await town.accounts(3)
+        mine, lost, never = new_id(), new_id(), new_id()
+        await maildrops.open(ada, mine)
+        await maildrops.open(bob, lost)
+        await _expire(town, bob)
+        await maildrops.open(bob, new_id())
+        await town.rows("UPDATE maildrop_leases SET expires_at = now() + interval '1 second' WHERE holder = $1", mine)
+        assert await maildrops.renew([(ada, mine), (bob, lost), (eve, never)]) == {mine}
+        assert await maildrops.renew([]) == set()
+        left = await town.value(
+            "SELECT extract(epoch FROM expires_at - now())::float8 FROM maildrop_leases WHERE holder = $1", mine
+        )
+        assert left > LEASE_SECONDS - 5
+        with pytest.raises(MaildropBusy):
+            await maildrops.open(ada, new_id())
+
+
+class TestLocate:
+    async def test_it_says_where_the_octets_lie_and_leaves_out_what_has_gone(
+        self, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
+    ) -> None:
+        ada, bob = await town.accounts(2)
+        first, second = letter([ada], size=900, stored=300), letter([bob], size=40, offset=300)
+        batch = segment([first, second])
+        await mailboxes.place([batch])
+        assert await maildrops.locate(ada, [1, 2, 99]) == {
+            1: Location(first.envelope.id, batch.key, 0, 300, "identity", 900, has_dot_lines=False)
+        }
+        assert await maildrops.locate(ada, []) == {}
+
+    async def test_it_follows_a_message_the_collector_moved(
+        self, town: Town, database: Database, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
+    ) -> None:
+        (ada,) = await town.accounts(1)
+        moved = letter([ada], size=900)
+        batch = segment([moved])
+        await mailboxes.place([batch])
+        new = Segment(new_id(), "segments/new", 500, ())
+        place = Placement(100, 400, "zstd")
+        assert await PostgresStoreroom(database).move(batch.id, new, {moved.envelope.id: place})
+        assert (await maildrops.locate(ada, [1]))[1] == Location(
+            moved.envelope.id, "segments/new", 100, 400, "zstd", 900, has_dot_lines=False
+        )
+
+
+class TestCommit:
+    async def test_deleting_gives_quota_references_octets_and_lease_back(
+        self, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
+    ) -> None:
+        ada, bob = await town.accounts(2)
+        shared, own = letter([ada, bob], size=500), letter([ada], size=300)
+        await mailboxes.place([segment([shared, own])])
+        holder = new_id()
+        await maildrops.open(ada, holder)
+        assert await maildrops.commit(ada, holder, [1, 2]) == 2
+        assert await town.inbox(ada) == []
+        assert await town.used(ada) == (0, 0)
+        assert await town.used(bob) == (500, 1)
+        assert await town.value("SELECT live_octets FROM segments") == 500
+        await town.sums_hold()
+        await maildrops.open(ada, new_id())
+
+    async def test_a_message_already_gone_counts_as_deleted(
+        self, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
+    ) -> None:
+        (ada,) = await town.accounts(1)
+        await mailboxes.place([segment([letter([ada]), letter([ada])])])
+        for uids, deleted in (([1, 1, 77], 2), ([1], 1), ([], 0)):
+            holder = new_id()
+            await maildrops.open(ada, holder)
+            assert await maildrops.commit(ada, holder, uids) == deleted
+            await town.sums_hold()
+        assert [uid for uid, _ in await town.inbox(ada)] == [2]
+
+    async def test_a_message_that_lies_in_the_inbox_twice_loses_both_references(
+        self, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
+    ) -> None:
+        (ada,) = await town.accounts(1)
+        copied = letter([ada], size=10)
+        await mailboxes.place([segment([copied])])
+        # as IMAP COPY will do
+        await town.rows(
+            "INSERT INTO mailbox_entries (account_id, mailbox_id, uid, message_id, size_crlf, internal_date)"
+            " VALUES ($1, 1, 2, $2, 10, now())",
+            *(ada, copied.envelope.id),
+        )
+        await town.rows("UPDATE messages SET refs = 2")
+        await town.rows("UPDATE mailboxes SET uidnext = 3 WHERE mailbox_id = 1")
+        await town.rows("UPDATE accounts SET used_bytes = 20, used_messages = 2")
+        await town.sums_hold()
+        holder = new_id()
+        await maildrops.open(ada, holder)
+        assert await maildrops.commit(ada, holder, [1, 2]) == 2
+        assert await town.value("SELECT refs FROM messages") == 0
+        await town.sums_hold()
+
+    async def test_without_the_lease_nothing_is_deleted(
+        self, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
+    ) -> None:
+        ada, bob = await town.accounts(2)
+        await mailboxes.place([segment([letter([ada]), letter([bob])])])
+        first, second = new_id(), new_id()
+        with pytest.raises(LeaseLost):
+            await maildrops.commit(ada, first, [1])
+        await maildrops.open(ada, first)
+        await _expire(town, ada)
+        await maildrops.open(ada, second)
+        for uids in ([1], []):
+            with pytest.raises(LeaseLost):
+                await maildrops.commit(ada, first, uids)
+        with pytest.raises(LeaseLost):
+            await maildrops.commit(bob, second, [1])
+        with pytest.raises(LeaseLost):
+            await maildrops.commit(4711, second, [1])
+        assert len(await town.inbox(ada)) == len(await town.inbox(bob)) == 1
+        assert await maildrops.commit(ada, second, [1]) == 1
+        await town.sums_hold()
+
+    async def test_a_lease_that_ran_out_but_was_taken_by_nobody_still_commits(
+        self, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
+    ) -> None:
+        (ada,) = await town.accounts(1)
+        await mailboxes.place([segment([letter([ada])])])
+        holder = new_id()
+        await maildrops.open(ada, holder)
+        await _expire(town, ada)
+        assert await maildrops.commit(ada, holder, [1]) == 1
+
+    async def test_a_connection_lost_in_the_middle_deletes_nothing_and_keeps_the_lease(
+        self, database_url: str, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
+    ) -> None:
+        (ada,) = await town.accounts(1)
+        await mailboxes.place([segment([letter([ada])])])
+        holder = new_id()
+        await maildrops.open(ada, holder)
+        other: Connection = await asyncpg.connect(database_url)
+        async with other.transaction():
+            await other.execute("SELECT FROM segments FOR UPDATE")  # the last statement of commit() meets it
+            committing = asyncio.create_task(maildrops.commit(ada, holder, [1]))
+            await other.execute("SELECT pg_terminate_backend($1)", await until_waiting(other))
+            with pytest.raises(Unavailable):
+                await committing
+        await other.close()
+        assert len(await town.inbox(ada)) == 1
+        await town.sums_hold()
+        assert await maildrops.commit(ada, holder, [1]) == 1
+        await town.sums_hold()
+
+    async def test_the_directory_is_told_when_a_full_mailbox_has_room_again(
+        self, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
+    ) -> None:
+        await town.domain("example.test")
+        small = await town.account("small@example.test", quota=1000)
+        await mailboxes.place([segment([letter([small], size=600) for _ in range(3)])])
+        assert await town.told() == ["small@example.test"]
+        for uid, told in ((1, []), (2, ["small@example.test"]), (3, [])):
+            holder = new_id()
+            await maildrops.open(small, holder)
+            await maildrops.commit(small, holder, [uid])
+            assert await town.told() == told
+
+    async def test_many_maildrops_that_share_messages_commit_at_once_without_deadlock(
+        self, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
+    ) -> None:
+        accounts = await town.accounts(8)
+
+        async def delete(account: int) -> None:
+            holder = new_id()
+            uids = [item.uid for item in await maildrops.open(account, holder)]
+            random.shuffle(uids)
+            await maildrops.commit(account, holder, uids)
+
+        for _ in range(4):
+            await mailboxes.place([segment([letter(accounts) for _ in range(20)]) for _ in range(3)])
+            await asyncio.gather(*(delete(account) for account in accounts))
+        assert await town.value("SELECT sum(live_octets) FROM segments") == 0
+        assert await town.value("SELECT sum(refs) FROM messages") == 0
+        await town.sums_hold()
+
+    async def test_maildrops_that_share_segments_only_commit_at_once_without_deadlock(
+        self, database_url: str, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
+    ) -> None:
+        accounts = await town.accounts(6)
+        segments = [segment([letter([account]) for account in accounts]) for _ in range(12)]
+        await mailboxes.place(segments)
+        holders = {account: new_id() for account in accounts}
+        for account, holder in holders.items():
+            await maildrops.open(account, holder)
+        other: Connection = await asyncpg.connect(database_url)
+        async with other.transaction():
+            # all of them meet in the middle, with some segments locked and some to come
+            middle = sorted(each.id for each in segments)[6]
+            await other.execute("SELECT FROM segments WHERE id = $1 FOR UPDATE", middle)
+            commits = asyncio.gather(
+                *(maildrops.commit(account, holder, range(1, 13)) for account, holder in holders.items())
+            )
+            await until_waiting(other, len(accounts))
+        assert await commits == [12] * 6
+        await other.close()
+        assert await town.value("SELECT sum(live_octets) FROM segments") == 0
+        await town.sums_hold()
+
+    async def test_mail_that_arrives_while_deletions_are_committed_stays(
+        self, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
+    ) -> None:
+        (ada,) = await town.accounts(1)
+        await mailboxes.place([segment([letter([ada]) for _ in range(50)])])
+        holder = new_id()
+        items = await maildrops.open(ada, holder)
+        placing = [mailboxes.place([segment([letter([ada])])]) for _ in range(5)]
+        await asyncio.gather(maildrops.commit(ada, holder, [item.uid for item in items]), *placing)
+        assert [uid for uid, _ in await town.inbox(ada)] == [51, 52, 53, 54, 55]
+        await town.sums_hold()
+
+
+async def test_it_is_ready_with_the_schema_it_needs(maildrops: PostgresMaildrops) -> None:
+    await maildrops.probe()

@@ -1,0 +1,178 @@
+"""Accounts to deliver to and letters to deliver, for the contract tests of the mailbox ports, and a check of every sum."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+from posthorn.adapters.postgres.database import Connection, Database, connect
+from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.model.envelope import Body, Envelope
+from posthorn.ports.mailboxes import Letter, Placement, Segment
+from posthorn.runtime.ids import new_id
+from posthorn.runtime.settings import PostgresSettings
+from posthorn.wire.header import Summary
+
+_arrivals = itertools.count()
+
+FOLDERS = ((1, "INBOX", "inbox"), (2, "Junk", "junk"), (3, "Sent", "sent"), (4, "Trash", "trash"))
+
+
+@asynccontextmanager
+async def pool(url: str, **settings: Any) -> AsyncIterator[Database]:
+    async with connect(PostgresSettings.model_validate({"database_url": url, **settings})) as database:
+        yield database
+
+
+class Town:
+    """What the API would make, made by hand; and the truth, counted afresh."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._validity = 1_700_000_000
+
+    async def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        async with self.database.session() as connection:
+            return [tuple(row) for row in await connection.fetch(query, *values)]
+
+    async def value(self, query: str, *values: Any) -> Any:
+        return (await self.rows(query, *values))[0][0]
+
+    async def domain(self, name: str, *, catch_all: str | None = None, plus: bool = True) -> None:
+        await self.rows(
+            "INSERT INTO domains (tenant_id, name, catch_all, plus_addressing) VALUES ($1, $2, $3, $4)",
+            *(DEFAULT_TENANT, name, catch_all, plus),
+        )
+
+    async def account(self, address: str, *, quota: int | None = None, state: str = "active") -> int:
+        number: int = await self.value(
+            "INSERT INTO accounts (domain_id, address, password_hash, quota_bytes, state)"
+            " SELECT id, $1, 'hash', $3, $4 FROM domains WHERE name = $2 RETURNING id",
+            *(address, address.rpartition("@")[2], quota, state),
+        )
+        self._validity += 1
+        for mailbox, name, role in FOLDERS:
+            await self.rows(
+                "INSERT INTO mailboxes (account_id, mailbox_id, name, role, uidvalidity) VALUES ($1, $2, $3, $4, $5)",
+                *(number, mailbox, name, role, self._validity),
+            )
+        return number
+
+    async def accounts(self, count: int, domain: str = "example.test", quota: int | None = None) -> list[int]:
+        await self.domain(domain)
+        return [await self.account(f"user{number}@{domain}", quota=quota) for number in range(count)]
+
+    async def alias(self, address: str, *targets: str) -> None:
+        await self.rows(
+            "INSERT INTO aliases (domain_id, address, targets) SELECT id, $1, $3 FROM domains WHERE name = $2",
+            *(address, address.rpartition("@")[2], list(targets)),
+        )
+
+    async def used(self, account: int) -> tuple[int, int]:
+        """Octets and messages that the account is charged with."""
+        octets, messages = (await self.rows("SELECT used_bytes, used_messages FROM accounts WHERE id = $1", account))[0]
+        return octets, messages
+
+    async def inbox(self, account: int) -> list[tuple[int, UUID]]:
+        return [
+            (uid, message)
+            for uid, message in await self.rows(
+                "SELECT uid, message_id FROM mailbox_entries WHERE account_id = $1 AND mailbox_id = 1 ORDER BY uid",
+                account,
+            )
+        ]
+
+    async def told(self) -> list[str]:
+        """What waits in the directory's outbox, oldest first; the outbox is empty afterwards."""
+        return [subject for _, subject in sorted(await self.rows("DELETE FROM directory_outbox RETURNING id, subject"))]
+
+    async def sums_hold(self) -> None:
+        """Every sum that is kept equals what is counted: quotas, references, live octets, uids."""
+        assert (
+            await self.rows(
+                """
+                SELECT a.address, a.used_bytes, a.used_messages, sum(e.size_crlf), count(e.uid)
+                  FROM accounts a LEFT JOIN mailbox_entries e ON e.account_id = a.id
+                 GROUP BY a.id
+                HAVING a.used_bytes <> coalesce(sum(e.size_crlf), 0) OR a.used_messages <> count(e.uid)
+                """
+            )
+            == []
+        )
+        assert (
+            await self.rows(
+                """
+                SELECT m.id, m.refs, count(e.uid) FROM messages m LEFT JOIN mailbox_entries e ON e.message_id = m.id
+                 GROUP BY m.id HAVING m.refs <> count(e.uid)
+                """
+            )
+            == []
+        )
+        assert (
+            await self.rows(
+                """
+                SELECT s.key, s.live_octets, sum(m.stored_octets) FILTER (WHERE m.refs > 0)
+                  FROM segments s LEFT JOIN messages m ON m.segment_id = s.id
+                 GROUP BY s.id HAVING s.live_octets <> coalesce(sum(m.stored_octets) FILTER (WHERE m.refs > 0), 0)
+                """
+            )
+            == []
+        )
+        assert (
+            await self.rows(
+                """
+                SELECT e.account_id FROM mailbox_entries e
+                  LEFT JOIN mailboxes m ON m.account_id = e.account_id AND m.mailbox_id = e.mailbox_id
+                  LEFT JOIN messages ON messages.id = e.message_id
+                 WHERE messages.id IS NULL OR m.uidnext IS NULL OR e.uid >= m.uidnext OR e.modseq > m.modseq
+                """
+            )
+            == []
+        )
+
+
+def letter(
+    accounts: Iterable[int],
+    *,
+    size: int = 1000,
+    stored: int | None = None,
+    offset: int = 0,
+    number: UUID | None = None,
+    subject: str = "Hello",
+    received_at: float | None = None,
+    reverse_path: str = "sender@elsewhere.test",
+) -> Letter:
+    number = number or new_id()
+    envelope = Envelope(
+        id=number,
+        received_at=1_750_000_000 + next(_arrivals) / 4 if received_at is None else received_at,
+        reverse_path=reverse_path,
+        recipients=("user0@example.test",),
+        body=Body(size=size, sha256=hashlib.sha256(number.bytes).digest(), has_dot_lines=False),
+        summary=Summary(subject=subject, from_="Sender", date="today", message_id="<1@elsewhere.test>"),
+    )
+    return Letter(envelope, Placement(offset, size if stored is None else stored), tuple(accounts))
+
+
+def segment(letters: Sequence[Letter], *, number: UUID | None = None, key: str | None = None) -> Segment:
+    number = number or new_id()
+    octets = sum(each.placement.length for each in letters)
+    return Segment(number, key or f"segments/{number}", octets, tuple(letters))
+
+
+async def until_waiting(watcher: Connection, sessions: int = 1) -> int:
+    """Wait until so many statements wait for a lock; gives the process id of one."""
+    async with asyncio.timeout(20):
+        while True:
+            await watcher.execute("SELECT pg_stat_clear_snapshot()")  # within a transaction the view stands still
+            waiting = await watcher.fetch(
+                "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            if len(waiting) >= sessions:
+                return int(waiting[0]["pid"])
+            await asyncio.sleep(0.01)

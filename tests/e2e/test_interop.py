@@ -1,0 +1,214 @@
+"""Mail programs that people use, from Debian's packages, each against the running system. An absent one fails its tests."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.trace import split_trace
+from tests.servers.maildrop import Maildrop
+from tests.servers.system import System
+
+pytestmark = pytest.mark.interop
+
+HEAD = b"From: sender@example.org\r\nTo: reader@example.test\r\nSubject: interop\r\nMessage-ID: <1@interop.example.org>\r\n\r\n"
+LETTERS = [
+    HEAD + b"plain\r\n",
+    HEAD + b".\r\n..\r\n.dots\r\nend.\r\n",
+    HEAD + "Grüße\r\n".encode() + b"x" * 990 + b"\r\n\r\n\r\n",
+    HEAD + b"".join(b"%06d a line of a longer letter\r\n" % n for n in range(20_000)),
+]
+
+
+def program(name: str, *arguments: str, home: Path, stdin: bytes = b"") -> bytes:
+    """Run a program with a home of its own; gives its standard output. Fails when it is absent or exits with an error."""
+    path = shutil.which(name)
+    assert path, f"{name} is not installed: it comes with Debian's package {name}"
+    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "FETCHMAILHOME": str(home), "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(
+        [path, *arguments], input=stdin, capture_output=True, env=environment, timeout=90, check=False
+    )
+    assert done.returncode == 0, (arguments, done.returncode, done.stdout[-1500:], done.stderr[-1500:])
+    return done.stdout
+
+
+def fill(system: System, drop: Maildrop) -> list[bytes]:
+    """Put every letter into the maildrop; gives the messages as stored."""
+    for octets in LETTERS:
+        system.send(octets, drop.address)
+    return drop.await_mail(len(LETTERS))
+
+
+def unix(octets: bytes) -> bytes:
+    """As a program writes it to disk."""
+    return octets.replace(b"\r\n", b"\n")
+
+
+def secret(path: Path, text: str) -> Path:
+    path.touch(mode=0o600)
+    path.write_text(text)
+    return path
+
+
+# ---- curl
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "STARTTLS"])
+def test_curl_sends(system: System, drop: Maildrop, tmp_path: Path, tls: bool) -> None:
+    options = ["--ssl-reqd", "--cacert", str(system.home / "tls" / "tls.crt")] if tls else []
+    for octets in LETTERS:
+        (tmp_path / "letter").write_bytes(octets)
+        url = f"smtp://localhost:{system.ports['SMTP']}/client.example.org"
+        program("curl", "-sS", *options, url, "--mail-from", "sender@example.org", "--mail-rcpt", drop.address,
+                "-T", str(tmp_path / "letter"), home=tmp_path)  # fmt: skip
+    stored = drop.await_mail(len(LETTERS))
+    assert [split_trace(octets)[2] for octets in stored] == LETTERS
+    assert all((" with ESMTPS" in split_trace(octets)[1]) is tls for octets in stored)
+
+
+@pytest.mark.parametrize("way", ["plain", "STLS", "TLS"])
+def test_curl_reads(system: System, drop: Maildrop, tmp_path: Path, way: str) -> None:
+    stored = fill(system, drop)
+    base = (
+        f"pop3s://localhost:{system.ports['POP3S']}/" if way == "TLS" else f"pop3://localhost:{system.ports['POP3']}/"
+    )
+    options = ["-sS", "-u", f"{drop.address}:{drop.password}", "--cacert", str(system.home / "tls" / "tls.crt")]
+    options += ["--ssl-reqd"] if way == "STLS" else []
+    listing = program("curl", *options, base, home=tmp_path).decode()
+    assert [int(row.split()[1]) for row in listing.splitlines()] == [len(octets) for octets in stored]
+    for number, octets in enumerate(stored, 1):
+        assert program("curl", *options, f"{base}{number}", home=tmp_path) == octets
+    program("curl", *options, "-X", "DELE 1", "-I", base, home=tmp_path)
+    assert drop.read() == stored[1:]
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
+def test_curl_logs_in_by_sasl(system: System, drop: Maildrop, tmp_path: Path, mechanism: str) -> None:
+    (stored, *_) = fill(system, drop)
+    url = f"pop3s://localhost:{system.ports['POP3S']}/1"
+    options = ["-sS", "--login-options", f"AUTH={mechanism}", "--sasl-ir", "-u", f"{drop.address}:{drop.password}"]
+    for more in ([], ["--sasl-ir"]):
+        given = program("curl", *options, *more, "--cacert", str(system.home / "tls" / "tls.crt"), url, home=tmp_path)
+        assert given == stored
+
+
+def test_the_commands_that_the_announcement_shows_do_what_it_says(system: System, tmp_path: Path) -> None:
+    alice = system.maildrop("alice@example.test")
+    alice.empty()
+    shown = system.output.read_text().splitlines()
+    commands = "\n".join(line.removeprefix("  ") if line.startswith("  ") else "#" for line in shown)
+    send, read, account = (
+        part.strip() for part in re.split(r"^#.*\n(?:#.*\n)*", commands, flags=re.MULTILINE) if part.strip("#\n ")
+    )
+    program("bash", "-c", send, home=tmp_path)
+    (stored,) = alice.await_mail(1)
+    assert split_trace(stored)[2].endswith(b"Subject: Hello\r\n\r\nA first message.\r\n")
+    assert program("bash", "-c", read, home=tmp_path) == stored
+    alice.empty()
+    assert b'"carol@example.test"' in program("bash", "-c", account, home=tmp_path)
+    system.send(LETTERS[0], "carol@example.test")
+    assert system.api.delete("/v1/accounts/carol@example.test").status_code == 204
+
+
+# ---- swaks
+
+
+@pytest.mark.parametrize(
+    "options", [[], ["--tls"], ["--pipeline"], ["--protocol", "SMTP"]], ids=["plain", "tls", "pipeline", "helo"]
+)
+def test_swaks_sends(system: System, drop: Maildrop, tmp_path: Path, options: list[str]) -> None:
+    for octets in LETTERS[:3]:
+        (tmp_path / "letter").write_bytes(unix(octets))
+        said = program("swaks", "--server", "127.0.0.1", "--port", str(system.ports["SMTP"]), "--helo", "client.example.org",
+                       "--from", "sender@example.org", "--to", drop.address, "--data", f"@{tmp_path / 'letter'}", *options,
+                       home=tmp_path)  # fmt: skip
+        assert b"\n<" in said
+    stored = drop.await_mail(3)
+    for given, octets in zip(stored, LETTERS, strict=False):
+        assert split_trace(given)[2].rstrip() == octets.rstrip()
+    if options == ["--tls"]:
+        assert " with ESMTPS" in split_trace(stored[0])[1]
+
+
+def test_swaks_is_told_that_a_recipient_is_unknown(system: System, tmp_path: Path) -> None:
+    path = shutil.which("swaks")
+    assert path, "swaks is not installed"
+    done = subprocess.run(
+        [path, "--server", "127.0.0.1", "--port", str(system.ports["SMTP"]), "--helo", "client.example.org",
+         "--from", "sender@example.org", "--to", "nobody-there@example.test"],
+        capture_output=True, env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)}, timeout=60, check=False,
+    )  # fmt: skip
+    assert b"550 5.1.1" in done.stdout
+    assert done.returncode == 24  # no recipient was accepted
+
+
+# ---- mpop
+
+
+@pytest.mark.parametrize("way", ["plain", "STLS", "TLS"])
+@pytest.mark.parametrize("pipelining", ["on", "off", "auto"])
+def test_mpop_reads_keeps_and_deletes(
+    system: System, drop: Maildrop, tmp_path: Path, way: str, pipelining: str
+) -> None:
+    stored = fill(system, drop)
+    maildir = tmp_path / "Maildir"
+    for part in ("cur", "new", "tmp"):
+        (maildir / part).mkdir(parents=True)
+    tls = {"plain": "tls off", "STLS": "tls on\ntls_starttls on", "TLS": "tls on\ntls_starttls off"}[way]
+
+    def fetch(keep: str) -> list[bytes]:
+        before = set((maildir / "new").iterdir())
+        config = secret(
+            tmp_path / "mpoprc",
+            f"account a\nhost localhost\nport {system.ports['POP3S' if way == 'TLS' else 'POP3']}\n{tls}\n"
+            f"tls_trust_file {system.home / 'tls' / 'tls.crt'}\n"
+            f"user {drop.address}\npassword {drop.password}\nauth user\npipelining {pipelining}\nkeep {keep}\n"
+            f"received_header off\nuidls_file {tmp_path / 'uidls'}\ndelivery maildir {maildir}\n",
+        )
+        program("mpop", "-C", str(config), "a", home=tmp_path)
+        return [path.read_bytes() for path in set((maildir / "new").iterdir()) - before]
+
+    assert sorted(fetch("on")) == sorted(map(unix, stored))
+    assert fetch("on") == []  # it remembers what it has by UIDL
+    system.send(LETTERS[0], drop.address)
+    drop.await_mail(len(LETTERS) + 1)
+    assert len(fetch("off")) == 1
+    assert drop.count() == 0
+
+
+# ---- fetchmail
+
+
+@pytest.mark.parametrize("way", ["plain", "STLS", "TLS"])
+def test_fetchmail_keeps_then_deletes(system: System, drop: Maildrop, tmp_path: Path, way: str) -> None:
+    stored = fill(system, drop)
+    box = tmp_path / "box"
+    box.mkdir()
+    trust = system.home / "tls" / "tls.crt"
+    tls = {"plain": 'sslproto ""', "STLS": "sslproto TLS1.2+", "TLS": "ssl"}[way]
+
+    def fetch(*options: str) -> list[bytes]:
+        before = set(box.iterdir())
+        config = secret(
+            tmp_path / "fetchmailrc",
+            f"poll localhost service {system.ports['POP3S' if way == 'TLS' else 'POP3']} protocol pop3 uidl\n"
+            f'  user "{drop.address}" password "{drop.password}" {tls} sslcertck sslcertfile "{trust}"\n'
+            f"  norewrite {' '.join(options)}\n"
+            f'  mda "/bin/sh -c \'cat > \\"$(mktemp {box}/XXXXXX)\\"\'"\n',
+        )
+        program("fetchmail", "-f", str(config), "--invisible", "-i", str(tmp_path / "ids"), home=tmp_path)
+        return [path.read_bytes() for path in set(box.iterdir()) - before]
+
+    assert sorted(fetch("keep")) == sorted(map(unix, stored))
+    system.send(LETTERS[0], drop.address)
+    drop.await_mail(len(LETTERS) + 1)
+    assert len(fetch("keep")) == 1  # only what it had not seen, by UIDL
+    system.send(LETTERS[1], drop.address)
+    drop.await_mail(len(LETTERS) + 2)
+    fetch("nokeep", "fetchall")
+    assert drop.count() == 0

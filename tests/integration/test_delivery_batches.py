@@ -1,0 +1,298 @@
+"""Delivery of batches: into every mailbox once, in one PUT and one transaction, whatever is wrong with single messages."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
+from posthorn.model.envelope import decode_record, encode_record
+from posthorn.ports.faults import Unavailable
+from posthorn.ports.mailboxes import Resolution, Segment
+from posthorn.runtime.ids import new_id
+from posthorn_delivery.compression import zstd_frame
+from posthorn_delivery.server import Intake
+from posthorn_delivery.service import Deliverer, copy_id
+from posthorn_local.embedded import Nats
+from tests.servers.jetstream import letter, until
+from tests.servers.scene import Scene, scene
+
+BODY = b"Subject: hello\r\n\r\n.dots\r\nworld\r\n"
+
+
+@pytest.fixture
+async def stage(nats: Nats, database_url: str, tmp_path: Path) -> AsyncIterator[Scene]:
+    async with scene(nats, database_url, tmp_path / "blobs") as made:
+        yield made
+
+
+async def test_a_message_reaches_all_its_recipients_octet_for_octet(stage: Scene) -> None:
+    await stage.town.domain("example.test", catch_all="carol@example.test")
+    alice, bob, carol = [await stage.town.account(f"{name}@example.test") for name in ("alice", "bob", "carol")]
+    await stage.town.alias("team@example.test", "alice@example.test", "bob@example.test")
+    compressible = b"Received: from a by b\r\n" * 200
+    await stage.send(BODY, "alice@example.test", "bob@example.test")
+    await stage.send(b"", "team@example.test", "alice@example.test")
+    await stage.send(compressible, "bob+lists@example.test", "unheard-of@example.test")
+    await stage.deliver(3)
+    assert await stage.bodies(alice) == [BODY, b""]
+    assert await stage.bodies(bob) == [BODY, b"", compressible]
+    assert await stage.bodies(carol) == [compressible]
+    await stage.settled()
+    await stage.town.sums_hold()
+    assert await stage.dead.parked(0, 10) == []
+
+
+async def test_what_is_stored_is_what_the_envelope_says(stage: Scene) -> None:
+    await stage.town.accounts(1)
+    sent = await stage.send(BODY, "user0@example.test")
+    await stage.deliver(1)
+    columns = "id, size_crlf, sha256, has_dot_lines, reverse_path, encoding"
+    assert await stage.town.rows(f"SELECT {columns} FROM messages") == [
+        (sent.id, len(BODY), sent.body.sha256, True, "sender@example.org", "identity")
+    ]
+
+
+async def test_a_hundred_messages_share_one_put_and_one_segment(stage: Scene) -> None:
+    accounts = await stage.town.accounts(5)
+    bodies = [b"%d\r\n" % number + os.urandom(number * 20) for number in range(100)]
+    for number, body in enumerate(bodies):
+        await stage.send(body, f"user{number % 5}@example.test")
+    await stage.deliver(100)
+    assert stage.blobs.puts == 1
+    assert await stage.town.value("SELECT count(*) FROM segments") == 1
+    assert await stage.town.value("SELECT count(DISTINCT xmin::text) FROM mailbox_entries") == 1
+    for number, account in enumerate(accounts):
+        assert await stage.bodies(account) == bodies[number::5]
+    await stage.town.sums_hold()
+
+
+async def test_a_large_body_stays_in_its_own_blob(stage: Scene) -> None:
+    (account,) = await stage.town.accounts(1)
+    large = os.urandom(700_000)
+    await stage.send_large(large, "user0@example.test")
+    await stage.send(BODY, "user0@example.test")
+    await stage.deliver(2)
+    assert stage.blobs.puts == 1
+    assert sorted(await stage.bodies(account)) == sorted([large, BODY])
+    await stage.town.sums_hold()
+
+
+async def test_a_redelivered_message_is_placed_once(stage: Scene) -> None:
+    (account,) = await stage.town.accounts(1)
+    sent = await stage.send(BODY, "user0@example.test")
+    (delivery,) = await stage.take(1)
+    await stage.deliverer.deliver([delivery])
+    await stage.settled()
+    await stage.dead.park(delivery.octets, str(sent.id), "put back by the test")
+    (parked,) = await stage.dead.parked(0, 1)
+    await stage.dead.retry(parked.sequence)
+    await stage.deliver(1)
+    await stage.settled()
+    assert len(await stage.town.inbox(account)) == 1
+    assert stage.blobs.puts == 1
+
+
+async def test_a_message_that_lies_on_the_stream_twice_is_placed_once(stage: Scene) -> None:
+    (account,) = await stage.town.accounts(1)
+    sent = await stage.send(BODY, "user0@example.test")
+    await stage.dead.park(encode_record(sent, BODY), str(sent.id), "put back by the test")
+    (parked,) = await stage.dead.parked(0, 1)
+    await stage.dead.retry(parked.sequence)
+    assert await stage.left() == 2
+    await stage.deliver(2)
+    await stage.settled()
+    assert await stage.bodies(account) == [BODY]
+
+
+@pytest.mark.parametrize("large", [False, True])
+async def test_a_recipient_that_has_gone_holds_up_nobody_and_can_have_its_copy_later(stage: Scene, large: bool) -> None:
+    (account,) = await stage.town.accounts(1)
+    send = stage.send_large if large else stage.send
+    sent = await send(BODY, "user0@example.test", "gone@example.test", "lost@example.test")
+    other = await stage.send(b"other\r\n", "user0@example.test")
+    await stage.deliver(2)
+    await stage.settled()
+    assert sorted(await stage.bodies(account)) == sorted([BODY, b"other\r\n"])
+    (parked,) = await stage.dead.parked(0, 10)
+    assert parked.message_id == str(sent.id) != str(other.id)
+    assert parked.reason == "no such recipient any more: gone@example.test, lost@example.test"
+
+    gone, lost = [await stage.town.account(f"{name}@example.test") for name in ("gone", "lost")]
+    assert await stage.dead.retry(parked.sequence)
+    await stage.deliver(1)
+    await stage.settled()
+    assert await stage.bodies(gone) == await stage.bodies(lost) == [BODY]
+    assert len(await stage.bodies(account)) == 2
+    await stage.town.sums_hold()
+
+
+async def test_a_message_without_any_recipient_left_is_parked_and_can_be_delivered_later(stage: Scene) -> None:
+    await stage.town.domain("example.test")
+    sent = await stage.send(BODY, "gone@example.test")
+    await stage.deliver(1)
+    await stage.settled()
+    (parked,) = await stage.dead.parked(0, 10)
+    assert (parked.message_id, stage.blobs.puts) == (str(sent.id), 0)
+    gone = await stage.town.account("gone@example.test")
+    assert await stage.dead.retry(parked.sequence)
+    await stage.deliver(1)
+    assert await stage.bodies(gone) == [BODY]
+
+
+async def test_what_cannot_be_read_or_placed_is_parked_and_the_rest_is_delivered_once(stage: Scene) -> None:
+    (account,) = await stage.town.accounts(1)
+    good = [b"good %d\r\n" % number for number in range(21)]
+    poisoned = []
+    for number, body in enumerate(good):
+        await stage.send(body, "user0@example.test")
+        if number in (3, 4, 17):
+            bad = letter(BODY, to=("user0@example.test",))
+            bad = replace(bad, body=replace(bad.body, return_path_octets=2**40))  # more than the column holds
+            await stage.ingest.accept(bad, BODY)
+            poisoned.append(str(bad.id))
+        if number == 9:
+            await stage.nats.request("ingest.0", b"no record at all")
+    await stage.deliver(25)
+    await stage.settled()
+    assert await stage.bodies(account) == good
+    parked = await stage.dead.parked(0, 10)
+    assert {each.message_id for each in parked if not each.message_id.startswith("unreadable")} == set(poisoned)
+    assert [each.reason.partition(":")[0] for each in parked if each.message_id not in poisoned] == ["RecordError"]
+    assert all("hello" not in each.reason for each in parked)
+    assert stage.blobs.puts == 1
+    await stage.town.sums_hold()
+
+
+async def test_when_dead_is_full_the_poison_stays_on_the_stream(nats: Nats, database_url: str, tmp_path: Path) -> None:
+    async with scene(nats, database_url, tmp_path / "blobs", dead_max_bytes=500) as stage:
+        (account,) = await stage.town.accounts(1)
+        await stage.send(BODY, "user0@example.test")
+        await stage.nats.request("ingest.0", b"no record " + b"x" * 1000)
+        await stage.send(BODY * 30, "user0@example.test", "gone@example.test")
+        await stage.deliver(3)
+        assert await stage.bodies(account) == [BODY]
+
+        async def two_left() -> bool:
+            return await stage.left() == 2
+
+        await until(two_left)
+        assert await stage.dead.parked(0, 10) == []
+
+
+class _AccountDies(PostgresMailboxes):
+    """The account goes just after it was found."""
+
+    async def resolve(self, recipients: Collection[str], messages: Collection[UUID]) -> Resolution:
+        found = await super().resolve(recipients, messages)
+        async with self._database.session() as connection:
+            await connection.execute("DELETE FROM accounts WHERE address = 'user1@example.test'")
+        return found
+
+
+async def test_an_account_that_goes_between_finding_and_placing_is_as_if_it_had_gone_before(stage: Scene) -> None:
+    account, _ = await stage.town.accounts(2)
+    await stage.send(BODY, "user0@example.test", "user1@example.test")
+    deliverer = Deliverer(_AccountDies(stage.town.database), stage.blobs, stage.dead, new_id=new_id)
+    await deliverer.deliver(await stage.take(1))
+    await stage.settled()
+    assert await stage.bodies(account) == [BODY]
+    assert stage.blobs.puts == 1
+    (parked,) = await stage.dead.parked(0, 10)
+    assert parked.reason.endswith(": user1@example.test")
+
+
+class _Unsteady(PostgresMailboxes):
+    """Places, and says that it cannot tell."""
+
+    failures = 2
+
+    async def place(self, segments: Sequence[Segment]) -> int:
+        entries = await super().place(segments)
+        if self.failures:
+            self.failures -= 1
+            raise Unavailable("postgres", "the connection broke at COMMIT")
+        return entries
+
+
+async def test_a_commit_in_doubt_is_found_out_without_another_put_or_copy(stage: Scene) -> None:
+    (account,) = await stage.town.accounts(1)
+    for _ in range(5):
+        await stage.send(BODY, "user0@example.test", "gone@example.test")
+    deliverer = Deliverer(_Unsteady(stage.town.database), stage.blobs, stage.dead, new_id=new_id)
+    await deliverer.deliver(await stage.take(5))
+    await stage.settled()
+    assert await stage.bodies(account) == [BODY] * 5
+    assert stage.blobs.puts == 1
+    assert len(await stage.dead.parked(0, 10)) == 5
+    await stage.town.sums_hold()
+
+
+async def test_bodies_are_compressed_only_when_told_so(stage: Scene) -> None:
+    (account,) = await stage.town.accounts(1)
+    body = b"Received: from a by b\r\n" * 200
+    for compress in (None, zstd_frame):
+        await stage.send(body, "user0@example.test")
+        deliverer = Deliverer(stage.mailboxes, stage.blobs, stage.dead, new_id=new_id, compress=compress)
+        await deliverer.deliver(await stage.take(1))
+    assert await stage.town.rows("SELECT encoding FROM messages ORDER BY id") == [("identity",), ("zstd",)]
+    assert await stage.bodies(account) == [body, body]
+
+
+async def test_a_batch_too_large_for_the_loop_is_packed_beside_it(stage: Scene) -> None:
+    (account,) = await stage.town.accounts(1)
+    bodies = [b"%d\r\n" % number + b"text " * 20_000 for number in range(20)]
+    for body in bodies:
+        await stage.send(body, "user0@example.test")
+    await stage.deliver(20)
+    assert await stage.bodies(account) == bodies
+    assert stage.blobs.puts == 1
+
+
+async def test_the_intake_delivers_a_lone_message_at_once_and_drains(stage: Scene) -> None:
+    (account,) = await stage.town.accounts(1)
+    intake = Intake(stage.source, stage.deliverer, (512, 1 << 23, 1))
+    running = asyncio.create_task(intake.run())
+    waits = []
+    for number in range(1, 11):
+        began = time.monotonic()
+        await stage.send(BODY, "user0@example.test")
+
+        async def arrived(wanted: int = number) -> bool:
+            return len(await stage.town.inbox(account)) == wanted
+
+        await until(arrived)
+        waits.append(time.monotonic() - began)
+    assert sorted(waits)[5] < 0.25
+    began = time.monotonic()
+    await intake.drain(5)
+    await asyncio.wait_for(running, 1)
+    assert time.monotonic() - began < 1
+
+
+@pytest.mark.parametrize("recipients", [("a@b.c",), ("a@b.c", "d@e.f"), ("grüße@b.c",)])
+def test_the_id_of_a_copy_is_a_uuid7_of_the_same_time_and_always_the_same(recipients: tuple[str, ...]) -> None:
+    message = new_id()
+    copy = copy_id(message, recipients)
+    assert copy == copy_id(message, tuple(reversed(recipients))) != message
+    assert (copy.version, copy.variant, copy.int >> 80) == (7, message.variant, message.int >> 80)
+    assert copy != copy_id(message, (*recipients, "x@y.z"))
+
+
+async def test_the_parked_copy_is_for_the_lost_alone_under_an_id_of_its_own(stage: Scene) -> None:
+    await stage.town.accounts(1)
+    sent = await stage.send(BODY, "user0@example.test", "gone@example.test")
+    await stage.deliver(1)
+    (parked,) = await stage.dead.parked(0, 10)
+    await stage.dead.retry(parked.sequence)
+    (delivery,) = await stage.take(1)
+    copy = decode_record(delivery.octets)
+    assert copy.envelope == replace(sent, id=copy_id(sent.id, ["gone@example.test"]), recipients=("gone@example.test",))
+    assert copy.body == BODY

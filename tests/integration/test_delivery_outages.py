@@ -1,0 +1,137 @@
+"""Delivery while a part is down: everything waits, nothing is parked or doubled, and it is quick once the part is back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from posthorn.adapters.postgres.migrate import migrate_blocking
+from posthorn_delivery.server import Intake
+from posthorn_local.embedded import Nats, Postgres
+from tests.servers.jetstream import restart, until
+from tests.servers.scene import Scene, scene
+
+BODY = b"Subject: hello\r\n\r\nworld\r\n"
+
+
+@pytest.fixture
+def own_postgres(tmp_path: Path) -> Iterator[Postgres]:
+    """A server that the test may stop. Durable, so that a kill loses nothing."""
+    server = Postgres(tmp_path / "postgres", durable=True)
+    server.start()
+    migrate_blocking(server.url)
+    yield server
+    server.stop(kill=True)
+
+
+@asynccontextmanager
+async def running(stage: Scene) -> AsyncIterator[Intake]:
+    intake = Intake(stage.source, stage.deliverer, (512, 1 << 23, 1))
+    task = asyncio.create_task(intake.run())
+    try:
+        yield intake
+    finally:
+        await intake.drain(5)
+        await asyncio.wait_for(task, 1)
+
+
+async def test_postgres_stops_while_500_messages_arrive_and_all_are_delivered_once_it_is_back(
+    nats: Nats, own_postgres: Postgres, tmp_path: Path
+) -> None:
+    async with scene(nats, own_postgres.url, tmp_path / "blobs") as stage:
+        (account,) = await stage.town.accounts(1)
+        bodies = [b"%d\r\n" % number for number in range(500)]
+        async with running(stage):
+            for body in bodies[:20]:
+                await stage.send(body, "user0@example.test")
+            stopping = asyncio.create_task(asyncio.to_thread(own_postgres.stop, kill=True))
+            for body in bodies[20:]:
+                await stage.send(body, "user0@example.test")
+            await stopping
+            await asyncio.sleep(0.5)
+            puts = stage.blobs.puts
+            await asyncio.sleep(1)
+            assert stage.blobs.puts == puts  # an outage does not fill the store with orphans
+            assert await stage.left() >= 400
+
+            await asyncio.to_thread(own_postgres.start)
+            began = time.monotonic()
+            await stage.settled()
+            assert time.monotonic() - began < 4
+        assert sorted(await stage.bodies(account)) == sorted(bodies)
+        assert stage.blobs.puts <= puts + 3
+        assert await stage.dead.parked(0, 10) == []
+        await stage.town.sums_hold()
+
+
+async def test_draining_while_postgres_is_down_gives_back_at_once(
+    nats: Nats, own_postgres: Postgres, tmp_path: Path
+) -> None:
+    async with scene(nats, own_postgres.url, tmp_path / "blobs") as stage:
+        await stage.town.accounts(1)
+        await asyncio.to_thread(own_postgres.stop, kill=True)
+        async with running(stage):
+            for _ in range(5):
+                await stage.send(BODY, "user0@example.test")
+            await asyncio.sleep(0.5)
+            began = time.monotonic()
+        assert time.monotonic() - began < 2
+        assert [delivery.attempt > 1 for delivery in await stage.take(5)].count(True) >= 1
+        assert await stage.left() == 5
+
+
+async def test_the_store_fails_and_comes_back(nats: Nats, database_url: str, tmp_path: Path) -> None:
+    async with scene(nats, database_url, tmp_path / "blobs") as stage:
+        (account,) = await stage.town.accounts(1)
+        (tmp_path / "blobs").rename(tmp_path / "away")
+        (tmp_path / "blobs").write_text("no directory")
+        async with running(stage):
+            for _ in range(20):
+                await stage.send(BODY, "user0@example.test")
+            await asyncio.sleep(0.7)
+            assert await stage.left() == 20
+            assert await stage.town.inbox(account) == []
+            (tmp_path / "blobs").unlink()
+            (tmp_path / "away").rename(tmp_path / "blobs")
+            began = time.monotonic()
+            await stage.settled()
+            assert time.monotonic() - began < 3
+        assert await stage.bodies(account) == [BODY] * 20
+        assert await stage.dead.parked(0, 10) == []
+
+
+async def test_nats_is_killed_under_load_and_every_message_is_delivered_once(
+    nats: Nats, database_url: str, tmp_path: Path
+) -> None:
+    async with scene(nats, database_url, tmp_path / "blobs") as stage:
+        (account,) = await stage.town.accounts(1)
+        bodies = [b"%d\r\n" % number for number in range(300)]
+        queue = iter(bodies)
+
+        async def send() -> None:
+            for body in queue:
+                await stage.send(body, "user0@example.test")
+
+        async with running(stage):
+            senders = asyncio.gather(*(send() for _ in range(10)))
+
+            async def some_delivered() -> bool:
+                return len(await stage.town.inbox(account)) > 20
+
+            await until(some_delivered)
+            nats.stop(kill=True)
+            await asyncio.sleep(0.3)
+            restart(nats)
+            await asyncio.wait_for(senders, 20)
+
+            async def all_delivered() -> bool:
+                return len(await stage.town.inbox(account)) >= len(bodies)
+
+            await until(all_delivered, 40)
+        assert sorted(await stage.bodies(account)) == sorted(bodies)
+        await stage.town.sums_hold()

@@ -1,0 +1,224 @@
+"""From Postgres into the directory that smtp-in reads: the publisher beside the API, on real NATS."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from posthorn.adapters.files import FileBlobs
+from posthorn.adapters.nats.bucket import NatsDirectoryBucket
+from posthorn.adapters.nats.connection import Connection, connect
+from posthorn.adapters.nats.directory import NatsDirectory
+from posthorn.adapters.postgres.directory_truth import PostgresDirectoryTruth
+from posthorn.ports.directory import AddressEntry, DomainEntry, Standing
+from posthorn.ports.faults import Unavailable
+from posthorn.wire.address import parse_address
+from posthorn_api.publisher import Publisher
+from posthorn_local.embedded import Nats
+from tests.contract.town import Town, pool
+from tests.servers.api import Api, running_api
+from tests.servers.jetstream import nats_settings, restart, until
+
+FINE = AddressEntry(Standing.DELIVERABLE)
+
+
+@dataclass
+class Scene:
+    """An API with its publisher, and a directory as smtp-in has it."""
+
+    api: Api
+    town: Town
+    connection: Connection
+    bucket: NatsDirectoryBucket
+    truth: PostgresDirectoryTruth
+    publisher: Publisher
+    directory: NatsDirectory
+
+    async def standing(self, address: str) -> Standing:
+        return await self.directory.standing(parse_address(address))
+
+    async def becomes(self, address: str, standing: Standing, timeout: float = 15) -> None:
+        async def so() -> bool:
+            with suppress(Unavailable):
+                return await self.standing(address) is standing
+            return False
+
+        await until(so, timeout, f"{address} {standing}")
+
+
+@pytest.fixture
+async def scene(database_url: str, nats: Nats, tmp_path: Path) -> AsyncIterator[Scene]:
+    async with AsyncExitStack() as stack:
+        api = await stack.enter_async_context(running_api(database_url, FileBlobs(tmp_path)))
+        database = await stack.enter_async_context(pool(database_url))
+        connection = await stack.enter_async_context(connect(nats_settings(nats), "test"))
+        truth, bucket = PostgresDirectoryTruth(database), NatsDirectoryBucket(connection)
+        publisher = Publisher(truth, bucket)
+        directory = await stack.enter_async_context(NatsDirectory(connection))
+        yield Scene(api, Town(database), connection, bucket, truth, publisher, directory)
+
+
+@pytest.fixture
+async def published(scene: Scene) -> AsyncIterator[Scene]:
+    """The same, publishing."""
+    running = asyncio.create_task(scene.publisher.run())
+    scene.api.publication.arrive(scene.publisher)
+    await until(scene.bucket.is_filled, what="the filling of the bucket")
+    yield scene
+    assert not running.done(), "the publisher lives through everything"
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+
+
+async def test_an_account_takes_mail_the_moment_it_is_announced(published: Scene) -> None:
+    await published.api.domain()
+    assert await published.standing("carol@example.test") is Standing.UNKNOWN
+    await published.api.account("carol@example.test")
+    assert await published.standing("carol@example.test") is Standing.DELIVERABLE
+    assert await published.standing("carol+tag@example.test") is Standing.DELIVERABLE
+    assert await published.standing("carol@elsewhere.test") is Standing.FOREIGN
+    assert (await published.api.client.delete("/v1/accounts/carol@example.test")).status_code == 204
+    assert await published.standing("carol@example.test") is Standing.UNKNOWN
+    assert (await published.api.client.delete("/v1/domains/example.test")).status_code == 204
+    assert await published.standing("carol@example.test") is Standing.FOREIGN
+
+
+async def test_every_change_is_projected(published: Scene) -> None:
+    client = published.api.client
+    await published.api.domain()
+    await published.api.account("alice@example.test", quota_bytes=0)
+    await published.api.alias("info@example.test", "alice@example.test")
+    await published.api.alias("far@example.test", "info@example.test")
+    for address in ("alice@example.test", "info@example.test", "far@example.test"):
+        assert await published.standing(address) is Standing.OVER_QUOTA
+    await client.patch("/v1/accounts/alice@example.test", json={"quota_bytes": None, "state": "suspended"})
+    for address in ("alice@example.test", "info@example.test", "far@example.test"):
+        assert await published.standing(address) is Standing.SUSPENDED
+    await client.patch("/v1/accounts/alice@example.test", json={"state": "active"})
+    assert await published.standing("far@example.test") is Standing.DELIVERABLE
+    await client.patch("/v1/domains/example.test", json={"catch_all": "info@example.test"})
+    assert await published.standing("anyone@example.test") is Standing.DELIVERABLE
+    await client.patch("/v1/domains/example.test", json={"catch_all": None, "plus_addressing": False})
+    assert await published.standing("anyone@example.test") is Standing.UNKNOWN
+    assert await published.standing("alice+x@example.test") is Standing.UNKNOWN
+
+
+async def test_changes_of_other_services_come_through_the_outbox(published: Scene) -> None:
+    await published.api.domain()
+    await published.api.account("alice@example.test", quota_bytes=10)
+    await published.town.rows("UPDATE accounts SET used_bytes = 10")
+    await published.town.rows("INSERT INTO directory_outbox (subject) VALUES ('alice@example.test')")
+    await published.becomes("alice@example.test", Standing.OVER_QUOTA, 5)
+
+
+async def test_while_nats_is_down_accounts_are_made_and_projected_later(published: Scene, nats: Nats) -> None:
+    await published.api.domain()
+    nats.stop(kill=True)
+    began = time.monotonic()
+    for number in range(12):
+        await published.api.account(f"u{number}@example.test")
+    assert time.monotonic() - began < 12, "an answer does not wait for what cannot be"
+    with pytest.raises(Unavailable):
+        await published.standing("u0@example.test")
+    restart(nats)
+    for number in range(12):
+        await published.becomes(f"u{number}@example.test", Standing.DELIVERABLE)
+    await published.api.account("afterwards@example.test")
+    await published.becomes("afterwards@example.test", Standing.DELIVERABLE, 5)
+
+
+async def test_a_directory_that_was_lost_is_made_anew(published: Scene) -> None:
+    await published.api.domain()
+    await published.api.account("alice@example.test")
+    await published.connection.api("STREAM.DELETE.KV_directory")
+    published.connection.suspect()
+    await published.becomes("nobody@example.test", Standing.UNKNOWN)
+    assert await published.standing("alice@example.test") is Standing.DELIVERABLE
+
+
+async def test_the_bucket_is_not_called_filled_before_it_is(scene: Scene) -> None:
+    await scene.api.domain()
+    await scene.api.account("alice@example.test")
+    assert await scene.publisher.publish()
+    with pytest.raises(Unavailable):
+        await scene.standing("nobody@example.test")
+    assert not await scene.bucket.is_filled()
+    await scene.publisher.reconcile()
+    assert await scene.bucket.is_filled()
+    assert await scene.standing("nobody@example.test") is Standing.UNKNOWN
+
+
+async def test_an_empty_system_has_a_filled_directory(scene: Scene) -> None:
+    assert await scene.publisher.reconcile() == 0
+    assert await scene.bucket.is_filled()
+    assert await scene.standing("nobody@example.test") is Standing.FOREIGN
+
+
+async def test_drift_is_repaired_both_ways(scene: Scene) -> None:
+    await scene.api.domain()
+    for name in ("kept", "missing", "wrong"):
+        await scene.api.account(f"{name}@example.test")
+    await scene.publisher.reconcile()
+    right = await scene.bucket.entries()
+    assert right == {
+        "@example.test": DomainEntry(None, True),
+        **{f"{name}@example.test": FINE for name in ("kept", "missing", "wrong")},
+    }
+    await scene.bucket.put("missing@example.test", None)
+    await scene.bucket.put("wrong@example.test", AddressEntry(Standing.SUSPENDED))
+    await scene.bucket.put("extra@example.test", FINE)
+    await scene.bucket.put("@extra.test", DomainEntry(None, False))
+    assert await scene.publisher.reconcile() == 4
+    assert await scene.bucket.entries() == right
+    assert await scene.publisher.reconcile() == 0
+
+
+async def test_a_rebuild_writes_everything_and_takes_out_the_rest(scene: Scene) -> None:
+    await scene.api.domain()
+    await scene.api.account("alice@example.test")
+    await scene.bucket.put("extra@example.test", FINE)
+    assert await scene.publisher.rebuild() == 3
+    assert await scene.bucket.entries() == {"@example.test": DomainEntry(None, True), "alice@example.test": FINE}
+    assert await scene.bucket.is_filled()
+    assert await scene.town.told() == []
+
+
+async def test_more_than_one_batch_is_published(scene: Scene) -> None:
+    await scene.api.domain()
+    await scene.town.rows(
+        "INSERT INTO accounts (domain_id, address, password_hash)"
+        " SELECT d.id, 'u' || n || '@example.test', 'x' FROM domains d, generate_series(1, 500) n"
+    )
+    await scene.publisher.reconcile()
+    entries = await scene.bucket.entries()
+    assert len(entries) == 501
+    assert entries["u500@example.test"] == FINE
+
+
+async def test_two_publishers_take_turns(scene: Scene) -> None:
+    other = Publisher(scene.truth, scene.bucket)
+    tasks = [asyncio.create_task(each.run()) for each in (scene.publisher, other)]
+    scene.api.publication.arrive(other)
+    await until(scene.bucket.is_filled)
+    await scene.api.domain()
+    await asyncio.gather(*(scene.api.account(f"u{number}@example.test") for number in range(10)))
+    for number in range(10):
+        assert await scene.standing(f"u{number}@example.test") is Standing.DELIVERABLE
+    for task in tasks:
+        assert not task.done()
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_settle_does_not_wait_where_nothing_is_to_come(scene: Scene) -> None:
+    assert await scene.publisher.settle((), 5)
+    began = time.monotonic()
+    assert not await scene.publisher.settle((10**9,), 0.2), "nothing publishes, so it waits its time out"
+    assert time.monotonic() - began < 2

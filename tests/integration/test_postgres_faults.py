@@ -1,0 +1,322 @@
+"""Postgres that stops, hangs or refuses: Unavailable in good time, without a secret, and well again when it returns."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+from sqlalchemy import exc, text
+
+from posthorn.adapters.postgres import database as module
+from posthorn.adapters.postgres.database import Connection, Database, make_engine
+from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
+from posthorn.adapters.postgres.maildrops import PostgresMaildrops
+from posthorn.adapters.postgres.migrate import migrate_blocking
+from posthorn.adapters.postgres.storeroom import PostgresStoreroom
+from posthorn.ports.faults import Unavailable
+from posthorn.ports.maildrops import MaildropBusy
+from posthorn.runtime.ids import new_id
+from posthorn_local.embedded import Postgres, free_port
+from tests.contract.town import Town, letter, pool, segment
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Postgres]:
+    server = Postgres(tmp_path / "postgres")  # durable: what was committed must be there after the crash
+    server.start()
+    migrate_blocking(server.url)
+    yield server
+    server.stop(kill=True)
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    async with pool(database_url, database_pool=2) as opened:
+        yield opened
+
+
+async def test_every_method_says_unavailable_while_postgres_is_down_and_works_again_after(own: Postgres) -> None:
+    async with pool(own.url) as database:
+        town = Town(database)
+        mailboxes, maildrops, storeroom = (
+            PostgresMailboxes(database),
+            PostgresMaildrops(database),
+            PostgresStoreroom(database),
+        )
+        (ada,) = await town.accounts(1)
+        holder = new_id()
+        await maildrops.open(ada, holder)
+        batch = [segment([letter([ada])])]
+        port = own.port
+        own.stop(kill=True)
+        secret = own.url.split(":")[2].split("@")[0]
+        calls = (
+            lambda: mailboxes.resolve(["user0@example.test"], []),
+            lambda: mailboxes.place(batch),
+            lambda: mailboxes.probe(),
+            lambda: maildrops.login("user0@example.test"),
+            lambda: maildrops.open(ada, holder),
+            lambda: maildrops.renew([(ada, holder)]),
+            lambda: maildrops.locate(ada, [1]),
+            lambda: maildrops.commit(ada, holder, [1]),
+            lambda: maildrops.release(ada, holder),
+            lambda: maildrops.probe(),
+            lambda: storeroom.lead(5),
+            lambda: storeroom.mostly_dead(0.5, 0, 1),
+            lambda: storeroom.live_messages(holder),
+            lambda: storeroom.move(holder, None, {}),
+            lambda: storeroom.condemned(0, 1),
+            lambda: storeroom.removed([holder]),
+            lambda: storeroom.unknown_keys(["x"]),
+            lambda: storeroom.forget_messages(0, 1),
+        )
+        for call in calls:
+            with pytest.raises(Unavailable) as fault:
+                await call()
+            assert fault.value.part == "postgres"
+            assert secret not in str(fault.value)
+            assert fault.value.__cause__ is None
+        own.start(port)
+        # the first call already gets a new connection
+        assert await mailboxes.place(batch) == 1
+        assert [item.uid for item in await maildrops.open(ada, holder)] == [1]
+        await town.sums_hold()
+
+
+async def test_idle_connections_that_the_server_closed_are_not_used_again(own: Postgres) -> None:
+    async with pool(own.url) as database:
+        await asyncio.gather(*(database.probe() for _ in range(4)))
+        port = own.port
+        own.stop()
+        own.start(port)
+        await asyncio.sleep(0.1)  # starting held the event loop up, which has yet to hear of the end
+        await asyncio.gather(*(database.probe() for _ in range(4)))
+        with database.faults():
+            async with database.engine.connect() as connection:
+                assert (await connection.execute(text("SELECT 1"))).scalar() == 1
+
+
+async def test_a_statement_that_takes_too_long_is_unavailable(database_url: str) -> None:
+    for prepared in (True, False):
+        async with pool(database_url, database_timeout_seconds=0.2, database_prepared=prepared) as database:
+            started = time.monotonic()
+            with pytest.raises(Unavailable):
+                async with database.session() as connection:
+                    await connection.fetchval("SELECT pg_sleep(20)")
+            assert time.monotonic() - started < 5
+            await database.probe()
+
+
+async def test_a_server_that_accepts_and_is_silent_is_unavailable_in_good_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert module.CONNECT_SECONDS <= 5
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.3)
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with pool(f"postgresql://posthorn:x@127.0.0.1:{port}/posthorn") as database:
+        started = time.monotonic()
+        with pytest.raises(Unavailable):
+            await database.probe()
+        assert time.monotonic() - started < 4
+    server.close()
+
+
+async def test_a_pool_that_is_busy_for_too_long_is_unavailable(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 1.0)
+    async with pool(database_url, database_pool=1) as database:
+        async with database.session():
+            started = time.monotonic()
+            with pytest.raises(Unavailable):
+                await database.probe()
+            assert time.monotonic() - started < 4
+        await database.probe()
+
+
+async def test_nothing_is_connected_before_it_is_needed() -> None:
+    async with pool(f"postgresql://posthorn:sesame@127.0.0.1:{free_port()}/posthorn") as database:
+        with pytest.raises(Unavailable, match=r"^postgres: ConnectionRefusedError$"):
+            await database.probe()
+
+
+async def test_a_wrong_password_is_unavailable_and_not_told(database_url: str) -> None:
+    async with pool(database_url.replace("posthorn:", "posthorn:sesame", 1)) as database:
+        with pytest.raises(Unavailable) as fault:
+            await database.probe()
+        assert "sesame" not in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    ("statement", "outage"),
+    [
+        ("SELECT 1 / 0", False),
+        ("SELECT 'x'::integer", False),
+        ("SELEKT", False),
+        ("INSERT INTO tenants (id, name) VALUES (gen_random_uuid(), 'default')", False),
+        ("SELECT * FROM a_table_of_the_next_release", True),
+        ("SELECT a_column_of_the_next_release FROM accounts", True),
+        ("DO $$ BEGIN RAISE serialization_failure; END $$", True),
+        ("DO $$ BEGIN RAISE deadlock_detected; END $$", True),
+        ("DO $$ BEGIN RAISE too_many_connections; END $$", True),
+        ("DO $$ BEGIN RAISE cannot_connect_now; END $$", True),
+        ("DO $$ BEGIN RAISE disk_full; END $$", True),
+        ("DO $$ BEGIN RAISE read_only_sql_transaction; END $$", True),
+        ("DO $$ BEGIN RAISE io_error; END $$", True),
+    ],
+)
+async def test_outages_are_told_from_faults_of_one_message(database: Database, statement: str, outage: bool) -> None:
+    expected = Unavailable if outage else asyncpg.PostgresError
+    with pytest.raises(expected):
+        async with database.session() as connection:
+            await connection.execute(statement)
+    with pytest.raises(Unavailable if outage else exc.DBAPIError), database.faults():
+        async with database.engine.begin() as composed:
+            await composed.execute(text(statement))
+    await database.probe()
+
+
+async def test_a_value_that_cannot_be_encoded_is_no_outage(database: Database) -> None:
+    for value in ("nul\0", "\ud800", 5):
+        with pytest.raises((asyncpg.DataError, ValueError)):
+            async with database.session() as connection:
+                await connection.fetchval("SELECT $1::text", value)
+        with pytest.raises(exc.DBAPIError), database.faults():
+            async with database.engine.connect() as composed:
+                await composed.execute(text("SELECT CAST(:value AS text)"), {"value": value})
+    with pytest.raises((asyncpg.DataError, ValueError, OverflowError)):
+        async with database.session() as connection:
+            await connection.fetchval("SELECT $1::bigint", 2**64)
+    await database.probe()
+
+
+async def test_a_standby_after_failover_is_not_used_for_ever(database_url: str) -> None:
+    async with pool(database_url, database_pool=1) as database:
+        async with database.session() as connection:
+            before = connection.get_server_pid()
+        with pytest.raises(Unavailable, match="25006"):
+            async with database.session() as connection:
+                await connection.execute("SET default_transaction_read_only = on")
+                await connection.execute("DELETE FROM directory_outbox")
+        async with database.session() as connection:
+            assert connection.get_server_pid() != before
+            await connection.execute("DELETE FROM directory_outbox")
+
+
+async def test_a_cancelled_transaction_gives_its_connection_back_clean(database_url: str) -> None:
+    async with pool(database_url, database_pool=1) as database:
+
+        async def work() -> None:
+            async with database.transaction() as connection:
+                await connection.execute("INSERT INTO directory_outbox (subject) VALUES ('x')")
+                await connection.execute("SELECT pg_sleep(30)")
+
+        working = asyncio.create_task(work())
+        await asyncio.sleep(0.2)
+        working.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await working
+        async with database.session() as connection:
+            assert not connection.is_in_transaction()
+            assert await connection.fetchval("SELECT count(*) FROM directory_outbox") == 0
+
+
+async def test_a_session_sends_the_limits_that_keep_a_dead_host_from_holding_locks(database_url: str) -> None:
+    async with pool(database_url) as database, database.session() as connection:
+        assert await connection.fetchval("SHOW statement_timeout") == "30s"
+        assert await connection.fetchval("SHOW idle_in_transaction_session_timeout") == "30s"
+        assert await connection.fetchval("SHOW tcp_keepalives_idle") == "10"
+        assert await connection.fetchval("SHOW jit") == "off"
+
+
+async def test_parameters_of_the_url_keep_their_meaning(database_url: str) -> None:
+    head = database_url.replace("postgresql://", "postgres://")
+    url = head + "?sslmode=disable&connect_timeout=3&channel_binding=prefer&statement_timeout=7s&application_name=here"
+    async with pool(url) as database, database.session() as connection:
+        assert await connection.fetchval("SHOW statement_timeout") == "7s"
+        assert await connection.fetchval("SHOW application_name") == "here"
+    async with pool(head + "?sslmode=require") as database:
+        with pytest.raises(Unavailable):  # the server of the tests has no TLS, and none is not enough
+            await database.probe()
+
+
+async def test_several_hosts_may_be_named(database_url: str) -> None:
+    first, _, rest = database_url.partition("@")
+    several = f"{first}@127.0.0.1:{free_port()},{rest}?target_session_attrs=read-write"
+    async with pool(several) as database:
+        await database.probe()
+
+
+async def test_unprepared_work_leaves_no_statement_on_the_server(database_url: str) -> None:
+    # PgBouncer hands the server connection to another client after each transaction
+    async with pool(database_url, database_pool=1, database_prepared=False) as database:
+        town = Town(database)
+        mailboxes, maildrops = PostgresMailboxes(database), PostgresMaildrops(database)
+        storeroom = PostgresStoreroom(database)
+        (ada,) = await town.accounts(1)
+        batch = segment([letter([ada]), letter([ada])])
+        found = await mailboxes.resolve(["user0+tag@example.test"], [batch.letters[0].envelope.id])
+        assert (dict(found.accounts), found.placed) == ({"user0+tag@example.test": (ada,)}, frozenset())
+        assert await mailboxes.place([batch]) == 2
+        holder = new_id()
+        assert [item.uid for item in await maildrops.open(ada, holder)] == [1, 2]
+        with pytest.raises(MaildropBusy):
+            await maildrops.open(ada, new_id())
+        assert await maildrops.renew([(ada, holder)]) == {holder}
+        assert set(await maildrops.locate(ada, [1, 2])) == {1, 2}
+        assert await maildrops.commit(ada, holder, [1, 2]) == 2
+        assert await storeroom.lead(5)
+        assert [part.id for part in await storeroom.mostly_dead(0, 0, 5)] == [batch.id]
+        assert await storeroom.move(batch.id, None, {})
+        assert await storeroom.condemned(0, 5) == [(batch.id, batch.key)]
+        await storeroom.removed([batch.id])
+        assert await storeroom.unknown_keys([batch.key]) == {batch.key}
+        assert await storeroom.forget_messages(0, 5) == 2
+        await town.sums_hold()
+        with database.faults():
+            async with database.engine.connect() as composed:
+                await composed.execute(text("SELECT :one"), {"one": "1"})
+        async with database.session() as connection:
+            assert await connection.fetchval("SELECT count(*) FROM pg_prepared_statements WHERE name <> ''") == 0
+
+
+async def test_an_engine_for_migrations_has_no_time_limit(database_url: str) -> None:
+    engine = make_engine(database_url, pool=1, seconds=None)
+    try:
+        async with Database(engine).session() as connection:
+            assert await connection.fetchval("SHOW statement_timeout") == "0"
+    finally:
+        await engine.dispose()
+
+
+async def test_a_lost_session_during_the_wait_for_a_lock_frees_what_it_held(
+    database: Database, database_url: str
+) -> None:
+    other: Connection = await asyncpg.connect(database_url)
+    async with other.transaction():
+        await other.execute("INSERT INTO tenants (id, name) VALUES ($1, 'held')", new_id())
+
+        async def work() -> None:
+            async with database.transaction() as connection:
+                await connection.execute("SELECT pg_advisory_xact_lock(7)")
+                await connection.execute("INSERT INTO tenants (id, name) VALUES ($1, 'held')", new_id())
+
+        working = asyncio.create_task(work())
+        async with asyncio.timeout(10):
+            while not (pid := await other.fetchval("SELECT pid FROM pg_locks WHERE NOT granted")):
+                await asyncio.sleep(0.01)
+        await other.execute("SELECT pg_terminate_backend($1)", pid)
+        with pytest.raises(Unavailable):
+            await working
+        async with asyncio.timeout(10):
+            while not await other.fetchval("SELECT pg_try_advisory_xact_lock(7)"):
+                await asyncio.sleep(0.01)
+    await other.close()

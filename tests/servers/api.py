@@ -1,0 +1,142 @@
+"""The API's application on a real socket of 127.0.0.1, in the test's own loop and over the test's own database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import httpx
+from pydantic import SecretStr
+
+from posthorn.adapters.postgres.account_mail import PostgresAccountMail
+from posthorn.adapters.postgres.administration import PostgresAdministration
+from posthorn.adapters.postgres.api_keys import PostgresApiKeys, PostgresIdempotency
+from posthorn.adapters.postgres.database import connect
+from posthorn.adapters.segments import SegmentReader
+from posthorn.ports.administration import Role
+from posthorn.ports.blobs import Blobs
+from posthorn.ports.ingest import DeadLetters
+from posthorn.runtime.health import Health
+from posthorn.runtime.http import bind, http_server
+from posthorn.runtime.ids import new_id
+from posthorn.runtime.passwords import Passwords
+from posthorn.runtime.settings import PostgresSettings
+from posthorn_api.guard import Guard, key_hash
+from posthorn_api.server import create_app
+from posthorn_api.service import Late, Publication, Service
+
+ADMIN_KEY = "ph_" + "a" * 43
+
+
+@dataclass
+class Api:
+    """A running API and a client with the admin's key."""
+
+    url: str
+    client: httpx.AsyncClient
+    database_url: str
+    health: Health
+    publication: Late[Publication]
+    dead: Late[DeadLetters]
+    keys: dict[str, str] = field(default_factory=dict)
+
+    async def key(self, role: Role, tenant: UUID | None = None) -> dict[str, str]:
+        """Make a key; gives the headers that show it."""
+        number = len(self.keys) + 1
+        key = f"ph_{number:043d}"
+        self.keys[key] = role.value
+        await self.sql(
+            "INSERT INTO api_keys (id, tenant_id, name, role, key_hash) VALUES ($1, $2, $3, $4, $5)",
+            new_id(),
+            tenant,
+            f"key {number}",
+            role.value,
+            key_hash(key),
+        )
+        return {"Authorization": f"Bearer {key}"}
+
+    async def tenant(self, name: str) -> UUID:
+        """Make a tenant."""
+        tenant = new_id()
+        await self.sql("INSERT INTO tenants (id, name) VALUES ($1, $2)", tenant, name)
+        return tenant
+
+    async def sql(self, query: str, *values: Any) -> list[asyncpg.Record]:
+        """Ask the database directly."""
+        connection = await asyncpg.connect(self.database_url)
+        try:
+            return await connection.fetch(query, *values)
+        finally:
+            await connection.close()
+
+    async def post(self, path: str, body: object) -> httpx.Response:
+        """POST a document as ASCII JSON, so that it may hold what is no Unicode text."""
+        headers = {"Content-Type": "application/json"}
+        return await self.client.post(path, content=json.dumps(body), headers=headers)
+
+    async def domain(self, name: str = "example.test", **fields: Any) -> None:
+        """Make a domain."""
+        answer = await self.client.post("/v1/domains", json={"name": name, **fields})
+        assert answer.status_code == 201, answer.text
+
+    async def account(self, address: str, **fields: Any) -> None:
+        """Make an account."""
+        answer = await self.client.post(
+            "/v1/accounts", json={"address": address, "password": "correct horse", **fields}
+        )
+        assert answer.status_code == 201, answer.text
+
+    async def alias(self, address: str, *targets: str) -> None:
+        """Make an alias."""
+        answer = await self.client.post("/v1/aliases", json={"address": address, "targets": list(targets)})
+        assert answer.status_code == 201, answer.text
+
+
+@asynccontextmanager
+async def running_api(
+    database_url: str, blobs: Blobs, *, body_limit: int = 1024 * 1024, bootstrap: bool = True
+) -> AsyncIterator[Api]:
+    """Run the API without NATS; a test may have a publication and dead letters arrive. ``bootstrap`` needs the database."""
+    settings = PostgresSettings(database_url=SecretStr(database_url), database_timeout_seconds=10)
+    async with connect(settings) as database:
+        reader = SegmentReader(blobs)
+        passwords = Passwords()
+        publication, dead = Late[Publication]("nats"), Late[DeadLetters]("nats")
+        keys = PostgresApiKeys(database)
+        if bootstrap:
+            await keys.ensure_bootstrap(key_hash(ADMIN_KEY))
+        service = Service(
+            PostgresAdministration(database), PostgresAccountMail(database), reader, passwords, publication, dead
+        )
+        health = Health()
+        health.started = True
+        app = create_app(service, Guard(keys, PostgresIdempotency(database)), health, body_limit=body_limit)
+        try:
+            async with http_server(app, bind("127.0.0.1", 0, "test"), grace=1) as port:
+                url = f"http://127.0.0.1:{port}"
+                headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
+                async with httpx.AsyncClient(base_url=url, headers=headers, timeout=20) as client:
+                    yield Api(url, client, database_url, health, publication, dead)
+        finally:
+            await reader.close()
+            passwords.close()
+
+
+def problem(answer: httpx.Response, status: int, slug: str, field: str | None = None) -> dict[str, Any]:
+    """Assert that the answer is this problem document, and that it names the field; gives the document."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    document: dict[str, Any] = answer.json()
+    assert document["type"] == f"urn:posthorn:problem:{slug}"
+    assert document["status"] == status
+    assert document["title"]
+    assert document["detail"]
+    if field is not None:
+        assert [fault["field"] for fault in document["errors"]] == [field], document
+        assert document["errors"][0]["message"]
+    return document

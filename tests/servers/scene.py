@@ -1,0 +1,132 @@
+"""Everything delivery works with, on real servers: a town of accounts, the stream, DEAD, a store, and a deliverer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+from uuid import UUID
+
+import zstandard
+
+from posthorn.adapters.files import FileBlobs
+from posthorn.adapters.nats.connection import Connection, connect
+from posthorn.adapters.nats.dead import NatsDeadLetters
+from posthorn.adapters.nats.ingest import NatsIngest
+from posthorn.adapters.nats.source import NatsDelivery, NatsIngestSource
+from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
+from posthorn.model.envelope import Envelope
+from posthorn.runtime.ids import new_id
+from posthorn_delivery.compression import zstd_frame
+from posthorn_delivery.service import Deliverer
+from posthorn_local.embedded import Nats
+from tests.contract.town import Town, pool
+from tests.servers.jetstream import letter, nats_settings, until
+
+
+class CountedBlobs(FileBlobs):
+    """Blobs that know how often they were written."""
+
+    puts = 0
+
+    async def put(self, key: str, parts: Sequence[bytes]) -> None:
+        self.puts += 1
+        await super().put(key, parts)
+
+    async def put_file(self, key: str, file: BinaryIO, size: int) -> None:
+        self.puts += 1
+        await super().put_file(key, file, size)
+
+
+@dataclass
+class Scene:
+    """The parts, ready to use."""
+
+    town: Town
+    nats: Connection
+    ingest: NatsIngest
+    source: NatsIngestSource
+    dead: NatsDeadLetters
+    blobs: CountedBlobs
+    mailboxes: PostgresMailboxes
+    deliverer: Deliverer
+
+    async def send(self, body: bytes, *to: str, identity: UUID | None = None) -> Envelope:
+        """Accept a message whose body rides in the record."""
+        sent = letter(body, to=to, identity=identity)
+        await self.ingest.accept(sent, body)
+        return sent
+
+    async def send_large(self, body: bytes, *to: str) -> Envelope:
+        """Accept a message whose body lies in a blob of its own."""
+        number = new_id()
+        sent = letter(body, to=to, identity=number, blob=f"bodies/{number}")
+        await FileBlobs.put(self.blobs, f"bodies/{number}", [body])
+        await self.ingest.accept(sent, None)
+        return sent
+
+    async def take(self, number: int) -> list[NatsDelivery]:
+        """Take exactly so many messages off the stream."""
+        taken: list[NatsDelivery] = []
+        async with asyncio.timeout(10):
+            while len(taken) < number:
+                taken += await self.source.take(number - len(taken), 1 << 30)
+        return taken
+
+    async def deliver(self, number: int) -> None:
+        """Take so many messages and deliver them as one batch."""
+        await self.deliverer.deliver(await self.take(number))
+
+    async def left(self) -> int:
+        """Messages on INGEST."""
+        return (await self.source.backlog()).messages
+
+    async def settled(self) -> None:
+        """Wait until INGEST is empty."""
+
+        async def empty() -> bool:
+            return await self.left() == 0
+
+        await until(empty, what="the stream's becoming empty")
+
+    async def bodies(self, account: int) -> list[bytes]:
+        """What lies in the INBOX, octet for octet, oldest first."""
+        rows = await self.town.rows(
+            """
+            SELECT s.key, m.offset_octets, m.stored_octets, m.encoding
+              FROM mailbox_entries e JOIN messages m ON m.id = e.message_id JOIN segments s ON s.id = m.segment_id
+             WHERE e.account_id = $1 AND e.mailbox_id = 1 ORDER BY e.uid
+            """,
+            account,
+        )
+        found = []
+        for key, offset, length, encoding in rows:
+            stored = await self.blobs.read(key, offset, length)
+            found.append(zstandard.ZstdDecompressor().decompress(stored) if encoding == "zstd" else stored)
+        return found
+
+
+@asynccontextmanager
+async def scene(nats: Nats, database_url: str, directory: Path, **settings: int) -> AsyncIterator[Scene]:
+    """Set the scene. ``settings`` are those of NATS."""
+    async with pool(database_url) as database, connect(nats_settings(nats, **settings), "test") as connection:
+        blobs = CountedBlobs(directory)
+        await blobs.open()
+        mailboxes, dead = PostgresMailboxes(database), NatsDeadLetters(connection)
+        try:
+            async with NatsIngestSource(connection) as source:
+                yield Scene(
+                    town=Town(database),
+                    nats=connection,
+                    ingest=NatsIngest(connection),
+                    source=source,
+                    dead=dead,
+                    blobs=blobs,
+                    mailboxes=mailboxes,
+                    deliverer=Deliverer(mailboxes, blobs, dead, new_id=new_id, compress=zstd_frame),
+                )
+        finally:
+            blobs.close()

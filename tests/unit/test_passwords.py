@@ -1,0 +1,120 @@
+"""Passwords: right ones pass, everything else does not, and a burst does not starve the process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from posthorn.runtime import passwords as module
+from posthorn.runtime.passwords import Busy, Passwords
+
+
+@pytest.fixture
+def passwords() -> Iterator[Passwords]:
+    made = Passwords()
+    yield made
+    made.close()
+
+
+async def test_the_right_password_passes_and_no_other(passwords: Passwords) -> None:
+    stored = await passwords.hash("correct horse")
+    assert stored.startswith("$argon2id$")
+    assert "correct" not in stored
+    assert await passwords.verify(stored, "correct horse")
+    for wrong in ("correct hors", "Correct horse", "correct horse ", "", "\0"):
+        assert not await passwords.verify(stored, wrong)
+    assert await passwords.verify(stored, "correct horse"), "a failure changes nothing"
+
+
+async def test_the_same_password_is_hashed_differently_each_time(passwords: Passwords) -> None:
+    assert await passwords.hash("same") != await passwords.hash("same")
+
+
+@pytest.mark.parametrize("stored", ["", "plain", "$argon2id$broken", "{SHA}x", "$argon2id$v=19$m=19456,t=2,p=1$$"])
+async def test_a_hash_that_is_none_lets_nobody_in(passwords: Passwords, stored: str) -> None:
+    assert not await passwords.verify(stored, "")
+    assert not await passwords.verify(stored, stored)
+
+
+async def test_an_account_that_is_not_there_takes_as_long_as_one_that_is(passwords: Passwords) -> None:
+    stored = await passwords.hash("x")
+
+    async def cost(target: str | None) -> float:
+        times = []
+        for attempt in range(5):
+            began = time.perf_counter()
+            assert not await passwords.verify(target, f"wrong {attempt}")
+            times.append(time.perf_counter() - began)
+        return min(times)
+
+    there, missing = await cost(stored), await cost(None)
+    assert 0.4 < missing / there < 2.5
+
+
+@pytest.mark.parametrize(
+    "password",
+    ["", "ä€😀", "nul\0inside", b"latin \xe4 \xff".decode("utf-8", "surrogateescape"), "lone \ud800", "x" * 5000],
+)
+async def test_any_password_a_client_can_send_works_and_fails_nothing(passwords: Passwords, password: str) -> None:
+    stored = await passwords.hash(password)
+    assert await passwords.verify(stored, password)
+    assert not await passwords.verify(stored, password + "x")
+    assert not await passwords.verify(None, password)
+
+
+async def test_a_success_is_remembered_so_that_the_next_login_is_cheap(
+    passwords: Passwords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored, changed = await passwords.hash("x"), await passwords.hash("y")
+    assert await passwords.verify(stored, "x")
+    checks = 0
+    real = passwords._verify
+
+    def count(stored: str | None, password: str) -> bool:
+        nonlocal checks
+        checks += 1
+        return real(stored, password)
+
+    monkeypatch.setattr(passwords, "_verify", count)
+    for _ in range(50):
+        assert await passwords.verify(stored, "x")
+    assert checks == 0
+    assert not await passwords.verify(changed, "x"), "with another hash stored, the old password is forgotten at once"
+    assert not await passwords.verify(stored, "y")
+    assert not await passwords.verify(None, "x")
+    assert checks == 3, "failures are not remembered"
+    monkeypatch.setattr(time, "monotonic", lambda now=time.monotonic: now() + module.REMEMBER_SECONDS + 1)
+    assert await passwords.verify(stored, "x")
+    assert checks == 4, "only for a while"
+
+
+async def test_what_is_remembered_is_bounded_and_no_password(
+    passwords: Passwords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_REMEMBERED", 5)
+    monkeypatch.setattr(passwords, "_verify", lambda stored, password: True)
+    for number in range(20):
+        assert await passwords.verify("hash", f"secret {number}")
+    assert len(passwords._remembered) == 5
+    assert all(b"secret" not in mark and len(mark) == 32 for mark in passwords._remembered)
+
+
+async def test_a_burst_is_refused_beyond_what_can_be_served_soon(passwords: Passwords) -> None:
+    results = await asyncio.gather(*(passwords.verify(None, f"{n}") for n in range(100)), return_exceptions=True)
+    busy = [result for result in results if isinstance(result, Busy)]
+    assert len(busy) == 36
+    assert results.count(False) == 64
+    assert not await passwords.verify(None, "afterwards it serves again")
+
+
+async def test_the_loop_turns_while_hashes_are_made(passwords: Passwords) -> None:
+    work = asyncio.gather(*(passwords.hash("x") for _ in range(8)))
+    turns = 0
+    while not work.done():
+        await asyncio.sleep(0.001)
+        turns += 1
+    assert turns > 8
+    await work

@@ -1,0 +1,153 @@
+"""/healthz, /readyz and /metrics, asked over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from posthorn.ports.faults import Unavailable
+from posthorn.runtime import health as module
+from posthorn.runtime.health import Health
+from posthorn.runtime.http import bind, http_server
+
+
+@pytest.fixture
+def health() -> Health:
+    made = Health()
+    made.started = True
+    return made
+
+
+@pytest.fixture
+async def client(health: Health) -> AsyncIterator[httpx.AsyncClient]:
+    async with (
+        http_server(health, bind("127.0.0.1", 0, "POSTHORN_HEALTH_PORT"), grace=1) as port,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as made,
+    ):
+        yield made
+
+
+class Part:
+    """A part that answers as it is told."""
+
+    def __init__(self) -> None:
+        self.fault: Exception | None = None
+        self.delay = 0.0
+        self.asked = 0
+
+    async def __call__(self) -> None:
+        self.asked += 1
+        await asyncio.sleep(self.delay)
+        if self.fault:
+            raise self.fault
+
+
+async def test_alive_says_nothing_of_the_parts(health: Health, client: httpx.AsyncClient) -> None:
+    part = Part()
+    part.fault = Unavailable("postgres")
+    health.need("postgres", part)
+    health.started = False
+    answer = await client.get("/healthz")
+    assert (answer.status_code, answer.json(), part.asked) == (200, {"status": "alive"}, 0)
+
+
+async def test_ready_when_every_part_answers(health: Health, client: httpx.AsyncClient) -> None:
+    health.need("nats", Part())
+    health.need("blobs", Part())
+    answer = await client.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.json() == {"ready": True, "draining": False, "started": True, "parts": {"nats": "ok", "blobs": "ok"}}
+
+
+async def test_not_ready_before_the_start_and_while_draining(health: Health, client: httpx.AsyncClient) -> None:
+    health.started = False
+    assert (await client.get("/readyz")).status_code == 503
+    health.started = True
+    assert (await client.get("/readyz")).status_code == 200
+    health.draining = True
+    answer = await client.get("/readyz")
+    assert (answer.status_code, answer.json()["draining"]) == (503, True)
+    assert (await client.get("/healthz")).status_code == 200, "a pod that drains is not to be killed"
+
+
+async def test_a_part_that_fails_is_named_without_its_secrets(health: Health, client: httpx.AsyncClient) -> None:
+    broken, buggy = Part(), Part()
+    broken.fault = Unavailable("postgres", "postgresql://user:secret@host")
+    buggy.fault = ValueError("secret")
+    health.need("postgres", broken)
+    health.need("blobs", buggy)
+    health.need("nats", Part())
+    answer = await client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["parts"] == {"postgres": "unavailable", "blobs": "probe failed", "nats": "ok"}
+    assert "secret" not in answer.text
+
+
+async def test_a_part_that_hangs_costs_the_others_nothing(
+    health: Health, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PROBE_TIMEOUT", 0.2)
+    hung = Part()
+    hung.delay = 60
+    health.need("blobs", hung)
+    health.need("nats", Part())
+    began = time.monotonic()
+    answer = await client.get("/readyz")
+    assert time.monotonic() - began < 2
+    assert answer.json()["parts"] == {"blobs": "no answer in time", "nats": "ok"}
+
+
+async def test_parts_are_not_asked_more_often_than_is_useful(
+    health: Health, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = Part()
+    part.delay = 0.05
+    health.need("postgres", part)
+    await asyncio.gather(*(client.get("/readyz") for _ in range(10)))
+    assert part.asked == 1
+    part.fault = Unavailable("postgres")
+    assert (await client.get("/readyz")).status_code == 200
+    monkeypatch.setattr(module, "_KEPT_FOR", 0)
+    assert (await client.get("/readyz")).status_code == 503
+    part.fault = None
+    assert (await client.get("/readyz")).status_code == 200
+
+
+async def test_metrics_are_prometheus_text(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert "# TYPE python_gc_objects_collected_total counter" in answer.text
+
+
+async def test_other_paths_are_not_found_and_head_has_no_body(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/")).status_code == 404
+    head = await client.head("/healthz")
+    assert (head.status_code, head.content) == (200, b"")
+    assert "server" not in head.headers
+
+
+async def test_an_idle_client_does_not_hold_up_the_end(health: Health) -> None:
+    async with http_server(health, bind("127.0.0.1", 0, "POSTHORN_HEALTH_PORT"), grace=1) as port:
+        silent = await asyncio.open_connection("127.0.0.1", port)
+        kept = await asyncio.open_connection("127.0.0.1", port)
+        kept[1].write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        await kept[0].readuntil(b"\r\n\r\n")
+        began = time.monotonic()
+    assert time.monotonic() - began < 3
+    for _, writer in (silent, kept):
+        writer.close()
+
+
+def test_a_port_that_is_taken_is_refused_by_name() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SystemExit, match="POSTHORN_API_PORT"):
+        bind("127.0.0.1", taken.getsockname()[1], "POSTHORN_API_PORT")
+
+
+def test_an_address_that_is_none_is_refused_by_name() -> None:
+    with pytest.raises(SystemExit, match="POSTHORN_API_HOST"):
+        bind("203.0.113.1", 0, "POSTHORN_API_HOST")

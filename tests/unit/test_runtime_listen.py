@@ -1,0 +1,244 @@
+"""Who may hold how many sessions, and a drain that no client can hang."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import uvloop
+
+from posthorn.runtime.http import bind
+from posthorn.runtime.listen import Gate, listening
+from posthorn_local.certificate import ensure_certificate
+
+
+class Mute:
+    """A session that only counts what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def begin_drain(self) -> None:
+        self.told.append("drain")
+
+    def abort(self) -> None:
+        self.told.append("abort")
+
+
+def test_limits_in_total_and_by_address() -> None:
+    gate = Gate(total=4, per_address=2)
+    one, two, three, four, five = (Mute() for _ in range(5))
+    assert gate.admit(one, "192.0.2.1") is None
+    assert gate.admit(two, "192.0.2.1") is None
+    assert gate.admit(three, "192.0.2.1") == "address"
+    assert gate.admit(three, "192.0.2.2") is None
+    assert gate.admit(four, "192.0.2.3") is None
+    assert gate.admit(five, "192.0.2.4") == "total"
+    assert len(gate) == 4
+    gate.leave(two)
+    gate.leave(two)
+    gate.leave(five)
+    assert len(gate) == 3
+    assert gate.admit(five, "192.0.2.1") is None
+    assert gate.admit(two, "192.0.2.1") == "total"
+
+
+def test_addresses_that_left_are_forgotten() -> None:
+    gate = Gate(total=2, per_address=1)
+    for number in range(1000):
+        session = Mute()
+        assert gate.admit(session, f"192.0.2.{number}") is None
+        gate.leave(session)
+    assert not gate._by_address
+
+
+async def test_a_drain_asks_then_cuts() -> None:
+    gate = Gate(10, 10)
+    quick, slow = Mute(), Mute()
+    gate.admit(quick, "a")
+    gate.admit(slow, "a")
+    quick.begin_drain = lambda: gate.leave(quick)  # type: ignore[method-assign]
+    slow.abort = lambda: (slow.told.append("abort"), gate.leave(slow))[0]  # type: ignore[method-assign, func-returns-value]
+    began = time.monotonic()
+    await gate.drain(0.1)
+    assert 0.1 <= time.monotonic() - began < 1
+    assert slow.told == ["drain", "abort"]
+    assert gate.admit(Mute(), "b") == "draining"
+
+
+async def test_a_drain_of_nobody_takes_no_time() -> None:
+    began = time.monotonic()
+    await Gate(1, 1).drain(60)
+    assert time.monotonic() - began < 0.5
+
+
+async def test_one_session_that_fails_to_drain_does_not_spare_the_others() -> None:
+    gate = Gate(10, 10)
+    sessions = [Mute() for _ in range(3)]
+    for session in sessions:
+        gate.admit(session, "a")
+        session.abort = lambda session=session: gate.leave(session)  # type: ignore[method-assign, misc]
+
+    def fail() -> None:
+        raise RuntimeError("a bug")
+
+    sessions[1].begin_drain = fail  # type: ignore[method-assign]
+    await gate.drain(0.1)
+    assert sessions[0].told == sessions[2].told == ["drain"]
+    assert len(gate) == 0
+
+
+class Talk(asyncio.Protocol):
+    """A protocol that greets, answers ``work`` after a while, and on a drain lets the work at hand finish."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._busy = self._draining = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's are of no such class
+        refusal = self._gate.admit(self, transport.get_extra_info("peername")[0])
+        transport.write(b"hello\n" if refusal is None else refusal.encode() + b"\n")
+        if refusal is not None:
+            transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._gate.leave(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._busy = True
+        asyncio.get_running_loop().call_later(0.2, self._done)
+
+    def _done(self) -> None:
+        self._busy = False
+        self._transport.write(b"done\n")
+        if self._draining:
+            self._transport.close()
+
+    def begin_drain(self) -> None:
+        self._draining = True
+        if not self._busy:
+            self._transport.write(b"closing\n")
+            self._transport.close()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+
+type Run = Callable[[Coroutine[Any, Any, None]], None]
+both = pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+
+
+async def _line(reader: asyncio.StreamReader) -> bytes:
+    async with asyncio.timeout(5):
+        return await reader.readline()
+
+
+@both
+def test_idle_clients_are_told_and_work_at_hand_is_finished(run: Run) -> None:
+    async def scene() -> None:
+        gate = Gate(10, 10)
+        async with listening(lambda: Talk(gate), bind("127.0.0.1", 0, "X"), gate, grace=5) as port:
+            idle, busy = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+            assert await _line(idle[0]) == await _line(busy[0]) == b"hello\n"
+            busy[1].write(b"work\n")
+            await asyncio.sleep(0.05)
+            began = time.monotonic()
+        assert time.monotonic() - began < 2
+        assert await idle[0].read() == b"closing\n"
+        assert await busy[0].read() == b"done\n"
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", port)
+        for _, writer in (idle, busy):
+            writer.close()
+
+    run(scene())
+
+
+class Stubborn(Talk):
+    """A session that does not end by itself, as with a client that sends an octet an hour."""
+
+    def begin_drain(self) -> None:
+        pass
+
+
+@both
+def test_a_session_that_does_not_end_is_cut_after_the_grace_period(run: Run) -> None:
+    async def scene() -> None:
+        gate = Gate(10, 10)
+        async with listening(lambda: Stubborn(gate), bind("127.0.0.1", 0, "X"), gate, grace=0.2) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            assert await _line(reader) == b"hello\n"
+            began = time.monotonic()
+        assert 0.15 < time.monotonic() - began < 1.5
+        assert len(gate) == 0
+        with pytest.raises(ConnectionError):
+            assert await reader.read() == b""
+            raise ConnectionResetError  # either form of an end will do
+        writer.close()
+
+    run(scene())
+
+
+@both
+def test_a_client_that_never_ends_its_handshake_does_not_hold_up_the_end(run: Run, tmp_path: Path) -> None:
+    ensure_certificate(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "tls.crt", tmp_path / "tls.key")
+
+    async def scene() -> None:
+        gate = Gate(10, 10)
+        async with listening(lambda: Talk(gate), bind("127.0.0.1", 0, "X"), gate, grace=5, tls=context) as port:
+            silent = await asyncio.open_connection("127.0.0.1", port)
+            trusting = ssl.create_default_context(cafile=str(tmp_path / "tls.crt"))
+            good = await asyncio.open_connection("127.0.0.1", port, ssl=trusting, server_hostname="localhost")
+            assert await _line(good[0]) == b"hello\n"
+            began = time.monotonic()
+        assert time.monotonic() - began < 2
+        for _, writer in (silent, good):
+            writer.close()
+
+    began = time.monotonic()
+    run(scene())
+    assert time.monotonic() - began < 5
+
+
+async def test_connections_beyond_the_limit_are_told_why() -> None:
+    gate = Gate(total=3, per_address=2)
+    async with listening(lambda: Talk(gate), bind("127.0.0.1", 0, "X"), gate, grace=1) as port:
+        open_ones = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        assert [await _line(reader) for reader, _ in open_ones] == [b"hello\n"] * 2
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert await reader.read() == b"address\n"
+        writer.close()
+        open_ones[0][1].close()
+        await _until(lambda: len(gate) == 1)
+        again = await asyncio.open_connection("127.0.0.1", port)
+        assert await _line(again[0]) == b"hello\n"
+        for _, each in (*open_ones, again):
+            each.close()
+
+
+async def _until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not true():
+            await asyncio.sleep(0.005)
+
+
+async def test_many_sessions_end_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate(500, 500)
+    ended: list[Awaitable[bytes]] = []
+    async with listening(lambda: Talk(gate), bind("127.0.0.1", 0, "X"), gate, grace=5) as port:
+        clients = [await asyncio.open_connection("127.0.0.1", port) for _ in range(200)]
+        ended = [reader.read() for reader, _ in clients]
+        await _until(lambda: len(gate) == 200)
+        began = time.monotonic()
+    assert time.monotonic() - began < 2
+    assert await asyncio.gather(*ended) == [b"hello\nclosing\n"] * 200
+    for _, writer in clients:
+        writer.close()

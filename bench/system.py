@@ -39,7 +39,9 @@ def cost(pid: int) -> Cost:
     for process in family:
         try:
             times = process.cpu_times()
-            cpu += times.user + times.system
+            cpu += (
+                times.user + times.system + times.children_user + times.children_system
+            )  # also of those that have ended
             resident += process.memory_full_info().pss
         except psutil.NoSuchProcess:
             continue

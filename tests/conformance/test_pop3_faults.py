@@ -309,7 +309,7 @@ async def test_no_login_in_time_ends_the_connection_whatever_is_sent(house: Memo
         while await client.ask(b"CAPA"):
             await client.body()
             await asyncio.sleep(0.02)
-        assert 0.2 < loop.time() - began < 3
+        assert 0.2 < loop.time() - began < 10
 
 
 def test_thunderbird_may_think_for_ten_minutes() -> None:
@@ -317,11 +317,11 @@ def test_thunderbird_may_think_for_ten_minutes() -> None:
 
 
 async def test_an_idle_session_is_closed_without_a_word_and_without_deletions(house: MemoryHouse) -> None:
-    async with pop3_server(house, pop3_idle_seconds=0.3) as server:
+    async with pop3_server(house, pop3_idle_seconds=0.8) as server:
         client = await server.login()
         await client.ask(b"DELE 1")
         for _ in range(4):
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.25)
             assert (await client.ask(b"NOOP")).startswith(b"+OK")
         assert await client.rest() == b""
         await until(lambda: len(server.gate) == 0)

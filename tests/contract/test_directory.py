@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from posthorn.adapters.nats import directory as directory_module
-from posthorn.adapters.nats.bucket import NatsDirectoryBucket
+from posthorn.adapters.nats.bucket import NatsDirectoryBucket, read_key
 from posthorn.adapters.nats.connection import Connection, connect
 from posthorn.adapters.nats.directory import NatsDirectory
 from posthorn.adapters.nats.layout import BUCKET_PREFIX, BUCKET_STREAM
@@ -128,10 +128,10 @@ async def test_a_change_is_known_within_milliseconds(bucket: NatsDirectoryBucket
 async def test_a_read_under_way_does_not_bring_back_what_was_changed_meanwhile(
     bucket: NatsDirectoryBucket, directory: NatsDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, go_on = directory_module.read_key, asyncio.Event()
+    go_on = asyncio.Event()
 
     async def slow(connection: Connection, key: str) -> object:
-        message = await read(connection, key)
+        message = await read_key(connection, key)
         await go_on.wait()
         return message
 
@@ -148,11 +148,11 @@ async def test_a_read_under_way_does_not_bring_back_what_was_changed_meanwhile(
 async def test_many_who_ask_for_the_same_wait_for_one_read(
     directory: NatsDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, keys = directory_module.read_key, []
+    keys = []
 
     async def counted(connection: Connection, key: str) -> object:
         keys.append(key)
-        return await read(connection, key)
+        return await read_key(connection, key)
 
     monkeypatch.setattr(directory_module, "read_key", counted)
     answers = await asyncio.gather(*(standing(directory, "alice@example.test") for _ in range(50)))

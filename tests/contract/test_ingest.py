@@ -328,7 +328,7 @@ async def test_a_server_that_comes_late_is_waited_for(nats: Nats) -> None:
 
 
 async def test_wrong_credentials_are_told_in_the_log_without_being_shown(nats: Nats) -> None:
-    wrong = NatsSettings(nats_url=f"nats://posthorn:very%2Fsecret@127.0.0.1:{nats.port}")
+    wrong = NatsSettings.model_validate({"nats_url": f"nats://posthorn:very%2Fsecret@127.0.0.1:{nats.port}"})
     with structlog.testing.capture_logs() as lines, pytest.raises(TimeoutError):
         async with asyncio.timeout(1), connect(wrong, "test"):
             pass
@@ -338,7 +338,7 @@ async def test_wrong_credentials_are_told_in_the_log_without_being_shown(nats: N
 
 
 async def test_a_wrong_address_is_told_in_the_log_without_credentials() -> None:
-    wrong = NatsSettings(nats_url=f"nats://posthorn:secret@127.0.0.1:{free_port()}")
+    wrong = NatsSettings.model_validate({"nats_url": f"nats://posthorn:secret@127.0.0.1:{free_port()}"})
     with structlog.testing.capture_logs() as lines, pytest.raises(TimeoutError):
         async with asyncio.timeout(1), connect(wrong, "test"):
             pass

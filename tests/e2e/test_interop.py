@@ -189,6 +189,9 @@ def test_fetchmail_keeps_then_deletes(system: System, drop: Maildrop, tmp_path: 
     stored = fill(system, drop)
     box = tmp_path / "box"
     box.mkdir()
+    keeper = tmp_path / "keeper"
+    keeper.write_text(f'#!/bin/sh\nexec cat > "$(mktemp {box}/XXXXXX)"\n')
+    keeper.chmod(0o755)
     trust = system.home / "tls" / "tls.crt"
     tls = {"plain": 'sslproto ""', "STLS": "sslproto TLS1.2+", "TLS": "ssl"}[way]
 
@@ -199,7 +202,7 @@ def test_fetchmail_keeps_then_deletes(system: System, drop: Maildrop, tmp_path: 
             f"poll localhost service {system.ports['POP3S' if way == 'TLS' else 'POP3']} protocol pop3 uidl\n"
             f'  user "{drop.address}" password "{drop.password}" {tls} sslcertck sslcertfile "{trust}"\n'
             f"  norewrite {' '.join(options)}\n"
-            f'  mda "/bin/sh -c \'cat > \\"$(mktemp {box}/XXXXXX)\\"\'"\n',
+            f'  mda "{keeper}"\n',
         )
         program("fetchmail", "-f", str(config), "--invisible", "-i", str(tmp_path / "ids"), home=tmp_path)
         return [path.read_bytes() for path in set(box.iterdir()) - before]

@@ -59,7 +59,7 @@ async def test_postgres_stops_while_500_messages_arrive_and_all_are_delivered_on
             assert stage.blobs.puts == puts  # an outage does not fill the store with orphans
             assert await stage.left() >= 400
 
-            await asyncio.to_thread(own_postgres.start)
+            own_postgres.start(port=own_postgres.port)  # in this thread: a child dies with the thread that started it
             began = time.monotonic()
             await stage.settled()
             assert time.monotonic() - began < 4

@@ -17,7 +17,7 @@ from posthorn_local.embedded import Nats
 
 def nats_settings(nats: Nats, **changes: Any) -> NatsSettings:
     """Settings for a server, read from no environment."""
-    return NatsSettings(nats_url=nats.url, **changes)
+    return NatsSettings.model_validate({"nats_url": nats.url, **changes})
 
 
 def restart(nats: Nats) -> None:

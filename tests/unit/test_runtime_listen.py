@@ -6,6 +6,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -177,9 +178,8 @@ def test_a_session_that_does_not_end_is_cut_after_the_grace_period(run: Run) -> 
             began = time.monotonic()
         assert 0.15 < time.monotonic() - began < 1.5
         assert len(gate) == 0
-        with pytest.raises(ConnectionError):
+        with suppress(ConnectionResetError):  # either form of an end will do
             assert await reader.read() == b""
-            raise ConnectionResetError  # either form of an end will do
         writer.close()
 
     run(scene())

@@ -32,7 +32,9 @@ def describe(app: FastAPI) -> dict[str, Any]:
     for item in document["paths"].values():
         for operation in item.values():
             for status, response in operation["responses"].items():
-                if int(status) >= 400:
+                if int(status) < 400:
+                    response["description"] = response["description"].replace("Successful Response", "It is done")
+                else:
                     response["content"] = {MEDIA_TYPE: next(iter(response["content"].values()))}
     return document
 

@@ -22,11 +22,10 @@ def create_app(service: Service, guard: Guard, health: Health, *, body_limit: in
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.service = service
     app.state.guard = guard
-    # paths with more after the address come first: an address in a path may hold slashes
     for part in (
-        mail_routes.messages,
         directory_routes.domains,
         directory_routes.accounts,
+        mail_routes.messages,
         directory_routes.aliases,
         mail_routes.dead,
     ):

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Literal
 
 import zstandard
 
 LEVEL = 1
+_of_thread = threading.local()  # making a compressor costs more than a small body
 
 
 def zstd_frame(body: bytes) -> bytes:
     """Compress a body. Any thread may call it."""
-    return zstandard.ZstdCompressor(level=LEVEL).compress(body)
+    compressor = getattr(_of_thread, "compressor", None)
+    if compressor is None:
+        compressor = _of_thread.compressor = zstandard.ZstdCompressor(level=LEVEL)
+    return compressor.compress(body)
 
 
 def compressor(kind: Literal["zstd", "none"]) -> Callable[[bytes], bytes] | None:

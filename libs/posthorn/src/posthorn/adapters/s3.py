@@ -221,7 +221,7 @@ class S3Blobs:
                 raise Unavailable("blobs", "the blob is shorter than it should be")
             return None
         response = self._client.get_object(self._bucket, name, offset, length)
-        if response.status != 206 and offset:
+        if response.status != 206 and response.headers.get("Content-Length") != str(length):
             response.close()
             raise Unavailable("blobs", "the store does not honour ranges")
         return response

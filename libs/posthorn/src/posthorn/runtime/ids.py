@@ -8,7 +8,11 @@ from uuid import UUID
 
 
 def new_id() -> UUID:
-    """Give a UUIDv7: 48 bits of milliseconds since the epoch, 74 random bits."""
-    milliseconds = time.time_ns() // 1_000_000
-    rand = secrets.randbits(74)
-    return UUID(int=milliseconds << 80 | 0x7 << 76 | (rand >> 62) << 64 | 0b10 << 62 | rand & ((1 << 62) - 1))
+    """Give a UUIDv7: milliseconds since the epoch, 12 bits of their fraction (RFC 9562 §6.2, method 3), 62 random bits.
+
+    A step of the fraction is a quarter of a microsecond, so that the ids of messages that one process accepts follow their order.
+    """
+    milliseconds, fraction = divmod(time.time_ns(), 1_000_000)
+    return UUID(
+        int=milliseconds << 80 | 0x7 << 76 | (fraction * 4096 // 1_000_000) << 64 | 0b10 << 62 | secrets.randbits(62)
+    )

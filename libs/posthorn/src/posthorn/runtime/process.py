@@ -15,6 +15,7 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
@@ -28,6 +29,8 @@ from posthorn.runtime.logging import configure_logging
 from posthorn.runtime.settings import ProcessSettings
 
 log = structlog.get_logger()
+
+_THREADS_SECONDS = 1.0
 
 
 class Process:
@@ -120,7 +123,12 @@ def serve(service: str, settings: ProcessSettings, start: Callable[[Process], Aw
     configure_logging(service, settings.log_level)
     well = uvloop.run(_serve(settings, start))
     sys.stdout.flush()
-    raise SystemExit(0 if well else 1)
+    status = 0 if well else 1
+    # Everything is closed; the interpreter would still wait for each thread that hangs in a call to a store that is down.
+    last = threading.Timer(_THREADS_SECONDS, os._exit, (status,))
+    last.daemon = True
+    last.start()
+    raise SystemExit(status)
 
 
 async def _serve(settings: ProcessSettings, start: Callable[[Process], Awaitable[None]]) -> bool:

@@ -1,0 +1,61 @@
+"""The delivery service as it is, in a process that kills itself (SIGKILL) at a given point.
+
+``python -m tests.chaos.delivery_process <point> <seconds>``, with the service's settings in the environment. Points:
+``before-put``, ``after-put``, ``after-commit``, ``between-acks``, ``never``. The seconds are those after which the stream gives
+up on a process that is silent.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from posthorn.adapters.files import FileBlobs
+from posthorn.adapters.nats import layout, source
+from posthorn.adapters.nats.source import NatsDelivery
+from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
+from posthorn.ports.mailboxes import Segment
+from posthorn_delivery import service
+from posthorn_delivery.main import main
+
+layout.ACK_WAIT = float(sys.argv[2])
+setattr(source, "ACK_WAIT", layout.ACK_WAIT)  # noqa: B010 - it is imported there
+service.HEARTBEAT_SECONDS = 0.5
+POINT = sys.argv[1]
+
+_put, _place, _done = FileBlobs.put, PostgresMailboxes.place, NatsDelivery.done
+_acks = 0
+
+
+def _die_at(point: str) -> None:
+    if point == POINT:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def put(self: FileBlobs, key: str, parts: Sequence[bytes]) -> None:
+    _die_at("before-put")
+    await _put(self, key, parts)
+    _die_at("after-put")
+
+
+async def place(self: PostgresMailboxes, segments: Sequence[Segment]) -> int:
+    entries = await _place(self, segments)
+    _die_at("after-commit")
+    return entries
+
+
+async def done(self: NatsDelivery) -> None:
+    global _acks
+    await _done(self)
+    _acks += 1
+    if _acks == 5:
+        await self._connection.client.flush()
+        _die_at("between-acks")
+
+
+FileBlobs.put = put  # type: ignore[method-assign]
+PostgresMailboxes.place = place  # type: ignore[method-assign]
+NatsDelivery.done = done  # type: ignore[method-assign]
+main()

@@ -1,0 +1,194 @@
+"""kill -9 of a real delivery process at the points that matter: the next one finishes, nothing lost, nothing doubled."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from posthorn.adapters.nats import layout
+from posthorn.adapters.nats.source import NatsIngestSource
+from posthorn_local.embedded import Nats, die_with_parent, free_port
+from tests.servers.jetstream import until
+from tests.servers.scene import Scene, scene
+
+
+class DeliveryProcess:
+    """A delivery service in a process of its own."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.environment = environment
+        self.output = Path(environment["POSTHORN_BLOBS"].removeprefix("file://")).with_name("delivery.log")
+
+    @contextmanager
+    def started(self, point: str = "never", ack_wait: float = 2.0) -> Iterator[subprocess.Popen[bytes]]:
+        with self.output.open("ab") as out:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tests.chaos.delivery_process", point, str(ack_wait)],
+                env=self.environment,
+                stdout=out,
+                stderr=out,
+                preexec_fn=die_with_parent(),
+            )
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+    async def is_ready(self) -> bool:
+        try:
+            async with httpx.AsyncClient() as client:
+                answer = await client.get(f"http://127.0.0.1:{self.environment['POSTHORN_HEALTH_PORT']}/readyz")
+        except httpx.HTTPError:
+            return False
+        return answer.status_code == 200
+
+
+@pytest.fixture
+async def stage(nats: Nats, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
+    monkeypatch.setattr(layout, "ACK_WAIT", 2.0)
+    async with scene(nats, database_url, tmp_path / "blobs") as made:
+        await made.source.__aexit__()  # the process under test is the only one that takes
+        yield made
+
+
+@pytest.fixture
+def delivery(nats: Nats, database_url: str, tmp_path: Path) -> DeliveryProcess:
+    return DeliveryProcess(
+        {name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")}
+        | {
+            "POSTHORN_NATS_URL": nats.url,
+            "POSTHORN_DATABASE_URL": database_url,
+            "POSTHORN_BLOBS": f"file://{tmp_path / 'blobs'}",
+            "POSTHORN_HEALTH_HOST": "127.0.0.1",
+            "POSTHORN_HEALTH_PORT": str(free_port()),
+            "POSTHORN_GRACE_SECONDS": "5",
+        }
+    )
+
+
+async def ended(process: subprocess.Popen[bytes]) -> int:
+    async def has_ended() -> bool:
+        return process.poll() is not None
+
+    await until(has_ended, 15, "the process's end")
+    return int(process.returncode)
+
+
+@pytest.mark.parametrize("point", ["before-put", "after-put", "after-commit", "between-acks"])
+async def test_a_process_killed_at_this_point_loses_nothing_and_doubles_nothing(
+    stage: Scene, delivery: DeliveryProcess, point: str
+) -> None:
+    accounts = await stage.town.accounts(3)
+    bodies = [b"%d\r\n" % number for number in range(30)]
+    for body in bodies:
+        await stage.send(body, "user0@example.test", "user1@example.test", "gone@example.test")
+    large = b"large\r\n" * 1000
+    await stage.send_large(large, "user2@example.test")
+    with delivery.started(point) as process:
+        assert await ended(process) == -signal.SIGKILL
+    placed_before = await stage.town.value("SELECT count(*) FROM messages")
+    assert (placed_before > 0) == (point in ("after-commit", "between-acks"))
+    assert await stage.left() == 31 - (5 if point == "between-acks" else 0)
+
+    with delivery.started():
+        await stage.settled()
+    assert sorted(await stage.bodies(accounts[0])) == sorted(await stage.bodies(accounts[1])) == sorted(bodies)
+    assert await stage.bodies(accounts[2]) == [large]
+    assert len(await stage.dead.parked(0, 100)) == 30
+    await stage.town.sums_hold()
+
+
+async def test_a_process_killed_again_and_again_under_load(stage: Scene, delivery: DeliveryProcess) -> None:
+    (account,) = await stage.town.accounts(1)
+    bodies = [b"%d\r\n" % number for number in range(1500)]
+    queue = iter(bodies)
+    rolled = random.Random(7)
+
+    async def send() -> None:
+        for body in queue:
+            await stage.send(body, "user0@example.test")
+            await asyncio.sleep(0.005)
+
+    sending = asyncio.gather(*(send() for _ in range(4)))
+    for _ in range(3):
+        with delivery.started():
+            before = len(await stage.town.inbox(account))
+
+            async def moves(before: int = before) -> bool:
+                return len(await stage.town.inbox(account)) > before or sending.done()
+
+            await until(moves, 15, "a delivery")
+            await asyncio.sleep(rolled.uniform(0, 0.2))  # and then it is killed
+    await sending
+    with delivery.started():
+        await until(lambda: _empty(stage), 20, "the stream's becoming empty")
+    assert sorted(await stage.bodies(account)) == sorted(bodies)
+    await stage.town.sums_hold()
+
+
+async def test_sigterm_finishes_what_is_at_hand_and_gives_back_the_rest(
+    stage: Scene, delivery: DeliveryProcess
+) -> None:
+    (account,) = await stage.town.accounts(1)
+    with delivery.started(ack_wait=20.0) as process:
+        await until(delivery.is_ready, 15, "readiness")
+        sending = asyncio.gather(*(stage.send(b"%d\r\n" % number, "user0@example.test") for number in range(300)))
+        await asyncio.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        assert await ended(process) == 0
+        assert time.monotonic() - began < 5
+        await sending
+    async with NatsIngestSource(stage.nats) as source:
+        async with asyncio.timeout(5):  # nothing stays twenty seconds in the hands of a process that has gone
+            left = len(await stage.town.inbox(account))
+            while left < 300:
+                batch = await source.take(512, 1 << 20)
+                left += len(batch)
+                await stage.deliverer.deliver(batch)
+    await stage.settled()
+    assert sorted(await stage.bodies(account)) == sorted(b"%d\r\n" % number for number in range(300))
+    assert b'"level":"error"' not in delivery.output.read_bytes().replace(b'": "', b'":"')
+
+
+async def test_a_database_that_is_down_makes_the_process_unready_not_dead(
+    nats: Nats, tmp_path: Path, delivery: DeliveryProcess
+) -> None:
+    delivery.environment["POSTHORN_DATABASE_URL"] = f"postgresql://posthorn:secret@127.0.0.1:{free_port()}/posthorn"
+    with delivery.started() as process:
+        url = f"http://127.0.0.1:{delivery.environment['POSTHORN_HEALTH_PORT']}"
+
+        async def says_so() -> bool:
+            try:
+                async with httpx.AsyncClient() as client:
+                    answer = await client.get(f"{url}/readyz")
+            except httpx.HTTPError:
+                return False
+            return bool(answer.status_code == 503 and answer.json()["started"])
+
+        await until(says_so, 15, "an unready answer")
+        async with httpx.AsyncClient() as client:
+            parts = (await client.get(f"{url}/readyz")).json()["parts"]
+            assert (parts["nats"], parts["blobs"]) == ("ok", "ok")
+            assert parts["postgres"] != "ok"
+            assert (await client.get(f"{url}/healthz")).status_code == 200
+            assert "posthorn_delivery_backlog_messages" in (await client.get(f"{url}/metrics")).text
+        assert process.poll() is None
+    assert b"secret" not in delivery.output.read_bytes()
+
+
+async def _empty(stage: Scene) -> bool:
+    return await stage.left() == 0

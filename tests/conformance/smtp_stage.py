@@ -1,0 +1,288 @@
+"""The SMTP service on a loopback socket, with a directory, a stream and a store that tests can make fail; and transcripts.
+
+A transcript is played line by line. ``C:`` lines that stand together go out in one segment, each with CRLF; ``R:`` sends octets
+written as a Python literal; ``S:`` is a line that must come, where ``…`` stands for anything; ``S: <end>`` is the connection's end.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import re
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from posthorn.adapters.files import FileBlobs
+from posthorn.model.envelope import Body, Envelope
+from posthorn.ports.directory import Standing
+from posthorn.wire.address import Address
+from posthorn_smtp_in.server import Listening, serving
+from posthorn_smtp_in.settings import SmtpSettings
+from tests.conformance.twins import MemoryBlobs
+
+PATIENCE = 10.0
+"""Seconds within which an answer must come."""
+LETTER = b"From: a@example.org\r\nSubject: A letter\r\n\r\nDear reader\r\n"
+EHLO = b"EHLO client.example.org\r\n"
+TO_ALICE = b"MAIL FROM:<a@example.org>\r\nRCPT TO:<alice@example.test>\r\n"
+
+
+class StagedDirectory:
+    """Serves example.test: ``standings`` by address, everybody else there unknown."""
+
+    def __init__(self) -> None:
+        self.standings = {"alice@example.test": Standing.DELIVERABLE, "bob@example.test": Standing.DELIVERABLE}
+        self.fault: Exception | None = None
+        self.asked: list[str] = []
+        self.everybody = False
+
+    async def standing(self, address: Address) -> Standing:
+        self.asked.append(str(address))
+        if self.fault:
+            raise self.fault
+        if self.everybody:
+            return Standing.DELIVERABLE
+        other = Standing.UNKNOWN if address.domain == "example.test" else Standing.FOREIGN
+        return self.standings.get(str(address), other)
+
+    async def probe(self) -> None:
+        """Always well."""
+
+
+class StagedIngest:
+    """Keeps what it is given, after raising ``faults`` one by one, when ``open`` is set."""
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[Envelope, bytes | None]] = []
+        self.tried: list[Envelope] = []
+        self.faults: list[Exception] = []
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def accept(self, envelope: Envelope, body: bytes | None) -> None:
+        self.tried.append(envelope)
+        await self.open.wait()
+        if self.faults:
+            raise self.faults.pop(0)
+        self.kept.append((envelope, body))
+
+    async def probe(self) -> None:
+        """Always well."""
+
+
+class StagedBlobs(MemoryBlobs):
+    """Keeps files, or raises ``fault``."""
+
+    async def put_file(self, key: str, file: Any, size: int) -> None:
+        if self.fault:
+            raise self.fault
+        self.objects[key] = await asyncio.to_thread(_read, file, size)
+
+
+def _read(file: BinaryIO, size: int) -> bytes:
+    octets = b"".join(iter(lambda: file.read(1 << 20), b""))
+    assert len(octets) == size
+    return octets
+
+
+class Talk:
+    """A client's end of a connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def send(self, octets: bytes) -> None:
+        self.writer.write(octets)
+        await asyncio.wait_for(self.writer.drain(), PATIENCE)
+
+    async def line(self) -> str:
+        """The next line without its end; empty at the end of the connection."""
+        octets = await asyncio.wait_for(self.reader.readline(), PATIENCE)
+        assert not octets or octets.endswith(b"\r\n"), octets
+        return octets[:-2].decode("ascii")
+
+    async def reply(self) -> list[str]:
+        """The lines of the next reply."""
+        lines = [await self.line()]
+        while lines[-1][3:4] == "-":
+            lines.append(await self.line())
+        return lines
+
+    async def code(self) -> str:
+        """Code and enhanced code of the next reply, such as ``250 2.1.0``."""
+        words = (await self.reply())[-1].split(" ")
+        return " ".join(words[:2]) if re.fullmatch(r"\d\.\d+\.\d+", words[1]) else words[0]
+
+    async def say(self, octets: bytes) -> str:
+        """Send octets and give the code of the one reply."""
+        await self.send(octets)
+        return await self.code()
+
+    async def ended(self) -> bool:
+        """Whether the server has closed, with nothing more said."""
+        try:
+            return await asyncio.wait_for(self.reader.read(), PATIENCE) == b""
+        except ConnectionError:
+            return True
+
+    async def hello(self) -> Talk:
+        """Greeting and EHLO."""
+        assert await self.code() == "220"
+        assert await self.say(EHLO) == "250"
+        return self
+
+    async def begin(self) -> Talk:
+        """Greeting, EHLO, MAIL and RCPT."""
+        await self.hello()
+        await self.send(TO_ALICE)
+        assert [await self.code(), await self.code()] == ["250 2.1.0", "250 2.1.5"]
+        return self
+
+    async def data(self, octets: bytes) -> str:
+        """DATA and what follows; gives the final code."""
+        assert await self.say(b"DATA\r\n") == "354"
+        return await self.say(octets)
+
+    async def play(self, transcript: str) -> None:
+        """Play a transcript."""
+        pending = b""
+        for number, raw in enumerate(transcript.strip().splitlines(), 1):
+            mark, _, text = raw.strip().partition(":")
+            text = text.removeprefix(" ")
+            match mark:
+                case "C":
+                    pending += text.encode() + b"\r\n"
+                case "R":
+                    pending += ast.literal_eval(f'b"{text}"')
+                case "S":
+                    if pending:
+                        await self.send(pending)
+                        pending = b""
+                    if text == "<end>":
+                        assert await self.ended(), f"line {number}: the connection goes on"
+                        continue
+                    said = await self.line()
+                    pattern = ".*".join(re.escape(part) for part in text.split("…"))
+                    assert re.fullmatch(pattern, said), f"line {number}: expected {text!r}, came {said!r}"
+                case _:
+                    raise AssertionError(f"line {number} is no line of a transcript: {raw!r}")
+        if pending:
+            await self.send(pending)
+
+    async def start_tls(self, context: ssl.SSLContext) -> None:
+        """The client's half of the handshake."""
+        await asyncio.wait_for(self.writer.start_tls(context, server_hostname="localhost"), PATIENCE)
+
+    async def close(self) -> None:
+        self.writer.close()
+        try:
+            await asyncio.wait_for(self.writer.wait_closed(), PATIENCE)
+        except OSError:
+            pass
+
+
+@dataclass
+class Stage:
+    """The service and what stands behind it."""
+
+    directory: StagedDirectory = field(default_factory=StagedDirectory)
+    ingest: StagedIngest = field(default_factory=StagedIngest)
+    blobs: Any = field(default_factory=StagedBlobs)
+    listening: Listening | None = None
+    talks: list[Talk] = field(default_factory=list)
+
+    @property
+    def port(self) -> int:
+        assert self.listening is not None
+        return self.listening.port
+
+    async def talk(self) -> Talk:
+        """A new connection."""
+        talk = Talk(*await asyncio.open_connection("127.0.0.1", self.port))
+        self.talks.append(talk)
+        return talk
+
+    async def play(self, transcript: str) -> None:
+        """Play a transcript on a connection of its own."""
+        await (await self.talk()).play(transcript)
+
+    def only(self) -> tuple[Envelope, bytes]:
+        """The one message that was kept, with its octets, whose facts are true."""
+        assert len(self.ingest.kept) == 1, self.ingest.kept
+        return self.kept()[0]
+
+    def kept(self) -> list[tuple[Envelope, bytes]]:
+        """All messages that were kept, with their octets."""
+        messages = []
+        for envelope, body in self.ingest.kept:
+            octets = body if body is not None else self.blobs.objects[envelope.blob]
+            check_facts(envelope.body, octets)
+            messages.append((envelope, octets))
+        return messages
+
+    async def nothing_is_left(self) -> None:
+        """Every session has left, and no octet of a message is held."""
+        assert self.listening is not None
+        room = self.listening.room
+        async with asyncio.timeout(PATIENCE):
+            while len(self.listening.gate) or room.memory.used or room.spool.used:
+                await asyncio.sleep(0.005)
+
+
+def check_facts(facts: Body, octets: bytes) -> None:
+    """The facts are what anybody counts who has the octets."""
+    import hashlib
+
+    assert facts.size == len(octets)
+    assert facts.sha256 == hashlib.sha256(octets).digest()
+    assert facts.has_dot_lines == (octets.startswith(b".") or b"\r\n." in octets)
+    assert octets[: facts.return_path_octets] == octets[: octets.index(b"\r\n") + 2]
+    assert octets.startswith(b"Return-Path: <")
+    assert octets.endswith(b"\r\n")
+    assert octets.count(b"\n") == octets.count(b"\r") == octets.count(b"\r\n")
+
+
+def settings_of(**changes: Any) -> SmtpSettings:
+    """Settings for a stage."""
+    values = {"smtp_host": "127.0.0.1", "smtp_port": 0, "smtp_hostname": "mx.example.test"}
+    return SmtpSettings.model_validate(values | changes)
+
+
+@asynccontextmanager
+async def staged(tls: ssl.SSLContext | None = None, *, grace: float = 5.0, **changes: Any) -> AsyncIterator[Stage]:
+    """Serve with these settings; at the end every session must have gone and nothing be left of any."""
+    stage = Stage()
+    async with serving(
+        settings_of(**changes), stage.directory, stage.ingest, stage.blobs, tls, grace=grace
+    ) as stage.listening:
+        try:
+            yield stage
+        finally:
+            for talk in stage.talks:
+                await talk.close()
+        await stage.nothing_is_left()
+
+
+def after_trace(octets: bytes) -> bytes:
+    """What is stored after the trace fields."""
+    found = re.match(rb"Return-Path: <[^\r\n]*>\r\nReceived: (?:[^\r\n]*\r\n[\t ])*[^\r\n]*\r\n", octets)
+    assert found, octets[:300]
+    return octets[found.end() :]
+
+
+def splits(octets: bytes, at: Sequence[int]) -> list[bytes]:
+    """Cut octets at the offsets."""
+    edges = [0, *sorted(min(offset, len(octets)) for offset in at), len(octets)]
+    return [octets[begin:end] for begin, end in zip(edges, edges[1:], strict=False)]
+
+
+async def open_file_blobs(directory: Path) -> FileBlobs:
+    """The store of local mode."""
+    blobs = FileBlobs(directory)
+    await blobs.open()
+    return blobs

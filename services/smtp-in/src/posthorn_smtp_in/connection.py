@@ -145,7 +145,7 @@ class Connection(SMTP):
         """The client sends no more: what it has sent is still answered. Under TLS there is no half-open connection."""
         if self._lost:
             return False
-        self._eof = True
+        self._eof = self.client.gone = True  # most likely; a reply is tried all the same
         self._reader.feed_eof()
         return not self.client.tls
 
@@ -182,7 +182,7 @@ class Connection(SMTP):
     def begin_drain(self) -> None:
         """End soon: a message that is coming in is finished, everything else is told 421."""
         self._draining = True
-        if self._idle and not self.is_receiving:
+        if self._idle and self._is_over:
             self._reader.set_exception(HangUp(smtp.GOING_DOWN))
 
     def abort(self) -> None:
@@ -229,8 +229,8 @@ class Connection(SMTP):
         self.reply(smtp.greeting(self.hostname))
         commands = 0
         while True:
-            line = await self._line()
-            if self._draining and not self.is_receiving:
+            line = b"" if self._is_over else await self._line()
+            if self._is_over:
                 return smtp.GOING_DOWN
             try:
                 await self.obey(line)
@@ -245,6 +245,10 @@ class Connection(SMTP):
                 await asyncio.sleep(0)
             if self._output_octets >= OUTPUT:
                 await self._flush()
+
+    @property
+    def _is_over(self) -> bool:
+        return self._draining and not self.is_receiving
 
     async def handle_exception(self, error: Exception) -> str:
         """Log an error of this program under an id; the client learns nothing of it but 451."""

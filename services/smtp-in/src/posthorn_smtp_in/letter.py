@@ -32,6 +32,8 @@ log = structlog.get_logger()
 
 BLOCK = 256 * 1024
 """Octets written to the file at once."""
+SCRAP = 4096
+"""Octets below which a piece is joined with the next one."""
 LEAD_LIMIT = 1000
 """Octets within which a first line must show whether it is a header field."""
 _NO_HEADER = HeaderScan(Summary(), 0, starts_with_field=False, has_separator=True)
@@ -214,7 +216,10 @@ class Letter:
         self.size += len(octets)
         fits = self._room.memory.take(len(octets))
         self._in_memory += len(octets) if fits else 0
-        self._parts.append(octets)
+        if self._parts and len(self._parts[-1]) < SCRAP:
+            self._parts[-1] += octets  # a client that sends octet by octet must not make an object of each
+        else:
+            self._parts.append(octets)
         if self._file is None:
             if fits and self.size <= self._room.inline:
                 return

@@ -31,7 +31,3 @@ def main() -> None:
         await stack.enter_async_context(serving(settings, directory, ingest, blobs, tls, grace=settings.grace_seconds))
 
     serve("smtp-in", settings, start)
-
-
-if __name__ == "__main__":
-    main()

@@ -75,7 +75,7 @@ class Client:
     tls: str = ""
     """TLS version and cipher, empty without TLS."""
     gone: bool = False
-    """The connection is lost: nobody waits for an answer any more."""
+    """It has closed, or lost, its side of the connection: nobody seems to wait for an answer."""
     unknown: int = 0
     """Unknown recipients it has named so far."""
 

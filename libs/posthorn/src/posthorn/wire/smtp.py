@@ -12,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +40,19 @@ class Reply:
         return 400 <= self.code < 500
 
 
+@cache
 def greeting(hostname: str) -> Reply:
     """Give the greeting of a session (RFC 5321 §4.3.1)."""
     return Reply(220, "", f"{hostname} ESMTP Posthorn")
 
 
+@cache
 def helo_reply(hostname: str) -> Reply:
     """Answer HELO."""
     return Reply(250, "", hostname)
 
 
+@cache
 def ehlo_reply(hostname: str, max_size: int, *, starttls: bool) -> Reply:
     """Answer EHLO with the extensions that work: RFC 1870, 6152, 6531, 2920, 2034, 3030 and 3207."""
     lines = [hostname, f"SIZE {max_size}", "8BITMIME", "SMTPUTF8", "PIPELINING", "ENHANCEDSTATUSCODES", "CHUNKING"]

@@ -6,6 +6,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -50,7 +51,12 @@ def address_literal(address: str) -> str:
 
 def mail_date(at: float) -> str:
     """Give a moment (seconds since the epoch) in UTC as RFC 5322 §3.3 writes it."""
-    moment = datetime.fromtimestamp(at, UTC)
+    return _date(int(at))
+
+
+@lru_cache(maxsize=4)
+def _date(second: int) -> str:
+    moment = datetime.fromtimestamp(second, UTC)
     return f"{_DAYS[moment.weekday()]}, {moment.day:02} {_MONTHS[moment.month - 1]} {moment.year:04} {moment:%H:%M:%S} +0000"
 
 

@@ -1,0 +1,254 @@
+"""A message while it comes in: its stored form, its facts, and where its octets lie."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from posthorn.wire import smtp
+from posthorn.wire.header import starts_with_field
+from posthorn_smtp_in.letter import BLOCK, LEAD_LIMIT, Allowance, Letter, Room
+
+TRACE = b"Return-Path: <a@example.org>\r\nReceived: from c\r\n\tby mx\r\n"
+RETURN_PATH = TRACE.index(b"\r\n") + 2
+
+
+def room(
+    *,
+    memory: int = 1 << 20,
+    spool: int = 1 << 24,
+    inline: int = 1 << 16,
+    max_size: int = 1 << 24,
+    directory: Path | None = None,
+) -> Room:
+    return Room(Allowance(memory, "memory"), Allowance(spool, "spool"), inline, max_size, directory)
+
+
+async def stored(place: Room, pieces: list[bytes]) -> tuple[bytes, Letter]:
+    letter = Letter(place, TRACE, RETURN_PATH)
+    for piece in pieces:
+        await letter.add(piece)
+    await letter.finish()
+    assert letter.fault is None
+    octets = await letter.octets()
+    facts = letter.facts
+    assert facts.size == letter.size == len(octets)
+    assert facts.sha256 == hashlib.sha256(octets).digest()
+    assert facts.has_dot_lines == (b"\r\n." in octets)
+    assert facts.return_path_octets == RETURN_PATH
+    return octets, letter
+
+
+def expected(content: bytes) -> bytes:
+    """ADR 2, the slow way."""
+    if content and not content.endswith(b"\r\n"):
+        content += b"\r\n"
+    if not starts_with_field(content):
+        return TRACE + (b"" if content.startswith(b"\r\n") else b"\r\n") + content
+    return TRACE + content + (b"" if b"\r\n\r\n" in content else b"\r\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "after_trace"),
+    [
+        (b"A: b\r\n\r\ntext\r\n", b"A: b\r\n\r\ntext\r\n"),
+        (b"A: b\r\n\r\ntext", b"A: b\r\n\r\ntext\r\n"),
+        (b"A: b\r\n\r\n", b"A: b\r\n\r\n"),
+        (b"A: b\r\n", b"A: b\r\n\r\n"),  # no separator anywhere: Outlook hangs on that
+        (b"A: b", b"A: b\r\n\r\n"),
+        (b"A: b\r\nno field\r\n", b"A: b\r\nno field\r\n\r\n"),
+        (b"no header\r\nat all\r\n", b"\r\nno header\r\nat all\r\n"),
+        (b" A: folded into nothing\r\n", b"\r\n A: folded into nothing\r\n"),
+        (b"From someone Mon Jan 1\r\nA: b\r\n\r\n", b"\r\nFrom someone Mon Jan 1\r\nA: b\r\n\r\n"),
+        (b"\r\nbody\r\n", b"\r\nbody\r\n"),  # an empty header, ended by the blank line that is there
+        (b"\r\n", b"\r\n"),
+        (b"", b"\r\n"),
+        (b".\r\n", b"\r\n.\r\n"),
+        (b"A" * 3000 + b"\r\n", b"\r\n" + b"A" * 3000 + b"\r\n"),
+        (b"A" * 900 + b": b\r\n\r\n", b"A" * 900 + b": b\r\n\r\n"),
+    ],
+)
+async def test_the_stored_form(content: bytes, after_trace: bytes) -> None:
+    assert expected(content) == TRACE + after_trace
+    for pieces in ([content], [bytes([octet]) for octet in content]):
+        octets, letter = await stored(room(), pieces)
+        assert octets == TRACE + after_trace
+        letter.discard()
+
+
+_LINES = st.lists(
+    st.sampled_from([b"A: b", b"Received: x", b"", b".", b".x", b"text", b" folded", b"x" * 1200, b"\0\xff"]),
+    max_size=12,
+).map(lambda lines: b"".join(line + b"\r\n" for line in lines))
+
+
+@settings(max_examples=60, deadline=None)
+@given(_LINES, st.booleans(), st.lists(st.integers(0, 3000), max_size=6), st.sampled_from([0, 40, 300, 1 << 20]))
+def test_where_it_lies_and_how_it_was_cut_make_no_difference(
+    content: bytes, open_end: bool, at: list[int], memory: int
+) -> None:
+    if open_end:
+        content = content.removesuffix(b"\r\n")
+    edges = [0, *sorted(min(offset, len(content)) for offset in at), len(content)]
+    pieces = [content[begin:end] for begin, end in itertools.pairwise(edges)]
+    pieces = [piece for piece in _whole_line_ends(pieces) if piece]
+    place = room(memory=memory, inline=memory or 50)
+
+    async def check() -> None:
+        octets, letter = await stored(place, pieces)
+        assert octets == expected(content)
+        head = await letter.scan()
+        header = content.partition(b"\r\n\r\n")[0] + b"\r\n"
+        fields = header.startswith((b"A:", b"Received:"))
+        assert head.received == ((b"\r\n" + header).count(b"\r\nReceived: x") if fields else 0)
+        letter.discard()
+
+    asyncio.run(check())
+    assert place.memory.used == place.spool.used == 0
+
+
+def _whole_line_ends(pieces: list[bytes]) -> list[bytes]:
+    """As the scanners give them: no piece ends with CR."""
+    whole: list[bytes] = []
+    carry = b""
+    for piece in pieces:
+        octets = carry + piece
+        carry = b"\r" if octets.endswith(b"\r") else b""
+        whole.append(octets.removesuffix(b"\r"))
+    return [*whole, carry] if carry else whole
+
+
+async def test_a_small_message_stays_in_memory_and_a_large_one_goes_to_the_file() -> None:
+    place = room(inline=4096)
+    octets, small = await stored(place, [b"A: b\r\n\r\n", b"x\r\n" * 1000])
+    assert not small.is_spooled
+    assert (place.memory.used, place.spool.used) == (len(octets), 0)
+    small.discard()
+    octets, large = await stored(place, [b"A: b\r\n\r\n", b"x\r\n" * 2000])
+    assert large.is_spooled
+    assert (place.memory.used, place.spool.used) == (0, len(octets))
+    assert large.file().read() == octets
+    assert large.file().read() == octets
+    large.discard()
+    large.discard()
+    assert (place.memory.used, place.spool.used) == (0, 0)
+
+
+async def test_a_large_message_never_takes_more_memory_than_a_block() -> None:
+    place = room(inline=BLOCK, spool=1 << 26, max_size=1 << 26)
+    letter = Letter(place, TRACE, RETURN_PATH)
+    most = 0
+    for _ in range(600):
+        await letter.add(b"x" * 62 + b"\r\n" + b"y" * 49_998 + b"\r\n")
+        most = max(most, place.memory.used)
+    await letter.finish()
+    assert most <= BLOCK + 50_064
+    assert letter.facts.size > 30_000_000
+    letter.discard()
+    assert (place.memory.used, place.spool.used) == (0, 0)
+
+
+async def test_without_shared_memory_even_a_small_message_goes_to_the_file() -> None:
+    place = room(memory=1000)
+    assert place.memory.take(990)
+    octets, letter = await stored(place, [b"A: b\r\n\r\ntext\r\n"])
+    assert letter.is_spooled
+    assert octets.endswith(b"text\r\n")
+    assert place.memory.used == 990
+    letter.discard()
+
+
+async def test_a_message_that_is_too_big_keeps_nothing() -> None:
+    place = room(max_size=5000, inline=1000)
+    letter = Letter(place, TRACE, RETURN_PATH)
+    for _ in range(100):
+        await letter.add(b"x" * 98 + b"\r\n")
+        assert place.memory.used + place.spool.used <= 5000 + len(TRACE) + LEAD_LIMIT
+    assert letter.fault is smtp.TOO_BIG
+    assert (place.memory.used, place.spool.used) == (0, 0)
+    letter.discard()
+    assert (place.memory.used, place.spool.used) == (0, 0)
+
+
+async def test_exactly_the_limit_fits() -> None:
+    content = b"A: b\r\n\r\n" + b"x" * 990 + b"\r\n"
+    octets, letter = await stored(room(max_size=1000), [content])
+    assert octets == TRACE + content
+    letter.discard()
+    letter = Letter(room(max_size=999), TRACE, RETURN_PATH)
+    await letter.add(content)
+    assert letter.fault is smtp.TOO_BIG
+
+
+async def test_a_spool_that_is_full_is_a_matter_for_later() -> None:
+    place = room(inline=100, spool=2000)
+    letter = Letter(place, TRACE, RETURN_PATH)
+    for _ in range(10):
+        await letter.add(b"x" * BLOCK)
+    await letter.finish()
+    assert letter.fault is smtp.FULL
+    assert (place.memory.used, place.spool.used) == (0, 0)
+
+
+async def test_a_disk_that_fails_is_a_matter_for_later(tmp_path: Path) -> None:
+    place = room(inline=100, directory=tmp_path / "is not there")
+    letter = Letter(place, TRACE, RETURN_PATH)
+    await letter.add(b"A: b\r\n\r\n" + b"x" * BLOCK + b"\r\n")
+    await letter.finish()
+    assert letter.fault is smtp.FULL
+    assert (place.memory.used, place.spool.used) == (0, 0)
+
+
+async def test_the_file_has_no_name(tmp_path: Path) -> None:
+    _, letter = await stored(room(inline=100, directory=tmp_path), [b"A: b\r\n\r\n" + b"x" * BLOCK + b"\r\n"])
+    assert letter.is_spooled
+    assert list(tmp_path.iterdir()) == []
+    letter.discard()
+
+
+async def test_the_first_reason_to_refuse_stands() -> None:
+    letter = Letter(room(), TRACE, RETURN_PATH)
+    letter.fail(smtp.BARE_LINE_END)
+    letter.fail(smtp.TOO_BIG)
+    await letter.add(b"x\r\n")
+    await letter.finish()
+    assert letter.fault is smtp.BARE_LINE_END
+
+
+@pytest.mark.parametrize("hops", [0, 1, 51])
+async def test_received_fields_are_counted_in_memory_and_on_disk(hops: int) -> None:
+    content = b"Received: by somebody\r\n" * hops + b"Subject: hello\r\n\r\nReceived: not a field\r\n"
+    places: list[Callable[[], Room]] = [room, lambda: room(inline=10)]
+    for place in places:
+        _, letter = await stored(place(), [content])
+        head = await letter.scan()
+        assert (head.received, head.summary.subject) == (hops, "hello")
+        letter.discard()
+
+
+async def test_a_message_without_header_has_no_summary() -> None:
+    _, letter = await stored(room(), [b"Dear reader,\r\nSubject: not a field\r\n"])
+    head = await letter.scan()
+    assert head.summary.subject == ""
+    letter.discard()
+
+
+async def test_octet_by_octet_takes_no_more_memory_than_what_is_counted() -> None:
+    place = room()
+    letter = Letter(place, TRACE, RETURN_PATH)
+    tracemalloc.start()
+    for number in range(30_000):
+        await letter.add(b"%02d" % (number % 100))
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert place.memory.used > 60_000
+    assert taken < 2 * place.memory.used
+    letter.discard()

@@ -1,0 +1,58 @@
+"""Settings of smtp-in: what is refused at start, by the variable's name."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from posthorn.runtime.settings import SettingsError
+from posthorn_smtp_in import settings as module
+from posthorn_smtp_in.settings import SmtpInSettings
+
+
+@pytest.fixture(autouse=True)
+def backends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSTHORN_NATS_URL", "nats://127.0.0.1:4222")
+    monkeypatch.setenv("POSTHORN_BLOBS", "file:///tmp/blobs")
+
+
+def test_the_defaults_serve() -> None:
+    settings = SmtpInSettings.load()
+    assert settings.smtp_max_size == 50 * 1024**2
+    assert settings.smtp_max_recipients == 100
+    assert settings.smtp_hostname == "localhost"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("POSTHORN_SMTP_HOSTNAME", ""),
+        ("POSTHORN_SMTP_HOSTNAME", "two words"),
+        ("POSTHORN_SMTP_HOSTNAME", "mx.example.test\r\nX: y"),
+        ("POSTHORN_SMTP_POSTMASTER", "nobody"),
+        ("POSTHORN_SMTP_PORT", "70000"),
+        ("POSTHORN_SMTP_MAX_RECIPIENTS", "0"),
+        ("POSTHORN_SMTP_COMMAND_SECONDS", "0"),
+        ("POSTHORN_SMTP_INLINE_BYTES", "1000000"),  # would not pass through NATS
+    ],
+)
+def test_bad_values_stop_the_start(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError, match=variable):
+        SmtpInSettings.load()
+
+
+def test_names_are_canonical(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSTHORN_SMTP_HOSTNAME", "MX.Example.Test.")
+    monkeypatch.setenv("POSTHORN_SMTP_POSTMASTER", "Postmaster@Example.Test")
+    settings = SmtpInSettings.load()
+    assert settings.smtp_hostname == "mx.example.test"
+    assert settings.smtp_postmaster == "postmaster@example.test"
+
+
+def test_every_field_is_documented() -> None:
+    source = inspect.getsource(module.SmtpSettings)
+    for name in module.SmtpSettings.model_fields:
+        after = source.partition(f"    {name}:")[2].splitlines()[1]
+        assert after.strip().startswith('"""'), name

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 import time
 
+import pytest
 from prometheus_client import REGISTRY
 
 from posthorn_smtp_in.server import serving
@@ -213,3 +215,16 @@ async def test_sessions_come_and_go_without_a_trace() -> None:
                 talk.writer.transport.abort()
         await stage.nothing_is_left()
         assert REGISTRY.get_sample_value("posthorn_smtp_in_sessions") == gauge
+
+
+async def test_a_client_that_resets_after_the_last_word_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+    async with staged(smtp_command_seconds=0.1) as stage:
+        talk = await stage.talk()
+        assert [await talk.code(), await talk.code()] == ["220", "421 4.4.2"]
+        endpoint: socket.socket = talk.writer.get_extra_info("socket")
+        endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        talk.writer.transport.abort()
+        await stage.nothing_is_left()
+    said = capsys.readouterr().out
+    assert "timed-out" in said
+    assert "session failed" not in said

@@ -222,7 +222,7 @@ class Connection(SMTP):
                 raise
             farewell = smtp.GOING_DOWN
         self.forget()
-        with suppress(Gone, HangUp, TimeoutError):
+        with suppress(Gone, HangUp, OSError):
             await self._part(farewell)
 
     async def _converse(self) -> Reply:

@@ -121,13 +121,12 @@ class System:
     def costs(self) -> dict[str, Cost]:
         return {name: cost(pid) for name, pid in self.parts().items()}
 
-    def set_quota_free(self, address: str) -> None:
-        """Make sure the account has no quota, so that none of the load is refused."""
+    def make_account(self, address: str, password: str) -> None:
+        """Make an account without a quota."""
         key = (self.home / "admin.key").read_text().strip()
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.api}/v1/accounts/{address}",
-            data=json.dumps({"quota_bytes": None}).encode(),
+            f"http://127.0.0.1:{self.api}/v1/accounts",
+            data=json.dumps({"address": address, "password": password}).encode(),
             headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
-            method="PATCH",
         )
         urllib.request.urlopen(request, timeout=10).read()

@@ -15,6 +15,7 @@ from posthorn.adapters.postgres.maildrops import PostgresMaildrops
 from posthorn.model.envelope import Body, Envelope
 from posthorn.ports.administration import NewAccount, NewDomain
 from posthorn.ports.mailboxes import Letter, Segment
+from posthorn.ports.maildrops import unique_id
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.settings import PostgresSettings
 from tests.conformance.twins import has_dot_lines, in_groups, pack
@@ -72,9 +73,9 @@ class RealHouse:
 
     async def uidls(self, account: int) -> list[str]:
         holder = new_id()
-        items = await self.maildrops.open(account, holder)
+        listing = await self.maildrops.open(account, holder)
         await self.maildrops.release(account, holder)
-        return [item.uidl for item in items]
+        return [unique_id(listing.uidvalidity, uid).decode() for uid in listing.uids]
 
 
 @asynccontextmanager

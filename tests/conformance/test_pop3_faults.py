@@ -52,7 +52,7 @@ async def tried(client: Client) -> bytes:
 
 
 def left(house: MemoryHouse) -> int:
-    return len(house.maildrops.accounts[1].items)
+    return len(house.maildrops.accounts[1].locations)
 
 
 def counted(name: str, **labels: str) -> float:
@@ -137,7 +137,7 @@ async def test_thunderbird_closes_without_waiting_for_quit_and_deletions_are_com
     assert len(server.gate) == 1, "the session counts until its commit has ended"
     house.maildrops.hold["commit"].set()
     await until(lambda: len(server.gate) == 0)
-    assert [item.uid for item in house.maildrops.accounts[1].items] == [2]
+    assert list(house.maildrops.accounts[1].locations) == [2]
     assert "release" not in house.maildrops.calls
 
 

@@ -14,12 +14,13 @@ import zstandard
 from posthorn.ports.blobs import BlobInfo, BlobMissing, Blobs
 from posthorn.ports.faults import Unavailable
 from posthorn.ports.mailboxes import Placement
-from posthorn.ports.maildrops import Item, LeaseLost, Location, Login, MaildropBusy, Maildrops
+from posthorn.ports.maildrops import LeaseLost, Listing, Location, Login, MaildropBusy, Maildrops, unique_id
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.passwords import Passwords
 
 PASSWORD = "correct horse"
 SEGMENT_MESSAGES = 50
+VALIDITY = 7
 
 
 class MemoryBlobs:
@@ -79,7 +80,6 @@ class MemoryBlobs:
 @dataclass
 class _Account:
     login: Login
-    items: list[Item] = field(default_factory=list)
     locations: dict[int, Location] = field(default_factory=dict)
     lease: tuple[UUID, float] | None = None
     next_uid: int = 1
@@ -114,13 +114,15 @@ class MemoryMaildrops:
         await self._called("login")
         return next((each.login for each in self.accounts.values() if each.login.address == address), None)
 
-    async def open(self, account: int, holder: UUID) -> Sequence[Item]:
+    async def open(self, account: int, holder: UUID) -> Listing:
         await self._called("open")
         known = self.accounts[account]
         if known.lease and known.lease[1] > self.now and known.lease[0] != holder:
             raise MaildropBusy
         known.lease = (holder, self.now + self.lease_seconds)
-        return list(known.items)
+        return Listing(
+            VALIDITY, sorted(known.locations), [known.locations[uid].size for uid in sorted(known.locations)]
+        )
 
     async def renew(self, holders: Collection[tuple[int, UUID]]) -> set[UUID]:
         await self._called("renew")
@@ -140,7 +142,6 @@ class MemoryMaildrops:
         if not self._holds(account, holder):
             raise LeaseLost
         known = self.accounts[account]
-        known.items = [item for item in known.items if item.uid not in set(uids)]
         for uid in uids:
             known.locations.pop(uid, None)
         known.lease = None
@@ -246,19 +247,17 @@ class MemoryHouse:
             await self.blobs.put(packed.key, [packed.octets])
             for location in locations(packed):
                 uid, known.next_uid = known.next_uid, known.next_uid + 1
-                known.items.append(Item(uid, f"7-{uid}", location.size, location.message))
                 known.locations[uid] = location
 
     async def remove(self, account: int, uid: int) -> None:
         known = self.maildrops.accounts[account]
-        known.items = [item for item in known.items if item.uid != uid]
         known.locations.pop(uid)
 
     async def uidls(self, account: int) -> list[str]:
         known = self.maildrops.accounts[account]
         if known.lease:
             raise MaildropBusy
-        return [item.uidl for item in known.items]
+        return [unique_id(VALIDITY, uid).decode() for uid in sorted(known.locations)]
 
     def move(self, account: int) -> None:
         """Do as the collector: put every blob under another key."""

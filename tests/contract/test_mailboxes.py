@@ -465,7 +465,7 @@ class TestPlacingAtOnce:
         async def read(account: int) -> None:
             for _ in range(8):
                 holder = new_id()
-                uids = [item.uid for item in await maildrops.open(account, holder)]
+                uids = list((await maildrops.open(account, holder)).uids)
                 await maildrops.commit(account, holder, random.sample(uids, random.randint(0, len(uids))))
 
         await asyncio.gather(*(deliver() for _ in range(3)), *(read(account) for account in accounts))

@@ -115,8 +115,8 @@ class Store(Town):
     async def delete(self, account: int, messages: Sequence[UUID]) -> None:
         holder = new_id()
         maildrops = PostgresMaildrops(self.database)
-        uids = [item.uid for item in await maildrops.open(account, holder) if item.message in set(messages)]
-        await maildrops.commit(account, holder, uids)
+        located = await maildrops.locate(account, (await maildrops.open(account, holder)).uids)
+        await maildrops.commit(account, holder, [uid for uid, at in located.items() if at.message in set(messages)])
 
     async def living_read_back(self) -> int:
         """Every message that is referred to reads as it was placed; gives how many there are."""

@@ -83,7 +83,7 @@ async def test_every_method_says_unavailable_while_postgres_is_down_and_works_ag
         own.start(port)
         # the first call already gets a new connection
         assert await mailboxes.place(batch) == 1
-        assert [item.uid for item in await maildrops.open(ada, holder)] == [1]
+        assert (await maildrops.open(ada, holder)).uids == [1]
         await town.sums_hold()
 
 
@@ -267,7 +267,7 @@ async def test_unprepared_work_leaves_no_statement_on_the_server(database_url: s
         assert (dict(found.accounts), found.placed) == ({"user0+tag@example.test": (ada,)}, frozenset())
         assert await mailboxes.place([batch]) == 2
         holder = new_id()
-        assert [item.uid for item in await maildrops.open(ada, holder)] == [1, 2]
+        assert (await maildrops.open(ada, holder)).uids == [1, 2]
         with pytest.raises(MaildropBusy):
             await maildrops.open(ada, new_id())
         assert await maildrops.renew([(ada, holder)]) == {holder}

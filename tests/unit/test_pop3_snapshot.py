@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import tracemalloc
+from array import array
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posthorn.ports.maildrops import Item
-from posthorn.runtime.ids import new_id
+from posthorn.ports.maildrops import Listing
 from posthorn_pop3.snapshot import Snapshot
 
 
 def snapshot(*sizes: int) -> Snapshot:
-    return Snapshot([Item(uid=100 + 2 * n, uidl=f"7-{n}", size=size, message=new_id()) for n, size in enumerate(sizes)])
+    return Snapshot(Listing(7, [100 + 2 * n for n in range(len(sizes))], sizes))
 
 
 def listing(made: Snapshot) -> list[bytes]:
@@ -24,7 +24,7 @@ def test_numbers_sizes_and_ids() -> None:
     made = snapshot(10, 20, 30)
     assert (len(made), made.count, made.octets) == (3, 3, 60)
     assert [made.uid(n) for n in (1, 2, 3)] == [100, 102, 104]
-    assert [made.uidl(n) for n in (1, 2, 3)] == [b"7-0", b"7-1", b"7-2"]
+    assert [made.uidl(n) for n in (1, 2, 3)] == [b"7.100", b"7.102", b"7.104"]
     assert [made.has(n) for n in (-1, 0, 1, 3, 4, 10**30)] == [False, False, True, True, False, False]
 
 
@@ -32,7 +32,7 @@ def test_wilduck_deleting_renumbers_nothing() -> None:
     made = snapshot(10, 20, 30)
     made.delete(2)
     assert listing(made) == [b"1 10", b"3 30"]
-    assert b"".join(made.uidls()) == b"1 7-0\r\n3 7-2\r\n"
+    assert b"".join(made.uidls()) == b"1 7.100\r\n3 7.104\r\n"
     assert made.has(3)
     assert made.size(3) == 30
     assert made.marked(2)
@@ -61,8 +61,7 @@ def test_list_stat_and_uidl_always_agree(sizes: list[int], data: st.DataObject) 
 
 
 def test_a_maildrop_of_100000_messages_takes_few_octets_and_lists_in_chunks() -> None:
-    message = new_id()
-    many = (Item(number, f"1700000000-{number}", 4096, message) for number in range(1, 100_001))
+    many = Listing(1_700_000_000, range(1, 100_001), array("Q", [4096]) * 100_000)
     tracemalloc.start()
     made = Snapshot(many)
     kept, _ = tracemalloc.get_traced_memory()

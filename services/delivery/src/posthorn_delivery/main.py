@@ -32,6 +32,6 @@ def main() -> None:
         for part, probe in {"nats": source.probe, "postgres": mailboxes.probe, "blobs": blobs.probe}.items():
             process.health.need(part, probe)
         await process.task(Collector(PostgresStoreroom(database), blobs, source.backlog, settings).run(), "collector")
-        await enter(taking_in(process, Intake(source, deliverer, settings.limits)))
+        await enter(taking_in(process, Intake(source, deliverer, settings.limits, settings.delivery_spacing_seconds)))
 
     serve("delivery", settings, start)

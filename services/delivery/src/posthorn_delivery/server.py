@@ -31,11 +31,17 @@ _LAST_PAUSE = 1.0
 class Intake:
     """The loops that take and deliver."""
 
-    def __init__(self, source: IngestSource, deliverer: Deliverer, limits: tuple[int, int, int]) -> None:
-        """``limits``: most messages of a batch, about its most octets, and batches in flight at a time."""
+    def __init__(
+        self, source: IngestSource, deliverer: Deliverer, limits: tuple[int, int, int], spacing: float = 0.0
+    ) -> None:
+        """``limits``: most messages of a batch, about its most octets, and batches in flight at a time.
+
+        ``spacing``: seconds from the start of a batch to the start of the next, while batches are less than half full (ADR 11).
+        """
         self._source = source
         self._deliverer = deliverer
         self._messages, self._octets, self._parallel = limits
+        self._spacing = spacing
         self._draining = asyncio.Event()
         self._taking: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
@@ -91,7 +97,17 @@ class Intake:
                 raise
             finally:
                 self._taking.discard(task)
+            began = time.monotonic()
             await self._deliverer.deliver(batch)
+            if len(batch) < self._messages // 2:
+                await self._let_gather(began + self._spacing - time.monotonic())
+
+    async def _let_gather(self, seconds: float) -> None:
+        """Let messages gather after a batch. Whoever comes after a quiet moment never meets this: it is over by then."""
+        if seconds > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._draining.wait()
 
 
 @asynccontextmanager

@@ -58,7 +58,7 @@ _latency = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600, 3600),
 )
 
-HEARTBEAT_SECONDS = 5.0
+HEARTBEAT_SECONDS = 2.5
 """How often messages at hand are reported as worked on; the stream waits four times as long."""
 SEGMENT_HOLDS_SECONDS = 900.0
 """How long a segment that was written may wait for its rows. The collector takes blobs without rows after an hour."""

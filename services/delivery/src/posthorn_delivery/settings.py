@@ -21,6 +21,8 @@ class DeliverySettings(ProcessSettings, NatsSettings, PostgresSettings, BlobSett
     """How bodies are stored in segments, where that saves a tenth or more."""
     delivery_parallel: Annotated[int, Field(ge=1, le=16)] = 1
     """Batches in flight at a time. With one, the next batch is what came in meanwhile."""
+    delivery_spacing_seconds: Annotated[float, Field(ge=0, le=1)] = 0.03
+    """From the start of a batch to the start of the next at least, unless batches are half full (ADR 11); 0: no spacing."""
 
     @property
     def limits(self) -> tuple[int, int, int]:

@@ -137,11 +137,7 @@ class PostOffice:
         if not known.active:
             raise LoginFailed("suspended", "[SYS/PERM] this account is suspended, ask its administrator")
         holder = new_id()
-        items = await self._maildrops.open(known.account, holder)
-        snapshot = Snapshot()
-        for start in range(0, len(items), _SLICE):
-            snapshot.add(items[start : start + _SLICE])
-            await asyncio.sleep(0)
+        snapshot = Snapshot(await self._maildrops.open(known.account, holder))
         visit = Visit(self._maildrops, self._bodies, known.account, known.address, holder, snapshot)
         self._visits[holder] = visit
         visit.on_leave = lambda: self._visits.pop(holder, None)

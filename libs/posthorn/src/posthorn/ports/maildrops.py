@@ -25,15 +25,22 @@ class Login:
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """One message of the snapshot."""
+class Listing:
+    """The snapshot of an INBOX at login, in columns: a maildrop of 100,000 messages is two lists, not as many objects."""
 
-    uid: int
-    uidl: str
-    """Stable for ever, unique in the maildrop, 1 to 70 characters 0x21 to 0x7E (RFC 1939 §7)."""
-    size: int
-    """Exact octets of RETR before dot-stuffing and without the final dot line."""
-    message: UUID
+    uidvalidity: int
+    uids: Sequence[int]
+    """Ascending."""
+    sizes: Sequence[int]
+    """Of each message the exact octets of RETR before dot-stuffing and without the final dot line."""
+
+    def __len__(self) -> int:
+        return len(self.uids)
+
+
+def unique_id(uidvalidity: int, uid: int) -> bytes:
+    """The unique id of a message: stable for ever, unique in the maildrop, 1 to 70 characters 0x21 to 0x7E (RFC 1939 §7)."""
+    return b"%x.%d" % (uidvalidity, uid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +71,8 @@ class Maildrops(Protocol):
         """Look an account up by canonical address; None when there is none."""
         ...
 
-    async def open(self, account: int, holder: UUID) -> Sequence[Item]:
-        """Take the lease for ``holder`` (one session) and give the INBOX by ascending uid. Raises MaildropBusy."""
+    async def open(self, account: int, holder: UUID) -> Listing:
+        """Take the lease for ``holder`` (one session) and give the INBOX. Raises MaildropBusy."""
         ...
 
     async def renew(self, holders: Collection[tuple[int, UUID]]) -> set[UUID]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-ACK_WAIT = 20.0
+ACK_WAIT = 10.0
 """Seconds after which a message that was taken, and neither acknowledged nor reported as worked on, goes to another."""
 DUPLICATE_WINDOW = 120.0
 """Seconds for which the streams know a message id again."""

@@ -6,8 +6,7 @@ holder's until another session takes it; taking and committing lock the row, so 
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from contextlib import suppress
 from uuid import UUID
 
@@ -16,10 +15,7 @@ import asyncpg
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.tables import INBOX
 from posthorn.ports.faults import Unavailable
-from posthorn.ports.maildrops import LEASE_SECONDS, Item, LeaseLost, Location, Login, MaildropBusy
-
-_SLICE = 5_000
-"""Items made before other sessions get their turn."""
+from posthorn.ports.maildrops import LEASE_SECONDS, LeaseLost, Listing, Location, Login, MaildropBusy
 
 # clock_timestamp(): now() would be the time before the wait for another session's lock
 _TAKE_LEASE = """
@@ -31,11 +27,13 @@ ON CONFLICT (account_id) DO UPDATE
 RETURNING 1
 """
 
+# two arrays, not a row per message: most logins of a full maildrop find nothing new, and rows are what they would cost
 _SNAPSHOT = """
-SELECT e.uid, m.uidvalidity, e.size_crlf, e.message_id
-  FROM mailboxes m JOIN mailbox_entries e ON e.account_id = m.account_id AND e.mailbox_id = m.mailbox_id
- WHERE m.account_id = $1 AND m.mailbox_id = $2
- ORDER BY e.uid
+SELECT uidvalidity,
+       ARRAY (SELECT uid FROM mailbox_entries e WHERE e.account_id = $1 AND e.mailbox_id = $2 ORDER BY uid),
+       ARRAY (SELECT size_crlf FROM mailbox_entries e WHERE e.account_id = $1 AND e.mailbox_id = $2 ORDER BY uid)
+  FROM mailboxes
+ WHERE account_id = $1 AND mailbox_id = $2
 """
 
 _RENEW = """
@@ -115,8 +113,8 @@ class PostgresMaildrops:
             )
         return None if row is None else Login(*row)
 
-    async def open(self, account: int, holder: UUID) -> Sequence[Item]:
-        """Take the lease and give the INBOX by ascending uid. Raises MaildropBusy, or Unavailable, which takes no lease."""
+    async def open(self, account: int, holder: UUID) -> Listing:
+        """Take the lease and give the INBOX. Raises MaildropBusy, or Unavailable, which takes no lease."""
         async with self._database.session() as connection:
             try:
                 taken = await connection.fetchval(_TAKE_LEASE, account, holder, LEASE_SECONDS)
@@ -127,20 +125,12 @@ class PostgresMaildrops:
         try:
             # a statement of its own: its snapshot is younger than whatever the lease had to wait for
             async with self._database.session() as connection:
-                rows = await connection.fetch(_SNAPSHOT, account, INBOX)
+                row = await connection.fetchrow(_SNAPSHOT, account, INBOX)
         except BaseException:
             with suppress(Unavailable):
                 await self.release(account, holder)
             raise
-        items: list[Item] = []
-        for start in range(0, len(rows), _SLICE):
-            if start:
-                await asyncio.sleep(0)
-            items += [
-                Item(uid, f"{uidvalidity:x}.{uid}", size, message)
-                for uid, uidvalidity, size, message in rows[start : start + _SLICE]
-            ]
-        return items
+        return Listing(*row) if row else Listing(0, (), ())
 
     async def renew(self, holders: Collection[tuple[int, UUID]]) -> set[UUID]:
         """Renew the leases of (account, holder) pairs; gives the holders that still hold theirs. Raises Unavailable."""

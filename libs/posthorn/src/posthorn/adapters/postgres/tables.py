@@ -227,6 +227,8 @@ maildrop_leases = Table(
     Column("holder", Uuid, nullable=False),
     Column("expires_at", DateTime(timezone=True), nullable=False),
     postgresql_with={"fillfactor": 50},
+    # a login must not wait for the disk; should the server crash, every lease is lost, which its holder finds at the next renewal
+    prefixes=["UNLOGGED"],
 )
 
 directory_outbox = Table(

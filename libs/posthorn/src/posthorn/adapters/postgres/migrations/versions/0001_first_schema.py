@@ -170,7 +170,7 @@ _STATEMENTS = (
     """,
     "CREATE INDEX mailbox_entries_account_id_message_id_idx ON mailbox_entries (account_id, message_id)",
     """
-    CREATE TABLE maildrop_leases (
+    CREATE UNLOGGED TABLE maildrop_leases (
         account_id bigint NOT NULL,
         holder uuid NOT NULL,
         expires_at timestamptz NOT NULL,

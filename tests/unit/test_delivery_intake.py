@@ -1,0 +1,93 @@
+"""How batches follow one another (ADR 11)."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Sequence
+from typing import Any, cast
+
+from posthorn_delivery.server import Intake
+from posthorn_delivery.service import Deliverer
+
+LIMITS = (10, 1 << 20, 1)
+SPACING = 0.2
+
+
+class Source:
+    """Gives batches of the sizes it is handed, then nothing more."""
+
+    def __init__(self) -> None:
+        self.batches: asyncio.Queue[int] = asyncio.Queue()
+
+    async def take(self, most: int, octets: int) -> Sequence[Any]:
+        return [object()] * await self.batches.get()
+
+
+class Recorder:
+    """Notes when each batch was delivered."""
+
+    def __init__(self) -> None:
+        self.at: list[float] = []
+        self.arrived = asyncio.Condition()
+
+    async def deliver(self, batch: Sequence[Any]) -> None:
+        async with self.arrived:
+            self.at.append(time.monotonic())
+            self.arrived.notify_all()
+
+    async def until(self, count: int) -> None:
+        async with asyncio.timeout(10), self.arrived:
+            await self.arrived.wait_for(lambda: len(self.at) >= count)
+
+    def stop(self) -> None:
+        """There is nothing to give back."""
+
+
+async def run(sizes: list[int], spacing: float = SPACING) -> list[float]:
+    source, recorder = Source(), Recorder()
+    intake = Intake(cast(Any, source), cast(Deliverer, recorder), LIMITS, spacing)
+    running = asyncio.create_task(intake.run())
+    for size in sizes:
+        source.batches.put_nowait(size)
+    await recorder.until(len(sizes))
+    await intake.drain(5)
+    await running
+    return recorder.at
+
+
+async def test_small_batches_begin_no_closer_than_the_spacing() -> None:
+    at = await run([1, 1, 1])
+    assert all(later - earlier >= SPACING * 0.99 for earlier, later in itertools.pairwise(at))
+
+
+async def test_a_backlog_is_worked_off_without_spacing() -> None:
+    at = await run([10] * 50)
+    assert at[-1] - at[0] < 49 * SPACING / 2
+
+
+async def test_a_lone_message_after_a_quiet_moment_is_taken_at_once() -> None:
+    source, recorder = Source(), Recorder()
+    intake = Intake(cast(Any, source), cast(Deliverer, recorder), LIMITS, SPACING)
+    running = asyncio.create_task(intake.run())
+    source.batches.put_nowait(1)
+    await recorder.until(1)
+    await asyncio.sleep(SPACING * 1.5)
+    put = time.monotonic()
+    source.batches.put_nowait(1)
+    await recorder.until(2)
+    assert recorder.at[1] - put < SPACING / 2
+    await intake.drain(5)
+    await running
+
+
+async def test_the_drain_does_not_wait_for_the_spacing() -> None:
+    source, recorder = Source(), Recorder()
+    intake = Intake(cast(Any, source), cast(Deliverer, recorder), LIMITS, spacing=3600)
+    running = asyncio.create_task(intake.run())
+    source.batches.put_nowait(1)
+    await recorder.until(1)
+    async with asyncio.timeout(5):
+        await intake.drain(4)
+        await running

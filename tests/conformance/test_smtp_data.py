@@ -168,6 +168,14 @@ async def test_a_chunk_of_unknown_length_ends_the_session(stage: Stage) -> None:
     assert await talk.ended()
 
 
+@pytest.mark.parametrize("line", [b"BDAT 6 LAST\n", b"BDAT\t6 LAST\r\n", b"BDAT 6" + b" " * 600 + b"LAST\r\n"])
+async def test_a_chunk_s_command_that_does_not_read_ends_the_session(stage: Stage, line: bytes) -> None:
+    talk = await (await stage.talk()).begin()
+    await talk.send(line + b"RSET\r\nVRFY x\r\n")
+    assert (await talk.code()).startswith("50")
+    assert await talk.ended()
+
+
 async def test_a_refused_message_s_later_chunks_are_read_and_refused_too(stage: Stage) -> None:
     talk = await (await stage.talk()).begin()
     await talk.send(b"BDAT 3\r\na\nbBDAT 6\r\nQUIT\r\nBDAT 6 LAST\r\nQUIT\r\nNOOP\r\n")

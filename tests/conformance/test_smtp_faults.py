@@ -144,10 +144,18 @@ async def test_an_error_of_ours_is_451_and_tells_nothing(
             stage.blobs.fault = error
             await talk.send(LARGE + b".\r\n")
     assert await talk.reply() == ["451 4.3.0 a temporary fault here; try again later"]
-    stage.directory.fault = None
-    assert await talk.say(b"NOOP\r\n") == "250 2.0.0"
-    assert await talk.say(b"MAIL FROM:<>\r\n") == "250 2.1.0"
+    assert await talk.ended()
     assert "fault=" in capsys.readouterr().out  # an id to find it by
+
+
+async def test_an_error_of_ours_leaves_no_pipelined_command_to_be_refused_for_good(stage: Stage) -> None:
+    talk = await (await stage.talk()).hello()
+    stage.directory.fault = ZeroDivisionError()
+    await talk.send(
+        b"MAIL FROM:<a@example.org>\r\nRCPT TO:<alice@example.test>\r\nRCPT TO:<bob@example.test>\r\nDATA\r\n"
+    )
+    assert [await talk.code(), await talk.code()] == ["250 2.1.0", "451 4.3.0"]
+    assert await talk.ended()  # and no 503 for what followed
 
 
 async def test_an_error_while_data_comes_in_does_not_make_commands_of_it(

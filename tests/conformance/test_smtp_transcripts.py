@@ -373,6 +373,13 @@ async def test_the_hundred_and_first_recipient_is_for_another_transaction(stage:
     assert len(stage.only()[0].recipients) == 100
 
 
+async def test_an_old_list_with_a_good_address_in_it_gets_through(stage: Stage) -> None:
+    talk = await (await stage.talk()).begin()
+    for number in range(60):
+        assert await talk.say(b"RCPT TO:<gone%d@example.test>\r\n" % number) == "550 5.1.1"
+    assert await talk.data(LETTER + b".\r\n") == "250 2.0.0"
+
+
 async def test_harvesting_ends_the_session(stage: Stage) -> None:
     talk = await (await stage.talk()).hello()
     for number in range(19):

@@ -255,6 +255,35 @@ class TestCommit:
         await town.sums_hold()
         await maildrops.open(ada, new_id())
 
+    async def test_deletions_of_several_slices_are_one(
+        self, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("posthorn.adapters.postgres.maildrops._SLICE", 3)
+        (ada,) = await town.accounts(1)
+        await mailboxes.place([segment([letter([ada]) for _ in range(10)])])
+        holder = new_id()
+        await maildrops.open(ada, holder)
+        assert await maildrops.commit(ada, holder, range(1, 9)) == 8
+        assert list((await maildrops.open(ada, new_id())).uids) == [9, 10]
+        await town.sums_hold()
+
+    async def test_a_long_commit_does_not_hold_up_the_renewal_of_other_leases(
+        self, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
+    ) -> None:
+        ada, bob = await town.accounts(2)
+        shared = letter([ada])
+        await mailboxes.place([segment([shared])])
+        mine, other = new_id(), new_id()
+        await maildrops.open(ada, mine)
+        await maildrops.open(bob, other)
+        async with town.database.transaction() as blocker:
+            await blocker.execute("SELECT FROM messages WHERE id = $1 FOR UPDATE", shared.envelope.id)
+            committing = asyncio.create_task(maildrops.commit(ada, mine, [1]))
+            await until_waiting(blocker)
+            async with asyncio.timeout(5):
+                assert await maildrops.renew([(ada, mine), (bob, other)]) == {mine, other}
+        assert await committing == 1
+
     async def test_a_message_already_gone_counts_as_deleted(
         self, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
     ) -> None:

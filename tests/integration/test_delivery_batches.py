@@ -296,3 +296,17 @@ async def test_the_parked_copy_is_for_the_lost_alone_under_an_id_of_its_own(stag
     copy = decode_record(delivery.octets)
     assert copy.envelope == replace(sent, id=copy_id(sent.id, ["gone@example.test"]), recipients=("gone@example.test",))
     assert copy.body == BODY
+
+
+async def test_a_message_whose_body_is_missing_does_not_hold_up_the_others(stage: Scene) -> None:
+    (account,) = await stage.town.accounts(1)
+    # its body is needed for the copy that is parked for the recipient who has gone
+    lost = await stage.send_large(b"Subject: large\r\n\r\n", "user0@example.test", "gone@example.test")
+    await stage.blobs.delete(lost.blob or "")
+    for number in range(8):
+        await stage.send(b"%d\r\n" % number, "user0@example.test")
+    await stage.deliver(9)
+    assert await stage.bodies(account) == [b"%d\r\n" % number for number in range(8)]
+    assert await stage.left() == 1  # it stays on the stream, for whenever its body is back
+    assert await stage.dead.parked(0, 10) == []
+    await stage.town.sums_hold()

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posthorn.wire.pop3 import (
+    CREDENTIAL_LIMIT,
     LINE_LIMIT,
     NEED_DATA,
     PAUSED,
@@ -159,8 +160,18 @@ def test_bad_lines_are_refused_and_the_session_goes_on(line: bytes) -> None:
 
 
 def test_a_line_of_255_octets_is_taken_and_one_of_256_is_not() -> None:
-    fits = b"USER " + b"a" * (LINE_LIMIT - 7) + b"\r\n"
+    fits = b"LIST " + b"1" * (LINE_LIMIT - 7) + b"\r\n"
     assert len(fits) == LINE_LIMIT
+    assert "too long" not in refused(only(machine(logged_in=True), fits))
+    assert "too long" in refused(only(machine(logged_in=True), b"LIST 1" + fits[5:]))
+
+
+def test_every_password_that_the_api_takes_can_log_in() -> None:
+    made = machine()
+    assert only(made, b"USER alice@example.test\r\n") == Named()
+    password = "\U0001f511" * 256
+    assert only(made, b"PASS " + password.encode() + b"\r\n") == Login("alice@example.test", password)
+    fits = b"USER " + b"a" * (CREDENTIAL_LIMIT - 7) + b"\r\n"
     assert only(machine(), fits) == Named()
     assert "too long" in refused(only(machine(), b"USER a" + fits[5:]))
 

@@ -99,6 +99,8 @@ def test_fields_of_a_later_release_are_ignored_and_missing_ones_have_defaults() 
         {"sha256": "xyz"},
         {"sha256": None},
         {"rp": None},
+        {"at": 10**400},
+        {"size": float("inf")},
     ],
 )
 def test_a_broken_field_does_not_read(change: dict[str, Any]) -> None:

@@ -205,6 +205,20 @@ async def test_a_large_message_streams_and_is_not_cached(
     assert reader.cached(location) is None
 
 
+async def test_others_are_read_between_two_pieces_of_a_large_message(blobs: MemoryBlobs, reader: SegmentReader) -> None:
+    large, other, small = os.urandom(1_500_000), os.urandom(1_400_000), b"small " * 100
+    one, two, three = await stored(blobs, [large, other, small], "zstd")
+    first, second = reader.stream(one), reader.stream(two)
+    got = {1: b"", 2: b""}
+    for _ in range(3):
+        got[1] += await anext(first)
+        assert await reader.read(three) == small
+        got[2] += await anext(second)
+    got[1] += b"".join([piece async for piece in first])
+    got[2] += b"".join([piece async for piece in second])
+    assert got == {1: large, 2: other}
+
+
 async def test_a_large_message_that_compresses_well_comes_in_pieces_of_bounded_size(
     blobs: MemoryBlobs, reader: SegmentReader
 ) -> None:

@@ -6,6 +6,8 @@ Rules:
   it is given back to the stream. Whatever happens, none is done before it is kept somewhere else.
 - A fault of a part (``Unavailable``) is waited out: the messages are held and reported as worked on, the part is probed, and no
   blob is written again that was written before. Nothing is parked for an outage.
+- A fault that stays while the part answers its probe comes from what is asked of it (a body that is missing, a transaction that
+  takes too long): after some tries the group is halved, and a message alone goes back to the stream for a while.
 - Any other fault means that a message of the group cannot be placed. The group is halved until the one is found and parked.
 - Recipients that have gone since RCPT must not hold up the others. Before the rest is placed, a copy of the message for the lost
   recipients is parked, under an id that follows from the message's: were it the same, a retry would find it placed already.
@@ -62,10 +64,12 @@ HEARTBEAT_SECONDS = 2.5
 """How often messages at hand are reported as worked on; the stream waits four times as long."""
 SEGMENT_HOLDS_SECONDS = 900.0
 """How long a segment that was written may wait for its rows. The collector takes blobs without rows after an hour."""
+_TRIES = 3
+"""Attempts at a group while a part answers its probe and fails all the same."""
 _FIRST_PAUSE = 0.1
 _PROBE_PAUSE = 1.0
 _LAST_PAUSE = 5.0
-_PARK_AGAIN = (5.0, 300.0)
+_LATER = (5.0, 300.0)
 _OFF_LOOP = 1024**2
 _COPY_IN_MEMORY = 1024**2
 _GONE = "no such recipient any more: "
@@ -171,23 +175,30 @@ class Deliverer:
                 continue
             if items.setdefault(item.envelope.id, item) is not item:
                 repeats.append(item)
-        groups = [list(items.values())] if items else []
+        groups = [(list(items.values()), 0)] if items else []
         pause = _FIRST_PAUSE
         while groups:
-            group = groups.pop()
+            group, tries = groups.pop()
             try:
                 await self._place(group, at_hand)
                 pause = _FIRST_PAUSE
             except Unavailable as fault:
                 _retries.labels(fault.part).inc()
                 log.warning("not delivered yet", part=fault.part, detail=str(fault), messages=len(group))
-                groups.append(group)
                 pause = await self._wait_out(fault, pause)
+                group = [item for item in group if item.delivery in at_hand.open]
+                if tries + 1 < _TRIES or fault.part not in ("postgres", "blobs"):
+                    groups.append((group, tries + 1))
+                elif len(group) > 1:
+                    groups += [(half, _TRIES - 1) for half in _halves(group)]
+                    pause = _FIRST_PAUSE
+                elif group:
+                    await self._try_later(group[0].delivery, at_hand, str(group[0].envelope.id), fault)
             except AccountsGone:
-                groups.append(group)
+                groups.append((group, tries))
             except Exception as error:
                 if len(group) > 1:
-                    groups += [group[len(group) // 2 :], group[: len(group) // 2]]
+                    groups += [(half, tries) for half in _halves(group)]
                     log.warning(
                         "a batch is halved to find what cannot be placed",
                         messages=len(group),
@@ -209,7 +220,7 @@ class Deliverer:
             if items[item.envelope.id].delivery in at_hand.kept:
                 await at_hand.done(item.delivery, "repeated")
             else:
-                await at_hand.again(item.delivery, _PARK_AGAIN[0])
+                await at_hand.again(item.delivery, _LATER[0])
 
     async def _place(self, group: list[_Item], at_hand: _AtHand) -> None:
         """Place what is still at hand of the group, in one segment and one transaction."""
@@ -295,7 +306,7 @@ class Deliverer:
         except Unavailable as fault:
             if fault.part == "blobs":
                 raise
-            await self._park_later(item.delivery, at_hand, str(envelope.id), fault)
+            await self._try_later(item.delivery, at_hand, str(envelope.id), fault)
             return False
         item.parked_for = frozenset(lost)
         _messages.labels("parked").inc()
@@ -315,16 +326,16 @@ class Deliverer:
         try:
             await self._dead.park(delivery.octets, name, reason)
         except Unavailable as fault:
-            await self._park_later(delivery, at_hand, name, fault)
+            await self._try_later(delivery, at_hand, name, fault)
         else:
             log.error("parked", message=name, reason=reason)
             await at_hand.done(delivery, "parked")
 
-    async def _park_later(self, delivery: Delivery, at_hand: _AtHand, name: str, fault: Unavailable) -> None:
-        """It stays on the stream and comes again, ever more rarely, until DEAD takes it."""
-        first, last = _PARK_AGAIN
+    async def _try_later(self, delivery: Delivery, at_hand: _AtHand, name: str, fault: Unavailable) -> None:
+        """It stays on the stream and comes again, ever more rarely."""
+        first, last = _LATER
         delay = min(last, first * 2 ** min(delivery.attempt - 1, 10))
-        log.error("cannot be parked now", message=name, detail=str(fault), again_in_seconds=delay)
+        log.error("neither placed nor parked now", message=name, detail=str(fault), again_in_seconds=delay)
         await at_hand.again(delivery, delay)
 
     async def _wait_out(self, fault: Unavailable, pause: float) -> float:
@@ -370,6 +381,12 @@ def copy_id(message: UUID, recipients: Iterable[str]) -> UUID:
     return UUID(
         int=message.int >> 80 << 80 | 0x7 << 76 | (rand >> 62 & 0xFFF) << 64 | 0b10 << 62 | rand & ((1 << 62) - 1)
     )
+
+
+def _halves(group: list[_Item]) -> list[list[_Item]]:
+    """The second half first: groups are taken from the end."""
+    middle = len(group) // 2
+    return [group[middle:], group[:middle]]
 
 
 def _segments(items: Iterable[_Item]) -> list[Segment]:

@@ -94,6 +94,7 @@ class Connection(asyncio.BufferedProtocol):
         self._work: asyncio.Task[None] | None = None
         self._room: asyncio.Future[None] | None = None
         self._write_timer: asyncio.TimerHandle | None = None
+        self._untaken = 0  # octets that lay in the buffer when the timer was set
         self._timer: asyncio.TimerHandle | None = None
         self._since = self._loop.time()
         self._close_by = 0.0
@@ -140,6 +141,7 @@ class Connection(asyncio.BufferedProtocol):
         """The client does not take what is sent: stop, and cut it if it never does."""
         self._blocked = True
         if self._write_timer is None:
+            self._untaken = self._transport.get_write_buffer_size()
             self._write_timer = self._loop.call_later(self._edge.times.write, self._write_timed_out)
 
     def resume_writing(self) -> None:
@@ -385,6 +387,11 @@ class Connection(asyncio.BufferedProtocol):
         self.close()
 
     def _write_timed_out(self) -> None:
+        untaken = self._transport.get_write_buffer_size()
+        if untaken < self._untaken:  # slow, but it takes something
+            self._untaken = untaken
+            self._write_timer = self._loop.call_later(self._edge.times.write, self._write_timed_out)
+            return
         _timeouts.labels("write").inc()
         self._session.ending = "write time-out"
         self.cut()

@@ -237,9 +237,9 @@ class Connection(SMTP):
             except (HangUp, Gone):
                 raise
             except Exception as error:
+                # nothing more is obeyed: commands sent ahead would meet a 503, and unread data would be taken for commands
                 await self.handle_exception(error)
-                self.forget()
-                self.reply(smtp.FAULT)
+                return smtp.FAULT
             commands += 1
             if commands % TURN == 0:
                 await asyncio.sleep(0)

@@ -54,6 +54,9 @@ _transactions = Histogram(
     buckets=(0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
 )
 
+_PATIENCE = 5
+"""How many times the allowed unknown recipients a session may name while its transaction has a good one."""
+
 _STANDINGS = {
     Standing.DELIVERABLE: smtp.RECIPIENT_OK,
     Standing.OVER_QUOTA: smtp.OVER_QUOTA,
@@ -131,7 +134,9 @@ class Reception:
         reply = await self._judge(transaction, address)
         if reply is smtp.UNKNOWN_RECIPIENT:
             client.unknown += 1
-            if client.unknown >= self.settings.smtp_max_unknown:
+            # an old list with some good addresses in it must get through, as far as patience goes
+            patience = _PATIENCE if transaction.recipients else 1
+            if client.unknown >= self.settings.smtp_max_unknown * patience:
                 reply = smtp.HARVESTING
         if reply is not smtp.RECIPIENT_OK:
             transaction.deferred |= reply.is_transient

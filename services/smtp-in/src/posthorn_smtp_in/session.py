@@ -69,6 +69,9 @@ class Session(Connection):
         try:
             command = parse_command(line)
         except CommandError as error:
+            if line[:4].upper() == b"BDAT":
+                # what follows may be a chunk whose length nobody knows: none of it can be obeyed
+                raise HangUp(error.reply) from None
             self._error(error.reply)
             return
         refusal = out_of_sequence(command, self._state)

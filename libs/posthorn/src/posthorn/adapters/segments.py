@@ -77,7 +77,6 @@ class SegmentReader:
         self._flights: dict[UUID, asyncio.Future[bytes]] = {}
         self._ahead = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._decoder = zstandard.ZstdDecompressor()
 
     async def close(self) -> None:
         """Cancel the reads that are on their way."""
@@ -231,7 +230,7 @@ class SegmentReader:
                 announced = zstandard.frame_content_size(stored)
                 if announced not in (-1, location.size):
                     raise Unavailable("blobs", f"a frame of {announced} octets where {location.size} are expected")
-                body = self._decoder.decompress(stored, max_output_size=location.size)
+                body = zstandard.ZstdDecompressor().decompress(stored, max_output_size=location.size)
             except zstandard.ZstdError as error:
                 raise Unavailable("blobs", "a frame does not decode") from error
         else:
@@ -243,7 +242,8 @@ class SegmentReader:
     async def _decoded(self, location: Location, chunk: int) -> AsyncGenerator[bytes]:
         if location.encoding not in ("identity", "zstd"):
             raise Unavailable("blobs", f"the encoding {location.encoding} is not known to this release")
-        decoder = self._decoder.decompressobj() if location.encoding == "zstd" else None
+        # a decompressor of its own: one serves a single stream at a time, and others read between two pieces
+        decoder = zstandard.ZstdDecompressor().decompressobj() if location.encoding == "zstd" else None
         async with aclosing(
             _closable(self._blobs.stream(location.key, location.offset, location.length, chunk))
         ) as source:

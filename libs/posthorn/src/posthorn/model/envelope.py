@@ -126,7 +126,7 @@ def decode_record(octets: bytes) -> Record:
         )
     except RecordError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, ArithmeticError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RecordError(f"the envelope line does not read: {type(error).__name__}") from error
     if envelope.blob is not None:
         return Record(envelope, None)

@@ -18,6 +18,8 @@ import structlog
 
 log = structlog.get_logger()
 
+HANDSHAKE_SECONDS = 10.0
+
 
 class Session(Protocol):
     """One connection, as the listener sees it."""
@@ -100,10 +102,13 @@ async def listening(
     grace: float,
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[int]:
-    """Accept connections on a bound socket; gives the port. On leaving, stops listening and drains the gate."""
+    """Accept connections on a bound socket; gives the port. On leaving, stops listening and drains the gate.
+
+    With ``tls`` a session, and so its place at the gate, begins after the handshake, which has ``HANDSHAKE_SECONDS``.
+    """
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
-        factory, sock=listener, backlog=1024, ssl=tls, ssl_handshake_timeout=30 if tls else None
+        factory, sock=listener, backlog=1024, ssl=tls, ssl_handshake_timeout=HANDSHAKE_SECONDS if tls else None
     )
     try:
         yield int(listener.getsockname()[1])

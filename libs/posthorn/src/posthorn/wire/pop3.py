@@ -44,6 +44,8 @@ from posthorn.wire.pop3_grammar import GRAMMAR, STLS, UTF8, Auth, BadLine, Pass,
 
 LINE_LIMIT = 255
 """Octets of a command line with its end (RFC 2449 §4)."""
+CREDENTIAL_LIMIT = 1_100
+"""Octets of a USER or PASS line: the API takes passwords of 256 characters, and each must be good for a login."""
 SASL_LIMIT = 12_288
 """Octets of an AUTH command or a response line of its exchange with its end (as RFC 4954 §4 gives for SMTP)."""
 MECHANISMS = ("PLAIN", "LOGIN")
@@ -259,7 +261,11 @@ class Machine:
             return line.removesuffix(b"\r")
 
     def _limit(self, head: bytes | bytearray) -> int:
-        return SASL_LIMIT if self.state is State.CHALLENGED or head.upper() == b"AUTH " else LINE_LIMIT
+        if self.state is State.CHALLENGED:
+            return SASL_LIMIT
+        return {b"AUTH ": SASL_LIMIT, b"USER ": CREDENTIAL_LIMIT, b"PASS ": CREDENTIAL_LIMIT}.get(
+            bytes(head).upper(), LINE_LIMIT
+        )
 
     def _command(self, line: bytes) -> Event:
         verb, _, argument = line.partition(b" ")

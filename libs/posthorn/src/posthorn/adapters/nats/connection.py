@@ -44,13 +44,27 @@ _NOBODY = "503"
 _FAULTS = (nats.errors.Error, OSError, TimeoutError)
 
 
+class _Client(Client):
+    """The library's client, which on a reconnect neither waits for a dead peer nor sends what was meant for it."""
+
+    async def _attempt_reconnect(self) -> None:
+        # Its wait for the old socket to close lasts as long as octets are unsent: minutes, when the peer is silently gone.
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None:
+            writer.transport.abort()
+        # Messages not yet sent belong to senders who are told 451; sent later, they would come a second time.
+        self._pending: list[bytes] = []
+        self._pending_data_size = 0
+        await super()._attempt_reconnect()
+
+
 class Connection:
     """One process's connection to NATS, shared by all adapters of the process."""
 
     def __init__(self, settings: NatsSettings, name: str) -> None:
         self.settings = settings
         self.name = name
-        self.client = Client()
+        self.client: Client = _Client()
         """The library's client. It is another object after the server closed the connection for good."""
         self._servers, self._user, self._password = split_urls(settings.nats_url.get_secret_value())
         self._hooks: list[Callable[[], Awaitable[None]]] = []
@@ -193,6 +207,14 @@ class Connection:
     async def keep(self) -> None:
         """Look after the connection until cancelled."""
         while True:
+            try:
+                await self._look_after()
+            except Exception:
+                log.exception("looking after the connection failed; trying again", part="nats")
+                await asyncio.sleep(1)
+
+    async def _look_after(self) -> None:
+        while True:
             waits = [asyncio.ensure_future(event.wait()) for event in (self._came_up, self._closed, self._suspected)]
             try:
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -248,7 +270,7 @@ class Connection:
         elif self._user is not None:
             options["token"] = self._user
         while True:
-            client = Client()
+            client = _Client()
             try:
                 await client.connect(
                     self._servers,

@@ -64,6 +64,7 @@ class NatsDirectory:
         self._broken = asyncio.Event()
         self._heard_at = 0.0
         self._sequence = 0
+        self._inbox = ""
         self._watching: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -111,8 +112,12 @@ class NatsDirectory:
         self._connection.on_down(self._drop)
         try:
             while True:
-                with suppress(Unavailable):
+                try:
                     await self._watch()
+                except Unavailable:
+                    pass
+                except Exception:
+                    log.exception("the directory watch failed; watching anew")
                 await asyncio.sleep(_AGAIN_WAIT)
         finally:
             self._connection.forget(self._drop)
@@ -206,7 +211,13 @@ class NatsDirectory:
         name = ""
         try:
             inbox = self._connection.client.new_inbox()
-            subscriptions.append(await self._connection.subscribe(inbox, self._heard))
+            self._inbox = inbox
+
+            async def hear(message: Msg) -> None:
+                if self._inbox == inbox:  # and not of an earlier watch, whose consumer may outlive a short interruption
+                    await self._heard(message)
+
+            subscriptions.append(await self._connection.subscribe(inbox, hear))
             for event in ("DELETED", "CREATED"):
                 subject = f"$JS.EVENT.ADVISORY.STREAM.{event}.{BUCKET_STREAM}"
                 subscriptions.append(await self._connection.subscribe(subject, self._bucket_changed))
@@ -238,12 +249,12 @@ class NatsDirectory:
                     break
         finally:
             self._drop()
-            if self._connection.is_up:
-                with suppress(Exception):
-                    for subscription in subscriptions:
-                        await subscription.unsubscribe()
-                    if name:
-                        await self._connection.publish(f"$JS.API.CONSUMER.DELETE.{BUCKET_STREAM}.{name}")
+            for subscription in subscriptions:
+                with suppress(Exception):  # also while the connection is down, or the library would renew it
+                    await subscription.unsubscribe()
+            if name and self._connection.is_up:
+                with suppress(Unavailable):
+                    await self._connection.publish(f"$JS.API.CONSUMER.DELETE.{BUCKET_STREAM}.{name}")
 
     async def _bucket_changed(self, _: Msg) -> None:
         self._drop()

@@ -239,14 +239,18 @@ class NatsIngestSource:
                 async with asyncio.timeout(_TICK if self._asked else _REFUSED_WAIT):
                     await self._room.wait()
             self._room.clear()
-            with suppress(Unavailable):
+            try:
                 await self._tick()
+            except Unavailable:
+                pass
+            except Exception:
+                log.exception("looking after the ingest source failed; trying again")
 
     async def _tick(self) -> None:
         if not self._connection.is_up:
             return
         now = time.monotonic()
-        for delivery in self._buffer:
+        for delivery in list(self._buffer):
             if now + ACK_WAIT / 2 > delivery.ours_until > now:
                 await delivery.working()
         if self._asked and (now - self._heard_at > _SILENCE or now > self._asked_until):

@@ -49,6 +49,16 @@ SELECT e.uid, m.id, s.key, m.offset_octets, m.stored_octets, m.encoding, m.size_
  WHERE e.account_id = $1 AND e.mailbox_id = $2 AND e.uid = ANY ($3::bigint[])
 """
 
+_SLICE = 10_000
+"""Deletions in one statement: each has a time limit of its own, and a maildrop may hold any number of messages."""
+
+_HELD = "SELECT 1 FROM maildrop_leases WHERE account_id = $1 AND holder = $2"
+_LOCK_MESSAGES = """
+SELECT FROM messages
+ WHERE id IN (SELECT message_id FROM mailbox_entries WHERE account_id = $1 AND mailbox_id = $2 AND uid = ANY ($3::bigint[]))
+ ORDER BY id
+   FOR NO KEY UPDATE
+"""
 _LOCK_ACCOUNT = "SELECT FROM accounts WHERE id = $1 FOR NO KEY UPDATE"
 _GIVE_LEASE_BACK = "DELETE FROM maildrop_leases WHERE account_id = $1 AND holder = $2 RETURNING 1"
 
@@ -130,7 +140,9 @@ class PostgresMaildrops:
             with suppress(Unavailable):
                 await self.release(account, holder)
             raise
-        return Listing(*row) if row else Listing(0, (), ())
+        if row is None:
+            raise Unavailable("postgres", "the account went during login")  # never an empty maildrop
+        return Listing(*row)
 
     async def renew(self, holders: Collection[tuple[int, UUID]]) -> set[UUID]:
         """Renew the leases of (account, holder) pairs; gives the holders that still hold theirs. Raises Unavailable."""
@@ -155,13 +167,18 @@ class PostgresMaildrops:
         A message that is already gone counts as deleted. Raises LeaseLost with nothing deleted, or Unavailable, after which the
         deletion may all the same have happened.
         """
-        unique = set(uids)
+        unique = sorted(set(uids))
         async with self._database.transaction() as connection:
             await connection.execute(_LOCK_ACCOUNT, account)
-            if not await connection.fetchval(_GIVE_LEASE_BACK, account, holder):
+            if not await connection.fetchval(_HELD, account, holder):
                 raise LeaseLost
-            if unique:
-                await _delete(connection, account, unique)
+            if len(unique) > _SLICE:
+                await connection.execute(_LOCK_MESSAGES, account, INBOX, unique)
+            for start in range(0, len(unique), _SLICE):
+                await _delete(connection, account, unique[start : start + _SLICE])
+            # last, so that the lease's row is locked for a moment only: renewals of all leases touch it
+            if not await connection.fetchval(_GIVE_LEASE_BACK, account, holder):
+                raise LeaseLost  # somebody took it meanwhile; everything above is undone
         return len(unique)
 
     async def release(self, account: int, holder: UUID) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -32,7 +33,7 @@ async def connection(nats: Nats) -> AsyncIterator[Connection]:
 
 @pytest.fixture
 def short_ack_wait(monkeypatch: pytest.MonkeyPatch) -> float:
-    """A second instead of twenty."""
+    """A second instead of ten."""
     monkeypatch.setattr(layout, "ACK_WAIT", 1.0)
     monkeypatch.setattr(source, "ACK_WAIT", 1.0)
     monkeypatch.setattr(source, "_TICK", 0.1)
@@ -261,6 +262,24 @@ async def test_without_a_server_accepting_and_taking_say_so_in_time_and_nothing_
         assert await kept(connection) == 0
         await ingest.accept(letter(BODY), BODY)
         assert len(await asyncio.wait_for(found.take(1, 1), 5)) == 1
+
+
+async def test_what_was_unsent_when_the_connection_broke_is_not_sent_later(nats: Nats, connection: Connection) -> None:
+    assert nats.process
+    nats.process.send_signal(signal.SIGSTOP)  # whatever is still flushed meets a server that never reads it
+    client = connection.client
+    client._pending.append(b"PUB ingest.0 5\r\nstale\r\n")
+    client._pending_data_size += 23
+    nats.stop(kill=True)
+
+    async def down() -> bool:
+        return not connection.is_up
+
+    await until(down)
+    assert (client._pending, client.pending_data_size) == ([], 0)
+    restart(nats)
+    await NatsIngest(connection).accept(letter(BODY), BODY)
+    assert await kept(connection) == 1
 
 
 async def test_a_server_killed_under_load_costs_nothing_and_doubles_nothing(nats: Nats, connection: Connection) -> None:

@@ -33,6 +33,7 @@ _BUSY_SECONDS = 0.02
 _CHECK_SECONDS = 5.0
 _AFTER_FAULT_SECONDS = 15.0
 _MOST_PASSES = 10
+_HOPE_SECONDS = 3.0
 
 _published = Counter("posthorn_api_directory_published_total", "Directory entries written")
 _repaired = Counter("posthorn_api_directory_repaired_total", "Directory entries that reconciliation found wrong")
@@ -54,6 +55,7 @@ class Publisher:
         self._round = asyncio.Event()
         self._waiting = 0
         self._works = True
+        self._failing_since = 0.0
 
     async def run(self) -> None:
         """Publish for ever; a supervised task."""
@@ -76,16 +78,17 @@ class Publisher:
                     await self._wake.wait()
 
     async def settle(self, marks: Sequence[int], timeout: float) -> bool:
-        """Wait until the outbox entries are published, at most ``timeout`` seconds and not at all while publishing fails.
+        """Wait until the outbox entries are published, at most ``timeout`` seconds, and not once publishing has failed for a while.
 
-        Gives whether they are. Never raises: the change is made, and will be published.
+        Gives whether they are. Never raises: the change is made, and will be published. It is worth some patience: mail for an
+        account that was answered with 201 and is not in the directory yet bounces.
         """
         if not marks:
             return True
         self._waiting += 1
         try:
             async with asyncio.timeout(timeout):
-                while self._works:
+                while self._works or time.monotonic() - self._failing_since < _HOPE_SECONDS:
                     this_round = self._round
                     self._wake.set()
                     await this_round.wait()
@@ -188,6 +191,7 @@ class Publisher:
             _faults.labels(fault.part).inc()
             self._reconcile_at = min(self._reconcile_at, time.monotonic() + _AFTER_FAULT_SECONDS)
             if self._works:
+                self._failing_since = time.monotonic()
                 log.warning("the directory cannot be published now", part=fault.part, detail=str(fault))
         elif not self._works:
             log.info("the directory is published again")

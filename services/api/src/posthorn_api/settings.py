@@ -35,7 +35,7 @@ class ApiSettings(ProcessSettings, PostgresSettings, NatsSettings, BlobSettings)
     """Octets of a request's body; more is answered 413."""
     directory_reconcile_seconds: Seconds = 600.0
     """How often the directory is compared with the database and put right."""
-    directory_wait_seconds: Annotated[float, Field(ge=0)] = 2.0
+    directory_wait_seconds: Annotated[float, Field(ge=0)] = 10.0
     """How long an answer waits at most until the directory shows the change."""
 
     @field_validator("api_admin_key", "api_admin_key_file", mode="before")

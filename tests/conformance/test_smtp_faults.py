@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+import structlog
 
 from posthorn.ports.faults import Full, Unavailable
 from posthorn_smtp_in import service
@@ -184,3 +185,13 @@ async def test_a_client_that_goes_before_its_answer_is_not_waited_for() -> None:
         talk.writer.transport.abort()
         await stage.nothing_is_left()
         assert not stage.ingest.kept
+
+
+async def test_what_is_logged_of_a_letter_carries_its_id(stage: Stage) -> None:
+    with structlog.testing.capture_logs() as lines:
+        talk = await (await stage.talk()).begin()
+        assert await talk.say(b"RCPT TO:<nobody@example.test>\r\n") == "550 5.1.1"
+        assert await talk.data(LETTER + b".\r\n") == "250 2.0.0"
+    (envelope, _) = stage.only()
+    about = [line for line in lines if line["event"] in ("refused", "accepted")]
+    assert [line["message"] for line in about] == [str(envelope.id)] * 2

@@ -140,7 +140,8 @@ class Reception:
                 reply = smtp.HARVESTING
         if reply is not smtp.RECIPIENT_OK:
             transaction.deferred |= reply.is_transient
-            self.refused(reply, client, recipient=str(address) if address else "postmaster")
+            recipient = str(address) if address else "postmaster"
+            self.refused(reply, client, message=str(transaction.id), recipient=recipient)
         return reply
 
     async def _judge(self, transaction: Transaction, address: Address | None) -> Reply:
@@ -153,7 +154,9 @@ class Reception:
         try:
             standing = await self._directory.standing(wanted)
         except Unavailable as fault:
-            log.warning("the directory does not answer", part=fault.part, detail=str(fault))
+            log.warning(
+                "the directory does not answer", message=str(transaction.id), part=fault.part, detail=str(fault)
+            )
             return smtp.FAULT
         if standing is Standing.DELIVERABLE:
             transaction.recipients[name] = None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import stat
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,3 +103,14 @@ def test_a_server_that_does_not_start_leaves_nothing_running(tmp_path: Path) -> 
 def test_free_ports_lie_outside_those_that_the_kernel_gives_to_clients() -> None:
     low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     assert all(1024 < free_port() < max(low, 32_000) for _ in range(20))
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0, reason="an ordinary user's server keeps the first death signal and needs no second"
+)
+def test_a_server_whose_parent_is_gone_before_it_has_changed_its_user_does_not_begin(tmp_path: Path) -> None:
+    server = Postgres(tmp_path / "postgres", durable=False)
+    command = server._as_user(["true"], signal.SIGQUIT)
+    assert subprocess.run(command, check=False).returncode == 0
+    # as somebody else's child, which is what an orphan is, it must not
+    assert subprocess.run(["sh", "-c", '"$@"; exit $?', "sh", *command], check=False).returncode == 1

@@ -257,6 +257,8 @@ class Postgres(_Server):
             f"--inh-caps=-all{kept}",
             f"--ambient-caps=-all{kept}",
             f"--pdeathsig={signal.Signals(death).name.removeprefix('SIG')}",  # a change of user clears the first one
+            # and the parent may have died between the two: whoever is an orphan by now must not begin
+            *("sh", "-c", '[ "$PPID" = "$0" ] && exec "$@"', str(os.getpid())),
             *command,
         ]
 

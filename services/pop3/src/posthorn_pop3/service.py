@@ -39,7 +39,6 @@ AHEAD = 64
 AHEAD_OCTETS = 1024 * 1024
 """and their octets for one session."""
 
-_SLICE = 5_000  # messages of a maildrop taken before other sessions get their turn
 
 _logins = Counter("posthorn_pop3_logins_total", "Attempts to log in", ["outcome"])
 _deleted = Counter("posthorn_pop3_deleted_total", "Messages deleted by clients")

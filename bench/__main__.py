@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.load import hold_idle, paced_load, pop3_logins, pop3_read, readable_after, smtp_source
+from bench.outbound import SUBMISSION_ENVIRONMENT, measure_outbound
 from bench.peers import ADDRESS, PASSWORD, Dovecot, Postfix
 from bench.report import show
 from bench.system import System, cost
@@ -100,7 +101,10 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=3, help="rounds of each side, alternating (default 3)")
     options.add_argument("--blobs", help="POSTHORN_BLOBS for the run (default: a local directory)")
     options.add_argument("--idle", type=int, default=1000, help="idle connections held while memory is read")
-    options.add_argument("--only", choices=("inbound", "pop3", "memory"), help="one part only")
+    options.add_argument("--only", choices=("inbound", "outbound", "pop3", "memory"), help="one part only")
+    options.add_argument(
+        "--deferred", type=int, default=0, help="measure letters out again with so many rows waiting in the queue"
+    )
     asked = options.parse_args()
     letters, rounds = (1000, 1) if asked.quick else (asked.letters, asked.rounds)
     results: dict[str, Any] = {
@@ -114,7 +118,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="posthorn-bench-") as place:
         directory = Path(place)
         directory.chmod(0o755)
-        extra = {"POSTHORN_BLOBS": asked.blobs} if asked.blobs else {}
+        extra = SUBMISSION_ENVIRONMENT | ({"POSTHORN_BLOBS": asked.blobs} if asked.blobs else {})
         system, postfix = System(directory / "home", extra), Postfix(directory / "postfix-run")
         (directory / "postfix-run").mkdir(mode=0o755)
         try:
@@ -124,6 +128,8 @@ def main() -> None:
             results["versions"] = {"postfix": postfix.version}
             if asked.only in (None, "inbound"):
                 measure_inbound(results, system, postfix, letters, rounds, probes=30 if asked.quick else 200)
+            if asked.only in (None, "outbound"):
+                measure_outbound(results, system, postfix, directory, letters, rounds, asked.deferred)
             if asked.only in (None, "pop3"):
                 measure_pop3(results, system, postfix, directory, quick=asked.quick)
             if asked.only in (None, "memory"):

@@ -135,6 +135,20 @@ maillog_file_prefixes = {self._data.parent}
     def root_pid(self) -> int:
         return int((self._spool / "pid" / "master.pid").read_text())
 
+    def relay_to(self, ports: dict[str, int]) -> None:
+        """Take mail for these domains from this machine, and hand it to a port of it."""
+        transports = " ".join(f"{{{domain} = smtp:[127.0.0.1]:{port}}}" for domain, port in ports.items())
+        settings = [
+            f"transport_maps = inline:{{{transports}}}",
+            "smtpd_relay_restrictions = permit_mynetworks, reject",
+            "smtpd_recipient_restrictions = permit_mynetworks, reject",
+            "smtp_host_lookup = native",
+        ]
+        for setting in settings:
+            subprocess.run(["postconf", "-c", str(self._config), "-e", setting], check=True)
+        subprocess.run(["postfix", "-c", str(self._config), "reload"], capture_output=True, check=True)
+        time.sleep(1)
+
     def delivered(self) -> int:
         """Letters in the Maildir."""
         try:

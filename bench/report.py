@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from bench.outbound import show_outbound
+
 
 def show(results: dict[str, Any]) -> None:
     """Print what was measured; a part that was not asked for is left out."""
@@ -21,6 +23,8 @@ def show(results: dict[str, Any]) -> None:
             f"From 250 to readable over POP3 at {half['load_per_s']:.0f} letters/s (half load): "
             f"p50 {half['p50_ms']:.0f} ms, p99 {half['p99_ms']:.0f} ms, worst {half['max_ms']:.0f} ms of {half['probes']}\n"
         )
+    if outbound := results.get("outbound"):
+        show_outbound(outbound, results["versions"]["postfix"])
     if pop3 := results.get("pop3"):
         _pop3(pop3, results["versions"]["dovecot"])
     if resident := results.get("resident_mib"):

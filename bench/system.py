@@ -17,7 +17,7 @@ import psutil
 
 from posthorn_local.embedded import free_port
 
-HEALTH = {"smtp-in": 0, "delivery": 1, "pop3": 2, "api": 3}
+HEALTH = {"smtp-in": 0, "delivery": 1, "pop3": 2, "api": 3, "submission": 4, "relay": 5}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,7 @@ class System:
         self.smtp = free_port()
         self.pop3 = free_port()
         self.api = free_port()
+        self.submission = free_port()
         self._health = free_port()
         self._extra = dict(extra or {})
         self._process: subprocess.Popen[str] | None = None
@@ -68,6 +69,8 @@ class System:
             "POSTHORN_SMTP_PORT": str(self.smtp),
             "POSTHORN_POP3_PORT": str(self.pop3),
             "POSTHORN_POP3S_PORT": "0",
+            "POSTHORN_SUBMISSION_PORT": str(self.submission),
+            "POSTHORN_SUBMISSIONS_PORT": "0",
             "POSTHORN_API_PORT": str(self.api),
             "POSTHORN_HEALTH_PORT": str(self._health),
             **self._extra,
@@ -109,8 +112,8 @@ class System:
         found = {}
         for child in psutil.Process(self._process.pid).children():
             line = " ".join(child.cmdline())
-            for name in ("smtp-in", "delivery", "pop3", "api"):
-                if f"posthorn_{name.replace('-', '_')}" in line or f"posthorn-{name}" in line:
+            for name in HEALTH:
+                if line.endswith(f"# {name}"):
                     found[name] = child.pid
             if "nats-server" in line:
                 found["nats"] = child.pid

@@ -19,13 +19,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from posthorn.adapters.segments import SegmentReader
+from posthorn.ports.sending import Senders, Throttle
 from posthorn.runtime.listen import Gate
 from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.tls import Certificate
+from posthorn_pop3.doorkeeper import Doorkeeper
 from posthorn_pop3.server import serving
 from posthorn_pop3.service import PostOffice
 from posthorn_pop3.settings import Pop3Settings
-from tests.conformance.twins import PASSWORD, House
+from tests.conformance.twins import PASSWORD, House, NoAppPasswords, Patience
 
 ADDRESS = "alice@example.test"
 
@@ -95,6 +97,8 @@ async def pop3_server(
     house: House,
     *,
     passwords: Passwords | None = None,
+    senders: Senders | None = None,
+    throttle: Throttle | None = None,
     tls_dir: Path | None = None,
     bodies: dict[str, Any] | None = None,
     **changes: Any,
@@ -113,7 +117,8 @@ async def pop3_server(
         | changes
     )
     reader = SegmentReader(house.blobs, **(bodies or {}))
-    office = PostOffice(house.maildrops, reader, passwords or shared_passwords())
+    doorkeeper = Doorkeeper(passwords or shared_passwords(), senders or NoAppPasswords(), throttle or Patience())
+    office = PostOffice(house.maildrops, reader, doorkeeper)
     tls = Certificate(tls_dir).context if tls_dir else None
     try:
         async with serving(settings, office, tls) as where:

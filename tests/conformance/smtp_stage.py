@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import re
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -20,6 +20,7 @@ from posthorn.model.envelope import Body, Envelope
 from posthorn.ports.directory import Standing
 from posthorn.wire.address import Address
 from posthorn_smtp_in.server import Listening, serving
+from posthorn_smtp_in.service import Backends
 from posthorn_smtp_in.settings import SmtpSettings
 from tests.conformance.twins import MemoryBlobs
 
@@ -249,12 +250,13 @@ def settings_of(**changes: Any) -> SmtpSettings:
 
 
 @asynccontextmanager
-async def staged(tls: ssl.SSLContext | None = None, *, grace: float = 5.0, **changes: Any) -> AsyncIterator[Stage]:
+async def staged(
+    tls: ssl.SSLContext | None = None, *, grace: float = 5.0, srs_keys: Sequence[bytes] = (), **changes: Any
+) -> AsyncIterator[Stage]:
     """Serve with these settings; at the end every session must have gone and nothing be left of any."""
     stage = Stage()
-    async with serving(
-        settings_of(**changes), stage.directory, stage.ingest, stage.blobs, tls, grace=grace
-    ) as stage.listening:
+    backends = Backends(stage.directory, stage.ingest, stage.blobs, srs_keys=srs_keys)
+    async with serving(settings_of(**changes), backends, tls, grace=grace) as stage.listening:
         try:
             yield stage
         finally:

@@ -12,6 +12,7 @@ import pytest
 from posthorn.adapters.files import FileBlobs
 from posthorn.wire.data import stuff
 from posthorn_smtp_in.server import serving
+from posthorn_smtp_in.service import Backends
 from tests.conformance.smtp_stage import LETTER, TO_ALICE, Stage, Talk, after_trace, check_facts, settings_of, staged
 
 HEAD = b"From: a@example.org\r\nSubject: awkward\r\n\r\n"
@@ -233,7 +234,7 @@ async def test_a_large_message_goes_to_the_store_and_not_into_memory(stage: Stag
     assert len(content) > 20_000_000
     stage.blobs = blobs = FileBlobs(tmp_path)
     await blobs.open()
-    async with serving(settings_of(), stage.directory, stage.ingest, blobs, None, grace=1) as stage.listening:
+    async with serving(settings_of(), Backends(stage.directory, stage.ingest, blobs), None, grace=1) as stage.listening:
         talk = await (await stage.talk()).begin()
         if way == "data":
             assert await talk.say(b"DATA\r\n") == "354"

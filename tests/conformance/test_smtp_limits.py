@@ -11,6 +11,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from posthorn_smtp_in.server import serving
+from posthorn_smtp_in.service import Backends
 from tests.conformance.smtp_stage import (
     EHLO,
     LETTER,
@@ -191,7 +192,9 @@ async def test_a_drain_waits_for_the_promise_but_not_for_ever() -> None:
 
 async def test_leaving_the_server_ends_sessions_that_are_idle() -> None:
     began = time.monotonic()
-    async with serving(settings_of(), StagedDirectory(), StagedIngest(), StagedBlobs(), None, grace=6) as listening:
+    async with serving(
+        settings_of(), Backends(StagedDirectory(), StagedIngest(), StagedBlobs()), None, grace=6
+    ) as listening:
         talk = Talk(*await asyncio.open_connection("127.0.0.1", listening.port))
         await talk.hello()
     assert time.monotonic() - began < 4

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 
+from posthorn.model.outbound import Notify, RecipientDsn
 from posthorn.ports.directory import Standing
+from posthorn.wire import srs
 from tests.conformance.smtp_stage import LETTER, Stage, after_trace, staged
+
+KEY = b"k" * 32
 
 
 @pytest.fixture
@@ -28,7 +33,8 @@ async def test_a_letter_is_taken(stage: Stage) -> None:
         S: 250-SMTPUTF8
         S: 250-PIPELINING
         S: 250-ENHANCEDSTATUSCODES
-        S: 250 CHUNKING
+        S: 250-CHUNKING
+        S: 250 DSN
         C: MAIL FROM:<a@example.org>
         S: 250 2.1.0 sender OK
         C: RCPT TO:<alice@example.test>
@@ -118,6 +124,7 @@ async def test_helo_cannot_inject_a_header(stage: Stage) -> None:
     await stage.play(r"""
         S: 220 …
         C: EHLO evil)\;(<x>"/é
+        S: 250-…
         S: 250-…
         S: 250-…
         S: 250-…
@@ -236,6 +243,7 @@ async def test_commands_out_of_order(stage: Stage) -> None:
         S: 250-…
         S: 250-…
         S: 250-…
+        S: 250-…
         S: 250 …
         C: RCPT TO:<alice@example.test>
         S: 503 5.5.1 MAIL first
@@ -259,11 +267,53 @@ async def test_commands_that_cannot_be_obeyed(stage: Stage) -> None:
         (b"RSET now", "501 5.5.4"),
         (b"EHLO", "501 5.5.4"),
         (b"MAIL FROM:a@example.org", "501 5.5.4"),
-        (b"MAIL FROM:<a@example.org> RET=HDRS", "555 5.5.4"),
+        (b"MAIL FROM:<a@example.org> RET=ALL", "501 5.5.4"),
         (b"QUIT", "221 2.0.0"),
     ]:
         assert await talk.say(line + b"\r\n") == code, line
     assert await talk.ended()
+
+
+async def test_there_are_no_logins_where_mail_for_others_is_not_taken(stage: Stage) -> None:
+    talk = await (await stage.talk()).hello()
+    assert await talk.say(b"AUTH PLAIN AGEAYg==\r\n") == "502 5.5.1"
+    assert await talk.say(b"MAIL FROM:<a@example.org> AUTH=<>\r\n") == "555 5.5.4"
+
+
+async def test_what_is_asked_about_notices_and_the_case_of_the_sender_are_kept(stage: Stage) -> None:
+    talk = await (await stage.talk()).hello()
+    assert await talk.say(b"MAIL FROM:<Some.One@Example.ORG> RET=HDRS ENVID=QQ+2B314159\r\n") == "250 2.1.0"
+    for line in (
+        b"RCPT TO:<alice@example.test> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;Old@example.net\r\n",
+        b"RCPT TO:<Bob@example.test>\r\n",
+        b"RCPT TO:<alice@example.test> NOTIFY=NEVER\r\n",
+    ):
+        assert await talk.say(line) == "250 2.1.5"
+    assert await talk.data(LETTER + b".\r\n") == "250 2.0.0"
+    envelope, octets = stage.only()
+    assert octets.startswith(b"Return-Path: <Some.One@example.org>\r\n")
+    assert envelope.reverse_path == "Some.One@example.org"
+    assert envelope.recipients == ("alice@example.test", "bob@example.test")
+    assert (envelope.ret, envelope.envid) == ("HDRS", "QQ+314159")
+    assert envelope.dsn == {
+        "alice@example.test": RecipientDsn(Notify.SUCCESS | Notify.FAILURE, "rfc822;Old@example.net")
+    }
+
+
+async def test_a_bounce_finds_its_way_to_a_rewritten_reverse_path() -> None:
+    today = int(time.time() // 86_400)
+    path = srs.rewrite("someone@elsewhere.example", "example.test", KEY, today)
+    forged = srs.rewrite("someone@elsewhere.example", "example.test", b"f" * 32, today)
+    stale = srs.rewrite("someone@elsewhere.example", "example.test", KEY, today - 40)
+    async with staged(srs_keys=(b"n" * 32, KEY)) as stage:
+        talk = await (await stage.talk()).hello()
+        assert await talk.say(b"MAIL FROM:<>\r\n") == "250 2.1.0"
+        for address, code in ((path.lower(), "250 2.1.5"), (forged, "550 5.1.1"), (stale, "550 5.1.1")):
+            assert await talk.say(f"RCPT TO:<{address}>\r\n".encode()) == code
+        assert await talk.data(LETTER + b".\r\n") == "250 2.0.0"
+        assert stage.only()[0].recipients == (path.lower(),)
+        assert await talk.say(b"MAIL FROM:<spammer@example.org>\r\n") == "250 2.1.0"
+        assert await talk.say(f"RCPT TO:<{path}>\r\n".encode()) == "550 5.1.1"
 
 
 async def test_too_many_errors_end_the_session(stage: Stage) -> None:

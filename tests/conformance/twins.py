@@ -15,8 +15,10 @@ from posthorn.ports.blobs import BlobInfo, BlobMissing, Blobs
 from posthorn.ports.faults import Unavailable
 from posthorn.ports.mailboxes import Placement
 from posthorn.ports.maildrops import LeaseLost, Listing, Location, Login, MaildropBusy, Maildrops, unique_id
+from posthorn.ports.sending import Charge, Credentials
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.passwords import Passwords
+from posthorn.wire.address import Address
 
 PASSWORD = "correct horse"
 SEGMENT_MESSAGES = 50
@@ -265,6 +267,26 @@ class MemoryHouse:
         self.blobs.objects = {names[key]: octets for key, octets in self.blobs.objects.items()}
         known = self.maildrops.accounts[account]
         known.locations = {uid: replace(location, key=names[location.key]) for uid, location in known.locations.items()}
+
+
+class NoAppPasswords:
+    """Senders of which none has an app password."""
+
+    async def credentials(self, address: str) -> Credentials | None:
+        return None
+
+    async def app_password(self, account: int, key_hash: bytes, scope: str) -> bool:
+        return False
+
+    async def owns(self, account: int, address: Address) -> bool:
+        return False
+
+
+class Patience:
+    """A Throttle that lets everything through."""
+
+    async def take(self, charges: Sequence[Charge]) -> float:
+        return 0.0
 
 
 async def hash_of_password() -> str:

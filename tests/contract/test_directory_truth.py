@@ -32,6 +32,8 @@ async def town(database_url: str) -> AsyncIterator[Town]:
         await made.alias("far@example.test", "drowsy@example.test", "near@example.test")
         await made.alias("near@example.test", "fine@example.test")
         await made.alias("broken@example.test", "nobody@example.test")
+        await made.alias("out@example.test", "someone@elsewhere.test")
+        await made.alias("further@example.test", "asleep@example.test", "out@example.test")
         yield made
 
 
@@ -53,6 +55,8 @@ EVERYTHING: dict[str, Entry] = {
     "far@example.test": FINE,
     "near@example.test": FINE,
     "broken@example.test": ASLEEP,
+    "out@example.test": FINE,
+    "further@example.test": FINE,
 }
 
 
@@ -79,6 +83,14 @@ async def test_a_change_of_an_account_names_every_alias_that_leads_to_it(truth: 
         "near@example.test": FINE,
         "far@example.test": FINE,
     }
+
+
+async def test_an_alias_that_led_out_of_here_leads_nowhere_once_the_domain_is_ours(
+    truth: PostgresDirectoryTruth, town: Town
+) -> None:
+    await town.domain("elsewhere.test")
+    await truth.doubt(["out@example.test"])
+    assert await taken(truth) == {"out@example.test": ASLEEP, "further@example.test": ASLEEP}
 
 
 async def test_an_error_keeps_the_entries_and_their_order(truth: PostgresDirectoryTruth) -> None:

@@ -92,7 +92,7 @@ class Town:
         return [subject for _, subject in sorted(await self.rows("DELETE FROM directory_outbox RETURNING id, subject"))]
 
     async def sums_hold(self) -> None:
-        """Every sum that is kept equals what is counted: quotas, references, live octets, uids."""
+        """Every sum that is kept equals what is counted: quotas, references, open rows of the queue, live octets, uids."""
         assert (
             await self.rows(
                 """
@@ -107,8 +107,19 @@ class Town:
         assert (
             await self.rows(
                 """
-                SELECT m.id, m.refs, count(e.uid) FROM messages m LEFT JOIN mailbox_entries e ON e.message_id = m.id
-                 GROUP BY m.id HAVING m.refs <> count(e.uid)
+                SELECT m.id, m.refs, count(e.uid), o.open FROM messages m LEFT JOIN mailbox_entries e ON e.message_id = m.id
+                  LEFT JOIN outbound_messages o ON o.message_id = m.id
+                 GROUP BY m.id, o.open HAVING m.refs <> count(e.uid) + CASE WHEN o.open > 0 THEN 1 ELSE 0 END
+                """
+            )
+            == []
+        )
+        assert (
+            await self.rows(
+                """
+                SELECT o.message_id, o.open, count(r.id) FROM outbound_messages o
+                  LEFT JOIN outbound_recipients r ON r.message_id = o.message_id AND r.closed_at IS NULL
+                 GROUP BY o.message_id HAVING o.open <> count(r.id)
                 """
             )
             == []

@@ -286,7 +286,7 @@ async def test_an_alias_lives(api: Api) -> None:
 BAD_TARGETS: list[tuple[Any, str, str]] = [
     ([], "targets", "at least 1"),
     (["alice@example.test", "nobody@example.test"], "targets[1]", "no account or alias"),
-    (["someone@gmail.example"], "targets[0]", "not supported yet"),
+    (["someone@other.test"], "targets[0]", "another tenant"),
     (["alice@example.test", "Alice@example.test"], "targets[1]", "twice"),
     (["alice@example.test", "nonsense"], "targets[1]", "@"),
     (["info@example.test"], "targets[0]", "leads back"),
@@ -298,10 +298,38 @@ BAD_TARGETS: list[tuple[Any, str, str]] = [
 
 async def test_targets_that_cannot_be_are_refused_by_place(api: Api) -> None:
     await api.domain()
+    await api.sql("INSERT INTO tenants (id, name) VALUES (gen_random_uuid(), 'other')")
+    await api.sql("INSERT INTO domains (tenant_id, name) SELECT id, 'other.test' FROM tenants WHERE name = 'other'")
     await api.account("alice@example.test")
     for targets, field, word in BAD_TARGETS:
         answer = await api.client.post("/v1/aliases", json={"address": "info@example.test", "targets": targets})
         assert word in problem(answer, 422, "invalid", field)["errors"][0]["message"]
+
+
+async def test_an_alias_may_lead_out_of_here(api: Api) -> None:
+    await api.domain()
+    await api.account("alice@example.test")
+    targets = ["alice@example.test", "someone@gmail.example"]
+    made = await api.client.post("/v1/aliases", json={"address": "info@example.test", "targets": targets})
+    assert (made.status_code, made.json()["targets"]) == (201, targets)
+    changed = await api.client.patch("/v1/aliases/info@example.test", json={"targets": ["x@gmail.example"]})
+    assert changed.json()["targets"] == ["x@gmail.example"]
+
+
+async def test_a_domain_that_is_made_or_removed_has_the_aliases_into_it_published_anew(api: Api) -> None:
+    await api.domain()
+    await api.alias("out@example.test", "someone@later.test")
+    await api.alias("far@example.test", "someone@notlater.test")
+    before = len(await outbox(api))
+    await api.domain("later.test")
+    assert (await api.client.delete("/v1/domains/later.test")).status_code == 204
+    assert (await outbox(api))[before:] == ["out@example.test", "@later.test"] * 2
+
+
+async def test_a_catch_all_stays_inside(api: Api) -> None:
+    await api.domain()
+    answer = await api.client.patch("/v1/domains/example.test", json={"catch_all": "someone@gmail.example"})
+    problem(answer, 422, "invalid", "catch_all")
 
 
 async def test_aliases_make_no_loop_and_no_endless_chain(api: Api) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import re
 import signal
@@ -23,6 +24,7 @@ from posthorn_local.embedded import Nats, free_port
 from tests.servers.jetstream import nats_settings, restart, until
 
 KEY = "ph_" + "k" * 43
+SECRET_KEY = base64.b64encode(b"s" * 32).decode()
 
 
 def environment(database_url: str, nats_url: str, home: Path, **more: str) -> dict[str, str]:
@@ -35,6 +37,7 @@ def environment(database_url: str, nats_url: str, home: Path, **more: str) -> di
         "POSTHORN_API_PORT": str(free_port()),
         "POSTHORN_HEALTH_PORT": str(free_port()),
         "POSTHORN_GRACE_SECONDS": "2",
+        "POSTHORN_SECRET_KEY": SECRET_KEY,
     }
     return {name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")} | mine | more
 
@@ -146,6 +149,7 @@ def settings(monkeypatch: pytest.MonkeyPatch, **values: str) -> ApiSettings:
         "DATABASE_URL": "postgresql://x",
         "NATS_URL": "nats://x",
         "BLOBS": "file:///x",
+        "SECRET_KEY": SECRET_KEY,
         **values,
     }.items():
         monkeypatch.setenv(f"POSTHORN_{name}", value)

@@ -13,13 +13,13 @@ from uuid import UUID
 import pytest
 
 from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
-from posthorn.model.envelope import decode_record, encode_record
+from posthorn.model.envelope import encode_record
 from posthorn.ports.faults import Unavailable
 from posthorn.ports.mailboxes import Resolution, Segment
 from posthorn.runtime.ids import new_id
 from posthorn_delivery.compression import zstd_frame
 from posthorn_delivery.server import Intake
-from posthorn_delivery.service import Deliverer, copy_id
+from posthorn_delivery.service import Deliverer
 from posthorn_local.embedded import Nats
 from tests.servers.jetstream import letter, until
 from tests.servers.scene import Scene, scene
@@ -113,38 +113,34 @@ async def test_a_message_that_lies_on_the_stream_twice_is_placed_once(stage: Sce
 
 
 @pytest.mark.parametrize("large", [False, True])
-async def test_a_recipient_that_has_gone_holds_up_nobody_and_can_have_its_copy_later(stage: Scene, large: bool) -> None:
+async def test_a_recipient_that_has_gone_holds_up_nobody_and_its_sender_is_told(stage: Scene, large: bool) -> None:
     (account,) = await stage.town.accounts(1)
     send = stage.send_large if large else stage.send
     sent = await send(BODY, "user0@example.test", "gone@example.test", "lost@example.test")
-    other = await stage.send(b"other\r\n", "user0@example.test")
+    await stage.send(b"other\r\n", "user0@example.test")
     await stage.deliver(2)
     await stage.settled()
     assert sorted(await stage.bodies(account)) == sorted([BODY, b"other\r\n"])
-    (parked,) = await stage.dead.parked(0, 10)
-    assert parked.message_id == str(sent.id) != str(other.id)
-    assert parked.reason == "no such recipient any more: gone@example.test, lost@example.test"
-
-    gone, lost = [await stage.town.account(f"{name}@example.test") for name in ("gone", "lost")]
-    assert await stage.dead.retry(parked.sequence)
-    await stage.deliver(1)
-    await stage.settled()
-    assert await stage.bodies(gone) == await stage.bodies(lost) == [BODY]
-    assert len(await stage.bodies(account)) == 2
+    assert await stage.dead.parked(0, 10) == []
+    columns = "message_id, recipient, sender, state, notice, last_status, closed_at"
+    assert await stage.town.rows(f"SELECT {columns} FROM outbound_recipients ORDER BY id") == [
+        (sent.id, name, "sender@example.org", "bounced", "failed", "5.1.1", None)
+        for name in ("gone@example.test", "lost@example.test")
+    ]
     await stage.town.sums_hold()
 
 
-async def test_a_message_without_any_recipient_left_is_parked_and_can_be_delivered_later(stage: Scene) -> None:
+async def test_a_message_without_any_recipient_left_is_kept_for_its_notice(stage: Scene) -> None:
     await stage.town.domain("example.test")
     sent = await stage.send(BODY, "gone@example.test")
     await stage.deliver(1)
     await stage.settled()
-    (parked,) = await stage.dead.parked(0, 10)
-    assert (parked.message_id, stage.blobs.puts) == (str(sent.id), 0)
-    gone = await stage.town.account("gone@example.test")
-    assert await stage.dead.retry(parked.sequence)
-    await stage.deliver(1)
-    assert await stage.bodies(gone) == [BODY]
+    assert await stage.town.rows("SELECT id, refs FROM messages") == [(sent.id, 1)]
+    assert await stage.town.rows("SELECT last_reply FROM outbound_recipients") == [
+        ("550 5.1.1 no such mailbox here any more",)
+    ]
+    assert (await stage.dead.parked(0, 10), stage.blobs.puts) == ([], 1)
+    await stage.town.sums_hold()
 
 
 async def test_what_cannot_be_read_or_placed_is_parked_and_the_rest_is_delivered_once(stage: Scene) -> None:
@@ -176,7 +172,7 @@ async def test_when_dead_is_full_the_poison_stays_on_the_stream(nats: Nats, data
         (account,) = await stage.town.accounts(1)
         await stage.send(BODY, "user0@example.test")
         await stage.nats.request("ingest.0", b"no record " + b"x" * 1000)
-        await stage.send(BODY * 30, "user0@example.test", "gone@example.test")
+        await stage.nats.request("ingest.0", b"nor this " + b"x" * 1000)
         await stage.deliver(3)
         assert await stage.bodies(account) == [BODY]
 
@@ -205,8 +201,7 @@ async def test_an_account_that_goes_between_finding_and_placing_is_as_if_it_had_
     await stage.settled()
     assert await stage.bodies(account) == [BODY]
     assert stage.blobs.puts == 1
-    (parked,) = await stage.dead.parked(0, 10)
-    assert parked.reason.endswith(": user1@example.test")
+    assert await stage.town.rows("SELECT recipient FROM outbound_recipients") == [("user1@example.test",)]
 
 
 class _Unsteady(PostgresMailboxes):
@@ -222,7 +217,7 @@ class _Unsteady(PostgresMailboxes):
         return entries
 
 
-async def test_a_commit_in_doubt_is_found_out_without_another_put_or_copy(stage: Scene) -> None:
+async def test_a_commit_in_doubt_is_found_out_without_another_put_or_notice(stage: Scene) -> None:
     (account,) = await stage.town.accounts(1)
     for _ in range(5):
         await stage.send(BODY, "user0@example.test", "gone@example.test")
@@ -231,7 +226,7 @@ async def test_a_commit_in_doubt_is_found_out_without_another_put_or_copy(stage:
     await stage.settled()
     assert await stage.bodies(account) == [BODY] * 5
     assert stage.blobs.puts == 1
-    assert len(await stage.dead.parked(0, 10)) == 5
+    assert await stage.town.value("SELECT count(*) FROM outbound_recipients") == 5
     await stage.town.sums_hold()
 
 
@@ -275,38 +270,3 @@ async def test_the_intake_delivers_a_lone_message_at_once_and_drains(stage: Scen
     await intake.drain(5)
     await asyncio.wait_for(running, 1)
     assert time.monotonic() - began < 1
-
-
-@pytest.mark.parametrize("recipients", [("a@b.c",), ("a@b.c", "d@e.f"), ("grüße@b.c",)])
-def test_the_id_of_a_copy_is_a_uuid7_of_the_same_time_and_always_the_same(recipients: tuple[str, ...]) -> None:
-    message = new_id()
-    copy = copy_id(message, recipients)
-    assert copy == copy_id(message, tuple(reversed(recipients))) != message
-    assert (copy.version, copy.variant, copy.int >> 80) == (7, message.variant, message.int >> 80)
-    assert copy != copy_id(message, (*recipients, "x@y.z"))
-
-
-async def test_the_parked_copy_is_for_the_lost_alone_under_an_id_of_its_own(stage: Scene) -> None:
-    await stage.town.accounts(1)
-    sent = await stage.send(BODY, "user0@example.test", "gone@example.test")
-    await stage.deliver(1)
-    (parked,) = await stage.dead.parked(0, 10)
-    await stage.dead.retry(parked.sequence)
-    (delivery,) = await stage.take(1)
-    copy = decode_record(delivery.octets)
-    assert copy.envelope == replace(sent, id=copy_id(sent.id, ["gone@example.test"]), recipients=("gone@example.test",))
-    assert copy.body == BODY
-
-
-async def test_a_message_whose_body_is_missing_does_not_hold_up_the_others(stage: Scene) -> None:
-    (account,) = await stage.town.accounts(1)
-    # its body is needed for the copy that is parked for the recipient who has gone
-    lost = await stage.send_large(b"Subject: large\r\n\r\n", "user0@example.test", "gone@example.test")
-    await stage.blobs.delete(lost.blob or "")
-    for number in range(8):
-        await stage.send(b"%d\r\n" % number, "user0@example.test")
-    await stage.deliver(9)
-    assert await stage.bodies(account) == [b"%d\r\n" % number for number in range(8)]
-    assert await stage.left() == 1  # it stays on the stream, for whenever its body is back
-    assert await stage.dead.parked(0, 10) == []
-    await stage.town.sums_hold()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -13,24 +13,42 @@ import asyncpg
 import httpx
 from pydantic import SecretStr
 
+from posthorn.adapters.dkim import generate
 from posthorn.adapters.postgres.account_mail import PostgresAccountMail
 from posthorn.adapters.postgres.administration import PostgresAdministration
 from posthorn.adapters.postgres.api_keys import PostgresApiKeys, PostgresIdempotency
+from posthorn.adapters.postgres.app_passwords import PostgresAppPasswords
 from posthorn.adapters.postgres.database import connect
+from posthorn.adapters.postgres.dkim_keys import PostgresDkimKeys
+from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
+from posthorn.adapters.postgres.queue_administration import PostgresQueueAdministration
+from posthorn.adapters.postgres.routes import PostgresRoutes
+from posthorn.adapters.postgres.suppressions import PostgresSuppressions
+from posthorn.adapters.postgres.throttle import PostgresThrottle
 from posthorn.adapters.segments import SegmentReader
+from posthorn.model.outbound import Outbound
 from posthorn.ports.administration import Role
 from posthorn.ports.blobs import Blobs
-from posthorn.ports.ingest import DeadLetters
+from posthorn.ports.directory import Directory
+from posthorn.ports.events import Trace
+from posthorn.ports.ingest import DeadLetters, Ingest
 from posthorn.runtime.health import Health
 from posthorn.runtime.http import bind, http_server
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.settings import PostgresSettings
+from posthorn.runtime.vault import Vault
 from posthorn_api.guard import Guard, key_hash
+from posthorn_api.hints import Hints
+from posthorn_api.identity import Identity
+from posthorn_api.queue_service import Outgoing
+from posthorn_api.sending_service import Sending, SendingLimits
 from posthorn_api.server import create_app
 from posthorn_api.service import Late, Publication, Service
+from tests.contract.town import letter, pool, segment
 
 ADMIN_KEY = "ph_" + "a" * 43
+SECRET_KEY = b"s" * 32
 
 
 @dataclass
@@ -43,6 +61,10 @@ class Api:
     health: Health
     publication: Late[Publication]
     dead: Late[DeadLetters]
+    trace: Late[Trace]
+    directory: Late[Directory]
+    ingest: Late[Ingest]
+    hints: Hints
     keys: dict[str, str] = field(default_factory=dict)
 
     async def key(self, role: Role, tenant: UUID | None = None) -> dict[str, str]:
@@ -96,10 +118,26 @@ class Api:
         answer = await self.client.post("/v1/aliases", json={"address": address, "targets": list(targets)})
         assert answer.status_code == 201, answer.text
 
+    async def enter(self, *recipients: str, sender: str = "Alice@example.test", tenant: UUID | None = None) -> UUID:
+        """Put a message into the outbound queue, as delivery does."""
+        if tenant is None:
+            (row,) = await self.sql("SELECT id FROM tenants WHERE name = 'default'")
+            tenant = row["id"]
+        outbound = tuple(Outbound(each, each.rpartition("@")[2], sender) for each in recipients)
+        made = letter((), subject="=?utf-8?q?Gr=C3=BC=C3=9Fe?=", reverse_path=sender)
+        async with pool(self.database_url) as database:
+            await PostgresMailboxes(database).place([segment([replace(made, outbound=outbound, tenant=tenant)])])
+        return made.envelope.id
+
 
 @asynccontextmanager
 async def running_api(
-    database_url: str, blobs: Blobs, *, body_limit: int = 1024 * 1024, bootstrap: bool = True
+    database_url: str,
+    blobs: Blobs,
+    *,
+    body_limit: int = 1024 * 1024,
+    bootstrap: bool = True,
+    limits: SendingLimits | None = None,
 ) -> AsyncIterator[Api]:
     """Run the API without NATS; a test may have a publication and dead letters arrive. ``bootstrap`` needs the database."""
     settings = PostgresSettings(database_url=SecretStr(database_url), database_timeout_seconds=10)
@@ -113,15 +151,36 @@ async def running_api(
         service = Service(
             PostgresAdministration(database), PostgresAccountMail(database), reader, passwords, publication, dead
         )
+        vault, hints = Vault([SECRET_KEY]), Hints()
+        trace, directory, ingest = Late[Trace]("nats"), Late[Directory]("nats"), Late[Ingest]("nats")
+        identity = Identity(PostgresDkimKeys(database), PostgresAppPasswords(database), vault, generate)
+        outgoing = Outgoing(
+            PostgresQueueAdministration(database),
+            PostgresRoutes(database),
+            PostgresSuppressions(database),
+            vault,
+            trace,
+            hints,
+        )
+        sending = Sending(
+            PostgresAdministration(database),
+            PostgresThrottle(database),
+            blobs,
+            directory,
+            ingest,
+            hints,
+            limits or SendingLimits(),
+        )
         health = Health()
         health.started = True
-        app = create_app(service, Guard(keys, PostgresIdempotency(database)), health, body_limit=body_limit)
+        guard = Guard(keys, PostgresIdempotency(database))
+        app = create_app(service, identity, outgoing, sending, guard, health, body_limit=body_limit)
         try:
             async with http_server(app, bind("127.0.0.1", 0, "test"), grace=1) as port:
                 url = f"http://127.0.0.1:{port}"
                 headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
                 async with httpx.AsyncClient(base_url=url, headers=headers, timeout=20) as client:
-                    yield Api(url, client, database_url, health, publication, dead)
+                    yield Api(url, client, database_url, health, publication, dead, trace, directory, ingest, hints)
         finally:
             await reader.close()
             passwords.close()

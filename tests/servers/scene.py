@@ -5,26 +5,32 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from uuid import UUID
 
 import zstandard
 
+from posthorn.adapters.dkim import DkimSigner
 from posthorn.adapters.files import FileBlobs
 from posthorn.adapters.nats.connection import Connection, connect
 from posthorn.adapters.nats.dead import NatsDeadLetters
 from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.source import NatsDelivery, NatsIngestSource
+from posthorn.adapters.postgres.dkim_keys import PostgresDkimKeys
 from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
 from posthorn.model.envelope import Envelope
+from posthorn.model.events import Event
 from posthorn.runtime.ids import new_id
+from posthorn.runtime.vault import Vault
 from posthorn_delivery.compression import zstd_frame
 from posthorn_delivery.service import Deliverer
 from posthorn_local.embedded import Nats
 from tests.contract.town import Town, pool
 from tests.servers.jetstream import letter, nats_settings, until
+
+SECRET_KEY = b"s" * 32
 
 
 class CountedBlobs(FileBlobs):
@@ -41,6 +47,26 @@ class CountedBlobs(FileBlobs):
         await super().put_file(key, file, size)
 
 
+class Told:
+    """What delivery says to others: events, and wake-ups of relays."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.wakes = 0
+
+    def record(self, *events: Event) -> None:
+        """Keep events."""
+        self.events += events
+
+    def wake(self) -> None:
+        """Count a wake-up."""
+        self.wakes += 1
+
+    def of(self, message: UUID) -> list[tuple[str, dict[str, Any]]]:
+        """Kind and detail of each event of a message."""
+        return [(event.kind, dict(event.detail)) for event in self.events if event.message == message]
+
+
 @dataclass
 class Scene:
     """The parts, ready to use."""
@@ -53,17 +79,19 @@ class Scene:
     blobs: CountedBlobs
     mailboxes: PostgresMailboxes
     deliverer: Deliverer
+    vault: Vault
+    told: Told
 
-    async def send(self, body: bytes, *to: str, identity: UUID | None = None) -> Envelope:
-        """Accept a message whose body rides in the record."""
-        sent = letter(body, to=to, identity=identity)
+    async def send(self, body: bytes, /, *to: str, identity: UUID | None = None, **facts: Any) -> Envelope:
+        """Accept a message whose body rides in the record; ``facts`` are fields of the envelope."""
+        sent = replace(letter(body, to=to, identity=identity), **facts)
         await self.ingest.accept(sent, body)
         return sent
 
-    async def send_large(self, body: bytes, *to: str) -> Envelope:
+    async def send_large(self, body: bytes, /, *to: str, **facts: Any) -> Envelope:
         """Accept a message whose body lies in a blob of its own."""
         number = new_id()
-        sent = letter(body, to=to, identity=number, blob=f"bodies/{number}")
+        sent = replace(letter(body, to=to, identity=number, blob=f"bodies/{number}"), **facts)
         await FileBlobs.put(self.blobs, f"bodies/{number}", [body])
         await self.ingest.accept(sent, None)
         return sent
@@ -116,6 +144,8 @@ async def scene(nats: Nats, database_url: str, directory: Path, **settings: int)
         blobs = CountedBlobs(directory)
         await blobs.open()
         mailboxes, dead = PostgresMailboxes(database), NatsDeadLetters(connection)
+        vault, told = Vault([SECRET_KEY]), Told()
+        signer = DkimSigner(PostgresDkimKeys(database), vault)
         try:
             async with NatsIngestSource(connection) as source:
                 yield Scene(
@@ -126,7 +156,20 @@ async def scene(nats: Nats, database_url: str, directory: Path, **settings: int)
                     dead=dead,
                     blobs=blobs,
                     mailboxes=mailboxes,
-                    deliverer=Deliverer(mailboxes, blobs, dead, new_id=new_id, compress=zstd_frame),
+                    deliverer=Deliverer(
+                        mailboxes,
+                        blobs,
+                        dead,
+                        new_id=new_id,
+                        compress=zstd_frame,
+                        signer=signer,
+                        rewriting=vault.derived("srs"),
+                        waker=told,
+                        events=told,
+                    ),
+                    vault=vault,
+                    told=told,
                 )
         finally:
+            signer.close()
             blobs.close()

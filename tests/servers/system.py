@@ -24,9 +24,9 @@ import psutil
 from posthorn_local.embedded import die_with_parent, free_port
 from tests.servers.maildrop import Maildrop
 
-SERVICES = ("smtp-in", "delivery", "pop3", "api")
+SERVICES = ("smtp-in", "delivery", "pop3", "api", "submission", "relay")
 BACKENDS = ("nats", "postgres")
-PORTS = ("SMTP", "POP3", "POP3S", "API")
+PORTS = ("SMTP", "SUBMISSION", "SUBMISSIONS", "POP3", "POP3S", "API")
 
 
 def await_that[T](what: str, found: Callable[[], T | None], timeout: float = 20.0, pause: float = 0.05) -> T:
@@ -56,7 +56,7 @@ class System:
         self.home = home
         self.command = list(command) or [sys.executable, "-m", "posthorn_local.main"]
         self.ports = {name: free_port() for name in PORTS}
-        self.health_port = _four_ports()
+        self.health_port = _health_ports()
         self.extra = dict(extra or {})
         self.output = home.parent / f"{home.name}.out"
         self.errors = home.parent / f"{home.name}.err"
@@ -141,7 +141,7 @@ class System:
             except psutil.NoSuchProcess:
                 continue
             for name in SERVICES:
-                if f"posthorn_{name.replace('-', '_')}.main" in line:
+                if line.endswith(f"main()  # {name}"):
                     found[name] = child
             if "nats-server" in line:
                 found["nats"] = child
@@ -231,7 +231,7 @@ class System:
         return ssl.create_default_context(cafile=str(self.home / "tls" / "tls.crt"))
 
 
-def _four_ports() -> int:
+def _health_ports() -> int:
     while True:
         base = free_port()
         try:

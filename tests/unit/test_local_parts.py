@@ -54,8 +54,9 @@ def _settings(**ports: int) -> LocalSettings:
 
 def test_zero_takes_free_ports_and_no_port_twice() -> None:
     ports = choose_ports(_settings())
-    every = [ports.smtp, ports.pop3, ports.pop3s, ports.api, *ports.health.values()]
-    assert len(set(every)) == 8
+    served = [ports.smtp, ports.pop3, ports.pop3s, ports.api, ports.submission, ports.submissions]
+    every = [*served, *ports.health.values()]
+    assert len(set(every)) == 12
     assert all(every)
 
 
@@ -227,8 +228,8 @@ def test_a_child_that_dies_at_once_is_given_more_and_more_time() -> None:
 
 
 def test_exactly_one_line_of_the_announcement_says_ready() -> None:
-    ports = Ports(2525, 2110, 2995, 8080, {})
+    ports = Ports(2525, 2110, 2995, 8080, 2587, 2465, {})
     lines = [line for line in announcement(ports, Path("/srv/it is")).splitlines() if "ready" in line.lower()]
     assert len(lines) == 1
-    for port in ("2525", "2110", "2995", "8080"):
+    for port in ("2525", "2110", "2995", "8080", "2587", "2465"):
         assert port in lines[0]

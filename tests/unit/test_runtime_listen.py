@@ -242,3 +242,126 @@ async def test_many_sessions_end_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
     assert await asyncio.gather(*ended) == [b"hello\nclosing\n"] * 200
     for _, writer in clients:
         writer.close()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("tls")
+    ensure_certificate(directory)
+    return directory
+
+
+def _server(certificate: Path) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate / "tls.crt", certificate / "tls.key")
+    return context
+
+
+def _trusting(certificate: Path) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(certificate / "tls.crt"))
+
+
+@both
+def test_a_client_that_has_not_shaken_hands_has_a_place_at_the_gate(run: Run, certificate: Path) -> None:
+    async def scene() -> None:
+        gate = Gate(total=10, per_address=2)
+        tls = _server(certificate)
+        async with listening(lambda: Talk(gate), bind("127.0.0.1", 0, "X"), gate, grace=5, tls=tls) as port:
+            silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+            await _until(lambda: len(gate) == 2)
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            with suppress(ConnectionResetError):
+                assert await asyncio.wait_for(reader.read(), 5) == b""
+            writer.close()
+            silent[0][1].close()
+            await _until(lambda: len(gate) == 1)
+            secure: dict[str, Any] = {"ssl": _trusting(certificate), "server_hostname": "localhost"}
+            good = await asyncio.open_connection("127.0.0.1", port, **secure)
+            assert await _line(good[0]) == b"hello\n"
+            assert len(gate) == 2
+            good[1].close()
+            await _until(lambda: len(gate) == 1)
+            silent[1][1].close()
+
+    run(scene())
+
+
+@both
+@pytest.mark.parametrize("hello", [b"", b"EHLO no handshake\r\n", b"\x16\x03\x01\x00\x05hello"])
+def test_a_handshake_that_comes_to_nothing_gives_its_place_back(run: Run, certificate: Path, hello: bytes) -> None:
+    async def scene() -> None:
+        gate = Gate(10, 10)
+        listener, tls = bind("127.0.0.1", 0, "X"), _server(certificate)
+        async with listening(lambda: Talk(gate), listener, gate, grace=5, tls=tls, handshake_seconds=0.3) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(hello)
+            with suppress(ConnectionResetError):
+                assert b"hello\n" not in await asyncio.wait_for(reader.read(), 5)
+            await _until(lambda: len(gate) == 0)
+            writer.close()
+
+    run(scene())
+
+
+@both
+def test_a_session_that_cannot_begin_holds_nothing(run: Run, certificate: Path) -> None:
+    def fail() -> asyncio.BaseProtocol:
+        raise RuntimeError("a bug")
+
+    async def scene() -> None:
+        gate = Gate(10, 10)
+        async with listening(fail, bind("127.0.0.1", 0, "X"), gate, grace=5, tls=_server(certificate)) as port:
+            secure: dict[str, Any] = {"ssl": _trusting(certificate), "server_hostname": "localhost"}
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, **secure)
+            with suppress(ConnectionResetError):
+                assert await asyncio.wait_for(reader.read(), 5) == b""
+            await _until(lambda: len(gate) == 0)
+            writer.close()
+
+    run(scene())
+
+
+class Echo(Talk):
+    """Says back at once what it is told."""
+
+    def data_received(self, data: bytes) -> None:
+        self._transport.write(data)
+
+
+class BufferedEcho(asyncio.BufferedProtocol):
+    """The same with a small buffer of its own."""
+
+    def __init__(self) -> None:
+        self._space = bytearray(3)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.write(b"hello\n")
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return self._space
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._transport.write(bytes(self._space[:nbytes]))
+
+
+@both
+@pytest.mark.parametrize("buffered", [False, True])
+def test_what_comes_right_behind_the_handshake_is_not_lost(run: Run, certificate: Path, buffered: bool) -> None:
+    async def visit(port: int, number: int) -> None:
+        said = b"words %d, said before the greeting\n" % number
+        secure: dict[str, Any] = {"ssl": _trusting(certificate), "server_hostname": "localhost"}
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, **secure)
+        writer.write(said)
+        assert await _line(reader) == b"hello\n"
+        assert await _line(reader) == said
+        writer.close()
+
+    async def scene() -> None:
+        gate = Gate(100, 100)
+        factory = BufferedEcho if buffered else lambda: Echo(gate)
+        async with listening(factory, bind("127.0.0.1", 0, "X"), gate, grace=5, tls=_server(certificate)) as port:
+            await asyncio.gather(*(visit(port, number) for number in range(40)))
+            await _until(lambda: len(gate) == 0)
+
+    run(scene())

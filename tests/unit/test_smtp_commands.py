@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from posthorn.wire import smtp
 from posthorn.wire.address import parse_address
+from posthorn.wire.sasl import SaslError, Secret, read_plain
 from posthorn.wire.smtp import Reply
 from posthorn.wire.smtp_commands import (
+    Auth,
     BadBdat,
     Bdat,
     Command,
@@ -28,6 +32,7 @@ from posthorn.wire.smtp_commands import (
     Vrfy,
     out_of_sequence,
     parse_command,
+    parse_response,
 )
 
 A = parse_address("a@example.org")
@@ -45,21 +50,50 @@ def refusal(line: bytes) -> Reply:
         (b"EHLO mx.example.org", Ehlo("mx.example.org")),
         (b"ehlo [192.0.2.1]", Ehlo("[192.0.2.1]")),
         (b"HELO  under_score ", Helo("under_score")),
-        (b"MAIL FROM:<a@example.org>", Mail(A)),
-        (b"mail from:<A@EXAMPLE.ORG>", Mail(A)),
-        (b"MAIL FROM: <a@example.org>  SIZE=10 ", Mail(A, 10)),
+        (b"MAIL FROM:<a@example.org>", Mail(A, written="a@example.org")),
+        (b"mail from:<A@EXAMPLE.ORG>", Mail(A, written="A@example.org")),
+        (b"MAIL FROM: <a@example.org>  SIZE=10 ", Mail(A, 10, written="a@example.org")),
         (b"MAIL FROM:<>", Mail(None)),
         (b"MAIL FROM:<> BODY=8BITMIME SIZE=0", Mail(None, 0, eight_bit=True)),
         (b"MAIL FROM:<> body=7bit", Mail(None)),
-        (b"MAIL FROM:<a@example.org> smtputf8", Mail(A, smtputf8=True)),
-        (b"MAIL FROM:<@one.example,@two.example:a@example.org>", Mail(A)),
-        ("MAIL FROM:<é@example.org> SMTPUTF8".encode(), Mail(parse_address("é@example.org"), smtputf8=True)),
-        (b'MAIL FROM:<"a b>\\"@c"@example.org>', Mail(parse_address('"a b>\\"@c"@example.org'))),
-        (b"RCPT TO:<a@example.org>", Rcpt(A)),
-        (b"rcpt to:<@relay.example:a@example.org>", Rcpt(A)),
+        (b"MAIL FROM:<a@example.org> smtputf8", Mail(A, smtputf8=True, written="a@example.org")),
+        (
+            b"MAIL FROM:<a@example.org> ret=hdrs ENVID=QQ+2B31+3D AUTH=<>",
+            Mail(A, ret="HDRS", envid="QQ+31=", has_auth=True, written="a@example.org"),
+        ),
+        (b"MAIL FROM:<> RET=FULL", Mail(None, ret="FULL")),
+        (b"MAIL FROM:<@one.example,@two.example:a@example.org>", Mail(A, written="a@example.org")),
+        (
+            "MAIL FROM:<É@example.org> SMTPUTF8".encode(),
+            Mail(parse_address("é@example.org"), smtputf8=True, written="É@example.org"),
+        ),
+        (
+            b'MAIL FROM:<"a b>\\"@c"@example.org>',
+            Mail(parse_address('"a b>\\"@c"@example.org'), written='"a b>\\"@c"@example.org'),
+        ),
+        (b"RCPT TO:<a@example.org>", Rcpt(A, written="a@example.org")),
+        (b"rcpt to:<@relay.example:A@Example.ORG>", Rcpt(A, written="A@example.org")),
+        (b"RCPT TO:<a@example.org> NOTIFY=never", Rcpt(A, notify=("NEVER",), written="a@example.org")),
+        (
+            b"RCPT TO:<a@example.org> ORCPT=rfc822;Bob+2Bx@old.example NOTIFY=DELAY,success",
+            Rcpt(A, True, ("SUCCESS", "DELAY"), "rfc822;Bob+x@old.example", "a@example.org"),
+        ),
+        (
+            "RCPT TO:<a@example.org> ORCPT=utf-8;\\x{E9}ü@old.example".encode(),
+            Rcpt(A, orcpt="utf-8;éü@old.example", written="a@example.org"),
+        ),
+        (b"RCPT TO:<Postmaster> NOTIFY=FAILURE", Rcpt(None, notify=("FAILURE",))),
+        (b"AUTH PLAIN", Auth("PLAIN")),
+        (b"auth plain AGEAYg==", Auth("PLAIN", b"\0a\0b")),
+        (b"AUTH LOGIN =", Auth("LOGIN", b"")),
+        (b"AUTH X-OTHER YQ==", Auth("X-OTHER", b"a")),
+        (b"AUTH PLAIN " + b"QUFB" * 3000, Auth("PLAIN", b"AAA" * 3000)),
         (b"RCPT TO:<Postmaster>", Rcpt(None)),
-        (b"RCPT TO:<postmaster@example.org>", Rcpt(parse_address("postmaster@example.org"))),
-        ("RCPT TO:<é@example.org>".encode(), Rcpt(parse_address("é@example.org"), is_ascii=False)),
+        (
+            b"RCPT TO:<postmaster@example.org>",
+            Rcpt(parse_address("postmaster@example.org"), written="postmaster@example.org"),
+        ),
+        ("RCPT TO:<é@example.org>".encode(), Rcpt(parse_address("é@example.org"), False, written="é@example.org")),
         (b"DATA", Data()),
         (b"data  ", Data()),
         (b"BDAT 0 LAST", Bdat(0, last=True)),
@@ -70,6 +104,10 @@ def refusal(line: bytes) -> Reply:
         (b"BDAT 5 FIRST", BadBdat()),
         (b"BDAT 5 LAST LAST", BadBdat()),
         ("BDAT ٣ LAST".encode(), BadBdat()),
+        (b"BDAT\t6 LAST", BadBdat()),
+        (b"BDAT6", BadBdat()),
+        (b"BDAT 6\r", BadBdat()),
+        (b"bdat 6 " + b" " * 600 + b"LAST", BadBdat()),
         (b"STARTTLS", StartTls()),
         (b"RSET", Rset()),
         (b"NOOP anything at all", Noop()),
@@ -90,7 +128,13 @@ def test_commands_that_are_read(line: bytes, command: Command) -> None:
         (b" NOOP", smtp.UNKNOWN_COMMAND),
         (b"NOOPX", smtp.UNKNOWN_COMMAND),
         (b"\xff\xfe", smtp.UNKNOWN_COMMAND),
-        (b"AUTH PLAIN", smtp.UNKNOWN_COMMAND),
+        (b"AUTH", smtp.SYNTAX),
+        (b"AUTH PL@IN", smtp.SYNTAX),
+        (b"AUTH PLAIN a", smtp.NOT_BASE64),
+        (b"AUTH PLAIN AGEAYg==AGEAYg==", smtp.NOT_BASE64),
+        (b"AUTH PLAIN AGEA Yg==", smtp.NOT_BASE64),
+        (b"AUTH PLAIN \xc3\xa9", smtp.NOT_BASE64),
+        (b"AUTH PLAIN " + b"A" * 12300, smtp.LINE_TOO_LONG),
         (b"EHLO", smtp.SYNTAX),
         (b"HELO two words", smtp.SYNTAX),
         (b"EHLO \xff", smtp.SYNTAX),
@@ -109,7 +153,13 @@ def test_commands_that_are_read(line: bytes, command: Command) -> None:
         (b"MAIL FROM:<a@example.org> BODY", smtp.SYNTAX),
         (b"MAIL FROM:<a@example.org> =x", smtp.SYNTAX),
         (b"MAIL FROM:<a@example.org> BODY=BINARYMIME", smtp.UNKNOWN_PARAMETER),
-        (b"MAIL FROM:<a@example.org> AUTH=<>", smtp.UNKNOWN_PARAMETER),
+        (b"MAIL FROM:<a@example.org> AUTH", smtp.SYNTAX),
+        (b"MAIL FROM:<a@example.org> RET=BODY", smtp.SYNTAX),
+        (b"MAIL FROM:<a@example.org> RET", smtp.SYNTAX),
+        (b"MAIL FROM:<a@example.org> ENVID=a+b", smtp.SYNTAX),
+        (b"MAIL FROM:<a@example.org> ENVID=a+0Ab", smtp.SYNTAX),
+        (b"MAIL FROM:<a@example.org> ENVID=" + b"x" * 101, smtp.SYNTAX),
+        (b"MAIL FROM:<a@example.org> HOLDFOR=10", smtp.UNKNOWN_PARAMETER),
         (b"MAIL FROM:<root>", smtp.BAD_SENDER),
         (b"MAIL FROM:<a..b@example.org>", smtp.BAD_SENDER),
         (b"MAIL FROM:<a@b@example.org>", smtp.BAD_SENDER),
@@ -117,7 +167,16 @@ def test_commands_that_are_read(line: bytes, command: Command) -> None:
         (b"MAIL FROM:<\xff@example.org> SMTPUTF8", smtp.BAD_SENDER),
         ("MAIL FROM:<é@example.org>".encode(), smtp.NEEDS_SMTPUTF8),
         (b"RCPT TO:<>", smtp.SYNTAX),
-        (b"RCPT TO:<a@example.org> NOTIFY=NEVER", smtp.UNKNOWN_PARAMETER),
+        (b"RCPT TO:<a@example.org> NOTIFY", smtp.SYNTAX),
+        (b"RCPT TO:<a@example.org> NOTIFY=NEVER,DELAY", smtp.SYNTAX),
+        (b"RCPT TO:<a@example.org> NOTIFY=ALWAYS", smtp.SYNTAX),
+        (b"RCPT TO:<a@example.org> ORCPT=a@example.org", smtp.SYNTAX),
+        (b"RCPT TO:<a@example.org> ORCPT=rfc822;a+0D+0A@example.org", smtp.SYNTAX),
+        ("RCPT TO:<a@example.org> ORCPT=rfc822;é@example.org".encode(), smtp.SYNTAX),
+        (b"RCPT TO:<a@example.org> ORCPT=utf-8;\\x{A}@example.org", smtp.SYNTAX),
+        (b"RCPT TO:<a@example.org> ORCPT=utf-8;\\x{FFFFFF}@example.org", smtp.SYNTAX),
+        (b"RCPT TO:<a@example.org> ORCPT=rfc822;" + b"x" * 500, smtp.SYNTAX),
+        (b"RCPT TO:<a@example.org> SIZE=1", smtp.UNKNOWN_PARAMETER),
         (b"RCPT TO:<@one.example:>", smtp.SYNTAX),
         (b"RCPT TO:<alice>", smtp.BAD_RECIPIENT),
         (b"RCPT TO:<" + b"x" * 65 + b"@example.org>", smtp.BAD_RECIPIENT),
@@ -127,7 +186,7 @@ def test_commands_that_are_read(line: bytes, command: Command) -> None:
         (b"MAIL FROM:<a\r@example.org>", smtp.BAD_LINE),
         (b"MAIL FROM:<a\0@example.org>", smtp.BAD_LINE),
         (b"NOOP " + b"x" * 506, smtp.LINE_TOO_LONG),
-        (b"MAIL FROM:<a@example.org> " + b" " * 600, smtp.LINE_TOO_LONG),
+        (b"MAIL FROM:<a@example.org> " + b" " * 1300, smtp.LINE_TOO_LONG),
     ],
 )
 def test_commands_that_are_refused(line: bytes, reply: Reply) -> None:
@@ -139,7 +198,62 @@ def test_only_crlf_ends_a_command(end: bytes) -> None:
     assert refusal(b"NOOP" + end) is smtp.BAD_LINE
 
 
-_VERBS = st.sampled_from([b"EHLO ", b"MAIL FROM:<", b"RCPT TO:<", b"MAIL FROM:", b"BDAT ", b"VRFY ", b""])
+@pytest.mark.parametrize(
+    ("line", "reply"),
+    [
+        (b"*\r\n", smtp.LOGIN_CANCELLED),
+        (b"AGEAYg\r\n", smtp.NOT_BASE64),
+        (b"QUIT!\r\n", smtp.NOT_BASE64),
+        (b"AGEAYg==\n", smtp.BAD_LINE),
+        (b"A" * 12300 + b"\r\n", smtp.LOGIN_TOO_LONG),
+    ],
+)
+def test_lines_of_a_login_that_are_refused(line: bytes, reply: Reply) -> None:
+    with pytest.raises(CommandError) as error:
+        parse_response(line)
+    assert error.value.reply is reply
+
+
+def test_lines_of_a_login() -> None:
+    assert parse_response(b"AGEAYg==\r\n") == b"\0a\0b"
+    assert parse_response(b"\r\n") == b""
+
+
+@given(st.binary(max_size=300), st.sampled_from([b"\r\n", b""]))
+def test_any_line_of_a_login_is_read_or_refused(octets: bytes, end: bytes) -> None:
+    try:
+        response = parse_response(octets + end)
+    except CommandError as error:
+        assert 500 <= error.reply.code < 600
+        return
+    assert base64.b64encode(response) + b"\r\n" == octets + end or not response
+
+
+def test_no_secret_is_shown() -> None:
+    assert "opensesame" not in repr(Auth("PLAIN", b"\0a\0opensesame"))
+    assert "opensesame" not in repr(read_plain(b"\0a\0opensesame"))
+
+
+@pytest.mark.parametrize(
+    "response",
+    [b"", b"a", b"a\0b", b"\0\0b", b"\0a\0", b"\0a\0b\0c", b"x" * 600 + b"\0a\0b", b"\0" + b"x" * 600 + b"\0b"],
+)
+def test_what_is_no_plain_response(response: bytes) -> None:
+    with pytest.raises(SaslError):
+        read_plain(response)
+
+
+def test_a_plain_response() -> None:
+    assert read_plain("\0ü@example.test\0pässword".encode()) == Secret("ü@example.test", "pässword")
+    assert read_plain(b"a\0b\0c") == Secret("b", "c", "a")
+
+
+_VERBS = st.sampled_from(
+    [
+        *(b"EHLO ", b"AUTH PLAIN ", b"MAIL FROM:<a@b.c> ", b"RCPT TO:<a@b.c> ORCPT=", b"MAIL FROM:<", b"RCPT TO:<"),
+        *(b"MAIL FROM:", b"BDAT ", b"VRFY ", b""),
+    ]
+)
 
 
 @given(_VERBS, st.binary(max_size=700))
@@ -165,7 +279,7 @@ def test_any_octets_are_a_command_or_an_error_with_a_reply(verb: bytes, octets: 
 def test_addresses_pass_through_in_canonical_form(local: str, domain: str) -> None:
     address = parse_address(f"{local}@{domain}")
     line = f"MAIL FROM:<{local}@{domain}> SMTPUTF8\r\n".encode()
-    assert parse_command(line) == Mail(address, smtputf8=True)
+    assert parse_command(line) == Mail(address, smtputf8=True, written=f"{local}@{address.domain}")
 
 
 @pytest.mark.parametrize(
@@ -177,6 +291,7 @@ def test_addresses_pass_through_in_canonical_form(local: str, domain: str) -> No
         (Bdat(1), {State.RCPT, State.CHUNKS}),
         (StartTls(), {State.FRESH, State.READY}),
         (Ehlo("x"), set(State)),
+        (Auth("PLAIN"), {State.READY}),
         (Rset(), set(State)),
         (Noop(), set(State)),
         (Quit(), set(State)),

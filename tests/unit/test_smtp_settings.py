@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import inspect
 
 import pytest
 
 from posthorn.runtime.settings import SettingsError
 from posthorn_smtp_in import settings as module
-from posthorn_smtp_in.settings import SmtpInSettings
+from posthorn_smtp_in.settings import SmtpInSettings, SubmissionInSettings
 
 
 @pytest.fixture(autouse=True)
 def backends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POSTHORN_NATS_URL", "nats://127.0.0.1:4222")
     monkeypatch.setenv("POSTHORN_BLOBS", "file:///tmp/blobs")
+    monkeypatch.setenv("POSTHORN_SECRET_KEY", base64.b64encode(bytes(32)).decode())
 
 
 def test_the_defaults_serve() -> None:
@@ -51,8 +53,37 @@ def test_names_are_canonical(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.smtp_postmaster == "postmaster@example.test"
 
 
+def test_the_role_mx_needs_no_postgres_and_submission_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert SmtpInSettings.load().smtp_role == "mx"
+    monkeypatch.setenv("POSTHORN_SMTP_ROLE", "submission")
+    with pytest.raises(SettingsError, match="POSTHORN_DATABASE_URL"):
+        SubmissionInSettings.load()
+    monkeypatch.setenv("POSTHORN_DATABASE_URL", "postgresql://127.0.0.1/posthorn")
+    settings = SubmissionInSettings.load()
+    assert (settings.smtp_role, settings.smtp_cleartext_auth) == ("submission", "never")
+    assert (settings.submission_messages_per_hour, settings.submission_recipients_per_hour) == (1000, 5000)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("POSTHORN_SMTP_ROLE", "relay"),
+        ("POSTHORN_SMTP_CLEARTEXT_AUTH", "always"),
+        ("POSTHORN_SUBMISSION_PORT", "-1"),
+        ("POSTHORN_SUBMISSION_MESSAGES_PER_HOUR", "-1"),
+        ("POSTHORN_SUBMISSION_FAILURE_DELAY_SECONDS", "9"),
+        ("POSTHORN_SECRET_KEY", "short"),
+    ],
+)
+def test_bad_values_of_submission_stop_the_start(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    monkeypatch.setenv("POSTHORN_DATABASE_URL", "postgresql://127.0.0.1/posthorn")
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError, match=variable):
+        SubmissionInSettings.load()
+
+
 def test_every_field_is_documented() -> None:
-    source = inspect.getsource(module.SmtpSettings)
-    for name in module.SmtpSettings.model_fields:
+    source = inspect.getsource(module.SmtpSettings) + inspect.getsource(module.SubmissionSettings)
+    for name in module.SubmissionSettings.model_fields:
         after = source.partition(f"    {name}:")[2].splitlines()[1]
         assert after.strip().startswith('"""'), name

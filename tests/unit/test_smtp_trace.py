@@ -34,6 +34,14 @@ def test_tls_is_a_comment_and_several_recipients_are_not_named() -> None:
     )
 
 
+def test_a_client_that_is_nobodys_business() -> None:
+    hop = Hop("laptop.home.example", "192.0.2.7", "out.example.test", "ESMTPSA", withheld=True)
+    assert received(hop, "id", None, AT).startswith(
+        b"Received: from localhost (client address withheld)\r\n\tby out.example.test with ESMTPSA\r\n"
+    )
+    assert b"laptop" not in received(hop, "id", None, AT)
+
+
 @given(st.text(max_size=400))
 def test_no_name_breaks_out_of_the_field(name: str) -> None:
     field = received(Hop(name, "192.0.2.7", "mx", "SMTP"), "id", None, AT)

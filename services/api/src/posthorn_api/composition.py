@@ -2,27 +2,60 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+
 from posthorn.adapters.blobs import open_blobs
+from posthorn.adapters.dkim import generate
 from posthorn.adapters.nats.bucket import NatsDirectoryBucket
 from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.dead import NatsDeadLetters
+from posthorn.adapters.nats.directory import NatsDirectory
+from posthorn.adapters.nats.events import NatsEvents, NatsTrace
+from posthorn.adapters.nats.ingest import NatsIngest
+from posthorn.adapters.nats.wakes import NatsWaker
 from posthorn.adapters.postgres.account_mail import PostgresAccountMail
 from posthorn.adapters.postgres.administration import PostgresAdministration
 from posthorn.adapters.postgres.api_keys import PostgresApiKeys, PostgresIdempotency
+from posthorn.adapters.postgres.app_passwords import PostgresAppPasswords
 from posthorn.adapters.postgres.database import connect as connect_postgres
 from posthorn.adapters.postgres.directory_truth import PostgresDirectoryTruth
+from posthorn.adapters.postgres.dkim_keys import PostgresDkimKeys
+from posthorn.adapters.postgres.queue_administration import PostgresQueueAdministration
+from posthorn.adapters.postgres.routes import PostgresRoutes
+from posthorn.adapters.postgres.suppressions import PostgresSuppressions
+from posthorn.adapters.postgres.throttle import PostgresThrottle
 from posthorn.adapters.segments import SegmentReader
-from posthorn.ports.directory import DirectoryTruth
-from posthorn.ports.ingest import DeadLetters
+from posthorn.ports.directory import Directory, DirectoryTruth
+from posthorn.ports.events import Trace
+from posthorn.ports.ingest import DeadLetters, Ingest
 from posthorn.runtime.http import bind, http_server
 from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.process import Process
+from posthorn.runtime.vault import Vault
 from posthorn_api.guard import Guard
+from posthorn_api.hints import Hints
+from posthorn_api.identity import Identity
+from posthorn_api.large_bodies import LargeBodies
 from posthorn_api.publisher import Publisher
+from posthorn_api.queue_service import Outgoing
+from posthorn_api.sending_service import Sending
 from posthorn_api.server import create_app
 from posthorn_api.service import Late, Publication, Service
 from posthorn_api.settings import ApiSettings
 from posthorn_api.upkeep import Upkeep
+
+
+@dataclass(frozen=True, slots=True)
+class _OverNats:
+    """What is there once NATS is."""
+
+    publication: Late[Publication] = field(default_factory=lambda: Late("nats"))
+    dead: Late[DeadLetters] = field(default_factory=lambda: Late("nats"))
+    directory: Late[Directory] = field(default_factory=lambda: Late("nats"))
+    ingest: Late[Ingest] = field(default_factory=lambda: Late("nats"))
+    trace: Late[Trace] = field(default_factory=lambda: Late("nats"))
+    hints: Hints = field(default_factory=Hints)
 
 
 async def start(process: Process) -> None:
@@ -30,7 +63,8 @@ async def start(process: Process) -> None:
     settings, stack = process.settings, process.stack
     assert isinstance(settings, ApiSettings)
     database = await stack.enter_async_context(connect_postgres(settings))
-    reader = SegmentReader(await stack.enter_async_context(open_blobs(settings)))
+    blobs = await stack.enter_async_context(open_blobs(settings))
+    reader = SegmentReader(blobs)
     stack.push_async_callback(reader.close)
     passwords = Passwords()
     stack.callback(passwords.close)
@@ -40,32 +74,63 @@ async def start(process: Process) -> None:
         PostgresApiKeys(database),
         PostgresIdempotency(database),
     )
-    publication, dead = Late[Publication]("nats"), Late[DeadLetters]("nats")
+    late, vault = _OverNats(), Vault.of(settings)
     service = Service(
         administration,
         PostgresAccountMail(database),
         reader,
         passwords,
-        publication,
-        dead,
+        late.publication,
+        late.dead,
         wait_seconds=settings.directory_wait_seconds,
+    )
+    identity = Identity(PostgresDkimKeys(database), PostgresAppPasswords(database), vault, generate)
+    outgoing = Outgoing(
+        PostgresQueueAdministration(database),
+        PostgresRoutes(database),
+        PostgresSuppressions(database),
+        vault,
+        late.trace,
+        late.hints,
+    )
+    sending = Sending(
+        administration,
+        PostgresThrottle(database),
+        blobs,
+        late.directory,
+        late.ingest,
+        late.hints,
+        settings.sending_limits,
     )
     upkeep = Upkeep(administration, keys, idempotency, settings.admin_key)
     process.health.need("postgres", upkeep.probe)
     await process.task(upkeep.run(), "upkeep")
-    await process.task(_on_nats(settings, PostgresDirectoryTruth(database), publication, dead), "publisher")
+    await process.task(_on_nats(settings, PostgresDirectoryTruth(database), late), "publisher")
 
     listener = bind(settings.api_host, settings.api_port, "POSTHORN_API_PORT")
-    app = create_app(service, Guard(keys, idempotency), process.health, body_limit=settings.api_body_limit)
+    app = create_app(
+        service,
+        identity,
+        outgoing,
+        sending,
+        Guard(keys, idempotency, LargeBodies(settings.send_large_at_once)),
+        process.health,
+        body_limit=settings.api_body_limit,
+        send_body_limit=settings.send_body_limit,
+    )
     await stack.enter_async_context(http_server(app, listener, grace=settings.grace_seconds))
 
 
-async def _on_nats(
-    settings: ApiSettings, truth: DirectoryTruth, publication: Late[Publication], dead: Late[DeadLetters]
-) -> None:
+async def _on_nats(settings: ApiSettings, truth: DirectoryTruth, late: _OverNats) -> None:
     """Do what needs NATS, from the moment it is there; everything else serves without it."""
-    async with connect_nats(settings, "posthorn-api") as connection:
+    async with AsyncExitStack() as stack:
+        connection = await stack.enter_async_context(connect_nats(settings, "posthorn-api"))
         publisher = Publisher(truth, NatsDirectoryBucket(connection), settings.directory_reconcile_seconds)
-        dead.arrive(NatsDeadLetters(connection))
-        publication.arrive(publisher)
+        events = await stack.enter_async_context(NatsEvents(connection))
+        late.hints.arrive(NatsWaker(connection), events)
+        late.directory.arrive(await stack.enter_async_context(NatsDirectory(connection)))
+        late.ingest.arrive(NatsIngest(connection))
+        late.trace.arrive(NatsTrace(connection))
+        late.dead.arrive(NatsDeadLetters(connection))
+        late.publication.arrive(publisher)
         await publisher.run()

@@ -12,7 +12,7 @@ from fastapi.openapi.utils import get_openapi
 
 from posthorn_api.problems import MEDIA_TYPE
 
-_ABOUT = """Domains, accounts, aliases, mail and dead letters of a Posthorn system.
+_ABOUT = """Domains, accounts, aliases, mail, letters out and dead letters of a Posthorn system.
 
 Every request under /v1 carries an API key: `Authorization: Bearer <key>`. Errors are problem documents (RFC 9457).
 Lists take `limit` (1 to 500) and `cursor`, and answer `items` and `next_cursor`, which is null on the last page.

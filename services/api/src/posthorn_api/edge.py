@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextlib import suppress
 from typing import Any
 
@@ -42,10 +42,13 @@ _seconds = Histogram(
 class Edge:
     """Wraps the application."""
 
-    def __init__(self, application: Application, health: Health, body_limit: int) -> None:
+    def __init__(
+        self, application: Application, health: Health, body_limit: int, limits: Mapping[str, int] | None = None
+    ) -> None:
         self._application = application
         self._health = health
         self._body_limit = body_limit
+        self._limits = limits or {}  # of the paths that take more
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI)."""
@@ -54,7 +57,8 @@ class Edge:
         elif scope["path"] in _HEALTH:
             await self._health(scope, receive, send)
         else:
-            await _Exchange(scope, receive, send, self._body_limit).run(self._application)
+            limit = self._limits.get(scope["path"], self._body_limit)
+            await _Exchange(scope, receive, send, limit).run(self._application)
 
 
 class _Exchange:

@@ -5,8 +5,9 @@ Rules:
 - A key is looked up by its SHA-256; what was found is remembered for a few seconds. No line of any log holds a key.
 - The body is read before the operation, bounded in octets (``edge``) and time.
 - Idempotency-Key: the key is reserved for the hash of the request, the operation runs, its answer is stored. Answers of 500 and
-  above are not: the same request may be tried again. The hash is keyed with the caller's API key, for a request can hold a
-  password, and a bare SHA-256 of it would be worth guessing at.
+  above are not: the same request may be tried again. What has an effect outside the database (``first_attempt``) may have had it
+  all the same: then each attempt works under the id of the first, which makes a repeat of the effect harmless. The hash is keyed
+  with the caller's API key, for a request can hold a password, and a bare SHA-256 of it would be worth guessing at.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
+from uuid import UUID
 
 import structlog
 from fastapi import Request, Response
@@ -26,13 +28,13 @@ from fastapi.routing import APIRoute
 from posthorn.ports.administration import Answer, ApiKey, ApiKeys, Idempotency, Receipt, Reservation, Role
 from posthorn.ports.faults import Unavailable
 from posthorn.runtime.ids import new_id
+from posthorn_api.large_bodies import SEND_PATH, LargeBodies
 from posthorn_api.problems import Problem, problem_of, unauthorized
 
 log = structlog.get_logger()
 
 _REMEMBER_SECONDS = 5.0
 _REMEMBERED = 1000
-_BODY_SECONDS = 30.0
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
 _JSON = re.compile(r"application/(?:json|[\w.+-]+\+json)\Z", re.IGNORECASE)
 _KEPT_HEADERS = ("content-type", "location")
@@ -48,9 +50,10 @@ def key_hash(key: str) -> bytes:
 class Guard:
     """Lets requests through to their operations."""
 
-    def __init__(self, keys: ApiKeys, idempotency: Idempotency) -> None:
+    def __init__(self, keys: ApiKeys, idempotency: Idempotency, large_bodies: LargeBodies | None = None) -> None:
         self._keys = keys
         self._idempotency = idempotency
+        self._large_bodies = large_bodies or LargeBodies()
         self._remembered: dict[bytes, tuple[float, ApiKey]] = {}
 
     async def handle(self, request: Request, operation: _Operation, *, takes_json: bool) -> Response:
@@ -59,9 +62,14 @@ class Guard:
         caller = await self._caller(shown)
         request.state.caller = caller
         structlog.contextvars.bind_contextvars(key_id=str(caller.id), key_name=caller.name)
-        _authorise(caller, request.method)
+        _authorise(caller, request)
+        async with self._large_bodies.room(request):
+            return await self._let_through(request, operation, shown, takes_json=takes_json)
+
+    async def _let_through(self, request: Request, operation: _Operation, shown: str, *, takes_json: bool) -> Response:
+        caller: ApiKey = request.state.caller
         try:
-            async with asyncio.timeout(_BODY_SECONDS):
+            async with asyncio.timeout(self._large_bodies.patience(request)):
                 body = await request.body()
         except TimeoutError:
             raise Problem(408, "timeout", "the body did not arrive in time", headers={"Connection": "close"}) from None
@@ -87,17 +95,31 @@ class Guard:
             except Exception as error:
                 response = problem_of(error).response()
         except BaseException:
-            await self._idempotency.release(reservation)
+            await self._free(request, reservation)
             raise
         try:
             if response.status_code >= 500:
-                await self._idempotency.release(reservation)
+                await self._free(request, reservation)
             else:
                 await self._idempotency.complete(reservation, answer_of(response))
         except Unavailable as fault:
             # what a creation answers is stored with what it made; other answers are lost with a fault just now
             log.warning("an answer could not be kept", detail=str(fault))
         return response
+
+    async def _free(self, request: Request, reservation: Reservation) -> None:
+        if getattr(request.state, "is_anchored", False):
+            await self._idempotency.suspend(reservation)
+        else:
+            await self._idempotency.release(reservation)
+
+    async def first_attempt(self, request: Request) -> UUID:
+        """Give an id that is the same for every attempt at this request; without an Idempotency-Key, a new one."""
+        reservation: Reservation | None = getattr(request.state, "reservation", None)
+        if reservation is None:
+            return new_id()
+        request.state.is_anchored = True
+        return await self._idempotency.first_attempt(reservation)
 
     async def _caller(self, shown: str) -> ApiKey:
         digest = key_hash(shown)
@@ -158,11 +180,13 @@ def _bearer(request: Request) -> str:
     return key
 
 
-def _authorise(caller: ApiKey, method: str) -> None:
+def _authorise(caller: ApiKey, request: Request) -> None:
     match caller.role:
         case Role.PLATFORM_ADMIN | Role.TENANT_ADMIN:
             return
-        case Role.READ_ONLY if method == "GET":
+        case Role.READ_ONLY if request.method == "GET":
+            return
+        case Role.SEND_ONLY if (request.method, request.url.path) == ("POST", SEND_PATH):
             return
     raise Problem(403, "forbidden", f"a key with the role {caller.role.value} may not do this")
 

@@ -82,6 +82,7 @@ _EXPLAINED = {
     413: "The body is too large",
     415: "The body is no JSON",
     422: "A field holds a value that cannot be taken",
+    429: "The key has done this as often as it may for now",
     500: "A fault of the system; the answer names its id in the log",
     503: "A part of the system does not answer now; try again",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -16,6 +17,7 @@ from posthorn.ports.administration import Conflict, Fault, IdempotencyClash, Mis
 from posthorn.ports.faults import Unavailable
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.passwords import Busy
+from posthorn_api.sending_service import Throttled
 
 log = structlog.get_logger()
 
@@ -92,6 +94,9 @@ def problem_of(error: Exception) -> Problem:
             )
         case IdempotencyClash():
             return Problem(422, "idempotency-key-reused", "this key was used for another request; take a new one")
+        case Throttled():
+            seconds = str(math.ceil(error.seconds))
+            return Problem(429, "too-many-requests", str(error), headers={"Retry-After": seconds})
         case Unavailable() | Busy():
             log.warning("a part does not serve", detail=str(error))
             return Problem(

@@ -32,8 +32,16 @@ Password = Annotated[
 Quota = Annotated[int, Field(ge=0, le=2**60, description="Octets; null means unlimited.")]
 Targets = Annotated[
     list[Line],
-    Field(min_length=1, max_length=100, description="Addresses of accounts or aliases in domains of this system."),
+    Field(min_length=1, max_length=100, description="Accounts or aliases of the tenant, or addresses elsewhere."),
 ]
+
+
+Hourly = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Networks = Annotated[list[Line], Field(min_length=1, max_length=100)]
+
+_MESSAGES = "Messages that may be sent in an hour; null: as the domain says, or else the settings."
+_RECIPIENTS = "Recipients that may be named in an hour; null: as the domain says, or else the settings."
+_NETWORKS = "Networks (CIDR) that mail may be submitted from; null: as the domain says, or else any."
 
 
 class _Request(BaseModel):
@@ -56,6 +64,15 @@ class DomainChange(_Request):
 
     catch_all: Line | None = None
     plus_addressing: bool = Field(default_factory=lambda: True)
+    max_messages_per_hour: Hourly | None = Field(
+        None, description="Messages that all its accounts may send in an hour."
+    )
+    max_recipients_per_hour: Hourly | None = Field(
+        None, description="Recipients that all its accounts may name in an hour."
+    )
+    allowed_networks: Networks | None = Field(
+        None, description="Networks (CIDR) that its accounts may submit mail from, where they have none of their own."
+    )
 
 
 class AccountCreation(_Request):
@@ -75,6 +92,9 @@ class AccountChange(_Request):
         default_factory=lambda: "active",
         description="suspended: takes no mail and may not log in. receive-only: takes mail, sends none.",
     )
+    max_messages_per_hour: Hourly | None = Field(None, description=_MESSAGES)
+    max_recipients_per_hour: Hourly | None = Field(None, description=_RECIPIENTS)
+    allowed_networks: Networks | None = Field(None, description=_NETWORKS, examples=[["192.0.2.0/24", "2001:db8::/32"]])
 
 
 class AliasCreation(_Request):
@@ -98,6 +118,9 @@ class DomainView(BaseModel):
     tenant: str
     catch_all: str | None
     plus_addressing: bool
+    max_messages_per_hour: int | None
+    max_recipients_per_hour: int | None
+    allowed_networks: list[str] | None
     created_at: datetime
     updated_at: datetime
 
@@ -110,6 +133,9 @@ class DomainView(BaseModel):
             tenant=domain.tenant,
             catch_all=domain.catch_all,
             plus_addressing=domain.plus_addressing,
+            max_messages_per_hour=domain.sending.max_messages_per_hour,
+            max_recipients_per_hour=domain.sending.max_recipients_per_hour,
+            allowed_networks=_listed(domain.sending.allowed_networks),
             created_at=domain.created_at,
             updated_at=domain.updated_at,
         )
@@ -123,6 +149,9 @@ class AccountView(BaseModel):
     used_bytes: int
     used_messages: int
     state: Literal["active", "suspended", "receive-only"]
+    max_messages_per_hour: int | None
+    max_recipients_per_hour: int | None
+    allowed_networks: list[str] | None
     created_at: datetime
     updated_at: datetime
 
@@ -135,6 +164,9 @@ class AccountView(BaseModel):
             used_bytes=account.used_bytes,
             used_messages=account.used_messages,
             state=account.state.value,
+            max_messages_per_hour=account.sending.max_messages_per_hour,
+            max_recipients_per_hour=account.sending.max_recipients_per_hour,
+            allowed_networks=_listed(account.sending.allowed_networks),
             created_at=account.created_at,
             updated_at=account.updated_at,
         )
@@ -241,6 +273,10 @@ class ProblemView(BaseModel):
     status: int = Field(examples=[422])
     detail: str
     errors: list[ProblemField] | None = Field(None, description="Which fields are wrong, where fields are.")
+
+
+def _listed(networks: tuple[str, ...] | None) -> list[str] | None:
+    return None if networks is None else list(networks)
 
 
 def decoded(field: str) -> str:

@@ -10,23 +10,55 @@ from starlette.responses import HTMLResponse, JSONResponse
 from starlette.routing import Match, Route
 
 from posthorn.runtime.health import Health
-from posthorn_api import directory_routes, docs, mail_routes
+from posthorn_api import (
+    directory_routes,
+    docs,
+    identity_routes,
+    mail_routes,
+    queue_routes,
+    route_routes,
+    sending_routes,
+)
 from posthorn_api.edge import Edge
 from posthorn_api.guard import Guard
+from posthorn_api.identity import Identity
+from posthorn_api.large_bodies import SEND_PATH
 from posthorn_api.problems import problem_of
+from posthorn_api.queue_service import Outgoing
+from posthorn_api.sending_service import Sending
 from posthorn_api.service import Service
 
 
-def create_app(service: Service, guard: Guard, health: Health, *, body_limit: int = 1024 * 1024) -> Edge:
-    """Make the ASGI application."""
+def create_app(
+    service: Service,
+    identity: Identity,
+    outgoing: Outgoing,
+    sending: Sending,
+    guard: Guard,
+    health: Health,
+    *,
+    body_limit: int = 1024 * 1024,
+    send_body_limit: int = 40 * 1024 * 1024,
+) -> Edge:
+    """Make the ASGI application. The limits are octets of a request's body."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.service = service
+    app.state.identity = identity
+    app.state.outgoing = outgoing
+    app.state.sending = sending
     app.state.guard = guard
     for part in (
         directory_routes.domains,
+        identity_routes.dkim,
         directory_routes.accounts,
+        identity_routes.app_passwords,
         mail_routes.messages,
         directory_routes.aliases,
+        sending_routes.sending,
+        queue_routes.traces,
+        queue_routes.queue,
+        route_routes.routes,
+        queue_routes.suppressions,
         mail_routes.dead,
     ):
         app.include_router(part)
@@ -35,7 +67,7 @@ def create_app(service: Service, guard: Guard, health: Health, *, body_limit: in
     page = docs.render(document)
     _add_page(app, "/openapi.json", lambda: JSONResponse(document))
     _add_page(app, "/docs", lambda: HTMLResponse(page))
-    return Edge(app, health, body_limit)
+    return Edge(app, health, body_limit, {SEND_PATH: send_body_limit})
 
 
 def _add_page(app: FastAPI, path: str, make: Callable[[], Response]) -> None:

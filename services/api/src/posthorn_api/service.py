@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Protocol
 from uuid import UUID
 
@@ -93,10 +94,10 @@ class Service:
 
     async def create_domain(self, caller: ApiKey, new: NewDomain, receipt: Receipt[Domain] | None) -> Domain:
         """Make a domain."""
-        name = _domain("name", new.name)
+        name = domain_in("name", new.name)
         if name.startswith("["):
             raise Unfit(Fault("name", "a domain is a name, not an address of a host"))
-        catch_all = None if new.catch_all is None else _address("catch_all", new.catch_all)
+        catch_all = None if new.catch_all is None else address_in("catch_all", new.catch_all)
         made = NewDomain(name, new.tenant, catch_all, new.plus_addressing)
         return await self._shown(await self._administration.create_domain(caller.tenant, made, receipt))
 
@@ -106,22 +107,22 @@ class Service:
 
     async def domain(self, caller: ApiKey, name: str) -> Domain:
         """Give one."""
-        name = _domain("name", name)
+        name = domain_in("name", name)
         with _missing(f"there is no domain {name}"):
             return await self._administration.domain(caller.tenant, name)
 
     async def change_domain(self, caller: ApiKey, name: str, changes: Mapping[str, object]) -> Domain:
-        """Set ``catch_all`` or ``plus_addressing``."""
-        name = _domain("name", name)
-        values = dict(changes)
+        """Set ``catch_all``, ``plus_addressing`` or the rules of sending."""
+        name = domain_in("name", name)
+        values = _with_networks(changes)
         if values.get("catch_all") is not None:
-            values["catch_all"] = _address("catch_all", str(values["catch_all"]))
+            values["catch_all"] = address_in("catch_all", str(values["catch_all"]))
         with _missing(f"there is no domain {name}"):
             return await self._shown(await self._administration.change_domain(caller.tenant, name, values))
 
     async def delete_domain(self, caller: ApiKey, name: str) -> None:
         """Remove an empty domain."""
-        name = _domain("name", name)
+        name = domain_in("name", name)
         with _missing(f"there is no domain {name}"):
             await self._shown(await self._administration.delete_domain(caller.tenant, name))
 
@@ -129,25 +130,25 @@ class Service:
         self, caller: ApiKey, address: str, password: str, quota_bytes: int | None, receipt: Receipt[Account] | None
     ) -> Account:
         """Make an account."""
-        canonical = _address("address", address)
+        canonical = address_in("address", address)
         new = NewAccount(canonical, await self._passwords.hash(password), quota_bytes)
         return await self._shown(await self._administration.create_account(caller.tenant, new, receipt))
 
     async def accounts(self, caller: ApiKey, domain: str | None, after: str, limit: int) -> Sequence[Account]:
         """List by address."""
-        name = None if domain is None else _domain("domain", domain)
+        name = None if domain is None else domain_in("domain", domain)
         return await self._administration.accounts(caller.tenant, name, after, limit)
 
     async def account(self, caller: ApiKey, address: str) -> Account:
         """Give one."""
-        address = _address("address", address)
+        address = address_in("address", address)
         with _missing(f"there is no account {address}"):
             return await self._administration.account(caller.tenant, address)
 
     async def change_account(self, caller: ApiKey, address: str, changes: Mapping[str, object]) -> Account:
-        """Set ``password``, ``quota_bytes`` or ``state``."""
-        address = _address("address", address)
-        values = dict(changes)
+        """Set ``password``, ``quota_bytes``, ``state`` or the rules of sending."""
+        address = address_in("address", address)
+        values = _with_networks(changes)
         if "password" in values:
             values["password_hash"] = await self._passwords.hash(str(values.pop("password")))
         if "state" in values:
@@ -157,7 +158,7 @@ class Service:
 
     async def delete_account(self, caller: ApiKey, address: str) -> None:
         """Remove an account with its mail."""
-        address = _address("address", address)
+        address = address_in("address", address)
         with _missing(f"there is no account {address}"):
             await self._shown(await self._administration.delete_account(caller.tenant, address))
 
@@ -165,31 +166,31 @@ class Service:
         self, caller: ApiKey, address: str, targets: Sequence[str], receipt: Receipt[Alias] | None
     ) -> Alias:
         """Make an alias."""
-        canonical = _address("address", address)
+        canonical = address_in("address", address)
         change = await self._administration.create_alias(caller.tenant, canonical, _targets(targets), receipt)
         return await self._shown(change)
 
     async def aliases(self, caller: ApiKey, domain: str | None, after: str, limit: int) -> Sequence[Alias]:
         """List by address."""
-        name = None if domain is None else _domain("domain", domain)
+        name = None if domain is None else domain_in("domain", domain)
         return await self._administration.aliases(caller.tenant, name, after, limit)
 
     async def alias(self, caller: ApiKey, address: str) -> Alias:
         """Give one."""
-        address = _address("address", address)
+        address = address_in("address", address)
         with _missing(f"there is no alias {address}"):
             return await self._administration.alias(caller.tenant, address)
 
     async def change_alias(self, caller: ApiKey, address: str, targets: Sequence[str]) -> Alias:
         """Set the targets."""
-        address = _address("address", address)
+        address = address_in("address", address)
         with _missing(f"there is no alias {address}"):
             change = await self._administration.change_alias(caller.tenant, address, _targets(targets))
             return await self._shown(change)
 
     async def delete_alias(self, caller: ApiKey, address: str) -> None:
         """Remove an alias."""
-        address = _address("address", address)
+        address = address_in("address", address)
         with _missing(f"there is no alias {address}"):
             await self._shown(await self._administration.delete_alias(caller.tenant, address))
 
@@ -197,18 +198,18 @@ class Service:
         self, caller: ApiKey, address: str, mailbox: str, before: int | None, limit: int
     ) -> Sequence[Message]:
         """List a mailbox, newest first. INBOX is one name however it is written (RFC 9051 §5.1)."""
-        address = _address("address", address)
+        address = address_in("address", address)
         name = "INBOX" if mailbox.upper() == "INBOX" else mailbox
         return await self._mail.messages(caller.tenant, address, name, before, limit)
 
     async def message(self, caller: ApiKey, address: str, message: UUID) -> Message:
         """Give one."""
-        found, _ = await self._mail.message(caller.tenant, _address("address", address), message)
+        found, _ = await self._mail.message(caller.tenant, address_in("address", address), message)
         return found
 
     async def raw(self, caller: ApiKey, address: str, message: UUID) -> tuple[int, bytes, AsyncGenerator[bytes]]:
         """Give a message's size, its first octets and the rest. A fault of the store shows before anything is answered."""
-        address = _address("address", address)
+        address = address_in("address", address)
         attempts = 2  # a collector may move the octets between the look-up and the read
         while True:
             attempts -= 1
@@ -222,7 +223,7 @@ class Service:
 
     async def delete_message(self, caller: ApiKey, address: str, message: UUID) -> None:
         """Take a message out of an account's mailboxes."""
-        address = _address("address", address)
+        address = address_in("address", address)
         await self._shown(await self._mail.delete_message(caller.tenant, address, message))
 
     async def dead_letters(self, after: int, limit: int) -> Sequence[Parked]:
@@ -260,18 +261,20 @@ def _missing(text: str) -> Iterator[None]:
         raise Missing(text) from None
 
 
-def _address(field: str, text: str) -> str:
+def address_in(field: str, text: str) -> str:
+    """Give the canonical form of the address in a field. Raises Unfit."""
     try:
         address = str(parse_address(text))
     except AddressError as error:
         raise Unfit(Fault(field, str(error))) from None
     if len(address.encode()) > MAX_PATH_OCTETS:
         raise Unfit(Fault(field, f"the address is longer than {MAX_PATH_OCTETS} octets"))
-    _domain(field, address.rpartition("@")[2])
+    domain_in(field, address.rpartition("@")[2])
     return address
 
 
-def _domain(field: str, text: str) -> str:
+def domain_in(field: str, text: str) -> str:
+    """Give the canonical form of the domain in a field. Raises Unfit."""
     try:
         name = canonical_domain(text)
         display_domain(name).encode()
@@ -281,12 +284,32 @@ def _domain(field: str, text: str) -> str:
     return name
 
 
+def _with_networks(changes: Mapping[str, object]) -> dict[str, object]:
+    """Give the changes with their networks read."""
+    values = dict(changes)
+    texts = values.get("allowed_networks")
+    if isinstance(texts, list):
+        networks: list[IPv4Network | IPv6Network] = []
+        faults: list[Fault] = []
+        for number, text in enumerate(texts):
+            try:
+                if "%" in text:
+                    raise ValueError("a zone has no meaning here")
+                networks.append(ip_network(text))
+            except ValueError as error:
+                faults.append(Fault(f"allowed_networks[{number}]", f"this is no network such as 192.0.2.0/24: {error}"))
+        if faults:
+            raise Unfit(*faults)
+        values["allowed_networks"] = list(dict.fromkeys(networks))
+    return values
+
+
 def _targets(targets: Sequence[str]) -> list[str]:
     found: list[str] = []
     faults: list[Fault] = []
     for number, target in enumerate(targets):
         try:
-            found.append(_address(f"targets[{number}]", target))
+            found.append(address_in(f"targets[{number}]", target))
         except Unfit as unfit:
             faults.extend(unfit.faults)
         else:

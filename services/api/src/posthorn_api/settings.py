@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
 from posthorn.runtime.settings import (
     BlobSettings,
@@ -15,13 +15,18 @@ from posthorn.runtime.settings import (
     PostgresSettings,
     ProcessSettings,
     Seconds,
+    SecretSettings,
 )
+from posthorn.wire.address import canonical_domain
+from posthorn_api.sending_service import SendingLimits
+
+Count = Annotated[int, Field(ge=1)]
 
 SHORTEST_KEY = 32
 """Characters that the admin key must have at least."""
 
 
-class ApiSettings(ProcessSettings, PostgresSettings, NatsSettings, BlobSettings):
+class ApiSettings(ProcessSettings, PostgresSettings, NatsSettings, BlobSettings, SecretSettings):
     """Where the API listens, its first key, and its limits."""
 
     api_host: str = "0.0.0.0"
@@ -37,6 +42,20 @@ class ApiSettings(ProcessSettings, PostgresSettings, NatsSettings, BlobSettings)
     """How often the directory is compared with the database and put right."""
     directory_wait_seconds: Annotated[float, Field(ge=0)] = 10.0
     """How long an answer waits at most until the directory shows the change."""
+    smtp_hostname: Annotated[str, AfterValidator(canonical_domain)] = "localhost"
+    """The name in the Received field of messages that are sent."""
+    smtp_inline_bytes: Annotated[int, Field(ge=0, le=768 * 1024)] = 512 * 1024
+    """Stored size up to which a message rides in the stream; larger ones go to the blob store first."""
+    send_body_limit: Octets = 40 * 1024 * 1024
+    """Octets of a request that sends a message; base64 takes a third of them."""
+    send_large_at_once: Count = 2
+    """Such requests of more than a mebibyte that are at hand at a time; each takes several times its size of memory."""
+    send_max_size: Octets = 40 * 1024 * 1024
+    """Octets of a message that is sent."""
+    send_max_recipients: Count = 100
+    """Recipients of a message that is sent."""
+    send_messages_per_hour: Count = 10_000
+    """Messages that may be sent with one key."""
 
     @field_validator("api_admin_key", "api_admin_key_file", mode="before")
     @classmethod
@@ -62,6 +81,17 @@ class ApiSettings(ProcessSettings, PostgresSettings, NatsSettings, BlobSettings)
         if self.api_admin_key is not None and self.api_admin_key_file is not None:
             raise ValueError("API_ADMIN_KEY and API_ADMIN_KEY_FILE must not both be set")
         return self
+
+    @property
+    def sending_limits(self) -> SendingLimits:
+        """What bounds a message that is sent."""
+        return SendingLimits(
+            self.smtp_hostname,
+            self.send_max_size,
+            self.send_max_recipients,
+            self.send_messages_per_hour,
+            self.smtp_inline_bytes,
+        )
 
     @property
     def admin_key(self) -> str | None:

@@ -2,15 +2,18 @@
 
 Rules:
 
-- Each message of a batch comes to one of three ends: it lies in its mailboxes and is done; it is parked on DEAD and is done; or
-  it is given back to the stream. Whatever happens, none is done before it is kept somewhere else.
+- Each message of a batch comes to one of three ends: it lies in its mailboxes and the outbound queue and is done; it is parked
+  on DEAD and is done; or it is given back to the stream. None is done before it is kept somewhere else, save what has no
+  recipient left and nobody to be told of it.
 - A fault of a part (``Unavailable``) is waited out: the messages are held and reported as worked on, the part is probed, and no
   blob is written again that was written before. Nothing is parked for an outage.
 - A fault that stays while the part answers its probe comes from what is asked of it (a body that is missing, a transaction that
   takes too long): after some tries the group is halved, and a message alone goes back to the stream for a while.
 - Any other fault means that a message of the group cannot be placed. The group is halved until the one is found and parked.
-- Recipients that have gone since RCPT must not hold up the others. Before the rest is placed, a copy of the message for the lost
-  recipients is parked, under an id that follows from the message's: were it the same, a retry would find it placed already.
+- What becomes of each recipient is told in ``sorting``. One that has gone since RCPT holds up no other: its sender gets a notice.
+- A message that leaves in the name of a domain of ours is signed before it is entered, once. When the keys of its domain cannot be
+  opened, it alone waits.
+- Relays are woken and the trace is written after the commit: neither can undo it or hold it up.
 - Everything may happen twice, since an acknowledgement may be lost at any point: blobs keep their keys, places their ids, and the
   directory of mailboxes is asked first which ids it has.
 """
@@ -20,24 +23,28 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-import tempfile
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
 from prometheus_client import Counter, Histogram
 
-from posthorn.model.envelope import Envelope, Record, RecordError, decode_record, encode_record
+from posthorn.model.envelope import Envelope, Record, RecordError, decode_record
 from posthorn.model.segment import pack
-from posthorn.ports.blobs import BODIES, SEGMENTS, Blobs
+from posthorn.ports.blobs import SEGMENTS, Blobs
 from posthorn.ports.clock import Clock
+from posthorn.ports.events import Events, NoEvents
 from posthorn.ports.faults import Unavailable
 from posthorn.ports.ingest import DeadLetters, Delivery
 from posthorn.ports.mailboxes import AccountsGone, Letter, Mailboxes, Placement, Resolution, Segment
+from posthorn.ports.signing import Signer
+from posthorn.ports.wakes import Waker
+from posthorn_delivery.sorting import Sorted, sort, ways_back
+from posthorn_delivery.telling import tell
 
 log = structlog.get_logger()
 
@@ -71,8 +78,9 @@ _PROBE_PAUSE = 1.0
 _LAST_PAUSE = 5.0
 _LATER = (5.0, 300.0)
 _OFF_LOOP = 1024**2
-_COPY_IN_MEMORY = 1024**2
-_GONE = "no such recipient any more: "
+
+
+_NOTHING = Sorted((), (), (), None, ())
 
 
 class _Stopping(Exception):  # noqa: N818 - it names what happens
@@ -98,8 +106,9 @@ class _Item:
     record: Record
     packing: _Packing | None = None
     placement: Placement | None = None
-    accounts: tuple[int, ...] = ()
-    parked_for: frozenset[str] = frozenset()
+    sorted: Sorted = _NOTHING
+    back: Mapping[str, tuple[str, ...]] | None = None
+    signature: str | None = None
 
     @property
     def envelope(self) -> Envelope:
@@ -126,7 +135,11 @@ class _AtHand:
 
 
 class Deliverer:
-    """Takes batches to where they belong. ``compress`` makes a zstd frame, or is None; ``new_id`` gives UUIDv7s."""
+    """Takes batches to where they belong.
+
+    ``compress`` makes a zstd frame, or is None; ``new_id`` gives UUIDv7s. ``rewriting`` are the keys of rewritten reverse-paths,
+    the current one first. Without them what is forwarded leaves under the null reverse-path; without a signer nothing is signed.
+    """
 
     def __init__(
         self,
@@ -136,6 +149,10 @@ class Deliverer:
         *,
         new_id: Callable[[], UUID],
         compress: Callable[[bytes], bytes] | None = None,
+        signer: Signer | None = None,
+        rewriting: Sequence[bytes] = (),
+        waker: Waker | None = None,
+        events: Events | None = None,
         clock: Clock = time.time,
     ) -> None:
         self._mailboxes = mailboxes
@@ -143,6 +160,10 @@ class Deliverer:
         self._dead = dead
         self._new_id = new_id
         self._compress = compress
+        self._signer = signer
+        self._rewriting = rewriting
+        self._waker = waker
+        self._events = events or NoEvents()
         self._clock = clock
         self._stopping = asyncio.Event()
 
@@ -187,7 +208,7 @@ class Deliverer:
                 log.warning("not delivered yet", part=fault.part, detail=str(fault), messages=len(group))
                 pause = await self._wait_out(fault, pause)
                 group = [item for item in group if item.delivery in at_hand.open]
-                if tries + 1 < _TRIES or fault.part not in ("postgres", "blobs"):
+                if tries + 1 < _TRIES or fault.part == "nats":
                     groups.append((group, tries + 1))
                 elif len(group) > 1:
                     groups += [(half, _TRIES - 1) for half in _halves(group)]
@@ -225,42 +246,70 @@ class Deliverer:
     async def _place(self, group: list[_Item], at_hand: _AtHand) -> None:
         """Place what is still at hand of the group, in one segment and one transaction."""
         group = [item for item in group if item.delivery in at_hand.open]
-        resolution = await self._mailboxes.resolve(
-            {recipient for item in group for recipient in item.envelope.recipients},
-            [item.envelope.id for item in group],
-        )
+        recipients = {recipient for item in group for recipient in item.envelope.recipients}
+        for item in group:
+            if item.back is None:
+                item.back = ways_back(item.envelope, self._rewriting)
+            recipients.update(address for chain in item.back.values() for address in chain)
+        resolution = await self._mailboxes.resolve(recipients, [item.envelope.id for item in group])
         to_place = [item for item in group if await self._may_be_placed(item, resolution, at_hand)]
+        to_place = await self._signed(to_place, at_hand)
         if not to_place:
             return
         await self._store(to_place)
         entries = await self._mailboxes.place(_segments(to_place))
         _transactions.inc()
         _entries.inc(entries)
+        if self._waker is not None and any(item.sorted.queued for item in to_place):
+            self._waker.wake()
         now = self._clock()
         for item in to_place:
+            tell(self._events, item.envelope, item.sorted, now)
             await at_hand.done(item.delivery, "delivered")
             _latency.observe(max(0.0, now - item.envelope.received_at))
-            log.info(
-                "delivered", message=str(item.envelope.id), accounts=len(item.accounts), size=item.envelope.body.size
-            )
         log.debug("batch placed", messages=len(to_place), entries=entries)
 
     async def _may_be_placed(self, item: _Item, resolution: Resolution, at_hand: _AtHand) -> bool:
-        """Find the accounts. False when the message has come to its end without being placed now."""
+        """Sort the recipients. False when the message has come to its end without being placed now."""
         envelope = item.envelope
         if envelope.id in resolution.placed:
             log.info("delivered before", message=str(envelope.id), attempt=item.delivery.attempt)
             await at_hand.done(item.delivery, "repeated")
             return False
-        accounts = [resolution.accounts.get(recipient, ()) for recipient in envelope.recipients]
-        item.accounts = tuple(dict.fromkeys(account for found in accounts for account in found))
-        lost = tuple(r for r, found in zip(envelope.recipients, accounts, strict=True) if not found)
-        if not item.accounts:
-            await self._park(item.delivery, at_hand, str(envelope.id), _GONE + ", ".join(lost))
-            return False
-        if lost and frozenset(lost) != item.parked_for:
-            return await self._park_for_lost(item, lost, at_hand)
-        return True
+        item.sorted = sort(envelope, resolution, item.back or {}, self._rewriting)
+        if item.sorted.accounts or item.sorted.outbound:
+            return True
+        tell(self._events, envelope, item.sorted, self._clock())
+        await at_hand.done(item.delivery, "dropped")
+        return False
+
+    async def _signed(self, items: list[_Item], at_hand: _AtHand) -> list[_Item]:
+        """Sign what leaves in the name of a domain of ours; gives the items that may go on now."""
+        unsigned = [item for item in items if item.signature is None and item.envelope.signer and item.sorted.queued]
+        if self._signer is None or not unsigned:
+            return items
+        made = await asyncio.gather(*(self._sign(self._signer, item) for item in unsigned), return_exceptions=True)
+        waiting = []
+        for item, signature in zip(unsigned, made, strict=True):
+            if isinstance(signature, str):
+                item.signature = signature
+            elif isinstance(signature, Unavailable) and signature.part == "keys":
+                await self._try_later(item.delivery, at_hand, str(item.envelope.id), signature)
+                waiting.append(item)
+        for signature in made:
+            if isinstance(signature, BaseException) and not (
+                isinstance(signature, Unavailable) and signature.part == "keys"
+            ):
+                raise signature
+        return [item for item in items if item not in waiting]
+
+    async def _sign(self, signer: Signer, item: _Item) -> str:
+        """Sign the message as a relay sends it: without the Return-Path line."""
+        envelope, skipped = item.envelope, item.envelope.body.return_path_octets
+        if envelope.blob is None:
+            return await signer.sign(envelope.signer, (item.record.body or b"")[skipped:])
+        key, size = envelope.blob, envelope.body.size
+        return await signer.sign(envelope.signer, lambda: self._blobs.stream(key, skipped, size - skipped))
 
     async def _store(self, items: list[_Item]) -> None:
         """See to it that each body lies in a blob. Those that were written before stay where they are."""
@@ -293,36 +342,8 @@ class Deliverer:
         for item, place in zip(items, packed.ranges, strict=True):
             item.packing, item.placement = packing, Placement(*place)
 
-    async def _park_for_lost(self, item: _Item, lost: tuple[str, ...], at_hand: _AtHand) -> bool:
-        """Park a copy for the recipients that have gone; False when DEAD did not take it, and the message went back."""
-        envelope = item.envelope
-        copy = replace(envelope.to(lost), id=copy_id(envelope.id, lost))
-        try:
-            if envelope.blob is not None:
-                copy = replace(copy, blob=f"{BODIES}{copy.id}")
-                await self._copy_blob(envelope.blob, copy.blob or "", envelope.body.size)
-            octets = encode_record(copy, item.record.body)
-            await self._dead.park(octets, str(envelope.id), _GONE + ", ".join(lost))
-        except Unavailable as fault:
-            if fault.part == "blobs":
-                raise
-            await self._try_later(item.delivery, at_hand, str(envelope.id), fault)
-            return False
-        item.parked_for = frozenset(lost)
-        _messages.labels("parked").inc()
-        log.warning("parked for some recipients", message=str(envelope.id), reason=_GONE + ", ".join(lost))
-        return True
-
-    async def _copy_blob(self, key: str, to: str, size: int) -> None:
-        with tempfile.SpooledTemporaryFile(_COPY_IN_MEMORY) as file:
-            async for piece in self._blobs.stream(key, 0, size):
-                file.write(piece)
-            file.seek(0)
-            await self._blobs.put_file(to, file, size)  # type: ignore[arg-type]  # it has what a BinaryIO has
-
     async def _park(self, delivery: Delivery, at_hand: _AtHand, name: str, reason: str) -> None:
-        if not reason.startswith(_GONE):
-            _poison.inc()
+        _poison.inc()
         try:
             await self._dead.park(delivery.octets, name, reason)
         except Unavailable as fault:
@@ -374,15 +395,6 @@ class Deliverer:
                 await task
 
 
-def copy_id(message: UUID, recipients: Iterable[str]) -> UUID:
-    """The id of a message's copy for some of its recipients: a UUIDv7 of the same time, always the same one."""
-    digest = hashlib.sha256("\n".join([str(message), *sorted(recipients)]).encode("utf-8", "surrogatepass")).digest()
-    rand = int.from_bytes(digest[:10])
-    return UUID(
-        int=message.int >> 80 << 80 | 0x7 << 76 | (rand >> 62 & 0xFFF) << 64 | 0b10 << 62 | rand & ((1 << 62) - 1)
-    )
-
-
 def _halves(group: list[_Item]) -> list[list[_Item]]:
     """The second half first: groups are taken from the end."""
     middle = len(group) // 2
@@ -394,13 +406,16 @@ def _segments(items: Iterable[_Item]) -> list[Segment]:
     segments: list[Segment] = []
     for item in items:
         assert item.placement is not None
-        letter = Letter(item.envelope, item.placement, item.accounts)
+        found = item.sorted
+        letter = Letter(
+            item.envelope, item.placement, found.accounts, found.outbound, found.tenant, item.signature or ""
+        )
         if item.packing is not None:
             letters.setdefault(item.packing, []).append(letter)
         else:
             assert item.envelope.blob is not None
             segments.append(Segment(item.envelope.id, item.envelope.blob, item.envelope.body.size, (letter,)))
-    return segments + [Segment(p.id, p.key, p.octets, tuple(found)) for p, found in letters.items()]
+    return segments + [Segment(p.id, p.key, p.octets, tuple(inside)) for p, inside in letters.items()]
 
 
 def _name_of(octets: bytes) -> str:

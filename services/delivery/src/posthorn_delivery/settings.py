@@ -6,11 +6,21 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from posthorn.runtime.settings import BlobSettings, NatsSettings, Octets, PostgresSettings, ProcessSettings
+from posthorn.runtime.settings import (
+    BlobSettings,
+    NatsSettings,
+    Octets,
+    PostgresSettings,
+    ProcessSettings,
+    Seconds,
+    SecretSettings,
+)
 from posthorn_delivery.collector_settings import CollectorSettings
 
 
-class DeliverySettings(ProcessSettings, NatsSettings, PostgresSettings, BlobSettings, CollectorSettings):
+class DeliverySettings(
+    ProcessSettings, NatsSettings, PostgresSettings, BlobSettings, CollectorSettings, SecretSettings
+):
     """Everything the delivery service can be told."""
 
     delivery_batch_messages: Annotated[int, Field(ge=1, le=5000)] = 512
@@ -23,6 +33,10 @@ class DeliverySettings(ProcessSettings, NatsSettings, PostgresSettings, BlobSett
     """Batches in flight at a time. With one, the next batch is what came in meanwhile."""
     delivery_spacing_seconds: Annotated[float, Field(ge=0, le=1)] = 0.03
     """From the start of a batch to the start of the next at least, unless batches are half full (ADR 11); 0: no spacing."""
+    relay_give_up_seconds: Seconds = 432_000.0
+    """How long recipients elsewhere are tried, counted from here on; the relay reads the same variable."""
+    relay_delay_notice_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 14_400.0
+    """After how long in the queue the sender is told that a letter is late; 0: never."""
 
     @property
     def limits(self) -> tuple[int, int, int]:

@@ -13,6 +13,8 @@ from posthorn_local.embedded import free_port
 from posthorn_local.settings import HEALTH_SERVICES, LocalSettings, variable
 
 HOST = "127.0.0.1"
+_FIELDS = ("smtp_port", "pop3_port", "pop3s_port", "api_port", "submission_port", "submissions_port")
+"""Settings in the order of the fields of Ports."""
 _PATIENCE = 2.0
 """Seconds in which a port may still come free: the processes of a killed start are just ending."""
 
@@ -29,13 +31,15 @@ class Ports:
     pop3: int
     pop3s: int
     api: int
+    submission: int
+    submissions: int
     health: Mapping[str, int]
     """By service."""
 
 
 def choose_ports(settings: LocalSettings) -> Ports:
     """Give the ports that the settings ask for. Raises PortTaken."""
-    wanted = [(field, getattr(settings, field)) for field in ("smtp_port", "pop3_port", "pop3s_port", "api_port")]
+    wanted = [(field, getattr(settings, field)) for field in _FIELDS]
     wanted += [
         (f"health_port (for {service})", settings.health_port and settings.health_port + number)
         for number, service in enumerate(HEALTH_SERVICES)
@@ -53,8 +57,8 @@ def choose_ports(settings: LocalSettings) -> Ports:
             port = next(free for free in iter(free_port, 0) if free not in taken)
         taken[port] = title
         chosen.append(port)
-    smtp, pop3, pop3s, api, *health = chosen
-    return Ports(smtp, pop3, pop3s, api, dict(zip(HEALTH_SERVICES, health, strict=True)))
+    smtp, pop3, pop3s, api, submission, submissions, *health = chosen
+    return Ports(smtp, pop3, pop3s, api, submission, submissions, dict(zip(HEALTH_SERVICES, health, strict=True)))
 
 
 def _check(title: str, port: int) -> None:

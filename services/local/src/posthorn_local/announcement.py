@@ -9,25 +9,30 @@ from posthorn_local.addresses import HOST, Ports
 from posthorn_local.seed import ADDRESSES, DOMAIN
 
 HELP = """\
-Run the whole of Posthorn on this machine, in the foreground: SMTP, delivery, POP3 and the REST API, with PostgreSQL and
-NATS of its own. Everything listens on 127.0.0.1. Ctrl-C or SIGTERM stops it; what was stored stays.
+Run the whole of Posthorn on this machine, in the foreground: SMTP, submission, delivery, relay, POP3 and the REST API, with
+PostgreSQL and NATS of its own. Everything listens on 127.0.0.1. Ctrl-C or SIGTERM stops it; what was stored stays.
 """
 
 SETTINGS = """\
 settings, all from the environment; a port of 0 takes any free one:
   POSTHORN_HOME         where the state lives; made when missing (default .posthorn)
   POSTHORN_SMTP_PORT    SMTP with STARTTLS (default 2525)
+  POSTHORN_SUBMISSION_PORT   submission with STARTTLS (default 2587)
+  POSTHORN_SUBMISSIONS_PORT  submission over TLS (default 2465)
   POSTHORN_POP3_PORT    POP3 with STLS (default 2110)
   POSTHORN_POP3S_PORT   POP3 over TLS (default 2995)
   POSTHORN_API_PORT     the REST API (default 8080)
-  POSTHORN_HEALTH_PORT  the first of four ports for /healthz, /readyz and /metrics:
-                        smtp-in, delivery, pop3, api (default 9101)
+  POSTHORN_HEALTH_PORT  the first of six ports for /healthz, /readyz and /metrics:
+                        smtp-in, delivery, pop3, api, submission, relay (default 9101)
+  POSTHORN_RELAY_DIRECT true sends mail for other domains to their MX, on the internet
+                        (default false: without a route it waits in the queue)
   POSTHORN_BLOBS        s3://key:secret@host:port/bucket[?tls=no] keeps bodies in S3
                         (default: the directory blobs in the home)
   Every setting of a service works too, such as POSTHORN_LOG_LEVEL=debug.
 
 files in the home:
   admin.key      key of the REST API          accounts.txt  the first two accounts' passwords
+  secret.key     seals secrets in the database: keep it with a backup of the home
   tls/tls.crt    certificate to trust         logs/         one log per service
 """
 
@@ -35,16 +40,23 @@ files in the home:
 def announcement(ports: Ports, home: Path) -> str:
     """The line that says it is ready, and how to send and read a first message."""
     here = _shown(home)
-    key, accounts = (shlex.quote(f"{here}/{name}") for name in ("admin.key", "accounts.txt"))
+    key, accounts, cert = (shlex.quote(f"{here}/{name}") for name in ("admin.key", "accounts.txt", "tls/tls.crt"))
     sender, reader = "someone@example.org", ADDRESSES[0]
     return f"""\
-Posthorn is ready: SMTP {HOST}:{ports.smtp}, POP3 {HOST}:{ports.pop3}, POP3S {HOST}:{ports.pop3s}, API http://{HOST}:{ports.api}
+Posthorn is ready: SMTP {HOST}:{ports.smtp}, SUBMISSION {HOST}:{ports.submission}, SUBMISSIONS {HOST}:{ports.submissions}, \
+POP3 {HOST}:{ports.pop3}, POP3S {HOST}:{ports.pop3s}, API http://{HOST}:{ports.api}
 
 Send a message to {reader}:
   printf 'From: {sender}\\nTo: {reader}\\nSubject: Hello\\n\\nA first message.\\n' |
     curl -sS --crlf smtp://{HOST}:{ports.smtp} --mail-from {sender} --mail-rcpt {reader} -T -
 Read it:
   curl -sS -u "$(sed -n 's/^{reader} /{reader}:/p' {accounts})" pop3://{HOST}:{ports.pop3}/1
+Send as {reader} to another server, by a route to its host (without one such mail waits, see GET /v1/queue):
+  curl -sS http://{HOST}:{ports.api}/v1/routes -H "Authorization: Bearer $(cat {key})" \\
+    -H 'Content-Type: application/json' -d '{{"domain": "sink.test", "host": "{HOST}", "port": 2526, "tls": "none"}}'
+  printf 'From: {reader}\\nTo: someone@sink.test\\nSubject: Out\\n\\nA letter out.\\n' |
+    curl -sS --crlf --cacert {cert} smtps://localhost:{ports.submissions} --mail-from {reader} --mail-rcpt someone@sink.test \\
+    -u "$(sed -n 's/^{reader} /{reader}:/p' {accounts})" -T -
 Make an account:
   curl -sS http://{HOST}:{ports.api}/v1/accounts -H "Authorization: Bearer $(cat {key})" \\
     -H 'Content-Type: application/json' -d '{{"address": "carol@{DOMAIN}", "password": "choose-a-long-one"}}'

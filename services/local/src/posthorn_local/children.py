@@ -35,6 +35,10 @@ class Backoff:
         return delay
 
 
+_MODULES = {"submission": "smtp_in"}
+"""Services that are another role of a program."""
+
+
 class Service:
     """One of Posthorn's services as a process of its own."""
 
@@ -52,7 +56,8 @@ class Service:
 
     def start(self) -> None:
         """Start the process; does not wait for it. From the main thread only."""
-        script = f"from posthorn_{self.name.replace('-', '_')}.main import main; main()"
+        module = _MODULES.get(self.name, self.name.replace("-", "_"))
+        script = f"from posthorn_{module}.main import main; main()  # {self.name}"  # ps shows whose process it is
         with self.log.writer() as out:
             self._process = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-P", "-c", script],

@@ -9,7 +9,7 @@ from pydantic import Field, SecretStr, field_validator
 
 from posthorn.runtime.settings import PREFIX, EnvSettings, Port, environment
 
-HEALTH_SERVICES = ("smtp-in", "delivery", "pop3", "api")
+HEALTH_SERVICES = ("smtp-in", "delivery", "pop3", "api", "submission", "relay")
 """The services in the order of their health ports."""
 GRACE_SECONDS = 5
 """What open sessions have at the end, so that everything stops within ten seconds."""
@@ -21,11 +21,15 @@ class LocalSettings(EnvSettings):
     home: Path = Path(".posthorn")
     """The state of the whole system: mail, database, keys, logs. Made when missing."""
     smtp_port: Port = 2525
+    submission_port: Port = 2587
+    submissions_port: Port = 2465
     pop3_port: Port = 2110
     pop3s_port: Port = 2995
     api_port: Port = 8080
     health_port: Annotated[int, Field(ge=0, le=65535 - len(HEALTH_SERVICES))] = 9101
-    """The first of four: /healthz, /readyz and /metrics of smtp-in, delivery, pop3 and api."""
+    """The first of six: /healthz, /readyz and /metrics of smtp-in, delivery, pop3, api, submission and relay."""
+    relay_direct: bool = False
+    """Whether mail for other domains without a route goes to their MX, on the internet; else it waits in the queue."""
     blobs: SecretStr | None = None
     """``s3://key:secret@host:port/bucket[?tls=no&region=…]`` keeps bodies there; unset, they lie in a directory of the home."""
 

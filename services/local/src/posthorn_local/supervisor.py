@@ -12,6 +12,7 @@ Rules:
 
 from __future__ import annotations
 
+import base64
 import secrets
 import signal
 import subprocess
@@ -136,6 +137,12 @@ class Supervisor:
             write_secret(path, f"ph_{secrets.token_urlsafe(32)}\n")
         return path.read_text().strip()
 
+    def _secret_key(self) -> str:
+        path = self._home / "secret.key"
+        if not path.exists():
+            write_secret(path, base64.b64encode(secrets.token_bytes(32)).decode() + "\n")
+        return path.read_text().strip()
+
     def _environment(self, service: str) -> dict[str, str]:
         blobs = self._settings.blobs
         return child_environment(
@@ -148,6 +155,11 @@ class Supervisor:
             health_port=str(self._ports.health[service]),
             smtp_host=HOST,
             smtp_port=str(self._ports.smtp),
+            smtp_role="submission" if service == "submission" else "mx",
+            submission_port=str(self._ports.submission),
+            submissions_port=str(self._ports.submissions),
+            secret_key=self._secret_key(),
+            relay_direct="true" if self._settings.relay_direct else "false",
             pop3_host=HOST,
             pop3_port=str(self._ports.pop3),
             pop3s_port=str(self._ports.pop3s),

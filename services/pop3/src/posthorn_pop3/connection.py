@@ -24,7 +24,7 @@ from typing import cast
 import structlog
 from prometheus_client import Counter, Gauge
 
-from posthorn.runtime.listen import Gate
+from posthorn.runtime.listen import HANDSHAKE_SECONDS, Gate
 from posthorn.wire.pop3 import Channel, Machine, Signal
 from posthorn_pop3.service import PostOffice
 from posthorn_pop3.session import GOING_DOWN, Policy, Session, Work
@@ -37,7 +37,6 @@ OUTPUT_BUFFER = 64 * 1024
 """Octets collected before they are handed to the transport."""
 TURN = 256
 """Commands of one client in a row before others have their turn."""
-HANDSHAKE_SECONDS = 30.0
 LINGER_SECONDS = 1.0
 """How long a client has to answer the end of TLS."""
 

@@ -1,38 +1,12 @@
-"""Composition root of the POP3 service."""
+"""Entry point of the POP3 service."""
 
 from __future__ import annotations
 
-from posthorn.adapters.blobs import open_blobs
-from posthorn.adapters.postgres.database import connect
-from posthorn.adapters.postgres.maildrops import PostgresMaildrops
-from posthorn.adapters.segments import SegmentReader
-from posthorn.runtime.passwords import Passwords
-from posthorn.runtime.process import Process, serve
-from posthorn.runtime.tls import Certificate
-from posthorn_pop3.server import serving
-from posthorn_pop3.service import PostOffice
+from posthorn.runtime.process import serve
+from posthorn_pop3.composition import start
 from posthorn_pop3.settings import Pop3Settings
 
 
 def main() -> None:
     """Run the service: the script ``posthorn-pop3``."""
-    settings = Pop3Settings.load()
-
-    async def start(process: Process) -> None:
-        stack = process.stack
-        maildrops = PostgresMaildrops(await stack.enter_async_context(connect(settings)))
-        blobs = await stack.enter_async_context(open_blobs(settings))
-        process.health.need("postgres", maildrops.probe)
-        process.health.need("blobs", blobs.probe)
-        bodies = SegmentReader(blobs, cache_octets=settings.pop3_cache_octets)
-        stack.push_async_callback(bodies.close)
-        passwords = Passwords()
-        stack.callback(passwords.close)
-        office = PostOffice(maildrops, bodies, passwords)
-        await process.task(office.keep_leases(), "leases")
-        certificate = Certificate(settings.tls_dir) if settings.tls_dir else None
-        if certificate:
-            await process.task(certificate.watch(), "certificate")
-        await stack.enter_async_context(serving(settings, office, certificate.context if certificate else None))
-
-    serve("pop3", settings, start)
+    serve("pop3", Pop3Settings.load(), start)

@@ -25,9 +25,10 @@ from posthorn.ports.blobs import BlobMissing
 from posthorn.ports.faults import Unavailable
 from posthorn.ports.maildrops import RENEW_SECONDS, LeaseLost, Location, MaildropBusy, Maildrops
 from posthorn.runtime.ids import new_id
-from posthorn.runtime.passwords import Busy, Passwords
+from posthorn.runtime.passwords import Busy
 from posthorn.wire.address import AddressError, parse_address
 from posthorn.wire.pop3_events import Login
+from posthorn_pop3.doorkeeper import Doorkeeper
 from posthorn_pop3.snapshot import Snapshot
 
 log = structlog.get_logger()
@@ -101,16 +102,16 @@ class Opened:
 class PostOffice:
     """All open maildrops of this process."""
 
-    def __init__(self, maildrops: Maildrops, bodies: Bodies, passwords: Passwords) -> None:
+    def __init__(self, maildrops: Maildrops, bodies: Bodies, doorkeeper: Doorkeeper) -> None:
         self._maildrops = maildrops
         self._bodies = bodies
-        self._passwords = passwords
+        self._doorkeeper = doorkeeper
         self._visits: dict[UUID, Visit] = {}
 
-    async def log_in(self, login: Login) -> Visit:
-        """Check name and password, take the lease, take the snapshot. Raises LoginFailed."""
+    async def log_in(self, login: Login, client: str) -> Visit:
+        """Check name and password, take the lease, take the snapshot; ``client`` is its IP address. Raises LoginFailed."""
         try:
-            visit = await self._log_in(login)
+            visit = await self._log_in(login, client)
         except Busy:
             failed = LoginFailed("busy", "[SYS/TEMP] too many logins at this moment, try again")
         except Unavailable as error:
@@ -127,11 +128,15 @@ class PostOffice:
         _logins.labels(failed.outcome).inc()
         raise failed
 
-    async def _log_in(self, login: Login) -> Visit:
+    async def _log_in(self, login: Login, client: str) -> Visit:
         address = _canonical(login.name)
+        if not await self._doorkeeper.lets_try(client, address):
+            raise LoginFailed("throttled", "[SYS/TEMP] too many failed logins, try again in some minutes")
         known = await self._maildrops.login(address) if address else None
-        right = await self._passwords.verify(known.password_hash if known else None, login.password)
+        number, stored = (known.account, known.password_hash) if known else (None, None)
+        right = await self._doorkeeper.verify(number, stored, login.password)
         if known is None or not right or (login.authorize_as and _canonical(login.authorize_as) != address):
+            await self._doorkeeper.failed(client, address)
             raise LoginFailed("wrong", "[AUTH] name or password is wrong")
         if not known.active:
             raise LoginFailed("suspended", "[SYS/PERM] this account is suspended, ask its administrator")

@@ -192,7 +192,7 @@ class Session:
 
     async def _login(self, event: Login) -> None:
         try:
-            visit = await self._office.log_in(event)
+            visit = await self._office.log_in(event, self._client)
         except LoginFailed as failed:
             await self._login_failed(failed)
             return

@@ -81,7 +81,7 @@ class Gone(Exception):  # noqa: N818 - it is no error
 class Connection(SMTP):
     """One client's connection. A subclass obeys commands."""
 
-    def __init__(self, edge: Edge) -> None:
+    def __init__(self, edge: Edge, *, secure: bool = False) -> None:
         loop = asyncio.get_running_loop()
         # not aiosmtpd's own: it inspects every attribute of itself, each time
         StreamReaderProtocol.__init__(self, StreamReader(FLOW, loop), self._cb_client_connected, loop)
@@ -96,6 +96,7 @@ class Connection(SMTP):
         self._original_transport = None
         self._handler_coroutine = None
         self.client = Client("")
+        self._secure = secure
         self._admitted = False
         self._lost = False
         self._input = b""
@@ -105,6 +106,7 @@ class Connection(SMTP):
         self._idle = False
         self._room: asyncio.Future[None] | None = None
         self._draining = False
+        self._penalty: asyncio.Future[None] | None = None
         self._eof = False
         self._done = False
         self._aborted = False
@@ -120,6 +122,8 @@ class Connection(SMTP):
         stream = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
         self.client.address = str(peer[0]).removeprefix("::ffff:") if peer else ""
+        if self._secure:
+            self.client.tls = _cipher_of(transport.get_extra_info("ssl_object"))
         refusal = self.edge.gate.admit(self, self.client.address)
         if refusal is not None:
             reply = smtp.GOING_DOWN if refusal == "draining" else smtp.TOO_MANY_CONNECTIONS
@@ -182,6 +186,8 @@ class Connection(SMTP):
     def begin_drain(self) -> None:
         """End soon: a message that is coming in is finished, everything else is told 421."""
         self._draining = True
+        if self._penalty is not None and not self._penalty.done():
+            self._penalty.set_result(None)
         if self._idle and self._is_over:
             self._reader.set_exception(HangUp(smtp.GOING_DOWN))
 
@@ -229,7 +235,7 @@ class Connection(SMTP):
         self.reply(smtp.greeting(self.hostname))
         commands = 0
         while True:
-            line = b"" if self._is_over else await self._line()
+            line = b"" if self._is_over else await self.line()
             if self._is_over:
                 return smtp.GOING_DOWN
             try:
@@ -296,13 +302,21 @@ class Connection(SMTP):
             raise Gone
         self.transport = self._writer.transport
         self._reader.set_transport(self._writer.transport)
-        layer = self._writer.get_extra_info("ssl_object")
-        self.client.tls = f"{layer.version()} {layer.cipher()[0]}"
+        self.client.tls = _cipher_of(self._writer.get_extra_info("ssl_object"))
 
-    # inside
+    async def penalty(self, seconds: float) -> None:
+        """Let a client wait for its answer, with what came before it sent. A drain does not wait with it."""
+        if self._output:
+            await self._flush()
+        self._penalty = self.loop.create_future()
+        if self._draining:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._penalty
 
-    async def _line(self) -> bytes:
-        """Give the next command line with its end; of one that is too long, only the beginning, still too long."""
+    async def line(self) -> bytes:
+        """Give the next line with its end; of one that is too long, only the beginning, still too long."""
         beginning = b""
         while True:
             end = self._input.find(b"\n", self._at)
@@ -402,3 +416,8 @@ class Connection(SMTP):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _cipher_of(layer: ssl.SSLObject) -> str:
+    cipher = layer.cipher()
+    return f"{layer.version()} {cipher[0] if cipher else ''}".strip()

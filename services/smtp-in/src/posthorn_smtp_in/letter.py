@@ -7,6 +7,7 @@ Theory:
 - A small message stays in memory. A large one, or any when the memory that all sessions share is used up, goes to a temporary file
   that has no name, so that nothing is left of it whatever happens to this process. The file's octets are limited too.
 - A message that turned out to be refused keeps nothing: its ``fault`` is set, its octets are given back, and more are ignored.
+- The header of a submitted message is completed before it is kept. It is held back until its end has come, within a limit.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import hashlib
 import io
 import os
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -27,6 +29,7 @@ from posthorn.model.envelope import Body
 from posthorn.wire import smtp
 from posthorn.wire.header import SCAN_LIMIT, HeaderScan, Summary, scan_header, starts_with_field
 from posthorn.wire.smtp import Reply
+from posthorn.wire.submission import HEADER_LIMIT, HeaderError
 
 log = structlog.get_logger()
 
@@ -95,7 +98,10 @@ class _Spool(io.FileIO):
 class Letter:
     """One message. ``add`` its content, ``finish`` it, take ``facts`` and octets, and ``discard`` it in any case."""
 
-    def __init__(self, room: Room, trace: bytes, return_path_octets: int) -> None:
+    def __init__(
+        self, room: Room, trace: bytes, return_path_octets: int, complete: Callable[[bytes], bytes] | None = None
+    ) -> None:
+        """Begin with the trace fields. ``complete`` gives the completed form of a header block, or raises HeaderError."""
         self.fault: Reply | None = None
         """Why the message is refused; None while it is not."""
         self.size = 0
@@ -104,7 +110,8 @@ class Letter:
         self._room = room
         self._trace = trace
         self._return_path_octets = return_path_octets
-        self._lead: bytes | None = b""
+        self._complete = complete
+        self._lead: bytearray | None = bytearray()
         self._content_at = 0
         self._has_header = False
         self._separated = True
@@ -142,8 +149,7 @@ class Letter:
             self.fail(smtp.TOO_BIG)
             return
         if self._lead is not None:
-            self._lead += content
-            if not (len(self._lead) >= LEAD_LIMIT or b"\r\n" in self._lead or starts_with_field(self._lead)):
+            if not self._leads(content):
                 return
             content = self._open()
         await self._keep(content)
@@ -158,6 +164,11 @@ class Letter:
             await self._keep(b"\r\n")  # only BDAT can leave it out
         if not self._separated:
             await self._keep(b"\r\n")
+        await self._seal()
+
+    async def _seal(self) -> None:
+        if self.fault is not None:
+            return
         if self._file is not None:
             await self._write()
         else:
@@ -197,12 +208,47 @@ class Letter:
         self._in_memory = self._in_file = 0
         self._file = None
 
+    def _leads(self, content: bytes) -> bool:
+        """Take content of the beginning; tells whether there is enough of it to decide on its form."""
+        assert self._lead is not None
+        seam = max(len(self._lead) - 3, 0)
+        self._lead += content
+        self._has_header = self._has_header or starts_with_field(bytes(self._lead))
+        if not self._has_header:
+            return len(self._lead) >= LEAD_LIMIT or self._lead.find(b"\r\n", seam) >= 0
+        if self._complete is None:
+            return True
+        if not self._room.memory.take(len(content)):
+            self.fail(smtp.FULL)
+            return False
+        self._in_memory += len(content)
+        ended = self._lead.find(b"\r\n\r\n", seam)
+        if ended + 2 > HEADER_LIMIT or (ended < 0 and len(self._lead) > HEADER_LIMIT):
+            self.fail(smtp.HEADER_TOO_BIG)
+            return False
+        return ended >= 0
+
     def _open(self) -> bytes:
         """Decide what stands between the trace fields and the content (ADR 2); gives the first stored octets."""
-        lead, self._lead = self._lead or b"", None
-        self._has_header = starts_with_field(lead)
+        lead, self._lead = bytes(self._lead or b""), None
+        self._room.memory.give(self._in_memory)
+        self._in_memory = 0
         self._separated = not self._has_header
         gap = b"" if self._has_header or lead.startswith(b"\r\n") else b"\r\n"
+        if self._complete is not None:
+            end = lead.find(b"\r\n\r\n") if self._has_header else -1
+            block, rest = (lead[: end + 2], lead[end + 2 :]) if end >= 0 else (lead, b"")
+            if not self._has_header:
+                block, rest = b"", gap + lead
+            try:
+                block = self._complete(block)
+            except HeaderError as error:
+                log.info("the header does not read", detail=str(error))
+                self.fail(smtp.BAD_HEADER)
+                return b""
+            lead, gap = block + rest, b""
+            self._has_header = bool(block)
+            self._separated = not self._has_header
         self._content_at = len(self._trace) + len(gap)
         return b"".join((self._trace, gap, lead))
 

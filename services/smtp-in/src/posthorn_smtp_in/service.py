@@ -1,9 +1,12 @@
 """The decisions of the mx role: who may receive, which message is kept, and what the client is told of it.
 
+The submission role (``submission``) decides otherwise on senders and recipients elsewhere, and keeps messages in the same way.
+
 Rules:
 
 - A recipient is what the directory says, never more: no relaying, whoever asks. A directory that cannot answer is a fault of ours
   and a 4yz (promise 3).
+- One thing the directory does not know: rewritten reverse-paths (``wire.srs``), to which bounces of forwarded mail come back.
 - ``keep`` gives the 250 only after the ingest stream has taken the message (promise 1). A large body is in the blob store before.
 - The message id stays the same while the stream is tried again, so that what it took without our learning of it is not doubled.
 """
@@ -12,23 +15,32 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
 from uuid import UUID
 
 import structlog
 from prometheus_client import Counter, Histogram
 
 from posthorn.model.envelope import Envelope
+from posthorn.model.events import ACCEPTED, Event
+from posthorn.model.outbound import Notify, RecipientDsn
 from posthorn.ports.blobs import BODIES, Blobs
 from posthorn.ports.clock import Clock
 from posthorn.ports.directory import Directory, Standing
+from posthorn.ports.events import Events, NoEvents
 from posthorn.ports.faults import Full, Unavailable
 from posthorn.ports.ingest import Ingest
+from posthorn.ports.sending import Credentials
 from posthorn.runtime.ids import new_id
-from posthorn.wire import smtp
+from posthorn.wire import smtp, srs
 from posthorn.wire.address import Address, parse_address
+from posthorn.wire.header import HeaderScan
 from posthorn.wire.smtp import Reply
-from posthorn.wire.smtp_commands import Mail
+from posthorn.wire.smtp_commands import Mail, Rcpt
+from posthorn.wire.submission import Submitted
 from posthorn.wire.trace import Hop, received, return_path
 from posthorn_smtp_in.letter import Letter, Room
 from posthorn_smtp_in.settings import SmtpSettings
@@ -54,6 +66,7 @@ _transactions = Histogram(
     buckets=(0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
 )
 
+_DAY_SECONDS = 86_400
 _PATIENCE = 5
 """How many times the allowed unknown recipients a session may name while its transaction has a good one."""
 
@@ -64,6 +77,18 @@ _STANDINGS = {
     Standing.UNKNOWN: smtp.UNKNOWN_RECIPIENT,
     Standing.FOREIGN: smtp.FOREIGN_RECIPIENT,
 }
+
+
+@dataclass(slots=True)
+class Login:
+    """An account that a client has logged in to."""
+
+    credentials: Credentials
+    by_app_password: bool
+    read_at: float
+    """Monotonic seconds at which the credentials were read."""
+    owned: set[str] = field(default_factory=set)
+    """Addresses that were found since then to be the account's."""
 
 
 @dataclass(slots=True)
@@ -81,11 +106,20 @@ class Client:
     """It has closed, or lost, its side of the connection: nobody seems to wait for an answer."""
     unknown: int = 0
     """Unknown recipients it has named so far."""
+    login: Login | None = None
+    """The account it has logged in to; never any in the mx role."""
+
+    @property
+    def account(self) -> str:
+        """The address of that account, or nothing."""
+        return self.login.credentials.address if self.login else ""
 
     def protocol(self, *, smtputf8: bool) -> str:
         """The ``with`` keyword of Received (RFC 3848, RFC 6531 §4.3)."""
         name = "UTF8SMTP" if smtputf8 else "ESMTP" if self.extended else "SMTP"
-        return f"{name}S" if self.tls and name != "SMTP" else name
+        if name == "SMTP":
+            return name
+        return f"{name}{'S' if self.tls else ''}{'A' if self.account else ''}"
 
 
 @dataclass(slots=True)
@@ -95,11 +129,28 @@ class Transaction:
     mail: Mail
     began_at: float
     """Monotonic seconds."""
-    recipients: dict[str, None] = field(default_factory=dict)
-    """Canonical addresses, each once, in the order they came."""
+    recipients: dict[str, RecipientDsn | None] = field(default_factory=dict)
+    """Each once, in the order they came: ours in canonical form, others with their local part as written. With each what the
+    client asked about notices, None for nothing."""
     deferred: bool = False
     """A recipient was refused for the time being."""
     id: UUID = field(default_factory=new_id)
+    submitted: Submitted | None = None
+    """What was found in the header; in the submission role only."""
+    signer: str = ""
+    """Domain of ours in whose name the message may be signed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backends:
+    """What both roles stand on."""
+
+    directory: Directory
+    ingest: Ingest
+    blobs: Blobs
+    events: Events = field(default_factory=NoEvents)
+    srs_keys: Sequence[bytes] = ()
+    """Keys that may have signed rewritten reverse-paths."""
 
 
 class Reception:
@@ -109,29 +160,29 @@ class Reception:
         self,
         settings: SmtpSettings,
         room: Room,
-        directory: Directory,
-        ingest: Ingest,
-        blobs: Blobs,
+        backends: Backends,
         clock: Clock = time.time,
     ) -> None:
         self.settings = settings
         self.room = room
-        self._directory = directory
-        self._ingest = ingest
-        self._blobs = blobs
+        self._directory = backends.directory
+        self._ingest = backends.ingest
+        self._blobs = backends.blobs
+        self._srs_keys = backends.srs_keys
+        self._events = backends.events
         self._clock = clock
         host = settings.smtp_hostname
         self._postmaster = parse_address(settings.smtp_postmaster or f"postmaster@{host}")
 
-    def sender(self, mail: Mail) -> Reply:
+    async def sender(self, mail: Mail, client: Client) -> Reply:
         """Judge MAIL. Anybody may send; only what can be known now to be too large is refused (RFC 1870 §6.1)."""
         if mail.size is not None and mail.size > self.settings.smtp_max_size:
             return smtp.TOO_BIG
         return smtp.SENDER_OK
 
-    async def recipient(self, transaction: Transaction, address: Address | None, client: Client) -> Reply:
-        """Judge RCPT; a deliverable recipient is entered. ``address`` is None for ``<Postmaster>``."""
-        reply = await self._judge(transaction, address)
+    async def recipient(self, transaction: Transaction, rcpt: Rcpt, client: Client) -> Reply:
+        """Judge RCPT; a recipient that is accepted is entered."""
+        reply = await self._judge(transaction, rcpt, client)
         if reply is smtp.UNKNOWN_RECIPIENT:
             client.unknown += 1
             # an old list with some good addresses in it must get through, as far as patience goes
@@ -140,16 +191,17 @@ class Reception:
                 reply = smtp.HARVESTING
         if reply is not smtp.RECIPIENT_OK:
             transaction.deferred |= reply.is_transient
-            recipient = str(address) if address else "postmaster"
+            recipient = str(rcpt.forward_path or "postmaster")
             self.refused(reply, client, message=str(transaction.id), recipient=recipient)
         return reply
 
-    async def _judge(self, transaction: Transaction, address: Address | None) -> Reply:
+    async def _judge(self, transaction: Transaction, rcpt: Rcpt, client: Client) -> Reply:
+        address = rcpt.forward_path
         wanted = address or self._postmaster
         name = str(wanted)
         if name in transaction.recipients:
             return smtp.RECIPIENT_OK
-        if len(transaction.recipients) >= self.settings.smtp_max_recipients:
+        if len(transaction.recipients) >= self._most_recipients(client):
             return smtp.TOO_MANY_RECIPIENTS
         try:
             standing = await self._directory.standing(wanted)
@@ -159,24 +211,54 @@ class Reception:
             )
             return smtp.FAULT
         if standing is Standing.DELIVERABLE:
-            transaction.recipients[name] = None
-        elif address is None and standing is Standing.FOREIGN:
-            return smtp.UNKNOWN_RECIPIENT  # nobody asked for relaying: there is just no postmaster
+            transaction.recipients[name] = dsn_of(rcpt)
+            return smtp.RECIPIENT_OK
+        if standing is Standing.UNKNOWN and self._is_returning(transaction.mail, wanted):
+            # as written: the address it stands for may be of a host that minds the case
+            transaction.recipients.setdefault(rcpt.written, dsn_of(rcpt))
+            return smtp.RECIPIENT_OK
+        if standing is Standing.FOREIGN:
+            if address is None:
+                return smtp.UNKNOWN_RECIPIENT  # nobody asked for relaying: there is just no postmaster
+            return self._elsewhere(transaction, rcpt)
         return _STANDINGS[standing]
+
+    def _most_recipients(self, client: Client) -> int:
+        return self.settings.smtp_max_recipients
+
+    def _elsewhere(self, transaction: Transaction, rcpt: Rcpt) -> Reply:
+        """Judge a recipient at a domain that is not ours."""
+        return smtp.FOREIGN_RECIPIENT
+
+    def _is_returning(self, mail: Mail, address: Address) -> bool:
+        """Whether this is a bounce, and comes to a reverse-path that we have rewritten."""
+        if mail.reverse_path is not None or not srs.is_srs(address.local):
+            return False
+        try:
+            srs.reverse(address.local, self._srs_keys, int(self._clock() // _DAY_SECONDS))
+        except srs.SrsError as error:
+            log.info("not a reverse-path of ours", recipient=str(address), detail=str(error))
+            return False
+        return True
 
     def letter(self, transaction: Transaction, client: Client) -> Letter:
         """Begin a message: its trace fields stand first."""
-        mail, now = transaction.mail, self._clock()
-        path = return_path(str(mail.reverse_path or ""))
+        path, trace = self._trace(transaction, client)
+        return Letter(self.room, path + trace, len(path))
+
+    def _trace(self, transaction: Transaction, client: Client, *, withheld: bool = False) -> tuple[bytes, bytes]:
+        """Give Return-Path and Received."""
+        mail = transaction.mail
         hop = Hop(
             client.helo,
             client.address,
             self.settings.smtp_hostname,
             client.protocol(smtputf8=mail.smtputf8),
             client.tls,
+            withheld,
         )
         only = next(iter(transaction.recipients)) if len(transaction.recipients) == 1 else None
-        return Letter(self.room, path + received(hop, str(transaction.id), only, now), len(path))
+        return return_path(mail.written), received(hop, str(transaction.id), only, self._clock())
 
     async def keep(self, transaction: Transaction, letter: Letter, client: Client) -> Reply:
         """The end of data has come: keep the message, or say why not. Nothing here is answered twice."""
@@ -190,14 +272,16 @@ class Reception:
         _transactions.observe(now - transaction.began_at)
         _accepted.inc()
         _accepted_octets.inc(letter.size)
-        log.info(
-            "accepted",
-            message=str(transaction.id),
-            size=letter.size,
-            recipients=len(transaction.recipients),
-            client=client.address,
-            tls=client.tls,
+        detail = {
+            "size": letter.size,
+            "recipients": len(transaction.recipients),
+            "client": client.address,
+            "account": client.account,
+        }
+        self._events.record(
+            Event(transaction.id, received_at, ACCEPTED, {"service": self.settings.smtp_role, **detail})
         )
+        log.info("accepted", message=str(transaction.id), tls=client.tls, **detail)
         return reply
 
     def refused(self, reply: Reply, client: Client, **about: object) -> None:
@@ -209,25 +293,15 @@ class Reception:
         await letter.finish()
         if letter.fault is not None:
             return letter.fault
-        mail = transaction.mail
         large = letter.size > self.room.inline
         try:
             scan = await letter.scan()
             if scan.received > self.settings.smtp_max_hops:
                 return smtp.LOOP
-            envelope = Envelope(
-                id=transaction.id,
-                received_at=received_at,
-                reverse_path=str(mail.reverse_path or ""),
-                recipients=tuple(transaction.recipients),
-                body=letter.facts,
-                summary=scan.summary,
-                blob=f"{BODIES}{transaction.id}" if large else None,
-                helo=client.helo,
-                client_address=client.address,
-                protocol=client.protocol(smtputf8=mail.smtputf8),
-                smtputf8=mail.smtputf8,
-            )
+            refusal = await self._checked(transaction, client)
+            if refusal is not None:
+                return refusal
+            envelope = self._envelope(transaction, letter, client, scan, received_at)
             if large:
                 async with asyncio.timeout(self.settings.smtp_store_seconds):
                     await self._blobs.put_file(f"{BODIES}{transaction.id}", letter.file(), letter.size)
@@ -245,6 +319,31 @@ class Reception:
             return smtp.FAULT
         return smtp.accepted(transaction.id)
 
+    async def _checked(self, transaction: Transaction, client: Client) -> Reply | None:
+        """Say why a message that is here as a whole is not kept; None when it is. Raises Unavailable."""
+        return None
+
+    def _envelope(
+        self, transaction: Transaction, letter: Letter, client: Client, scan: HeaderScan, received_at: float
+    ) -> Envelope:
+        mail = transaction.mail
+        return Envelope(
+            id=transaction.id,
+            received_at=received_at,
+            reverse_path=mail.written,
+            recipients=tuple(transaction.recipients),
+            body=letter.facts,
+            summary=scan.summary,
+            blob=f"{BODIES}{transaction.id}" if letter.size > self.room.inline else None,
+            helo=client.helo,
+            client_address=client.address,
+            protocol=client.protocol(smtputf8=mail.smtputf8),
+            smtputf8=mail.smtputf8,
+            ret=mail.ret,
+            envid=mail.envid,
+            dsn={recipient: dsn for recipient, dsn in transaction.recipients.items() if dsn is not None},
+        )
+
     async def _accept(self, envelope: Envelope, body: bytes | None, client: Client) -> None:
         tries = 0
         while True:
@@ -258,3 +357,18 @@ class Reception:
                     raise
             await asyncio.sleep(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])
             tries += 1
+
+
+_NOTIFY: Mapping[str, Notify] = {
+    "NEVER": Notify.NEVER,
+    "SUCCESS": Notify.SUCCESS,
+    "FAILURE": Notify.FAILURE,
+    "DELAY": Notify.DELAY,
+}
+
+
+def dsn_of(rcpt: Rcpt) -> RecipientDsn | None:
+    """Give what the client asked about notices for a recipient; None when it said nothing."""
+    if not rcpt.notify and not rcpt.orcpt:
+        return None
+    return RecipientDsn(reduce(or_, map(_NOTIFY.__getitem__, rcpt.notify), Notify.UNSAID), rcpt.orcpt)

@@ -20,6 +20,7 @@ from posthorn.wire import smtp
 from posthorn.wire.data import ChunkScanner, DataScanner
 from posthorn.wire.smtp import Reply
 from posthorn.wire.smtp_commands import (
+    Auth,
     BadBdat,
     Bdat,
     CommandError,
@@ -50,8 +51,8 @@ log = structlog.get_logger()
 class Session(Connection):
     """One client's session."""
 
-    def __init__(self, edge: Edge) -> None:
-        super().__init__(edge)
+    def __init__(self, edge: Edge, *, secure: bool = False) -> None:
+        super().__init__(edge, secure=secure)
         self._state = State.FRESH
         self._errors = 0
         self._transaction: Transaction | None = None
@@ -69,9 +70,6 @@ class Session(Connection):
         try:
             command = parse_command(line)
         except CommandError as error:
-            if line[:4].upper() == b"BDAT":
-                # what follows may be a chunk whose length nobody knows: none of it can be obeyed
-                raise HangUp(error.reply) from None
             self._error(error.reply)
             return
         refusal = out_of_sequence(command, self._state)
@@ -116,7 +114,13 @@ class Session(Connection):
         self._hello(command.name, extended=True)
         settings = self.settings
         starttls = self.tls_context is not None and not self.client.tls
-        self.reply(smtp.ehlo_reply(settings.smtp_hostname, settings.smtp_max_size, starttls=starttls))
+        self.reply(
+            smtp.ehlo_reply(settings.smtp_hostname, settings.smtp_max_size, starttls=starttls, auth=self._offers_login)
+        )
+
+    @property
+    def _offers_login(self) -> bool:
+        return False
 
     async def _helo(self, command: Helo) -> None:
         self._hello(command.name, extended=False)
@@ -143,7 +147,10 @@ class Session(Connection):
     # the transaction
 
     async def _mail(self, command: Mail) -> None:
-        reply = self.edge.reception.sender(command)
+        if command.has_auth and not self._offers_login:
+            self._error(smtp.UNKNOWN_PARAMETER)
+            return
+        reply = await self.edge.reception.sender(command, self.client)
         if reply is smtp.SENDER_OK:
             self._transaction = Transaction(command, time.monotonic())
             self._state = State.MAIL
@@ -157,7 +164,7 @@ class Session(Connection):
         if not command.is_ascii and not transaction.mail.smtputf8:
             self._error(smtp.NEEDS_SMTPUTF8)
             return
-        reply = await self.edge.reception.recipient(transaction, command.forward_path, self.client)
+        reply = await self.edge.reception.recipient(transaction, command, self.client)
         if reply.code == smtp.HARVESTING.code:
             raise HangUp(reply)
         if reply is smtp.RECIPIENT_OK:
@@ -281,6 +288,9 @@ class Session(Connection):
     async def _help(self, _: Help) -> None:
         self.reply(smtp.HELP)
 
+    async def _auth(self, _: Auth) -> None:
+        self._error(smtp.NOT_IMPLEMENTED)
+
     async def _quit(self, _: Quit) -> None:
         raise HangUp(smtp.BYE)
 
@@ -293,6 +303,7 @@ class Session(Connection):
         Bdat: _bdat,
         BadBdat: _bad_bdat,
         StartTls: _starttls,
+        Auth: _auth,
         Rset: _rset,
         Noop: _noop,
         Vrfy: _vrfy,

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from posthorn.runtime.listen import HANDSHAKE_SECONDS
 from posthorn.runtime.settings import (
     BlobSettings,
     EnvSettings,
     NatsSettings,
     Octets,
     Port,
+    PostgresSettings,
     ProcessSettings,
     Seconds,
+    SecretSettings,
     TlsSettings,
 )
 from posthorn.wire.address import canonical_domain, parse_address
@@ -31,10 +34,13 @@ def _postmaster(value: str | None) -> str | None:
 class SmtpSettings(EnvSettings):
     """How SMTP is spoken: names, limits, patience."""
 
+    smtp_role: Literal["mx", "submission"] = "mx"
+    """``mx`` takes mail from other servers for the domains here; ``submission`` takes mail from people with an account for
+    anybody, and needs Postgres."""
     smtp_host: str = "0.0.0.0"
     """Address to listen on."""
     smtp_port: Port = 2525
-    """SMTP, with STARTTLS when there is a certificate."""
+    """SMTP in the role mx, with STARTTLS when there is a certificate."""
     smtp_hostname: Annotated[str, AfterValidator(canonical_domain)] = "localhost"
     """The name in the greeting and in Received fields: what the MX record names."""
     smtp_postmaster: Annotated[str | None, AfterValidator(_postmaster)] = None
@@ -71,7 +77,7 @@ class SmtpSettings(EnvSettings):
     """Without an octet during a message (RFC 5321 §4.5.3.2.5)."""
     smtp_session_seconds: Seconds = 3600.0
     """A session as a whole, however busy; a message whose end has come is still answered."""
-    smtp_handshake_seconds: Seconds = 30.0
+    smtp_handshake_seconds: Seconds = HANDSHAKE_SECONDS
     """A TLS handshake."""
     smtp_accept_seconds: Seconds = 20.0
     """How long the stream is tried, under the same message id, before the client is told 451."""
@@ -79,5 +85,36 @@ class SmtpSettings(EnvSettings):
     """How long the blob store may take for one large message."""
 
 
-class SmtpInSettings(ProcessSettings, NatsSettings, BlobSettings, TlsSettings, SmtpSettings):
-    """What the inbound SMTP service can be told."""
+class SubmissionSettings(SmtpSettings):
+    """What the submission role can be told besides."""
+
+    submission_port: Port = 2587
+    """Submission with STARTTLS (RFC 6409)."""
+    submissions_port: Port = 2465
+    """Submission over TLS from the first octet (RFC 8314); used only with a certificate."""
+    smtp_cleartext_auth: Literal["loopback", "never"] = "never"
+    """Where logins are taken without TLS: from this very host, or nowhere."""
+    submission_check_from: bool = True
+    """Refuse messages whose From field names an address that the account does not own."""
+    submission_trace_client: bool = False
+    """Tell name and address of the client in the Received field."""
+    submission_messages_per_hour: Annotated[int, Field(ge=0)] = 1000
+    """Messages of one account, unless the account has a limit of its own; 0 for no limit."""
+    submission_recipients_per_hour: Annotated[int, Field(ge=0)] = 5000
+    """Recipients of all messages of one account, unless the account has a limit of its own; 0 for no limit."""
+    submission_failures_per_address: Count = 30
+    """Failed logins from one client address in ten minutes (of IPv6, from one /64) at which more are not looked at."""
+    submission_failures_per_account: Count = 10
+    """Failed logins to one account in ten minutes at which more are not looked at, but from where it logged in lately."""
+    submission_login_attempts: Count = 3
+    """Failed logins on one connection at which it is closed with 421."""
+    submission_failure_delay_seconds: Annotated[float, Field(ge=0, le=8)] = 1.0
+    """Before a failed login is answered; doubled by each further one on the connection, up to 8 seconds."""
+
+
+class SmtpInSettings(ProcessSettings, NatsSettings, BlobSettings, TlsSettings, SecretSettings, SmtpSettings):
+    """What the inbound SMTP service can be told in the role mx."""
+
+
+class SubmissionInSettings(SmtpInSettings, PostgresSettings, SubmissionSettings):
+    """What it can be told in the role submission."""

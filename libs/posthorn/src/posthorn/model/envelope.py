@@ -8,9 +8,11 @@ Fields may be added; a reader ignores those it does not know and gives missing o
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
+from posthorn.model.outbound import Notify, RecipientDsn
 from posthorn.wire.header import Summary
 
 
@@ -33,7 +35,8 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """One accepted message. Addresses are in canonical form (``wire.address``)."""
+    """One accepted message. Domains are in canonical form (``wire.address``), and so are recipients here; the local part of the
+    reverse-path and of recipients elsewhere stays as it was written, since its case may matter to its host (RFC 5321 §2.4)."""
 
     id: UUID
     received_at: float
@@ -50,7 +53,22 @@ class Envelope:
     protocol: str = "ESMTP"
     """The ``with`` clause of Received: SMTP, ESMTP, ESMTPS, UTF8SMTP … (RFC 3848, RFC 6531)."""
     role: str = "mx"
+    """Which door it came by: ``mx``, ``submission``, ``send`` (the API) or ``notice`` (our own). Only what came by another
+    door than mx may go to recipients elsewhere, unless an alias of ours leads there."""
     smtputf8: bool = False
+    submitter: str = ""
+    """Who handed it in: the address of the account that logged in, or ``key:<name>``."""
+    tenant: UUID | None = None
+    """The submitter's tenant."""
+    signer: str = ""
+    """Domain of ours in whose name it may be signed (RFC 6376 ``d=``): the door has checked that the From field belongs to
+    the submitter."""
+    ret: str = ""
+    """RFC 3461 §4.3: ``FULL``, ``HDRS`` or empty."""
+    envid: str = ""
+    """RFC 3461 §4.4, xtext decoded."""
+    dsn: Mapping[str, RecipientDsn] = field(default_factory=dict)
+    """By recipient, for those of which something was said."""
 
     def to(self, recipients: tuple[str, ...]) -> Envelope:
         """The same message for other recipients."""
@@ -91,6 +109,15 @@ def encode_record(envelope: Envelope, body: bytes | None) -> bytes:
         "role": envelope.role,
         "utf8": envelope.smtputf8,
     }
+    if envelope.role != "mx" or envelope.dsn or envelope.ret or envelope.envid:
+        document |= {
+            "sub": envelope.submitter,
+            "tenant": None if envelope.tenant is None else str(envelope.tenant),
+            "sign": envelope.signer,
+            "ret": envelope.ret,
+            "envid": envelope.envid,
+            "dsn": {recipient: [int(dsn.notify), dsn.orcpt] for recipient, dsn in envelope.dsn.items()},
+        }
     head = json.dumps(document, separators=(",", ":")).encode() + b"\n"
     return head if body is None else head + body
 
@@ -123,6 +150,15 @@ def decode_record(octets: bytes) -> Record:
             protocol=document.get("with", "ESMTP"),
             role=document.get("role", "mx"),
             smtputf8=document.get("utf8", False),
+            submitter=document.get("sub", ""),
+            tenant=UUID(document["tenant"]) if document.get("tenant") else None,
+            signer=document.get("sign", ""),
+            ret=document.get("ret", ""),
+            envid=document.get("envid", ""),
+            dsn={
+                str(recipient): RecipientDsn(Notify(int(notify)), str(orcpt))
+                for recipient, (notify, orcpt) in document.get("dsn", {}).items()
+            },
         )
     except RecordError:
         raise

@@ -54,6 +54,16 @@ class State(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class SendingRules:
+    """What an account or a domain may send, and from where; None: as the domain, or as the settings say."""
+
+    max_messages_per_hour: int | None = None
+    max_recipients_per_hour: int | None = None
+    allowed_networks: tuple[str, ...] | None = None
+    """CIDR networks that mail may be submitted from."""
+
+
+@dataclass(frozen=True, slots=True)
 class Domain:
     """A domain of ours."""
 
@@ -64,6 +74,9 @@ class Domain:
     plus_addressing: bool
     created_at: datetime
     updated_at: datetime
+    sending: SendingRules = SendingRules()
+    tenant_id: UUID | None = None
+    """Always known of a domain that the store gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +91,7 @@ class Account:
     state: State
     created_at: datetime
     updated_at: datetime
+    sending: SendingRules = SendingRules()
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +224,7 @@ class Administration(Protocol):
         ...
 
     async def change_domain(self, tenant: UUID | None, name: str, changes: Mapping[str, object]) -> Change[Domain]:
-        """Set ``catch_all`` or ``plus_addressing``. Raises Missing, Unfit."""
+        """Set ``catch_all``, ``plus_addressing`` or the fields of SendingRules. Raises Missing, Unfit."""
         ...
 
     async def delete_domain(self, tenant: UUID | None, name: str) -> Change[None]:
@@ -235,7 +249,7 @@ class Administration(Protocol):
         ...
 
     async def change_account(self, tenant: UUID | None, address: str, changes: Mapping[str, object]) -> Change[Account]:
-        """Set ``password_hash``, ``quota_bytes`` or ``state``. Raises Missing."""
+        """Set ``password_hash``, ``quota_bytes``, ``state`` or the fields of SendingRules. Raises Missing."""
         ...
 
     async def delete_account(self, tenant: UUID | None, address: str) -> Change[None]:
@@ -267,6 +281,42 @@ class Administration(Protocol):
 
     async def probe(self) -> None:
         """A cheap real query that also checks the schema version."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AppPassword:
+    """A password of an account for one program; the password itself is kept nowhere."""
+
+    id: UUID
+    name: str
+    scopes: tuple[str, ...]
+    """``smtp`` and ``pop3``: what it may be used for."""
+    created_at: datetime
+    last_used_at: datetime | None = None
+    """Exact to a minute."""
+
+
+class AppPasswords(Protocol):
+    """App passwords of accounts. Every method raises Missing when there is no such account."""
+
+    async def create(
+        self,
+        tenant: UUID | None,
+        address: str,
+        made: AppPassword,
+        key_hash: bytes,
+        receipt: Receipt[AppPassword] | None = None,
+    ) -> AppPassword:
+        """Enter one under the SHA-256 of the password."""
+        ...
+
+    async def items(self, tenant: UUID | None, address: str, after: UUID | None, limit: int) -> Sequence[AppPassword]:
+        """List by id, which is by time."""
+        ...
+
+    async def remove(self, tenant: UUID | None, address: str, number: UUID) -> None:
+        """Take one away: it is refused from now on."""
         ...
 
 
@@ -325,6 +375,15 @@ class Idempotency(Protocol):
 
     async def release(self, reservation: Reservation) -> None:
         """Free the key, since the request came to nothing. An answer that is stored stays."""
+        ...
+
+    async def first_attempt(self, reservation: Reservation) -> UUID:
+        """Give the ``holder`` of the first attempt at this request: the same for each attempt, whatever became of those before."""
+        ...
+
+    async def suspend(self, reservation: Reservation) -> None:
+        """Free the key for another attempt at the same request, and for no other: this one may have come to something, though
+        nobody can say so. The next one gets the same ``first_attempt``."""
         ...
 
     async def expire(self) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
 from posthorn.model.envelope import Envelope
+from posthorn.model.outbound import Outbound
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +24,17 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """One message to be placed: into the INBOX of each account, once each."""
+    """One message to be placed: into the INBOX of each account, once each, and into the outbound queue for each recipient
+    elsewhere."""
 
     envelope: Envelope
     placement: Placement
     accounts: tuple[int, ...]
+    outbound: tuple[Outbound, ...] = ()
+    tenant: UUID | None = None
+    """Whose the outbound part is: the submitter's tenant, or that of the alias that forwards."""
+    signature: str = ""
+    """DKIM fields for the outbound part, with their line ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,16 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class Forward:
+    """An address elsewhere that an alias of ours leads to."""
+
+    address: str
+    alias: str
+    """The alias whose target it is: its domain is the one that rewrites the reverse-path."""
+    tenant: UUID
+
+
+@dataclass(frozen=True, slots=True)
 class Resolution:
     """What recipients come to, by Postgres, the truth."""
 
@@ -49,6 +66,10 @@ class Resolution:
     nowhere: its account or alias has gone since RCPT."""
     placed: frozenset[UUID]
     """Those of the asked message ids that are already in the mailboxes (an earlier delivery whose ack was lost)."""
+    forwards: Mapping[str, tuple[Forward, ...]] = field(default_factory=dict)
+    """For each recipient that aliases lead out of here, where to; it may have accounts as well."""
+    elsewhere: frozenset[str] = frozenset()
+    """Those recipients whose own domain is not ours."""
 
 
 class AccountsGone(Exception):  # noqa: N818 - it names what happened
@@ -63,7 +84,7 @@ class Mailboxes(Protocol):
         ...
 
     async def place(self, segments: Sequence[Segment]) -> int:
-        """Write messages, mailbox entries, quotas and segments in one transaction: all or nothing.
+        """Write messages, mailbox entries, quotas, outbound rows and segments in one transaction: all or nothing.
 
         A message id that is there already is left as it is (its part of the segment is dead at once), so that redelivery does
         nothing. Raises AccountsGone. Over quota is no hindrance: the message was promised. Gives the number of entries made.

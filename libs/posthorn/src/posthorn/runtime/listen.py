@@ -2,6 +2,9 @@
 
 Python's ``Server.wait_closed`` waits for every open connection, so it is never called before the sessions have ended: the
 listener closes, sessions are asked to end after what they are doing, and after the grace period they are cut.
+
+Where TLS comes first, the place at the gate is taken when the connection is accepted, by the handshake itself; so handshakes are
+limited as sessions are, and the first octets of a client that is one too many cost no cryptography.
 """
 
 from __future__ import annotations
@@ -12,13 +15,17 @@ import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Protocol
+from typing import Protocol, cast
 
 import structlog
+from prometheus_client import Counter as Metric
 
 log = structlog.get_logger()
 
-HANDSHAKE_SECONDS = 10.0
+HANDSHAKE_SECONDS = 30.0
+"""How long a client may take for a TLS handshake."""
+
+_handshakes = Metric("posthorn_listen_handshakes_total", "TLS handshakes on ports where TLS comes first", ["outcome"])
 
 
 class Session(Protocol):
@@ -50,6 +57,7 @@ class Gate:
 
     def admit(self, session: Session, address: str) -> str | None:
         """Enter a session. Gives None, or the reason to refuse it: ``total``, ``address`` or ``draining``."""
+        address = address.removeprefix("::ffff:")  # an IPv4 client of a socket for both
         if self.draining:
             return "draining"
         if len(self._sessions) >= self.total:
@@ -93,6 +101,109 @@ class Gate:
                 await self._empty.wait()
 
 
+class Handshake(asyncio.Protocol):
+    """A connection until its TLS handshake is done: a session for the gate, then the place of the real one.
+
+    What comes right behind the handshake may be decrypted before the real protocol stands in its place; it is kept for it.
+    """
+
+    def __init__(
+        self, factory: Callable[[], asyncio.BaseProtocol], gate: Gate, tls: ssl.SSLContext, seconds: float
+    ) -> None:
+        self._factory = factory
+        self._gate = gate
+        self._tls = tls
+        self._seconds = seconds
+        self._transport: asyncio.Transport | None = None
+        self._shaking: asyncio.Task[None] | None = None
+        self._early: list[bytes] = []
+        self._eof = False
+        self._lost = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take a place at the gate and shake hands; there is no way to tell a client that there is none."""
+        stream = cast(asyncio.Transport, transport)
+        peer = stream.get_extra_info("peername")
+        address = str(peer[0]) if peer else ""
+        refusal = self._gate.admit(self, address)
+        if refusal is not None:
+            _handshakes.labels(refusal).inc()
+            log.info("refused", limit=refusal, client=address)
+            stream.abort()
+            return
+        self._transport = stream
+        # Started at once, so that TLS stands in this place before anything is read; uvloop begins to read when this returns.
+        self._shaking = asyncio.Task(self._shake(stream, address), loop=asyncio.get_running_loop(), eager_start=True)
+
+    def data_received(self, data: bytes) -> None:
+        """Keep what came early."""
+        self._early.append(data)
+
+    def eof_received(self) -> bool:
+        """Keep that too."""
+        self._eof = True
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The client has gone."""
+        self._lost = True
+        self._gate.leave(self)
+
+    def begin_drain(self) -> None:
+        """A client that has said nothing yet loses nothing."""
+        self.abort()
+
+    def abort(self) -> None:
+        """End now."""
+        if self._transport is not None:
+            self._transport.abort()
+        if self._shaking is not None:
+            self._shaking.cancel()  # a handshake does not notice that the transport below it is gone
+
+    async def _shake(self, stream: asyncio.Transport, address: str) -> None:
+        try:
+            secure = await asyncio.get_running_loop().start_tls(
+                stream, self, self._tls, server_side=True, ssl_handshake_timeout=self._seconds
+            )
+            if secure is not None and not self._lost:
+                _handshakes.labels("done").inc()
+                self._hand_over(secure)
+                return
+        except OSError as error:  # ssl.SSLError and TimeoutError are OSErrors
+            log.info("no TLS", client=address, error=type(error).__name__)
+        except Exception:
+            log.exception("a session could not begin", client=address)
+        finally:
+            self._gate.leave(self)  # where it was handed over, the real one has a place of its own by now
+        _handshakes.labels("failed").inc()
+        stream.abort()
+
+    def _hand_over(self, secure: asyncio.Transport) -> None:
+        self._gate.leave(self)
+        protocol = self._factory()
+        secure.set_protocol(protocol)
+        protocol.connection_made(secure)
+        for octets in self._early:
+            _feed(protocol, octets)
+        if self._eof and not (
+            isinstance(protocol, asyncio.Protocol | asyncio.BufferedProtocol) and protocol.eof_received()
+        ):
+            secure.close()
+
+
+def _feed(protocol: asyncio.BaseProtocol, octets: bytes) -> None:
+    """Give octets to a protocol as a transport does."""
+    if not isinstance(protocol, asyncio.BufferedProtocol):
+        cast(asyncio.Protocol, protocol).data_received(octets)
+        return
+    while octets:
+        buffer = memoryview(protocol.get_buffer(len(octets)))
+        taken = min(len(buffer), len(octets))
+        buffer[:taken] = octets[:taken]
+        protocol.buffer_updated(taken)
+        octets = octets[taken:]
+
+
 @asynccontextmanager
 async def listening(
     factory: Callable[[], asyncio.BaseProtocol],
@@ -101,15 +212,16 @@ async def listening(
     *,
     grace: float,
     tls: ssl.SSLContext | None = None,
+    handshake_seconds: float = HANDSHAKE_SECONDS,
 ) -> AsyncIterator[int]:
     """Accept connections on a bound socket; gives the port. On leaving, stops listening and drains the gate.
 
-    With ``tls`` a session, and so its place at the gate, begins after the handshake, which has ``HANDSHAKE_SECONDS``.
+    With ``tls`` a connection holds a place at the gate from its first moment; its session begins after the handshake, which has
+    ``handshake_seconds``, and the factory is called then.
     """
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(
-        factory, sock=listener, backlog=1024, ssl=tls, ssl_handshake_timeout=HANDSHAKE_SECONDS if tls else None
-    )
+    entered = factory if tls is None else lambda: Handshake(factory, gate, tls, handshake_seconds)
+    server = await loop.create_server(entered, sock=listener, backlog=1024)
     try:
         yield int(listener.getsockname()[1])
     finally:

@@ -6,6 +6,7 @@ would be right; the value itself is never shown, since it may be a secret.
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 from pathlib import Path
@@ -82,6 +83,10 @@ class NatsSettings(EnvSettings):
     ingest_max_bytes: Octets = 8 * 1024**3
     """Byte limit of INGEST; beyond it senders are told 452."""
     dead_max_bytes: Octets = 1024**3
+    events_max_bytes: Octets = 2 * 1024**3
+    """Byte limit of EVENTS; beyond it the oldest go."""
+    events_max_age_seconds: Annotated[float, Field(ge=300, allow_inf_nan=False)] = 14 * 86_400.0
+    """How long it is remembered what happened to a message."""
 
 
 class PostgresSettings(EnvSettings):
@@ -120,6 +125,27 @@ class TlsSettings(EnvSettings):
 
     tls_dir: Path | None = None
     """Without it STARTTLS, STLS and the TLS ports are not offered."""
+
+
+def _secret_keys(value: SecretStr) -> SecretStr:
+    for key in value.get_secret_value().split(","):
+        try:
+            octets = base64.b64decode(key.strip(), validate=True)
+        except ValueError:
+            octets = b""
+        if len(octets) != 32:
+            raise ValueError(
+                "must be 32 random octets in base64, such as `openssl rand -base64 32` gives; several by comma"
+            )
+    return value
+
+
+class SecretSettings(EnvSettings):
+    """The key that seals what is kept secret in Postgres."""
+
+    secret_key: Annotated[SecretStr, AfterValidator(_secret_keys)]
+    """32 random octets in base64: seals DKIM keys and passwords of routes at rest, and signs rewritten reverse-paths.
+    Several by comma: the first one seals, all open, so that a key can be replaced."""
 
 
 def environment() -> dict[str, str]:

@@ -53,11 +53,22 @@ def helo_reply(hostname: str) -> Reply:
 
 
 @cache
-def ehlo_reply(hostname: str, max_size: int, *, starttls: bool) -> Reply:
-    """Answer EHLO with the extensions that work: RFC 1870, 6152, 6531, 2920, 2034, 3030 and 3207."""
-    lines = [hostname, f"SIZE {max_size}", "8BITMIME", "SMTPUTF8", "PIPELINING", "ENHANCEDSTATUSCODES", "CHUNKING"]
+def ehlo_reply(hostname: str, max_size: int, *, starttls: bool, auth: bool = False) -> Reply:
+    """Answer EHLO with the extensions that work: RFC 1870, 6152, 6531, 2920, 2034, 3030, 3461, 3207 and 4954."""
+    lines = [
+        hostname,
+        f"SIZE {max_size}",
+        "8BITMIME",
+        "SMTPUTF8",
+        "PIPELINING",
+        "ENHANCEDSTATUSCODES",
+        "CHUNKING",
+        "DSN",
+    ]
     if starttls:
         lines.append("STARTTLS")
+    if auth:
+        lines.append("AUTH PLAIN LOGIN")
     return Reply(250, "", "\n".join(lines))
 
 
@@ -71,11 +82,17 @@ def chunk_taken(octets: int) -> Reply:
     return Reply(250, "2.0.0", f"{octets} octets received")
 
 
+@cache
+def challenge(text: str) -> Reply:
+    """Ask for the next step of a login; ``text`` is base64 (RFC 4954 §4)."""
+    return Reply(334, "", text)
+
+
 OK = Reply(250, "2.0.0", "OK")
 SENDER_OK = Reply(250, "2.1.0", "sender OK")
 RECIPIENT_OK = Reply(250, "2.1.5", "recipient OK")
 BYE = Reply(221, "2.0.0", "bye")
-HELP = Reply(214, "2.0.0", "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY HELP STARTTLS\nsee RFC 5321")
+HELP = Reply(214, "2.0.0", "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY HELP STARTTLS AUTH\nsee RFC 5321")
 CANNOT_VERIFY = Reply(252, "2.1.5", "addresses are not verified here; send the mail and see")
 READY_FOR_TLS = Reply(220, "2.0.0", "ready to start TLS")
 START_INPUT = Reply(354, "", "end data with <CR><LF>.<CR><LF>")
@@ -115,6 +132,32 @@ HARVESTING = Reply(421, "4.7.0", "too many unknown recipients; closing", "harves
 TOO_BIG = Reply(552, "5.3.4", "the message is larger than SIZE allows", "too-big")
 BARE_LINE_END = Reply(550, "5.5.2", "lines must end in <CR><LF>; a bare CR or LF is not accepted", "bare-line-end")
 LOOP = Reply(554, "5.4.6", "too many Received fields; the message loops", "loop")
+
+HEADER_TOO_BIG = Reply(552, "5.3.4", "the header of the message is too long", "header-too-big")
+
+# Submission (RFC 6409, RFC 4954 §6)
+
+LOGGED_IN = Reply(235, "2.7.0", "logged in")
+LOGIN_FAILED = Reply(535, "5.7.8", "the login failed: wrong name or password", "login-failed")
+LOGIN_NOT_NOW = Reply(454, "4.7.0", "logins cannot be checked now; try again later", "login-not-now")
+LOGIN_THROTTLED = Reply(454, "4.7.0", "too many failed logins; try again later", "login-throttled")
+LOGIN_GIVEN_UP = Reply(421, "4.7.0", "too many failed logins; closing", "login-given-up")
+LOGIN_CANCELLED = Reply(501, "5.7.0", "the login was cancelled", "login-cancelled")
+LOGIN_FIRST = Reply(530, "5.7.0", "log in first", "login-first")
+LOGIN_DONE = Reply(503, "5.5.1", "logged in already", "sequence")
+LOGIN_TOO_LONG = Reply(500, "5.5.6", "the line is longer than a login may be", "command-too-long")
+NEEDS_TLS = Reply(538, "5.7.11", "passwords are taken under TLS only; STARTTLS first", "needs-tls")
+NO_MECHANISM = Reply(504, "5.5.4", "mechanism not offered", "no-mechanism")
+NOT_BASE64 = Reply(501, "5.5.2", "this is no base64, or not what the mechanism asks for", "not-base64")
+RECEIVE_ONLY = Reply(550, "5.7.1", "this account may receive mail but not send it", "receive-only")
+NO_SENDING = Reply(550, "5.7.1", "this account may not send now", "no-sending")
+NOT_THE_OWNER = Reply(550, "5.7.1", "the sender address is not one of this account", "not-the-owner")
+NOT_THE_AUTHOR = Reply(
+    550, "5.7.1", "the From field names an address that is not one of this account", "not-the-author"
+)
+BAD_HEADER = Reply(550, "5.6.0", "the header of the message is not in the form of RFC 5322", "bad-header")
+BAD_FROM = Reply(550, "5.6.0", "the message needs one From field with mail addresses", "bad-from")
+RATE_REACHED = Reply(452, "4.7.1", "the sending limit is reached; try again later", "rate-reached")
 
 # Faults and limits of ours
 

@@ -1,31 +1,41 @@
-"""SMTP commands: one line in, one frozen command or the reply that refuses it (RFC 5321 §4.1.1, RFC 1870, 3030, 3207, 6152, 6531).
+"""SMTP commands: one line in, one frozen command or the reply that refuses it (RFC 5321 §4.1.1, RFC 3461, 4954 and others).
 
 Rules:
 
 - ``parse_command`` knows grammar only; ``out_of_sequence`` is the table of what may come when. Neither knows a socket.
 - A command ends with CRLF. A line that ends with a bare LF, or holds a control character, is refused and never taken apart
   further: what stands in it may be a smuggler's idea of a command.
-- Addresses come out in canonical form. A source route is read and dropped (RFC 5321 §4.1.1.3, appendix C).
+- Addresses come out in canonical form, and beside it as they were written: the case of a local part may matter to its host
+  (RFC 5321 §2.4). A source route is read and dropped (RFC 5321 §4.1.1.3, appendix C).
+- BDAT is a command whatever stands behind it: one that does not read is a BadBdat, since octets may follow that nobody counts.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
+from posthorn.wire import dsn_parameters as dsn
 from posthorn.wire import smtp
 from posthorn.wire.address import Address, AddressError, parse_address
+from posthorn.wire.sasl import SaslError, decode_response
 from posthorn.wire.smtp import Reply
 
 COMMAND_LIMIT = 512
 """Octets of a command line with its CRLF (RFC 5321 §4.5.3.1.4)."""
-MAIL_LIMIT = COMMAND_LIMIT + 26 + 17 + 10
-"""The same for MAIL: SIZE (RFC 1870 §3), BODY (RFC 6152 §2) and SMTPUTF8 (RFC 6531 §3.1) each add to it."""
-LONGEST_LINE = MAIL_LIMIT
+MAIL_LIMIT = COMMAND_LIMIT + 26 + 17 + 10 + dsn.MAIL_ADDS + 500
+"""The same for MAIL: SIZE (RFC 1870 §3), BODY (RFC 6152 §2), SMTPUTF8 (RFC 6531 §3.1), RET and ENVID (RFC 3461) and AUTH
+(RFC 4954 §3) each add to it."""
+RCPT_LIMIT = COMMAND_LIMIT + dsn.RCPT_ADDS
+"""The same for RCPT: NOTIFY and ORCPT (RFC 3461) add to it."""
+AUTH_LIMIT = 12288
+"""The same for AUTH and for each further line of a login (RFC 4954 §4)."""
+LONGEST_LINE = AUTH_LIMIT
 """No command line is longer; an edge need not keep more of one."""
 
+_LIMITS = {b"MAIL ": MAIL_LIMIT, b"RCPT ": RCPT_LIMIT, b"AUTH ": AUTH_LIMIT}
 _SIZE_DIGITS = 20
 
 
@@ -62,6 +72,14 @@ class Mail:
     """What the client says of the message's octets (RFC 1870)."""
     eight_bit: bool = False
     smtputf8: bool = False
+    ret: str = ""
+    """``FULL``, ``HDRS`` or empty (RFC 3461 §4.3)."""
+    envid: str = ""
+    """xtext decoded (RFC 3461 §4.4)."""
+    has_auth: bool = False
+    """It carried ``AUTH=`` (RFC 4954 §5), which says nothing to us; without a login on offer it is an error."""
+    written: str = ""
+    """The reverse-path with its local part as written and its domain canonical; empty for the null reverse-path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +90,12 @@ class Rcpt:
     """None for ``<Postmaster>`` without a domain (RFC 5321 §4.5.1)."""
     is_ascii: bool = True
     """Whether it was written in ASCII, so that it may stand without SMTPUTF8."""
+    notify: tuple[str, ...] = ()
+    """``NEVER`` alone, or some of ``SUCCESS``, ``FAILURE`` and ``DELAY`` (RFC 3461 §4.1); empty when not said."""
+    orcpt: str = ""
+    """``addr-type;address``, xtext decoded (RFC 3461 §4.2); empty when not said."""
+    written: str = ""
+    """The forward-path with its local part as written and its domain canonical."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +119,16 @@ class BadBdat:
 @dataclass(frozen=True, slots=True)
 class StartTls:
     """STARTTLS."""
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """AUTH."""
+
+    mechanism: str
+    """In upper case."""
+    initial: bytes | None = field(default=None, repr=False)
+    """The initial response, decoded; None when there was none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +162,7 @@ class Quit:
 
 
 type Command = (
-    Ehlo | Helo | Mail | Rcpt | Data | Bdat | BadBdat | StartTls | Rset | Noop | Vrfy | Expn | Help | Quit
+    Ehlo | Helo | Mail | Rcpt | Data | Bdat | BadBdat | StartTls | Auth | Rset | Noop | Vrfy | Expn | Help | Quit
 )  # fmt: skip
 
 
@@ -162,6 +196,12 @@ _SEQUENCE: dict[type, dict[State, Reply]] = {
     },
     Bdat: {State.FRESH: smtp.HELLO_FIRST, State.READY: smtp.MAIL_FIRST, State.MAIL: smtp.RCPT_FIRST},
     StartTls: {State.MAIL: smtp.NESTED_MAIL, State.RCPT: smtp.NESTED_MAIL, State.CHUNKS: smtp.CHUNKS_OPEN},
+    Auth: {
+        State.FRESH: smtp.HELLO_FIRST,
+        State.MAIL: smtp.NESTED_MAIL,
+        State.RCPT: smtp.NESTED_MAIL,
+        State.CHUNKS: smtp.CHUNKS_OPEN,
+    },
 }
 """The refusals; a missing key means that the command may come."""
 
@@ -180,12 +220,40 @@ _PATH = re.compile(
     re.VERBOSE,
 )
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([\x21-\x3c\x3e-\U0010ffff]+))?\Z")
+_MECHANISM = re.compile(r"[A-Za-z0-9_-]{1,20}\Z")  # RFC 4422 §3.1
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 def parse_command(line: bytes) -> Command:
     """Read one command line, its CRLF included. Raises CommandError."""
-    if len(line) > (MAIL_LIMIT if line[:5].upper() == b"MAIL " else COMMAND_LIMIT):
+    try:
+        return _parse(line)
+    except CommandError:
+        if line[:4].upper() == b"BDAT":
+            return BadBdat()
+        raise
+
+
+def parse_response(line: bytes) -> bytes:
+    """Read a line of a login, its CRLF included, and give it decoded (RFC 4954 §4). Raises CommandError, also for ``*``."""
+    if len(line) > AUTH_LIMIT:
+        raise CommandError(smtp.LOGIN_TOO_LONG)
+    if not line.endswith(b"\r\n"):
+        raise CommandError(smtp.BAD_LINE)
+    if line == b"*\r\n":
+        raise CommandError(smtp.LOGIN_CANCELLED)
+    return _decoded(line[:-2])
+
+
+def _decoded(octets: bytes) -> bytes:
+    try:
+        return decode_response(octets)
+    except SaslError:
+        raise CommandError(smtp.NOT_BASE64) from None
+
+
+def _parse(line: bytes) -> Command:
+    if len(line) > _LIMITS.get(line[:5].upper(), COMMAND_LIMIT):
         raise CommandError(smtp.LINE_TOO_LONG)
     if not line.endswith(b"\r\n") or _CONTROL.search(line, 0, len(line) - 2):
         raise CommandError(smtp.BAD_LINE)
@@ -232,47 +300,91 @@ def _path(argument: str, keyword: str) -> tuple[str, dict[str, str | None]]:
 def _mail(argument: str) -> Mail:
     mailbox, parameters = _path(argument, "FROM:")
     size: int | None = None
-    eight_bit = smtputf8 = False
+    eight_bit = smtputf8 = has_auth = False
+    ret = envid = ""
     for name, value in parameters.items():
         match name:
-            case "SIZE":
-                if value is None or not (value.isascii() and value.isdigit()) or len(value) > _SIZE_DIGITS:
-                    raise CommandError(smtp.SYNTAX)
-                size = int(value)
-            case "BODY":
-                if value is None:
-                    raise CommandError(smtp.SYNTAX)
-                if value.upper() not in ("7BIT", "8BITMIME"):  # BINARYMIME is not offered
-                    raise CommandError(smtp.UNKNOWN_PARAMETER)
-                eight_bit = value.upper() == "8BITMIME"
             case "SMTPUTF8":
                 if value is not None:
                     raise CommandError(smtp.SYNTAX)
                 smtputf8 = True
+                continue
+            case "SIZE" | "BODY" | "RET" | "ENVID" | "AUTH":
+                if value is None:
+                    raise CommandError(smtp.SYNTAX)
             case _:
                 raise CommandError(smtp.UNKNOWN_PARAMETER)
-    if not mailbox:
-        return Mail(None, size, eight_bit, smtputf8)
-    if not smtputf8 and not mailbox.isascii():
-        raise CommandError(smtp.NEEDS_SMTPUTF8)
-    try:
-        return Mail(parse_address(mailbox), size, eight_bit, smtputf8)
-    except AddressError:
-        raise CommandError(smtp.BAD_SENDER) from None
+        match name:
+            case "SIZE":
+                if not (value.isascii() and value.isdigit()) or len(value) > _SIZE_DIGITS:
+                    raise CommandError(smtp.SYNTAX)
+                size = int(value)
+            case "BODY":
+                if value.upper() not in ("7BIT", "8BITMIME"):  # BINARYMIME is not offered
+                    raise CommandError(smtp.UNKNOWN_PARAMETER)
+                eight_bit = value.upper() == "8BITMIME"
+            case "RET":
+                ret = _said(dsn.read_ret, value)
+            case "ENVID":
+                envid = _said(dsn.read_envid, value)
+            case "AUTH":
+                has_auth = True
+    address: Address | None = None
+    if mailbox:
+        if not smtputf8 and not mailbox.isascii():
+            raise CommandError(smtp.NEEDS_SMTPUTF8)
+        try:
+            address = parse_address(mailbox)
+        except AddressError:
+            raise CommandError(smtp.BAD_SENDER) from None
+    return Mail(address, size, eight_bit, smtputf8, ret, envid, has_auth, _written(mailbox, address))
 
 
 def _rcpt(argument: str) -> Rcpt:
     mailbox, parameters = _path(argument, "TO:")
-    if parameters:
-        raise CommandError(smtp.UNKNOWN_PARAMETER)
+    notify: tuple[str, ...] = ()
+    orcpt = ""
+    for name, value in parameters.items():
+        match name:
+            case "NOTIFY" if value is not None:
+                notify = _said(dsn.read_notify, value)
+            case "ORCPT" if value is not None:
+                orcpt = _said(dsn.read_orcpt, value)
+            case "NOTIFY" | "ORCPT":
+                raise CommandError(smtp.SYNTAX)
+            case _:
+                raise CommandError(smtp.UNKNOWN_PARAMETER)
     if mailbox.lower() == "postmaster":
-        return Rcpt(None)
+        return Rcpt(None, True, notify, orcpt)
     if not mailbox:
         raise CommandError(smtp.SYNTAX)
     try:
-        return Rcpt(parse_address(mailbox), mailbox.isascii())
+        address = parse_address(mailbox)
     except AddressError:
         raise CommandError(smtp.BAD_RECIPIENT) from None
+    return Rcpt(address, mailbox.isascii(), notify, orcpt, _written(mailbox, address))
+
+
+def _said[T](read: Callable[[str], T], value: str) -> T:
+    try:
+        return read(value)
+    except dsn.DsnError:
+        raise CommandError(smtp.SYNTAX) from None
+
+
+def _written(mailbox: str, address: Address | None) -> str:
+    return f"{mailbox.rpartition('@')[0]}@{address.domain}" if address else ""
+
+
+def _auth(argument: str) -> Auth:
+    mechanism, _, response = argument.partition(" ")
+    if not _MECHANISM.match(mechanism):
+        raise CommandError(smtp.SYNTAX)
+    if not response:
+        return Auth(mechanism.upper())
+    # a single "=" stands for a response of no octets, as different from none (RFC 4954 §4)
+    initial = b"" if response == "=" else _decoded(response.encode("utf-8", "surrogateescape"))
+    return Auth(mechanism.upper(), initial)
 
 
 def _bdat(argument: str) -> Bdat | BadBdat:
@@ -298,6 +410,7 @@ _READERS: dict[bytes, Callable[[str], Command]] = {
     b"DATA": _bare(Data()),
     b"BDAT": _bdat,
     b"STARTTLS": _bare(StartTls()),
+    b"AUTH": _auth,
     b"RSET": _bare(Rset()),
     b"NOOP": lambda _: Noop(),
     b"VRFY": _vrfy,

@@ -25,9 +25,11 @@ class Hop:
     hostname: str
     """Who took it."""
     protocol: str
-    """The ``with`` keyword: SMTP, ESMTP, ESMTPS, UTF8SMTP, UTF8SMTPS (RFC 3848, RFC 6531 §4.3)."""
+    """The ``with`` keyword: SMTP, ESMTP, ESMTPS, ESMTPSA, UTF8SMTP … (RFC 3848, RFC 6531 §4.3)."""
     tls: str = ""
     """Version and cipher, when there was TLS."""
+    withheld: bool = False
+    """Name and address of the client are not told: where a user sits when writing is nobody's business."""
 
 
 def clean_name(helo: str) -> str:
@@ -67,11 +69,14 @@ def return_path(reverse_path: str) -> bytes:
 
 def received(hop: Hop, message_id: str, recipient: str | None, at: float) -> bytes:
     """Give the Received field, folded by clause. ``recipient`` only when it is the only one: nobody learns of others by it."""
-    name = clean_name(hop.helo) or "unknown"
+    # RFC 5321 §4.4 wants a domain behind "from"; what stands in parentheses may be any comment
+    client = f"{clean_name(hop.helo) or 'unknown'} ({address_literal(hop.client_address)})"
+    if hop.withheld:
+        client = "localhost (client address withheld)"
     tls = f"\r\n\t({hop.tls})" if hop.tls else ""
     whose = f"\r\n\tfor <{recipient}>" if recipient else ""
     return (
-        f"Received: from {name} ({address_literal(hop.client_address)})\r\n"
+        f"Received: from {client}\r\n"
         f"\tby {hop.hostname} with {hop.protocol}{tls}\r\n"
         f"\tid {message_id}{whose};\r\n"
         f"\t{mail_date(at)}\r\n"

@@ -1,4 +1,4 @@
-"""What Posthorn keeps on JetStream: two streams, a consumer and a bucket, made and kept as the settings say.
+"""What Posthorn keeps on JetStream: three streams, a consumer and a bucket, made and kept as the settings say.
 
 Any process may do this at any time, and several at once: creation is idempotent, and a refusal because another was quicker
 leads to another look.
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from posthorn.model.streams import DEAD, DIRECTORY, INGEST, INGEST_CONSUMER
+from posthorn.model.streams import DEAD, DIRECTORY, EVENTS, EVENTS_PREFIX, INGEST, INGEST_CONSUMER
 from posthorn.ports.faults import Unavailable
 from posthorn.runtime.settings import NatsSettings
 
@@ -69,6 +69,16 @@ def streams(settings: NatsSettings) -> list[dict[str, Any]]:
             **common,
         },
         {
+            **common,
+            "name": EVENTS,
+            "subjects": [f"{EVENTS_PREFIX}*"],
+            "retention": "limits",
+            "max_bytes": settings.events_max_bytes,
+            "max_age": round(settings.events_max_age_seconds * _SECOND),
+            "discard": "old",
+            "allow_atomic": True,
+        },
+        {
             "name": BUCKET_STREAM,
             "subjects": [f"{BUCKET_PREFIX}>"],
             "retention": "limits",
@@ -99,7 +109,12 @@ def consumer(settings: NatsSettings) -> dict[str, Any]:
 async def ensure_layout(connection: Connection, settings: NatsSettings) -> None:
     """Make what is missing and change what differs. Raises Unavailable when JetStream does not serve."""
     for wanted in streams(settings):
-        await _ensure_stream(connection, wanted)
+        try:
+            await _ensure_stream(connection, wanted)
+        except ApiError as refusal:
+            if wanted["name"] != EVENTS:
+                raise
+            log.warning("no events are recorded", detail=str(refusal))  # mail does not wait for its trace
     await connection.api(
         f"CONSUMER.CREATE.{INGEST}.{INGEST_CONSUMER}", {"stream_name": INGEST, "config": consumer(settings)}
     )

@@ -8,7 +8,9 @@ Rules:
   loop of aliases together.
 - What an alias or a catch-all leads to is locked against removal (FOR KEY SHARE) while that is written; a removal locks its row
   first and looks for what leads to it after that. One of the two always sees the other.
-- Aliases and catch-alls stay within one tenant.
+- Within our domains, aliases and catch-alls stay in one tenant. An alias may lead out of here as well, to an address in no domain
+  of ours; a catch-all may not.
+- A domain that is made or removed changes what an alias comes to that leads to addresses in it: such aliases are published anew.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from posthorn.ports.administration import (
     NewAccount,
     NewDomain,
     Receipt,
+    SendingRules,
     State,
     Unfit,
 )
@@ -44,13 +47,16 @@ MOST_STEPS = 8
 
 _ALIAS_LOCK = 0x706F7374_0002
 
+_RULES = ("max_messages_per_hour", "max_recipients_per_hour", "allowed_networks")
+_SENDING = "{0}.max_messages_per_hour, {0}.max_recipients_per_hour, {0}.allowed_networks::text[]"
 _DOMAIN = (
-    "SELECT d.id, d.tenant_id, d.name, t.name AS tenant, d.catch_all, d.plus_addressing, d.created_at, d.updated_at"  # noqa: S608
+    "SELECT d.id, d.tenant_id, d.name, t.name AS tenant, d.catch_all, d.plus_addressing, d.created_at, d.updated_at,"  # noqa: S608
+    f" {_SENDING.format('d')}"
     f" FROM domains d JOIN tenants t ON t.id = d.tenant_id WHERE {VISIBLE}"
 )
 _ACCOUNT = (
-    "SELECT a.id, a.address, a.quota_bytes, a.used_bytes, a.used_messages, a.state, a.created_at, a.updated_at"  # noqa: S608
-    f" FROM accounts a JOIN domains d ON d.id = a.domain_id WHERE {VISIBLE}"
+    "SELECT a.id, a.address, a.quota_bytes, a.used_bytes, a.used_messages, a.state, a.created_at, a.updated_at,"  # noqa: S608
+    f" {_SENDING.format('a')} FROM accounts a JOIN domains d ON d.id = a.domain_id WHERE {VISIBLE}"
 )
 _ALIAS = (
     "SELECT a.id, d.tenant_id, a.address, a.targets, a.created_at, a.updated_at"  # noqa: S608
@@ -115,6 +121,7 @@ class PostgresAdministration:
             if made is None:
                 raise Conflict(f"the domain {new.name} is there already")
             domain = await _domain(connection, tenant, new.name)
+            await _doubt_aliases_into(connection, new.name)
             return await _made(connection, domain, f"@{new.name}", receipt)
 
     async def domains(self, tenant: UUID | None, after: str, limit: int) -> Sequence[Domain]:
@@ -134,7 +141,7 @@ class PostgresAdministration:
                 return Change(_as_domain(row))
             if "catch_all" in changes:
                 await _check_catch_all(connection, row["tenant_id"], changes["catch_all"])
-            await _update(connection, "domains", row["id"], ("catch_all", "plus_addressing"), changes)
+            await _update(connection, "domains", row["id"], ("catch_all", "plus_addressing", *_RULES), changes)
             return await _made(connection, await _domain(connection, tenant, name), f"@{name}")
 
     async def delete_domain(self, tenant: UUID | None, name: str) -> Change[None]:
@@ -149,6 +156,7 @@ class PostgresAdministration:
                 if held is not None:
                     raise Conflict(f"the domain still has the {kind} {held}; delete its accounts and aliases first")
             await connection.execute("DELETE FROM domains WHERE id = $1", row["id"])
+            await _doubt_aliases_into(connection, name)
             return await _made(connection, None, f"@{name}")
 
     async def create_account(
@@ -190,7 +198,7 @@ class PostgresAdministration:
             if not changes:
                 return Change(_as_account(row))
             values = {name: value.value if isinstance(value, State) else value for name, value in changes.items()}
-            await _update(connection, "accounts", row["id"], ("password_hash", "quota_bytes", "state"), values)
+            await _update(connection, "accounts", row["id"], ("password_hash", "quota_bytes", "state", *_RULES), values)
             account = _as_account(_only(await connection.fetch(find, tenant, address)))
             if {"quota_bytes", "state"} & changes.keys():
                 return await _made(connection, account, address)
@@ -325,23 +333,21 @@ async def _hold(connection: Connection, owner: UUID, addresses: Sequence[str]) -
 
 
 async def _check_targets(connection: Connection, owner: UUID, address: str, targets: Sequence[str]) -> None:
-    ours = await connection.fetch(
-        "SELECT name FROM domains WHERE tenant_id = $1 AND name = ANY($2)",
-        owner,
-        [target.rpartition("@")[2] for target in targets],
+    rows = await connection.fetch(
+        "SELECT name, tenant_id FROM domains WHERE name = ANY($1)", [target.rpartition("@")[2] for target in targets]
     )
-    names = {row["name"] for row in ours}
+    owners = {row["name"]: row["tenant_id"] for row in rows}
     held = await _hold(connection, owner, targets)
     above = await connection.fetchval(_UP, address, MOST_STEPS)
     below = {row["root"]: row for row in await connection.fetch(_DOWN, list(targets), address, MOST_STEPS)}
     faults = []
     for number, target in enumerate(targets):
-        problem = None
+        problem, home = None, owners.get(target.rpartition("@")[2])
         if below[target]["loops"]:
             problem = f"{target} leads back to {address}"
-        elif target.rpartition("@")[2] not in names:
-            problem = f"{target} is outside this tenant's domains; forwarding to other addresses is not supported yet"
-        elif target not in held:
+        elif home is not None and home != owner:
+            problem = f"{target} is in a domain of another tenant"
+        elif home is not None and target not in held:
             problem = f"there is no account or alias {target}"
         elif above + 1 + below[target]["steps"] > MOST_STEPS:
             problem = f"more than {MOST_STEPS} aliases would follow one another"
@@ -349,6 +355,17 @@ async def _check_targets(connection: Connection, owner: UUID, address: str, targ
             faults.append(Fault(f"targets[{number}]", problem))
     if faults:
         raise Unfit(*faults)
+
+
+async def _doubt_aliases_into(connection: Connection, domain: str) -> None:
+    """Reads all aliases: domains are made and removed seldom."""
+    led = await connection.fetch(
+        "SELECT address FROM aliases"
+        " WHERE EXISTS (SELECT FROM unnest(targets) AS target WHERE split_part(target, '@', -1) = $1) ORDER BY address",
+        domain,
+    )
+    if led:
+        await write_outbox(connection, *(row["address"] for row in led))
 
 
 async def _refuse_while_led_to(connection: Connection, address: str) -> None:
@@ -377,13 +394,18 @@ def _only(rows: Sequence[Any]) -> Any:
 
 
 def _as_domain(row: Any) -> Domain:
-    names = ("name", "tenant", "catch_all", "plus_addressing", "created_at", "updated_at")
-    return Domain(**{name: row[name] for name in names})
+    names = ("name", "tenant", "tenant_id", "catch_all", "plus_addressing", "created_at", "updated_at")
+    return Domain(sending=_sending(row), **{name: row[name] for name in names})
 
 
 def _as_account(row: Any) -> Account:
     names = ("address", "quota_bytes", "used_bytes", "used_messages", "created_at", "updated_at")
-    return Account(state=State(row["state"]), **{name: row[name] for name in names})
+    return Account(state=State(row["state"]), sending=_sending(row), **{name: row[name] for name in names})
+
+
+def _sending(row: Any) -> SendingRules:
+    messages, recipients, networks = (row[name] for name in _RULES)
+    return SendingRules(messages, recipients, None if networks is None else tuple(networks))
 
 
 def _as_alias(row: Any) -> Alias:

@@ -4,6 +4,8 @@ Theory of idempotency: a row is made before the work is begun, with the attempt'
 stored only over one's own attempt; a creation stores it in the transaction of its effect. An attempt that has neither answered
 nor freed the row for a minute was killed, and the next one takes the row over: should the first be alive after all, its
 transaction finds the row taken and undoes itself.
+
+While there is no answer, ``body`` holds the id of the first attempt, which those that take the row over leave as it is.
 """
 
 from __future__ import annotations
@@ -20,9 +22,11 @@ _BOOTSTRAP = "bootstrap"
 _BOOTSTRAP_LOCK = 0x706F7374_0003
 
 _RESERVE = """
-    INSERT INTO idempotency_keys AS kept (api_key_id, key, request_hash, headers) VALUES ($1, $2, $3, $4)
+    INSERT INTO idempotency_keys AS kept (api_key_id, key, request_hash, headers, body)
+    VALUES ($1, $2, $3, $4, convert_to($4, 'UTF8'))
     ON CONFLICT (api_key_id, key) DO UPDATE
-       SET request_hash = excluded.request_hash, headers = excluded.headers, status = NULL, body = NULL, created_at = now()
+       SET request_hash = excluded.request_hash, headers = excluded.headers, status = NULL, created_at = now(),
+           body = CASE WHEN kept.created_at < now() - interval '24 hours' THEN excluded.body ELSE kept.body END
      WHERE kept.created_at < now() - interval '24 hours'
         OR (kept.status IS NULL AND kept.created_at < now() - interval '1 minute' AND kept.request_hash = excluded.request_hash)
     RETURNING 1
@@ -96,6 +100,21 @@ class PostgresIdempotency:
         """Free the key; a stored answer stays."""
         async with self._database.session() as connection:
             await connection.execute(f"DELETE FROM idempotency_keys WHERE {_MINE}", *_mine(reservation))  # noqa: S608
+
+    async def first_attempt(self, reservation: Reservation) -> UUID:
+        """Give the id of the first attempt at the request."""
+        async with self._database.session() as connection:
+            first = await connection.fetchval(f"SELECT body FROM idempotency_keys WHERE {_MINE}", *_mine(reservation))  # noqa: S608
+        return reservation.holder if first is None else UUID(first.decode())
+
+    async def suspend(self, reservation: Reservation) -> None:
+        """Free the key for a repeat of the same request, which finds the same first attempt."""
+        async with self._database.session() as connection:
+            await connection.execute(
+                "UPDATE idempotency_keys SET headers = '', created_at = now() - interval '61 seconds'"  # noqa: S608
+                f" WHERE {_MINE}",
+                *_mine(reservation),
+            )
 
     async def expire(self) -> int:
         """Forget what is older than 24 hours; gives how many."""

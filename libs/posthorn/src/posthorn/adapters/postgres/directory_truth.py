@@ -41,16 +41,19 @@ _AFFECTED = """
 _DOMAINS = "SELECT '@' || name AS subject, catch_all, plus_addressing FROM domains"
 _ACCOUNTS = f"SELECT address AS subject, {_STANDING.format('account')} AS standing FROM accounts account"  # noqa: S608
 
-# An alias is as good as the best account it leads to: delivery places a letter for it whenever one of them takes mail. Of accounts
-# that take none, a full one is emptied sooner than a suspended one wakes. One that leads nowhere is no state our writes can
-# make; it is called suspended, for a letter must not bounce by a fault of ours.
+# An alias is as good as the best it leads to: delivery places a letter for it whenever one account takes mail, and an address in
+# no domain of ours takes all. Of accounts that take none, a full one is emptied sooner than a suspended one wakes. An alias leads
+# nowhere once a domain is made that it led to while it was elsewhere; it is called suspended until its targets are put right.
 _ALIASES = f"""
     WITH RECURSIVE leads(subject, address) AS (
         SELECT address, unnest(targets) FROM aliases {{condition}}
         UNION
         SELECT leads.subject, unnest(alias.targets) FROM leads JOIN aliases alias ON alias.address = leads.address
     )
-    SELECT leads.subject, coalesce(min({_STANDING.format("account")}) FILTER (WHERE account.id IS NOT NULL), 2) AS standing
+    SELECT leads.subject, coalesce(min(CASE
+               WHEN account.id IS NOT NULL THEN {_STANDING.format("account")}
+               WHEN (SELECT id FROM domains d WHERE d.name = split_part(leads.address, '@', -1)) IS NULL THEN 0
+           END), 2) AS standing
     FROM leads LEFT JOIN accounts account ON account.address = leads.address
     GROUP BY leads.subject
 """  # noqa: S608

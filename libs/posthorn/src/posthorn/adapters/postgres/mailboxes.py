@@ -6,6 +6,7 @@ Theory of place():
 2. Insert the messages, by id, and leave those that are there; insert the segments with what is live of the messages just made.
    A concurrent batch with the same message waits here until the first commits, and then finds it there: one of them wins.
 3. For the messages just made, take uids, insert entries, add to the quotas, tell the directory of accounts that became full.
+4. For the messages just made, enter the outbound part; see ``adapters.postgres.outbound``.
 
 Statements take arrays, so their number does not grow with the batch.
 """
@@ -17,9 +18,10 @@ from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
+from posthorn.adapters.postgres import outbound
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.tables import INBOX
-from posthorn.ports.mailboxes import AccountsGone, Letter, Resolution, Segment
+from posthorn.ports.mailboxes import AccountsGone, Forward, Letter, Resolution, Segment
 
 _MOST_STEPS = 10
 """Aliases and catch-alls followed one after the other."""
@@ -27,8 +29,9 @@ _MOST_STEPS = 10
 # An alias leads to its targets. An address that is neither account nor alias leads to itself without its +tag, if that is one, or
 # else to the domain's catch-all. UNION forgets repeats within a step, so loops and meshes of aliases cost steps, not explosions.
 # ``bare`` and ``base`` follow wire.address: a quoted local part is unquoted, cut at the first plus and quoted again if need be.
-# Accounts and aliases are asked for by scalar subqueries, which stay look-ups by index however large the tables are; OFFSET 0
-# keeps the planner from writing out an expression at each of its uses.
+# Accounts, aliases and domains are asked for by scalar subqueries, which stay look-ups by index however large the tables are;
+# OFFSET 0 keeps the planner from writing out an expression at each of its uses. Which alias leads to an address elsewhere is asked
+# afterwards: were it carried along, it would multiply the steps of a mesh.
 _RESOLVE = r"""
 WITH RECURSIVE walk (recipient, address, account, steps) AS (
     SELECT asked.address, asked.address, (SELECT id FROM accounts a WHERE a.address = asked.address), 0
@@ -66,9 +69,26 @@ WITH RECURSIVE walk (recipient, address, account, steps) AS (
       ) AS next
      WHERE walk.account IS NULL AND walk.steps < $3 AND next.address IS NOT NULL
 )
-SELECT DISTINCT recipient, account, NULL::uuid AS message FROM walk WHERE account IS NOT NULL
+SELECT DISTINCT 'account' AS kind, recipient, account, NULL::uuid AS id, NULL::text AS forward, NULL::text AS alias
+  FROM walk WHERE account IS NOT NULL
 UNION ALL
-SELECT NULL, NULL, id FROM messages WHERE id = ANY ($2::uuid[])
+SELECT 'placed', NULL, NULL, id, NULL, NULL FROM messages WHERE id = ANY ($2::uuid[])
+UNION ALL
+SELECT 'elsewhere', address, NULL, NULL, NULL, NULL
+  FROM unnest($1::text[]) AS asked (address)
+ WHERE address LIKE '_%@_%' AND (SELECT id FROM domains d WHERE d.name = split_part(asked.address, '@', -1)) IS NULL
+UNION ALL
+(
+    SELECT DISTINCT ON (walk.recipient, via.target)
+           'forward', walk.recipient, NULL, (SELECT tenant_id FROM domains d WHERE d.id = via.domain_id), via.target, via.address
+      FROM walk
+      CROSS JOIN LATERAL (
+          SELECT aliases.address, domain_id, unnest(targets) AS target FROM aliases WHERE aliases.address = walk.address OFFSET 0
+      ) AS via
+     WHERE walk.account IS NULL AND walk.steps < $3 AND via.target LIKE '_%@_%'
+       AND (SELECT id FROM domains d WHERE d.name = split_part(via.target, '@', -1)) IS NULL
+     ORDER BY walk.recipient, via.target, walk.steps, via.address
+)
 """
 
 _LOCK_ACCOUNTS = "SELECT id FROM accounts WHERE id = ANY ($1::bigint[]) ORDER BY id FOR NO KEY UPDATE"
@@ -133,17 +153,22 @@ SELECT (SELECT count(*) FROM entries) AS entries, (SELECT pg_notify('directory',
 
 
 class PostgresMailboxes:
-    """The port Mailboxes on Postgres."""
+    """The port Mailboxes on Postgres.
 
-    def __init__(self, database: Database) -> None:
+    ``give_up`` and ``delay_notice`` are seconds: how long a recipient elsewhere is tried, and after how long its sender is told
+    that it is late (0: never).
+    """
+
+    def __init__(self, database: Database, *, give_up: float = 432_000.0, delay_notice: float = 14_400.0) -> None:
         self._database = database
+        self._patience = outbound.Patience(give_up, delay_notice)
 
     async def probe(self) -> None:
         """A cheap real query that also checks the schema version. Raises Unavailable."""
         await self._database.probe()
 
     async def resolve(self, recipients: Collection[str], messages: Collection[UUID]) -> Resolution:
-        """Follow recipients to accounts and tell which messages are placed already, in one round trip.
+        """Follow recipients to accounts and out of here, and tell which messages are placed already, in one round trip.
 
         An exact account or alias wins over the address without its ``+tag``, and that over the catch-all. Suspended accounts
         resolve: their mail was promised. Raises Unavailable.
@@ -152,13 +177,24 @@ class PostgresMailboxes:
         async with self._database.session() as connection:
             rows = await connection.fetch(_RESOLVE, asked, list(messages), _MOST_STEPS)
         accounts: defaultdict[str, list[int]] = defaultdict(list)
-        placed = []
-        for recipient, account, message in rows:
-            if message is None:
-                accounts[recipient].append(account)
-            else:
-                placed.append(message)
-        return Resolution({recipient: tuple(sorted(ids)) for recipient, ids in accounts.items()}, frozenset(placed))
+        forwards: defaultdict[str, list[Forward]] = defaultdict(list)
+        placed, elsewhere = [], []
+        for kind, recipient, account, number, forward, alias in rows:
+            match kind:
+                case "account":
+                    accounts[recipient].append(account)
+                case "forward":
+                    forwards[recipient].append(Forward(forward, alias, number))
+                case "elsewhere":
+                    elsewhere.append(recipient)
+                case _:
+                    placed.append(number)
+        return Resolution(
+            {recipient: tuple(sorted(ids)) for recipient, ids in accounts.items()},
+            frozenset(placed),
+            {recipient: tuple(sorted(found, key=lambda each: each.address)) for recipient, found in forwards.items()},
+            frozenset(elsewhere),
+        )
 
     async def place(self, segments: Sequence[Segment]) -> int:
         """Write a batch, all or nothing; gives the number of entries made.
@@ -173,7 +209,10 @@ class PostgresMailboxes:
             if accounts and len(await connection.fetch(_LOCK_ACCOUNTS, accounts)) < len(accounts):
                 raise AccountsGone
             made = {row["id"] for row in await connection.fetch(_INSERT_MESSAGES, *columns)}
-            return await _enter(connection, [letter for _, letter in letters if letter.envelope.id in made])
+            fresh = [letter for _, letter in letters if letter.envelope.id in made]
+            entries = await _enter(connection, fresh)
+            await outbound.enter(connection, fresh, self._patience)
+            return entries
 
 
 def _by_receipt(segments: Sequence[Segment]) -> list[tuple[UUID, Letter]]:
@@ -197,7 +236,7 @@ def _columns(letters: Sequence[tuple[UUID, Letter]], segments: Sequence[Segment]
             letter.envelope.body.has_dot_lines,
             letter.envelope.body.sha256,
             letter.envelope.body.return_path_octets,
-            len(set(letter.accounts)),
+            len(set(letter.accounts)) + (outbound.open_rows(letter) > 0),
             letter.envelope.received_at,
             clean_text(letter.envelope.reverse_path),
             clean_text(letter.envelope.summary.subject),

@@ -6,7 +6,8 @@ Theory:
 - A message is one row however many mailboxes refer to it; ``refs`` counts the entries. The row outlives its last entry, so that a
   late redelivery from the stream finds the id and does nothing; its ``segment_id`` becomes null when the octets are collected.
 - ``segments.live_octets`` is what is still referred to: kept by the statements that add and drop entries, read by the collector.
-- Locks are always taken in the order accounts (by id), mailboxes, messages (by id), segments (by id).
+- Locks are always taken in the order accounts (by id), mailboxes, outbound_lanes, outbound_recipients (by id), outbound_messages,
+  messages, segments (each by id), outbound_destinations (by name).
 - Rows that change with every delivery (accounts, mailboxes, leases) leave room on their page, so that an update touches no index.
 - Whatever changes what the directory must say writes the address or ``@domain`` to ``directory_outbox`` in the same transaction.
 """
@@ -32,12 +33,14 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    UniqueConstraint,
     Uuid,
     func,
     text,
 )
+from sqlalchemy.dialects.postgresql import CIDR
 
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 """The Alembic revision this code needs; services refuse to become ready on another."""
 
 DEFAULT_TENANT = UUID("00000000-0000-7000-8000-000000000001")
@@ -81,6 +84,9 @@ domains = Table(
     Column("name", Text, nullable=False, unique=True),  # canonical (A-label) form
     Column("catch_all", Text),  # canonical address
     Column("plus_addressing", Boolean, nullable=False, server_default=text("true")),
+    Column("max_messages_per_hour", Integer),  # null: as the settings say
+    Column("max_recipients_per_hour", Integer),
+    Column("allowed_networks", ARRAY(CIDR)),  # null or empty: from anywhere
     _created(),
     _updated(),
 )
@@ -96,6 +102,9 @@ accounts = Table(
     Column("used_bytes", BigInteger, nullable=False, server_default=text("0")),
     Column("used_messages", BigInteger, nullable=False, server_default=text("0")),
     Column("state", Text, nullable=False, server_default=text("'active'")),
+    Column("max_messages_per_hour", Integer),  # null: as the settings say
+    Column("max_recipients_per_hour", Integer),
+    Column("allowed_networks", ARRAY(CIDR)),  # null or empty: from anywhere
     _created(),
     _updated(),
     CheckConstraint("state IN ('active', 'suspended', 'receive-only')", name="state"),
@@ -245,4 +254,195 @@ leaderships = Table(
     Column("task", Text, primary_key=True),  # collector
     Column("holder", Uuid, nullable=False),
     Column("expires_at", DateTime(timezone=True), nullable=False),
+)
+
+app_passwords = Table(
+    "app_passwords",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("name", Text, nullable=False),
+    Column("key_hash", LargeBinary, nullable=False, unique=True),  # SHA-256 of 256 random bits
+    Column("scopes", ARRAY(Text), nullable=False),  # smtp, pop3
+    _created(),
+    Column("last_used_at", DateTime(timezone=True)),
+)
+
+throttles = Table(
+    "throttles",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("full_at", DateTime(timezone=True), nullable=False),  # when the bucket is full again
+    postgresql_with={"fillfactor": 70},
+    prefixes=["UNLOGGED"],  # a crash of the server forgets the counts, and that is all it costs
+)
+
+dkim_keys = Table(
+    "dkim_keys",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("domain_id", BigInteger, ForeignKey("domains.id", ondelete="CASCADE"), nullable=False),
+    Column("selector", Text, nullable=False),
+    Column("algorithm", Text, nullable=False),
+    Column("public_key", LargeBinary, nullable=False),
+    Column("private_key", LargeBinary, nullable=False),  # sealed, see runtime.vault
+    Column("signs_from", DateTime(timezone=True), nullable=False),
+    Column("signs_until", DateTime(timezone=True)),
+    Column("published_until", DateTime(timezone=True)),
+    _created(),
+    CheckConstraint("algorithm IN ('rsa', 'ed25519')", name="algorithm"),
+    UniqueConstraint("domain_id", "selector"),
+)
+
+routes = Table(
+    "routes",
+    metadata,
+    Column("domain", Text, primary_key=True),  # of recipients; * for all others
+    Column("host", Text),
+    Column("port", Integer),
+    Column("tls", Text, nullable=False),
+    Column("username", Text),
+    Column("password", LargeBinary),  # sealed, see runtime.vault
+    Column("connections", Integer),
+    Column("messages_per_minute", Integer),
+    _created(),
+    _updated(),
+    CheckConstraint("tls IN ('none', 'opportunistic', 'required', 'verified', 'implicit')", name="tls"),
+)
+
+suppressions = Table(
+    "suppressions",
+    metadata,
+    Column("tenant_id", Uuid, ForeignKey("tenants.id"), nullable=False),
+    Column("address", Text, nullable=False),  # canonical form
+    Column("reason", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("message_id", Uuid),
+    _created(),
+    PrimaryKeyConstraint("tenant_id", "address"),
+    CheckConstraint("source IN ('bounce', 'api')", name="source"),
+    Index("suppressions_domain_idx", "tenant_id", text("split_part(address, '@', -1)"), "address"),
+)
+
+mta_sts_policies = Table(
+    "mta_sts_policies",
+    metadata,
+    Column("domain", Text, primary_key=True),
+    Column("policy_id", Text, nullable=False),
+    Column("mode", Text, nullable=False),
+    Column("hosts", ARRAY(Text), nullable=False),
+    Column("fetched_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    CheckConstraint("mode IN ('none', 'testing', 'enforce')", name="mode"),
+)
+
+outbound_messages = Table(
+    "outbound_messages",
+    metadata,
+    Column("message_id", Uuid, primary_key=True),  # it counts as one of messages.refs until ``open`` is 0
+    Column("tenant_id", Uuid),
+    Column("submitter", Text, nullable=False),
+    Column("smtputf8", Boolean, nullable=False),
+    Column("ret", Text, nullable=False),  # RFC 3461
+    Column("envid", Text, nullable=False),
+    Column("signature", Text, nullable=False),  # DKIM fields
+    Column("open", Integer, nullable=False),  # recipients not closed
+    Column("reporter", Uuid),  # who is telling its sender of notices, so that no other does at the same time
+    Column("reporting_until", DateTime(timezone=True), nullable=False, server_default=text("'-infinity'")),
+    _created(),
+    CheckConstraint("open >= 0", name="open"),
+    postgresql_with={"fillfactor": 80},
+)
+
+outbound_recipients = Table(
+    "outbound_recipients",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("message_id", Uuid, nullable=False),
+    Column("tenant_id", Uuid),
+    Column("destination", Text, nullable=False),  # canonical domain
+    Column("recipient", Text, nullable=False),  # the forward-path, as it was written
+    Column("address", Text, nullable=False),  # the same in canonical form
+    Column("sender", Text, nullable=False),  # who is told
+    Column("reverse_path", Text, nullable=False),  # what MAIL says
+    Column("original", Text, nullable=False),  # the address of ours that forwards
+    Column("orcpt", Text, nullable=False),
+    Column("notify", SmallInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("due_at", DateTime(timezone=True), nullable=False),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("holder", Uuid),  # the relay that has it at hand
+    Column("overdue_at", DateTime(timezone=True), nullable=False),  # the delay notice, or the end
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Column("last_attempt_at", DateTime(timezone=True)),
+    Column("last_host", Text, nullable=False, server_default=text("''")),
+    Column("last_status", Text, nullable=False, server_default=text("''")),
+    Column("last_reply", Text, nullable=False, server_default=text("''")),
+    Column("last_tls", Text, nullable=False, server_default=text("''")),
+    Column("notice", Text),  # to be told to the sender
+    _created(),
+    Column("closed_at", DateTime(timezone=True)),
+    CheckConstraint(
+        "state IN ('queued', 'sending', 'deferred', 'held', 'delivered', 'bounced', 'cancelled')", name="state"
+    ),
+    CheckConstraint("notice IN ('failed', 'delayed', 'delivered', 'relayed', 'expanded')", name="notice"),
+    Index(
+        "outbound_recipients_due_idx",
+        "destination",
+        "due_at",
+        "id",
+        postgresql_where=text("state IN ('queued', 'deferred')"),
+    ),
+    Index("outbound_recipients_overdue_idx", "overdue_at", postgresql_where=text("state IN ('queued', 'deferred')")),
+    Index("outbound_recipients_holder_idx", "holder", postgresql_where=text("state = 'sending'")),
+    Index("outbound_recipients_notice_idx", "message_id", postgresql_where=text("notice IS NOT NULL")),
+    Index("outbound_recipients_closed_at_idx", "closed_at", postgresql_where=text("closed_at IS NOT NULL")),
+    Index("outbound_recipients_message_id_idx", "message_id", "id"),
+    Index("outbound_recipients_destination_idx", "destination", "id"),
+    Index("outbound_recipients_address_idx", "address", "id"),
+    Index("outbound_recipients_sender_idx", text("lower(sender)"), "id"),
+    Index("outbound_recipients_tenant_id_idx", "tenant_id", "id"),
+    Index("outbound_recipients_state_idx", "state", "id"),
+    postgresql_with={"fillfactor": 80},
+)
+
+outbound_destinations = Table(
+    "outbound_destinations",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("due_at", DateTime(timezone=True), nullable=False),  # nothing of it is due before
+    Index("outbound_destinations_due_at_idx", "due_at"),
+    postgresql_with={"fillfactor": 50},
+)
+
+outbound_lanes = Table(
+    "outbound_lanes",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("failures", Integer, nullable=False, server_default=text("0")),
+    Column("closed_until", DateTime(timezone=True), nullable=False, server_default=text("'-infinity'")),
+    Column("full_at", DateTime(timezone=True), nullable=False, server_default=text("'-infinity'")),
+    Column("last_host", Text, nullable=False, server_default=text("''")),
+    Column("last_reply", Text, nullable=False, server_default=text("''")),
+    Index("outbound_lanes_closed_until_idx", "closed_until"),
+    postgresql_with={"fillfactor": 50},
+)
+
+outbound_slots = Table(
+    "outbound_slots",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("lane", Text, nullable=False),
+    Column("relay", Uuid, nullable=False),
+    Index("outbound_slots_lane_idx", "lane"),
+    Index("outbound_slots_relay_idx", "relay"),
+)
+
+relays = Table(
+    "relays",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("alive_until", DateTime(timezone=True), nullable=False),
+    Column("buried_at", DateTime(timezone=True)),  # taken for dead, or gone: never to live again
+    postgresql_with={"fillfactor": 50},
 )

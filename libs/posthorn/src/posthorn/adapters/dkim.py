@@ -1,0 +1,202 @@
+"""DKIM signing with the keys of the domains, off the event loop.
+
+Rules:
+
+- One field for each key that signs now, RSA first: it is what every verifier knows.
+- A message is never sent unsigned because of a fault of ours: receivers hold an unsigned message against the domain, and nobody
+  here would learn of it. When none of a domain's keys opens (another POSTHORN_SECRET_KEY, most likely), signing is Unavailable, and
+  the mail waits until the key is put right; while one of them opens, that one signs.
+- Which keys sign is remembered for a few seconds, opened keys for as long as there is room. A key never changes under its id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
+from uuid import UUID
+
+import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+from cryptography.hazmat.primitives.hashes import SHA256, Hash
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_der_private_key,
+)
+from prometheus_client import Counter
+
+from posthorn.adapters.threads import Threads
+from posthorn.ports.faults import Unavailable
+from posthorn.ports.signing import DkimKey, DkimKeys
+from posthorn.runtime.vault import Sealed, Vault
+from posthorn.wire.dkim import (
+    BodyHash,
+    finished_field,
+    header_hash_input,
+    sign_header,
+    split_message,
+    unsigned_field,
+)
+from posthorn.wire.header import header_end
+
+log = structlog.get_logger()
+
+RSA_BITS = 2048
+"""RFC 8301 §3.2 asks for at least so many, and a longer key does not fit everybody's DNS."""
+KEYS_SECONDS = 10.0
+"""How long a domain's keys are remembered: a rotation that does not wait takes this long to be seen by all."""
+
+_DOMAINS = 10_000
+_OPENED = 2_000
+_THREADS = 2
+_PATIENCE = 30.0
+_LONGEST_HEADER = 1024 * 1024
+
+_signatures = Counter("posthorn_signing_signatures_total", "DKIM signatures made", ["algorithm"])
+_refused = Counter("posthorn_signing_sealed_keys_total", "DKIM keys that were wanted and could not be opened")
+
+type PrivateKey = RSAPrivateKey | Ed25519PrivateKey
+type Content = bytes | Callable[[], AsyncIterator[bytes]]
+
+
+class DkimSigner:
+    """Signs messages. ``clock`` gives seconds since 1970 for ``t=``."""
+
+    def __init__(self, keys: DkimKeys, vault: Vault, clock: Callable[[], float] = time.time) -> None:
+        self._keys = keys
+        self._vault = vault
+        self._clock = clock
+        self._threads = Threads("signing", _THREADS, _PATIENCE)
+        self._known: OrderedDict[str, tuple[float, Sequence[DkimKey]]] = OrderedDict()
+        self._asking: dict[str, asyncio.Task[Sequence[DkimKey]]] = {}
+        self._opened: OrderedDict[UUID, PrivateKey] = OrderedDict()
+
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.close()
+
+    async def sign(self, domain: str, content: Content) -> str:
+        """Give the DKIM-Signature fields for a message, each with its CRLF, to stand before its first field.
+
+        ``domain`` is canonical. ``content`` is the message in CRLF form, or a function that opens it in pieces. The text is empty
+        when the domain has no key, or the message no From field. Raises Unavailable, and what reading the content raises.
+        """
+        keys = await self._of(domain)
+        if not keys:
+            return ""
+        if isinstance(content, bytes):
+            return await self._threads.run(lambda: self._sign_whole(domain, keys, content))
+        block, body_hash = await self._read(content)
+        if block is None:
+            log.warning("not signed: the header is too long", domain=domain)
+            return ""
+        return await self._threads.run(lambda: self._sign(domain, keys, block, body_hash.digest()))
+
+    async def _of(self, domain: str) -> Sequence[DkimKey]:
+        until, keys = self._known.get(domain, (0.0, ()))
+        if until > time.monotonic():
+            return keys
+        task = self._asking.get(domain)
+        if task is None:
+            task = self._asking[domain] = asyncio.create_task(self._ask(domain))
+            task.add_done_callback(lambda _: self._asking.pop(domain, None))
+        return await asyncio.shield(task)
+
+    async def _ask(self, domain: str) -> Sequence[DkimKey]:
+        found = (await self._keys.signing([domain])).get(domain, ())
+        keys = sorted(found, key=lambda key: key.algorithm != "rsa")
+        self._known[domain] = time.monotonic() + KEYS_SECONDS, keys
+        self._known.move_to_end(domain)
+        if len(self._known) > _DOMAINS:
+            self._known.popitem(last=False)
+        return keys
+
+    async def _read(self, opening: Callable[[], AsyncIterator[bytes]]) -> tuple[bytes | None, BodyHash]:
+        """Give the header block (None: too long) and the hash of the body; the body is never held."""
+        head, body_hash, in_body = b"", BodyHash(), False
+        async for piece in opening():
+            if in_body:
+                await self._threads.run(partial(body_hash.update, piece))
+                continue
+            head += piece
+            in_body = header_end(head) >= 0
+            if in_body:
+                head, rest = split_message(head)
+                body_hash.update(rest)
+            elif len(head) > _LONGEST_HEADER:
+                return None, body_hash
+        return head, body_hash
+
+    def _sign_whole(self, domain: str, keys: Sequence[DkimKey], content: bytes) -> str:
+        block, body = split_message(content)
+        body_hash = BodyHash()
+        body_hash.update(body)
+        return self._sign(domain, keys, block, body_hash.digest())
+
+    def _sign(self, domain: str, keys: Sequence[DkimKey], block: bytes, body_hash: bytes) -> str:
+        signed = sign_header(block)
+        if signed is None:
+            log.warning("not signed: the message has no From field", domain=domain)
+            return ""
+        fields = []
+        for key in keys:
+            private = self._open(key)
+            if private is None:
+                continue
+            unsigned = unsigned_field(domain, key.selector, key.algorithm, signed, body_hash, int(self._clock()))
+            fields.append(finished_field(unsigned, make_signature(private, header_hash_input(signed, unsigned))))
+            _signatures.labels(key.algorithm).inc()
+        if not fields:
+            raise Unavailable("keys", f"no DKIM key of {domain} opens")
+        return "".join(fields)
+
+    def _open(self, key: DkimKey) -> PrivateKey | None:
+        private = self._opened.get(key.id)
+        if private is not None:
+            return private
+        try:
+            private = load_private_key(self._vault.open(key.private_key, f"dkim:{key.id}"))
+        except (Sealed, ValueError) as error:
+            _refused.inc()
+            log.error("a DKIM key does not open", domain=key.domain, selector=key.selector, fault=type(error).__name__)
+            return None
+        if len(self._opened) >= _OPENED:
+            self._opened.popitem(last=False)
+        self._opened[key.id] = private
+        return private
+
+
+def make_signature(private: PrivateKey, hashed: bytes) -> bytes:
+    """Sign the header of a message, given what is hashed of it (RFC 6376 §3.7, RFC 8463 §3)."""
+    if isinstance(private, RSAPrivateKey):
+        return private.sign(hashed, PKCS1v15(), SHA256())
+    digest = Hash(SHA256())
+    digest.update(hashed)
+    return private.sign(digest.finalize())
+
+
+def load_private_key(der: bytes) -> PrivateKey:
+    """Read a private key in PKCS #8 DER. Raises ValueError. Not checked for sense: the vault vouches for it being ours."""
+    private = load_der_private_key(der, None, unsafe_skip_rsa_key_validation=True)
+    if not isinstance(private, (RSAPrivateKey, Ed25519PrivateKey)):
+        raise ValueError("a key of another kind")
+    return private
+
+
+def generate(algorithm: str) -> tuple[bytes, bytes]:
+    """Make a key: private in PKCS #8 DER, public as ``DkimKey.public_key``. RSA takes a good part of a second: not on the loop."""
+    private: PrivateKey
+    if algorithm == "rsa":
+        private = generate_private_key(65537, RSA_BITS)
+        public = private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    else:
+        private = Ed25519PrivateKey.generate()
+        public = private.public_key().public_bytes_raw()
+    return private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()), public

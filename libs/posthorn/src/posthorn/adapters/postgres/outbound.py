@@ -1,0 +1,126 @@
+"""The outbound part of a batch, entered into the queue by the transaction that places the batch.
+
+Theory:
+
+- All open rows of a message together hold one of its references. Who closes the last of them gives it back (``queue``).
+- A row that has come to its end stays open as long as its sender is to be told.
+- The destinations come last, in the order of their names: their rows are what all that send or enter mail have in common, so they
+  are held shortest. Each is locked even if it is due already. A claim that found nothing locks the destination before it looks
+  once more; so either it sees these rows, or its later time is overwritten here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from posthorn.adapters.postgres.database import Connection, clean_text
+from posthorn.model.outbound import Notice, Outbound, QueueState
+from posthorn.ports.mailboxes import Letter
+from posthorn.wire.address import AddressError, parse_address
+
+_INSERT = """
+WITH messages AS (
+    INSERT INTO outbound_messages (message_id, tenant_id, submitter, smtputf8, ret, envid, signature, open)
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::boolean[], $5::text[], $6::text[], $7::text[], $8::integer[])
+)
+INSERT INTO outbound_recipients (message_id, tenant_id, destination, recipient, address, sender, reverse_path, original, orcpt,
+                                 notify, state, due_at, overdue_at, expires_at, last_status, last_reply, notice, closed_at)
+SELECT message_id, tenant_id, destination, recipient, address, sender, reverse_path, original, orcpt, notify, state, now(),
+       now() + make_interval(secs => overdue), now() + make_interval(secs => $25), status, reply, notice,
+       CASE WHEN closed THEN now() END
+  FROM unnest($9::uuid[], $10::uuid[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[],
+              $18::smallint[], $19::text[], $20::float8[], $21::text[], $22::text[], $23::text[], $24::boolean[])
+       WITH ORDINALITY
+       AS entry (message_id, tenant_id, destination, recipient, address, sender, reverse_path, original, orcpt, notify, state,
+                 overdue, status, reply, notice, closed, place)
+ ORDER BY place
+"""
+
+_DUE = """
+INSERT INTO outbound_destinations (name, due_at) SELECT name, now() FROM unnest($1::text[]) AS name ORDER BY name
+ON CONFLICT (name) DO UPDATE SET due_at = excluded.due_at WHERE outbound_destinations.due_at > excluded.due_at
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long recipients are tried, in seconds."""
+
+    give_up: float
+    delay_notice: float
+    """After how long a sender is told that it is late; 0: never."""
+
+    def overdue(self, sender: str, recipient: Outbound) -> float:
+        """Seconds until something must be said or done about a recipient that waits."""
+        if self.delay_notice and sender and recipient.dsn.wants(Notice.DELAYED):
+            return min(self.delay_notice, self.give_up)
+        return self.give_up
+
+
+def open_rows(letter: Letter) -> int:
+    """How many of the letter's outbound rows hold on to its octets."""
+    return sum(not _closed(each) for each in letter.outbound)
+
+
+async def enter(connection: Connection, letters: Sequence[Letter], patience: Patience) -> None:
+    """Enter the outbound parts of letters that were just made."""
+    letters = [letter for letter in letters if letter.outbound]
+    if not letters:
+        return
+    messages = [
+        (
+            letter.envelope.id,
+            letter.tenant,
+            clean_text(letter.envelope.submitter),
+            letter.envelope.smtputf8,
+            clean_text(letter.envelope.ret),
+            clean_text(letter.envelope.envid),
+            clean_text(letter.signature),
+            open_rows(letter),
+        )
+        for letter in letters
+    ]
+    recipients = [
+        (
+            letter.envelope.id,
+            letter.tenant,
+            clean_text(each.destination),
+            clean_text(each.recipient),
+            clean_text(canonical(each.recipient)),
+            clean_text(letter.envelope.reverse_path),
+            clean_text(each.reverse_path),
+            clean_text(each.original),
+            clean_text(each.dsn.orcpt),
+            int(each.dsn.notify),
+            each.state.value,
+            patience.overdue(letter.envelope.reverse_path, each),
+            clean_text(each.status),
+            clean_text(each.reply),
+            None if each.notice is None else each.notice.value,
+            _closed(each),
+        )
+        for letter in letters
+        for each in letter.outbound
+    ]
+    columns = (list(column) for rows in (messages, recipients) for column in zip(*rows, strict=True))
+    await connection.execute(_INSERT, *columns, patience.give_up)
+    due = {clean_text(each.destination) for letter in letters for each in letter.outbound if _waits(each)}
+    if due:
+        await connection.execute(_DUE, sorted(due))
+
+
+def _waits(outbound: Outbound) -> bool:
+    return outbound.state is QueueState.QUEUED
+
+
+def _closed(outbound: Outbound) -> bool:
+    return not _waits(outbound) and outbound.notice is None
+
+
+def canonical(recipient: str) -> str:
+    """The form in which an address is searched for and suppressed."""
+    try:
+        return str(parse_address(recipient))
+    except AddressError:
+        return recipient.lower()

@@ -1,0 +1,95 @@
+"""Senders on Postgres: what is known of an account at a login, its app passwords, and the names it may send in."""
+
+from __future__ import annotations
+
+from posthorn.adapters.postgres.database import Database, clean_text
+from posthorn.ports.administration import State
+from posthorn.ports.sending import Credentials, Limits
+from posthorn.wire.address import Address
+
+_MOST_STEPS = 10
+"""Aliases followed at most, as many as delivery follows; the API lets fewer follow one another."""
+
+_CREDENTIALS = """
+SELECT a.id, a.address, d.name, d.tenant_id, a.password_hash, a.state,
+       coalesce(nullif(a.allowed_networks, '{}'), d.allowed_networks, '{}')::text[] AS networks,
+       a.max_messages_per_hour, a.max_recipients_per_hour,
+       d.max_messages_per_hour AS domain_messages, d.max_recipients_per_hour AS domain_recipients
+  FROM accounts a JOIN domains d ON d.id = a.domain_id
+ WHERE a.address = $1
+"""
+
+# noted once a minute at most: a client that polls must not write a row at each login
+_KNOWN_KEY = """
+WITH found AS (
+    SELECT id, last_used_at FROM app_passwords WHERE key_hash = $2 AND account_id = $1 AND $3 = ANY (scopes)
+), noted AS (
+    UPDATE app_passwords p SET last_used_at = now()
+      FROM found
+     WHERE p.id = found.id AND (found.last_used_at IS NULL OR found.last_used_at < now() - interval '1 minute')
+)
+SELECT EXISTS (SELECT FROM found)
+"""
+
+# As delivery resolves: what stands there by its full name comes before the same name without its tag. A catch-all makes nobody
+# the owner of a name: it takes mail for addresses that do not exist. An alias may lead out of here to a domain that another tenant
+# has made since: that makes its accounts no owners of this tenant's names.
+_OWNS = """
+WITH RECURSIVE walk (address, steps) AS (
+    SELECT CASE
+               WHEN EXISTS (SELECT FROM accounts WHERE address = $2) OR EXISTS (SELECT FROM aliases WHERE address = $2) THEN $2
+               WHEN EXISTS (SELECT FROM domains WHERE name = $4 AND plus_addressing) THEN $3
+           END,
+           0
+  UNION
+    SELECT unnest(aliases.targets), walk.steps + 1
+      FROM walk JOIN aliases ON aliases.address = walk.address
+     WHERE walk.steps < $5
+)
+SELECT EXISTS (
+    SELECT FROM accounts a
+      JOIN domains home ON home.id = a.domain_id
+      JOIN domains named ON named.tenant_id = home.tenant_id AND named.name = $4
+     WHERE a.id = $1 AND a.address IN (SELECT address FROM walk)
+)
+"""
+
+
+class PostgresSenders:
+    """The port Senders over Postgres."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def credentials(self, address: str) -> Credentials | None:
+        """Look an account up."""
+        if clean_text(address) != address:
+            return None
+        async with self._database.session() as connection:
+            row = await connection.fetchrow(_CREDENTIALS, address)
+        if row is None:
+            return None
+        return Credentials(
+            account=row["id"],
+            address=row["address"],
+            domain=row["name"],
+            tenant=row["tenant_id"],
+            password_hash=row["password_hash"],
+            state=State(row["state"]),
+            networks=tuple(row["networks"]),
+            account_limits=Limits(row["max_messages_per_hour"], row["max_recipients_per_hour"]),
+            domain_limits=Limits(row["domain_messages"], row["domain_recipients"]),
+        )
+
+    async def app_password(self, account: int, key_hash: bytes, scope: str) -> bool:
+        """Whether the account has this app password; notes its use, at most once a minute."""
+        async with self._database.session() as connection:
+            return bool(await connection.fetchval(_KNOWN_KEY, account, key_hash, scope))
+
+    async def owns(self, account: int, address: Address) -> bool:
+        """Whether the account may send in this name."""
+        name, base = str(address), None if address.base is None else str(address.base)
+        if clean_text(name) != name:
+            return False
+        async with self._database.session() as connection:
+            return bool(await connection.fetchval(_OWNS, account, name, base, address.domain, _MOST_STEPS))

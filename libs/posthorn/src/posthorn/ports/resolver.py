@@ -1,0 +1,63 @@
+"""Names and where they lead, for mail on its way out (RFC 5321 §5, RFC 7505, RFC 7672)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class NoSuchDomain(Exception):  # noqa: N818 - it names the state
+    """The domain does not exist (NXDOMAIN), or has neither MX nor address: permanent."""
+
+
+class NullMx(Exception):  # noqa: N818 - it names the state
+    """The domain says that it takes no mail (RFC 7505): permanent, 5.1.10."""
+
+
+class LookupFailed(Exception):  # noqa: N818 - it names the state
+    """No answer, SERVFAIL, or one that does not read: transient (promise 3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanger:
+    """A host that takes mail for a domain."""
+
+    preference: int
+    host: str
+    """Canonical name."""
+    secure: bool = False
+    """The MX set was validated by DNSSEC (the AD bit of a trusted resolver)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tlsa:
+    """A TLSA record (RFC 6698 §2.1)."""
+
+    usage: int
+    selector: int
+    matching: int
+    data: bytes
+
+
+class Resolver(Protocol):
+    """Every method raises LookupFailed when it cannot know."""
+
+    async def exchangers(self, domain: str) -> Sequence[Exchanger]:
+        """The MX set by preference, equal ones in random order; without one, the domain itself (implicit MX, RFC 5321 §5.1).
+
+        Raises NullMx, NoSuchDomain.
+        """
+        ...
+
+    async def addresses(self, host: str) -> tuple[Sequence[str], bool]:
+        """IPv6 and IPv4 addresses of a host, and whether they were validated; none when there is none."""
+        ...
+
+    async def tlsa(self, host: str, port: int) -> tuple[Sequence[Tlsa], bool]:
+        """The TLSA records of a host's port, and whether they were validated; those of an unvalidated answer are not to be used."""
+        ...
+
+    async def texts(self, name: str) -> Sequence[str]:
+        """The TXT records of a name, each with its strings joined; none when there is none."""
+        ...

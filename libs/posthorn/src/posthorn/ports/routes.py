@@ -1,0 +1,29 @@
+"""Routes: how the mail of destinations is to travel. They belong to the platform, not to a tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from posthorn.ports.queue import Route
+
+
+class Routes(Protocol):
+    """Every method raises Unavailable for faults of the store. Domains are in canonical form, or ``*``."""
+
+    async def all(self, after: str, limit: int) -> Sequence[Route]:
+        """List by domain, those after ``after``; ``*`` comes where it sorts."""
+        ...
+
+    async def get(self, domain: str) -> Route:
+        """Give one. Raises Missing."""
+        ...
+
+    async def put(self, route: Route) -> tuple[Route, bool]:
+        """Set the route of its domain as a whole; whether it is new. Whatever is claimed from then on goes by it, and
+        what waits for this domain is tried at once."""
+        ...
+
+    async def delete(self, domain: str) -> None:
+        """Remove it: the destination goes by ``*``, or its MX, again. Raises Missing."""
+        ...

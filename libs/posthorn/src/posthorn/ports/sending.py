@@ -1,0 +1,101 @@
+"""Who may send: credentials, ownership of addresses, throttles, suppressions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from posthorn.ports.administration import State
+from posthorn.wire.address import Address
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an account or a domain may send per hour; None: as the settings say."""
+
+    messages_per_hour: int | None = None
+    recipients_per_hour: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What is known of an account at a login."""
+
+    account: int
+    address: str
+    domain: str
+    tenant: UUID
+    password_hash: str
+    state: State
+    networks: tuple[str, ...]
+    """CIDR networks logins may come from: the account's, or else its domain's; empty: from anywhere."""
+    account_limits: Limits
+    domain_limits: Limits
+
+
+class Senders(Protocol):
+    """Every method raises Unavailable for faults of the store."""
+
+    async def credentials(self, address: str) -> Credentials | None:
+        """Look an account up by canonical address; None when there is none."""
+        ...
+
+    async def app_password(self, account: int, key_hash: bytes, scope: str) -> bool:
+        """Whether the account has an app password with this SHA-256 for ``scope`` (``smtp`` or ``pop3``); notes that it was
+        used."""
+        ...
+
+    async def owns(self, account: int, address: Address) -> bool:
+        """Whether the account may send in this name: its own address, with any ``+tag`` where the domain knows them, or an
+        alias that leads to it, over other aliases too."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """Something counted against a key: at most ``limit`` in ``seconds``, refilled evenly (a leaky bucket)."""
+
+    key: str
+    limit: int
+    seconds: float
+    cost: int = 1
+    """0 only asks whether one more would go through."""
+
+
+class Throttle(Protocol):
+    """Counters that all processes share. Raises Unavailable."""
+
+    async def take(self, charges: Sequence[Charge]) -> float:
+        """Take all of the charges, or none. Gives 0.0 when they were taken, else the seconds until they could be."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """An address that gets no mail from a tenant."""
+
+    address: str
+    reason: str
+    source: str
+    """``bounce`` or ``api``."""
+    message: UUID | None
+    created_at: datetime
+
+
+class Suppressions(Protocol):
+    """``tenant`` as in ``ports.administration``; without one, of the default tenant. Raises Unavailable."""
+
+    async def add(self, tenant: UUID | None, address: str, reason: str) -> tuple[Suppression, bool]:
+        """Put an address on the list, by hand; whether it is new there."""
+        ...
+
+    async def items(self, tenant: UUID | None, domain: str | None, after: str, limit: int) -> Sequence[Suppression]:
+        """List by address."""
+        ...
+
+    async def remove(self, tenant: UUID | None, address: str) -> None:
+        """Take it off. Raises Missing."""
+        ...

@@ -1,0 +1,60 @@
+"""DKIM keys and signatures (RFC 6376)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class DkimKey:
+    """A key as it is kept."""
+
+    id: UUID
+    domain: str
+    selector: str
+    algorithm: str
+    """``rsa`` (RFC 6376) or ``ed25519`` (RFC 8463)."""
+    public_key: bytes
+    """DER SubjectPublicKeyInfo for rsa, the 32 octets for ed25519: what ``p=`` holds in base64."""
+    private_key: bytes
+    """PKCS #8 DER, sealed by ``runtime.vault`` with the context ``dkim:<id>``."""
+    signs_from: datetime
+    signs_until: datetime | None
+    published_until: datetime | None
+    """When its DNS record may be taken down; None: not yet."""
+    created_at: datetime
+
+
+class DkimKeys(Protocol):
+    """Raises Unavailable."""
+
+    async def signing(self, domains: Collection[str]) -> Mapping[str, Sequence[DkimKey]]:
+        """For each domain the keys that sign now: the newest of each algorithm."""
+        ...
+
+    async def of(self, tenant: UUID | None, domain: str) -> Sequence[DkimKey]:
+        """All keys of a domain, newest first. Raises Missing."""
+        ...
+
+    async def rotate(
+        self, tenant: UUID | None, domain: str, keys: Sequence[DkimKey], overlap: float
+    ) -> Sequence[DkimKey]:
+        """Enter new keys. Keys that sign now go on until the new ones begin (``signs_from`` of the new ones), and stay published
+        ``overlap`` seconds longer. Raises Missing."""
+        ...
+
+
+class Signer(Protocol):
+    """Signs messages in the name of a domain."""
+
+    async def sign(self, domain: str, content: bytes | Callable[[], AsyncIterator[bytes]]) -> str:
+        """Give the DKIM-Signature fields, each with its CRLF, to stand before the message; empty when the domain has no key.
+
+        ``content`` is the message in CRLF form, or opens it in pieces. Does not hold up the event loop. Raises Unavailable, with
+        the part ``keys`` when the domain has keys and none can be opened.
+        """
+        ...

@@ -1,0 +1,62 @@
+"""Logins with a name and a password: the mechanisms PLAIN (RFC 4616) and LOGIN, and their base64 (RFC 4954 §4).
+
+Rules:
+
+- base64 is read strictly: nothing but its alphabet, and whole. What one program skips and another reads is no login.
+- A name or password that is no UTF-8 keeps its octets (surrogateescape): it is wrong, but nothing fails on it.
+"""
+
+from __future__ import annotations
+
+import binascii
+from dataclasses import dataclass, field
+
+USERNAME_PROMPT = "VXNlcm5hbWU6"
+"""What LOGIN asks first: ``Username:`` in base64."""
+PASSWORD_PROMPT = "UGFzc3dvcmQ6"  # noqa: S105 - it asks for one
+"""What LOGIN asks then: ``Password:`` in base64."""
+LONGEST_NAME = 512
+"""Octets of a name; no mail address is longer."""
+LONGEST_PASSWORD = 1024
+"""Octets of a password."""
+
+
+class SaslError(ValueError):
+    """The client's response does not read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """What a client logs in with."""
+
+    name: str
+    password: str = field(repr=False)
+    acts_as: str = ""
+    """The authorization identity, empty when it is the name's own (RFC 4616 §2)."""
+
+
+def decode_response(text: bytes) -> bytes:
+    """Decode base64. Raises SaslError."""
+    try:
+        return binascii.a2b_base64(text, strict_mode=True)
+    except binascii.Error:
+        raise SaslError("no base64") from None
+
+
+def read_plain(response: bytes) -> Secret:
+    """Read the one response of PLAIN: three parts with a NUL between them. Raises SaslError."""
+    parts = response.split(b"\0")
+    if len(parts) != 3 or len(parts[0]) > LONGEST_NAME:
+        raise SaslError("not in the form of PLAIN")
+    return read_login(parts[1], parts[2], parts[0])
+
+
+def read_login(name: bytes, password: bytes, acts_as: bytes = b"") -> Secret:
+    """Put the two responses of LOGIN together. Raises SaslError for what no account can have."""
+    if not (0 < len(name) <= LONGEST_NAME and 0 < len(password) <= LONGEST_PASSWORD):
+        raise SaslError("name or password are missing or too long")
+    return Secret(_text(name), _text(password), _text(acts_as))
+
+
+def _text(octets: bytes) -> str:
+    return octets.decode("utf-8", "surrogateescape")

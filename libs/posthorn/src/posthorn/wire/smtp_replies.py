@@ -1,0 +1,122 @@
+"""Replies of other SMTP servers, as a client hears them (RFC 5321 §4.2, RFC 2034, RFC 3463).
+
+Rules:
+
+- ``ReplyParser`` takes octets cut anywhere and gives whole replies. It never raises: what does not read makes it ``broken``, and
+  what came whole before that is still given.
+- All lines of a reply carry one code. A code alone on its line is a reply too, and a bare LF ends a line: enough servers do both.
+- Nothing a server says is believed to be short or printable: lines and their number are bounded, and ``HostReply.line`` is
+  what may be shown to people, kept and logged.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+LONGEST_LINE = 4096
+"""Octets of a line that are put up with; RFC 5321 §4.5.3.1.5 allows 512."""
+MOST_LINES = 128
+LONGEST_SHOWN = 500
+"""Characters of a reply that are shown and kept."""
+
+_LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?\r?\Z", re.DOTALL)
+_STATUS = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?=\s|\Z)")
+
+
+def printable(text: str, limit: int = LONGEST_SHOWN) -> str:
+    """Give a text in one line of printable characters: white space is folded, anything else becomes ``?``."""
+    words = " ".join(text.split())
+    if not words.isprintable():
+        words = "".join(character if character.isprintable() else "?" for character in words)
+    return words if len(words) <= limit else words[: limit - 1] + "…"
+
+
+@dataclass(frozen=True, slots=True)
+class HostReply:
+    """One reply of one or more lines."""
+
+    code: int
+    lines: tuple[bytes, ...]
+    """What stands behind the code in each line."""
+
+    @property
+    def status(self) -> str:
+        """The enhanced code it begins with; empty without one, and where its class is not the code's (RFC 2034 §4)."""
+        found = _STATUS.match(self.lines[0][:16].decode("ascii", "replace"))
+        return found[0] if found and int(found[1]) == self.code // 100 else ""
+
+    @property
+    def line(self) -> str:
+        """For people: code and text in one printable line, an enhanced code that each line repeats only once."""
+        texts = [text.decode("utf-8", "replace").strip() for text in self.lines]
+        status = self.status
+        if status:
+            texts[1:] = [text[len(status) :] if text.startswith(f"{status} ") else text for text in texts[1:]]
+        return printable(" ".join([str(self.code), *texts]))
+
+
+class ReplyParser:
+    """Reads replies. Feed it what comes, until it is ``broken``."""
+
+    __slots__ = ("_carry", "_code", "_lines", "broken")
+
+    def __init__(self) -> None:
+        self.broken = ""
+        """What was wrong, for people; empty as long as all is well. Nothing is read after it."""
+        self._carry = b""
+        self._code = b""
+        self._lines: list[bytes] = []
+
+    @property
+    def is_within(self) -> bool:
+        """Whether a part of a reply has come and its end has not."""
+        return bool(self._carry or self._lines)
+
+    def feed(self, octets: bytes) -> list[HostReply]:
+        """Take octets as they came; gives the replies that they complete."""
+        replies: list[HostReply] = []
+        if self.broken:
+            return replies
+        lines = (self._carry + octets).split(b"\n")
+        self._carry = lines.pop()
+        for line in lines:
+            found = _LINE.match(line) if len(line) < LONGEST_LINE else None
+            if found is None:
+                self.broken = "a reply that is none in SMTP" if len(line) < LONGEST_LINE else "a reply line without end"
+                return replies
+            code, mark, text = found.groups(b"")
+            if self._lines and code != self._code:
+                self.broken = "a reply with several codes"
+                return replies
+            self._lines.append(text.removesuffix(b"\r"))
+            if mark != b"-":
+                replies.append(HostReply(int(code), tuple(self._lines)))
+                self._lines.clear()
+            elif len(self._lines) >= MOST_LINES:
+                self.broken = "a reply without end"
+                return replies
+            else:
+                self._code = code
+        if len(self._carry) >= LONGEST_LINE:
+            self.broken = "a reply line without end"
+        return replies
+
+
+def extensions(reply: HostReply) -> dict[str, str]:
+    """Give what a reply to EHLO offers: keywords in upper case, with their parameters (RFC 5321 §4.1.1.1).
+
+    ``AUTH=LOGIN`` of old servers is read as ``AUTH LOGIN``.
+    """
+    offered: dict[str, str] = {}
+    for line in reply.lines[1:]:
+        text = line.decode("ascii", "replace").strip()
+        if text[:5].upper() == "AUTH=":
+            text = f"AUTH {text[5:]}"
+        keyword, _, parameters = text.partition(" ")
+        keyword, parameters = keyword.upper(), parameters.strip()
+        if keyword == "AUTH" and keyword in offered:
+            parameters = f"{offered[keyword]} {parameters}"
+        if keyword:
+            offered[keyword] = parameters
+    return offered

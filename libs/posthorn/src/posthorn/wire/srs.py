@@ -1,0 +1,125 @@
+"""Sender Rewriting Scheme: reverse-paths of forwarded mail, in the form that forwarders at large use (SRS0 and SRS1).
+
+Rules:
+
+- ``SRS0=hash=day=domain=local`` stands for ``local@domain``. The hash is keyed, so that nobody else can make one and send
+  through us; the day lets it expire.
+- A sender that is an SRS0 address of another forwarder becomes ``SRS1=hash=forwarder=rest``, ``rest`` being what stood behind
+  the word SRS0, its separator included. A sender that is an SRS1 address keeps its forwarder and rest and gets a hash of ours.
+  However many forwarders follow one another, the address grows no further than that, and its bounce goes to the first of them,
+  who alone can judge hash and day of the SRS0 address.
+- On the way back the whole local part may have been folded (RFC 5321 §2.4 lets no host count on that, many do it): the hash is
+  over the folded text, itself in lower case, and the day is written in letters whose case says nothing.
+- A local part has at most 64 octets (RFC 5321 §4.5.3.1.1). A sender that does not fit is refused with SrsError. The forwarder
+  then uses the null reverse-path: what the next host refuses at once is told to the sender all the same, since that is known
+  without it; only a bounce that comes later is lost, and none can go round in a loop.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import unicodedata
+from base64 import b32encode
+from collections.abc import Sequence
+
+from posthorn.wire.address import MAX_LOCAL_OCTETS, quote_local
+
+VALID_DAYS = 21
+"""How long bounces may come back: the five days a host tries, and ample time for those that pass it on."""
+
+_HASH = 8
+"""Characters of the hash, five bits each."""
+_AHEAD_DAYS = 1
+"""How far the clock of the process that wrote an address may be ahead of the one that reads it."""
+_DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+_CYCLE = len(_DIGITS) ** 2
+_SRS0 = re.compile(r"srs0([-+=].*)\Z", re.IGNORECASE | re.DOTALL)
+_OURS0 = re.compile(r"srs0=([a-z2-7]{8})=([a-z2-7]{2})=([^=]+)=(.+)\Z", re.IGNORECASE | re.DOTALL)
+_SRS1 = re.compile(r"srs1[-+=]([^=]+)=([^=]+)=([-+=].*)\Z", re.IGNORECASE | re.DOTALL)
+
+
+class SrsError(ValueError):
+    """The sender cannot be rewritten, or the address is none of ours, forged or expired. No retry will help."""
+
+
+def rewrite(reverse_path: str, domain: str, key: bytes, day: int) -> str:
+    """Give the reverse-path with which a message from ``reverse_path`` is forwarded in the name of ``domain``.
+
+    The null reverse-path stays as it is. ``day`` counts days since the epoch. Raises SrsError when the result does not fit into
+    64 octets, or when the sender's characters would not survive the way back.
+    """
+    if not reverse_path:
+        return ""
+    local, at, host = reverse_path.rpartition("@")
+    if not (local and at and host):
+        raise SrsError("the reverse-path has no domain to go back to")
+    local = _unquoted(local)
+    if again := _SRS1.match(local):
+        new = f"SRS1={_hash(key, again[2] + again[3])}={again[2]}={again[3]}"
+    elif first := _SRS0.match(local):
+        new = f"SRS1={_hash(key, host + first[1])}={host}={first[1]}"
+    else:
+        rest = f"{_digits(day)}={host}={local}"
+        new = f"SRS0={_hash(key, rest)}={rest}"
+    quoted = quote_local(new)
+    if max(len(quoted.encode()), len(_fold(quoted).encode())) > MAX_LOCAL_OCTETS:
+        raise SrsError(f"the rewritten local part is longer than {MAX_LOCAL_OCTETS} octets")
+    if not quoted.isascii():
+        reverse(
+            _fold(new), (key,), day
+        )  # a combining mark behind a separator, for one, would make it another character
+    return f"{quoted}@{domain}"
+
+
+def is_srs(local: str) -> bool:
+    """Tell whether a local part has the look of a rewritten one. Whether it is one of ours is for ``reverse`` to say."""
+    return local.lstrip('"')[:5].lower() in ("srs0=", "srs1=")
+
+
+def reverse(local: str, keys: Sequence[bytes], day: int) -> str:
+    """Give the address that the local part of an address of ours stands for, its own local part in the case in which it came back.
+
+    ``local`` may be quoted or not; ``keys`` are those that may have made it, ``day`` is today in days since the epoch. The
+    result may be rewritten in its turn, by another forwarder or by us. Raises SrsError.
+    """
+    plain = _unquoted(local)
+    if ours := _OURS0.match(plain):
+        _check(keys, ours[1], plain[len("SRS0=") + _HASH + 1 :])
+        age = (day - _number(ours[2]) + _AHEAD_DAYS) % _CYCLE - _AHEAD_DAYS
+        if age > VALID_DAYS:
+            raise SrsError("the address has expired")
+        return f"{quote_local(ours[4])}@{ours[3]}"
+    if again := _SRS1.match(plain):
+        _check(keys, again[1], again[2] + again[3])
+        return f"{quote_local('SRS0' + again[3])}@{again[2]}"
+    raise SrsError("the address is not of the form of a rewritten one")
+
+
+def _check(keys: Sequence[bytes], claimed: str, text: str) -> None:
+    given = claimed.lower().encode("utf-8", "surrogatepass")
+    if not any(hmac.compare_digest(given, _hash(key, text).encode()) for key in keys):
+        raise SrsError("the hash is none of ours")
+
+
+def _hash(key: bytes, text: str) -> str:
+    digest = hmac.digest(key, _fold(text).encode("utf-8", "surrogatepass"), hashlib.sha256)
+    return b32encode(digest[: _HASH * 5 // 8]).decode().lower()
+
+
+def _digits(day: int) -> str:
+    high, low = divmod(day % _CYCLE, len(_DIGITS))
+    return _DIGITS[high] + _DIGITS[low]
+
+
+def _number(digits: str) -> int:
+    return _DIGITS.index(digits[0].upper()) * len(_DIGITS) + _DIGITS.index(digits[1].upper())
+
+
+def _unquoted(local: str) -> str:
+    return re.sub(r"\\(.)", r"\1", local[1:-1]) if len(local) > 1 and local[0] == local[-1] == '"' else local
+
+
+def _fold(text: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower())

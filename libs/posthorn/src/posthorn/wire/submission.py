@@ -1,0 +1,180 @@
+"""The header of a submitted message: checked and completed (RFC 6409 §6 and §8, RFC 5322 §3.6).
+
+Rules:
+
+- The header block is lines of fields and their continuations and nothing else. A line that is neither would end the header for one
+  program and not for another, and what one of them takes for the author must be what all of them take for it.
+- There is exactly one From field, and it is read without guessing: a list of mailboxes, no groups, no routes, and no ``@`` in a
+  name that is not quoted. What does not read is nobody's.
+- Bcc and Resent-Bcc go, whole; so does Return-Path, which only the last server writes (RFC 5321 §4.4). Date and Message-ID are
+  added when they are missing. All other octets stay as they came.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from posthorn.wire.address import Address, AddressError, parse_address
+
+HEADER_LIMIT = 256 * 1024
+"""Octets of the longest header block that is taken."""
+MOST_AUTHORS = 20
+"""Addresses of a From field; each has to be looked up."""
+
+_FROM_LIMIT = 16 * 1024
+_DROPPED = frozenset({b"bcc", b"resent-bcc", b"return-path"})
+_FIELD = re.compile(rb"([\x21-\x39\x3b-\x7e]+)[ \t]*:")
+_TOKEN = re.compile(
+    r"""
+    (?P<space>[ \t]+)
+  | (?P<quoted>"(?:[^"\\]|\\.)*+")
+  | (?P<literal>\[[^\[\]\\]*+\])
+  | (?P<special>[()<>,;:@\\"\[\]])
+  | (?P<atom>[^ \t()<>,;:@\\"\[\]]+)
+    """,
+    re.VERBOSE,
+)
+
+
+class HeaderError(ValueError):
+    """The header is not in the form of RFC 5322 §2.2: a line is neither a field nor the continuation of one."""
+
+
+class AuthorError(ValueError):
+    """The From field is missing, is there twice, or does not read (RFC 5322 §3.6.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A header block, read and completed."""
+
+    block: bytes
+    """The completed block, every line ended by CRLF; without the blank line that ends it."""
+    authors: tuple[Address, ...]
+    """The addresses of the From field; empty when it does not read."""
+    fault: str = ""
+    """What is wrong with the From field, for the log."""
+
+
+def complete(block: bytes, *, date: str, message_id: str) -> Submitted:
+    """Complete a header block. Raises HeaderError.
+
+    ``block`` has CRLF line ends and no blank line; the last line may lack its end. ``date`` and ``message_id`` (with its angle
+    brackets) are what is added when the block has none.
+    """
+    if block and not block.endswith(b"\r\n"):
+        block += b"\r\n"
+    kept: list[bytes] = []
+    senders: list[bytes] = []
+    seen: set[bytes] = set()
+    for name, field in _fields(block):
+        if name in _DROPPED:
+            continue
+        kept.append(field)
+        seen.add(name)
+        if name == b"from":
+            senders.append(field)
+    if b"date" not in seen:
+        kept.append(f"Date: {date}\r\n".encode("ascii"))
+    if b"message-id" not in seen:
+        kept.append(f"Message-ID: {message_id}\r\n".encode("ascii"))
+    try:
+        if len(senders) != 1:
+            raise AuthorError("several From fields" if senders else "no From field")
+        return Submitted(b"".join(kept), authors_of(senders[0]))
+    except AuthorError as error:
+        return Submitted(b"".join(kept), (), str(error))
+
+
+def _fields(block: bytes) -> list[tuple[bytes, bytes]]:
+    """Give each field, with its continuations, under its name in lower case."""
+    lines = block.split(b"\r\n")[:-1]
+    fields: list[tuple[bytes, list[bytes]]] = []
+    for line in lines:
+        if line[:1] in (b" ", b"\t"):
+            if not fields:
+                raise HeaderError("the header begins with a continuation")
+            fields[-1][1].append(line)
+        elif found := _FIELD.match(line):
+            fields.append((found[1].lower(), [line]))
+        else:
+            raise HeaderError("a line is neither a field nor its continuation")
+    return [(name, b"".join(line + b"\r\n" for line in lines)) for name, lines in fields]
+
+
+def authors_of(field: bytes) -> tuple[Address, ...]:
+    """Give the addresses of a From field, its name and all its lines included. Raises AuthorError."""
+    if len(field) > _FROM_LIMIT:
+        raise AuthorError("the From field is too long")
+    text = field.partition(b":")[2].replace(b"\r\n", b"").decode("utf-8", "surrogateescape")
+    if any((character < " " and character != "\t") or character == "\x7f" for character in text):
+        raise AuthorError("control characters in the From field")
+    authors = tuple(_mailbox(tokens) for tokens in _items(_tokens(text)))
+    if not 0 < len(authors) <= MOST_AUTHORS:
+        raise AuthorError("no address, or too many, in the From field")
+    return authors
+
+
+def _tokens(text: str) -> list[tuple[str, str]]:
+    """Give kind and text of each token; a comment, with those within it, is a space (RFC 5322 §3.2.2)."""
+    tokens: list[tuple[str, str]] = []
+    at = depth = 0
+    while at < len(text):
+        if depth:
+            match text[at]:
+                case "(":
+                    depth += 1
+                case ")":
+                    depth -= 1
+                case "\\":
+                    at += 1
+            at += 1
+            continue
+        found = _TOKEN.match(text, at)
+        assert found is not None and found.lastgroup is not None, "every character begins a token"
+        at = found.end()
+        if found[0] == "(":
+            depth = 1
+            tokens.append(("space", " "))
+        elif found.lastgroup == "special" and found[0] not in "<>,@":
+            raise AuthorError(f"a {found[0]!r} where none may be, in the From field")
+        else:
+            tokens.append((found.lastgroup, found[0]))
+    if depth:
+        raise AuthorError("a comment does not end, in the From field")
+    return tokens
+
+
+def _items(tokens: list[tuple[str, str]]) -> list[list[tuple[str, str]]]:
+    """Cut at the commas; items of nothing but white space are of the old syntax and mean nothing (RFC 5322 §4.4)."""
+    items: list[list[tuple[str, str]]] = [[]]
+    for token in tokens:
+        if token == ("special", ","):
+            items.append([])
+        else:
+            items[-1].append(token)
+    return [item for item in items if any(kind != "space" for kind, _ in item)]
+
+
+def _mailbox(tokens: list[tuple[str, str]]) -> Address:
+    marks = [text for kind, text in tokens if kind == "special"]
+    if marks == ["@"]:
+        return _address(tokens)
+    if marks != ["<", "@", ">"]:
+        raise AuthorError("an item of the From field is no mailbox")
+    begin, end = tokens.index(("special", "<")), tokens.index(("special", ">"))
+    if any(kind != "space" for kind, _ in tokens[end + 1 :]):
+        raise AuthorError("something follows an address in the From field")
+    if any(kind == "literal" for kind, _ in tokens[:begin]):
+        raise AuthorError("brackets in a name of the From field")
+    return _address(tokens[begin + 1 : end])
+
+
+def _address(tokens: list[tuple[str, str]]) -> Address:
+    # white space may stand around the parts, and only there; within one it makes it no address
+    local, _, domain = "".join(" " if kind == "space" else text for kind, text in tokens).rpartition("@")
+    try:
+        return parse_address(f"{local.strip(' ')}@{domain.strip(' ')}")
+    except AddressError as error:
+        raise AuthorError("an address of the From field does not read") from error

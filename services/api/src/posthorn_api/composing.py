@@ -1,0 +1,204 @@
+"""A message made from the parts a program gives: the header, the texts and the attachments (RFC 5322, RFC 2045 to 2047).
+
+Rules:
+
+- The same draft under the same id gives the same octets, so that a repeat of a request is the same message: boundaries come from
+  the id, and nothing here asks the clock.
+- Nothing needs 8BITMIME of the next host: bodies are in ASCII, quoted-printable or base64. Only an address whose local part is not
+  ASCII makes the header UTF-8, which then needs SMTPUTF8 (RFC 6532).
+- Bcc recipients stand nowhere in the message.
+"""
+
+from __future__ import annotations
+
+import email.policy
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from email.headerregistry import Address as HeaderAddress
+from email.message import EmailMessage, MIMEPart
+from typing import Any
+from uuid import UUID
+
+from posthorn.ports.administration import Fault, Unfit
+from posthorn.wire.address import MAX_PATH_OCTETS, Address, AddressError, parse_address
+
+_BETWEEN_ANGLES = re.compile(r"\s*(?P<name>.*?)\s*<(?P<address>[^<>]*)>\s*\Z", re.DOTALL)
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"\Z')
+_NAME = re.compile(r"[\x21-\x39\x3b-\x7e]{1,100}\Z")
+_TYPE = re.compile(r"(?P<main>[a-z0-9!#$&^_.+-]+)/(?P<sub>[a-z0-9!#$&^_.+-]+)\Z", re.IGNORECASE)
+_CONTENT_ID = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~@-]{1,200}\Z")
+_LINE = 78
+_LONGEST_LINE = 998
+
+_OURS = frozenset(
+    {
+        "from",
+        "sender",
+        "to",
+        "cc",
+        "bcc",
+        "reply-to",
+        "subject",
+        "mime-version",
+        "received",
+        "return-path",
+        "authentication-results",
+        "dkim-signature",
+    }
+)
+_OURS_BY_PREFIX = ("content-", "resent-", "arc-")
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """An address with the name that goes with it."""
+
+    name: str
+    address: Address
+    written: str
+    """The address with its local part as it was written; its domain is canonical."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that goes with a message."""
+
+    filename: str | None
+    content_type: str
+    content: bytes
+    inline: bool = False
+    content_id: str | None = None
+    """What ``cid:`` in the HTML names; the file is then shown there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a message is made of."""
+
+    sender: Mailbox
+    to: Sequence[Mailbox] = ()
+    cc: Sequence[Mailbox] = ()
+    reply_to: Sequence[Mailbox] = ()
+    subject: str | None = None
+    text: str | None = None
+    html: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    attachments: Sequence[Attachment] = ()
+
+
+def mailbox(where: str, text: str) -> Mailbox:
+    """Read ``local@domain`` or ``Name <local@domain>``. Raises Unfit, naming the field ``where``."""
+    name, spec = "", text.strip()
+    if found := _BETWEEN_ANGLES.match(text):
+        name, spec = found["name"], found["address"]
+        if _QUOTED.match(name):
+            name = re.sub(r"\\(.)", r"\1", name[1:-1])
+    try:
+        address = parse_address(spec)
+    except AddressError as error:
+        raise Unfit(Fault(where, str(error))) from None
+    written = f"{spec.rpartition('@')[0]}@{address.domain}"
+    if len(written.encode()) > MAX_PATH_OCTETS:
+        raise Unfit(Fault(where, f"the address is longer than {MAX_PATH_OCTETS} octets"))
+    return Mailbox(name, address, written)
+
+
+def compose(draft: Draft, number: UUID) -> bytes:
+    """Make the message, with CRLF line ends, without Date and Message-ID unless its headers name them. Raises Unfit."""
+    boxes = (draft.sender, *draft.to, *draft.cc, *draft.reply_to)
+    policy = email.policy.SMTP.clone(cte_type="7bit", utf8=not all(box.address.is_ascii for box in boxes))
+    lines = _extra_fields(draft.headers, policy)
+    message = EmailMessage(policy)
+    message["From"] = _shown(draft.sender)
+    for name, found in (("To", draft.to), ("Cc", draft.cc), ("Reply-To", draft.reply_to)):
+        if found:
+            message[name] = [_shown(box) for box in found]
+    if draft.subject is not None:
+        message["Subject"] = draft.subject
+    _fill(message, draft)
+    for place, part in enumerate(message.walk()):
+        if part.is_multipart():
+            part.set_boundary(f"=_{number.hex}_{place}")
+    return b"".join(lines) + message.as_bytes()
+
+
+def _shown(box: Mailbox) -> HeaderAddress:
+    local = box.written.rpartition("@")[0]
+    return HeaderAddress(box.name, box.address.local if local.startswith('"') else local, box.address.domain)
+
+
+def _fill(message: EmailMessage, draft: Draft) -> None:
+    if draft.text is not None or draft.html is None:
+        message.set_content(draft.text or "")
+        if draft.html is not None:
+            message.add_alternative(draft.html, subtype="html")
+    else:
+        message.set_content(draft.html, subtype="html")
+    page = message.get_body(("html",)) if draft.html is not None else None
+    for place, attachment in enumerate(draft.attachments):
+        where = f"attachments[{place}]"
+        main, sub = _type(where, attachment.content_type)
+        disposition = "inline" if attachment.inline or attachment.content_id is not None else "attachment"
+        if attachment.content_id is None:
+            message.add_attachment(attachment.content, main, sub, disposition=disposition, filename=attachment.filename)
+            continue
+        if not _CONTENT_ID.match(attachment.content_id):
+            raise Unfit(Fault(f"{where}.content_id", "letters, digits and signs, without angle brackets"))
+        if page is None:
+            raise Unfit(Fault(f"{where}.content_id", "there is no HTML that could show it"))
+        _relate(page, attachment, main, sub)
+
+
+def _relate(page: MIMEPart, attachment: Attachment, main: str, sub: str) -> None:
+    page.add_related(
+        attachment.content,
+        main,
+        sub,
+        cid=f"<{attachment.content_id}>",
+        disposition="inline",
+        filename=attachment.filename,
+    )
+
+
+def _type(where: str, text: str) -> tuple[str, str]:
+    found = _TYPE.match(text)
+    if found is None:
+        raise Unfit(Fault(f"{where}.content_type", "a type and subtype such as application/pdf"))
+    if found["main"].lower() in ("multipart", "message"):
+        # what they hold may not be in base64 (RFC 2045 §6.4); a message goes as application/octet-stream, or raw
+        raise Unfit(Fault(f"{where}.content_type", "multipart and message types cannot be attached"))
+    return found["main"].lower(), found["sub"].lower()
+
+
+def _extra_fields(headers: Mapping[str, str], policy: email.policy.EmailPolicy[Any]) -> list[bytes]:
+    lines: list[bytes] = []
+    seen: set[str] = set()
+    for name, value in headers.items():
+        where, folded = f"headers.{name[:100]}", name.lower()
+        if not _NAME.match(name):
+            raise Unfit(Fault(where, "this is no name of a header field"))
+        if folded in _OURS or folded.startswith(_OURS_BY_PREFIX):
+            raise Unfit(Fault(where, "this header field cannot be set here"))
+        if folded in seen:
+            raise Unfit(Fault(where, "this header field is named twice"))
+        seen.add(folded)
+        if value.isascii():
+            lines.append(_folded(where, name, value))
+        else:
+            lines.append(
+                policy.header_factory("x-text", value).fold(policy=policy).encode().replace(b"x-text", name.encode(), 1)
+            )
+    return lines
+
+
+def _folded(where: str, name: str, value: str) -> bytes:
+    """Fold at white space alone: the library would encode what is too long for a line, and so break a list of message ids."""
+    lines = [f"{name}:"]
+    for word in value.split():
+        if len(lines[-1]) + 1 + len(word) > _LINE and lines[-1].strip():
+            lines.append("")
+        lines[-1] += f" {word}"
+    if any(len(line) > _LONGEST_LINE for line in lines):
+        raise Unfit(Fault(where, f"a word is longer than a line can be ({_LONGEST_LINE} octets)"))
+    return "".join(f"{line}\r\n" for line in lines).encode("ascii")

@@ -1,0 +1,259 @@
+"""What the API decides about letters out: the queue, routes, suppressions, and what a trace may show to whom."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+from typing import Protocol
+from uuid import UUID
+
+import structlog
+
+from posthorn.model.events import ACCEPTED, CANCELLED, HELD, RELEASED, RETRIED, Event
+from posthorn.model.outbound import QueueState
+from posthorn.ports.administration import ApiKey, Conflict, Fault, Missing, Unfit
+from posthorn.ports.clock import Clock
+from posthorn.ports.events import Trace
+from posthorn.ports.queue import QueueAdministration, QueueFilter, QueueItem, Route
+from posthorn.ports.routes import Routes
+from posthorn.ports.sending import Suppression, Suppressions
+from posthorn_api.hints import Hints
+from posthorn_api.service import Late, address_in, domain_in
+
+log = structlog.get_logger()
+
+ANY = "*"
+"""The domain of a route that stands for all without one of their own."""
+_KINDS = {"retry": RETRIED, "hold": HELD, "release": RELEASED, "cancel": CANCELLED}
+_WAKING = frozenset({"retry", "release"})
+_AT_ONCE = 10_000
+_MOST = 100_000
+
+
+class Seals(Protocol):
+    """Seals secrets; ``posthorn.runtime.vault`` does."""
+
+    def seal(self, secret: bytes, context: str) -> bytes:
+        """Give the secret's form at rest."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """What an action on many did."""
+
+    number: int
+    more: bool
+    """Whether the bound of one request was reached, so that others may be left."""
+
+
+class Outgoing:
+    """Letters out, as an administrator sees them. Every method takes the caller's key and sees what its tenant sees.
+
+    Raises Unfit, Missing and Conflict for the caller's faults, Unavailable for ours.
+    """
+
+    def __init__(
+        self,
+        queue: QueueAdministration,
+        routes: Routes,
+        suppressions: Suppressions,
+        seals: Seals,
+        trace: Late[Trace],
+        hints: Hints,
+        clock: Clock = time.time,
+    ) -> None:
+        self._queue = queue
+        self._routes = routes
+        self._suppressions = suppressions
+        self._seals = seals
+        self._trace = trace
+        self._hints = hints
+        self._clock = clock
+
+    async def items(self, caller: ApiKey, which: QueueFilter, before: int | None, limit: int) -> Sequence[QueueItem]:
+        """List the queue, newest first."""
+        return await self._queue.items(caller.tenant, _canonical(which), before, limit)
+
+    async def item(self, caller: ApiKey, number: int) -> QueueItem:
+        """Give one recipient."""
+        return await self._queue.item(caller.tenant, number)
+
+    async def act(self, caller: ApiKey, action: str, number: int) -> QueueItem:
+        """``retry``, ``hold``, ``release`` or ``cancel`` one recipient."""
+        item = await self._queue.act(caller.tenant, action, number)
+        self._tell(caller, action, [(item.message, item.recipient)])
+        return item
+
+    async def act_on_all(self, caller: ApiKey, action: str, which: QueueFilter) -> Matched:
+        """The same for all that match, in portions: no transaction holds many rows."""
+        which = _canonical(which)
+        total, newest = 0, None
+        while total < _MOST:
+            done = await self._queue.act_on_all(caller.tenant, action, which, _AT_ONCE)
+            if done and done[0][0] == newest:
+                return Matched(total, more=True)  # what was tried again matches still, and hides the rest
+            total += len(done)
+            self._tell(caller, action, ((message, recipient) for _, message, recipient in done))
+            if len(done) < _AT_ONCE:
+                return Matched(total, more=False)
+            newest = done[0][0]
+        return Matched(total, more=True)
+
+    async def routes(self, after: str, limit: int) -> Sequence[Route]:
+        """List routes by domain."""
+        return await self._routes.all(after, limit)
+
+    async def route(self, domain: str) -> Route:
+        """Give one."""
+        return await self._routes.get(_destination(domain))
+
+    async def create_route(self, route: Route, password: str | None) -> Route:
+        """Make a route. Raises Conflict when its domain has one."""
+        route = _fit(route, has_password=password is not None)
+        with suppress(Missing):
+            await self._routes.get(route.domain)
+            raise Conflict(f"there is a route for {route.domain} already; PUT changes it")
+        made, _ = await self._set_route(self._sealed(route, password))
+        return made
+
+    async def put_route(self, route: Route, password: str | None) -> tuple[Route, bool]:
+        """Set the route of a domain; whether it is new. Without a password the one that is there stays, as long as host and
+        username are the same: nobody can read it to give it again."""
+        route = replace(route, domain=_destination(route.domain), host=_host(route.host))
+        if password is None and route.username is not None:
+            route = replace(route, password=await self._kept_password(route))
+        route = _fit(route, has_password=password is not None or route.password is not None)
+        return await self._set_route(self._sealed(route, password))
+
+    async def _set_route(self, route: Route) -> tuple[Route, bool]:
+        """Set it, and have what waits for the domain try the new way at once."""
+        made, is_new = await self._routes.put(route)
+        if route.domain != ANY:
+            await self._queue.act_on_all(
+                None, "retry", QueueFilter(domain=route.domain, state=QueueState.DEFERRED), _AT_ONCE
+            )
+        self._hints.wake()
+        return made, is_new
+
+    async def delete_route(self, domain: str) -> None:
+        """Remove a route."""
+        await self._routes.delete(_destination(domain))
+        self._hints.wake()
+
+    async def suppress(self, caller: ApiKey, address: str, reason: str) -> tuple[Suppression, bool]:
+        """Put an address on the list; whether it is new there."""
+        return await self._suppressions.add(caller.tenant, address_in("address", address), reason)
+
+    async def suppressions(self, caller: ApiKey, domain: str | None, after: str, limit: int) -> Sequence[Suppression]:
+        """List by address."""
+        name = None if domain is None else domain_in("domain", domain)
+        return await self._suppressions.items(caller.tenant, name, after, limit)
+
+    async def unsuppress(self, caller: ApiKey, address: str) -> None:
+        """Take an address off."""
+        await self._suppressions.remove(caller.tenant, address_in("address", address))
+
+    async def trace(self, caller: ApiKey, message: UUID) -> Sequence[Event]:
+        """Give what happened to a message. A tenant sees that of messages it sent."""
+        trace = self._trace.get()
+        rows = await self._queue.items(caller.tenant, QueueFilter(message=message), None, 1)
+        events = await trace.of(message)
+        is_known = bool(rows or events) if caller.tenant is None else bool(rows or _is_of(events, caller.tenant))
+        if not is_known:
+            raise Missing(f"nothing is known of a message {message}")
+        return events
+
+    async def _kept_password(self, route: Route) -> bytes | None:
+        try:
+            present = await self._routes.get(route.domain)
+        except Missing:
+            return None
+        is_same = (present.host, present.username) == (route.host, route.username)
+        return present.password if is_same else None
+
+    def _sealed(self, route: Route, password: str | None) -> Route:
+        if password is None:
+            return route
+        return replace(route, password=self._seals.seal(password.encode(), f"route:{route.domain}"))
+
+    def _tell(self, caller: ApiKey, action: str, done: Iterable[tuple[UUID, str]]) -> None:
+        now, events = self._clock(), []
+        for message, recipient in done:
+            log.info("queue", action=action, message=str(message), recipient=recipient)
+            detail = {"recipient": recipient, "by": f"key:{caller.name}"}
+            events.append(Event(message, now, _KINDS[action], detail))
+        self._hints.record(*events)
+        if events and action in _WAKING:
+            self._hints.wake()
+
+
+def _is_of(events: Sequence[Event], tenant: UUID) -> bool:
+    return any(event.kind == ACCEPTED and event.detail.get("tenant") == str(tenant) for event in events)
+
+
+def _canonical(which: QueueFilter) -> QueueFilter:
+    """Bring what is searched for into the form that is stored."""
+    return replace(
+        which,
+        domain=None if which.domain is None else domain_in("domain", which.domain),
+        sender=None if which.sender is None else _sender(which.sender),
+        recipient=None if which.recipient is None else address_in("recipient", which.recipient),
+    )
+
+
+def _sender(text: str) -> str:
+    """A reverse-path is kept as it was written, but for its domain; empty or ``<>`` is the null one."""
+    if text in ("", "<>"):
+        return ""
+    address_in("sender", text)
+    local, _, domain = text.rpartition("@")
+    return f"{local}@{domain_in('sender', domain)}"
+
+
+def _destination(domain: str) -> str:
+    return domain if domain == ANY else domain_in("domain", domain)
+
+
+def _host(text: str | None) -> str | None:
+    if text is None:
+        return None
+    try:
+        if "%" not in text:
+            return str(ip_address(text))
+    except ValueError:
+        pass
+    name = domain_in("host", text)
+    if name.startswith("["):
+        raise Unfit(Fault("host", "the host must be a name or an IP address"))
+    return name
+
+
+def _fit(route: Route, *, has_password: bool) -> Route:
+    """Give the route in canonical form. Raises Unfit, naming every field that makes no sense with the others."""
+    route = replace(route, domain=_destination(route.domain), host=_host(route.host))
+    faults: list[Fault] = []
+    if route.host is None:
+        named = (("port", route.port), ("username", route.username), ("password", has_password or None))
+        faults += [Fault(name, "this needs a host") for name, value in named if value is not None]
+        if route.tls == "implicit":
+            faults.append(Fault("tls", "an MX is not spoken to by TLS from the first octet: implicit needs a host"))
+    elif route.username is None and has_password:
+        faults.append(Fault("username", "a password needs a username"))
+    elif route.username is not None and not has_password:
+        faults.append(Fault("password", "a username needs a password"))
+    elif route.username is not None and route.tls == "none" and not _is_loopback(route.host):
+        faults.append(Fault("tls", "a password goes without TLS only to a loopback address"))
+    if faults:
+        raise Unfit(*faults)
+    return route
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,280 @@
+"""What the API decides about a message that a program hands in: the checks of submission, over a key in place of a login.
+
+Rules:
+
+- Who is named as sender and as author must be an account or alias in a domain that the caller's key reaches.
+- 202 is said after the ingest stream has taken the message (promise 1). A large body is in the blob store before.
+- The message is made of the request and its id alone: a repeat under the same id is the same octets, which delivery knows again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+from prometheus_client import Counter
+
+from posthorn.model.envelope import Body, Envelope
+from posthorn.model.events import ACCEPTED, Event
+from posthorn.ports.administration import Administration, ApiKey, Domain, Fault, Missing, State, Unfit
+from posthorn.ports.blobs import BODIES, Blobs
+from posthorn.ports.clock import Clock
+from posthorn.ports.directory import Directory, Standing
+from posthorn.ports.events import Events
+from posthorn.ports.faults import Unavailable
+from posthorn.ports.ingest import Ingest
+from posthorn.ports.sending import Charge, Throttle
+from posthorn.wire.address import Address
+from posthorn.wire.header import scan_header
+from posthorn.wire.submission import HEADER_LIMIT, HeaderError, complete
+from posthorn.wire.trace import Hop, mail_date, received, return_path
+from posthorn_api.composing import Draft, Mailbox, compose
+from posthorn_api.service import Late
+
+log = structlog.get_logger()
+
+STORE_SECONDS = 60.0
+"""How long the blob store may take for one large message."""
+_HOUR = 3600.0
+_MOST_HOPS = 50
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+
+_accepted = Counter("posthorn_api_sent_total", "Messages taken from programs")
+_accepted_octets = Counter("posthorn_api_sent_octets_total", "Octets of those messages, as stored")
+
+_REFUSALS = {
+    Standing.UNKNOWN: "there is no such address",
+    Standing.OVER_QUOTA: "the mailbox is full",
+    Standing.SUSPENDED: "the account takes no mail now",
+}
+
+
+class Throttled(Exception):  # noqa: N818 - it names the state
+    """The key has sent as much as it may for now."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__("the key has sent as many messages as it may in an hour; try again later")
+        self.seconds = seconds
+        """When the next message would be taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """One recipient, with the field of the request that names it."""
+
+    where: str
+    mailbox: Mailbox
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be sent: a draft, or the octets of a whole message."""
+
+    sender: Mailbox
+    recipients: Sequence[Recipient]
+    content: Draft | bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message that is kept."""
+
+    id: UUID
+    recipients: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SendingLimits:
+    """Bounds of what is sent, and the name it is sent by."""
+
+    hostname: str = "localhost"
+    max_size: int = 40 * 1024 * 1024
+    """Octets of the finished message."""
+    max_recipients: int = 100
+    messages_per_hour: int = 10_000
+    """By one key."""
+    inline: int = 512 * 1024
+    """Stored octets up to which a message rides in the stream."""
+
+
+class Sending:
+    """Takes messages from programs. Raises Unfit and Throttled for the caller's faults, Unavailable for ours."""
+
+    def __init__(
+        self,
+        administration: Administration,
+        throttle: Throttle,
+        blobs: Blobs,
+        directory: Late[Directory],
+        ingest: Late[Ingest],
+        events: Events,
+        limits: SendingLimits = SendingLimits(),
+        clock: Clock = time.time,
+    ) -> None:
+        self._administration = administration
+        self._throttle = throttle
+        self._blobs = blobs
+        self._directory = directory
+        self._ingest = ingest
+        self._events = events
+        self._limits = limits
+        self._clock = clock
+
+    async def send(self, caller: ApiKey, number: UUID, wish: Wish, client: str) -> Sent:
+        """Check the message and keep it under this id. ``client`` is the caller's IP address, for the trace."""
+        ingest, directory = self._ingest.get(), self._directory.get()
+        domain = await self._judge_author(caller, "from", wish.sender.address)
+        recipients = await self._judge_recipients(directory, wish.recipients)
+        at = (number.int >> 80) / 1000
+        made = await asyncio.to_thread(self._make, wish, number, at, recipients)
+        for author in made.authors:
+            if author != wish.sender.address:
+                await self._judge_author(caller, made.field, author)
+        if wait := await self._throttle.take(
+            [Charge(f"messages-key:{caller.id}", self._limits.messages_per_hour, _HOUR)]
+        ):
+            raise Throttled(wait)
+        large = len(made.octets) > self._limits.inline
+        envelope = Envelope(
+            id=number,
+            received_at=self._clock(),
+            reverse_path=wish.sender.written,
+            recipients=recipients,
+            body=made.facts,
+            summary=scan_header(made.octets[made.facts.return_path_octets :]).summary,
+            blob=f"{BODIES}{number}" if large else None,
+            client_address=client,
+            protocol="HTTP",
+            role="send",
+            smtputf8=made.smtputf8,
+            submitter=f"key:{caller.name}",
+            tenant=caller.tenant or domain.tenant_id,
+            signer=made.authors[0].domain,
+        )
+        if large:
+            await self._store(f"{BODIES}{number}", made.octets)
+        await ingest.accept(envelope, None if large else made.octets)
+        self._tell(envelope)
+        return Sent(number, recipients)
+
+    async def _store(self, key: str, octets: bytes) -> None:
+        try:
+            async with asyncio.timeout(STORE_SECONDS):
+                await self._blobs.put(key, [octets])
+        except TimeoutError:
+            raise Unavailable("blobs", "the store took too long") from None
+
+    def _tell(self, envelope: Envelope) -> None:
+        _accepted.inc()
+        _accepted_octets.inc(envelope.body.size)
+        log.info(
+            "accepted",
+            message=str(envelope.id),
+            size=envelope.body.size,
+            recipients=len(envelope.recipients),
+            submitter=envelope.submitter,
+        )
+        detail = {
+            "service": "api",
+            "client": envelope.client_address,
+            "recipients": len(envelope.recipients),
+            "size": envelope.body.size,
+            "account": envelope.submitter,
+            "tenant": None if envelope.tenant is None else str(envelope.tenant),
+        }
+        self._events.record(Event(envelope.id, envelope.received_at, ACCEPTED, detail))
+
+    async def _judge_author(self, caller: ApiKey, where: str, author: Address) -> Domain:
+        """Give the author's domain. Raises Unfit unless it is an account or alias that the caller may send for."""
+        try:
+            domain = await self._administration.domain(caller.tenant, author.domain)
+        except Missing:
+            raise Unfit(Fault(where, f"{author.domain} is no domain that this key may send for")) from None
+        names = [str(author)]
+        if domain.plus_addressing and author.base is not None:
+            names.append(str(author.base))
+        for name in names:
+            try:
+                account = await self._administration.account(caller.tenant, name)
+            except Missing:
+                try:
+                    await self._administration.alias(caller.tenant, name)
+                except Missing:
+                    continue
+                return domain
+            if account.state is not State.ACTIVE:
+                raise Unfit(Fault(where, f"the account {name} may not send: it is {account.state.value}"))
+            return domain
+        raise Unfit(Fault(where, f"there is no account or alias {author}"))
+
+    async def _judge_recipients(self, directory: Directory, wanted: Sequence[Recipient]) -> tuple[str, ...]:
+        if not wanted:
+            raise Unfit(Fault("to", "there must be a recipient"))
+        if len(wanted) > self._limits.max_recipients:
+            raise Unfit(Fault("to", f"a message has at most {self._limits.max_recipients} recipients"))
+        standings = await asyncio.gather(*(directory.standing(each.mailbox.address) for each in wanted))
+        faults = [
+            Fault(each.where, f"{each.mailbox.address}: {_REFUSALS[standing]}")
+            for each, standing in zip(wanted, standings, strict=True)
+            if standing in _REFUSALS
+        ]
+        if faults:
+            raise Unfit(*faults)
+        found: dict[str, str] = {}
+        for each, standing in zip(wanted, standings, strict=True):
+            canonical = str(each.mailbox.address)
+            found.setdefault(canonical, each.mailbox.written if standing is Standing.FOREIGN else canonical)
+        return tuple(found.values())
+
+    def _make(self, wish: Wish, number: UUID, at: float, recipients: Sequence[str]) -> _Made:
+        """Bring the message into its stored form. Runs in a thread: a large one takes a good part of a second."""
+        is_raw = isinstance(wish.content, bytes)
+        where = "raw" if isinstance(wish.content, bytes) else "from"
+        content = wish.content if isinstance(wish.content, bytes) else compose(wish.content, number)
+        content = _LINE_END.sub(b"\r\n", content) if is_raw else content
+        header, _, text = content.partition(b"\r\n\r\n")
+        if len(header) > HEADER_LIMIT:
+            raise Unfit(Fault(where, f"the header has more than {HEADER_LIMIT} octets"))
+        try:
+            submitted = complete(header, date=mail_date(at), message_id=f"<{number}@{wish.sender.address.domain}>")
+        except HeaderError as error:
+            raise Unfit(Fault(where, str(error))) from None
+        if not submitted.authors:
+            raise Unfit(Fault(where, submitted.fault))
+        if scan_header(submitted.block).received > _MOST_HOPS:
+            raise Unfit(Fault(where, f"the message has more than {_MOST_HOPS} Received fields: it loops"))
+        if text and not text.endswith(b"\r\n"):
+            text += b"\r\n"
+        path = return_path(wish.sender.written)
+        hop = Hop("", "", self._limits.hostname, "HTTP", withheld=True)
+        only = recipients[0] if len(recipients) == 1 else None
+        octets = b"".join((path, received(hop, str(number), only, at), submitted.block, b"\r\n", text))
+        if len(octets) > self._limits.max_size:
+            place = "raw" if is_raw else "attachments"
+            raise Unfit(
+                Fault(place, f"the message has {len(octets)} octets; at most {self._limits.max_size} are taken")
+            )
+        digest = hashlib.sha256(octets, usedforsecurity=False).digest()
+        names = (wish.sender.written, *recipients)
+        return _Made(
+            octets,
+            Body(len(octets), digest, b"\r\n." in octets, len(path)),
+            submitted.authors,
+            where,
+            smtputf8=not (submitted.block.isascii() and all(name.isascii() for name in names)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    octets: bytes
+    facts: Body
+    authors: tuple[Address, ...]
+    field: str
+    smtputf8: bool

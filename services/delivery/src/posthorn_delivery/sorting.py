@@ -1,0 +1,178 @@
+"""What becomes of each recipient of a message, given what Postgres says of them.
+
+Rules:
+
+- An address of ours leads to mailboxes here, out of here, or both. What an alias leads out of here goes under a reverse-path of
+  the alias's domain (SRS), since its sender's domain does not list us as a host of its mail; the null reverse-path stays. A sender
+  too long to be rewritten becomes the null reverse-path (``wire.srs``).
+- A rewritten reverse-path of ours is turned back, for messages from the null reverse-path alone: for anything else it would be a
+  way to send through us. One that does not verify is an address like any other, which means most likely that there is none.
+- Recipients elsewhere are for what came by a door that knows its sender.
+- A recipient that has gone since RCPT comes back to the sender as a notice, unless the sender is null or wanted none: then it is
+  dropped, since nobody is to be told (RFC 5321 §6.1, RFC 3461 §5.2).
+- A notice of success is due for a recipient in a mailbox here if it was asked for. An address that leads to one place out of here
+  hands the wish on; one that leads to several is expanded, which is told in its stead (RFC 3461 §5.2.7).
+- An address that is reached twice gets one copy, and what was said of it by name counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from uuid import UUID
+
+from posthorn.model.envelope import Envelope
+from posthorn.model.outbound import Notice, Notify, Outbound, QueueState, RecipientDsn
+from posthorn.ports.mailboxes import Forward, Resolution
+from posthorn.wire.srs import SrsError, is_srs, reverse, rewrite
+
+GONE_STATUS = "5.1.1"
+GONE_REPLY = "550 5.1.1 no such mailbox here any more"
+_OUTWARD = frozenset({"submission", "send", "notice"})
+_DAY = 86_400
+_MOST_REWRITINGS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Sorted:
+    """The recipients, by what becomes of them."""
+
+    accounts: tuple[int, ...]
+    local: tuple[str, ...]
+    """Recipients that have mailboxes here."""
+    outbound: tuple[Outbound, ...]
+    tenant: UUID | None
+    """Whose the outbound part is."""
+    dropped: tuple[str, ...]
+    """Recipients that have gone, of which nobody is to hear."""
+
+    @property
+    def queued(self) -> tuple[str, ...]:
+        """Recipients that are to be sent to."""
+        return tuple(each.recipient for each in self.outbound if each.state is QueueState.QUEUED)
+
+
+def ways_back(envelope: Envelope, keys: Sequence[bytes]) -> Mapping[str, tuple[str, ...]]:
+    """For each recipient that is a rewritten reverse-path of ours, what it stands for: one address, or one behind the other
+    when we rewrote it more than once."""
+    found: dict[str, tuple[str, ...]] = {}
+    if envelope.reverse_path:
+        return found
+    for recipient in envelope.recipients:
+        chain: list[str] = []
+        address = recipient
+        with suppress(SrsError):
+            while len(chain) < _MOST_REWRITINGS and is_srs(local := address.rpartition("@")[0]):
+                address = reverse(local, keys, _day(envelope))
+                chain.append(address)
+        if chain:
+            found[recipient] = tuple(chain)
+    return found
+
+
+def sort(
+    envelope: Envelope, resolution: Resolution, back: Mapping[str, tuple[str, ...]], keys: Sequence[bytes]
+) -> Sorted:
+    """Sort the recipients. ``resolution`` knows them and what is in ``back``; ``keys`` rewrite, the first one now."""
+    found = _Found()
+    for recipient in envelope.recipients:
+        dsn = envelope.dsn.get(recipient, RecipientDsn())
+        address = recipient
+        for behind in back.get(recipient, ()):
+            if address in resolution.elsewhere:
+                break
+            address = behind
+        if address in resolution.elsewhere:
+            if address != recipient:
+                found.leave(Outbound(address, _domain(address), envelope.reverse_path, recipient, dsn))
+            elif envelope.role in _OUTWARD:
+                found.leave(Outbound(address, _domain(address), envelope.reverse_path, dsn=dsn))
+            else:
+                found.lose(envelope, recipient, dsn)
+            continue
+        accounts, forwards = resolution.accounts.get(address, ()), resolution.forwards.get(address, ())
+        if not accounts and not forwards:
+            found.lose(envelope, recipient, dsn)
+            continue
+        found.accounts |= dict.fromkeys(accounts)
+        if accounts:
+            found.local.append(recipient)
+        if envelope.reverse_path and dsn.wants(Notice.DELIVERED) and (accounts or len(forwards) > 1):
+            found.tell(envelope, recipient, dsn, expanded=len(accounts) + len(forwards) > 1)
+            dsn = replace(dsn, notify=(dsn.notify & ~Notify.SUCCESS) or Notify.NEVER)
+        for forward in forwards:
+            found.tenant = found.tenant or forward.tenant
+            reverse_path = _rewritten(envelope, forward, keys)
+            found.leave(Outbound(forward.address, _domain(forward.address), reverse_path, recipient, dsn))
+    return Sorted(
+        tuple(found.accounts),
+        tuple(found.local),
+        (*found.leaving.values(), *found.ended),
+        envelope.tenant or found.tenant,
+        tuple(found.dropped),
+    )
+
+
+@dataclass(slots=True)
+class _Found:
+    accounts: dict[int, None] = field(default_factory=dict)
+    local: list[str] = field(default_factory=list)
+    leaving: dict[str, Outbound] = field(default_factory=dict)
+    ended: list[Outbound] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+    tenant: UUID | None = None
+
+    def leave(self, outbound: Outbound) -> None:
+        there = self.leaving.get(outbound.recipient.lower())
+        if there is None or (there.original and not outbound.original):
+            self.leaving[outbound.recipient.lower()] = outbound
+
+    def lose(self, envelope: Envelope, recipient: str, dsn: RecipientDsn) -> None:
+        if envelope.reverse_path and dsn.wants(Notice.FAILED):
+            self._end(envelope, recipient, dsn, QueueState.BOUNCED, GONE_STATUS, GONE_REPLY, Notice.FAILED)
+        else:
+            self.dropped.append(recipient)
+
+    def tell(self, envelope: Envelope, recipient: str, dsn: RecipientDsn, *, expanded: bool) -> None:
+        notice = Notice.EXPANDED if expanded else Notice.DELIVERED
+        self._end(envelope, recipient, dsn, QueueState.DELIVERED, "2.1.5", f"250 2.1.5 {notice.value} here", notice)
+
+    def _end(
+        self,
+        envelope: Envelope,
+        recipient: str,
+        dsn: RecipientDsn,
+        state: QueueState,
+        status: str,
+        reply: str,
+        notice: Notice,
+    ) -> None:
+        self.ended.append(
+            Outbound(
+                recipient,
+                _domain(recipient),
+                envelope.reverse_path,
+                dsn=dsn,
+                state=state,
+                status=status,
+                reply=reply,
+                notice=notice,
+            )
+        )
+
+
+def _rewritten(envelope: Envelope, forward: Forward, keys: Sequence[bytes]) -> str:
+    try:
+        return rewrite(envelope.reverse_path, _domain(forward.alias), keys[0], _day(envelope)) if keys else ""
+    except SrsError:
+        return ""
+
+
+def _day(envelope: Envelope) -> int:
+    """Days since the epoch at which it came in: the same however often it is delivered."""
+    return int(envelope.received_at // _DAY)
+
+
+def _domain(address: str) -> str:
+    return address.rpartition("@")[2]

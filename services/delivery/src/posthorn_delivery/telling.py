@@ -1,0 +1,37 @@
+"""What is said of a message once its fate is certain: in the log, in figures, and in its trace."""
+
+from __future__ import annotations
+
+import structlog
+from prometheus_client import Counter
+
+from posthorn.model.envelope import Envelope
+from posthorn.model.events import BOUNCED, DELIVERED, QUEUED, Event
+from posthorn.model.outbound import QueueState
+from posthorn.ports.events import Events
+from posthorn_delivery.sorting import GONE_REPLY, GONE_STATUS, Sorted
+
+log = structlog.get_logger()
+
+_queued = Counter("posthorn_delivery_queued_total", "Recipients entered into the outbound queue")
+_gone = Counter("posthorn_delivery_gone_total", "Recipients that had gone since RCPT, by who is told", ["told"])
+
+
+def tell(events: Events, envelope: Envelope, found: Sorted, now: float) -> None:
+    """Say what has become of the recipients. ``now`` is in seconds since the epoch."""
+    name, queued = str(envelope.id), found.queued
+    bounced = [each.recipient for each in found.outbound if each.state is QueueState.BOUNCED]
+    told = [Event(envelope.id, now, DELIVERED, {"recipients": list(found.local)})] if found.local else []
+    if queued:
+        _queued.inc(len(queued))
+        told.append(Event(envelope.id, now, QUEUED, {"recipients": list(queued)}))
+    for who, recipients in (("sender", bounced), ("nobody", list(found.dropped))):
+        if recipients:
+            _gone.labels(who).inc(len(recipients))
+            log.warning("recipients have gone", message=name, recipients=recipients, told=who)
+        for recipient in recipients:
+            detail = {"recipient": recipient, "host": "", "reply": GONE_REPLY, "status": GONE_STATUS}
+            told.append(Event(envelope.id, now, BOUNCED, detail))
+    events.record(*told)
+    if found.accounts or queued:
+        log.info("delivered", message=name, accounts=len(found.accounts), queued=len(queued), size=envelope.body.size)

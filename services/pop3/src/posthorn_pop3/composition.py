@@ -1,0 +1,39 @@
+"""How the POP3 process is put together."""
+
+from __future__ import annotations
+
+from posthorn.adapters.blobs import open_blobs
+from posthorn.adapters.postgres.database import connect
+from posthorn.adapters.postgres.maildrops import PostgresMaildrops
+from posthorn.adapters.postgres.senders import PostgresSenders
+from posthorn.adapters.postgres.throttle import PostgresThrottle
+from posthorn.adapters.segments import SegmentReader
+from posthorn.runtime.passwords import Passwords
+from posthorn.runtime.process import Process
+from posthorn.runtime.tls import Certificate
+from posthorn_pop3.doorkeeper import Doorkeeper
+from posthorn_pop3.server import serving
+from posthorn_pop3.service import PostOffice
+from posthorn_pop3.settings import Pop3Settings
+
+
+async def start(process: Process) -> None:
+    """Start everything on the process's stack; the listener last."""
+    settings, stack = process.settings, process.stack
+    assert isinstance(settings, Pop3Settings)
+    database = await stack.enter_async_context(connect(settings))
+    maildrops = PostgresMaildrops(database)
+    blobs = await stack.enter_async_context(open_blobs(settings))
+    process.health.need("postgres", maildrops.probe)
+    process.health.need("blobs", blobs.probe)
+    bodies = SegmentReader(blobs, cache_octets=settings.pop3_cache_octets)
+    stack.push_async_callback(bodies.close)
+    passwords = Passwords()
+    stack.callback(passwords.close)
+    doorkeeper = Doorkeeper(passwords, PostgresSenders(database), PostgresThrottle(database))
+    office = PostOffice(maildrops, bodies, doorkeeper)
+    await process.task(office.keep_leases(), "leases")
+    certificate = Certificate(settings.tls_dir) if settings.tls_dir else None
+    if certificate:
+        await process.task(certificate.watch(), "certificate")
+    await stack.enter_async_context(serving(settings, office, certificate.context if certificate else None))

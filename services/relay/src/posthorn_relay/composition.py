@@ -1,0 +1,51 @@
+"""What the relay is made of."""
+
+from __future__ import annotations
+
+import time
+
+from posthorn.adapters.blobs import open_blobs
+from posthorn.adapters.dns import DnsResolver
+from posthorn.adapters.nats.connection import connect as connect_nats
+from posthorn.adapters.nats.events import NatsEvents
+from posthorn.adapters.nats.ingest import NatsIngest
+from posthorn.adapters.nats.wakes import NatsWakes
+from posthorn.adapters.postgres.database import Database
+from posthorn.adapters.postgres.database import connect as connect_postgres
+from posthorn.adapters.postgres.mta_sts import PostgresPolicies
+from posthorn.adapters.postgres.queue import PostgresQueue
+from posthorn.adapters.segments import SegmentReader
+from posthorn.runtime.process import Process
+from posthorn.runtime.vault import Vault
+from posthorn_relay.carriage import Parts
+from posthorn_relay.client import SmtpConnector
+from posthorn_relay.mta_sts import Policies
+from posthorn_relay.parcels import WHOLE_OCTETS
+from posthorn_relay.planner import MxPlanner
+from posthorn_relay.policy_fetch import PolicyFetcher
+from posthorn_relay.server import relaying
+from posthorn_relay.settings import RelaySettings
+
+
+async def compose(process: Process, settings: RelaySettings) -> None:
+    """Put the service together on the process's stack and let it run."""
+    enter = process.stack.enter_async_context
+    connector = SmtpConnector(settings)
+    nats = await enter(connect_nats(settings, "posthorn-relay"))
+    database, blobs = await enter(connect_postgres(settings)), await enter(open_blobs(settings))
+    queue, ingest = PostgresQueue(database), NatsIngest(nats)
+    for part, probe in {"nats": ingest.probe, "postgres": queue.probe, "blobs": blobs.probe}.items():
+        process.health.need(part, probe)
+    bodies = SegmentReader(blobs, whole_limit=WHOLE_OCTETS)
+    process.stack.push_async_callback(bodies.close)
+    events, wakes = await enter(NatsEvents(nats)), await enter(NatsWakes(nats))
+    parts = Parts(queue, _planner(settings, database), connector, bodies, wakes, events)
+    await enter(relaying(process, parts, ingest, settings))
+
+
+def _planner(settings: RelaySettings, database: Database) -> MxPlanner:
+    resolver = DnsResolver(settings.relay_dns_servers, settings.relay_dnssec)
+    policies = None
+    if settings.relay_mta_sts:
+        policies = Policies(resolver, PolicyFetcher(settings, resolver), PostgresPolicies(database), time.time)
+    return MxPlanner(settings, resolver, policies, Vault.of(settings))

@@ -1,0 +1,91 @@
+"""From recipients at hand to parcels: one message, one reverse-path, one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import aclosing
+from typing import Protocol
+
+from posthorn.ports.maildrops import Location
+from posthorn.ports.queue import Job
+from posthorn.wire.header import header_end
+from posthorn_relay.transport import Parcel, To
+
+WHOLE_OCTETS = 1024 * 1024
+"""Messages up to this size are read at once; larger ones are streamed."""
+RECIPIENTS = 100
+"""Recipients of one transaction: as many as every host must take (RFC 5321 §4.5.3.1.8)."""
+
+
+class Bodies(Protocol):
+    """Messages' octets by location; raises Unavailable."""
+
+    def whole(self, location: Location) -> bool:
+        """Whether the message is small enough to be handled whole."""
+        ...
+
+    async def read(self, location: Location, ahead: Sequence[Location] = ()) -> bytes:
+        """Give a small message."""
+        ...
+
+    def prefetch(self, locations: Iterable[Location]) -> None:
+        """Begin to fetch messages."""
+        ...
+
+    def stream(self, location: Location, chunk: int = 262_144) -> AsyncIterator[bytes]:
+        """Give a message in pieces."""
+        ...
+
+
+def groups(jobs: Iterable[Job]) -> list[list[Job]]:
+    """Put jobs together that may share a transaction, in the order they came."""
+    found: dict[tuple[object, str], list[list[Job]]] = {}
+    ordered: list[list[Job]] = []
+    for job in jobs:
+        ours = found.setdefault((job.message, job.reverse_path), [])
+        if not ours or len(ours[-1]) >= RECIPIENTS:
+            ours.append([])
+            ordered.append(ours[-1])
+        ours[-1].append(job)
+    return ordered
+
+
+async def parcel(jobs: Sequence[Job], bodies: Bodies) -> Parcel:
+    """Make the parcel of a group. Reads a small message at once; raises Unavailable."""
+    job = jobs[0]
+    location, cut, signature = job.location, job.return_path_octets, job.signature.encode()
+    if bodies.whole(location):
+        body = signature + (await bodies.read(location))[cut:]
+        eight_bit = not body.isascii()
+        # Submitted with SMTPUTF8, it needs it only where an address or the header is not ASCII; the client sees to addresses.
+        utf8 = job.smtputf8 and eight_bit and not body[: header_end(body)].isascii()
+
+        async def content() -> AsyncIterator[bytes]:
+            yield body
+
+        size = len(body)
+    else:
+        eight_bit, utf8 = True, job.smtputf8
+        size = len(signature) + location.size - cut
+
+        async def content() -> AsyncIterator[bytes]:
+            if signature:
+                yield signature
+            left = cut
+            async with aclosing(bodies.stream(location)) as pieces:  # type: ignore[type-var]  # it is a generator
+                async for piece in pieces:
+                    if left < len(piece):
+                        yield piece[left:] if left else piece
+                    left = max(0, left - len(piece))
+
+    return Parcel(
+        reverse_path=job.reverse_path,
+        recipients=[To(one.recipient, one.notify, one.orcpt) for one in jobs],
+        size=size,
+        content=content,
+        has_dot_lines=location.has_dot_lines,
+        eight_bit=eight_bit,
+        smtputf8=utf8,
+        ret=job.ret,
+        envid=job.envid,
+    )

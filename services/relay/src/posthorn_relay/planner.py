@@ -1,0 +1,275 @@
+"""From a destination to the hops to try in order (RFC 5321 §5.1).
+
+Rules:
+
+- A route with a host leads there and nowhere else. Without one the MX set is followed, unless direct delivery is off.
+- A failure is permanent only when an answer says so: no such domain (5.1.2), a null MX (5.1.10), an MX set that leads to
+  ourselves (5.4.6) or only to addresses that nobody can be reached at (5.4.4). Whatever could not be asked is transient.
+- Where one of our names or addresses is in the MX set, it goes with all that are no better (RFC 5321 §5.1).
+- What TLS a host must be given is the most that the route, MTA-STS and DANE ask for. DANE, where a host has it, stands in for
+  MTA-STS (RFC 8461 §2); a host whose TLSA records cannot be had is left out (RFC 7672 §2.1.2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+from prometheus_client import Counter
+
+from posthorn.ports.queue import Route
+from posthorn.ports.resolver import Exchanger, LookupFailed, NoSuchDomain, NullMx, Resolver, Tlsa
+from posthorn.runtime.vault import Sealed, Vault
+from posthorn.wire.mta_sts import Mode, Policy
+from posthorn_relay.dane import dane_of
+from posthorn_relay.mta_sts import Policies, PolicyUnknown
+from posthorn_relay.reach import Reach
+from posthorn_relay.settings import EgressSettings
+from posthorn_relay.transport import Failed, Hop, Tls
+
+_MOST_HOPS = 12
+_MOST_ADDRESSES = 4  # of one host, so that another one comes to its turn
+_SYSTEM_SECONDS = 10.0
+
+_ROUTE_TLS = {
+    "none": Tls.NONE,
+    "opportunistic": Tls.OPPORTUNISTIC,
+    "required": Tls.REQUIRED,
+    "verified": Tls.VERIFIED,
+    "implicit": Tls.IMPLICIT,
+}
+_STRENGTH = {Tls.NONE: 0, Tls.OPPORTUNISTIC: 1, Tls.REQUIRED: 2, Tls.VERIFIED: 3, Tls.DANE: 4, Tls.IMPLICIT: 5}
+
+_plans = Counter("posthorn_relay_plans_total", "Destinations looked up", ["result"])
+_sts_failures = Counter(
+    "posthorn_relay_mta_sts_failures_total", "MX hosts that an MTA-STS policy does not name", ["mode"]
+)
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Need:
+    """What a destination asks of every host."""
+
+    port: int
+    tls: Tls
+    login: tuple[str, str] | None
+    policy: Policy | None
+
+
+class MxPlanner:
+    """The Planner. Without ``policies`` MTA-STS is not asked for; ``vault`` opens the passwords of routes."""
+
+    def __init__(self, settings: EgressSettings, resolver: Resolver, policies: Policies | None, vault: Vault) -> None:
+        self._settings = settings
+        self._resolver = resolver
+        self._policies = policies
+        self._vault = vault
+        self._reach = Reach.of(settings)
+        self._own_names = frozenset(
+            name.lower().removesuffix(".") for name in (settings.relay_hostname, *settings.relay_own_names)
+        )
+
+    async def plan(self, destination: str, route: Route | None) -> Sequence[Hop]:
+        """Give at least one hop, at most twelve. Raises Failed."""
+        try:
+            hops = await self._hops(destination, route)
+        except Failed as failed:
+            _plans.labels("permanent" if failed.permanent else "transient").inc()
+            raise
+        _plans.labels("found").inc()
+        return hops
+
+    async def _hops(self, destination: str, route: Route | None) -> list[Hop]:
+        tls = _ROUTE_TLS[route.tls] if route else Tls.OPPORTUNISTIC
+        if route is not None and route.host:
+            port = route.port or (465 if tls is Tls.IMPLICIT else 25)
+            return await self._smarthost(route.host, _Need(port, tls, self._login(route), None))
+        if route is None and not self._settings.relay_direct:
+            raise Failed(
+                "connect",
+                0,
+                "4.4.4",
+                f"there is no route for {destination}, and direct delivery is off here; set one with POST /v1/routes",
+                permanent=False,
+            )
+        port = (route and route.port) or (465 if tls is Tls.IMPLICIT else self._settings.relay_port)
+        login = self._login(route) if route else None
+        if destination.startswith("["):
+            return self._literal(destination, _Need(port, tls, login, None))
+        exchangers = await self._exchangers(destination)
+        return await self._direct(destination, exchangers, _Need(port, tls, login, await self._policy(destination)))
+
+    def _login(self, route: Route) -> tuple[str, str] | None:
+        if not route.username or route.password is None:
+            return None
+        try:
+            return route.username, self._vault.open(route.password, f"route:{route.domain}").decode()
+        except (Sealed, UnicodeDecodeError):
+            log.error("password of a route cannot be opened", route=route.domain)
+            raise Failed(
+                "connect",
+                0,
+                "4.3.5",
+                f"the password of the route {route.domain} cannot be opened here",
+                permanent=False,
+            ) from None
+
+    async def _smarthost(self, host: str, need: _Need) -> list[Hop]:
+        """Give the hops to a host that an administrator named: any address will do."""
+        bare = host.removeprefix("[").removesuffix("]").removeprefix("IPv6:")
+        try:
+            addresses: Sequence[str] = [str(ipaddress.ip_address(bare))]
+        except ValueError:
+            bare = host.lower().removesuffix(".")
+            addresses = self._reach.in_turn(await self._named(bare))
+        if not addresses:
+            raise _failed(f"the host {bare} of the route has no address", "4.4.4")
+        return _hops(bare, addresses, need.tls, (bare,), need)
+
+    async def _named(self, host: str) -> Sequence[str]:
+        """Look up a name that may stand in the hosts file or be meant within this network, as a single label always is."""
+        if "." not in host or host.endswith(".localhost"):
+            return await _of_system(host)
+        try:
+            found, _ = await self._resolver.addresses(host)
+        except LookupFailed as error:
+            if system := await _of_system(host):
+                return system
+            raise _failed(str(error), "4.4.3") from None
+        return found or await _of_system(host)
+
+    def _literal(self, destination: str, need: _Need) -> list[Hop]:
+        """Give the hop to an address literal (RFC 5321 §4.1.3)."""
+        address = destination[1:-1].removeprefix("IPv6:")
+        if not self._reach.sendable([address]):
+            raise _failed(f"mail is not sent to {destination} from here", "5.4.4", permanent=True)
+        return _hops(address, [address], need.tls, (address,), need)
+
+    async def _exchangers(self, destination: str) -> list[Exchanger]:
+        """Give the MX set without ourselves and what is no better."""
+        try:
+            found = await self._resolver.exchangers(destination)
+        except NullMx:
+            raise _failed(f"{destination} takes no mail (null MX)", "5.1.10", permanent=True) from None
+        except NoSuchDomain:
+            raise _failed(
+                f"the domain {destination} does not exist, or has no mail host", "5.1.2", permanent=True
+            ) from None
+        except LookupFailed as error:
+            raise _failed(str(error), "4.4.3") from None
+        if not found:
+            raise _failed(f"the MX records of {destination} name no usable host", "5.4.4", permanent=True)
+        own = min((one.preference for one in found if one.host in self._own_names), default=None)
+        return self._without_ourselves(destination, found, own)
+
+    def _without_ourselves(
+        self, destination: str, exchangers: Sequence[Exchanger], preference: int | None
+    ) -> list[Exchanger]:
+        kept = [one for one in exchangers if preference is None or one.preference < preference]
+        if not kept:
+            raise _failed(f"the best MX of {destination} is this mail server itself: a loop", "5.4.6", permanent=True)
+        return kept
+
+    async def _policy(self, destination: str) -> Policy | None:
+        if self._policies is None:
+            return None
+        try:
+            return await self._policies.policy(destination)
+        except PolicyUnknown as error:
+            raise _failed(f"MTA-STS of {destination}: {error}", "4.7.5") from None
+
+    async def _direct(self, destination: str, exchangers: list[Exchanger], need: _Need) -> list[Hop]:
+        looked_up = await asyncio.gather(
+            *(self._resolver.addresses(one.host) for one in exchangers[:_MOST_HOPS]), return_exceptions=True
+        )
+        hosts: list[tuple[Exchanger, Sequence[str], bool]] = []
+        failure: LookupFailed | None = None
+        own: int | None = None
+        for one, result in zip(exchangers, looked_up, strict=False):
+            if isinstance(result, LookupFailed):
+                failure = failure or result
+            elif isinstance(result, BaseException):
+                raise result
+            elif self._reach.is_own(result[0]):
+                own = one.preference
+                break
+            else:
+                hosts.append((one, self._reach.sendable(result[0]), result[1]))
+        kept = self._without_ourselves(destination, exchangers, own)
+        hops: list[Hop] = []
+        refused = 0
+        for exchanger, addresses, secure in hosts:
+            if exchanger not in kept or not addresses or len(hops) >= _MOST_HOPS:
+                continue
+            try:
+                given = await self._host(destination, exchanger, addresses, secure, need)
+            except LookupFailed as error:
+                failure = failure or error
+                continue
+            refused += not given
+            hops += given
+        if hops:
+            return hops[:_MOST_HOPS]
+        if refused and failure is None:
+            raise _failed(f"no MX host of {destination} is named by its MTA-STS policy", "4.7.5")
+        if failure is not None:
+            raise _failed(str(failure), "4.4.3")
+        # hosts beyond the first ones were not asked for
+        raise _failed(
+            f"no MX host of {destination} has an address that mail can be sent to",
+            "5.4.4" if (is_all := len(exchangers) <= _MOST_HOPS) else "4.4.4",
+            permanent=is_all,
+        )
+
+    async def _host(
+        self, destination: str, exchanger: Exchanger, addresses: Sequence[str], secure: bool, need: _Need
+    ) -> list[Hop]:
+        """Give the hops to one MX host, none when MTA-STS forbids it. Raises LookupFailed for want of its TLSA records."""
+        host, tls = exchanger.host, need.tls
+        if self._settings.relay_dnssec and exchanger.secure and secure and tls is not Tls.IMPLICIT:
+            dane = await dane_of(self._resolver, host, need.port)
+            if dane is not None and dane.usable:
+                # RFC 7672 §3.2.2: the next-hop domain counts as well where a trust anchor is named
+                return _hops(host, addresses, Tls.DANE, (host, destination), need, dane.usable)
+            if dane is not None:
+                tls = _stronger(tls, Tls.REQUIRED)
+        if need.policy is not None and need.policy.mode is not Mode.NONE:
+            enforced = need.policy.mode is Mode.ENFORCE
+            if not need.policy.allows(host):
+                _sts_failures.labels(need.policy.mode.value).inc()
+                log.warning("mx not named by mta-sts policy", domain=destination, host=host, enforced=enforced)
+                if enforced:
+                    return []
+            elif enforced:
+                tls = _stronger(tls, Tls.VERIFIED)
+        return _hops(host, addresses, tls, (host,), need)
+
+
+async def _of_system(host: str) -> Sequence[str]:
+    """Ask the C library, which reads the hosts file and knows search domains; none when it knows none."""
+    try:
+        async with asyncio.timeout(_SYSTEM_SECONDS):
+            found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):  # TimeoutError is an OSError
+        return ()
+    return [str(entry[4][0]) for entry in found if "%" not in str(entry[4][0])]
+
+
+def _stronger(one: Tls, other: Tls) -> Tls:
+    return max(one, other, key=_STRENGTH.__getitem__)
+
+
+def _hops(
+    host: str, addresses: Sequence[str], tls: Tls, names: tuple[str, ...], need: _Need, tlsa: tuple[Tlsa, ...] = ()
+) -> list[Hop]:
+    return [Hop(host, address, need.port, tls, names, tlsa, need.login) for address in addresses[:_MOST_ADDRESSES]]
+
+
+def _failed(reply: str, status: str, *, permanent: bool = False) -> Failed:
+    return Failed("dns", 0, status, reply, permanent)

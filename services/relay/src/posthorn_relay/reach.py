@@ -1,0 +1,77 @@
+"""Which addresses the relay sends to: those that another host could have (RFC 5321 §5.1, RFC 1122 §3.2.1.3).
+
+Private ones (RFC 1918) are among them: mail hosts of a company stand there. Loopback, unspecified, link-local, multicast and
+reserved ones lead to this very host, to the metadata of a cloud, or nowhere.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+from typing import Self
+
+from posthorn_relay.settings import EgressSettings
+
+type _Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_THIS_NETWORK = ipaddress.IPv4Network("0.0.0.0/8")
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052 §2.1
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What the settings say of addresses."""
+
+    ipv6: bool
+    loopback: bool
+    own: frozenset[_Ip]
+    """Addresses that mail leaves from: a host that has one is ourselves."""
+
+    @classmethod
+    def of(cls, settings: EgressSettings) -> Self:
+        """Take it from the settings."""
+        bound = (settings.relay_bind_ipv4, settings.relay_bind_ipv6)
+        own = [ipaddress.ip_address(text) for text in bound if text]
+        return cls(
+            settings.relay_ipv6,
+            settings.relay_loopback,
+            frozenset(ip for ip in own if not (ip.is_unspecified or ip.is_loopback)),
+        )
+
+    def is_own(self, addresses: Sequence[str]) -> bool:
+        """Whether one of a host's addresses is ours."""
+        return bool(self.own) and any(_plain(address) in self.own for address in addresses)
+
+    def sendable(self, addresses: Sequence[str]) -> list[str]:
+        """Give those that mail from strangers' domains may go to, in the order of ``in_turn``."""
+        return self.in_turn([address for address in addresses if self._may(_plain(address))])
+
+    def in_turn(self, addresses: Sequence[str]) -> list[str]:
+        """Give a host's addresses in the order to try: families by turns, IPv6 first (RFC 8305 §4), each in random order so
+        that all of them bear load."""
+        ips = [ipaddress.ip_address(address) for address in dict.fromkeys(addresses)]
+        six = [str(ip) for ip in ips if ip.version == 6 and self.ipv6]
+        four = [str(ip) for ip in ips if ip.version == 4]
+        random.shuffle(six)
+        random.shuffle(four)
+        return [address for address in chain.from_iterable(zip_longest(six, four)) if address is not None]
+
+    def _may(self, ip: _Ip) -> bool:
+        if ip.is_loopback:
+            return self.loopback
+        if ip.version == 4 and (ip.is_reserved or ip in _THIS_NETWORK):
+            return False
+        return not (ip.is_unspecified or ip.is_link_local or ip.is_multicast)
+
+
+def _plain(address: str) -> _Ip:
+    """Look through IPv6 forms of IPv4 addresses."""
+    ip = ipaddress.ip_address(address)
+    if isinstance(ip, ipaddress.IPv4Address):
+        return ip
+    if ip in _NAT64:
+        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip.ipv4_mapped or ip

@@ -1,0 +1,106 @@
+"""Settings of the relay."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from posthorn.adapters.dns import server_address
+from posthorn.runtime.settings import (
+    BlobSettings,
+    EnvSettings,
+    NatsSettings,
+    PostgresSettings,
+    ProcessSettings,
+    Seconds,
+    SecretSettings,
+)
+from posthorn.wire.address import canonical_domain
+
+Count = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Domain = Annotated[str, AfterValidator(canonical_domain)]
+Ipv4 = Annotated[str, AfterValidator(lambda text: str(IPv4Address(text)))]
+Ipv6 = Annotated[str, AfterValidator(lambda text: str(IPv6Address(text)))]
+
+
+def _name_server(text: str) -> str:
+    server_address(text)
+    return text
+
+
+class EgressSettings(EnvSettings):
+    """How the relay meets the world."""
+
+    relay_hostname: Domain = "localhost"
+    """The name in EHLO; it should resolve to the address mail leaves from, and back."""
+    relay_port: Annotated[int, Field(ge=1, le=65535)] = 25
+    """Port of other hosts' MX; another than 25 only for tests."""
+    relay_direct: bool = True
+    """False: destinations without a route wait, nothing goes to the internet by itself."""
+    relay_loopback: bool = False
+    """Whether an MX may lead to a loopback address (a route always may); only for tests: such an MX is a loop to this very host."""
+    relay_own_names: tuple[Domain, ...] = ()
+    """Further names of this mail server as MX records call it, as a JSON list: mail for a foreign domain whose best MX is
+    one of them is refused as a loop (5.4.6)."""
+    relay_bind_ipv4: Ipv4 | None = None
+    """Local address that connections leave from."""
+    relay_bind_ipv6: Ipv6 | None = None
+    relay_ipv6: bool = True
+    """False: IPv4 alone is used."""
+    relay_proxy: SecretStr | None = None
+    """``socks5://[user:password@]host:port``: all connections go through it."""
+    relay_dns_servers: tuple[Annotated[str, AfterValidator(_name_server)], ...] = ()
+    """``address`` or ``address:port`` (IPv6 in brackets), as a JSON list; unset, the system's."""
+    relay_dnssec: bool = False
+    """Whether those resolvers validate and the way to them is safe: only then DANE is used (RFC 7672)."""
+    relay_mta_sts: bool = True
+    relay_connect_seconds: Seconds = 30.0
+    """A TCP connection, and apart from it a TLS handshake."""
+    relay_greeting_seconds: Seconds = 300.0
+    """Greeting, and replies to EHLO, MAIL and RCPT (RFC 5321 §4.5.3.2)."""
+    relay_data_seconds: Seconds = 120.0
+    """The reply to DATA."""
+    relay_block_seconds: Seconds = 180.0
+    """The remote host takes no octet of the message."""
+    relay_end_seconds: Seconds = 600.0
+    """The reply to the end of data."""
+
+
+class RetrySettings(EnvSettings):
+    """When to try again, when to give up, when to say so."""
+
+    relay_retry_first_seconds: Seconds = 300.0
+    relay_retry_last_seconds: Seconds = 14400.0
+    """The pause doubles from the first to this one."""
+    relay_retry_jitter: Fraction = 0.2
+    """Each pause is longer or shorter by up to this share."""
+    relay_give_up_seconds: Seconds = 432000.0
+    """Five days (RFC 5321 §4.5.4.1)."""
+    relay_delay_notice_seconds: Annotated[float, Field(ge=0)] = 14400.0
+    """After this long a sender is told once that a message waits; 0: never."""
+    relay_keep_seconds: Seconds = 259200.0
+    """How long what has ended is shown in the queue."""
+
+
+class RelaySettings(
+    ProcessSettings, NatsSettings, PostgresSettings, BlobSettings, SecretSettings, EgressSettings, RetrySettings
+):
+    """Everything the relay can be told."""
+
+    relay_connections: Count = 200
+    """Connections of this process at a time."""
+    relay_destination_connections: Count = 20
+    """Connections to one destination at a time, all relays together, unless its route says otherwise."""
+    relay_destination_per_minute: Count | None = None
+    """Messages to one destination per minute, all relays together."""
+    relay_claim: Annotated[int, Field(ge=1, le=1000)] = 50
+    """Recipients taken from the queue at once for one connection."""
+    relay_connection_messages: Count = 500
+    """Messages by one connection before a new one is made."""
+    relay_poll_seconds: Seconds = 2.0
+    """How often the queue is looked at without being woken."""
+    relay_postmaster: str = ""
+    """Address in the From field of notices; unset, ``MAILER-DAEMON@`` the host name."""

@@ -1,0 +1,385 @@
+"""A mail transaction with a remote host, and the connection that carries one after another (RFC 5321 §3.3, RFC 2920, RFC 3030).
+
+Theory:
+
+- Where PIPELINING is offered, MAIL, every RCPT and DATA go in one write and are answered in one wait; the content, its end
+  and, for a message of one block, everything in between is a second write. Else each command waits for its reply.
+- The first block of the content is at hand before MAIL is said, so that a fault of the store costs no connection.
+- BDAT is used for large messages and for those with lines that begin with a dot, only along with PIPELINING, and never before
+  a recipient is accepted: a refused transaction needs no content to be thrown after it.
+- What a fault of the line means for the recipients without a verdict is decided in one place, by the stage it came at. From the
+  last octet of the content on that is ``end``: the host may have taken the message.
+- A connection that has carried a message may be closed by the host while idle: a parcel that meets this fails at stage ``mail``
+  without a code, and nothing of it has been taken.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+
+from prometheus_client import Counter
+
+from posthorn.model.outbound import Notify
+from posthorn.wire.data import stuff
+from posthorn.wire.smtp_replies import HostReply
+from posthorn_relay.line import Fault, Line, LineBroken
+from posthorn_relay.settings import EgressSettings
+from posthorn_relay.transport import Accepted, Failed, Hop, Parcel, To, Verdict
+
+BLOCK = 64 * 1024
+"""Octets of the content that are put together before they are written."""
+CHUNKED_FROM = 128 * 1024
+"""From this size on BDAT is used where it is offered."""
+_FAREWELL_SECONDS = 1.0
+
+_parcels = Counter(
+    "posthorn_relay_smtp_transactions_total", "Transactions begun, by use of the connection", ["connection"]
+)
+_first = _parcels.labels("new")
+_reused = _parcels.labels("reused")
+
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f<>]|^[^\"]* ")
+"""What would end a path early: control characters, angle brackets, a space outside of quotes."""
+_XTEXT = re.compile(r"[^!-*,-<>-~]")
+_UNICODE_XTEXT = re.compile(r"[^!-*,-<>-\[\]-~]")
+_NOTIFY = ((Notify.NEVER, "NEVER"), (Notify.SUCCESS, "SUCCESS"), (Notify.FAILURE, "FAILURE"), (Notify.DELAY, "DELAY"))
+
+
+def refused(stage: str, reply: HostReply, host: str, tls: str) -> Failed:
+    """Put a refusal of the host as it is."""
+    return Failed(
+        stage, reply.code, reply.status or f"{reply.code // 100}.0.0", reply.line, reply.code >= 500, host, tls
+    )
+
+
+def broken(stage: str, fault: Fault, host: str, tls: str) -> Failed:
+    """Put a fault of the line. It is transient, but for a host that refuses in the midst of the content."""
+    permanent = stage == "data" and fault.code >= 500
+    status = fault.status if permanent else f"4{fault.status[1:]}"
+    return Failed(stage, fault.code, status, fault.text, permanent, host, tls)
+
+
+class SmtpConnection:
+    """Port Connection on an open line, after EHLO, TLS and AUTH."""
+
+    def __init__(self, hop: Hop, line: Line, offered: dict[str, str], tls: str, settings: EgressSettings) -> None:
+        self.hop = hop
+        self.tls = tls
+        """As in verdicts; empty for plain."""
+        self._host = f"{hop.host} ({hop.address})"
+        self._line = line
+        self._offered = offered
+        self._pipelining = "PIPELINING" in offered
+        self._chunking = self._pipelining and "CHUNKING" in offered
+        self._settings = settings
+        self._count = _first
+        self._open = False  # a transaction may be: RSET comes before the next MAIL
+        self._stage = "mail"
+        self._refusal: Failed | None = None  # the answer to MAIL, which nothing that comes later can better
+
+    @property
+    def usable(self) -> bool:
+        """Whether another parcel may be sent by it."""
+        return self._line.fault is None and not self._line.owed
+
+    async def close(self) -> None:
+        """QUIT, and close within about two seconds."""
+        await self._line.farewell(_FAREWELL_SECONDS)
+
+    async def send(self, parcel: Parcel) -> Sequence[Verdict]:
+        """Carry a parcel; see Connection.
+
+        A fault of ``content`` before its first block is given leaves the connection as it was.
+        """
+        failure = await self._obstacle(parcel)
+        if failure:
+            return [failure] * len(parcel.recipients)
+        verdicts: list[Verdict | None] = [
+            self._ours("rcpt", "5.1.3", "this recipient cannot be named in SMTP") if _is_unsafe(to) else None
+            for to in parcel.recipients
+        ]
+        content = _Content(parcel.content)
+        try:
+            if None in verdicts:
+                await content.advance()
+                await self._carry(parcel, content, verdicts)
+        except BaseException:
+            if not self.usable or self._stage != "mail":
+                self._line.abort()
+            raise
+        finally:
+            self._stage = "mail"
+            await content.close()
+        return [verdict for verdict in verdicts if verdict is not None]
+
+    # Before anything is said
+
+    async def _obstacle(self, parcel: Parcel) -> Failed | None:
+        """Find what makes it useless to ask this host (RFC 1870 §5, RFC 6152 §3, RFC 6531 §3.2)."""
+        if _UNSAFE.search(parcel.reverse_path):
+            return self._ours("mail", "5.1.7", "this sender cannot be named in SMTP")
+        limit = self._offered.get("SIZE", "")
+        if limit.isascii() and limit.isdigit() and 0 < int(limit[:20]) < parcel.size:
+            return self._ours(
+                "mail", "5.3.4", f"the message has {parcel.size} octets, the host takes {limit[:20]} at most"
+            )
+        if "SMTPUTF8" not in self._offered and _needs_utf8(parcel):
+            return self._ours("mail", "5.6.7", "the message needs SMTPUTF8, which the host does not offer")
+        if parcel.eight_bit and "8BITMIME" not in self._offered and await _has_eight_bits(parcel):
+            return self._ours("mail", "5.6.3", "the message has 8-bit octets, and the host does not offer 8BITMIME")
+        return None
+
+    def _ours(self, stage: str, status: str, text: str) -> Failed:
+        return Failed(stage, 0, status, text, True, self._host, self.tls)
+
+    # The commands
+
+    def _mail(self, parcel: Parcel) -> bytes:
+        words = [f"MAIL FROM:<{parcel.reverse_path}>"]
+        if "SIZE" in self._offered:
+            words.append(f"SIZE={parcel.size}")
+        if parcel.eight_bit and "8BITMIME" in self._offered:
+            words.append("BODY=8BITMIME")
+        if _needs_utf8(parcel):
+            words.append("SMTPUTF8")
+        if "DSN" in self._offered:
+            if parcel.ret:
+                words.append(f"RET={parcel.ret}")
+            if parcel.envid.isascii() and parcel.envid:
+                words.append(f"ENVID={xtext(parcel.envid)}")
+        return f"{' '.join(words)}\r\n".encode()
+
+    def _rcpt(self, to: To) -> bytes:
+        if not ("DSN" in self._offered and (to.notify or to.orcpt)):
+            return f"RCPT TO:<{to.recipient}>\r\n".encode()
+        words = [f"RCPT TO:<{to.recipient}>"]
+        if to.notify:
+            words.append("NOTIFY=" + ",".join(name for bit, name in _NOTIFY if to.notify & bit))
+        kind, _, address = to.orcpt.partition(";")
+        if address and not _UNSAFE.search(kind):
+            words.append(f"ORCPT={kind};{xtext(address)}")
+        return f"{' '.join(words)}\r\n".encode()
+
+    # The transaction
+
+    async def _carry(self, parcel: Parcel, content: _Content, verdicts: list[Verdict | None]) -> None:
+        self._count.inc()
+        self._count = _reused
+        self._refusal = None
+        try:
+            final = await self._transact(parcel, content, verdicts)
+        except LineBroken as gone:
+            self._line.abort()
+            final = self._refusal or broken(self._stage, gone.fault, self._host, self.tls)
+        for place, verdict in enumerate(verdicts):
+            if verdict is None:
+                verdicts[place] = final
+
+    async def _transact(self, parcel: Parcel, content: _Content, verdicts: list[Verdict | None]) -> Verdict | None:
+        """Go through it; sets the verdicts of refused recipients and gives that of all others. Raises LineBroken."""
+        line, places = self._line, [place for place, verdict in enumerate(verdicts) if verdict is None]
+        chunked = self._chunking and (parcel.has_dot_lines or parcel.size >= CHUNKED_FROM)
+        mail, rcpts = self._mail(parcel), [self._rcpt(parcel.recipients[place]) for place in places]
+        seconds = self._settings.relay_greeting_seconds
+        if self._pipelining:
+            commands = [mail, *rcpts]
+            if self._open:
+                commands.insert(0, b"RSET\r\n")
+            if not chunked:
+                commands.append(b"DATA\r\n")
+            line.write(b"".join(commands), len(commands))
+            await line.settle(seconds, None if chunked else self._settings.relay_data_seconds)
+        if self._open:
+            self._positive(await self._answer(b"RSET\r\n", seconds))
+        self._open = True
+        reply = await self._answer(mail, seconds)
+        failure = None if self._is_positive(reply) else refused("mail", reply, self._host, self.tls)
+        self._refusal = failure
+        if failure and not self._pipelining:
+            return failure
+        self._stage = "rcpt"
+        accepted = 0
+        for place, rcpt in zip(places, rcpts, strict=True):
+            reply = await self._answer(rcpt, seconds)
+            if self._is_positive(reply):
+                accepted += 1
+            elif not failure:
+                verdicts[place] = self._refused_recipient(reply, accepted)
+        if chunked:
+            return failure or (await self._chunks(content) if accepted else None)
+        if not accepted and not self._pipelining:
+            return failure
+        self._stage = "data"
+        return await self._data(content, failure, bool(accepted))
+
+    async def _data(self, content: _Content, failure: Failed | None, accepted: bool) -> Verdict | None:
+        line = self._line
+        reply = await self._answer(b"DATA\r\n", self._settings.relay_data_seconds)
+        if reply.code >= 400:
+            return failure or refused("data", reply, self._host, self.tls)
+        if reply.code // 100 != 3:
+            self._out_of_order()
+        if failure or not accepted:  # pipelined, and there is nobody to send to: an empty message, which is not taken
+            with suppress(LineBroken):
+                await line.ask(b".\r\n", self._settings.relay_end_seconds)
+            return failure
+        tail = b"\r\n"
+        while True:
+            block = content.block
+            octets = _stuffed(block, tail)
+            tail = (tail + block)[-2:]
+            if content.ended:
+                break
+            line.write(octets, 0)
+            await line.drain(self._settings.relay_block_seconds)
+            if line.fault:
+                raise LineBroken(line.fault)
+            await content.advance()
+        if line.fault:
+            raise LineBroken(line.fault)
+        line.write(octets + (b".\r\n" if tail == b"\r\n" else b"\r\n.\r\n"), 1)
+        self._stage = "end"
+        await line.drain(self._settings.relay_block_seconds)
+        await line.settle(self._settings.relay_end_seconds)
+        return self._final(line.take())
+
+    async def _chunks(self, content: _Content) -> Verdict | None:
+        """Send the content by BDAT, a chunk for each block; the first refusal is that of the whole."""
+        line, settings = self._line, self._settings
+        refusal: HostReply | None = None
+        self._stage = "data"
+        while True:
+            block = content.block
+            if content.ended:
+                self._stage = "end"
+                whole = block if block.endswith(b"\r\n") or not block else block + b"\r\n"
+                line.write(b"BDAT %d LAST\r\n" % len(whole) + whole, 1)
+                break
+            line.write(b"BDAT %d\r\n" % len(block) + block, 1)
+            await line.drain(settings.relay_block_seconds)
+            while line.replies and not refusal:
+                refusal = self._unless_positive(line.take())
+            if line.fault:
+                raise LineBroken(line.fault)
+            if refusal:
+                break
+            await content.advance()
+        await line.drain(settings.relay_block_seconds)
+        await line.settle(settings.relay_end_seconds)
+        last: HostReply | None = None
+        while not refusal and (line.replies or line.owed):
+            last = line.take()
+            refusal = self._unless_positive(last)
+        line.replies.clear()  # what is said of chunks behind a refused one tells nothing
+        if refusal:
+            return refused(self._stage, refusal, self._host, self.tls)
+        assert last is not None
+        return self._final(last)
+
+    def _final(self, reply: HostReply) -> Verdict:
+        if self._is_positive(reply):
+            self._open = False
+            return Accepted(reply.line, self._host, self.tls, "DSN" in self._offered)
+        return refused("end", reply, self._host, self.tls)
+
+    def _refused_recipient(self, reply: HostReply, accepted: int) -> Failed:
+        # 552 for one more recipient than the host likes at once stands for 452 (RFC 5321 §4.5.3.1.10)
+        failed = refused("rcpt", reply, self._host, self.tls)
+        if accepted and reply.code == 552 and reply.status in ("", "5.5.3"):
+            failed.permanent, failed.status = False, "4.5.3"
+        return failed
+
+    async def _answer(self, command: bytes, seconds: float) -> HostReply:
+        """Give the reply to a command, which has been sent already where commands are pipelined."""
+        return self._line.take() if self._pipelining else await self._line.ask(command, seconds)
+
+    def _unless_positive(self, reply: HostReply) -> HostReply | None:
+        return None if self._is_positive(reply) else reply
+
+    def _is_positive(self, reply: HostReply) -> bool:
+        if reply.code // 100 == 3:
+            self._out_of_order()
+        return reply.code < 300
+
+    def _positive(self, reply: HostReply) -> None:
+        if not self._is_positive(reply):
+            self._out_of_order()
+
+    def _out_of_order(self) -> None:
+        """Host and client do not mean the same any more: nothing it says can be told apart."""
+        self._line.spoil(Fault(0, "4.5.0", "the host gave a reply that does not fit the command"))
+        self._line.replies.clear()
+        self._line.take()
+
+
+class _Content:
+    """The content of a parcel by blocks."""
+
+    def __init__(self, source: Callable[[], AsyncIterator[bytes]]) -> None:
+        self._source = source()
+        self.block = b""
+        self.ended = False
+        """``block`` is the last one."""
+        self._piece: bytes | None = None
+
+    async def advance(self) -> None:
+        """Put the next block together."""
+        pieces, size = ([], 0) if self._piece is None else ([self._piece], len(self._piece))
+        self._piece = None
+        async for piece in self._source:
+            if size >= BLOCK:  # only now is it known that another block follows
+                self._piece = piece
+                break
+            pieces.append(piece)
+            size += len(piece)
+        else:
+            self.ended = True
+        self.block = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def close(self) -> None:
+        """Let go of the source."""
+        release = getattr(self._source, "aclose", None)
+        if release and not self.ended:
+            await release()
+
+
+def _stuffed(block: bytes, tail: bytes) -> bytes:
+    """Dot-stuff a block that comes after ``tail``, the two octets before it."""
+    if tail != b"\r\n":
+        if tail.endswith(b"\r") and block.startswith(b"\n."):
+            block = b"\n." + block[1:]
+        return block.replace(b"\r\n.", b"\r\n..")
+    return stuff(block)
+
+
+def _is_unsafe(to: To) -> bool:
+    return not to.recipient or _UNSAFE.search(to.recipient) is not None
+
+
+def _needs_utf8(parcel: Parcel) -> bool:
+    return (
+        parcel.smtputf8
+        or not parcel.reverse_path.isascii()
+        or not all(to.recipient.isascii() for to in parcel.recipients)
+    )
+
+
+async def _has_eight_bits(parcel: Parcel) -> bool:
+    content = _Content(parcel.content)
+    try:
+        while not content.ended:
+            await content.advance()
+            if not content.block.isascii():
+                return True
+    finally:
+        await content.close()
+    return False
+
+
+def xtext(text: str) -> str:
+    """Encode for ENVID and ORCPT (RFC 3461 §4); an address that is not ASCII as RFC 6533 §3 has it for the type utf-8."""
+    if text.isascii():
+        return _XTEXT.sub(lambda found: f"+{ord(found[0]):02X}", text)
+    return _UNICODE_XTEXT.sub(lambda found: f"\\x{{{ord(found[0]):02X}}}", text)

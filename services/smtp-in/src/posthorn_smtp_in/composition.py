@@ -1,0 +1,54 @@
+"""How the process is put together: what both roles need, and what submission needs besides."""
+
+from __future__ import annotations
+
+from posthorn.adapters.blobs import open_blobs
+from posthorn.adapters.nats.connection import connect as connect_nats
+from posthorn.adapters.nats.directory import NatsDirectory
+from posthorn.adapters.nats.events import NatsEvents
+from posthorn.adapters.nats.ingest import NatsIngest
+from posthorn.runtime.passwords import Passwords
+from posthorn.runtime.process import Process
+from posthorn.runtime.tls import Certificate
+from posthorn.runtime.vault import Vault
+from posthorn_smtp_in.server import serving, serving_submission
+from posthorn_smtp_in.service import Backends
+from posthorn_smtp_in.settings import SmtpInSettings, SubmissionInSettings
+
+
+async def start(process: Process) -> None:
+    """Start everything on the process's stack; the listeners last. The role mx opens no Postgres (promise 2)."""
+    settings, stack = process.settings, process.stack
+    assert isinstance(settings, SmtpInSettings)
+    connection = await stack.enter_async_context(connect_nats(settings, "smtp-in"))
+    directory = await stack.enter_async_context(NatsDirectory(connection))
+    ingest = NatsIngest(connection)
+    process.health.need("nats", ingest.probe)
+    process.health.need("directory", directory.probe)
+    backends = Backends(
+        directory,
+        ingest,
+        await stack.enter_async_context(open_blobs(settings)),  # no need of ours: without it small mail goes on
+        await stack.enter_async_context(NatsEvents(connection)),
+        Vault.of(settings).derived("srs"),
+    )
+    certificate = Certificate(settings.tls_dir) if settings.tls_dir else None
+    if certificate:
+        await process.task(certificate.watch(), "certificate")
+    tls, grace = certificate.context if certificate else None, settings.grace_seconds
+    if not isinstance(settings, SubmissionInSettings):
+        await stack.enter_async_context(serving(settings, backends, tls, grace=grace))
+        return
+    # only now: the role mx does not pay for the libraries either
+    from posthorn.adapters.postgres.database import connect as connect_postgres
+    from posthorn.adapters.postgres.senders import PostgresSenders
+    from posthorn.adapters.postgres.throttle import PostgresThrottle
+
+    database = await stack.enter_async_context(connect_postgres(settings))
+    process.health.need("postgres", database.probe)
+    passwords = Passwords()
+    stack.callback(passwords.close)
+    senders, throttle = PostgresSenders(database), PostgresThrottle(database)
+    await stack.enter_async_context(
+        serving_submission(settings, backends, senders, throttle, passwords, tls, grace=grace)
+    )

@@ -1,0 +1,304 @@
+"""The decisions of the submission role: who may log in, in whose name they send, and how much (RFC 6409, RFC 4954).
+
+Rules:
+
+- A failed login says nothing of its reason, and takes as long for an account that is not there.
+- Failures are counted over all processes, by client address and by account. Beyond the limit nothing is looked at, so that a
+  guesser learns nothing. Who logged in from the same place lately is not shut out by guesses from elsewhere; anybody else is let
+  in again as the count runs off.
+- What an account may do is read again after a while, so that a suspension or a new password ends what is going on.
+- The sender and every author in the From field are addresses of the account. Any recipient may follow: ours as the directory says.
+- A message is charged when it is here as a whole, before it is kept. Of the counters, those for failed logins are a brake and done
+  without when they cannot be had; those for messages are a promise, and the message waits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
+
+import structlog
+from prometheus_client import Counter
+
+from posthorn.model.envelope import Envelope
+from posthorn.ports.administration import State
+from posthorn.ports.clock import Clock
+from posthorn.ports.faults import Unavailable
+from posthorn.ports.sending import Charge, Credentials, Senders, Throttle
+from posthorn.runtime.passwords import Busy, Passwords
+from posthorn.wire import smtp
+from posthorn.wire.address import Address, AddressError, parse_address
+from posthorn.wire.header import HeaderScan
+from posthorn.wire.sasl import Secret
+from posthorn.wire.smtp import Reply
+from posthorn.wire.smtp_commands import Mail, Rcpt
+from posthorn.wire.submission import complete
+from posthorn.wire.trace import mail_date
+from posthorn_smtp_in.letter import Letter, Room
+from posthorn_smtp_in.service import Backends, Client, Login, Reception, Transaction, dsn_of
+from posthorn_smtp_in.settings import SubmissionSettings
+
+log = structlog.get_logger()
+
+APP_PASSWORD = "phap_"  # noqa: S105 - what each begins with
+SCOPE = "smtp"
+"""What an app password must be for."""
+FAILURES_SECONDS = 600.0
+"""The time over which failed logins are counted."""
+HOUR = 3600.0
+REREAD_SECONDS = 60.0
+"""How long what was read of an account at its login, or later, is relied upon."""
+FAMILIAR_SECONDS = 12 * HOUR
+"""How long it counts that an account was logged in to from an address."""
+_MOST_FAMILIAR = 10_000
+_SUBSCRIBER_BITS = 64
+"""Of an IPv6 address, what names the subscriber: the rest is chosen freely by each client."""
+
+_logins = Counter("posthorn_smtp_in_logins_total", "Logins tried", ["outcome"])
+
+type _Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class Submission(Reception):
+    """Takes mail from people who have an account, for anybody."""
+
+    def __init__(
+        self,
+        settings: SubmissionSettings,
+        room: Room,
+        backends: Backends,
+        senders: Senders,
+        throttle: Throttle,
+        passwords: Passwords,
+        clock: Clock = time.time,
+    ) -> None:
+        super().__init__(settings, room, backends, clock)
+        self.rules = settings
+        self._senders = senders
+        self._throttle = throttle
+        self._passwords = passwords
+        self._familiar: OrderedDict[tuple[str, str], float] = OrderedDict()
+
+    # logins
+
+    def takes_passwords(self, client: Client) -> bool:
+        """Whether a password may be sent on this connection."""
+        if client.tls:
+            return True
+        ip = _ip_of(client.address)
+        return self.rules.smtp_cleartext_auth == "loopback" and ip is not None and ip.is_loopback
+
+    async def log_in(self, secret: Secret, client: Client) -> Reply:
+        """Judge a login; a right one is entered with the client."""
+        address = _canonical(secret.name)
+        try:
+            reply, outcome = await self._log_in(secret, address, client)
+        except (Busy, Unavailable) as fault:
+            reply, outcome = smtp.LOGIN_NOT_NOW, "unavailable"
+            log.warning("a login cannot be checked", fault=type(fault).__name__, detail=str(fault))
+        _logins.labels(outcome).inc()
+        log.info("login", outcome=outcome, account=address, client=client.address, tls=client.tls)
+        return reply
+
+    async def _log_in(self, secret: Secret, address: str, client: Client) -> tuple[Reply, str]:
+        place = _place_of(client.address)
+        if await self._is_throttled(address, place):
+            return smtp.LOGIN_THROTTLED, "throttled"
+        credentials = await self._senders.credentials(address) if address else None
+        by_app_password = secret.password.startswith(APP_PASSWORD)
+        if by_app_password:
+            digest = hashlib.sha256(secret.password.encode("utf-8", "surrogateescape")).digest()
+            right = await self._senders.app_password(credentials.account if credentials else 0, digest, SCOPE)
+        else:
+            right = await self._passwords.verify(credentials.password_hash if credentials else None, secret.password)
+        if credentials is None or not right or (secret.acts_as and _canonical(secret.acts_as) != address):
+            outcome = "wrong"
+        elif credentials.state is State.SUSPENDED:
+            outcome = "suspended"
+        elif not _is_within(client.address, credentials.networks):
+            outcome = "network"
+        elif credentials.state is State.RECEIVE_ONLY:
+            return smtp.RECEIVE_ONLY, "receive-only"
+        else:
+            client.login = Login(credentials, by_app_password, time.monotonic())
+            self._familiar[address, place] = time.monotonic() + FAMILIAR_SECONDS
+            self._familiar.move_to_end((address, place))
+            if len(self._familiar) > _MOST_FAMILIAR:
+                self._familiar.popitem(last=False)
+            return smtp.LOGGED_IN, "right"
+        await self._count_failure(address, place)
+        return smtp.LOGIN_FAILED, outcome
+
+    def _failures(self, address: str, place: str, cost: int) -> list[Charge]:
+        rules = self.rules
+        charges = [Charge(f"auth-address:{place}", rules.submission_failures_per_address, FAILURES_SECONDS, cost)]
+        if address:
+            charges.append(
+                Charge(f"auth-account:{address}", rules.submission_failures_per_account, FAILURES_SECONDS, cost)
+            )
+        return charges
+
+    async def _is_throttled(self, address: str, place: str) -> bool:
+        asked = self._failures(address, place, cost=0)
+        if self._familiar.get((address, place), 0.0) > time.monotonic():
+            del asked[1:]
+        try:
+            return await self._throttle.take(asked) > 0
+        except Unavailable as fault:
+            log.warning("failed logins cannot be looked up", detail=str(fault))
+            return False
+
+    async def _count_failure(self, address: str, place: str) -> None:
+        try:
+            for charge in self._failures(address, place, cost=1):  # one that is used up must not spare the other
+                await self._throttle.take([charge])
+        except Unavailable as fault:
+            log.warning("a failed login cannot be counted", detail=str(fault))
+
+    # the transaction
+
+    async def sender(self, mail: Mail, client: Client) -> Reply:
+        """Judge MAIL: the null reverse-path, or an address of the account."""
+        reply = await super().sender(mail, client)
+        if reply is not smtp.SENDER_OK:
+            return reply
+        if client.login is None:
+            return smtp.LOGIN_FIRST
+        try:
+            refusal = await self._reread(client.login, client)
+            if refusal is not None:
+                return refusal
+            if mail.reverse_path is not None and not await self._owns(client.login, mail.reverse_path):
+                return smtp.NOT_THE_OWNER
+        except Unavailable as fault:
+            log.warning("a sender cannot be looked up", account=client.account, detail=str(fault))
+            return smtp.FAULT
+        return smtp.SENDER_OK
+
+    async def _reread(self, login: Login, client: Client) -> Reply | None:
+        """Look again whether the account may send, when it was a while ago."""
+        if time.monotonic() - login.read_at < REREAD_SECONDS:
+            return None
+        old = login.credentials
+        new = await self._senders.credentials(old.address)
+        if new is not None and new.state is State.RECEIVE_ONLY:
+            return smtp.RECEIVE_ONLY
+        if new is None or new.state is State.SUSPENDED or not _is_within(client.address, new.networks):
+            return smtp.NO_SENDING
+        if new.account != old.account or (not login.by_app_password and new.password_hash != old.password_hash):
+            client.login = None
+            return smtp.LOGIN_FIRST
+        login.credentials, login.read_at = new, time.monotonic()
+        login.owned.clear()
+        return None
+
+    async def _owns(self, login: Login, address: Address) -> bool:
+        name = str(address)
+        if name == login.credentials.address or name in login.owned:
+            return True
+        if not await self._senders.owns(login.credentials.account, address):
+            return False
+        login.owned.add(name)
+        return True
+
+    def _most_recipients(self, client: Client) -> int:
+        """What a message may cost at most: one that is larger would never go through, and must be split."""
+        limits = [charge.limit for charge in self._costs(client, 0) if charge.key.startswith("recipients-")]
+        return min(super()._most_recipients(client), *limits)
+
+    def _elsewhere(self, transaction: Transaction, rcpt: Rcpt) -> Reply:
+        transaction.recipients.setdefault(rcpt.written, dsn_of(rcpt))
+        return smtp.RECIPIENT_OK
+
+    def letter(self, transaction: Transaction, client: Client) -> Letter:
+        """Begin a message, whose header will be completed."""
+        assert client.login is not None
+        path, trace = self._trace(transaction, client, withheld=not self.rules.submission_trace_client)
+        reverse_path = transaction.mail.reverse_path
+        domain = reverse_path.domain if reverse_path else client.login.credentials.domain
+        date, message_id = mail_date(self._clock()), f"<{transaction.id}@{domain}>"
+
+        def completed(block: bytes) -> bytes:
+            transaction.submitted = complete(block, date=date, message_id=message_id)
+            return transaction.submitted.block
+
+        return Letter(self.room, path + trace, len(path), completed)
+
+    async def _checked(self, transaction: Transaction, client: Client) -> Reply | None:
+        login, submitted = client.login, transaction.submitted
+        assert login is not None and submitted is not None
+        owned = bool(submitted.authors)
+        for author in submitted.authors:
+            owned = owned and await self._owns(login, author)
+        if not owned and self.rules.submission_check_from:
+            log.info("the author is not the account", message=str(transaction.id), detail=submitted.fault)
+            return smtp.BAD_FROM if submitted.fault else smtp.NOT_THE_AUTHOR
+        transaction.signer = submitted.authors[0].domain if owned else ""
+        wait = await self._throttle.take(self._costs(client, len(transaction.recipients)))
+        return smtp.RATE_REACHED if wait else None
+
+    def _costs(self, client: Client, recipients: int) -> list[Charge]:
+        """What a message with so many recipients is charged."""
+        assert client.login is not None
+        known, rules = client.login.credentials, self.rules
+        own, all_ = known.account_limits, known.domain_limits
+        messages = rules.submission_messages_per_hour or None
+        most = rules.submission_recipients_per_hour or None
+        limits = (
+            (f"messages-account:{known.address}", _first(own.messages_per_hour, messages), 1),
+            (f"recipients-account:{known.address}", _first(own.recipients_per_hour, most), recipients),
+            (f"messages-domain:{known.domain}", all_.messages_per_hour, 1),
+            (f"recipients-domain:{known.domain}", all_.recipients_per_hour, recipients),
+        )
+        return [Charge(key, limit, HOUR, cost) for key, limit, cost in limits if limit is not None]
+
+    def _envelope(
+        self, transaction: Transaction, letter: Letter, client: Client, scan: HeaderScan, received_at: float
+    ) -> Envelope:
+        assert client.login is not None
+        known: Credentials = client.login.credentials
+        return replace(
+            super()._envelope(transaction, letter, client, scan, received_at),
+            role="submission",
+            submitter=known.address,
+            tenant=known.tenant,
+            signer=transaction.signer,
+        )
+
+
+def _first(own: int | None, general: int | None) -> int | None:
+    return general if own is None else own
+
+
+def _canonical(name: str) -> str:
+    """Give the address that a login name is, or nothing."""
+    try:
+        return str(parse_address(name))
+    except AddressError:
+        return ""
+
+
+def _ip_of(address: str) -> _Ip | None:
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return None
+    return (ip.ipv4_mapped or ip) if isinstance(ip, ipaddress.IPv6Address) else ip
+
+
+def _place_of(address: str) -> str:
+    """Give the name under which failures of a client are counted."""
+    ip = _ip_of(address)
+    if isinstance(ip, ipaddress.IPv6Address):
+        return str(ipaddress.IPv6Network((ip, _SUBSCRIBER_BITS), strict=False))
+    return str(ip or address)
+
+
+def _is_within(address: str, networks: Sequence[str]) -> bool:
+    """Whether a client is in one of the networks, or anybody may come."""
+    ip = _ip_of(address)
+    return not networks or (ip is not None and any(ip in ipaddress.ip_network(each, strict=False) for each in networks))

@@ -1,0 +1,141 @@
+"""The ports Waker and Wakes on NATS: hints that something is due."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from nats.aio.msg import Msg
+
+from posthorn.adapters.nats.connection import Connection, connect
+from posthorn.adapters.nats.wakes import NatsWaker, NatsWakes
+from posthorn.model.streams import WAKE_SUBJECT
+from posthorn_local.embedded import Nats
+from tests.servers.jetstream import nats_settings, restart, until
+
+
+@pytest.fixture
+async def connection(nats: Nats) -> AsyncIterator[Connection]:
+    async with connect(nats_settings(nats), "test") as made:
+        yield made
+
+
+@pytest.fixture
+async def elsewhere(nats: Nats) -> AsyncIterator[Connection]:
+    async with connect(nats_settings(nats), "relay") as made:
+        yield made
+
+
+async def quiet(wakes: NatsWakes) -> None:
+    """Take what came before the test began."""
+    while await wakes.wait(0.1):
+        pass
+
+
+async def test_a_wake_up_reaches_every_relay_at_once(connection: Connection, elsewhere: Connection) -> None:
+    waker = NatsWaker(connection)
+    async with NatsWakes(connection) as near, NatsWakes(elsewhere) as far:
+        await quiet(near)
+        await quiet(far)
+        began = time.monotonic()
+        waiting = asyncio.gather(near.wait(5), far.wait(5))
+        await asyncio.sleep(0)
+        waker.wake()
+        assert list(await waiting) == [True, True]
+        assert time.monotonic() - began < 1
+        assert not await near.wait(0.05), "it was taken"
+
+
+async def test_a_wake_up_between_two_waits_is_not_lost(connection: Connection) -> None:
+    async with NatsWakes(connection) as wakes:
+        await quiet(wakes)
+        NatsWaker(connection).wake()
+        await asyncio.sleep(0.1)
+        assert await wakes.wait(0)
+
+
+async def test_many_wake_ups_become_few(connection: Connection) -> None:
+    heard = 0
+
+    async def hear(_: Msg) -> None:
+        nonlocal heard
+        heard += 1
+
+    await connection.subscribe(WAKE_SUBJECT, hear)
+    waker = NatsWaker(connection)
+    for _ in range(1000):
+        waker.wake()
+    await asyncio.sleep(0.005)
+    waker.wake()
+
+    async def came() -> bool:
+        return heard == 2
+
+    await until(came, what="the first and the last wake-up")
+    await asyncio.sleep(0.1)
+    assert heard == 2
+
+
+async def test_waking_without_nats_neither_waits_nor_fails_and_the_relay_looks_when_it_is_back(
+    nats: Nats, connection: Connection, elsewhere: Connection
+) -> None:
+    waker = NatsWaker(connection)
+    async with NatsWakes(elsewhere) as wakes:
+        await quiet(wakes)
+        nats.stop(kill=True)
+        waker.wake()
+        assert not await wakes.wait(0.2)
+        restart(nats)
+        assert await wakes.wait(10), "what was missed meanwhile is looked for"
+        await connection.wait_up(10)
+        await quiet(wakes)
+        waker.wake()
+        assert await wakes.wait(5)
+
+
+async def test_wakes_may_begin_while_nats_is_away(nats: Nats, connection: Connection) -> None:
+    nats.stop(kill=True)
+
+    async def down() -> bool:
+        return not connection.is_up
+
+    await until(down, what="the loss of the connection")
+    async with NatsWakes(connection) as wakes:
+        restart(nats)
+        assert await wakes.wait(10)
+        await quiet(wakes)
+        NatsWaker(connection).wake()
+        assert await wakes.wait(5)
+
+
+async def test_the_subscription_survives_a_connection_that_the_server_closed_for_good(
+    connection: Connection, elsewhere: Connection
+) -> None:
+    async with NatsWakes(elsewhere) as wakes:
+        await quiet(wakes)
+        before = elsewhere.client
+        await before.close()  # as nats-py does after a protocol error
+
+        async def renewed() -> bool:
+            return elsewhere.client is not before and elsewhere.is_up
+
+        await until(renewed, what="a new client")
+        assert await wakes.wait(5)
+        await quiet(wakes)
+        NatsWaker(connection).wake()
+        assert await wakes.wait(5)
+
+
+async def test_a_silent_server_does_not_hold_the_waker_up(nats: Nats, connection: Connection) -> None:
+    assert nats.process is not None
+    nats.process.send_signal(signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        NatsWaker(connection).wake()
+        await asyncio.sleep(0.05)
+        assert time.monotonic() - began < 0.5
+    finally:
+        nats.process.send_signal(signal.SIGCONT)

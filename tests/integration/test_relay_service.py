@@ -1,0 +1,488 @@
+"""The relay on a real queue, a real store and real SMTP servers."""
+
+from __future__ import annotations
+
+import asyncio
+import email
+import email.policy
+from collections.abc import AsyncIterator, Callable
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any, cast
+from unittest.mock import AsyncMock
+from uuid import UUID
+
+import pytest
+
+from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
+from posthorn.adapters.postgres.queue import PostgresQueue
+from posthorn.model.outbound import Notice, Notify, Outbound, QueueState, RecipientDsn
+from posthorn.ports.faults import Unavailable
+from posthorn.ports.queue import Claim, Due
+from posthorn_local.embedded import Nats, free_port
+from posthorn_relay import service
+from posthorn_relay.transport import Failed
+from tests.servers.jetstream import until
+from tests.servers.post_office import BODY, SENDER, PostOffice, post_office
+from tests.servers.scripted_smtp import CLOSE, STALL, ScriptedSmtp
+from tests.servers.sink import Sink
+
+
+@pytest.fixture
+async def office(nats: Nats, database_url: str, tmp_path: Path) -> AsyncIterator[PostOffice]:
+    async with post_office(nats, database_url, tmp_path / "blobs") as opened:
+        yield opened
+
+
+@pytest.fixture
+async def sink(office: PostOffice) -> AsyncIterator[Sink]:
+    """A server that knows nobody but those it does not refuse; the planner leads to it."""
+    server = Sink({"nobody": "550 5.1.1 no such user", "later": "450 4.2.1 come back later"})
+    server.start()
+    office.ways.ports = [server.port]
+    yield server
+    server.stop()
+
+
+async def holds(condition: Callable[[], bool], what: str = "it") -> None:
+    async def asked() -> bool:
+        return condition()
+
+    await until(asked, 10, what)
+
+
+async def test_a_letter_is_sent_whole_but_for_the_return_path_and_forgotten_by_the_store(
+    office: PostOffice, sink: Sink
+) -> None:
+    async with office.relay():
+        message = await office.post("Bob@sink.test")
+        await office.become(message, Bob="delivered")
+    (taken,) = sink.taken
+    assert taken.content == BODY
+    assert (taken.reverse_path, taken.recipients) == (SENDER, ("Bob@sink.test",))
+    ((refs, open_),) = await office.rows(
+        "SELECT refs, open FROM messages m JOIN outbound_messages o ON o.message_id = m.id WHERE m.id = $1", message
+    )
+    assert (refs, open_) == (0, 0)
+    (event,) = office.seen.events
+    assert event.kind == "delivered" and event.detail["recipient"] == "Bob@sink.test"
+    assert event.detail["reply"] == "250 2.0.0 kept" and "127.0.0.1" in event.detail["host"]
+
+
+async def test_recipients_of_a_message_share_a_transaction_and_each_has_its_own_fate(
+    office: PostOffice, sink: Sink
+) -> None:
+    async with office.relay(relay_retry_first_seconds=60.0, relay_retry_last_seconds=60.0):
+        message = await office.post(*(f"{name}@sink.test" for name in ("one", "nobody", "two", "later")))
+        await office.become(message, one="delivered", two="delivered", nobody="bounced", later="deferred")
+        (notice,) = await office.notices(1)
+    assert [taken.recipients for taken in sink.taken] == [("one@sink.test", "two@sink.test")]
+    envelope = notice.envelope
+    assert (envelope.role, envelope.reverse_path, envelope.recipients) == ("notice", "", (SENDER,))
+    body = notice.body or b""
+    assert body.startswith(b"Return-Path: <>\r\n") and envelope.body.return_path_octets == 17
+    bounce = email.message_from_bytes(body, policy=email.policy.default)
+    human, status, header = bounce.iter_parts()
+    assert "550 5.1.1 no such user" in human.get_content() and "one@sink.test" not in human.get_content()
+    fields = cast(list[EmailMessage], status.get_payload())
+    assert [one["Final-Recipient"] for one in fields[1:]] == ["rfc822;nobody@sink.test"]
+    assert "Subject: hello" in header.get_content() and "Return-Path" not in header.get_content()
+    assert office.seen.kinds(message).count("notice") == 1
+
+
+async def test_a_deferred_recipient_is_tried_again_until_it_is_taken(office: PostOffice) -> None:
+    async with ScriptedSmtp({"RCPT": [b"451 4.3.0 not now\r\n", b"450 4.2.1 later\r\n", b"250 2.1.5 ok\r\n"]}) as host:
+        office.ways.ports = [host.port]
+        async with office.relay():
+            message = await office.post("patient@sink.test")
+            await office.become(message, patient="delivered")
+    assert office.seen.kinds(message) == ["deferred", "deferred", "delivered"]
+    ((attempts, reply),) = await office.rows("SELECT attempts, last_reply FROM outbound_recipients")
+    assert attempts == 3 and reply.startswith("250")
+
+
+async def test_a_hard_bounce_suppresses_the_address_and_the_next_letter_fails_unsent(
+    office: PostOffice, sink: Sink
+) -> None:
+    async with office.relay():
+        first = await office.post("nobody@sink.test")
+        await office.become(first, nobody="bounced")
+        second = await office.post("nobody@sink.test")
+        await office.become(second, nobody="bounced")
+    assert sink.attempts == ["nobody@sink.test"]
+    ((address, source),) = await office.rows("SELECT address, source FROM suppressions")
+    assert (address, source) == ("nobody@sink.test", "bounce")
+    ((status,),) = await office.rows("SELECT last_status FROM outbound_recipients WHERE message_id = $1", second)
+    assert status == "5.7.1"
+
+
+async def test_a_plain_550_bounces_and_suppresses_nobody(office: PostOffice) -> None:
+    async with ScriptedSmtp({"RCPT": b"550 we do not like you\r\n"}) as host:
+        office.ways.ports = [host.port]
+        async with office.relay():
+            message = await office.post("bob@sink.test")
+            await office.become(message, bob="bounced")
+    assert await office.rows("SELECT address FROM suppressions") == []
+
+
+async def test_nobody_is_told_of_the_fate_of_a_notice(office: PostOffice, sink: Sink) -> None:
+    async with office.relay():
+        message = await office.post(Outbound("nobody@sink.test", "sink.test", ""), sender="")
+        await office.become(message, nobody="bounced")
+        other = await office.post("nobody@sink.test")
+        (notice,) = await office.notices(1)
+    assert str(other) not in str(message)
+    assert office.seen.kinds(message) == ["bounced"] and notice.envelope.recipients == (SENDER,)
+
+
+@pytest.mark.parametrize(
+    ("notify", "offered", "told"),
+    [(Notify.SUCCESS, False, True), (Notify.SUCCESS, True, False), (Notify.UNSAID, False, False)],
+    ids=["wanted", "the remote host tells", "not wanted"],
+)
+async def test_success_is_told_by_whoever_knows_last(
+    office: PostOffice, notify: Notify, offered: bool, told: bool
+) -> None:
+    offers = b"250-x\r\n250 DSN\r\n" if offered else b"250-x\r\n250 SIZE\r\n"
+    async with ScriptedSmtp({"EHLO": offers}) as host:
+        office.ways.ports = [host.port]
+        async with office.relay():
+            message = await office.post(Outbound("bob@sink.test", "sink.test", SENDER, dsn=RecipientDsn(notify)))
+            await office.become(message, bob="delivered")
+            if told:
+                (notice,) = await office.notices(1)
+                assert b"Action: relayed" in (notice.body or b"")
+    assert ("notice" in office.seen.kinds(message)) is told
+
+
+async def test_a_host_that_is_down_closes_its_lane_and_is_tried_by_one_message(office: PostOffice) -> None:
+    office.ways.ports = [free_port(), free_port()]
+    async with office.relay():
+        first = await office.post("one@down.test")
+        await office.become(first, one="deferred")
+        ((failures, closed),) = await office.rows("SELECT failures, closed_until > now() + '30 s' FROM outbound_lanes")
+        assert (failures, closed) == (1, True)
+        second = await office.post("two@down.test")
+        other = Sink()
+        other.start()
+        try:
+            office.ways.ports = [other.port]
+            third = await office.post("three@up.test")
+            await office.become(third, three="delivered")
+            await office.become(second, two="queued")
+            assert other.attempts == ["three@up.test"]
+            ((reply,),) = await office.rows("SELECT last_reply FROM outbound_recipients WHERE message_id = $1", first)
+            assert "Connection refused" in reply
+            await office.rows("UPDATE outbound_lanes SET closed_until = now()")  # the time is over, the host is back
+            await office.become(second, two="delivered")
+            ((failures,),) = await office.rows("SELECT failures FROM outbound_lanes WHERE key = 'down.test'")
+            assert failures == 0
+        finally:
+            other.stop()
+
+
+async def test_the_next_hop_is_tried_when_one_is_down_and_the_good_one_first_thereafter(
+    office: PostOffice, sink: Sink
+) -> None:
+    office.ways.ports = [free_port(), sink.port]
+    async with office.relay():
+        message = await office.post("one@sink.test")
+        await office.become(message, one="delivered")
+    assert await office.rows("SELECT key FROM outbound_lanes WHERE closed_until > now()") == []
+
+
+async def test_a_greeting_of_554_is_no_bounce(office: PostOffice) -> None:
+    async with ScriptedSmtp({"GREETING": b"554 5.3.2 go away\r\n"}) as host:
+        office.ways.ports = [host.port]
+        async with office.relay():
+            message = await office.post("one@sink.test")
+            await office.become(message, one="deferred")
+    ((status, reply),) = await office.rows("SELECT last_status, last_reply FROM outbound_recipients")
+    assert status.startswith("4.") and "554 5.3.2 go away" in reply
+
+
+@pytest.mark.parametrize("permanent", [True, False])
+async def test_dns_decides_without_a_connection(office: PostOffice, permanent: bool) -> None:
+    status = "5.1.2" if permanent else "4.4.3"
+    office.ways.failure = Failed("dns", 0, status, "the domain's answer", permanent)
+    async with office.relay():
+        message = await office.post("one@nowhere.test")
+        await office.become(message, one="bounced" if permanent else "deferred")
+    assert await office.rows("SELECT last_status FROM outbound_recipients") == [(status,)]
+
+
+async def test_without_a_route_mail_waits_and_the_lane_stays_open(office: PostOffice) -> None:
+    office.ways.failure = Failed("connect", 0, "4.4.4", "there is no route for nowhere.test", False)
+    async with office.relay():
+        for name in ("one", "two"):
+            message = await office.post(f"{name}@nowhere.test")
+            await office.become(message, **{name: "deferred"})
+    assert await office.rows("SELECT key FROM outbound_lanes WHERE closed_until > now()") == []
+
+
+async def test_what_has_waited_too_long_fails_with_the_last_reply(office: PostOffice) -> None:
+    async with ScriptedSmtp({"RCPT": b"450 4.2.2 full\r\n"}) as host:
+        office.ways.ports = [host.port]
+        office.mailboxes = PostgresMailboxes(office.database, give_up=0.1, delay_notice=0)
+        async with office.relay():
+            message = await office.post("late@sink.test")
+            await office.become(message, late="bounced")
+            (notice,) = await office.notices(1)
+    assert b"Status: 4.4.7" in (notice.body or b"") and b"Action: failed" in (notice.body or b"")
+
+
+async def test_a_connection_serves_many_letters_and_one_that_was_closed_while_idle_costs_nothing(
+    office: PostOffice,
+) -> None:
+    async with ScriptedSmtp({"MAIL": [b"250 ok\r\n", b"250 ok\r\n", CLOSE, b"250 ok\r\n"]}) as host:
+        office.ways.ports = [host.port]
+        async with office.relay():
+            for name in ("one", "two"):
+                message = await office.post(f"{name}@sink.test")
+                await office.become(message, **{name: "delivered"})
+            assert host.connections == 1
+            message = await office.post("three@sink.test")
+            await office.become(message, three="delivered")
+        assert host.connections == 2
+    assert office.seen.kinds(message) == ["delivered"]
+
+
+async def test_a_host_that_hangs_up_at_every_mail_is_asked_once_and_left_alone(office: PostOffice) -> None:
+    async with ScriptedSmtp({"MAIL": b"421 4.3.2 busy\r\n"}) as host:
+        office.ways.ports = [host.port]
+        async with office.relay():
+            messages = [await office.post(f"m{n}@sink.test") for n in range(3)]
+            await office.become(messages[0], m0="deferred")
+        assert host.connections <= 2
+    assert (await office.rows("SELECT failures FROM outbound_lanes"))[0][0] >= 1
+
+
+async def test_many_letters_are_shared_among_connections_within_the_limit(office: PostOffice) -> None:
+    async with ScriptedSmtp({}) as host:
+        office.ways.ports = [host.port]
+        messages = [await office.post(f"m{n}@sink.test") for n in range(60)]
+        async with office.relay(relay_destination_connections=3):
+            for number, message in enumerate(messages):
+                await office.become(message, **{f"m{number}": "delivered"})
+    assert 2 <= host.connections <= 3
+    assert len(host.contents) == 60
+
+
+async def test_a_large_letter_is_streamed(office: PostOffice, sink: Sink) -> None:
+    body = BODY + b"0123456789abcde\r\n" * 40_000
+    async with office.relay():
+        message = await office.post("bob@sink.test", body=body)
+        await office.become(message, bob="delivered")
+    assert sink.taken[0].content == body
+
+
+async def test_a_letter_whose_octets_are_gone_waits_and_others_go_on(office: PostOffice, sink: Sink) -> None:
+    lost = await office.post("lost@sink.test")
+    await office.blobs.delete(f"segments/{lost}")
+    async with office.relay():
+        other = await office.post("other@sink.test")
+        await office.become(other, other="delivered")
+        await office.become(lost, lost="deferred")
+    ((status, reply),) = await office.rows(
+        "SELECT last_status, last_reply FROM outbound_recipients WHERE state = 'deferred'"
+    )
+    assert status == "4.3.0" and "segments" not in reply
+
+
+async def test_sigterm_finishes_what_is_under_way_and_gives_back_the_rest(office: PostOffice) -> None:
+    release = asyncio.Event()
+    async with ScriptedSmtp({}) as host:
+        office.ways.ports = [host.port]
+        messages = [await office.post(f"m{n}@sink.test") for n in range(5)]
+        original = ScriptedSmtp._do
+
+        async def held(self: ScriptedSmtp, verb: str, writer: asyncio.StreamWriter) -> bytes | None:
+            if verb == "END":
+                await release.wait()
+            return await original(self, verb, writer)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ScriptedSmtp, "_do", held)
+            async with office.relay(relay_destination_connections=1):
+                await holds(lambda: bool(host.contents), "the first letter's content")
+                asyncio.get_running_loop().call_later(0.2, release.set)
+    states = [next(iter((await office.states(message)).values())) for message in messages]
+    assert states == ["delivered", "queued", "queued", "queued", "queued"]
+    assert len(host.contents) == 1
+    assert await office.rows("SELECT id FROM outbound_slots") == []
+    assert await office.rows("SELECT attempts FROM outbound_recipients WHERE state = 'queued'") == [(0,)] * 4
+
+
+async def test_sigterm_waits_for_no_host_that_has_been_given_nothing(office: PostOffice) -> None:
+    async with ScriptedSmtp({"GREETING": STALL}) as host:
+        office.ways.ports = [host.port]
+        async with office.relay(grace_seconds=30.0):
+            message = await office.post("one@sink.test")
+            await holds(lambda: host.connections == 1, "the connection")
+            began = asyncio.get_running_loop().time()
+        assert asyncio.get_running_loop().time() - began < 5
+    assert list((await office.states(message)).values()) == ["queued"]
+
+
+async def test_a_host_that_takes_no_further_connection_is_not_down(office: PostOffice) -> None:
+    busy = b"421 4.7.0 too many connections\r\n"
+    async with ScriptedSmtp({"GREETING": [b"220 x\r\n", busy]}) as host:
+        office.ways.ports = [host.port]
+        messages = [await office.post(f"m{n}@sink.test") for n in range(30)]
+        async with office.relay():
+            for number, message in enumerate(messages):
+                await office.become(message, **{f"m{number}": "delivered"})
+    assert {tuple(office.seen.kinds(message)) for message in messages} == {("delivered",)}
+    assert await office.rows("SELECT key FROM outbound_lanes WHERE failures > 0") == []
+
+
+async def test_a_relay_that_was_taken_for_dead_drops_everything_and_goes_on_under_a_new_id(
+    office: PostOffice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "RENEW_SECONDS", 0.1)
+    async with ScriptedSmtp({"END": [STALL, b"250 2.0.0 taken\r\n"]}) as host:
+        office.ways.ports = [host.port]
+        async with office.relay() as relay:
+            first = relay.id
+            message = await office.post("one@sink.test")
+            await holds(lambda: bool(host.contents), "the content's arrival")
+            await office.rows("UPDATE relays SET alive_until = now() - interval '1 min'")
+            await office.queue.bury()
+            await office.become(message, one="delivered")
+            assert relay.id != first
+    assert len(host.contents) == 2
+    assert office.seen.kinds(message) == ["delivered"]
+
+
+async def test_with_postgres_gone_nothing_is_lost_and_nothing_sent_twice(office: PostOffice, sink: Sink) -> None:
+    async with office.relay():
+        first = await office.post("one@sink.test")
+        await office.become(first, one="delivered")
+        await office.rows("ALTER TABLE outbound_recipients RENAME TO away")
+        await asyncio.sleep(0.3)
+        await office.rows("ALTER TABLE away RENAME TO outbound_recipients")
+        second = await office.post("two@sink.test")
+        await office.become(second, two="delivered")
+    assert [taken.recipients for taken in sink.taken] == [("one@sink.test",), ("two@sink.test",)]
+
+
+async def test_two_relays_share_the_queue_and_no_letter_goes_twice(office: PostOffice, sink: Sink) -> None:
+    messages = [await office.post(f"m{n}@sink.test") for n in range(40)]
+    async with office.relay(), office.relay():
+        for number, message in enumerate(messages):
+            await office.become(message, **{f"m{number}": "delivered"})
+    assert sorted(taken.recipients[0] for taken in sink.taken) == sorted(f"m{n}@sink.test" for n in range(40))
+
+
+async def test_a_forwarded_letter_bounces_in_the_name_of_the_address_it_was_sent_to(
+    office: PostOffice, sink: Sink
+) -> None:
+    forwarded = Outbound("nobody@sink.test", "sink.test", "srs0=x@example.test", original="team@example.test")
+    async with office.relay():
+        await office.post(forwarded)
+        (notice,) = await office.notices(1)
+    assert b"rfc822;team@example.test" in (notice.body or b"")
+    assert b"nobody@sink.test" not in (notice.body or b"")
+    assert notice.envelope.recipients == (SENDER,)
+
+
+async def test_a_sender_is_told_once_that_a_letter_waits(office: PostOffice) -> None:
+    office.mailboxes = PostgresMailboxes(office.database, give_up=1000, delay_notice=0.1)
+    office.ways.failure = Failed("connect", 0, "4.4.4", "there is no route for sink.test", False)
+    async with office.relay(relay_retry_first_seconds=60.0, relay_retry_last_seconds=60.0):
+        message = await office.post("slow@sink.test")
+        await office.become(message, slow="deferred")
+    notifier = office.notifier()
+    await until(lambda: office.queue.sweep_overdue(True, 100), what="its being overdue")
+    await notifier.notify()
+    (notice,) = await office.notices(1)
+    assert await office.queue.sweep_overdue(True, 100) == 0
+    assert await office.queue.reports(10) == []
+    assert b"Action: delayed" in (notice.body or b"") and b"Will-Retry-Until: " in (notice.body or b"")
+    assert list((await office.states(message)).values()) == ["deferred"]
+
+
+async def test_a_notice_that_is_sent_again_after_a_crash_is_kept_once(office: PostOffice) -> None:
+    forgetful = office.notifier()
+    ended = [
+        Outbound(
+            f"{name}@example.test",
+            "example.test",
+            SENDER,
+            state=QueueState.BOUNCED,
+            status="5.1.1",
+            reply="550 5.1.1 gone",
+            notice=Notice.FAILED,
+        )
+        for name in ("one", "two")
+    ]
+    message = await office.post(*ended)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PostgresQueue, "reported", AsyncMock(side_effect=Unavailable("postgres", "killed")))
+        with pytest.raises(Unavailable):
+            await forgetful.notify()
+    await office.rows("UPDATE outbound_messages SET reporting_until = now()")  # another relay may report in its stead
+    await asyncio.gather(office.notifier().notify(), office.notifier().notify())
+    (notice,) = await office.notices(1)
+    await until(office.nothing_left, what="an empty stream")
+    assert (notice.body or b"").count(b"Action: failed") == 2
+    assert (await office.rows("SELECT open FROM outbound_messages WHERE message_id = $1", message)) == [(0,)]
+
+
+async def test_recipients_that_a_lost_answer_took_are_sent_under_a_new_id_while_the_old_one_finishes(
+    office: PostOffice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "RENEW_SECONDS", 0.1)
+    real, lost, release = PostgresQueue.claim, 0, asyncio.Event()
+
+    async def answer_lost(queue: PostgresQueue, relay: UUID, due: Due, *more: Any) -> Claim:
+        nonlocal lost
+        claim = await real(queue, relay, due, *more)
+        if claim.jobs and due.destination == "lost.test" and not lost:
+            lost += 1
+            raise Unavailable("postgres", "the answer was lost")
+        return claim
+
+    original = ScriptedSmtp._do
+
+    async def held(self: ScriptedSmtp, verb: str, writer: asyncio.StreamWriter) -> bytes | None:
+        if verb == "END" and len(self.contents) == 1:
+            await release.wait()
+        return await original(self, verb, writer)
+
+    monkeypatch.setattr(PostgresQueue, "claim", answer_lost)
+    monkeypatch.setattr(ScriptedSmtp, "_do", held)
+    async with ScriptedSmtp() as host:
+        office.ways.ports = [host.port]
+        async with office.relay() as relay:
+            first = relay.id
+            slow = await office.post("slow@sink.test")
+            await holds(lambda: bool(host.contents), "the content's arrival")
+            message = await office.post("one@lost.test")
+            await holds(lambda: relay.id != first, "a new id")
+            other = await office.post("two@other.test")
+            await office.become(other, two="delivered")
+            assert list((await office.states(slow)).values()) == ["sending"]
+            release.set()
+            await office.become(slow, slow="delivered")
+            await office.become(message, one="delivered")
+    assert lost == 1 and len(host.contents) == 3
+
+
+async def test_outcomes_wait_for_postgres_and_are_recorded_when_it_is_back(office: PostOffice, sink: Sink) -> None:
+    real, down = PostgresQueue.record, True
+
+    async def record(queue: PostgresQueue, *arguments: Any) -> set[int]:
+        if down:
+            raise Unavailable("postgres", "down")
+        return await real(queue, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PostgresQueue, "record", record)
+        async with office.relay():
+            message = await office.post("one@sink.test")
+            await holds(lambda: bool(sink.taken), "the letter")
+            assert list((await office.states(message)).values()) == ["sending"]
+            down = False
+            await office.become(message, one="delivered")
+    assert len(sink.taken) == 1

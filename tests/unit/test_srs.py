@@ -1,0 +1,147 @@
+"""Sender rewriting: what goes out comes back, through any number of forwarders; nothing else does."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from posthorn.wire.address import AddressError, parse_address
+from posthorn.wire.srs import VALID_DAYS, SrsError, is_srs, reverse, rewrite
+
+KEY, OTHER = b"k" * 32, b"o" * 32
+TODAY = 20_600
+
+
+def local_of(address: str) -> str:
+    return address.rpartition("@")[0]
+
+
+def test_an_address_is_rewritten_at_the_domain_and_comes_back() -> None:
+    out = rewrite("Alice@Example.org", "ours.test", KEY, TODAY)
+    assert re.fullmatch(r"SRS0=[a-z2-7]{8}=[A-Z2-7]{2}=Example\.org=Alice@ours\.test", out)
+    assert reverse(local_of(out), [KEY], TODAY) == "Alice@Example.org"
+
+
+def test_it_comes_back_after_its_case_was_folded() -> None:
+    out = rewrite("Alice@example.org", "ours.test", KEY, TODAY)
+    assert reverse(local_of(out).lower(), [KEY], TODAY) == "alice@example.org"
+    assert reverse(local_of(out).upper(), [KEY], TODAY) == "ALICE@EXAMPLE.ORG"
+
+
+def test_the_null_reverse_path_stays() -> None:
+    assert rewrite("", "ours.test", KEY, TODAY) == ""
+
+
+def test_the_local_part_may_hold_equals_signs_and_quotes() -> None:
+    for sender in ("a=b=c@example.org", '"two words"@example.org', r'"quo\"te"@example.org', "a@[192.0.2.1]"):
+        out = rewrite(sender, "ours.test", KEY, TODAY)
+        assert reverse(local_of(out), [KEY], TODAY) == sender
+        assert reverse(parse_address(out).local, [KEY], TODAY) == sender  # unquoted, as wire.address keeps it
+
+
+def test_a_chain_of_forwarders_grows_no_further_than_two_and_unwinds_to_the_first() -> None:
+    first = rewrite("alice@example.org", "one.test", OTHER, TODAY)
+    second = rewrite(first, "two.test", KEY, TODAY)
+    third = rewrite(second, "three.test", KEY, TODAY)
+    assert second.startswith("SRS1=") and third.startswith("SRS1=")
+    assert len(local_of(third)) == len(local_of(second))
+    for back in (second, third):
+        assert reverse(local_of(back).lower(), [KEY], TODAY) == first.lower().replace("srs0", "SRS0")
+    assert reverse(local_of(first), [OTHER], TODAY) == "alice@example.org"
+
+
+@pytest.mark.parametrize("separator", ["=", "+", "-"])
+def test_an_srs0_address_with_any_separator_is_taken_for_one(separator: str) -> None:
+    sender = f"SRS0{separator}AbCd=XY=example.org=alice@forwarder.test"
+    out = rewrite(sender, "ours.test", KEY, TODAY)
+    assert out.startswith("SRS1=")
+    assert reverse(local_of(out), [KEY], TODAY) == sender
+
+
+def test_an_address_expires_after_three_weeks_and_a_clock_may_be_a_little_ahead() -> None:
+    local = local_of(rewrite("alice@example.org", "ours.test", KEY, TODAY))
+    for day in (TODAY - 1, TODAY, TODAY + VALID_DAYS):
+        assert reverse(local, [KEY], day) == "alice@example.org"
+    for day in (TODAY - 2, TODAY + VALID_DAYS + 1, TODAY + 500, TODAY + 1000):
+        with pytest.raises(SrsError, match="expired"):
+            reverse(local, [KEY], day)
+
+
+def test_every_day_of_the_cycle_is_told_apart() -> None:
+    locals_ = {local_of(rewrite("a@b.test", "ours.test", KEY, day)) for day in range(1024)}
+    assert len(locals_) == 1024
+
+
+def test_an_old_key_still_opens_and_a_strange_one_does_not() -> None:
+    local = local_of(rewrite("alice@example.org", "ours.test", KEY, TODAY))
+    assert reverse(local, [OTHER, KEY], TODAY) == "alice@example.org"
+    for keys in ([OTHER], []):
+        with pytest.raises(SrsError, match="none of ours"):
+            reverse(local, keys, TODAY)
+
+
+def test_no_character_can_be_changed() -> None:
+    for sender in ("alice@example.org", "SRS0=abcd=AB=x.test=bob@forwarder.test"):
+        local = local_of(rewrite(sender, "ours.test", KEY, TODAY))
+        for place in range(5, len(local)):
+            for other in "Qx7=":
+                changed = local[:place] + other + local[place + 1 :]
+                if changed.lower() != local.lower():
+                    with pytest.raises(SrsError):
+                        reverse(changed, [KEY], TODAY)
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    longest = "a" * (64 - len("SRS0=hhhhhhhh=DD=example.org="))
+    assert len(local_of(rewrite(f"{longest}@example.org", "ours.test", KEY, TODAY))) == 64
+    for sender in (f"{longest}a@example.org", f"{longest[:-1]}ä@example.org", "nodomain", "@example.org", "local@"):
+        with pytest.raises(SrsError):
+            rewrite(sender, "ours.test", KEY, TODAY)
+
+
+@pytest.mark.parametrize(
+    "local",
+    [
+        *("", "alice", "SRS0", "SRS0=", "SRS0====", "SRS1=", "SRS1====", "SRS0=aaaaaaaa=AA=x.test=", '"', '""'),
+        *(
+            "SRS0=aaaaaaaa=A1=x.test=bob",
+            "SRS0+aaaaaaaa=AA=x.test=bob",
+            "SRS1=aaaaaaaa=x.test==",
+            "SRS2=aaaaaaaa=AA=x=y",
+        ),
+    ],
+)
+def test_what_is_none_is_refused(local: str) -> None:
+    with pytest.raises(SrsError):
+        reverse(local, [KEY], TODAY)
+
+
+def test_the_look_of_one_is_told() -> None:
+    assert all(is_srs(local) for local in ("SRS0=x", "srs1=x", "SrS0=", '"srs0=a b"'))
+    assert not any(is_srs(local) for local in ("", "srs0", "srs0+x", "srs2=", "xsrs0="))
+
+
+@given(st.text(max_size=80), st.text(max_size=80))
+def test_any_text_is_rewritten_or_refused(reverse_path: str, local: str) -> None:
+    with suppress(SrsError):
+        rewrite(reverse_path, "ours.test", KEY, TODAY)
+    with suppress(SrsError):
+        reverse(local, [KEY], TODAY)
+
+
+@given(st.text(min_size=1, max_size=30), st.sampled_from(["example.org", "[192.0.2.1]", "xn--bcher-kva.example"]))
+def test_any_address_comes_back_folded_as_our_door_folds_it(local: str, domain: str) -> None:
+    try:
+        sender = parse_address(f"{local}@{domain}")
+    except AddressError:
+        return
+    try:
+        out = rewrite(str(sender), "ours.test", KEY, TODAY)
+    except SrsError:
+        return
+    back = parse_address(out).local
+    assert reverse(back, [KEY], TODAY + 1).lower() == str(sender).lower()

@@ -221,12 +221,7 @@ class TestClaim:
         relay = await office.relay()
         await office.rows("INSERT INTO outbound_destinations VALUES ('far.test', now())")
         async with database.transaction() as entering:
-            # as delivery does: the rows first, the destination after them
-            await office_rows(
-                entering,
-                "INSERT INTO outbound_destinations VALUES ('far.test', now()) ON CONFLICT (name)"
-                " DO UPDATE SET due_at = now() WHERE outbound_destinations.due_at > now()",
-            )
+            await entering.execute("SELECT FROM outbound_destinations FOR UPDATE")
             claiming = asyncio.create_task(office.claim(relay))
             await until_waiting(entering)
             sending = asyncio.create_task(office.send("a@far.test"))
@@ -255,10 +250,6 @@ class TestClaim:
         async with asyncio.timeout(60):
             await asyncio.gather(enter(), *(look() for _ in range(4)))
         assert len(found) == len(set(found)) == 60
-
-
-async def office_rows(connection: object, query: str) -> None:
-    await connection.execute(query)  # type: ignore[attr-defined]
 
 
 class TestSlots:
@@ -392,8 +383,9 @@ class TestRecord:
         jobs = await office.jobs(relay)
         told = {"host": "mx\0", "reply": "250 2.0.0 ok", "status": "2.0.0", "tls": "TLSv1.3"}
         await office.end(relay, jobs, QueueState.DELIVERED, **told)
-        columns = "state, attempts, holder, last_host, last_reply, last_status, last_tls, last_attempt_at <= now(), closed_at <= now()"
-        expected = ("delivered", 1, None, "mx", "250 2.0.0 ok", "2.0.0", "TLSv1.3", True, True)
+        columns = "state, attempts, holder, last_host, last_reply, last_status, last_tls"
+        columns += ", last_attempt_at <= now(), closed_at <= now()"
+        expected = ("delivered", 1, None, "mx", "250 2.0.0 ok", "2.0.0", "TLSv1.3", True)
         assert await office.rows(f"SELECT {columns} FROM outbound_recipients") == [expected]
 
     async def test_a_deferred_recipient_is_due_again_later_and_its_destination_knows(self, office: PostOffice) -> None:

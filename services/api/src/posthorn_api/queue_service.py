@@ -89,7 +89,7 @@ class Outgoing:
         return item
 
     async def act_on_all(self, caller: ApiKey, action: str, which: QueueFilter) -> Matched:
-        """The same for all that match, in portions: no transaction holds many rows."""
+        """The same for all that match, ten thousand in a transaction, for as long as more is found."""
         which = _canonical(which)
         total, newest = 0, None
         while total < _MOST:

@@ -278,9 +278,10 @@ class Reception:
             "client": client.address,
             "account": client.account,
         }
-        self._events.record(
-            Event(transaction.id, received_at, ACCEPTED, {"service": self.settings.smtp_role, **detail})
-        )
+        told: dict[str, object] = {"service": self.settings.smtp_role, **detail}
+        if client.login is not None:
+            told["tenant"] = str(client.login.credentials.tenant)
+        self._events.record(Event(transaction.id, received_at, ACCEPTED, told))
         log.info("accepted", message=str(transaction.id), tls=client.tls, **detail)
         return reply
 

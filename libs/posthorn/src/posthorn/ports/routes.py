@@ -20,8 +20,7 @@ class Routes(Protocol):
         ...
 
     async def put(self, route: Route) -> tuple[Route, bool]:
-        """Set the route of its domain as a whole; whether it is new. Whatever is claimed from then on goes by it, and
-        what waits for this domain is tried at once."""
+        """Set the route of its domain as a whole; whether it is new. Whatever is claimed from then on goes by it."""
         ...
 
     async def delete(self, domain: str) -> None:

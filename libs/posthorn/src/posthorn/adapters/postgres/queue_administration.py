@@ -109,6 +109,8 @@ class PostgresQueueAdministration:
             search = await _search(connection, tenant, which)
             names = ", ".join(f"'{state.value}'" for state in states)
             search.add(f"state IN ({names})")
+            if action == "retry":
+                search.add("due_at > now()")  # or what is due already would be found again, page after page
             ids = [row["id"] for row in await connection.fetch(search.into(_CHOOSE, limit), *search.values)]
             rows = await _change(connection, action, ids) if ids else []
         return sorted(((row["id"], row["message_id"], row["recipient"]) for row in rows), reverse=True)

@@ -122,7 +122,9 @@ SELECT room.ok, CASE WHEN room.spare < 1 THEN room.wait ELSE 0 END AS wait, job.
   FROM room LEFT JOIN (
       SELECT taken.id, taken.message_id, taken.recipient, taken.reverse_path, taken.sender, taken.original, taken.orcpt,
              taken.notify, taken.attempts, taken.created_at, taken.expires_at, taken.tenant_id, chosen.first,
-             o.smtputf8, o.ret, o.envid, o.signature, m.offset_octets, m.stored_octets, m.encoding, m.size_crlf, m.has_dot_lines, m.return_path_octets,
+             o.smtputf8, o.ret, o.envid, o.signature,
+             m.offset_octets, m.stored_octets, m.encoding, m.size_crlf,
+             m.has_dot_lines, m.return_path_octets,
              coalesce((SELECT s.key FROM segments s WHERE s.id = m.segment_id), '') AS key,
              (SELECT true FROM suppressions p WHERE p.tenant_id = taken.tenant_id AND p.address = taken.address LIMIT 1)
                  AS suppressed

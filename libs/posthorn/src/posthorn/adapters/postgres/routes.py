@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from posthorn.adapters.postgres.database import Database, clean_text
-from posthorn.adapters.postgres.queue_closing import make_due
 from posthorn.ports.administration import Missing
 from posthorn.ports.queue import Route
 
@@ -23,15 +22,6 @@ ON CONFLICT (domain) DO UPDATE SET host = excluded.host, port = excluded.port, t
        updated_at = now()
 RETURNING {", ".join(COLUMNS)}, xmax = 0 AS created
 """  # noqa: S608
-
-# What was deferred for want of a route, or by a wrong one, need not wait for its time; what there is more of does.
-_RETRY = """
-WITH waiting AS MATERIALIZED (
-    SELECT id FROM outbound_recipients WHERE destination = $1 AND state IN ('queued', 'deferred') AND due_at > now()
-     ORDER BY due_at, id LIMIT 10000 FOR NO KEY UPDATE SKIP LOCKED
-)
-UPDATE outbound_recipients r SET due_at = now() FROM waiting WHERE r.id = waiting.id RETURNING r.destination, r.due_at
-"""
 
 
 class PostgresRoutes:
@@ -57,10 +47,8 @@ class PostgresRoutes:
 
     async def put(self, route: Route) -> tuple[Route, bool]:
         """Set the route of a domain; whether it is new."""
-        async with self._database.transaction() as connection:
+        async with self._database.session() as connection:
             row: Any = await connection.fetchrow(_PUT, *(getattr(route, name) for name in COLUMNS))
-            rows = await connection.fetch(_RETRY, route.domain)
-            await make_due(connection, ((each["destination"], each["due_at"]) for each in rows))
         return as_route(row), row["created"]
 
     async def delete(self, domain: str) -> None:

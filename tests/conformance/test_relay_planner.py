@@ -218,10 +218,30 @@ async def test_addresses_that_no_other_host_has_are_not_sent_to(scene: Scene, ad
     assert places(await scene.plan("a.test")) == [("b.test", "192.0.2.1")]
 
 
-@pytest.mark.parametrize("address", ["10.0.0.1", "192.168.1.1", "172.16.0.1", "fd00::1", "64:ff9b::c000:201"])
-async def test_private_addresses_are_sent_to(scene: Scene, address: str) -> None:
+async def test_a_global_address_in_another_form_is_sent_to(scene: Scene) -> None:
+    scene.dns.add("a.test", "AAAA", "64:ff9b::c000:201")
+    assert places(await scene.plan("a.test")) == [("a.test", "64:ff9b::c000:201")]
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("10.0.0.1", "10.0.0.0/8"),
+        ("192.168.1.1", "192.168.1.0/24"),
+        ("172.16.0.1", "172.16.0.0/12"),
+        ("100.64.3.4", "100.64.0.0/10"),
+        ("fd00::1", "fd00::/8"),
+        ("2002:a00:1::", "10.0.0.0/8"),
+    ],
+)
+async def test_private_addresses_are_sent_to_where_the_settings_say_so(
+    scene: Scene, address: str, network: str
+) -> None:
     scene.dns.add("a.test", "AAAA" if ":" in address else "A", address)
-    assert places(await scene.plan("a.test")) == [("a.test", address)]
+    with pytest.raises(Failed) as refused:
+        await scene.plan("a.test")
+    assert (refused.value.status, refused.value.permanent) == ("5.4.4", True)
+    assert places(await scene.plan("a.test", relay_private_networks=(network,))) == [("a.test", address)]
 
 
 async def test_loopback_is_sent_to_when_a_test_says_so(scene: Scene) -> None:

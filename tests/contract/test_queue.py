@@ -385,7 +385,7 @@ class TestRecord:
         await office.end(relay, jobs, QueueState.DELIVERED, **told)
         columns = "state, attempts, holder, last_host, last_reply, last_status, last_tls"
         columns += ", last_attempt_at <= now(), closed_at <= now()"
-        expected = ("delivered", 1, None, "mx", "250 2.0.0 ok", "2.0.0", "TLSv1.3", True)
+        expected = ("delivered", 1, None, "mx", "250 2.0.0 ok", "2.0.0", "TLSv1.3", True, True)
         assert await office.rows(f"SELECT {columns} FROM outbound_recipients") == [expected]
 
     async def test_a_deferred_recipient_is_due_again_later_and_its_destination_knows(self, office: PostOffice) -> None:

@@ -11,7 +11,7 @@ from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.queue import COUNTED, PostgresQueue
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.model.outbound import Notice, Notify, QueueState, RecipientDsn
-from posthorn.ports.queue import Outcome
+from posthorn.ports.queue import Job, Outcome
 from posthorn.runtime.ids import new_id
 from tests.contract.outgoing import PostOffice
 from tests.contract.town import pool
@@ -84,10 +84,12 @@ class TestRelays:
         jobs = await office.jobs(one)
         await office.dies(one)
         parts = [jobs[start : start + 6] for start in range(0, 60, 6)]
-        *recorded, _, _ = await asyncio.gather(
-            *(office.end(one, part, QueueState.DELIVERED) for part in parts), office.queue.bury(), office.queue.bury()
-        )
-        delivered = set().union(*recorded)
+        delivered: set[int] = set()
+
+        async def record(part: list[Job]) -> None:
+            delivered.update(await office.end(one, part, QueueState.DELIVERED))
+
+        await asyncio.gather(*(record(part) for part in parts), office.queue.bury(), office.queue.bury())
         query = "SELECT id FROM outbound_recipients WHERE state = $1"
         assert {number for (number,) in await office.rows(query, "delivered")} == delivered
         assert len(await office.rows(query, "queued")) == 60 - len(delivered)
@@ -381,8 +383,8 @@ class TestMeasure:
         await office.rows(
             "INSERT INTO outbound_recipients (message_id, destination, recipient, address, sender, reverse_path, original, orcpt,"
             " notify, state, due_at, overdue_at, expires_at)"
-            " SELECT message_id, destination, recipient, address, sender, reverse_path, original, orcpt, notify, 'deferred', due_at,"
-            " overdue_at, expires_at FROM outbound_recipients, generate_series(1, $1)",
+            " SELECT message_id, destination, recipient, address, sender, reverse_path, original, orcpt, notify, 'deferred',"
+            " due_at, overdue_at, expires_at FROM outbound_recipients, generate_series(1, $1)",
             3 * COUNTED,
         )
         assert (await office.queue.measure())["deferred"] >= COUNTED

@@ -145,3 +145,12 @@ def test_any_address_comes_back_folded_as_our_door_folds_it(local: str, domain: 
         return
     back = parse_address(out).local
     assert reverse(back, [KEY], TODAY + 1).lower() == str(sender).lower()
+
+
+def test_what_a_sender_puts_behind_srs0_does_not_make_an_address_of_ours() -> None:
+    """One that is taken for another forwarder's: its rest is the sender's to choose, and the hash is over it."""
+    digits = rewrite("a@far.test", "example.test", KEY, TODAY).split("=")[2]
+    forged = rewrite(f"SRS0=victim.test=user@{digits.lower()}", "example.test", KEY, TODAY)
+    hashed = forged.split("=")[1]
+    with pytest.raises(SrsError):
+        reverse(f"SRS0={hashed}={digits}=victim.test=user", (KEY,), TODAY)

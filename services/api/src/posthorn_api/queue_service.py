@@ -30,6 +30,7 @@ ANY = "*"
 _KINDS = {"retry": RETRIED, "hold": HELD, "release": RELEASED, "cancel": CANCELLED}
 _WAKING = frozenset({"retry", "release"})
 _AT_ONCE = 10_000
+_ROWS = 1000
 _MOST = 100_000
 
 
@@ -158,12 +159,15 @@ class Outgoing:
         await self._suppressions.remove(caller.tenant, address_in("address", address))
 
     async def trace(self, caller: ApiKey, message: UUID) -> Sequence[Event]:
-        """Give what happened to a message. A tenant sees that of messages it sent."""
+        """Give what happened to a message. A tenant sees that of messages it sent, but not where others' aliases lead; of others'
+        messages it sees what became of its own aliases' targets."""
         trace = self._trace.get()
-        rows = await self._queue.items(caller.tenant, QueueFilter(message=message), None, 1)
+        rows = await self._queue.items(caller.tenant, QueueFilter(message=message), None, _ROWS)
         events = await trace.of(message)
-        is_known = bool(rows or events) if caller.tenant is None else bool(rows or _is_of(events, caller.tenant))
-        if not is_known:
+        if caller.tenant is not None:
+            own = {row.recipient for row in rows}
+            events = _visible(events, own) if _is_of(events, caller.tenant) else _about(events, own)
+        if not rows and not events:
             raise Missing(f"nothing is known of a message {message}")
         return events
 
@@ -189,6 +193,20 @@ class Outgoing:
         self._hints.record(*events)
         if events and action in _WAKING:
             self._hints.wake()
+
+
+def _visible(events: Sequence[Event], own: set[str]) -> Sequence[Event]:
+    """Name what is forwarded by other tenants' aliases by the alias alone."""
+    return [
+        replace(event, detail={"recipient": event.detail["original"]})
+        if event.detail.get("original") and event.detail.get("recipient") not in own
+        else event
+        for event in events
+    ]
+
+
+def _about(events: Sequence[Event], own: set[str]) -> Sequence[Event]:
+    return [event for event in events if event.detail.get("recipient") in own]
 
 
 def _is_of(events: Sequence[Event], tenant: UUID) -> bool:
@@ -245,8 +263,10 @@ def _fit(route: Route, *, has_password: bool) -> Route:
         faults.append(Fault("username", "a password needs a username"))
     elif route.username is not None and not has_password:
         faults.append(Fault("password", "a username needs a password"))
-    elif route.username is not None and route.tls == "none" and not _is_loopback(route.host):
-        faults.append(Fault("tls", "a password goes without TLS only to a loopback address"))
+    elif route.username is not None and route.tls not in ("verified", "implicit") and not _is_loopback(route.host):
+        faults.append(
+            Fault("tls", "a password is given to a verified host only: verified or implicit, or a loopback address")
+        )
     if faults:
         raise Unfit(*faults)
     return route

@@ -136,9 +136,7 @@ class Sending:
         for author in made.authors:
             if author != wish.sender.address:
                 await self._judge_author(caller, made.field, author)
-        if wait := await self._throttle.take(
-            [Charge(f"messages-key:{caller.id}", self._limits.messages_per_hour, _HOUR)]
-        ):
+        if wait := await self._throttle.take(self._costs(caller, domain, len(recipients))):
             raise Throttled(wait)
         large = len(made.octets) > self._limits.inline
         envelope = Envelope(
@@ -162,6 +160,20 @@ class Sending:
         await ingest.accept(envelope, None if large else made.octets)
         self._tell(envelope)
         return Sent(number, recipients)
+
+    def _costs(self, caller: ApiKey, domain: Domain, recipients: int) -> list[Charge]:
+        """What a message is charged: by the key, and on what its domain may send by any door."""
+        rules = domain.sending
+        charges = [Charge(f"messages-key:{caller.id}", self._limits.messages_per_hour, _HOUR)]
+        if rules.max_messages_per_hour is not None:
+            charges.append(Charge(f"messages-domain:{domain.name}", rules.max_messages_per_hour, _HOUR))
+        if (most := rules.max_recipients_per_hour) is not None:
+            if recipients > most:
+                raise Unfit(
+                    Fault("to", f"{domain.name} may send to {most} recipients an hour, and here are {recipients}")
+                )
+            charges.append(Charge(f"recipients-domain:{domain.name}", most, _HOUR, recipients))
+        return charges
 
     async def _store(self, key: str, octets: bytes) -> None:
         try:

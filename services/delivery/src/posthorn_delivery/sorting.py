@@ -49,8 +49,9 @@ class Sorted:
 
     @property
     def queued(self) -> tuple[str, ...]:
-        """Recipients that are to be sent to."""
-        return tuple(each.recipient for each in self.outbound if each.state is QueueState.QUEUED)
+        """Recipients that are to be sent to, as the sender knows them: where an alias leads is its owner's affair."""
+        queued = (each for each in self.outbound if each.state is QueueState.QUEUED)
+        return tuple(dict.fromkeys(each.original or each.recipient for each in queued))
 
 
 def ways_back(envelope: Envelope, keys: Sequence[bytes]) -> Mapping[str, tuple[str, ...]]:
@@ -75,7 +76,7 @@ def sort(
     envelope: Envelope, resolution: Resolution, back: Mapping[str, tuple[str, ...]], keys: Sequence[bytes]
 ) -> Sorted:
     """Sort the recipients. ``resolution`` knows them and what is in ``back``; ``keys`` rewrite, the first one now."""
-    found = _Found()
+    found = _Found(sender=envelope.tenant)
     for recipient in envelope.recipients:
         dsn = envelope.dsn.get(recipient, RecipientDsn())
         address = recipient
@@ -104,7 +105,9 @@ def sort(
         for forward in forwards:
             found.tenant = found.tenant or forward.tenant
             reverse_path = _rewritten(envelope, forward, keys)
-            found.leave(Outbound(forward.address, _domain(forward.address), reverse_path, recipient, dsn))
+            found.leave(
+                Outbound(forward.address, _domain(forward.address), reverse_path, recipient, dsn, tenant=forward.tenant)
+            )
     return Sorted(
         tuple(found.accounts),
         tuple(found.local),
@@ -118,15 +121,19 @@ def sort(
 class _Found:
     accounts: dict[int, None] = field(default_factory=dict)
     local: list[str] = field(default_factory=list)
-    leaving: dict[str, Outbound] = field(default_factory=dict)
+    sender: UUID | None = None
+    """The submitter's tenant."""
+    leaving: dict[tuple[UUID | None, str], Outbound] = field(default_factory=dict)
+    """By tenant and address: what two tenants forward to one address stays two, for each is one's own to hold or cancel."""
     ended: list[Outbound] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
     tenant: UUID | None = None
 
     def leave(self, outbound: Outbound) -> None:
-        there = self.leaving.get(outbound.recipient.lower())
+        key = (outbound.tenant or self.sender, outbound.recipient.lower())
+        there = self.leaving.get(key)
         if there is None or (there.original and not outbound.original):
-            self.leaving[outbound.recipient.lower()] = outbound
+            self.leaving[key] = outbound
 
     def lose(self, envelope: Envelope, recipient: str, dsn: RecipientDsn) -> None:
         if envelope.reverse_path and dsn.wants(Notice.FAILED):

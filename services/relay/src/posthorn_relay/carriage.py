@@ -281,6 +281,8 @@ class Carriage:
             "reply": outcome.reply,
             "tls": outcome.tls,
         }
+        if job.original:
+            detail["original"] = job.original
         if outcome.state is QueueState.DEFERRED:
             detail["next_attempt_at"] = round(now + outcome.retry_in, 3)
         if outcome.state is QueueState.BOUNCED:

@@ -1,7 +1,8 @@
 """Which addresses the relay sends to: those that another host could have (RFC 5321 §5.1, RFC 1122 §3.2.1.3).
 
-Private ones (RFC 1918) are among them: mail hosts of a company stand there. Loopback, unspecified, link-local, multicast and
-reserved ones lead to this very host, to the metadata of a cloud, or nowhere.
+Private ones (RFC 1918, RFC 6598, RFC 4193) are not, unless the settings name their network: a stranger's MX, or an address literal,
+would aim the relay at hosts that trust whoever is inside. Routes lead there all the same. Loopback, unspecified, link-local,
+multicast and reserved ones lead to this very host, to the metadata of a cloud, or nowhere.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from posthorn_relay.settings import EgressSettings
 type _Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _THIS_NETWORK = ipaddress.IPv4Network("0.0.0.0/8")
+_PRIVATE = tuple(
+    map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"))
+)
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052 §2.1
 
 
@@ -29,6 +33,8 @@ class Reach:
     loopback: bool
     own: frozenset[_Ip]
     """Addresses that mail leaves from: a host that has one is ourselves."""
+    private: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
+    """Private networks that mail may be sent to without a route."""
 
     @classmethod
     def of(cls, settings: EgressSettings) -> Self:
@@ -39,6 +45,7 @@ class Reach:
             settings.relay_ipv6,
             settings.relay_loopback,
             frozenset(ip for ip in own if not (ip.is_unspecified or ip.is_loopback)),
+            tuple(map(ipaddress.ip_network, settings.relay_private_networks)),
         )
 
     def is_own(self, addresses: Sequence[str]) -> bool:
@@ -64,6 +71,8 @@ class Reach:
             return self.loopback
         if ip.version == 4 and (ip.is_reserved or ip in _THIS_NETWORK):
             return False
+        if any(ip in network for network in _PRIVATE):
+            return any(ip in network for network in self.private)
         return not (ip.is_unspecified or ip.is_link_local or ip.is_multicast)
 
 
@@ -74,4 +83,4 @@ def _plain(address: str) -> _Ip:
         return ip
     if ip in _NAT64:
         return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-    return ip.ipv4_mapped or ip
+    return ip.ipv4_mapped or ip.sixtofour or ip

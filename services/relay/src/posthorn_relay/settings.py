@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
@@ -42,6 +42,8 @@ class EgressSettings(EnvSettings):
     """False: destinations without a route wait, nothing goes to the internet by itself."""
     relay_loopback: bool = False
     """Whether an MX may lead to a loopback address (a route always may); only for tests: such an MX is a loop to this very host."""
+    relay_private_networks: tuple[Annotated[str, AfterValidator(lambda text: str(ip_network(text)))], ...] = ()
+    """Private networks (``10.0.0.0/8``) that an MX or an address literal may lead into, as a JSON list; a route always may."""
     relay_own_names: tuple[Domain, ...] = ()
     """Further names of this mail server as MX records call it, as a JSON list: mail for a foreign domain whose best MX is
     one of them is refused as a loop (5.4.6)."""

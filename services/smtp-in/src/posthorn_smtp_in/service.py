@@ -84,7 +84,8 @@ class Login:
     """An account that a client has logged in to."""
 
     credentials: Credentials
-    by_app_password: bool
+    app_password: bytes
+    """SHA-256 of the app password it was, empty for the account's own password."""
     read_at: float
     """Monotonic seconds at which the credentials were read."""
     owned: set[str] = field(default_factory=set)

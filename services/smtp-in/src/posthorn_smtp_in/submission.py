@@ -14,6 +14,7 @@ Rules:
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import ipaddress
 import time
@@ -55,6 +56,8 @@ REREAD_SECONDS = 60.0
 FAMILIAR_SECONDS = 12 * HOUR
 """How long it counts that an account was logged in to from an address."""
 _MOST_FAMILIAR = 10_000
+_LANES = 256
+"""Logins that may be judged at the same time at most, told apart by the hash of their place and account."""
 _SUBSCRIBER_BITS = 64
 """Of an IPv6 address, what names the subscriber: the rest is chosen freely by each client."""
 
@@ -81,6 +84,8 @@ class Submission(Reception):
         self._senders = senders
         self._throttle = throttle
         self._passwords = passwords
+        self._places = [asyncio.Lock() for _ in range(_LANES)]
+        self._accounts = [asyncio.Lock() for _ in range(_LANES)]
         self._familiar: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     # logins
@@ -106,8 +111,14 @@ class Submission(Reception):
 
     async def _log_in(self, secret: Secret, address: str, client: Client) -> tuple[Reply, str]:
         place = _place_of(client.address)
+        # one after another, for one place and for one account: guesses made at the same time must see each other counted
+        async with self._places[hash(place) % _LANES], self._accounts[hash(address) % _LANES]:
+            return await self._judge_login(secret, address, place, client)
+
+    async def _judge_login(self, secret: Secret, address: str, place: str, client: Client) -> tuple[Reply, str]:
         if await self._is_throttled(address, place):
             return smtp.LOGIN_THROTTLED, "throttled"
+        digest = b""
         credentials = await self._senders.credentials(address) if address else None
         by_app_password = secret.password.startswith(APP_PASSWORD)
         if by_app_password:
@@ -124,7 +135,7 @@ class Submission(Reception):
         elif credentials.state is State.RECEIVE_ONLY:
             return smtp.RECEIVE_ONLY, "receive-only"
         else:
-            client.login = Login(credentials, by_app_password, time.monotonic())
+            client.login = Login(credentials, digest, time.monotonic())
             self._familiar[address, place] = time.monotonic() + FAMILIAR_SECONDS
             self._familiar.move_to_end((address, place))
             if len(self._familiar) > _MOST_FAMILIAR:
@@ -189,7 +200,11 @@ class Submission(Reception):
             return smtp.RECEIVE_ONLY
         if new is None or new.state is State.SUSPENDED or not _is_within(client.address, new.networks):
             return smtp.NO_SENDING
-        if new.account != old.account or (not login.by_app_password and new.password_hash != old.password_hash):
+        if login.app_password:
+            is_same = await self._senders.app_password(new.account, login.app_password, SCOPE)
+        else:
+            is_same = new.password_hash == old.password_hash
+        if new.account != old.account or not is_same:
             client.login = None
             return smtp.LOGIN_FIRST
         login.credentials, login.read_at = new, time.monotonic()

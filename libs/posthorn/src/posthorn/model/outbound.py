@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, IntFlag
+from uuid import UUID
 
 
 class QueueState(Enum):
@@ -81,3 +82,5 @@ class Outbound:
     reply: str = ""
     """The reply, code included, that ended it."""
     notice: Notice | None = None
+    tenant: UUID | None = None
+    """Whose it is, where that is not the message's: the tenant of the alias that forwards. Nobody else may see the address."""

@@ -10,6 +10,7 @@ limited as sessions are, and the first octets of a client that is one too many c
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 import ssl
 from collections import Counter
@@ -40,8 +41,21 @@ class Session(Protocol):
         ...
 
 
+def _subscriber(address: str) -> str:
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(ip, ipaddress.IPv4Address):
+        return str(ip)
+    return str(ip.ipv4_mapped or ipaddress.IPv6Network((ip, 64), strict=False))
+
+
 class Gate:
-    """Who may hold how many sessions: a total and a number per client address, counted in this process."""
+    """Who may hold how many sessions: a total and a number per client address, counted in this process.
+
+    Of an IPv6 address the first 64 bits count: the rest is chosen freely by each client.
+    """
 
     def __init__(self, total: int, per_address: int) -> None:
         self.total = total
@@ -57,7 +71,7 @@ class Gate:
 
     def admit(self, session: Session, address: str) -> str | None:
         """Enter a session. Gives None, or the reason to refuse it: ``total``, ``address`` or ``draining``."""
-        address = address.removeprefix("::ffff:")  # an IPv4 client of a socket for both
+        address = _subscriber(address)
         if self.draining:
             return "draining"
         if len(self._sessions) >= self.total:

@@ -8,6 +8,8 @@ Rules:
   the word SRS0, its separator included. A sender that is an SRS1 address keeps its forwarder and rest and gets a hash of ours.
   However many forwarders follow one another, the address grows no further than that, and its bounce goes to the first of them,
   who alone can judge hash and day of the SRS0 address.
+- The two kinds are hashed apart: else what stands behind a forwarder's name, which its sender may choose, would make an SRS0
+  address that nobody gave out.
 - On the way back the whole local part may have been folded (RFC 5321 §2.4 lets no host count on that, many do it): the hash is
   over the folded text, itself in lower case, and the day is written in letters whose case says nothing.
 - A local part has at most 64 octets (RFC 5321 §4.5.3.1.1). A sender that does not fit is refused with SrsError. The forwarder
@@ -57,9 +59,9 @@ def rewrite(reverse_path: str, domain: str, key: bytes, day: int) -> str:
         raise SrsError("the reverse-path has no domain to go back to")
     local = _unquoted(local)
     if again := _SRS1.match(local):
-        new = f"SRS1={_hash(key, again[2] + again[3])}={again[2]}={again[3]}"
+        new = f"SRS1={_hash(key, 'srs1:' + again[2] + again[3])}={again[2]}={again[3]}"
     elif first := _SRS0.match(local):
-        new = f"SRS1={_hash(key, host + first[1])}={host}={first[1]}"
+        new = f"SRS1={_hash(key, 'srs1:' + host + first[1])}={host}={first[1]}"
     else:
         rest = f"{_digits(day)}={host}={local}"
         new = f"SRS0={_hash(key, rest)}={rest}"
@@ -92,7 +94,7 @@ def reverse(local: str, keys: Sequence[bytes], day: int) -> str:
             raise SrsError("the address has expired")
         return f"{quote_local(ours[4])}@{ours[3]}"
     if again := _SRS1.match(plain):
-        _check(keys, again[1], again[2] + again[3])
+        _check(keys, again[1], "srs1:" + again[2] + again[3])
         return f"{quote_local('SRS0' + again[3])}@{again[2]}"
     raise SrsError("the address is not of the form of a rewritten one")
 

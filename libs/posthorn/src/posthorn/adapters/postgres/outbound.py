@@ -84,7 +84,7 @@ async def enter(connection: Connection, letters: Sequence[Letter], patience: Pat
     recipients = [
         (
             letter.envelope.id,
-            letter.tenant,
+            each.tenant or letter.tenant,
             clean_text(each.destination),
             clean_text(each.recipient),
             clean_text(canonical(each.recipient)),

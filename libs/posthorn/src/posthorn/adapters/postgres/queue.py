@@ -166,6 +166,8 @@ DELETE FROM outbound_lanes WHERE key IN (
 """
 _FORGET_RELAYS = "DELETE FROM relays WHERE buried_at < now() - interval '1 day'"
 
+# By pairs of state and id, which only ``outbound_recipients_state_idx`` can give in order: whatever the planner believes, no more
+# than the limit is read.
 _MEASURE = """
 SELECT s.state, n.counted,
        CASE WHEN n.counted >= $1 THEN (
@@ -175,12 +177,17 @@ SELECT s.state, n.counted,
             WHERE c.oid = 'outbound_recipients'::regclass
        ) END AS estimated,
        extract(epoch FROM now() - (
-           SELECT r.created_at FROM outbound_recipients r WHERE r.state = s.state ORDER BY r.id LIMIT 1
+           SELECT first.created_at
+             FROM (SELECT r.state, r.created_at FROM outbound_recipients r WHERE (r.state, r.id) > (s.state, 0::bigint)
+                    ORDER BY r.state, r.id LIMIT 1) AS first
+            WHERE first.state = s.state
        ))::float8 AS age
   FROM unnest(ARRAY['queued', 'deferred', 'sending', 'held']) AS s (state)
   CROSS JOIN LATERAL (
       SELECT count(*) AS counted
-        FROM (SELECT FROM outbound_recipients r WHERE r.state = s.state ORDER BY r.id LIMIT $1) AS few
+        FROM (SELECT r.state FROM outbound_recipients r WHERE (r.state, r.id) > (s.state, 0::bigint)
+               ORDER BY r.state, r.id LIMIT $1) AS few
+       WHERE few.state = s.state
   ) AS n
 """
 

@@ -22,7 +22,7 @@ from posthorn.model.outbound import QueueState
 from posthorn.ports.administration import Conflict, Missing
 from posthorn.ports.queue import QueueFilter, QueueItem
 
-_SLACK = timedelta(minutes=10)
+_SLACK = timedelta(minutes=1)
 """How far ids and times may be out of step: what was begun earlier may have been entered later."""
 _CHANCE_SECONDS = 300
 """What is released or tried again by hand gets this long for an attempt, even if its time is over."""
@@ -76,7 +76,7 @@ class PostgresQueueAdministration:
         self, tenant: UUID | None, which: QueueFilter, before: int | None, limit: int
     ) -> Sequence[QueueItem]:
         """List, newest id first, below ``before``."""
-        async with self._database.session() as connection:
+        async with self._database.transaction() as connection:
             search = await _search(connection, tenant, which)
             if before is not None:
                 search.add("id < {}", before)
@@ -103,7 +103,10 @@ class PostgresQueueAdministration:
     async def act_on_all(
         self, tenant: UUID | None, action: str, which: QueueFilter, limit: int
     ) -> Sequence[tuple[int, UUID, str]]:
-        """Change all that match and whose state allows it, the newest first; what is being changed at this moment is left out."""
+        """Change all that match and whose state allows it, the newest first.
+
+        Left out is what others are changing at this moment and, of what is to be tried again, what is due already.
+        """
         states = _ALLOWED[action]
         async with self._database.transaction() as connection:
             search = await _search(connection, tenant, which)
@@ -134,6 +137,8 @@ class _Search:
 
 
 async def _search(connection: Connection, tenant: UUID | None, which: QueueFilter) -> _Search:
+    """Make the conditions. The transaction plans for the values from then on: destinations differ too much for one plan."""
+    await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
     search = _Search()
     if tenant is not None:
         search.add("tenant_id = {}", tenant)

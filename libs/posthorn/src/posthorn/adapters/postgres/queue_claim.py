@@ -32,28 +32,27 @@ _LANE = """
 """  # as Route.lane
 
 # First the destinations with routes of their own, then all others, which are not looked at when the lane they share is closed.
+# NOT IN is answered by a hash table, made once, however many lanes are closed.
 # Of a lane that many share, each stands as far behind as it has others of its lane before it.
 _DUE = f"""
 WITH others AS MATERIALIZED (
     SELECT {_ROUTE}, {_LANE} AS lane FROM (VALUES (1)) AS one LEFT JOIN routes r ON r.domain = '*'
+), closed AS MATERIALIZED (
+    SELECT key FROM outbound_lanes WHERE closed_until > statement_timestamp()
 ), found AS (
     (
         SELECT d.name, d.due_at, coalesce({_LANE}, d.name) AS lane, {_ROUTE}
-          FROM routes r JOIN outbound_destinations d ON d.name = r.domain
-         WHERE d.due_at <= statement_timestamp()
-           AND NOT EXISTS (SELECT FROM outbound_lanes l
-                            WHERE l.key = coalesce({_LANE}, d.name) AND l.closed_until > statement_timestamp())
+          FROM routes r CROSS JOIN LATERAL (SELECT * FROM outbound_destinations WHERE name = r.domain LIMIT 1) AS d
+         WHERE d.due_at <= statement_timestamp() AND coalesce({_LANE}, d.name) NOT IN (SELECT key FROM closed)
          ORDER BY d.due_at LIMIT $1
     ) UNION ALL (
         SELECT d.name, d.due_at, coalesce(r.lane, d.name), {_ROUTE}
           FROM (
               SELECT d.name, d.due_at FROM outbound_destinations d
                WHERE d.due_at <= statement_timestamp()
-                 AND NOT EXISTS (SELECT FROM routes own WHERE own.domain = d.name)
-                 AND NOT EXISTS (SELECT FROM outbound_lanes l WHERE l.key = d.name AND l.closed_until > statement_timestamp()
-                                                                AND (SELECT lane FROM others) IS NULL)
-                 AND (SELECT NOT EXISTS (SELECT FROM outbound_lanes l
-                                          WHERE l.key = others.lane AND l.closed_until > statement_timestamp()) FROM others)
+                 AND d.name NOT IN (SELECT domain FROM routes)
+                 AND ((SELECT lane FROM others) IS NOT NULL OR d.name NOT IN (SELECT key FROM closed))
+                 AND (SELECT lane IS NULL OR lane NOT IN (SELECT key FROM closed) FROM others)
                ORDER BY d.due_at LIMIT $1
           ) AS d CROSS JOIN others r
     )

@@ -43,7 +43,10 @@ WITH RECURSIVE walk (address, steps) AS (
            0
   UNION
     SELECT unnest(aliases.targets), walk.steps + 1
-      FROM walk JOIN aliases ON aliases.address = walk.address
+      FROM walk
+      JOIN aliases ON aliases.address = walk.address
+      JOIN domains via ON via.id = aliases.domain_id
+      JOIN domains named ON named.name = $4 AND named.tenant_id = via.tenant_id
      WHERE walk.steps < $5
 )
 SELECT EXISTS (

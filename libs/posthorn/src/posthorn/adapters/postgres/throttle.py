@@ -33,7 +33,7 @@ _ROUND = 256
 """Callers served in one round trip at most."""
 _SLACK = 0.001
 """Seconds: what rounding to microseconds may add up to."""
-_PURGE_SECONDS = 600.0
+_PURGE_SECONDS = 60.0
 _PURGED_AT_ONCE = 20_000
 
 # ``more`` is what is taken, ``need`` what must fit, ``most`` how far ahead a bucket may be, all in seconds. Rows that are only
@@ -123,7 +123,8 @@ class PostgresThrottle:
         if time.monotonic() >= self._purge_at:
             self._purge_at = time.monotonic() + _PURGE_SECONDS
             try:
-                await self.purge()
+                while await self.purge() == _PURGED_AT_ONCE:
+                    pass  # a flood of failed logins must not grow the table faster than this
             except Unavailable as fault:
                 log.warning("old counters not removed", detail=str(fault))
 

@@ -1,0 +1,61 @@
+"""The port Routes on PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import asyncpg
+import pytest
+
+from posthorn.adapters.postgres.routes import PostgresRoutes
+from posthorn.ports.administration import Missing
+from posthorn.ports.queue import Route
+from tests.contract.town import pool
+
+FULL = Route("far.test", "smart.test", 2525, "verified", "user", b"sealed", 7, 60)
+
+
+@pytest.fixture
+async def routes(database_url: str) -> AsyncIterator[PostgresRoutes]:
+    async with pool(database_url) as database:
+        yield PostgresRoutes(database)
+
+
+async def test_a_route_is_kept_as_it_was_put(routes: PostgresRoutes) -> None:
+    assert await routes.put(FULL) == (FULL, True)
+    assert await routes.get("far.test") == FULL
+
+
+async def test_a_route_is_replaced_as_a_whole(routes: PostgresRoutes) -> None:
+    await routes.put(FULL)
+    bare = Route("far.test", connections=1)
+    assert await routes.put(bare) == (bare, False)
+    assert await routes.get("far.test") == bare
+
+
+async def test_routes_are_listed_by_domain_page_by_page(routes: PostgresRoutes) -> None:
+    names = ["*", "a.test", "b.test", "c.test"]
+    for name in reversed(names):
+        await routes.put(replace(FULL, domain=name))
+    listed: list[str] = []
+    while page := await routes.all(listed[-1] if listed else "", 2):
+        listed += [route.domain for route in page]
+    assert sorted(listed) == names
+    assert len(listed) == 4
+
+
+async def test_a_route_that_is_removed_is_missing(routes: PostgresRoutes) -> None:
+    await routes.put(FULL)
+    await routes.delete("far.test")
+    for call in (routes.get, routes.delete):
+        with pytest.raises(Missing):
+            await call("far.test")
+    assert await routes.all("", 10) == []
+    with pytest.raises(Missing):
+        await routes.get("nul\0.test")
+
+
+async def test_a_way_of_tls_that_nobody_knows_is_refused(routes: PostgresRoutes) -> None:
+    with pytest.raises(asyncpg.CheckViolationError):
+        await routes.put(replace(FULL, tls="perhaps"))

@@ -1,0 +1,76 @@
+"""The port Suppressions on PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import pytest
+
+from posthorn.adapters.postgres.database import Database
+from posthorn.adapters.postgres.suppressions import PostgresSuppressions
+from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.ports.administration import Missing
+from posthorn.runtime.ids import new_id
+from tests.contract.town import Town, pool
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    async with pool(database_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def suppressions(database: Database) -> PostgresSuppressions:
+    return PostgresSuppressions(database)
+
+
+@pytest.fixture
+async def other(database: Database) -> UUID:
+    tenant = new_id()
+    await Town(database).rows("INSERT INTO tenants (id, name) VALUES ($1, 'other')", tenant)
+    return tenant
+
+
+async def test_an_address_is_put_on_the_list_once(suppressions: PostgresSuppressions) -> None:
+    made, new = await suppressions.add(None, "a@far.test", "asked\0 not to")
+    assert (made.address, made.reason, made.source, made.message, new) == (
+        "a@far.test",
+        "asked not to",
+        "api",
+        None,
+        True,
+    )
+    assert await suppressions.add(DEFAULT_TENANT, "a@far.test", "again") == (made, False)
+
+
+async def test_tenants_have_lists_of_their_own(suppressions: PostgresSuppressions, other: UUID) -> None:
+    await suppressions.add(other, "a@far.test", "theirs")
+    assert await suppressions.items(None, None, "", 10) == []
+    with pytest.raises(Missing):
+        await suppressions.remove(DEFAULT_TENANT, "a@far.test")
+    assert [each.reason for each in await suppressions.items(other, None, "", 10)] == ["theirs"]
+    with pytest.raises(Missing):
+        await suppressions.add(new_id(), "a@far.test", "nobody's")
+
+
+async def test_the_list_is_read_page_by_page_and_by_domain(suppressions: PostgresSuppressions) -> None:
+    addresses = sorted(f"{name}@{domain}" for name in "abc" for domain in ("far.test", "not-far.test"))
+    for address in reversed(addresses):
+        await suppressions.add(None, address, "")
+    listed: list[str] = []
+    while page := await suppressions.items(None, None, listed[-1] if listed else "", 4):
+        listed += [each.address for each in page]
+    assert sorted(listed) == addresses
+    assert len(listed) == 6
+    found = await suppressions.items(None, "far.test", "a@far.test", 10)
+    assert [each.address for each in found] == ["b@far.test", "c@far.test"]
+
+
+async def test_an_address_is_taken_off(suppressions: PostgresSuppressions) -> None:
+    await suppressions.add(None, "a@far.test", "")
+    await suppressions.remove(None, "a@far.test")
+    assert await suppressions.items(None, None, "", 10) == []
+    with pytest.raises(Missing):
+        await suppressions.remove(None, "a@far.test")

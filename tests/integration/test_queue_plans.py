@@ -1,0 +1,188 @@
+"""A long queue costs no more than a short one: how many rows each question to the queue really reads.
+
+The server counts what is read: rows by sequential scans, index entries and rows fetched by them. That says more than a plan, which
+may be an index scan that walks over everything; and it holds for the plans that are made anew as for those kept for prepared
+statements, since every question is asked more often than the server needs to keep its plan.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
+from typing import Any
+
+import asyncpg
+import pytest
+
+from posthorn.adapters.postgres.database import Connection
+from posthorn.adapters.postgres.queue import COUNTED
+from posthorn.adapters.postgres.queue_administration import PostgresQueueAdministration
+from posthorn.adapters.postgres.routes import PostgresRoutes
+from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.model.outbound import QueueState
+from posthorn.ports.queue import Due, QueueFilter, Route
+from posthorn.runtime.ids import new_id
+from posthorn_local.embedded import Postgres
+from tests.contract.outgoing import PostOffice
+from tests.contract.town import pool
+from tests.integration.long_queue import fill
+
+ROWS = 60_000
+DESTINATIONS = 2_000
+TIMES = 8
+"""Often enough for a plan to be kept: that happens at the sixth time."""
+FEW = 2_500
+"""Index entries and rows that one question may read, for pages of 50 and claims of 20; ``ROWS`` would be a walk over all."""
+
+
+@pytest.fixture(scope="module")
+def loaded(postgres: Postgres, migrated: str) -> Iterator[str]:
+    """URL of a database with a long queue: half of it at one destination, half at many; nearly all put off."""
+
+    async def on(name: str, work: Callable[[Connection], Awaitable[object]]) -> None:
+        connection = await asyncpg.connect(postgres.url_of(name))
+        try:
+            await work(connection)
+        finally:
+            await connection.close()
+
+    asyncio.run(on("postgres", lambda admin: admin.execute(f"CREATE DATABASE long_queue TEMPLATE {migrated}")))
+    asyncio.run(on("long_queue", lambda connection: fill(connection, ROWS, DESTINATIONS)))
+    yield postgres.url_of("long_queue")
+    asyncio.run(on("postgres", lambda admin: admin.execute("DROP DATABASE long_queue WITH (FORCE)")))
+
+
+@pytest.fixture
+async def office(loaded: str) -> AsyncIterator[PostOffice]:
+    # one connection, whose counts are flushed before they are read, and whose prepared statements are all of them
+    async with pool(loaded, database_pool=1) as database:
+        yield PostOffice(database)
+
+
+async def read(office: PostOffice) -> tuple[int, int]:
+    """Rows read by sequential scans of the queue's tables, and by indexes, so far."""
+    await office.rows("SELECT pg_stat_force_next_flush()")
+    await office.rows("SELECT pg_stat_clear_snapshot()")
+    tables = ["outbound_recipients", "outbound_messages", "outbound_destinations", "messages"]
+    ((scanned, fetched),) = await office.rows(
+        "SELECT sum(t.seq_tup_read)::bigint, (SELECT sum(i.idx_tup_read)::bigint FROM pg_stat_user_indexes i"
+        " WHERE i.relname = ANY ($1::text[])) FROM pg_stat_user_tables t WHERE t.relname = ANY ($1::text[])",
+        tables,
+    )
+    return scanned, fetched
+
+
+async def costs_little(office: PostOffice, ask: Callable[[], Awaitable[Any]], most: int = FEW) -> None:
+    before = await read(office)
+    for _ in range(TIMES):
+        await ask()
+    after = await read(office)
+    assert after[0] == before[0], "a table was read from end to end"
+    assert after[1] - before[1] <= most * TIMES
+
+
+async def test_looking_for_what_is_due(office: PostOffice) -> None:
+    assert len(await office.queue.due(200)) == 200
+    await costs_little(office, lambda: office.queue.due(200))
+
+
+async def test_looking_past_a_smarthost_that_is_down(office: PostOffice) -> None:
+    routes = PostgresRoutes(office.database)
+    await routes.put(Route("*", "smart.test"))
+    await routes.put(Route("d1.test"))
+    await office.queue.close_lane("[smart.test]:25", 600, "smart.test", "gone")
+    try:
+        assert await office.due_names() == ["d1.test"]
+        await costs_little(office, lambda: office.queue.due(200), most=50)
+    finally:
+        await office.queue.open_lane("[smart.test]:25")
+        for domain in ("*", "d1.test"):
+            await routes.delete(domain)
+
+
+@pytest.mark.parametrize("destination", ["big.test", "d7.test"])
+async def test_claiming_and_recording(office: PostOffice, destination: str) -> None:
+    relay = await office.relay()
+    found = 0
+
+    async def claim() -> None:
+        nonlocal found
+        jobs = await office.jobs(relay, destination, limit=20)
+        found += len(jobs)
+        await office.end(relay, jobs, QueueState.DEFERRED, retry_in=0, reply="450 busy")
+
+    await costs_little(office, claim)
+    assert found >= TIMES
+
+
+async def test_finding_nothing_among_many_that_are_put_off(office: PostOffice) -> None:
+    relay = await office.relay()
+
+    async def claim() -> None:
+        assert (await office.queue.claim(relay, Due("later.test", None), None, 9, None, 20)).slot is None
+
+    await costs_little(office, claim, most=50)
+
+
+async def test_claiming_at_a_limited_rate(office: PostOffice) -> None:
+    relay = await office.relay()
+
+    async def claim() -> None:
+        claim = await office.queue.claim(relay, Due("big.test", None), None, 9, 60_000, 20)
+        assert len(claim.jobs) == 20
+        await office.end(relay, claim.jobs, QueueState.QUEUED)
+
+    await costs_little(office, claim)
+    await office.queue.leave(relay)
+
+
+async def test_the_upkeep(office: PostOffice) -> None:
+    await costs_little(office, lambda: office.queue.sweep_overdue(True, 20))
+    await costs_little(office, office.queue.bury)
+    await costs_little(office, lambda: office.queue.reports(20))
+    await costs_little(office, lambda: office.queue.purge(60, 20))
+
+
+async def test_measuring_is_bounded(office: PostOffice) -> None:
+    measured = await office.queue.measure()
+    assert measured["deferred"] == pytest.approx(ROWS, rel=0.2)
+    await costs_little(office, office.queue.measure, most=5 * COUNTED)
+
+
+@pytest.mark.parametrize(
+    "which",
+    [
+        QueueFilter(),
+        QueueFilter(domain="big.test"),
+        QueueFilter(domain="d7.test"),
+        QueueFilter(domain="nowhere.test"),
+        QueueFilter(state=QueueState.DEFERRED),
+        QueueFilter(state=QueueState.HELD),
+        QueueFilter(state=QueueState.BOUNCED),
+        QueueFilter(sender="S7@Example.test"),
+        QueueFilter(recipient="r77@d77.test"),
+        QueueFilter(message=DEFAULT_TENANT),
+        QueueFilter(older_than=3600.0),
+        QueueFilter(older_than=86_400.0 * 30),
+        QueueFilter(younger_than=3600.0),
+        QueueFilter(domain="big.test", older_than=40_000.0),
+        QueueFilter(domain="big.test", state=QueueState.HELD),
+    ],
+    ids=lambda which: " ".join(name for name in which.__slots__ if getattr(which, name) is not None) or "all",
+)
+async def test_listing(office: PostOffice, which: QueueFilter) -> None:
+    administration = PostgresQueueAdministration(office.database)
+    await costs_little(office, lambda: administration.items(None, which, None, 50))
+    await costs_little(office, lambda: administration.items(DEFAULT_TENANT, which, 1000, 50))
+
+
+async def test_listing_for_a_tenant_with_little_mail(office: PostOffice) -> None:
+    administration = PostgresQueueAdministration(office.database)
+    await costs_little(office, lambda: administration.items(new_id(), QueueFilter(), None, 50), most=50)
+
+
+async def test_acting_on_what_is_found(office: PostOffice) -> None:
+    administration = PostgresQueueAdministration(office.database)
+    for action in ("hold", "release", "retry"):
+        await costs_little(office, partial(administration.act_on_all, None, action, QueueFilter(domain="d9.test"), 20))

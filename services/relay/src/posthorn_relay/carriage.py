@@ -126,7 +126,16 @@ class Carriage:
         for group in groups(left.values()):
             if not await self._may_go_on():
                 return False
-            if not await self._carry_group(group, left):
+            try:
+                goes_on = await self._carry_group(group, left)
+            except Exception:
+                log.exception("a message came to no good end", message=str(group[0].message))
+                self._let_go()
+                fault = Failed("end", 0, "4.3.0", "an internal error; it is tried again", permanent=False)
+                of_it = [job for job in group if job.id in left]  # its neighbours need not suffer for it
+                self._settle_all(of_it, lambda job, fault=fault: self._judge.outcome(job, fault), left)  # type: ignore[misc]
+                continue
+            if not goes_on:
                 return False
         return True
 

@@ -35,6 +35,8 @@ from posthorn_relay.settings import RelaySettings
 log = structlog.get_logger()
 
 AT_ONCE = 50
+LOT = 50
+"""Recipients that one notice tells of at most."""
 LOOK_SECONDS = 10.0
 """How often notices are looked for without being told of any."""
 _UNREADABLE_SECONDS = 120.0
@@ -86,9 +88,17 @@ class Notifier:
     async def notify(self) -> bool:
         """Send what is due; gives whether there may be more. Raises Unavailable."""
         reports = await self._queue.reports(AT_ONCE)
-        sent = 0
+        sent, fault = 0, None
         for report in reports:
-            sent += await self._send(report)
+            try:
+                sent += await self._send(report)
+            except Unavailable as unavailable:  # one that cannot be sent must not hold up the others
+                fault = unavailable
+                log.warning("a notice waits", message=str(report.message), detail=str(unavailable))
+            except Exception:
+                log.exception("a notice cannot be made", message=str(report.message))
+        if fault is not None:
+            raise fault
         return sent > 0 and len(reports) >= AT_ONCE
 
     async def _send(self, report: Report) -> bool:
@@ -172,7 +182,8 @@ def _together(due: Iterable[NoticeDue]) -> list[list[NoticeDue]]:
     found: dict[tuple[Notice, datetime | None], list[NoticeDue]] = {}
     for one in due:
         found.setdefault((one.notice, one.last_attempt_at), []).append(one)
-    return list(found.values())
+    # in lots, so that no notice outgrows what the stream takes in one message
+    return [lot[start : start + LOT] for lot in found.values() for start in range(0, len(lot), LOT)]
 
 
 def notice_id(message: UUID, kind: Notice, rows: Iterable[int]) -> UUID:

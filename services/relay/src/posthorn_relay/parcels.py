@@ -50,6 +50,15 @@ def groups(jobs: Iterable[Job]) -> list[list[Job]]:
     return ordered
 
 
+async def _has_utf8_header(location: Location, cut: int, bodies: Bodies) -> bool:
+    """Whether the header of a large message is not ASCII, or does not end where it could be seen."""
+    async with aclosing(bodies.stream(location)) as pieces:  # type: ignore[type-var]  # it is a generator
+        async for piece in pieces:
+            end = header_end(piece[cut:])
+            return end < 0 or not piece[cut : cut + end].isascii()
+    return False
+
+
 async def parcel(jobs: Sequence[Job], bodies: Bodies) -> Parcel:
     """Make the parcel of a group. Reads a small message at once; raises Unavailable."""
     job = jobs[0]
@@ -65,7 +74,7 @@ async def parcel(jobs: Sequence[Job], bodies: Bodies) -> Parcel:
 
         size = len(body)
     else:
-        eight_bit, utf8 = True, job.smtputf8
+        eight_bit, utf8 = True, job.smtputf8 and await _has_utf8_header(location, cut, bodies)
         size = len(signature) + location.size - cut
 
         async def content() -> AsyncIterator[bytes]:

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from uuid import UUID
 
 import structlog
@@ -108,6 +109,17 @@ class Recorder:
                 self._some.clear()
                 self._idle.set()
 
+    async def _record_bare(self, relay: UUID, outcome: Outcome) -> None:
+        """What is said beside the outcome may be what cannot be written; the outcome itself must be."""
+        log.error("an outcome cannot be recorded as it is", job=outcome.job, state=outcome.state.value)
+        bare = replace(outcome, suppress="", reply="", host="", tls="")
+        try:
+            await self._queue.record(relay, [bare])
+        except Unavailable:
+            raise
+        except Exception:
+            log.exception("an outcome cannot be recorded", job=outcome.job, state=outcome.state.value)
+
     async def _record(self, relay: UUID, batch: list[tuple[UUID, Outcome, float]]) -> None:
         try:
             ours = await self._queue.record(relay, [outcome for _, outcome, _ in batch])
@@ -115,7 +127,7 @@ class Recorder:
             raise
         except Exception:  # the one that cannot be written must not hold up the others
             if len(batch) == 1:
-                log.exception("an outcome cannot be recorded", job=batch[0][1].job, state=batch[0][1].state.value)
+                await self._record_bare(relay, batch[0][1])
                 return
             for one in batch:
                 await self._record(relay, [one])

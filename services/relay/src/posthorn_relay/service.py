@@ -55,6 +55,8 @@ class _Destination:
     due: Due
     lane: Lane
     workers: int = 0
+    carrying: int = 0
+    """Workers that have their hands full."""
     passed_over: bool = False
     """A look has found it due since the last claim."""
 
@@ -208,10 +210,12 @@ class Relay:
                 place = _Destination(due, self._lanes.of(due.lane))
             elif place.workers:
                 place.passed_over = True
-                if place.due == due:
-                    continue
-                # its route has changed: those at work go on as they began, the next ones go by the new one
-                place = _Destination(due, self._lanes.of(due.lane))
+                if place.due != due:
+                    # its route has changed: those at work go on as they began, the next ones go by the new one
+                    place = _Destination(due, self._lanes.of(due.lane))
+                elif place.carrying < place.workers or place.lane.failures:
+                    continue  # one of them is about to claim
+                # else all are busy with a host that may be slow: what has come since need not wait for them
             if self._room(place, life):
                 self._destinations[due.destination] = place
                 self._begin(place, life)
@@ -275,7 +279,12 @@ class Relay:
                     self._begin(place, life)
                 began = time.monotonic()
                 carried = True
-                if not await carriage.carry(claim.jobs):
+                place.carrying += 1
+                try:
+                    goes_on = await carriage.carry(claim.jobs)
+                finally:
+                    place.carrying -= 1
+                if not goes_on:
                     break
                 pace = len(claim.jobs) / max(0.001, time.monotonic() - began)
                 limit = max(1, min(self._settings.relay_claim, round(pace * _AIM_SECONDS)))
@@ -285,12 +294,16 @@ class Relay:
         finally:
             carriage.done()
             if slot is not None and life is self._life:
-                with suppress(Unavailable):
+                try:
                     await self._queue.free(life.id, slot)
+                except Unavailable:
+                    life.ending = True  # nobody would ever give this slot back: it goes with the id
         return carried
 
     async def _may_go_on(self) -> bool:
         """Wait until it is known that this relay lives; False when it drains."""
+        if time.monotonic() - self._heard_at > _STALE_SECONDS and not self._stopping.is_set():
+            self._heard.clear()  # it may have stood still for so long that others have what is at hand
         if not self._heard.is_set():
             await self._heard.wait()
         return not self._stopping.is_set()

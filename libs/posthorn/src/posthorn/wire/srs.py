@@ -26,7 +26,7 @@ import unicodedata
 from base64 import b32encode
 from collections.abc import Sequence
 
-from posthorn.wire.address import MAX_LOCAL_OCTETS, quote_local
+from posthorn.wire.address import MAX_LOCAL_OCTETS, AddressError, canonical_domain, quote_local
 
 VALID_DAYS = 21
 """How long bounces may come back: the five days a host tries, and ample time for those that pass it on."""
@@ -92,11 +92,19 @@ def reverse(local: str, keys: Sequence[bytes], day: int) -> str:
         age = (day - _number(ours[2]) + _AHEAD_DAYS) % _CYCLE - _AHEAD_DAYS
         if age > VALID_DAYS:
             raise SrsError("the address has expired")
-        return f"{quote_local(ours[4])}@{ours[3]}"
+        return f"{quote_local(ours[4])}@{_domain(ours[3])}"
     if again := _SRS1.match(plain):
         _check(keys, again[1], "srs1:" + again[2] + again[3])
-        return f"{quote_local('SRS0' + again[3])}@{again[2]}"
+        return f"{quote_local('SRS0' + again[3])}@{_domain(again[2])}"
     raise SrsError("the address is not of the form of a rewritten one")
+
+
+def _domain(text: str) -> str:
+    """The local part may have come back in capitals, and the domain stands in it."""
+    try:
+        return canonical_domain(text)
+    except AddressError as error:
+        raise SrsError("the address stands for none") from error
 
 
 def _check(keys: Sequence[bytes], claimed: str, text: str) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from tests.e2e.trace import split_trace
 from tests.servers.maildrop import Maildrop
-from tests.servers.system import System
+from tests.servers.sink import Sink
+from tests.servers.system import System, await_that
 
 pytestmark = pytest.mark.interop
 
@@ -102,7 +103,7 @@ def test_the_commands_that_the_announcement_shows_do_what_it_says(system: System
     alice.empty()
     shown = system.output.read_text().splitlines()
     commands = "\n".join(line.removeprefix("  ") if line.startswith("  ") else "#" for line in shown)
-    send, read, account = (
+    send, read, out, account = (
         part.strip() for part in re.split(r"^#.*\n(?:#.*\n)*", commands, flags=re.MULTILINE) if part.strip("#\n ")
     )
     program("bash", "-c", send, home=tmp_path)
@@ -110,6 +111,15 @@ def test_the_commands_that_the_announcement_shows_do_what_it_says(system: System
     assert split_trace(stored)[2].endswith(b"Subject: Hello\r\n\r\nA first message.\r\n")
     assert program("bash", "-c", read, home=tmp_path) == stored
     alice.empty()
+    sink = Sink()
+    sink.start()
+    try:
+        program("bash", "-c", out.replace("2526", str(sink.port)), home=tmp_path)
+        (taken,) = await_that("the letter out", lambda: sink.of("someone@sink.test"))
+        assert taken.content.endswith(b"\r\n\r\nA letter out.\r\n")
+    finally:
+        sink.stop()
+        system.api.delete("/v1/routes/sink.test")
     assert b'"carol@example.test"' in program("bash", "-c", account, home=tmp_path)
     system.send(LETTERS[0], "carol@example.test")
     assert system.api.delete("/v1/accounts/carol@example.test").status_code == 204

@@ -209,6 +209,15 @@ async def test_beyond_the_limit_of_an_account_nothing_is_looked_at_but_from_a_fa
         assert await (await stage.secure()).say(ALICE) == "235 2.7.0"
 
 
+async def test_guesses_made_at_the_same_time_see_each_other_counted(
+    database_url: str, certificates: Certificates
+) -> None:
+    async with office(database_url, certificates, submission_failures_per_account=3) as stage:
+        talks = [await stage.secure() for _ in range(12)]
+        answers = await asyncio.gather(*(talk.say(WRONG) for talk in talks))
+        assert sorted(answers) == ["454 4.7.0"] * 9 + ["535 5.7.8"] * 3
+
+
 async def test_beyond_the_limit_of_an_address_no_account_is_looked_at(
     database_url: str, certificates: Certificates
 ) -> None:
@@ -300,6 +309,18 @@ async def test_a_change_of_the_account_is_noticed_on_open_connections(
     monkeypatch.setattr(submission, "REREAD_SECONDS", 0.0)
     assert await talk.say(FROM_ALICE) == code
     assert await talk.say(FROM_ALICE) == code
+
+
+async def test_a_revoked_app_password_ends_what_is_going_on(stage: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    ((account,),) = await stage.town.rows("SELECT id FROM accounts WHERE address = 'alice@example.test'")
+    await stage.app_password(account, "smtp")
+    talk = await stage.secure()
+    assert await talk.say(plain("alice@example.test", APP_PASSWORD)) == "235 2.7.0"
+    monkeypatch.setattr(submission, "REREAD_SECONDS", 0.0)
+    assert await talk.say(FROM_ALICE) == "250 2.1.0"
+    assert await talk.say(b"RSET\r\n") == "250 2.0.0"
+    await stage.town.rows("DELETE FROM app_passwords")
+    assert await talk.say(FROM_ALICE) == "530 5.7.0"
 
 
 async def test_a_login_in_plain_does_not_outlive_the_handshake(database_url: str, certificates: Certificates) -> None:

@@ -291,5 +291,8 @@ class QueueAdministration(Protocol):
     async def act_on_all(
         self, tenant: UUID | None, action: str, which: QueueFilter, limit: int
     ) -> Sequence[tuple[int, UUID, str]]:
-        """The same for all that match and whose state allows it, at most ``limit``; gives (id, message, recipient) of each."""
+        """The same for all that match and whose state allows it, at most ``limit``; gives (id, message, recipient) of each.
+
+        What is due already is left out of ``retry``, so that asking again goes on where it ended.
+        """
         ...

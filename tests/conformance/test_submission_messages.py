@@ -71,6 +71,7 @@ async def test_a_letter_is_completed_and_says_who_handed_it_in(stage: Office) ->
     [event] = stage.recorded.events
     assert (event.message, event.kind, event.at) == (envelope.id, ACCEPTED, envelope.received_at)
     assert event.detail == {
+        "tenant": str(envelope.tenant),
         "service": "submission",
         "client": "127.0.0.1",
         "recipients": 2,

@@ -11,12 +11,11 @@ from typing import Protocol
 from uuid import UUID
 
 from posthorn.ports.administration import ApiKey, AppPassword, AppPasswords, Missing, Receipt
+from posthorn.ports.sending import APP_PASSWORD_PREFIX
 from posthorn.ports.signing import DkimKey, DkimKeys
 from posthorn.runtime.ids import new_id
 from posthorn_api.service import address_in, domain_in
 
-PREFIX = "phap_"
-"""What an app password begins with: by this the services tell it from an account's own password."""
 PUBLISHING_SECONDS = 86_400.0
 """How long a new key waits for its DNS record to be published, where another signs meanwhile."""
 OVERLAP_SECONDS = 604_800.0
@@ -93,7 +92,7 @@ class Identity:
     ) -> tuple[AppPassword, str]:
         """Make an app password; gives it with the password, which nobody can be told again."""
         canonical = address_in("address", address)
-        password = PREFIX + secrets.token_urlsafe(32)
+        password = APP_PASSWORD_PREFIX + secrets.token_urlsafe(32)
         new = AppPassword(new_id(), name, tuple(sorted(set(scopes))), datetime.now(UTC))
         try:
             made = await self._app_passwords.create(caller.tenant, canonical, new, hash_of(password), receipt)

@@ -132,15 +132,16 @@ class Supervisor:
             seed(api, self._home / "accounts.txt")
 
     def _admin_key(self) -> str:
-        path = self._home / "admin.key"
-        if not path.exists():
-            write_secret(path, f"ph_{secrets.token_urlsafe(32)}\n")
-        return path.read_text().strip()
+        return self._kept("admin.key", f"ph_{secrets.token_urlsafe(32)}")
 
     def _secret_key(self) -> str:
-        path = self._home / "secret.key"
+        return self._kept("secret.key", base64.b64encode(secrets.token_bytes(32)).decode())
+
+    def _kept(self, name: str, new: str) -> str:
+        """The secret in this file of the home, made when there is none."""
+        path = self._home / name
         if not path.exists():
-            write_secret(path, base64.b64encode(secrets.token_bytes(32)).decode() + "\n")
+            write_secret(path, f"{new}\n")
         return path.read_text().strip()
 
     def _environment(self, service: str) -> dict[str, str]:

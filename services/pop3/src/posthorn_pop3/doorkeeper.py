@@ -17,16 +17,13 @@ import hashlib
 import structlog
 
 from posthorn.ports.faults import Unavailable
-from posthorn.ports.sending import Charge, Senders, Throttle
+from posthorn.ports.sending import APP_PASSWORD_PREFIX, Senders, Throttle, failed_logins
 from posthorn.runtime.passwords import Passwords
 
 log = structlog.get_logger()
 
-APP_PASSWORD_PREFIX = "phap_"  # noqa: S105 - what they begin with
 FAILURES_PER_ADDRESS = 30
 FAILURES_PER_ACCOUNT = 10
-FAILURE_SECONDS = 600.0
-"""Time in which so many failures are let pass, and in which the counters empty. Submission counts by the same."""
 
 
 class Doorkeeper:
@@ -54,11 +51,9 @@ class Doorkeeper:
         return await self._passwords.verify(stored, password)
 
     async def _take(self, client: str, address: str | None, cost: int) -> float:
-        charges = [Charge(f"auth-address:{client}", FAILURES_PER_ADDRESS, FAILURE_SECONDS, cost)]
-        if address is not None:
-            charges.append(Charge(f"auth-account:{address}", FAILURES_PER_ACCOUNT, FAILURE_SECONDS, cost))
+        limits = FAILURES_PER_ADDRESS, FAILURES_PER_ACCOUNT
         try:
-            return await self._throttle.take(charges)
+            return await self._throttle.take(failed_logins(client, address or "", limits, cost))
         except Unavailable as fault:
             log.warning("failed logins are not counted at this moment", detail=str(fault))
             return 0.0

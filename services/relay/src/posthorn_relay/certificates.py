@@ -41,18 +41,6 @@ class Mistrusted(Exception):  # noqa: N818 - it names the outcome
     """The certificate is not what is demanded; the text says why, for people."""
 
 
-def usable(records: Sequence[Tlsa]) -> list[Tlsa]:
-    """Give the records that mean something for SMTP (RFC 7672 §3.1)."""
-    digests = {1: 32, 2: 64}
-    return [
-        record
-        for record in records
-        if record.usage in (2, 3)
-        and record.selector in (0, 1)
-        and (bool(record.data) if record.matching == 0 else digests.get(record.matching) == len(record.data))
-    ]
-
-
 def check_names(connection: ssl.SSLObject, names: Sequence[str]) -> None:
     """Raise Mistrusted unless the host's certificate is for one of the names."""
     octets = connection.getpeercert(binary_form=True)

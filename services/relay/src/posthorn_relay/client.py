@@ -28,7 +28,8 @@ from python_socks.async_.asyncio import Proxy
 
 from posthorn.runtime.settings import SettingsError
 from posthorn.wire.smtp_replies import HostReply, extensions, printable
-from posthorn_relay.certificates import Mistrusted, check_dane, check_names, usable
+from posthorn_relay.certificates import Mistrusted, check_dane, check_names
+from posthorn_relay.dane import usable
 from posthorn_relay.line import Line, LineBroken
 from posthorn_relay.settings import EgressSettings
 from posthorn_relay.transaction import SmtpConnection, broken, refused
@@ -213,7 +214,7 @@ class SmtpConnector:
         """Shake hands and check the certificate as the hop demands."""
         hop, line = session.hop, session.line
         verified = hop.tls in (Tls.VERIFIED, Tls.IMPLICIT)
-        records = usable(hop.tlsa) if hop.tls is Tls.DANE else []
+        records = usable(hop.tlsa) if hop.tls is Tls.DANE else ()
         names = hop.names or (hop.host,)
         try:
             # SNI is the host's name: of the MX (RFC 8461 §8.3), and so the TLSA base domain (RFC 7672 §8.1)

@@ -29,7 +29,8 @@ from posthorn.model.envelope import Envelope
 from posthorn.ports.administration import State
 from posthorn.ports.clock import Clock
 from posthorn.ports.faults import Unavailable
-from posthorn.ports.sending import Charge, Credentials, Senders, Throttle
+from posthorn.ports.sending import APP_PASSWORD_PREFIX, Charge, Credentials, Senders, Throttle, failed_logins
+from posthorn.runtime.listen import subscriber
 from posthorn.runtime.passwords import Busy, Passwords
 from posthorn.wire import smtp
 from posthorn.wire.address import Address, AddressError, parse_address
@@ -45,11 +46,8 @@ from posthorn_smtp_in.settings import SubmissionSettings
 
 log = structlog.get_logger()
 
-APP_PASSWORD = "phap_"  # noqa: S105 - what each begins with
 SCOPE = "smtp"
 """What an app password must be for."""
-FAILURES_SECONDS = 600.0
-"""The time over which failed logins are counted."""
 HOUR = 3600.0
 REREAD_SECONDS = 60.0
 """How long what was read of an account at its login, or later, is relied upon."""
@@ -58,8 +56,6 @@ FAMILIAR_SECONDS = 12 * HOUR
 _MOST_FAMILIAR = 10_000
 _LANES = 256
 """Logins that may be judged at the same time at most, told apart by the hash of their place and account."""
-_SUBSCRIBER_BITS = 64
-"""Of an IPv6 address, what names the subscriber: the rest is chosen freely by each client."""
 
 _logins = Counter("posthorn_smtp_in_logins_total", "Logins tried", ["outcome"])
 
@@ -110,7 +106,7 @@ class Submission(Reception):
         return reply
 
     async def _log_in(self, secret: Secret, address: str, client: Client) -> tuple[Reply, str]:
-        place = _place_of(client.address)
+        place = subscriber(client.address)
         # one after another, for one place and for one account: guesses made at the same time must see each other counted
         async with self._places[hash(place) % _LANES], self._accounts[hash(address) % _LANES]:
             return await self._judge_login(secret, address, place, client)
@@ -120,7 +116,7 @@ class Submission(Reception):
             return smtp.LOGIN_THROTTLED, "throttled"
         digest = b""
         credentials = await self._senders.credentials(address) if address else None
-        by_app_password = secret.password.startswith(APP_PASSWORD)
+        by_app_password = secret.password.startswith(APP_PASSWORD_PREFIX)
         if by_app_password:
             digest = hashlib.sha256(secret.password.encode("utf-8", "surrogateescape")).digest()
             right = await self._senders.app_password(credentials.account if credentials else 0, digest, SCOPE)
@@ -146,12 +142,8 @@ class Submission(Reception):
 
     def _failures(self, address: str, place: str, cost: int) -> list[Charge]:
         rules = self.rules
-        charges = [Charge(f"auth-address:{place}", rules.submission_failures_per_address, FAILURES_SECONDS, cost)]
-        if address:
-            charges.append(
-                Charge(f"auth-account:{address}", rules.submission_failures_per_account, FAILURES_SECONDS, cost)
-            )
-        return charges
+        limits = rules.submission_failures_per_address, rules.submission_failures_per_account
+        return failed_logins(place, address, limits, cost)
 
     async def _is_throttled(self, address: str, place: str) -> bool:
         asked = self._failures(address, place, cost=0)
@@ -303,14 +295,6 @@ def _ip_of(address: str) -> _Ip | None:
     except ValueError:
         return None
     return (ip.ipv4_mapped or ip) if isinstance(ip, ipaddress.IPv6Address) else ip
-
-
-def _place_of(address: str) -> str:
-    """Give the name under which failures of a client are counted."""
-    ip = _ip_of(address)
-    if isinstance(ip, ipaddress.IPv6Address):
-        return str(ipaddress.IPv6Network((ip, _SUBSCRIBER_BITS), strict=False))
-    return str(ip or address)
 
 
 def _is_within(address: str, networks: Sequence[str]) -> bool:

@@ -11,6 +11,11 @@ from uuid import UUID
 from posthorn.ports.administration import State
 from posthorn.wire.address import Address
 
+APP_PASSWORD_PREFIX = "phap_"  # noqa: S105 - what each begins with
+"""By this the services tell an app password from an account's own."""
+FAILURES_SECONDS = 600.0
+"""The time over which failed logins are counted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -63,6 +68,17 @@ class Charge:
     seconds: float
     cost: int = 1
     """0 only asks whether one more would go through."""
+
+
+def failed_logins(place: str, account: str, limits: tuple[int, int], cost: int) -> list[Charge]:
+    """What a failed login is charged, by all protocols together: to where it came from, and to the account if it named one.
+
+    ``limits`` of the two, in ten minutes.
+    """
+    charges = [Charge(f"auth-address:{place}", limits[0], FAILURES_SECONDS, cost)]
+    if account:
+        charges.append(Charge(f"auth-account:{account}", limits[1], FAILURES_SECONDS, cost))
+    return charges
 
 
 class Throttle(Protocol):

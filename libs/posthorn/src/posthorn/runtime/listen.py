@@ -41,7 +41,8 @@ class Session(Protocol):
         ...
 
 
-def _subscriber(address: str) -> str:
+def subscriber(address: str) -> str:
+    """Give what a client is counted as: its IPv4 address, or the network of 64 bits that an IPv6 address is of."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -71,7 +72,7 @@ class Gate:
 
     def admit(self, session: Session, address: str) -> str | None:
         """Enter a session. Gives None, or the reason to refuse it: ``total``, ``address`` or ``draining``."""
-        address = _subscriber(address)
+        address = subscriber(address)
         if self.draining:
             return "draining"
         if len(self._sessions) >= self.total:

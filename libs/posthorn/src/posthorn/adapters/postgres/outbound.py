@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from posthorn.adapters.postgres.database import Connection, clean_text
+from posthorn.adapters.postgres.queue_closing import make_due_now
 from posthorn.model.outbound import Notice, Outbound, QueueState
 from posthorn.ports.mailboxes import Letter
 from posthorn.wire.address import AddressError, parse_address
@@ -35,11 +36,6 @@ SELECT message_id, tenant_id, destination, recipient, address, sender, reverse_p
        AS entry (message_id, tenant_id, destination, recipient, address, sender, reverse_path, original, orcpt, notify, state,
                  overdue, status, reply, notice, closed, place)
  ORDER BY place
-"""
-
-_DUE = """
-INSERT INTO outbound_destinations (name, due_at) SELECT name, now() FROM unnest($1::text[]) AS name ORDER BY name
-ON CONFLICT (name) DO UPDATE SET due_at = excluded.due_at WHERE outbound_destinations.due_at > excluded.due_at
 """
 
 
@@ -106,8 +102,7 @@ async def enter(connection: Connection, letters: Sequence[Letter], patience: Pat
     columns = (list(column) for rows in (messages, recipients) for column in zip(*rows, strict=True))
     await connection.execute(_INSERT, *columns, patience.give_up)
     due = {clean_text(each.destination) for letter in letters for each in letter.outbound if _waits(each)}
-    if due:
-        await connection.execute(_DUE, sorted(due))
+    await make_due_now(connection, due)
 
 
 def _waits(outbound: Outbound) -> bool:

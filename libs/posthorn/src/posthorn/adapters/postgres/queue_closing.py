@@ -6,7 +6,7 @@ Both take locks, in the order of ``tables``: outbound_messages, messages, segmen
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -38,7 +38,7 @@ UPDATE segments s SET live_octets = s.live_octets - dead.octets
 """
 _MAKE_DUE = """
 INSERT INTO outbound_destinations (name, due_at)
-SELECT name, due_at FROM unnest($1::text[], $2::timestamptz[]) AS d (name, due_at) ORDER BY name
+SELECT name, coalesce(due_at, now()) FROM unnest($1::text[], $2::timestamptz[]) AS d (name, due_at) ORDER BY name
 ON CONFLICT (name) DO UPDATE SET due_at = excluded.due_at WHERE outbound_destinations.due_at > excluded.due_at
 """
 
@@ -68,3 +68,9 @@ async def make_due(connection: Connection, rows: Iterable[tuple[str, datetime]])
     if earliest:
         names = sorted(earliest)
         await connection.execute(_MAKE_DUE, names, [earliest[name] for name in names])
+
+
+async def make_due_now(connection: Connection, names: Collection[str]) -> None:
+    """The same for rows that are due with this transaction."""
+    if names:
+        await connection.execute(_MAKE_DUE, sorted(names), [None] * len(names))

@@ -24,6 +24,7 @@ from posthorn.runtime.listen import Gate
 from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.tls import Certificate
 from posthorn_pop3.doorkeeper import Doorkeeper
+from posthorn_pop3.reads import Reads
 from posthorn_pop3.server import serving
 from posthorn_pop3.service import PostOffice
 from posthorn_pop3.settings import Pop3Settings
@@ -99,6 +100,7 @@ async def pop3_server(
     passwords: Passwords | None = None,
     senders: Senders | None = None,
     throttle: Throttle | None = None,
+    reads: Reads | None = None,
     tls_dir: Path | None = None,
     bodies: dict[str, Any] | None = None,
     **changes: Any,
@@ -107,6 +109,7 @@ async def pop3_server(
     settings = Pop3Settings.model_validate(
         {
             "database_url": "postgresql://not-used/",
+            "nats_url": "nats://not-used",
             "blobs": "file:///not-used",
             "pop3_host": "127.0.0.1",
             "pop3_port": 0,
@@ -118,7 +121,7 @@ async def pop3_server(
     )
     reader = SegmentReader(house.blobs, **(bodies or {}))
     doorkeeper = Doorkeeper(passwords or shared_passwords(), senders or NoAppPasswords(), throttle or Patience())
-    office = PostOffice(house.maildrops, reader, doorkeeper)
+    office = PostOffice(house.maildrops, reader, doorkeeper, reads or Reads())
     tls = Certificate(tls_dir).context if tls_dir else None
     try:
         async with serving(settings, office, tls) as where:
@@ -198,6 +201,10 @@ class Client:
     def stop_reading(self) -> None:
         """Take nothing more."""
         self._writer.transport.pause_reading()  # type: ignore[attr-defined]
+
+    def resume_reading(self) -> None:
+        """Take what comes again."""
+        self._writer.transport.resume_reading()  # type: ignore[attr-defined]
 
     async def close(self) -> None:
         self._writer.close()

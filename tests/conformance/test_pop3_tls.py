@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from posthorn_pop3.connection import is_loopback
+from posthorn_pop3.edge import is_loopback
 from tests.conformance.pop3 import ADDRESS, Client, Server, make_certificate, pop3_server, until
 from tests.conformance.twins import PASSWORD, MemoryHouse, hash_of_password
 

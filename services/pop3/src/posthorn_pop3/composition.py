@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from posthorn.adapters.blobs import open_blobs
-from posthorn.adapters.postgres.database import connect
+from posthorn.adapters.nats.connection import connect as connect_nats
+from posthorn.adapters.nats.events import NatsEvents
+from posthorn.adapters.postgres.database import connect as connect_postgres
 from posthorn.adapters.postgres.maildrops import PostgresMaildrops
 from posthorn.adapters.postgres.senders import PostgresSenders
 from posthorn.adapters.postgres.throttle import PostgresThrottle
@@ -12,6 +14,7 @@ from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.process import Process
 from posthorn.runtime.tls import Certificate
 from posthorn_pop3.doorkeeper import Doorkeeper
+from posthorn_pop3.reads import Reads
 from posthorn_pop3.server import serving
 from posthorn_pop3.service import PostOffice
 from posthorn_pop3.settings import Pop3Settings
@@ -21,7 +24,7 @@ async def start(process: Process) -> None:
     """Start everything on the process's stack; the listener last."""
     settings, stack = process.settings, process.stack
     assert isinstance(settings, Pop3Settings)
-    database = await stack.enter_async_context(connect(settings))
+    database = await stack.enter_async_context(connect_postgres(settings, by_key=True))
     maildrops = PostgresMaildrops(database)
     blobs = await stack.enter_async_context(open_blobs(settings))
     process.health.need("postgres", maildrops.probe)
@@ -31,9 +34,17 @@ async def start(process: Process) -> None:
     passwords = Passwords()
     stack.callback(passwords.close)
     doorkeeper = Doorkeeper(passwords, PostgresSenders(database), PostgresThrottle(database))
-    office = PostOffice(maildrops, bodies, doorkeeper)
+    reads = Reads()
+    await process.task(_tell(settings, reads), "reads")
+    office = PostOffice(maildrops, bodies, doorkeeper, reads)
     await process.task(office.keep_leases(), "leases")
     certificate = Certificate(settings.tls_dir) if settings.tls_dir else None
     if certificate:
         await process.task(certificate.watch(), "certificate")
     await stack.enter_async_context(serving(settings, office, certificate.context if certificate else None))
+
+
+async def _tell(settings: Pop3Settings, reads: Reads) -> None:
+    """Tell of what was read, from the moment NATS is there; people get their mail without it."""
+    async with connect_nats(settings, "posthorn-pop3") as connection, NatsEvents(connection) as events:
+        await reads.tell(events)

@@ -15,19 +15,16 @@ Theory:
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import ssl
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import cast
 
 import structlog
 from prometheus_client import Counter, Gauge
 
-from posthorn.runtime.listen import HANDSHAKE_SECONDS, Gate
+from posthorn.runtime.listen import HANDSHAKE_SECONDS, peer_address
 from posthorn.wire.pop3 import Channel, Machine, Signal
-from posthorn_pop3.service import PostOffice
-from posthorn_pop3.session import GOING_DOWN, Policy, Session, Work
+from posthorn_pop3.edge import Edge
+from posthorn_pop3.handing import Work
+from posthorn_pop3.session import GOING_DOWN, Session
 
 log = structlog.get_logger()
 
@@ -46,40 +43,21 @@ _timeouts = Counter("posthorn_pop3_timeouts_total", "Sessions ended by a time-ou
 _sent = Counter("posthorn_pop3_sent_octets_total", "Octets sent to clients, before TLS")
 
 
-@dataclass(frozen=True, slots=True)
-class Times:
-    """Limits in seconds, from the settings."""
-
-    login: float = 60.0
-    idle: float = 600.0
-    write: float = 120.0
-
-
-@dataclass(frozen=True, slots=True)
-class Edge:
-    """What all connections of a process share."""
-
-    office: PostOffice
-    gate: Gate
-    times: Times
-    policy: Policy
-    tls: ssl.SSLContext | None
-    loopback_passwords: bool
-    """Passwords are taken without TLS from this very host."""
-
-
 class Connection(asyncio.BufferedProtocol):
     """One client's connection: an Outlet for its session, a Session for the gate."""
 
-    def __init__(self, edge: Edge, *, secure: bool) -> None:
+    def __init__(self, edge: Edge, *, secure: bool, client: str | None = None) -> None:
+        """``secure``: TLS is there already. ``client``: the client's address, told by a balancer."""
         self._edge = edge
         self._secure = secure
+        self._client = client
         self._loop = asyncio.get_running_loop()
         self._input = bytearray(INPUT_BUFFER)
         self._input_view = memoryview(self._input)
         self._output: list[bytes] = []
         self._output_octets = 0
         self._blocked = False
+        self._is_cut = False
         self._reading = True
         self._pumping = False
         self._again = False
@@ -103,10 +81,10 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet the client, or refuse it."""
         self._transport = cast(asyncio.Transport, transport)
-        peer = transport.get_extra_info("peername")
-        address = str(peer[0]) if peer else ""
-        loopback = self._edge.loopback_passwords and is_loopback(address)
-        channel = Channel(passwords=self._secure or loopback, stls=self._edge.tls is not None and not self._secure)
+        address = peer_address(transport) if self._client is None else self._client
+        # who came by a balancer is not on this host, whatever address it tells
+        passwords = self._secure or (self._client is None and self._edge.is_trusted(address))
+        channel = Channel(passwords=passwords, stls=self._edge.tls is not None and not self._secure)
         self._machine = Machine(channel)
         self._session = Session(self._edge.office, self._machine, self, self._edge.policy, address)
         refusal = self._edge.gate.admit(self, address)
@@ -221,7 +199,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def cut(self) -> None:
         """Close at once; what is queued is lost."""
-        self._closing = True
+        self._closing = self._is_cut = True
         self._output.clear()
         self._output_octets = 0
         if self._upgrading and self._work is not None:
@@ -281,7 +259,7 @@ class Connection(asyncio.BufferedProtocol):
         finally:
             self._pumping = False
         self._flush()
-        self._session.count()
+        self._account()
         self._adjust_reading()
 
     def _run(self, work: Work) -> bool:
@@ -333,6 +311,11 @@ class Connection(asyncio.BufferedProtocol):
         self._output.clear()
         self._output_octets = 0
 
+    def _account(self) -> None:
+        self._session.count()
+        if not self._blocked and not self._is_cut:
+            self._session.taken()
+
     def _adjust_reading(self) -> None:
         if self._closing or self._upgrading:
             return
@@ -358,6 +341,7 @@ class Connection(asyncio.BufferedProtocol):
 
     async def _left(self) -> None:
         try:
+            self._account()
             await self._session.leave()
         except Exception:
             log.exception("session could not be ended")
@@ -406,14 +390,3 @@ class Connection(asyncio.BufferedProtocol):
             self._linger()
         else:
             self.cut()
-
-
-@lru_cache(maxsize=1024)
-def is_loopback(address: str) -> bool:
-    """Tell whether a peer's address is this very host."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-    return (mapped or ip).is_loopback

@@ -12,8 +12,10 @@ from functools import partial
 import structlog
 
 from posthorn.runtime.http import bind
-from posthorn.runtime.listen import Gate, listening
-from posthorn_pop3.connection import Connection, Edge, Times
+from posthorn.runtime.listen import Gate
+from posthorn.runtime.proxied import Balancers, entering
+from posthorn_pop3.connection import Connection
+from posthorn_pop3.edge import Edge, Times
 from posthorn_pop3.service import PostOffice
 from posthorn_pop3.session import Policy
 from posthorn_pop3.settings import Pop3Settings
@@ -39,6 +41,10 @@ class Listening:
     port: int
     tls_port: int | None
     gate: Gate
+    proxy_port: int | None = None
+    """As ``port``, for balancers that send a PROXY header."""
+    proxy_tls_port: int | None = None
+    """As ``tls_port``, for such balancers."""
 
 
 @asynccontextmanager
@@ -53,17 +59,27 @@ async def serving(settings: Pop3Settings, office: PostOffice, tls: ssl.SSLContex
         tls=tls,
         loopback_passwords=settings.pop3_cleartext == "loopback",
     )
+    balancers = Balancers(settings.proxy_networks, gate)
+    grace = settings.grace_seconds
     async with AsyncExitStack() as stack:
 
-        async def listen(port: int, variable: str, context: ssl.SSLContext | None) -> int:
-            listener = bind(settings.pop3_host, port, variable)
-            _keep_alive(listener)
-            factory = partial(Connection, edge, secure=context is not None)
-            return await stack.enter_async_context(
-                listening(factory, listener, gate, grace=settings.grace_seconds, tls=context)
-            )
+        def entrance(client: str | None, *, secure: bool = False) -> Connection:
+            return Connection(edge, secure=secure, client=client)
 
-        tls_port = await listen(settings.pop3s_port, "POSTHORN_POP3S_PORT", tls) if tls else None
-        port = await listen(settings.pop3_port, "POSTHORN_POP3_PORT", None)
-        log.info("listening", pop3=port, pop3s=tls_port)
-        yield Listening(port, tls_port, gate)
+        async def listen(port: int, name: str, context: ssl.SSLContext | None, by: Balancers | None = None) -> int:
+            listener = bind(settings.pop3_host, port, f"POSTHORN_{name}_PORT")
+            _keep_alive(listener)
+            made = partial(entrance, secure=context is not None)
+            return await stack.enter_async_context(entering(made, listener, gate, by, grace=grace, tls=context))
+
+        async def listen_for_balancers(port: int | None, name: str, context: ssl.SSLContext | None) -> int | None:
+            return None if port is None else await listen(port, name, context, balancers)
+
+        tls_port = proxy_tls_port = None
+        if tls:
+            proxy_tls_port = await listen_for_balancers(settings.pop3s_proxy_port, "POP3S_PROXY", tls)
+            tls_port = await listen(settings.pop3s_port, "POP3S", tls)
+        proxy_port = await listen_for_balancers(settings.pop3_proxy_port, "POP3_PROXY", None)
+        port = await listen(settings.pop3_port, "POP3", None)
+        log.info("listening", pop3=port, pop3s=tls_port, pop3_proxy=proxy_port, pop3s_proxy=proxy_tls_port)
+        yield Listening(port, tls_port, gate, proxy_port, proxy_tls_port)

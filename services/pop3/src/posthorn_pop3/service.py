@@ -24,11 +24,13 @@ from prometheus_client import Counter
 from posthorn.ports.blobs import BlobMissing
 from posthorn.ports.faults import Unavailable
 from posthorn.ports.maildrops import RENEW_SECONDS, LeaseLost, Location, MaildropBusy, Maildrops
+from posthorn.ports.maildrops import Login as Account
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.passwords import Busy
 from posthorn.wire.address import AddressError, parse_address
 from posthorn.wire.pop3_events import Login
 from posthorn_pop3.doorkeeper import Doorkeeper
+from posthorn_pop3.reads import Reads
 from posthorn_pop3.snapshot import Snapshot
 
 log = structlog.get_logger()
@@ -102,10 +104,11 @@ class Opened:
 class PostOffice:
     """All open maildrops of this process."""
 
-    def __init__(self, maildrops: Maildrops, bodies: Bodies, doorkeeper: Doorkeeper) -> None:
+    def __init__(self, maildrops: Maildrops, bodies: Bodies, doorkeeper: Doorkeeper, reads: Reads) -> None:
         self._maildrops = maildrops
         self._bodies = bodies
         self._doorkeeper = doorkeeper
+        self._reads = reads
         self._visits: dict[UUID, Visit] = {}
 
     async def log_in(self, login: Login, client: str) -> Visit:
@@ -129,23 +132,29 @@ class PostOffice:
         raise failed
 
     async def _log_in(self, login: Login, client: str) -> Visit:
-        address = _canonical(login.name)
-        if not await self._doorkeeper.lets_try(client, address):
-            raise LoginFailed("throttled", "[SYS/TEMP] too many failed logins, try again in some minutes")
-        known = await self._maildrops.login(address) if address else None
-        number, stored = (known.account, known.password_hash) if known else (None, None)
-        right = await self._doorkeeper.verify(number, stored, login.password)
-        if known is None or not right or (login.authorize_as and _canonical(login.authorize_as) != address):
-            await self._doorkeeper.failed(client, address)
-            raise LoginFailed("wrong", "[AUTH] name or password is wrong")
-        if not known.active:
-            raise LoginFailed("suspended", "[SYS/PERM] this account is suspended, ask its administrator")
+        known = await self._known(login, client)
         holder = new_id()
         snapshot = Snapshot(await self._maildrops.open(known.account, holder))
-        visit = Visit(self._maildrops, self._bodies, known.account, known.address, holder, snapshot)
+        visit = Visit(self._maildrops, self._bodies, self._reads, known, holder, snapshot)
         self._visits[holder] = visit
         visit.on_leave = lambda: self._visits.pop(holder, None)
         return visit
+
+    async def _known(self, login: Login, client: str) -> Account:
+        address = _canonical(login.name)
+        async with self._doorkeeper.attempt(address, client) as attempt:
+            if attempt.refused:
+                raise LoginFailed("throttled", "[SYS/TEMP] too many failed logins, try again in some minutes")
+            known = await self._maildrops.login(address) if address else None
+            number, stored = (known.account, known.password_hash) if known else (None, None)
+            right = await self._doorkeeper.verify(number, stored, login.password)
+            if known is None or not right or (login.authorize_as and _canonical(login.authorize_as) != address):
+                await attempt.wrong()
+                raise LoginFailed("wrong", "[AUTH] name or password is wrong")
+            if not known.active:
+                raise LoginFailed("suspended", "[SYS/PERM] this account is suspended, ask its administrator")
+            attempt.right()
+            return known
 
     async def keep_leases(self) -> None:
         """Renew for ever; run as a supervised task."""
@@ -175,12 +184,14 @@ class Visit:
     """One session's open maildrop."""
 
     def __init__(
-        self, maildrops: Maildrops, bodies: Bodies, account: int, address: str, holder: UUID, snapshot: Snapshot
+        self, maildrops: Maildrops, bodies: Bodies, reads: Reads, account: Account, holder: UUID, snapshot: Snapshot
     ) -> None:
         self._maildrops = maildrops
         self._bodies = bodies
-        self.account = account
-        self.address = address
+        self._reads = reads
+        self._reader = {"account": account.address, "tenant": str(account.tenant)}
+        self.account = account.account
+        self.address = account.address
         self.holder = holder
         self.snapshot = snapshot
         self.lost = False
@@ -208,6 +219,10 @@ class Visit:
         """The id of a message for the log, if it is known yet."""
         location = self._located.get(number)
         return str(location.message) if location else None
+
+    def have_read(self, messages: Sequence[UUID]) -> None:
+        """Note that these messages were handed over whole."""
+        self._reads.note(messages, self._reader)
 
     async def open(self, number: int) -> Opened:
         """Give a message, its first octets read. Raises Gone, or Unavailable when not even those can be had."""

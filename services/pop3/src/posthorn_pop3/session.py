@@ -4,24 +4,22 @@ Rules:
 
 - ``handle`` answers at once when nothing must be waited for, and gives a coroutine when something must; the connection runs one at
   a time and hands over no other event meanwhile.
-- A reply that has begun ends rightly or the connection is cut: a client never takes a broken message for a whole one.
-- Before it can be known that a reply will succeed, no ``+OK`` is sent.
+- A command that cannot be obeyed changes nothing; what messages are sent, and how, is in ``handing``.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter as Tally
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import aclosing
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import structlog
 from prometheus_client import Counter
 
 from posthorn.ports.faults import Unavailable
-from posthorn.ports.maildrops import LeaseLost, Location
+from posthorn.ports.maildrops import LeaseLost
 from posthorn.wire.pop3 import Machine, State
 from posthorn.wire.pop3_events import (
     Capa,
@@ -44,8 +42,8 @@ from posthorn.wire.pop3_events import (
     Uidl,
     Utf8,
 )
-from posthorn.wire.pop3_text import DotStuffer, TopCut, terminated, top
-from posthorn_pop3.service import Gone, LoginFailed, PostOffice, Visit
+from posthorn_pop3.handing import Handing, Outlet, Work
+from posthorn_pop3.service import LoginFailed, PostOffice, Visit
 from posthorn_pop3.snapshot import Snapshot
 
 log = structlog.get_logger()
@@ -55,8 +53,6 @@ GREETING = b"+OK Posthorn POP3 ready\r\n"
 GOING_DOWN = b"-ERR [SYS/TEMP] server going down\r\n"
 BAD_COMMANDS_BEFORE_LOGIN = 10
 BAD_COMMANDS = 100
-
-type Work = Coroutine[Any, Any, None]
 
 _commands = Counter("posthorn_pop3_commands_total", "Commands answered", ["command"])
 _messages = Counter("posthorn_pop3_messages_total", "Messages sent whole (RETR)")
@@ -72,32 +68,10 @@ class Policy:
     no_nuls: bool = False
 
 
-class Outlet(Protocol):
-    """The way back to the client."""
-
-    def send(self, octets: bytes) -> None:
-        """Queue octets."""
-        ...
-
-    async def room(self) -> None:
-        """Wait until the client has taken enough for more to be sent. Raises ConnectionError when it is gone."""
-        ...
-
-    def close(self) -> None:
-        """End the connection after what is queued."""
-        ...
-
-    def cut(self) -> None:
-        """End the connection now."""
-        ...
-
-    async def start_tls(self) -> None:
-        """Send what is queued, shake hands and tell the machine. Raises OSError when it fails."""
-        ...
-
-
 class Session:
     """One client's dialogue."""
+
+    _handing: Handing  # from login on, as ``visit``
 
     def __init__(self, office: PostOffice, machine: Machine, outlet: Outlet, policy: Policy, client: str) -> None:
         self._office = office
@@ -112,9 +86,7 @@ class Session:
         self.ending = "dropped"
         """How it ended, for the log."""
         self._counted = 0
-        self.retrieved = 0
-        self.octets = 0
-        self.deleted = 0
+        self._deleted = 0
 
     @property
     def _snapshot(self) -> Snapshot:
@@ -145,9 +117,14 @@ class Session:
         for kind, number in self._tally.items():
             _by_command[kind].inc(number)
         self._tally.clear()
-        if self.retrieved > self._counted:
-            _messages.inc(self.retrieved - self._counted)
-            self._counted = self.retrieved
+        if self.visit is not None and self._handing.messages > self._counted:
+            _messages.inc(self._handing.messages - self._counted)
+            self._counted = self._handing.messages
+
+    def taken(self) -> None:
+        """All that was sent so far has gone out, or nearly all: the transport is not backed up."""
+        if self.visit is not None:
+            self._handing.tell()
 
     async def leave(self) -> None:
         """Give the maildrop back and write the session's line to the log."""
@@ -159,10 +136,10 @@ class Session:
             "session ended",
             session=str(self.visit.holder),
             account=self.visit.address,
-            how=self.ending,
-            messages=self.retrieved,
-            octets=self.octets,
-            deleted=self.deleted,
+            how="fault" if self._handing.is_broken else self.ending,
+            messages=self._handing.messages,
+            octets=self._handing.octets,
+            deleted=self._deleted,
         )
 
     # before login
@@ -196,6 +173,7 @@ class Session:
         except LoginFailed as failed:
             await self._login_failed(failed)
             return
+        self._handing = Handing(visit, self._out, no_nuls=self._policy.no_nuls)
         self.visit = visit
         self._bad = 0
         self._machine.accepted()
@@ -225,7 +203,7 @@ class Session:
         """QUIT after login: deletions are committed before they are claimed (RFC 1939 §6)."""
         assert self.visit is not None
         try:
-            self.deleted = await self.visit.commit()
+            self._deleted = await self.visit.commit()
         except LeaseLost:
             self._out.send(b"-ERR [SYS/TEMP] the maildrop was taken by another session, nothing is deleted\r\n")
             self.end("lease lost")
@@ -234,7 +212,7 @@ class Session:
             self._out.send(b"-ERR [SYS/TEMP] marked messages could not be deleted\r\n")
             self.end("commit failed")
         else:
-            self._out.send(b"+OK bye, %d messages deleted\r\n" % self.deleted)
+            self._out.send(b"+OK bye, %d messages deleted\r\n" % self._deleted)
             self.end("quit")
 
     def _stat(self, _: Stat) -> None:
@@ -286,10 +264,10 @@ class Session:
         self._out.send(b"+OK maildrop has %d messages (%d octets)\r\n" % (self._snapshot.count, self._snapshot.octets))
 
     def _retr(self, event: Retr) -> Work | None:
-        return self._message(event.number, None)
+        return self._handing.send(event.number, None) if self._there(event.number) else None
 
     def _top(self, event: Top) -> Work | None:
-        return self._message(event.number, event.lines)
+        return self._handing.send(event.number, event.lines) if self._there(event.number) else None
 
     def _there(self, number: int) -> bool:
         if self._snapshot.has(number):
@@ -299,86 +277,6 @@ class Session:
         else:
             self._out.send(b"-ERR there is no such message, the last is %d\r\n" % len(self._snapshot))
         return False
-
-    def _message(self, number: int, lines: int | None) -> Work | None:
-        if not self._there(number):
-            return None
-        assert self.visit is not None
-        at_hand = self.visit.at_hand(number)
-        if at_hand is None:
-            return self._fetched(number, lines)
-        self._send_whole(*at_hand, lines)
-        return None
-
-    def _send_whole(self, location: Location, body: bytes, lines: int | None) -> None:
-        if self._policy.no_nuls:
-            body = body.replace(b"\0", b"\x80")
-        if lines is None:
-            self.retrieved += 1
-            self.octets += location.size
-            self._out.send(b"+OK %d octets\r\n" % location.size)
-        else:
-            body = top(body, lines)
-            self._out.send(b"+OK top of message follows\r\n")
-        self._out.send(terminated(body, stuffing=location.has_dot_lines))
-
-    async def _fetched(self, number: int, lines: int | None) -> None:
-        assert self.visit is not None
-        try:
-            opened = await self.visit.open(number)
-        except Gone:
-            self._out.send(b"-ERR message %d is not there any more\r\n" % number)
-            return
-        except Unavailable as error:
-            log.warning(
-                "message not readable",
-                message=self.visit.message(number),
-                account=self.visit.address,
-                number=number,
-                part=error.part,
-                detail=str(error),
-            )
-            self._out.send(b"-ERR [SYS/TEMP] the message cannot be read at this moment, try again\r\n")
-            return
-        if opened.rest is None:
-            self._send_whole(opened.location, opened.first, lines)
-            return
-        async with aclosing(opened.rest) as rest:
-            cut = None if lines is None else TopCut(lines)
-            stuffer = DotStuffer(stuffing=opened.location.has_dot_lines)
-            self._out.send(
-                b"+OK %d octets\r\n" % opened.location.size if cut is None else b"+OK top of message follows\r\n"
-            )
-            piece: bytes | None = opened.first
-            try:
-                while piece is not None and not (cut and cut.done):
-                    await self._send_piece(piece, cut, stuffer)
-                    piece = None if cut and cut.done else await anext(rest, None)
-            except Unavailable as error:
-                log.error(
-                    "connection cut in the middle of a message",
-                    message=str(opened.location.message),
-                    account=self.visit.address,
-                    part=error.part,
-                    detail=str(error),
-                )
-                self.ending = "fault"
-                self._out.cut()
-                return
-            if cut:
-                self._out.send(stuffer.feed(cut.end()))
-            else:
-                self.retrieved += 1
-                self.octets += opened.location.size
-            self._out.send(stuffer.end())
-
-    async def _send_piece(self, piece: bytes, cut: TopCut | None, stuffer: DotStuffer) -> None:
-        if cut:
-            piece = cut.feed(piece)
-        if self._policy.no_nuls:
-            piece = piece.replace(b"\0", b"\x80")
-        self._out.send(stuffer.feed(piece))
-        await self._out.room()
 
     _HANDLERS: ClassVar[dict[type, Callable[[Any, Any], Work | None]]] = {
         Refused: _refused,

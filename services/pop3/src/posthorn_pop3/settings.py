@@ -8,10 +8,13 @@ from pydantic import Field
 
 from posthorn.runtime.settings import (
     BlobSettings,
+    NatsSettings,
     Octets,
     Port,
     PostgresSettings,
     ProcessSettings,
+    ProxyPort,
+    ProxySettings,
     Seconds,
     TlsSettings,
 )
@@ -19,21 +22,26 @@ from posthorn.runtime.settings import (
 Count = Annotated[int, Field(ge=1)]
 
 
-class Pop3Settings(ProcessSettings, PostgresSettings, BlobSettings, TlsSettings):
+class Pop3Settings(ProcessSettings, NatsSettings, PostgresSettings, BlobSettings, TlsSettings, ProxySettings):
     """What the POP3 service can be told."""
 
     pop3_host: str = "0.0.0.0"
     """Address to listen on."""
     pop3_port: Port = 2110
     """POP3, with STLS when there is a certificate."""
+    pop3_proxy_port: ProxyPort = None
+    """The same for balancers that send a PROXY header first, from ``proxy_networks`` alone; unset, there is no such port."""
     pop3s_port: Port = 2995
     """POP3 over TLS from the first octet; used only with a certificate."""
+    pop3s_proxy_port: ProxyPort = None
+    """The same for balancers: the PROXY header in plain, then TLS; unset, there is no such port."""
     pop3_cleartext: Literal["loopback", "never"] = "loopback"
-    """Where passwords are taken without TLS: from this very host, or nowhere."""
+    """Where passwords are taken without TLS: from this very host, or nowhere. Who came by a balancer is never from this host."""
     pop3_sessions: Count = 2000
     """Sessions at a time in this process."""
     pop3_sessions_per_address: Count = 200
-    """Sessions at a time from one client address; the pods of a balancer that hides addresses all count as one."""
+    """Sessions at a time from one client address, told by the balancer on the ports for balancers; on the others the pods of a
+    balancer that hides addresses all count as one."""
     pop3_login_seconds: Seconds = 60.0
     """From connection to login."""
     pop3_idle_seconds: Seconds = 600.0

@@ -1,0 +1,49 @@
+"""What all connections of the process share."""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+from dataclasses import dataclass
+from functools import lru_cache
+
+from posthorn.runtime.listen import Gate
+from posthorn_pop3.service import PostOffice
+from posthorn_pop3.session import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Limits in seconds, from the settings."""
+
+    login: float = 60.0
+    idle: float = 600.0
+    write: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """What all connections of a process share."""
+
+    office: PostOffice
+    gate: Gate
+    times: Times
+    policy: Policy
+    tls: ssl.SSLContext | None
+    loopback_passwords: bool
+    """Passwords are taken without TLS from this very host."""
+
+    def is_trusted(self, address: str) -> bool:
+        """Whether a client with this address may send its password without TLS."""
+        return self.loopback_passwords and is_loopback(address)
+
+
+@lru_cache(maxsize=1024)
+def is_loopback(address: str) -> bool:
+    """Tell whether a peer's address is this very host."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return (mapped or ip).is_loopback

@@ -1,0 +1,160 @@
+"""Messages on their way to one client: the answers to RETR and TOP (RFC 1939 §5, §7).
+
+Rules:
+
+- A reply that has begun ends rightly or the connection is cut: a client never takes a broken message for a whole one.
+- Before it can be known that a reply will succeed, no ``+OK`` is sent.
+- A message counts as read once RETR has sent it to its end and the transport is not backed up, once in a session. TOP never counts:
+  clients use it to look at headers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from contextlib import aclosing
+from typing import Any, Protocol
+from uuid import UUID
+
+import structlog
+
+from posthorn.ports.faults import Unavailable
+from posthorn.ports.maildrops import Location
+from posthorn.wire.pop3_text import DotStuffer, TopCut, terminated, top
+from posthorn_pop3.service import Gone, Opened, Visit
+
+log = structlog.get_logger()
+
+type Work = Coroutine[Any, Any, None]
+"""What must be waited for."""
+
+
+class Outlet(Protocol):
+    """The way back to the client."""
+
+    def send(self, octets: bytes) -> None:
+        """Queue octets."""
+        ...
+
+    async def room(self) -> None:
+        """Wait until the client has taken enough for more to be sent. Raises ConnectionError when it is gone."""
+        ...
+
+    def close(self) -> None:
+        """End the connection after what is queued."""
+        ...
+
+    def cut(self) -> None:
+        """End the connection now."""
+        ...
+
+    async def start_tls(self) -> None:
+        """Send what is queued, shake hands and tell the machine. Raises OSError when it fails."""
+        ...
+
+
+class Handing:
+    """Hands the messages of one session's maildrop over."""
+
+    def __init__(self, visit: Visit, outlet: Outlet, *, no_nuls: bool) -> None:
+        self._visit = visit
+        self._out = outlet
+        self._no_nuls = no_nuls
+        self._read = bytearray(len(visit.snapshot))
+        self._untold: list[UUID] = []
+        self.messages = 0
+        """Sent whole, repeats included."""
+        self.octets = 0
+        """Of those."""
+        self.is_broken = False
+        """A reply was begun that cannot be ended: the connection is cut."""
+
+    def send(self, number: int, lines: int | None) -> Work | None:
+        """Send a message that is there, or its header and so many lines; gives a coroutine when it must be waited for."""
+        at_hand = self._visit.at_hand(number)
+        if at_hand is None:
+            return self._fetched(number, lines)
+        self._send_whole(number, *at_hand, lines)
+        return None
+
+    def tell(self) -> None:
+        """What was sent has been taken: note what is new of it as read."""
+        if self._untold:
+            self._visit.have_read(self._untold)
+            self._untold = []
+
+    def _sent(self, number: int, location: Location) -> None:
+        self.messages += 1
+        self.octets += location.size
+        if not self._read[number - 1]:
+            self._read[number - 1] = 1
+            self._untold.append(location.message)
+
+    def _send_whole(self, number: int, location: Location, body: bytes, lines: int | None) -> None:
+        if self._no_nuls:
+            body = body.replace(b"\0", b"\x80")
+        send = self._out.send
+        if lines is None:
+            send(b"+OK %d octets\r\n" % location.size)
+            self._sent(number, location)
+        else:
+            body = top(body, lines)
+            send(b"+OK top of message follows\r\n")
+        send(terminated(body, stuffing=location.has_dot_lines))
+
+    async def _fetched(self, number: int, lines: int | None) -> None:
+        try:
+            opened = await self._visit.open(number)
+        except Gone:
+            self._out.send(b"-ERR message %d is not there any more\r\n" % number)
+        except Unavailable as error:
+            log.warning(
+                "message not readable",
+                message=self._visit.message(number),
+                account=self._visit.address,
+                number=number,
+                part=error.part,
+                detail=str(error),
+            )
+            self._out.send(b"-ERR [SYS/TEMP] the message cannot be read at this moment, try again\r\n")
+        else:
+            if opened.rest is None:
+                self._send_whole(number, opened.location, opened.first, lines)
+            else:
+                await self._send_pieces(number, opened, lines)
+
+    async def _send_pieces(self, number: int, opened: Opened, lines: int | None) -> None:
+        assert opened.rest is not None
+        location = opened.location
+        async with aclosing(opened.rest) as rest:
+            cut = None if lines is None else TopCut(lines)
+            stuffer = DotStuffer(stuffing=location.has_dot_lines)
+            self._out.send(b"+OK %d octets\r\n" % location.size if cut is None else b"+OK top of message follows\r\n")
+            piece: bytes | None = opened.first
+            try:
+                while piece is not None and not (cut and cut.done):
+                    await self._send_piece(piece, cut, stuffer)
+                    piece = None if cut and cut.done else await anext(rest, None)
+            except Unavailable as error:
+                log.error(
+                    "connection cut in the middle of a message",
+                    message=str(location.message),
+                    account=self._visit.address,
+                    part=error.part,
+                    detail=str(error),
+                )
+                self.is_broken = True
+                self._out.cut()
+                return
+            if cut:
+                self._out.send(stuffer.feed(cut.end()))
+            else:
+                self._sent(number, location)
+            self._out.send(stuffer.end())
+
+    async def _send_piece(self, piece: bytes, cut: TopCut | None, stuffer: DotStuffer) -> None:
+        if cut:
+            piece = cut.feed(piece)
+        if self._no_nuls:
+            piece = piece.replace(b"\0", b"\x80")
+        self._out.send(stuffer.feed(piece))
+        await self._out.room()

@@ -1,0 +1,37 @@
+"""A letter comes in by SMTP, is read by poplib, and its trace says so."""
+
+from __future__ import annotations
+
+import poplib
+from collections.abc import Callable
+from typing import Any
+
+from tests.servers.maildrop import Maildrop
+from tests.servers.system import System, await_that
+
+
+def test_the_trace_of_a_letter_tells_that_it_was_read_and_not_from_where(
+    system: System, new_account: Callable[[], Maildrop]
+) -> None:
+    drop = new_account()
+    system.send(b"From: a@example.org\r\nSubject: read me\r\n\r\nplease\r\n", drop.address)
+    await_that("delivered", drop.count)
+    (message,) = system.api.get(f"/v1/accounts/{drop.address}/messages").json()["items"]
+
+    def trace() -> list[dict[str, Any]]:
+        found = system.api.get(f"/v1/messages/{message['id']}/trace")
+        return list(found.json()["items"]) if found.status_code == 200 else []
+
+    client = poplib.POP3("127.0.0.1", system.ports["POP3"], timeout=20)
+    client.user(drop.address)
+    client.pass_(drop.password)
+    client.top(1, 0)
+    for _ in range(2):
+        assert b"please" in client.retr(1)[1]
+    client.quit()
+    await_that("read", lambda: [event for event in trace() if event["kind"] == "read"])
+    kinds = [event["kind"] for event in trace()]
+    assert kinds == ["accepted", "delivered", "read"]
+    detail = trace()[-1]["detail"]
+    assert detail.keys() == {"account", "tenant"}
+    assert detail["account"] == drop.address

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,23 @@ async def test_smtp_sink_takes_letters(options: tuple[str, ...]) -> None:
             verdicts = await connection.send(parcel("b@y.test", "c@y.test", lines=lines))
             assert [type(verdict) for verdict in verdicts] == [Accepted, Accepted]
         await connection.close()
+
+
+async def test_smtp_sink_without_8bitmime_takes_what_was_converted() -> None:
+    async def give() -> AsyncIterator[bytes]:
+        yield LETTER + "Grüße, so viele wie man nur senden kann.\r\n".encode()
+
+    with tempfile.TemporaryDirectory(prefix="sink-") as directory:
+        Path(directory).chmod(0o777)  # the sink is another user's
+        with smtp_sink("-8", "-D", f"{directory}/%M.") as port:
+            connection = await connector().connect(Hop("sink", "127.0.0.1", port))
+            (verdict,) = await connection.send(replace(parcel("b@y.test"), content=give, size=100, eight_bit=True))
+            assert isinstance(verdict, Accepted)
+            await connection.close()
+        (file,) = Path(directory).iterdir()
+        taken = file.read_bytes()
+    assert taken.isascii()
+    assert b"Gr=C3=BC=C3=9Fe" in taken
 
 
 @pytest.mark.parametrize("option", ["-f", "-r", "-q", "-Q"])

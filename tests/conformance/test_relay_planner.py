@@ -8,6 +8,7 @@ from typing import Any
 
 import dns.rcode
 import pytest
+from prometheus_client import REGISTRY
 
 from posthorn.adapters.dns import DnsResolver
 from posthorn.ports.faults import Unavailable
@@ -21,7 +22,7 @@ from posthorn_relay.mta_sts import Policies
 from posthorn_relay.planner import MxPlanner
 from posthorn_relay.policy_fetch import FetchFailed
 from posthorn_relay.settings import EgressSettings
-from posthorn_relay.transport import Failed, Hop, Tls
+from posthorn_relay.transport import Failed, Hop, Sts, Tls
 from tests.servers.dns import DnsServer
 
 VAULT = Vault([b"k" * 32])
@@ -347,6 +348,33 @@ async def test_an_enforced_policy_that_names_no_host_waits(scene: Scene) -> None
     assert "MTA-STS" in failed.reply
 
 
+def unnamed(mode: str) -> float:
+    labels = {"mode": mode, "result": "validation-failure"}
+    return REGISTRY.get_sample_value("posthorn_relay_mta_sts_failures_total", labels) or 0.0
+
+
+async def test_hosts_that_a_policy_does_not_name_are_counted(scene: Scene) -> None:
+    scene.mail_hosts("a.test", {"evil.example": 5, "one.test": 10})
+    for mode, left in ((Mode.TESTING, 2), (Mode.ENFORCE, 1)):
+        scene.shelf.keep("a.test", mode, "one.test")
+        before = unnamed(mode.value)
+        assert len(await scene.plan("a.test")) == left
+        assert unnamed(mode.value) == before + 1
+
+
+async def test_hosts_that_a_policy_names_are_held_to_it(scene: Scene) -> None:
+    scene.mail_hosts("a.test", {"evil.example": 5, "one.test": 10})
+    scene.shelf.keep("a.test", Mode.TESTING, "one.test")
+    evil, one = await scene.plan("a.test")
+    assert (evil.sts, evil.tls) == (None, Tls.OPPORTUNISTIC)
+    assert (one.sts, one.tls) == (Sts("a.test", enforced=False), Tls.OPPORTUNISTIC)
+    (none,) = await scene.plan("a.test", Route("a.test", host="192.0.2.9"))
+    assert none.sts is None
+    scene.shelf.keep("a.test", Mode.ENFORCE, "one.test")
+    (one,) = await scene.plan("a.test")
+    assert (one.sts, one.tls) == (Sts("a.test", enforced=True), Tls.VERIFIED)
+
+
 @pytest.mark.parametrize("mode", [Mode.TESTING, Mode.NONE])
 async def test_a_policy_that_is_not_enforced_changes_nothing(scene: Scene, mode: Mode) -> None:
     scene.mail_hosts("a.test", {"evil.example": 5})
@@ -380,6 +408,25 @@ async def test_dane_is_not_used_where_a_link_is_not_validated(scene: Scene, inse
         scene.dns.add("_25._tcp.one.test", "TLSA", f"3 1 1 {DIGEST}", secure=insecure != "tlsa")
     (hop,) = await scene.plan("a.test", relay_dnssec=True)
     assert hop.tls is Tls.OPPORTUNISTIC
+
+
+async def test_tlsa_answers_without_the_ad_bit_are_as_good_as_none(scene: Scene) -> None:
+    """A forged record could close the host, or have mail go to whoever forged it: only what was validated counts."""
+    scene.mail_hosts("a.test", {"one.test": 10}, secure=True)
+    for records in ((f"3 1 1 {DIGEST}",), (f"1 1 1 {DIGEST}",), ()):
+        if records:
+            scene.dns.add("_25._tcp.one.test", "TLSA", *records)
+        else:
+            scene.dns.remove("_25._tcp.one.test", "TLSA")
+        (hop,) = await scene.plan("a.test", relay_dnssec=True)
+        assert (hop.tls, hop.tlsa) == (Tls.OPPORTUNISTIC, ())
+        scene.shelf.keep("a.test", Mode.ENFORCE, "one.test")
+        (hop,) = await scene.plan("a.test", relay_dnssec=True)
+        assert (hop.tls, hop.tlsa) == (Tls.VERIFIED, ())
+        scene.shelf.kept.clear()
+    scene.dns.add("_25._tcp.one.test", "TLSA", f"3 1 1 {DIGEST}", secure=True)
+    (hop,) = await scene.plan("a.test", relay_dnssec=True)
+    assert hop.tls is Tls.DANE
 
 
 async def test_records_of_which_none_is_usable_still_demand_tls(scene: Scene) -> None:

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 import dns.rcode
 import pytest
 
-from posthorn.adapters.dns import DnsResolver, server_address
+from posthorn.adapters.dns import DnsResolver
 from posthorn.ports.resolver import LookupFailed, NoSuchDomain, NullMx, Tlsa
-from posthorn.runtime.settings import SettingsError
+from posthorn.runtime.settings import SettingsError, server_address
 from posthorn_relay.settings import EgressSettings
 from tests.servers.dns import DnsServer
 

@@ -438,6 +438,18 @@ class TestRecord:
             ("deferred", 1, "450 busy")
         ]
 
+    async def test_what_is_given_back_for_a_while_says_why_and_no_attempt_is_counted(self, office: PostOffice) -> None:
+        relay = await office.relay()
+        await office.send("a@far.test")
+        jobs = await office.jobs(relay)
+        await office.end(relay, jobs, QueueState.QUEUED, retry_in=30.0, status="4.3.0", reply="not now")
+        assert await office.jobs(relay) == []
+        assert await office.due_names() == []
+        assert await office.rows(
+            "SELECT state, attempts, last_status, last_reply, last_attempt_at, due_at > now() + interval '20 seconds',"
+            " due_at < now() + interval '31 seconds' FROM outbound_recipients"
+        ) == [("queued", 0, "4.3.0", "not now", None, True, True)]
+
     async def test_a_recipient_whose_sender_is_to_be_told_stays_open(self, office: PostOffice) -> None:
         relay = await office.relay()
         await office.send("a@far.test")

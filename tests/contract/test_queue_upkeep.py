@@ -99,15 +99,15 @@ class TestRelays:
 class TestSweep:
     async def test_what_has_expired_ends_and_its_sender_is_told(self, office: PostOffice) -> None:
         await office.send("a@far.test")
-        assert await office.queue.sweep_overdue(True, 10) == 0
+        assert (await office.queue.sweep_overdue(True, 10)).count == 0
         await office.ages(1001)
-        assert await office.queue.sweep_overdue(True, 10) == 1
+        assert (await office.queue.sweep_overdue(True, 10)).count == 1
         columns = "state, last_status, notice, closed_at, last_reply <> ''"
         assert await office.rows(f"SELECT {columns} FROM outbound_recipients") == [
             ("bounced", "4.4.7", "failed", None, True)
         ]
         await office.sums_hold()
-        assert await office.queue.sweep_overdue(True, 10) == 0
+        assert (await office.queue.sweep_overdue(True, 10)).count == 0
 
     async def test_the_last_that_was_heard_is_kept_when_it_expires(self, office: PostOffice) -> None:
         relay = await office.relay()
@@ -116,7 +116,13 @@ class TestSweep:
             relay, await office.jobs(relay), QueueState.DEFERRED, host="mx", reply="450 busy", status="4.2.0"
         )
         await office.ages(1001)
-        await office.queue.sweep_overdue(True, 10)
+        (expired,) = (await office.queue.sweep_overdue(True, 10)).expired
+        assert (expired.recipient, expired.original, expired.host, expired.reply) == (
+            "a@far.test",
+            "",
+            "mx",
+            "450 busy",
+        )
         assert await office.rows("SELECT last_host, last_reply, last_status FROM outbound_recipients") == [
             ("mx", "450 busy", "4.4.7")
         ]
@@ -129,7 +135,7 @@ class TestSweep:
     ) -> None:
         await office.send("a@far.test", sender=sender, dsn=RecipientDsn(notify))
         await office.ages(1001)
-        assert await office.queue.sweep_overdue(True, 10) == 1
+        assert (await office.queue.sweep_overdue(True, 10)).count == 1
         assert await office.rows("SELECT state, notice, closed_at <= now() FROM outbound_recipients") == [
             ("bounced", None, True)
         ]
@@ -139,12 +145,12 @@ class TestSweep:
     async def test_a_long_wait_is_told_once(self, office: PostOffice) -> None:
         await office.send("a@far.test")
         await office.ages(101)
-        assert await office.queue.sweep_overdue(True, 10) == 1
+        assert (await office.queue.sweep_overdue(True, 10)).count == 1
         assert await office.rows("SELECT state, notice FROM outbound_recipients") == [("queued", "delayed")]
-        assert await office.queue.sweep_overdue(True, 10) == 0
+        assert (await office.queue.sweep_overdue(True, 10)).count == 0
         (report,) = await office.queue.reports(10)
         await office.queue.reported([each.id for each in report.recipients])
-        assert await office.queue.sweep_overdue(True, 10) == 0
+        assert (await office.queue.sweep_overdue(True, 10)).count == 0
         assert await office.rows("SELECT state, notice, closed_at FROM outbound_recipients") == [("queued", None, None)]
         assert await office.value("SELECT overdue_at = expires_at FROM outbound_recipients")
 
@@ -156,13 +162,13 @@ class TestSweep:
     ) -> None:
         await office.send("a@far.test", sender=sender, dsn=RecipientDsn(notify))
         await office.rows("UPDATE outbound_recipients SET overdue_at = now() - interval '1 second'")
-        assert await office.queue.sweep_overdue(True, 10) == 0
+        assert (await office.queue.sweep_overdue(True, 10)).count == 0
         assert await office.value("SELECT notice FROM outbound_recipients") is None
 
     async def test_without_delay_notices_nobody_is_told_of_a_wait(self, office: PostOffice) -> None:
         await office.send("a@far.test")
         await office.ages(101)
-        assert await office.queue.sweep_overdue(False, 10) == 0
+        assert (await office.queue.sweep_overdue(False, 10)).count == 0
         assert await office.value("SELECT notice FROM outbound_recipients") is None
 
     async def test_the_end_waits_until_the_delay_has_been_told(self, office: PostOffice) -> None:
@@ -170,13 +176,13 @@ class TestSweep:
         await office.ages(101)
         await office.queue.sweep_overdue(True, 10)
         await office.ages(1000)
-        assert await office.queue.sweep_overdue(True, 10) == 0
+        assert (await office.queue.sweep_overdue(True, 10)).count == 0
         assert await office.states() == [("a@far.test", "queued")]
         (report,) = await office.queue.reports(10)
         assert [each.notice for each in report.recipients] == [Notice.DELAYED]
         await office.queue.reported([report.recipients[0].id])
         await office.ages(61)
-        assert await office.queue.sweep_overdue(True, 10) == 1
+        assert (await office.queue.sweep_overdue(True, 10)).count == 1
         assert await office.rows("SELECT state, notice FROM outbound_recipients") == [("bounced", "failed")]
 
     async def test_what_is_being_sent_or_held_does_not_expire(self, office: PostOffice) -> None:
@@ -185,12 +191,12 @@ class TestSweep:
         await office.jobs(relay, limit=1)
         await office.rows("UPDATE outbound_recipients SET state = 'held' WHERE state = 'queued'")
         await office.ages(1001)
-        assert await office.queue.sweep_overdue(True, 10) == 0
+        assert (await office.queue.sweep_overdue(True, 10)).count == 0
 
     async def test_a_sweep_takes_no_more_than_it_is_told(self, office: PostOffice) -> None:
         await office.send(*(f"r{number}@far.test" for number in range(5)))
         await office.ages(1001)
-        assert [await office.queue.sweep_overdue(True, 3) for _ in range(3)] == [3, 2, 0]
+        assert [(await office.queue.sweep_overdue(True, 3)).count for _ in range(3)] == [3, 2, 0]
 
 
 class TestNotices:

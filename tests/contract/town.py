@@ -24,8 +24,8 @@ FOLDERS = ((1, "INBOX", "inbox"), (2, "Junk", "junk"), (3, "Sent", "sent"), (4, 
 
 
 @asynccontextmanager
-async def pool(url: str, **settings: Any) -> AsyncIterator[Database]:
-    async with connect(PostgresSettings.model_validate({"database_url": url, **settings})) as database:
+async def pool(url: str, *, by_key: bool = False, **settings: Any) -> AsyncIterator[Database]:
+    async with connect(PostgresSettings.model_validate({"database_url": url, **settings}), by_key=by_key) as database:
         yield database
 
 

@@ -53,10 +53,10 @@ def loaded(postgres: Postgres, migrated: str) -> Iterator[str]:
     asyncio.run(on("postgres", lambda admin: admin.execute("DROP DATABASE long_queue WITH (FORCE)")))
 
 
-@pytest.fixture
-async def office(loaded: str) -> AsyncIterator[PostOffice]:
+@pytest.fixture(params=[True, False], ids=["as in the services", "as in the API"])
+async def office(loaded: str, request: pytest.FixtureRequest) -> AsyncIterator[PostOffice]:
     # one connection, whose counts are flushed before they are read, and whose prepared statements are all of them
-    async with pool(loaded, database_pool=1) as database:
+    async with pool(loaded, by_key=request.param, database_pool=1) as database:
         yield PostOffice(database)
 
 

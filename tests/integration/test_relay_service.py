@@ -21,7 +21,9 @@ from posthorn.ports.faults import Unavailable
 from posthorn.ports.queue import Claim, Due
 from posthorn_local.embedded import Nats, free_port
 from posthorn_relay import service
+from posthorn_relay.pool import Pool
 from posthorn_relay.transport import Failed
+from posthorn_relay.upkeep import Upkeep
 from tests.servers.jetstream import until
 from tests.servers.post_office import BODY, SENDER, PostOffice, post_office
 from tests.servers.scripted_smtp import CLOSE, STALL, ScriptedSmtp
@@ -282,11 +284,17 @@ async def test_a_letter_whose_octets_are_gone_waits_and_others_go_on(office: Pos
     async with office.relay():
         other = await office.post("other@sink.test")
         await office.become(other, other="delivered")
-        await office.become(lost, lost="deferred")
-    ((status, reply),) = await office.rows(
-        "SELECT last_status, last_reply FROM outbound_recipients WHERE state = 'deferred'"
+
+        async def told() -> bool:
+            return bool(await office.rows("SELECT id FROM outbound_recipients WHERE last_status = '4.3.0'"))
+
+        await until(told)
+    ((state, attempts, reply, waits, lanes),) = await office.rows(
+        "SELECT state, attempts, last_reply, due_at > now(), (SELECT count(*) FROM outbound_lanes WHERE failures > 0)"
+        " FROM outbound_recipients WHERE state <> 'delivered'"
     )
-    assert status == "4.3.0" and "segments" not in reply
+    assert (state, attempts, waits, lanes) == ("queued", 0, True, 0)  # a fault of ours is no attempt
+    assert "could not be read" in reply and "segments" not in reply
 
 
 async def test_sigterm_finishes_what_is_under_way_and_gives_back_the_rest(office: PostOffice) -> None:
@@ -393,13 +401,35 @@ async def test_a_sender_is_told_once_that_a_letter_waits(office: PostOffice) -> 
         message = await office.post("slow@sink.test")
         await office.become(message, slow="deferred")
     notifier = office.notifier()
-    await until(lambda: office.queue.sweep_overdue(True, 100), what="its being overdue")
+
+    async def is_overdue() -> bool:
+        return (await office.queue.sweep_overdue(True, 100)).count > 0
+
+    await until(is_overdue, what="its being overdue")
     await notifier.notify()
     (notice,) = await office.notices(1)
-    assert await office.queue.sweep_overdue(True, 100) == 0
+    assert (await office.queue.sweep_overdue(True, 100)).count == 0
     assert await office.queue.reports(10) == []
     assert b"Action: delayed" in (notice.body or b"") and b"Will-Retry-Until: " in (notice.body or b"")
     assert list((await office.states(message)).values()) == ["deferred"]
+
+
+async def test_a_recipient_whose_time_is_over_shows_in_the_trace(office: PostOffice) -> None:
+    office.mailboxes = PostgresMailboxes(office.database, give_up=0.05, delay_notice=0)
+    message = await office.post(
+        Outbound("late@sink.test", "sink.test", "srs0=x@example.test", original="team@example.test")
+    )
+    upkeep = Upkeep(office.queue, office.seen, Pool(1, 1), office.settings, told=lambda: None)
+
+    async def is_over() -> bool:
+        await upkeep.sweep()
+        return set((await office.states(message)).values()) == {"bounced"}
+
+    await until(is_over, what="its time to be over")
+    (event,) = office.seen.events
+    assert (event.message, event.kind) == (message, "bounced")
+    assert (event.detail["recipient"], event.detail["status"]) == ("late@sink.test", "4.4.7")
+    assert event.detail["original"] == "team@example.test"
 
 
 async def test_a_notice_that_is_sent_again_after_a_crash_is_kept_once(office: PostOffice) -> None:

@@ -60,7 +60,7 @@ USUAL: Mapping[str, Step] = {
 
 @dataclass(slots=True)
 class ScriptedSmtp:
-    """Listens on 127.0.0.1 while entered."""
+    """Listens on ``address``, 127.0.0.1 unless another one is given, while entered."""
 
     script: Mapping[str, Step] = field(default_factory=dict)
     context: ssl.SSLContext | None = None
@@ -72,13 +72,15 @@ class ScriptedSmtp:
     """Of DATA with its stuffing and without the last dot; of BDAT chunk by chunk."""
     connections: int = 0
     port: int = 0
+    """0: any free one."""
+    address: str = "127.0.0.1"
     _server: asyncio.Server | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _turns: dict[str, int] = field(default_factory=dict)
 
     async def __aenter__(self) -> Self:
         context = self.context if self.implicit else None
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=context, limit=2**20)
+        self._server = await asyncio.start_server(self._serve, self.address, self.port, ssl=context, limit=2**20)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

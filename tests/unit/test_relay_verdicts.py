@@ -85,6 +85,13 @@ def test_no_attempt_is_planned_before_the_lane_opens(judge: Judge) -> None:
     assert judge.outcome(JOB, failed("connect", 0, "4.4.1", False), least=3000).retry_in == 3000
 
 
+@pytest.mark.parametrize("attempts", [0, 30])
+def test_a_fault_of_ours_is_no_attempt(judge: Judge, attempts: int) -> None:
+    outcome = judge.hindered(job(attempts=attempts), "the store is away")
+    assert (outcome.state, outcome.retry_in) == (QueueState.QUEUED, 20)
+    assert (outcome.status, outcome.reply, outcome.host, outcome.notice) == ("4.3.0", "the store is away", "", None)
+
+
 def test_after_its_time_a_passing_failure_is_the_end(judge: Judge) -> None:
     late = job(expires_at=datetime.fromtimestamp(NOW - 1, UTC))
     outcome = judge.outcome(late, failed("rcpt", 450, "4.2.1", False))

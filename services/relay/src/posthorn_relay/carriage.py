@@ -52,7 +52,12 @@ _latency = Histogram(
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600, 3600, 14400, 86400, 432000),
 )
 
-_KINDS = {QueueState.DELIVERED: DELIVERED, QueueState.DEFERRED: DEFERRED, QueueState.BOUNCED: BOUNCED}
+_KINDS = {
+    QueueState.DELIVERED: DELIVERED,
+    QueueState.DEFERRED: DEFERRED,
+    QueueState.QUEUED: DEFERRED,  # by a fault of ours
+    QueueState.BOUNCED: BOUNCED,
+}
 _HINDERED = "the message could not be read here; it is tried again"
 
 
@@ -292,7 +297,7 @@ class Carriage:
         }
         if job.original:
             detail["original"] = job.original
-        if outcome.state is QueueState.DEFERRED:
+        if outcome.retry_in:
             detail["next_attempt_at"] = round(now + outcome.retry_in, 3)
         if outcome.state is QueueState.BOUNCED:
             detail["status"] = outcome.status

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from posthorn.ports.resolver import Tlsa
+from posthorn_relay.transport import TlsResult
 
 _DEEPEST = 8
 _UNDERSTOOD = frozenset(
@@ -38,7 +39,11 @@ _UNDERSTOOD = frozenset(
 
 
 class Mistrusted(Exception):  # noqa: N818 - it names the outcome
-    """The certificate is not what is demanded; the text says why, for people."""
+    """The certificate is not what is demanded; the text says why, for people, ``result`` of what kind that is."""
+
+    def __init__(self, why: str, result: TlsResult = TlsResult.OTHER) -> None:
+        super().__init__(why)
+        self.result = result
 
 
 def check_names(connection: ssl.SSLObject, names: Sequence[str]) -> None:
@@ -59,7 +64,7 @@ def check_dane(connection: ssl.SSLObject, records: Sequence[Tlsa], names: Sequen
         return
     anchors = [record for record in records if record.usage == 2]
     if not anchors:
-        raise Mistrusted("the certificate matches no TLSA record")
+        raise Mistrusted("the certificate matches no TLSA record", TlsResult.NO_TLSA_MATCH)
     # An anchor that the record holds whole need not be in the chain (RFC 7671 §5.2.2)
     whole = [record.data for record in anchors if (record.selector, record.matching) == (0, 0)]
     _check_path(leaf, [_read(octets) for octets in (*shown[1:], *whole)], anchors)
@@ -88,16 +93,30 @@ def _matches(certificate: x509.Certificate, record: Tlsa) -> bool:
 
 
 def _check_path(leaf: x509.Certificate, issuers: Sequence[x509.Certificate], anchors: Sequence[Tlsa]) -> None:
-    """Follow issuers from the leaf up to one that matches an anchor."""
+    """Follow issuers from the leaf up to one that matches an anchor.
+
+    One key may have several certificates, of which one has expired or is for others to see: every way up is tried.
+    """
     _check_usage(leaf)
-    subject, depth, matched = leaf, 0, False
-    while not matched:
-        issuer = next((one for one in issuers if _issued(one, subject)), None)
-        if issuer is None or depth >= _DEEPEST or issuer == subject:
-            raise Mistrusted("the certificate's chain matches no TLSA record")
-        _check_authority(issuer, depth)
-        matched = any(_matches(issuer, anchor) for anchor in anchors)
-        subject, depth = issuer, depth + 1
+    doubt: Mistrusted | None = None
+    ways = [(leaf, 0)]
+    seen = {leaf}
+    while ways:
+        subject, depth = ways.pop(0)
+        for issuer in issuers:
+            if issuer in seen or not _issued(issuer, subject):
+                continue
+            seen.add(issuer)
+            try:
+                _check_authority(issuer, depth)
+            except Mistrusted as found:
+                doubt = doubt or found
+                continue
+            if any(_matches(issuer, anchor) for anchor in anchors):
+                return
+            if depth < _DEEPEST:
+                ways.append((issuer, depth + 1))
+    raise doubt or Mistrusted("the certificate's chain matches no TLSA record", TlsResult.NO_TLSA_MATCH)
 
 
 def _issued(issuer: x509.Certificate, subject: x509.Certificate) -> bool:
@@ -111,7 +130,7 @@ def _issued(issuer: x509.Certificate, subject: x509.Certificate) -> bool:
 def _check_common(certificate: x509.Certificate) -> x509.Extensions:
     now = datetime.now(UTC)
     if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
-        raise Mistrusted("a certificate of the chain has expired or is not valid yet")
+        raise Mistrusted("a certificate of the chain has expired or is not valid yet", TlsResult.EXPIRED)
     try:
         extensions = certificate.extensions
     except ValueError:
@@ -148,9 +167,9 @@ def _check_names(certificate: x509.Certificate, names: Sequence[str]) -> None:
         hosts = found.get_values_for_type(x509.DNSName)
         addresses = [str(one) for one in found.get_values_for_type(x509.IPAddress)]
     except (x509.ExtensionNotFound, ValueError):
-        raise Mistrusted("the certificate bears no name") from None
+        raise Mistrusted("the certificate bears no name", TlsResult.WRONG_NAME) from None
     if not any(_is_named(name, hosts, addresses) for name in names):
-        raise Mistrusted(f"the certificate is not for {' or '.join(names)}")
+        raise Mistrusted(f"the certificate is not for {' or '.join(names)}", TlsResult.WRONG_NAME)
 
 
 def _is_named(name: str, hosts: Sequence[str], addresses: Sequence[str]) -> bool:

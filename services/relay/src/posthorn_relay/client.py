@@ -4,6 +4,8 @@ Rules:
 
 - What a hop demands of TLS is met or the connection fails; only OPPORTUNISTIC goes on without, once, on a new connection where the
   handshake failed and on the same one where STARTTLS is not offered or refused (RFC 7435).
+- Where an MTA-STS policy is being tested, TLS is tried first as if it were enforced; a failure is noted, and only then the hop's
+  own demand counts, on a new connection (RFC 8461 §5).
 - Nothing learned before the handshake counts after it: EHLO is said again.
 - A login is given under TLS, or to a loopback address reached directly. It is in no log and no reply, even if the host repeats it.
 - Whatever goes wrong here is about the host (``Failed.is_hosts``). Only its own 5yz to greeting, EHLO and HELO is permanent; a
@@ -31,9 +33,10 @@ from posthorn.wire.smtp_replies import HostReply, extensions, printable
 from posthorn_relay.certificates import Mistrusted, check_dane, check_names
 from posthorn_relay.dane import usable
 from posthorn_relay.line import Line, LineBroken
+from posthorn_relay.mta_sts import note_failure
 from posthorn_relay.settings import EgressSettings
 from posthorn_relay.transaction import SmtpConnection, broken, refused
-from posthorn_relay.transport import Failed, Hop, Tls
+from posthorn_relay.transport import Failed, Hop, Tls, TlsResult
 
 log = structlog.get_logger()
 
@@ -44,6 +47,15 @@ _attempts = Counter(
 )
 _made = Counter("posthorn_relay_smtp_connections_total", "Connections made, by what is known of the host", ["tls"])
 _downgrades = Counter("posthorn_relay_smtp_downgrades_total", "Handshakes that failed where plain was allowed instead")
+
+
+_VERIFY_RESULTS = {
+    9: TlsResult.EXPIRED,  # not valid yet
+    10: TlsResult.EXPIRED,
+    23: TlsResult.OTHER,  # revoked
+    26: TlsResult.OTHER,  # not for servers
+}
+"""X509_V_ERR codes of OpenSSL; the others are all about the chain."""
 
 
 class _HandshakeFailed(Failed):
@@ -63,11 +75,11 @@ class _Session:
     def host(self) -> str:
         return f"{self.hop.host} ({self.hop.address})"
 
-    def failed(self, stage: str, code: int, status: str, text: str) -> Failed:
-        return Failed(stage, code, status, text, False, self.host, self.tls)
+    def failed(self, stage: str, code: int, status: str, text: str, result: TlsResult | None = None) -> Failed:
+        return Failed(stage, code, status, text, False, self.host, self.tls, result)
 
     def handshake_failed(self, text: str) -> Failed:
-        return _HandshakeFailed("tls", 0, "4.7.5", text, False, self.host, self.tls)
+        return _HandshakeFailed("tls", 0, "4.7.5", text, False, self.host, self.tls, TlsResult.OTHER)
 
 
 def _system_trust() -> ssl.SSLContext:
@@ -90,16 +102,7 @@ class SmtpConnector:
     async def connect(self, hop: Hop) -> SmtpConnection:
         """Open a connection; see Connector. Raises Failed."""
         try:
-            try:
-                connection = await self._open(hop, hop.tls)
-            except _HandshakeFailed as failure:
-                if hop.tls is not Tls.OPPORTUNISTIC:
-                    raise
-                _downgrades.inc()
-                log.info(
-                    "no TLS with this host, going on in plain", host=hop.host, address=hop.address, why=failure.reply
-                )
-                connection = await self._open(hop, Tls.NONE)
+            connection = await self._tested(hop) or await self._demanded(hop)
         except Failed as failure:
             _attempts.labels(failure.stage).inc()
             raise
@@ -107,11 +110,35 @@ class SmtpConnector:
         _made.labels(connection.tls.split()[-1] if connection.tls else "plain").inc()
         return connection
 
+    async def _tested(self, hop: Hop) -> SmtpConnection | None:
+        """Try what a policy would demand that is only tested; None where there is none, or TLS fails it."""
+        if hop.sts is None or not _is_tested(hop):
+            return None
+        try:
+            return await self._open(hop, Tls.VERIFIED)
+        except Failed as failure:
+            if failure.tls_result is None:
+                raise
+            note_failure(hop.sts, hop.host, failure.tls_result, failure.reply)
+            return None
+
+    async def _demanded(self, hop: Hop) -> SmtpConnection:
+        try:
+            return await self._open(hop, hop.tls)
+        except Failed as failure:
+            if not (isinstance(failure, _HandshakeFailed) and hop.tls is Tls.OPPORTUNISTIC):
+                if hop.sts is not None and not _is_tested(hop) and failure.tls_result is not None:
+                    note_failure(hop.sts, hop.host, failure.tls_result, failure.reply)
+                raise
+            _downgrades.inc()
+            log.info("no TLS with this host, going on in plain", host=hop.host, address=hop.address, why=failure.reply)
+        return await self._open(hop, Tls.NONE)
+
     async def _open(self, hop: Hop, tls: Tls) -> SmtpConnection:
         session = _Session(hop, await self._reach(hop))
         try:
             if tls is Tls.IMPLICIT:
-                await self._secure(session)
+                await self._secure(session, tls)
             await self._greeting(session)
             await self._hello(session)
             if tls not in (Tls.NONE, Tls.IMPLICIT) and await self._starttls(session, tls):
@@ -201,20 +228,21 @@ class SmtpConnector:
         if "STARTTLS" not in (session.offered or {}):
             if tls is Tls.OPPORTUNISTIC:
                 return False
-            raise session.failed("tls", 0, "4.7.4", "TLS is required, and the host does not offer STARTTLS")
+            why = "TLS is required, and the host does not offer STARTTLS"
+            raise session.failed("tls", 0, "4.7.4", why, TlsResult.NO_STARTTLS)
         reply = await self._say(session, "tls", b"STARTTLS\r\n")
         if reply.code // 100 == 2:
-            await self._secure(session)
+            await self._secure(session, tls)
             return True
         if tls is Tls.OPPORTUNISTIC and reply.code >= 400:
             return False
-        raise session.failed("tls", reply.code, "4.7.4", reply.line)
+        raise session.failed("tls", reply.code, "4.7.4", reply.line, TlsResult.NO_STARTTLS)
 
-    async def _secure(self, session: _Session) -> None:
-        """Shake hands and check the certificate as the hop demands."""
+    async def _secure(self, session: _Session, tls: Tls) -> None:
+        """Shake hands and check the certificate as is demanded."""
         hop, line = session.hop, session.line
-        verified = hop.tls in (Tls.VERIFIED, Tls.IMPLICIT)
-        records = usable(hop.tlsa) if hop.tls is Tls.DANE else ()
+        verified = tls in (Tls.VERIFIED, Tls.IMPLICIT)
+        records = usable(hop.tlsa) if tls is Tls.DANE else ()
         names = hop.names or (hop.host,)
         try:
             # SNI is the host's name: of the MX (RFC 8461 §8.3), and so the TLSA base domain (RFC 7672 §8.1)
@@ -224,13 +252,14 @@ class SmtpConnector:
             elif records:
                 check_dane(connection, records, names)
         except LineBroken as gone:
-            raise session.failed("tls", gone.fault.code, f"4{gone.fault.status[1:]}", gone.fault.text) from None
+            status = f"4{gone.fault.status[1:]}"
+            raise session.failed("tls", gone.fault.code, status, gone.fault.text, TlsResult.OTHER) from None
         except Mistrusted as doubt:
-            raise session.failed("tls", 0, "4.7.5", str(doubt)) from None
+            raise session.failed("tls", 0, "4.7.5", str(doubt), doubt.result) from None
         except ssl.SSLCertVerificationError as error:
-            raise session.failed(
-                "tls", 0, "4.7.5", printable(f"the certificate: {error.verify_message}", 200)
-            ) from None
+            why = printable(f"the certificate: {error.verify_message}", 200)
+            result = _VERIFY_RESULTS.get(error.verify_code, TlsResult.NOT_TRUSTED)
+            raise session.failed("tls", 0, "4.7.5", why, result) from None
         except ssl.SSLError as error:
             why = printable((error.reason or "no TLS").replace("_", " ").lower(), 100)
             raise session.handshake_failed(f"TLS handshake: {why}") from None
@@ -275,6 +304,11 @@ class SmtpConnector:
         if reply.code // 100 != 2:
             status = f"4{reply.status[1:]}" if reply.status else "4.7.8"
             raise session.failed("auth", reply.code, status, _without(reply.line, user, password))
+
+
+def _is_tested(hop: Hop) -> bool:
+    """Whether there is a policy that demands more than the hop does."""
+    return hop.sts is not None and not hop.sts.enforced and hop.tls in (Tls.OPPORTUNISTIC, Tls.REQUIRED)
 
 
 def _take(session: _Session, stage: str) -> HostReply:

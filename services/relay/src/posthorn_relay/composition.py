@@ -32,7 +32,7 @@ async def compose(process: Process, settings: RelaySettings) -> None:
     enter = process.stack.enter_async_context
     connector = SmtpConnector(settings)
     nats = await enter(connect_nats(settings, "posthorn-relay"))
-    database, blobs = await enter(connect_postgres(settings)), await enter(open_blobs(settings))
+    database, blobs = await enter(connect_postgres(settings, by_key=True)), await enter(open_blobs(settings))
     queue, ingest = PostgresQueue(database), NatsIngest(nats)
     for part, probe in {"nats": ingest.probe, "postgres": queue.probe, "blobs": blobs.probe}.items():
         process.health.need(part, probe)

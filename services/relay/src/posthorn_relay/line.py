@@ -4,6 +4,7 @@ Theory:
 
 - Every write says how many replies it asks for; ``settle`` waits until all that is owed has come, in one wait for a whole
   pipelined group. Each reply has its time anew, counted from the one before; half a reply is no progress.
+- ``until`` is the moment at which the whole of what is under way must be over, however much of it comes and goes meanwhile.
 - A reply that nobody asked for, one that does not read, 421, silence and the end of the connection are all a *fault* of the line:
   it is kept, everything that waits ends, and the line is never used again. Replies that came before stay readable.
 - Both transports, plain and TLS, are one line; ``begin_tls`` changes over, and what came in plain beyond the reply to STARTTLS is
@@ -33,6 +34,9 @@ class Fault:
     """For people; begins with the code where there is one."""
 
 
+_TOO_SLOW = Fault(0, "4.4.2", "the host was too slow: the transaction took longer than it may")
+
+
 class LineBroken(Exception):  # noqa: N818 - it names the state
     """A reply is wanted that will not come."""
 
@@ -46,7 +50,7 @@ class Line(asyncio.Protocol):
 
     __slots__ = (
         "_drained", "_last_seconds", "_loop", "_parser", "_paused", "_progress", "_seconds", "_timer", "_waiter",
-        "fault", "lost", "owed", "replies", "transport",
+        "fault", "lost", "owed", "replies", "transport", "until",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -57,6 +61,8 @@ class Line(asyncio.Protocol):
         self.owed = 1
         """Replies asked for that have not come."""
         self.replies: deque[HostReply] = deque()
+        self.until: float | None = None
+        """When waiting ends at the latest, as ``time`` has it; None: there is no such moment."""
         self._loop = asyncio.get_running_loop()
         self._parser = ReplyParser()
         self._waiter: asyncio.Future[None] | None = None
@@ -102,6 +108,8 @@ class Line(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Be told of the end, which is a fault unless there was one before."""
         self.lost = True
+        if self._timer:
+            self._timer.cancel()
         if not self.fault:
             self.spoil(Fault(0, "4.4.2", "the connection was lost" if exc else "the host closed the connection"))
         elif self._waiter:
@@ -118,6 +126,10 @@ class Line(asyncio.Protocol):
             self._wake(self._drained)
 
     # What the client does
+
+    def time(self) -> float:
+        """The loop's clock, in seconds."""
+        return self._loop.time()
 
     def write(self, octets: bytes, replies: int) -> None:
         """Send octets that ask for so many replies. A spoilt line takes nothing."""
@@ -137,9 +149,7 @@ class Line(asyncio.Protocol):
         try:
             await self._waiter
         finally:
-            self._waiter = None
-            if self._timer:
-                self._timer.cancel()
+            self._waiter = None  # the timer stays for the next one
 
     def take(self) -> HostReply:
         """Give the next reply that has come. Raises LineBroken when there is none."""
@@ -159,14 +169,16 @@ class Line(asyncio.Protocol):
         left = self.transport.get_write_buffer_size()
         while self._paused and not self.fault:
             self._drained = self._loop.create_future()
-            timer = self._loop.call_later(seconds, self._wake, self._drained)
+            timer = self._loop.call_at(self._bounded(self._loop.time() + seconds), self._wake, self._drained)
             try:
                 await self._drained
             finally:
                 timer.cancel()
                 self._drained = None
             before, left = left, self.transport.get_write_buffer_size()
-            if self._paused and left >= before:
+            if self._paused and self._is_over():
+                self.spoil(_TOO_SLOW)
+            elif self._paused and left >= before:
                 self.spoil(Fault(0, "4.4.2", f"the host took nothing for {seconds:g} s"))
 
     async def begin_tls(self, context: ssl.SSLContext, name: str | None, seconds: float) -> ssl.SSLObject:
@@ -216,12 +228,27 @@ class Line(asyncio.Protocol):
             self.transport.abort()
 
     def _watch(self) -> None:
+        """See to it that ``_late`` is called when the time is over; it may be called before, which costs less than a new timer."""
+        moment = self._bounded(self._progress + self._seconds)
+        if self._timer and self._timer.when() <= moment:
+            return
         if self._timer:
             self._timer.cancel()
-        self._timer = self._loop.call_at(self._progress + self._seconds, self._late)
+        self._timer = self._loop.call_at(moment, self._late)
+
+    def _bounded(self, moment: float) -> float:
+        return moment if self.until is None else min(moment, self.until)
+
+    def _is_over(self) -> bool:
+        return self.until is not None and self._loop.time() >= self.until - 0.01
 
     def _late(self) -> None:
-        if self._loop.time() < self._progress + self._seconds - 0.01:  # replies came meanwhile
+        self._timer = None
+        if not self._waiter:
+            return
+        if self._is_over():
+            self.spoil(_TOO_SLOW)
+        elif self._loop.time() < self._progress + self._seconds - 0.01:  # replies came meanwhile
             self._watch()
         else:
             self.spoil(Fault(0, "4.4.2", f"no reply within {self._seconds:g} s"))

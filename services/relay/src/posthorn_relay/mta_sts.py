@@ -8,6 +8,7 @@ Rules:
   that an attacker has to block more than one fetch to see it expire (§3.3, §10.2).
 - A fetch is not repeated for five minutes, whether it failed or gave a policy that expires at once.
 - Without a policy that still holds, the domain has none.
+- What a policy in testing mode would have refused is counted and told in the log; the mail is sent all the same (§5).
 - When the store cannot be read and there is no live policy either, nobody knows whether TLS may be done without: PolicyUnknown.
 """
 
@@ -25,8 +26,9 @@ from posthorn.ports.clock import Clock
 from posthorn.ports.faults import Unavailable
 from posthorn.ports.mta_sts import PolicyStore, StoredPolicy
 from posthorn.ports.resolver import LookupFailed, Resolver
-from posthorn.wire.mta_sts import Policy, policy_id
+from posthorn.wire.mta_sts import Mode, Policy, policy_id
 from posthorn_relay.policy_fetch import FetchFailed
+from posthorn_relay.transport import Sts, TlsResult
 
 _REMEMBERED = 20_000  # domains
 _STORE_SECONDS = 300.0
@@ -35,8 +37,26 @@ _SHORTEST_LIFE = 300.0
 _DAY = 86_400.0
 
 _fetches = Counter("posthorn_relay_mta_sts_fetches_total", "Fetches of MTA-STS policies", ["result"])
+_failures = Counter(
+    "posthorn_relay_mta_sts_failures_total",
+    "Hosts that did not satisfy an MTA-STS policy, by its mode and the kind of failure (RFC 8460, 4.3)",
+    ["mode", "result"],
+)
 
 log = structlog.get_logger()
+
+
+def note_failure(sts: Sts, host: str, result: TlsResult, why: str) -> None:
+    """Count and tell that a host does not satisfy a policy."""
+    _failures.labels((Mode.ENFORCE if sts.enforced else Mode.TESTING).value, result.value).inc()
+    log.warning(
+        "a host does not satisfy the mta-sts policy",
+        domain=sts.domain,
+        host=host,
+        enforced=sts.enforced,
+        result=result.value,
+        why=why,
+    )
 
 
 class PolicyUnknown(Exception):  # noqa: N818 - it names the state

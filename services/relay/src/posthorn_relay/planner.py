@@ -26,10 +26,10 @@ from posthorn.ports.resolver import Exchanger, LookupFailed, NoSuchDomain, NullM
 from posthorn.runtime.vault import Sealed, Vault
 from posthorn.wire.mta_sts import Mode, Policy
 from posthorn_relay.dane import dane_of
-from posthorn_relay.mta_sts import Policies, PolicyUnknown
+from posthorn_relay.mta_sts import Policies, PolicyUnknown, note_failure
 from posthorn_relay.reach import Reach
 from posthorn_relay.settings import EgressSettings
-from posthorn_relay.transport import Failed, Hop, Tls
+from posthorn_relay.transport import Failed, Hop, Sts, Tls, TlsResult
 
 _MOST_HOPS = 12
 _MOST_ADDRESSES = 4  # of one host, so that another one comes to its turn
@@ -45,9 +45,6 @@ _ROUTE_TLS = {
 _STRENGTH = {Tls.NONE: 0, Tls.OPPORTUNISTIC: 1, Tls.REQUIRED: 2, Tls.VERIFIED: 3, Tls.DANE: 4, Tls.IMPLICIT: 5}
 
 _plans = Counter("posthorn_relay_plans_total", "Destinations looked up", ["result"])
-_sts_failures = Counter(
-    "posthorn_relay_mta_sts_failures_total", "MX hosts that an MTA-STS policy does not name", ["mode"]
-)
 
 log = structlog.get_logger()
 
@@ -239,16 +236,15 @@ class MxPlanner:
                 return _hops(host, addresses, Tls.DANE, (host, destination), need, dane.usable)
             if dane is not None:
                 tls = _stronger(tls, Tls.REQUIRED)
-        if need.policy is not None and need.policy.mode is not Mode.NONE:
-            enforced = need.policy.mode is Mode.ENFORCE
-            if not need.policy.allows(host):
-                _sts_failures.labels(need.policy.mode.value).inc()
-                log.warning("mx not named by mta-sts policy", domain=destination, host=host, enforced=enforced)
-                if enforced:
-                    return []
-            elif enforced:
-                tls = _stronger(tls, Tls.VERIFIED)
-        return _hops(host, addresses, tls, (host,), need)
+        if need.policy is None or need.policy.mode is Mode.NONE:
+            return _hops(host, addresses, tls, (host,), need)
+        sts = Sts(destination, need.policy.mode is Mode.ENFORCE)
+        if not need.policy.allows(host):
+            note_failure(sts, host, TlsResult.OTHER, "the policy does not name this MX host")
+            return [] if sts.enforced else _hops(host, addresses, tls, (host,), need)
+        if sts.enforced:
+            tls = _stronger(tls, Tls.VERIFIED)
+        return _hops(host, addresses, tls, (host,), need, sts=sts)
 
 
 async def _of_system(host: str) -> Sequence[str]:
@@ -266,9 +262,15 @@ def _stronger(one: Tls, other: Tls) -> Tls:
 
 
 def _hops(
-    host: str, addresses: Sequence[str], tls: Tls, names: tuple[str, ...], need: _Need, tlsa: tuple[Tlsa, ...] = ()
+    host: str,
+    addresses: Sequence[str],
+    tls: Tls,
+    names: tuple[str, ...],
+    need: _Need,
+    tlsa: tuple[Tlsa, ...] = (),
+    sts: Sts | None = None,
 ) -> list[Hop]:
-    return [Hop(host, address, need.port, tls, names, tlsa, need.login) for address in addresses[:_MOST_ADDRESSES]]
+    return [Hop(host, address, need.port, tls, names, tlsa, sts, need.login) for address in addresses[:_MOST_ADDRESSES]]
 
 
 def _failed(reply: str, status: str, *, permanent: bool = False) -> Failed:

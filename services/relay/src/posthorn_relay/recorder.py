@@ -27,6 +27,7 @@ MOST_WAITING = 5000
 BATCH = 500
 """Outcomes of one transaction at most."""
 _PAUSE = 0.5
+_APART = 0.03  # while there is much to record; a lone outcome is recorded at once
 
 _window = Histogram(
     "posthorn_relay_record_seconds",
@@ -84,8 +85,12 @@ class Recorder:
 
     async def run(self) -> None:
         """Record until cancelled. What the store cannot take now stays and is tried again."""
+        recorded, began = 0, -_APART
         while True:
             await self._some.wait()
+            if recorded > 1:
+                await asyncio.sleep(began + _APART - time.monotonic())
+            began = time.monotonic()
             relay = self._outcomes[0][0] if self._outcomes else None
             batch: list[tuple[UUID, Outcome, float]] = []
             while self._outcomes and len(batch) < BATCH and self._outcomes[0][0] == relay:
@@ -102,6 +107,7 @@ class Recorder:
                 self._outcomes.extendleft(reversed(batch))
                 raise
             self._under_way = None
+            recorded = len(batch)
             _waiting.set(len(self._outcomes))
             if len(self._outcomes) < MOST_WAITING // 2:
                 self._room.set()

@@ -21,7 +21,7 @@ async def relaying(process: Process, parts: Parts, ingest: Ingest, settings: Rel
     """Run relay, notifier and upkeep. On leaving, transactions under way are finished and the rest is given back."""
     notifier = Notifier(parts.queue, ingest, parts.bodies, parts.events, settings)
     relay = Relay(parts, settings, new_id=new_id, told=notifier.told)
-    upkeep = Upkeep(parts.queue, relay.pool, settings, told=notifier.told)
+    upkeep = Upkeep(parts.queue, parts.events, relay.pool, settings, told=notifier.told)
     await process.task(notifier.run(), "notifier")
     await process.task(upkeep.run(), "upkeep")
     await process.task(relay.recorder.run(), "recorder")

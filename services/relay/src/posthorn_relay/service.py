@@ -2,8 +2,11 @@
 
 Theory of operation:
 
-- A look at the queue gives destinations with something due. Each gets one worker; a worker whose claim came back full calls for
-  another one, as long as lane and relay have room. So a lone letter costs one connection and a flood gets all that are allowed.
+- A look at the queue gives destinations with something due. Each gets one worker; a worker whose claim will take it a while calls
+  for another one, as long as lane and relay have room. So a lone letter costs one connection, a flood to a slow host gets all
+  that are allowed, and one to a fast host few connections with large claims.
+- A worker that has carried all there was lingers for a moment with its slot and connection: what comes next finds it there. Of a
+  destination's workers one lingers, the others end.
 - A look comes after a wake-up, after a poll's time, after work was done, and when a worker ended that a look had passed over.
 - A relay is alive as long as the queue hears so. When it did not for a while, nothing new is begun until it does; when it says that
   this relay was taken for dead, everything at hand is dropped at once, for others have it, and the relay goes on under a new id.
@@ -14,6 +17,7 @@ Theory of operation:
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -44,6 +48,9 @@ _FLUSH_SECONDS = 5.0
 _WAKE_SECONDS = 60.0
 _PAUSE = 1.0
 _LOOKS_APART = 0.02  # under load every message wakes; whoever comes after a quiet moment never meets this
+_LINGER_SECONDS = 0.2
+_PATIENCE_SECONDS = 0.1
+"""What is due waits so long for a worker that is busy, before another begins."""
 
 _workers = Gauge("posthorn_relay_workers", "Destinations being worked on, each by as many as it has connections")
 
@@ -55,10 +62,22 @@ class _Destination:
     due: Due
     lane: Lane
     workers: int = 0
-    carrying: int = 0
-    """Workers that have their hands full."""
-    passed_over: bool = False
+    back_at: dict[Carriage, float] = field(default_factory=dict)
+    """When workers that have their hands full should be done, by the monotonic clock."""
+    pace: float = 0.0
+    """Recipients a second that one worker carries; 0: not known yet."""
+    lingers: bool = False
+    """One of the workers waits for more."""
+    due_again: asyncio.Event = field(default_factory=asyncio.Event)
     """A look has found it due since the last claim."""
+
+    def takes(self, recipients: int) -> float:
+        """Seconds that a worker is likely to need for so many."""
+        return recipients / self.pace if self.pace else math.inf
+
+    def is_soon_free(self, now: float) -> bool:
+        """Whether a worker is about to claim."""
+        return len(self.back_at) < self.workers or abs(min(self.back_at.values()) - now) <= _PATIENCE_SECONDS
 
 
 @dataclass(eq=False)
@@ -93,6 +112,7 @@ class Relay:
         """The queue heard lately that this relay lives."""
         self._heard_at = -ALIVE_SECONDS
         self._look = asyncio.Event()
+        self._later: asyncio.TimerHandle | None = None
         self._left = False
         """The last look left something for which there was no room."""
         self._stopping = asyncio.Event()
@@ -209,18 +229,26 @@ class Relay:
             if place is None:
                 place = _Destination(due, self._lanes.of(due.lane))
             elif place.workers:
-                place.passed_over = True
+                place.due_again.set()
                 if place.due != due:
                     # its route has changed: those at work go on as they began, the next ones go by the new one
                     place = _Destination(due, self._lanes.of(due.lane))
-                elif place.carrying < place.workers or place.lane.failures:
-                    continue  # one of them is about to claim
+                elif place.lane.failures:
+                    continue
+                elif place.is_soon_free(time.monotonic()):
+                    self._look_later()
+                    continue
                 # else all are busy with a host that may be slow: what has come since need not wait for them
             if self._room(place, life):
                 self._destinations[due.destination] = place
                 self._begin(place, life)
             else:
                 self._left = True
+
+    def _look_later(self) -> None:
+        """Look again soon: a worker may be kept longer than it seemed."""
+        if self._later is None or self._later.when() < asyncio.get_running_loop().time():
+            self._later = asyncio.get_running_loop().call_later(2 * _PATIENCE_SECONDS, self._look.set)
 
     def _room(self, place: _Destination, life: _Life) -> bool:
         connections = self._connections(place.due)
@@ -250,7 +278,7 @@ class Relay:
                 log.error("a worker failed", destination=place.due.destination, exc_info=error)
                 life.ending = True  # what it had at hand is known to nobody else
             carried = not task.cancelled() and not task.exception() and task.result()
-            if place.passed_over or life.ending or (carried and self._left):
+            if place.due_again.is_set() or life.ending or (carried and self._left):
                 self._look.set()
 
         task.add_done_callback(ended)
@@ -267,27 +295,30 @@ class Relay:
         try:
             while not (life.ending or self._stopping.is_set()):
                 if time.monotonic() > until:
-                    place.passed_over = True
+                    place.due_again.set()
                     break
                 await self.recorder.room()
-                place.passed_over = False
+                place.due_again.clear()
                 claim = await self._queue.claim(life.id, due, slot, self._connections(due), per_minute, limit)
-                slot = claim.slot
-                if not claim.jobs:
+                slot, some = claim.slot, len(claim.jobs)
+                if not some:
                     break
-                if len(claim.jobs) * 2 >= limit and not lane.failures and self._room(place, life) and not life.ending:
+                slow = some * 2 >= limit and place.takes(some) > _PATIENCE_SECONDS
+                if slow and not lane.failures and self._room(place, life) and not life.ending:
                     self._begin(place, life)
                 began = time.monotonic()
                 carried = True
-                place.carrying += 1
+                place.back_at[carriage] = began + place.takes(some)
                 try:
                     goes_on = await carriage.carry(claim.jobs)
                 finally:
-                    place.carrying -= 1
+                    del place.back_at[carriage]
                 if not goes_on:
                     break
-                pace = len(claim.jobs) / max(0.001, time.monotonic() - began)
-                limit = max(1, min(self._settings.relay_claim, round(pace * _AIM_SECONDS)))
+                place.pace = some / max(0.001, time.monotonic() - began)
+                if some < limit and not await self._linger(place):
+                    break
+                limit = max(1, min(self._settings.relay_claim, round(place.pace * _AIM_SECONDS)))
         except Unavailable as fault:
             log.warning("a claim is uncertain", destination=due.destination, part=fault.part, detail=str(fault))
             life.ending = True
@@ -299,6 +330,23 @@ class Relay:
                 except Unavailable:
                     life.ending = True  # nobody would ever give this slot back: it goes with the id
         return carried
+
+    async def _linger(self, place: _Destination) -> bool:
+        """Wait a moment until more is due; False: another worker does so already. Who has waited in vain claims once more, by
+        which the destination learns that nothing is due."""
+        if place.due_again.is_set():
+            return True
+        if place.lingers:
+            return False
+        place.lingers = True
+        try:
+            async with asyncio.timeout(_LINGER_SECONDS):
+                await place.due_again.wait()
+        except TimeoutError:
+            pass
+        finally:
+            place.lingers = False
+        return True
 
     async def _may_go_on(self) -> bool:
         """Wait until it is known that this relay lives; False when it drains."""

@@ -7,13 +7,13 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from posthorn.adapters.dns import server_address
 from posthorn.runtime.settings import (
     BlobSettings,
     EnvSettings,
     NatsSettings,
     PostgresSettings,
     ProcessSettings,
+    ResolverSettings,
     Seconds,
     SecretSettings,
 )
@@ -26,16 +26,9 @@ Ipv4 = Annotated[str, AfterValidator(lambda text: str(IPv4Address(text)))]
 Ipv6 = Annotated[str, AfterValidator(lambda text: str(IPv6Address(text)))]
 
 
-def _name_server(text: str) -> str:
-    server_address(text)
-    return text
-
-
-class EgressSettings(EnvSettings):
+class EgressSettings(ResolverSettings):
     """How the relay meets the world."""
 
-    relay_hostname: Domain = "localhost"
-    """The name in EHLO; it should resolve to the address mail leaves from, and back."""
     relay_port: Annotated[int, Field(ge=1, le=65535)] = 25
     """Port of other hosts' MX; another than 25 only for tests."""
     relay_direct: bool = True
@@ -54,8 +47,6 @@ class EgressSettings(EnvSettings):
     """False: IPv4 alone is used."""
     relay_proxy: SecretStr | None = None
     """``socks5://[user:password@]host:port``: all connections go through it."""
-    relay_dns_servers: tuple[Annotated[str, AfterValidator(_name_server)], ...] = ()
-    """``address`` or ``address:port`` (IPv6 in brackets), as a JSON list; unset, the system's."""
     relay_dnssec: bool = False
     """Whether those resolvers validate and the way to them is safe: only then DANE is used (RFC 7672)."""
     relay_mta_sts: bool = True
@@ -67,6 +58,8 @@ class EgressSettings(EnvSettings):
     """The reply to DATA."""
     relay_block_seconds: Seconds = 180.0
     """The remote host takes no octet of the message."""
+    relay_least_rate: Annotated[float, Field(gt=0)] = 1000.0
+    """Octets of a message that a host must take per second on the average, one such pause aside; a slower one is cut off."""
     relay_end_seconds: Seconds = 600.0
     """The reply to the end of data."""
 

@@ -5,10 +5,16 @@ Theory:
 - Where PIPELINING is offered, MAIL, every RCPT and DATA go in one write and are answered in one wait; the content, its end
   and, for a message of one block, everything in between is a second write. Else each command waits for its reply.
 - The first block of the content is at hand before MAIL is said, so that a fault of the store costs no connection.
+- Content that the host does not take as it is, for want of 8BITMIME or for its long lines, is converted before anything is said
+  (``conversion``); a remark behind the host's final reply says so.
 - BDAT is used for large messages and for those with lines that begin with a dot, only along with PIPELINING, and never before
   a recipient is accepted: a refused transaction needs no content to be thrown after it.
 - What a fault of the line means for the recipients without a verdict is decided in one place, by the stage it came at. From the
   last octet of the content on that is ``end``: the host may have taken the message.
+- Besides the time for each reply the whole has one, so that a host that does next to nothing does not keep its place for days: the
+  commands as long as the slowest host may take for one recipient, and a little for every further one; the content as long as it
+  may stand still, and its octets at the least rate. The wait after the end of data is not cut short by it. Nor does it pass while
+  the store is waited for.
 - A connection that has carried a message may be closed by the host while idle: a parcel that meets this fails at stage ``mail``
   without a code, and nothing of it has been taken.
 """
@@ -16,23 +22,25 @@ Theory:
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, suppress
 
 from prometheus_client import Counter
 
 from posthorn.model.outbound import Notify
-from posthorn.wire.data import stuff
+from posthorn.wire.seven_bit import Inconvertible
 from posthorn.wire.smtp_replies import HostReply
+from posthorn_relay.content import Content, stuffed
+from posthorn_relay.conversion import fitted
 from posthorn_relay.line import Fault, Line, LineBroken
 from posthorn_relay.settings import EgressSettings
 from posthorn_relay.transport import Accepted, Failed, Hop, Parcel, To, Verdict
 
-BLOCK = 64 * 1024
-"""Octets of the content that are put together before they are written."""
 CHUNKED_FROM = 128 * 1024
 """From this size on BDAT is used where it is offered."""
 _FAREWELL_SECONDS = 1.0
+_RECIPIENT_SECONDS = 10.0
+_CONVERTED = " (sent in another transfer encoding)"
 
 _parcels = Counter(
     "posthorn_relay_smtp_transactions_total", "Transactions begun, by use of the connection", ["connection"]
@@ -77,6 +85,7 @@ class SmtpConnection:
         self._count = _first
         self._open = False  # a transaction may be: RSET comes before the next MAIL
         self._stage = "mail"
+        self._note = ""  # what stands behind the final reply
         self._refusal: Failed | None = None  # the answer to MAIL, which nothing that comes later can better
 
     @property
@@ -93,42 +102,58 @@ class SmtpConnection:
 
         A fault of ``content`` before its first block is given leaves the connection as it was.
         """
-        failure = await self._obstacle(parcel)
-        if failure:
+        if failure := self._obstacle(parcel):
             return [failure] * len(parcel.recipients)
         verdicts: list[Verdict | None] = [
             self._ours("rcpt", "5.1.3", "this recipient cannot be named in SMTP") if _is_unsafe(to) else None
             for to in parcel.recipients
         ]
-        content = _Content(parcel.content)
+        content = Content(parcel.content)
         try:
-            if None in verdicts:
-                await content.advance()
-                await self._carry(parcel, content, verdicts)
+            async with AsyncExitStack() as stack:
+                if None in verdicts:
+                    await content.advance()
+                    whole = content.block if content.ended else None
+                    eight_bit = "8BITMIME" in self._offered or not parcel.eight_bit
+                    fit = await fitted(parcel, whole, eight_bit=eight_bit, stack=stack)
+                    if fit is not parcel:
+                        await content.close()
+                        if failure := self._too_large(fit):
+                            return [failure] * len(verdicts)
+                        content = Content(fit.content)
+                        await content.advance()
+                    self._note = "" if fit is parcel else _CONVERTED
+                    await self._carry(fit, content, verdicts)
+        except Inconvertible as refusal:
+            why = f"the host does not take the message as it is, and it cannot be converted: {refusal}"
+            return [verdict or self._ours("mail", refusal.status, why) for verdict in verdicts]
         except BaseException:
             if not self.usable or self._stage != "mail":
                 self._line.abort()
             raise
         finally:
             self._stage = "mail"
+            self._line.until = None
             await content.close()
         return [verdict for verdict in verdicts if verdict is not None]
 
     # Before anything is said
 
-    async def _obstacle(self, parcel: Parcel) -> Failed | None:
-        """Find what makes it useless to ask this host (RFC 1870 §5, RFC 6152 §3, RFC 6531 §3.2)."""
+    def _obstacle(self, parcel: Parcel) -> Failed | None:
+        """Find what makes it useless to ask this host (RFC 6531 §3.2)."""
         if _UNSAFE.search(parcel.reverse_path):
             return self._ours("mail", "5.1.7", "this sender cannot be named in SMTP")
+        if "SMTPUTF8" not in self._offered and _needs_utf8(parcel):
+            return self._ours("mail", "5.6.7", "the message needs SMTPUTF8, which the host does not offer")
+        return self._too_large(parcel)
+
+    def _too_large(self, parcel: Parcel) -> Failed | None:
+        """Compare with what the host takes (RFC 1870 §5)."""
         limit = self._offered.get("SIZE", "")
         if limit.isascii() and limit.isdigit() and 0 < int(limit[:20]) < parcel.size:
             return self._ours(
                 "mail", "5.3.4", f"the message has {parcel.size} octets, the host takes {limit[:20]} at most"
             )
-        if "SMTPUTF8" not in self._offered and _needs_utf8(parcel):
-            return self._ours("mail", "5.6.7", "the message needs SMTPUTF8, which the host does not offer")
-        if parcel.eight_bit and "8BITMIME" not in self._offered and await _has_eight_bits(parcel):
-            return self._ours("mail", "5.6.3", "the message has 8-bit octets, and the host does not offer 8BITMIME")
         return None
 
     def _ours(self, stage: str, status: str, text: str) -> Failed:
@@ -164,7 +189,7 @@ class SmtpConnection:
 
     # The transaction
 
-    async def _carry(self, parcel: Parcel, content: _Content, verdicts: list[Verdict | None]) -> None:
+    async def _carry(self, parcel: Parcel, content: Content, verdicts: list[Verdict | None]) -> None:
         self._count.inc()
         self._count = _reused
         self._refusal = None
@@ -177,12 +202,13 @@ class SmtpConnection:
             if verdict is None:
                 verdicts[place] = final
 
-    async def _transact(self, parcel: Parcel, content: _Content, verdicts: list[Verdict | None]) -> Verdict | None:
+    async def _transact(self, parcel: Parcel, content: Content, verdicts: list[Verdict | None]) -> Verdict | None:
         """Go through it; sets the verdicts of refused recipients and gives that of all others. Raises LineBroken."""
         line, places = self._line, [place for place, verdict in enumerate(verdicts) if verdict is None]
         chunked = self._chunking and (parcel.has_dot_lines or parcel.size >= CHUNKED_FROM)
         mail, rcpts = self._mail(parcel), [self._rcpt(parcel.recipients[place]) for place in places]
         seconds = self._settings.relay_greeting_seconds
+        line.until = line.time() + self._command_seconds(len(rcpts))
         if self._pipelining:
             commands = [mail, *rcpts]
             if self._open:
@@ -208,13 +234,29 @@ class SmtpConnection:
             elif not failure:
                 verdicts[place] = self._refused_recipient(reply, accepted)
         if chunked:
-            return failure or (await self._chunks(content) if accepted else None)
+            return failure or (await self._chunks(parcel, content) if accepted else None)
         if not accepted and not self._pipelining:
             return failure
         self._stage = "data"
-        return await self._data(content, failure, bool(accepted))
+        return await self._data(parcel, content, failure, bool(accepted))
 
-    async def _data(self, content: _Content, failure: Failed | None, accepted: bool) -> Verdict | None:
+    def _command_seconds(self, recipients: int) -> float:
+        settings = self._settings
+        once = settings.relay_data_seconds + settings.relay_greeting_seconds * (3 if self._open else 2)
+        return once + _RECIPIENT_SECONDS * (recipients - 1)
+
+    def _begin_content(self, parcel: Parcel) -> None:
+        seconds = self._settings.relay_block_seconds + parcel.size / self._settings.relay_least_rate
+        self._line.until = self._line.time() + seconds
+
+    async def _advance(self, content: Content) -> None:
+        """Put the next block together; the host's time stands still meanwhile."""
+        line, began = self._line, self._line.time()
+        await content.advance()
+        if line.until is not None:
+            line.until += line.time() - began
+
+    async def _data(self, parcel: Parcel, content: Content, failure: Failed | None, accepted: bool) -> Verdict | None:
         line = self._line
         reply = await self._answer(b"DATA\r\n", self._settings.relay_data_seconds)
         if reply.code >= 400:
@@ -222,13 +264,15 @@ class SmtpConnection:
         if reply.code // 100 != 3:
             self._out_of_order()
         if failure or not accepted:  # pipelined, and there is nobody to send to: an empty message, which is not taken
+            line.until = None
             with suppress(LineBroken):
                 await line.ask(b".\r\n", self._settings.relay_end_seconds)
             return failure
+        self._begin_content(parcel)
         tail = b"\r\n"
         while True:
             block = content.block
-            octets = _stuffed(block, tail)
+            octets = stuffed(block, tail)
             tail = (tail + block)[-2:]
             if content.ended:
                 break
@@ -236,20 +280,22 @@ class SmtpConnection:
             await line.drain(self._settings.relay_block_seconds)
             if line.fault:
                 raise LineBroken(line.fault)
-            await content.advance()
+            await self._advance(content)
         if line.fault:
             raise LineBroken(line.fault)
         line.write(octets + (b".\r\n" if tail == b"\r\n" else b"\r\n.\r\n"), 1)
         self._stage = "end"
         await line.drain(self._settings.relay_block_seconds)
+        line.until = None
         await line.settle(self._settings.relay_end_seconds)
         return self._final(line.take())
 
-    async def _chunks(self, content: _Content) -> Verdict | None:
+    async def _chunks(self, parcel: Parcel, content: Content) -> Verdict | None:
         """Send the content by BDAT, a chunk for each block; the first refusal is that of the whole."""
         line, settings = self._line, self._settings
         refusal: HostReply | None = None
         self._stage = "data"
+        self._begin_content(parcel)
         while True:
             block = content.block
             if content.ended:
@@ -265,8 +311,9 @@ class SmtpConnection:
                 raise LineBroken(line.fault)
             if refusal:
                 break
-            await content.advance()
+            await self._advance(content)
         await line.drain(settings.relay_block_seconds)
+        line.until = line.time() + settings.relay_end_seconds  # for all the replies that are still to come
         await line.settle(settings.relay_end_seconds)
         last: HostReply | None = None
         while not refusal and (line.replies or line.owed):
@@ -281,8 +328,10 @@ class SmtpConnection:
     def _final(self, reply: HostReply) -> Verdict:
         if self._is_positive(reply):
             self._open = False
-            return Accepted(reply.line, self._host, self.tls, "DSN" in self._offered)
-        return refused("end", reply, self._host, self.tls)
+            return Accepted(reply.line + self._note, self._host, self.tls, "DSN" in self._offered)
+        failed = refused("end", reply, self._host, self.tls)
+        failed.reply += self._note
+        return failed
 
     def _refused_recipient(self, reply: HostReply, accepted: int) -> Failed:
         # 552 for one more recipient than the host likes at once stands for 452 (RFC 5321 §4.5.3.1.10)
@@ -314,46 +363,6 @@ class SmtpConnection:
         self._line.take()
 
 
-class _Content:
-    """The content of a parcel by blocks."""
-
-    def __init__(self, source: Callable[[], AsyncIterator[bytes]]) -> None:
-        self._source = source()
-        self.block = b""
-        self.ended = False
-        """``block`` is the last one."""
-        self._piece: bytes | None = None
-
-    async def advance(self) -> None:
-        """Put the next block together."""
-        pieces, size = ([], 0) if self._piece is None else ([self._piece], len(self._piece))
-        self._piece = None
-        async for piece in self._source:
-            if size >= BLOCK:  # only now is it known that another block follows
-                self._piece = piece
-                break
-            pieces.append(piece)
-            size += len(piece)
-        else:
-            self.ended = True
-        self.block = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    async def close(self) -> None:
-        """Let go of the source."""
-        release = getattr(self._source, "aclose", None)
-        if release and not self.ended:
-            await release()
-
-
-def _stuffed(block: bytes, tail: bytes) -> bytes:
-    """Dot-stuff a block that comes after ``tail``, the two octets before it."""
-    if tail != b"\r\n":
-        if tail.endswith(b"\r") and block.startswith(b"\n."):
-            block = b"\n." + block[1:]
-        return block.replace(b"\r\n.", b"\r\n..")
-    return stuff(block)
-
-
 def _is_unsafe(to: To) -> bool:
     return not to.recipient or _UNSAFE.search(to.recipient) is not None
 
@@ -364,18 +373,6 @@ def _needs_utf8(parcel: Parcel) -> bool:
         or not parcel.reverse_path.isascii()
         or not all(to.recipient.isascii() for to in parcel.recipients)
     )
-
-
-async def _has_eight_bits(parcel: Parcel) -> bool:
-    content = _Content(parcel.content)
-    try:
-        while not content.ended:
-            await content.advance()
-            if not content.block.isascii():
-                return True
-    finally:
-        await content.close()
-    return False
 
 
 def xtext(text: str) -> str:

@@ -33,6 +33,27 @@ class Tls(Enum):
     """TLS from the first octet, verified for ``names`` (RFC 8314)."""
 
 
+class TlsResult(Enum):
+    """What kind of failure it is when TLS does not come about as demanded (RFC 8460 §4.3)."""
+
+    NO_STARTTLS = "starttls-not-supported"
+    WRONG_NAME = "certificate-host-mismatch"
+    EXPIRED = "certificate-expired"
+    NOT_TRUSTED = "certificate-not-trusted"
+    NO_TLSA_MATCH = "tlsa-invalid"
+    OTHER = "validation-failure"
+
+
+@dataclass(frozen=True, slots=True)
+class Sts:
+    """An MTA-STS policy that a host is to satisfy (RFC 8461 §5)."""
+
+    domain: str
+    """Whose it is."""
+    enforced: bool
+    """Else it is being tested: a failure is noted, and the mail sent all the same."""
+
+
 @dataclass(frozen=True, slots=True)
 class Hop:
     """One address of one host to try."""
@@ -46,6 +67,8 @@ class Hop:
     names: tuple[str, ...] = ()
     """Names of which the certificate must have one."""
     tlsa: tuple[Tlsa, ...] = ()
+    sts: Sts | None = None
+    """A policy that names this host."""
     login: tuple[str, str] | None = field(default=None, repr=False)
     """User name and password for AUTH, given only under TLS (or to a loopback address)."""
 
@@ -65,6 +88,8 @@ class Failed(Exception):  # noqa: N818 - it names what happened
     host: str = ""
     """``name (address)`` of the hop, where one was reached."""
     tls: str = ""
+    tls_result: TlsResult | None = None
+    """Set where the host gave no TLS, or none that is demanded."""
 
     @property
     def is_hosts(self) -> bool:
@@ -128,9 +153,8 @@ class Connection(Protocol):
 
     async def send(self, parcel: Parcel) -> Sequence[Verdict]:
         """Carry a parcel: one verdict per recipient, in their order. Never raises but for faults of ``content`` (and
-        cancellation), after
-        which it is not usable. Where the connection broke after the end of data, the verdict is a transient Failed at stage
-        ``end``."""
+        cancellation), after which it may not be usable; Unavailable also for want of room to convert the content in. Where the
+        connection broke after the end of data, the verdict is a transient Failed at stage ``end``."""
         ...
 
     async def close(self) -> None:

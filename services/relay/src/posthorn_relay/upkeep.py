@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 
 import structlog
 from prometheus_client import Counter, Gauge
 
+from posthorn.model.events import BOUNCED, Event
+from posthorn.ports.events import Events
 from posthorn.ports.faults import Unavailable
-from posthorn.ports.queue import Queue
+from posthorn.ports.queue import EXPIRED, Queue
 from posthorn_relay.pool import Pool
 from posthorn_relay.settings import RelaySettings
 
@@ -34,8 +37,11 @@ _buried = Counter("posthorn_relay_buried_recipients_total", "Recipients that dea
 class Upkeep:
     """The periodic work. ``told``: called when notices may have become due."""
 
-    def __init__(self, queue: Queue, pool: Pool, settings: RelaySettings, *, told: Callable[[], None]) -> None:
+    def __init__(
+        self, queue: Queue, events: Events, pool: Pool, settings: RelaySettings, *, told: Callable[[], None]
+    ) -> None:
         self._queue = queue
+        self._events = events
         self._pool = pool
         self._delay_notices = settings.relay_delay_notice_seconds > 0
         self._keep_seconds = settings.relay_keep_seconds
@@ -60,10 +66,17 @@ class Upkeep:
 
     async def sweep(self) -> bool:
         """End what has expired, mark what waits long; gives whether there may be more."""
-        count = await self._queue.sweep_overdue(self._delay_notices, AT_ONCE)
-        if count:
+        swept = await self._queue.sweep_overdue(self._delay_notices, AT_ONCE)
+        now = time.time()
+        for one in swept.expired:
+            log.info("bounced", message=str(one.message), host=one.host, reply=one.reply, status=EXPIRED)
+            detail = {"recipient": one.recipient, "host": one.host, "reply": one.reply, "status": EXPIRED}
+            if one.original:
+                detail["original"] = one.original
+            self._events.record(Event(one.message, now, BOUNCED, detail))
+        if swept.count:
             self._told()
-        return count >= AT_ONCE
+        return swept.count >= AT_ONCE
 
     async def purge(self) -> bool:
         """Forget what ended long ago; gives whether there may be more."""

@@ -7,6 +7,7 @@ Rules:
 - What fails after its time is up has failed for good, with 4.4.7 (RFC 3463) and the last that was heard.
 - An address goes on the suppression list when its host says in so many words that there is no such mailbox (X.1.1, X.1.6, X.1.10,
   X.2.1), in reply to RCPT; a mere 550 may be about us.
+- A fault of ours, such as a store that is away, is no attempt: it leaves the schedule, the host and its lane as they were.
 - The null sender is told nothing.
 """
 
@@ -18,7 +19,7 @@ from collections.abc import Callable
 
 from posthorn.model.outbound import Notice, QueueState, RecipientDsn
 from posthorn.model.retry import Schedule
-from posthorn.ports.queue import Job, Outcome
+from posthorn.ports.queue import EXPIRED, Job, Outcome
 from posthorn.wire.smtp_replies import printable
 from posthorn_relay.settings import RetrySettings
 from posthorn_relay.transport import Accepted, Failed, Verdict
@@ -61,7 +62,7 @@ class Judge:
             named = verdict.stage == "rcpt" and verdict.code >= 500 and verdict.status in SUPPRESSING
             return self._failed(job, verdict, verdict.status, verdict.reply if named else "")
         if self._clock() >= job.expires_at.timestamp():
-            return self._failed(job, verdict, "4.4.7", "")
+            return self._failed(job, verdict, EXPIRED, "")
         pause = max(self._schedule.pause(job.attempts, self._chance()), least)
         status = f"4{verdict.status[1:]}" if verdict.status else "4.0.0"
         return Outcome(
@@ -74,9 +75,9 @@ class Judge:
         return self._failed(job, Failed("rcpt", 0, "5.7.1", reply, permanent=True), "5.7.1", "")
 
     def hindered(self, job: Job, reply: str) -> Outcome:
-        """Something of ours is not there, such as the message's octets: again soon, whatever the schedule says."""
+        """Something of ours is not there, such as the message's octets: again soon, and no attempt is counted."""
         pause = _OUR_PAUSE * (0.5 + self._chance())
-        return Outcome(job.id, QueueState.DEFERRED, pause, status="4.3.0", reply=reply)
+        return Outcome(job.id, QueueState.QUEUED, pause, status="4.3.0", reply=reply)
 
     @staticmethod
     def back(job: Job) -> Outcome:

@@ -110,7 +110,8 @@ class Outcome:
 
     job: int
     state: QueueState
-    """DELIVERED, BOUNCED, DEFERRED (``retry_in`` says when), or QUEUED (given back untouched: no attempt is counted)."""
+    """DELIVERED, BOUNCED, DEFERRED (``retry_in`` says when), or QUEUED (given back: no attempt is counted; with
+    ``retry_in`` it is due only then, and ``status`` and a ``reply`` say why)."""
     retry_in: float = 0.0
     """Seconds from now."""
     host: str = ""
@@ -120,6 +121,32 @@ class Outcome:
     notice: Notice | None = None
     suppress: str = ""
     """Not empty: put the address on the suppression list, for this reason."""
+
+
+EXPIRED = "4.4.7"
+"""Status of a recipient whose time was over (RFC 3463 §3.5)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """A recipient whose time was over."""
+
+    message: UUID
+    recipient: str
+    original: str
+    host: str
+    """Of the last attempt, as its reply."""
+    reply: str
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a look for what is overdue did."""
+
+    count: int
+    """Recipients ended or marked."""
+    expired: Sequence[Expired]
+    """Those that have ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +205,8 @@ class Queue(Protocol):
     async def claim(
         self, relay: UUID, due: Due, slot: UUID | None, connections: int, per_minute: int | None, limit: int
     ) -> Claim:
-        """Take what is due at the destination, oldest first: at most ``limit`` recipients, those of one message together.
+        """Take what is due at the destination, oldest first: at most ``limit`` recipients, those of one message together as
+        far as the limit goes.
 
         Without a ``slot`` one is taken first, if the lane has fewer than ``connections`` and is not closed. With nothing due
         the slot is
@@ -203,9 +231,9 @@ class Queue(Protocol):
         """It works again."""
         ...
 
-    async def sweep_overdue(self, delay_notices: bool, limit: int) -> int:
-        """End recipients that have expired (BOUNCED, 4.4.7, notice FAILED) and mark those that wait long (notice DELAYED);
-        gives how many. Never both for one recipient at a time; a null sender gets no notice."""
+    async def sweep_overdue(self, delay_notices: bool, limit: int) -> Swept:
+        """End recipients that have expired (BOUNCED, EXPIRED, notice FAILED) and mark those that wait long (notice DELAYED).
+        Never both for one recipient at a time; a null sender gets no notice."""
         ...
 
     async def reports(self, limit: int) -> Sequence[Report]:
@@ -290,8 +318,9 @@ class QueueAdministration(Protocol):
 
     async def act_on_all(
         self, tenant: UUID | None, action: str, which: QueueFilter, limit: int
-    ) -> Sequence[tuple[int, UUID, str]]:
-        """The same for all that match and whose state allows it, at most ``limit``; gives (id, message, recipient) of each.
+    ) -> Sequence[tuple[int, UUID, str, str]]:
+        """The same for all that match and whose state allows it, at most ``limit``; gives (id, message, recipient, original) of
+        each.
 
         What is due already is left out of ``retry``, so that asking again goes on where it ended.
         """

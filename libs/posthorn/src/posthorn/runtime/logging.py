@@ -5,9 +5,12 @@ Bind the message id (``log.bind(message=…)``) for every line about a message. 
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
+import time
 
+import orjson
 import structlog
 
 
@@ -17,14 +20,14 @@ def configure_logging(service: str, level: str) -> None:
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        _Stamper(),
     ]
     structlog.configure(
         processors=[
             *shared,
             _named(service),
             structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(default=str),
+            structlog.processors.JSONRenderer(serializer=_as_json),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=structlog.WriteLoggerFactory(sys.stdout),
@@ -37,7 +40,7 @@ def configure_logging(service: str, level: str) -> None:
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 _named(service),
                 structlog.processors.format_exc_info,
-                structlog.processors.JSONRenderer(default=str),
+                structlog.processors.JSONRenderer(serializer=_as_json),
             ],
             foreign_pre_chain=shared,
         )
@@ -45,6 +48,30 @@ def configure_logging(service: str, level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(threshold, logging.WARNING))  # libraries speak only when something is wrong
+
+
+class _Stamper:
+    """Adds the time in UTC; the part down to the second is made once a second."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._text = ""
+
+    def __call__(
+        self, _: structlog.typing.WrappedLogger, __: str, event: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        seconds, rest = divmod(time.time_ns(), 1_000_000_000)
+        if seconds != self._second:
+            self._second, self._text = seconds, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+        event["time"] = f"{self._text}.{rest // 1000:06}Z"
+        return event
+
+
+def _as_json(event: structlog.typing.EventDict, **_: object) -> str:
+    try:
+        return orjson.dumps(event, default=str).decode()
+    except TypeError:  # what it will not take, such as half a surrogate pair in what a client has sent
+        return json.dumps(event, default=str)
 
 
 def _named(service: str) -> structlog.typing.Processor:

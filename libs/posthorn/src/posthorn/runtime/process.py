@@ -12,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -115,6 +116,10 @@ class Process:
         self.stop()
 
 
+_COLLECT_AFTER = 20_000
+"""Objects made between two looks for cycles: mail makes many objects and hardly any cycle."""
+
+
 def serve(service: str, settings: ProcessSettings, start: Callable[[Process], Awaitable[None]]) -> None:
     """Run a service until a signal ends it. ``start`` enters what the service needs on ``process.stack``.
 
@@ -141,6 +146,8 @@ async def _serve(settings: ProcessSettings, start: Callable[[Process], Awaitable
         except Exception:
             log.exception("could not start")
             return False
+        gc.freeze()  # what is there now stays: it need not be looked through again and again
+        gc.set_threshold(_COLLECT_AFTER)
         if serving:
             await process.live()
     log.info("stopped")

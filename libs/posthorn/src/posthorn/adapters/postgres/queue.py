@@ -23,7 +23,7 @@ from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.queue_closing import let_go, make_due
 from posthorn.adapters.postgres.queue_notices import Notices
 from posthorn.model.outbound import QueueState
-from posthorn.ports.queue import ALIVE_SECONDS, Claim, Due, Outcome, Report
+from posthorn.ports.queue import ALIVE_SECONDS, EXPIRED, Claim, Due, Expired, Outcome, Report, Swept
 
 COUNTED = 10_000
 """Recipients of one state that are counted; of more than these the number is estimated."""
@@ -72,12 +72,12 @@ WITH held AS MATERIALIZED (
 UPDATE outbound_recipients r
    SET holder = NULL,
        state = CASE WHEN o.state = 'queued' AND r.attempts > 0 THEN 'deferred' ELSE o.state END,
-       due_at = CASE WHEN o.state = 'deferred' THEN now() + make_interval(secs => o.pause) ELSE r.due_at END,
+       due_at = CASE WHEN o.state = 'deferred' OR o.pause > 0 THEN now() + make_interval(secs => o.pause) ELSE r.due_at END,
        attempts = r.attempts + CASE WHEN o.state = 'queued' THEN 0 ELSE 1 END,
        last_attempt_at = CASE WHEN o.state = 'queued' THEN r.last_attempt_at ELSE now() END,
        last_host = CASE WHEN o.state = 'queued' THEN r.last_host ELSE o.host END,
-       last_status = CASE WHEN o.state = 'queued' THEN r.last_status ELSE o.status END,
-       last_reply = CASE WHEN o.state = 'queued' THEN r.last_reply ELSE o.reply END,
+       last_status = CASE WHEN o.state = 'queued' AND o.reply = '' THEN r.last_status ELSE o.status END,
+       last_reply = CASE WHEN o.state = 'queued' AND o.reply = '' THEN r.last_reply ELSE o.reply END,
        last_tls = CASE WHEN o.state = 'queued' THEN r.last_tls ELSE o.tls END,
        notice = CASE WHEN o.state IN ('queued', 'deferred') THEN coalesce(o.notice, r.notice) ELSE o.notice END,
        closed_at = CASE WHEN o.state IN ('delivered', 'bounced') AND o.notice IS NULL THEN now() END
@@ -111,28 +111,30 @@ UPDATE outbound_lanes SET failures = 0, closed_until = '-infinity', last_host = 
 
 # NOTIFY (RFC 3461): 0 unsaid, which stands for FAILURE and DELAY; 4 FAILURE; 8 DELAY. A row that expires while its delay notice is
 # still to be told is left for a minute: never both at a time.
-_SWEEP = """
+_SWEEP = f"""
 WITH late AS MATERIALIZED (
-    SELECT id FROM outbound_recipients WHERE state IN ('queued', 'deferred') AND overdue_at <= now()
+    SELECT id, expires_at <= now() AS over, notice, sender, notify
+      FROM outbound_recipients WHERE state IN ('queued', 'deferred') AND overdue_at <= now()
      ORDER BY overdue_at LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
 ), judged AS MATERIALIZED (
-    SELECT r.id, r.expires_at <= now() AND r.notice IS NULL AS ended, r.expires_at <= now() AND r.notice IS NOT NULL AS waits,
-           CASE WHEN r.sender = '' OR r.notice IS NOT NULL THEN NULL
-                WHEN r.expires_at <= now() THEN CASE WHEN r.notify = 0 OR r.notify & 4 > 0 THEN 'failed' END
-                WHEN $1 AND (r.notify = 0 OR r.notify & 8 > 0) THEN 'delayed' END AS notice
-      FROM outbound_recipients r WHERE r.id = ANY (ARRAY (SELECT id FROM late))
+    SELECT id, over AND notice IS NULL AS ended, over AND notice IS NOT NULL AS waits,
+           CASE WHEN sender = '' OR notice IS NOT NULL THEN NULL
+                WHEN over THEN CASE WHEN notify = 0 OR notify & 4 > 0 THEN 'failed' END
+                WHEN $1 AND (notify = 0 OR notify & 8 > 0) THEN 'delayed' END AS notice
+      FROM late
 )
 UPDATE outbound_recipients r
    SET state = CASE WHEN j.ended THEN 'bounced' ELSE r.state END,
        overdue_at = CASE WHEN j.ended THEN r.overdue_at WHEN j.waits THEN now() + interval '1 minute' ELSE r.expires_at END,
-       last_status = CASE WHEN j.ended THEN '4.4.7' ELSE r.last_status END,
+       last_status = CASE WHEN j.ended THEN '{EXPIRED}' ELSE r.last_status END,
        last_reply = CASE WHEN j.ended AND r.last_reply = '' THEN 'its time was over before it could be tried' ELSE r.last_reply END,
        notice = coalesce(j.notice, r.notice),
        closed_at = CASE WHEN j.ended AND j.notice IS NULL THEN now() END
   FROM judged j
  WHERE r.id = j.id AND r.id = ANY (ARRAY (SELECT id FROM late))
-RETURNING r.message_id, r.closed_at IS NOT NULL AS closed, j.ended OR j.notice IS NOT NULL AS counts
-"""
+RETURNING r.message_id, r.closed_at IS NOT NULL AS closed, j.ended, j.ended OR j.notice IS NOT NULL AS counts,
+          r.recipient, r.original, r.last_host, r.last_reply
+"""  # noqa: S608
 
 _OLD = """
 SELECT id, message_id, destination FROM outbound_recipients WHERE closed_at < now() - make_interval(secs => $1)
@@ -280,12 +282,17 @@ class PostgresQueue:
 
     # Upkeep
 
-    async def sweep_overdue(self, delay_notices: bool, limit: int) -> int:
-        """End what has expired, mark what waits long; gives how many."""
+    async def sweep_overdue(self, delay_notices: bool, limit: int) -> Swept:
+        """End what has expired, mark what waits long."""
         async with self._database.transaction() as connection:
             rows: list[Any] = await connection.fetch(_SWEEP, delay_notices, limit)
             await let_go(connection, (row["message_id"] for row in rows if row["closed"]))
-        return sum(row["counts"] for row in rows)
+        expired = [
+            Expired(row["message_id"], row["recipient"], row["original"], row["last_host"], row["last_reply"])
+            for row in rows
+            if row["ended"]
+        ]
+        return Swept(sum(row["counts"] for row in rows), expired)
 
     async def purge(self, older_than: float, limit: int) -> int:
         """Forget what was closed so many seconds ago; gives how many recipients.

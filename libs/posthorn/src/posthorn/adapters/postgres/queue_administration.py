@@ -102,7 +102,7 @@ class PostgresQueueAdministration:
 
     async def act_on_all(
         self, tenant: UUID | None, action: str, which: QueueFilter, limit: int
-    ) -> Sequence[tuple[int, UUID, str]]:
+    ) -> Sequence[tuple[int, UUID, str, str]]:
         """Change all that match and whose state allows it, the newest first.
 
         Left out is what others are changing at this moment and, of what is to be tried again, what is due already.
@@ -116,7 +116,8 @@ class PostgresQueueAdministration:
                 search.add("due_at > now()")  # or what is due already would be found again, page after page
             ids = [row["id"] for row in await connection.fetch(search.into(_CHOOSE, limit), *search.values)]
             rows = await _change(connection, action, ids) if ids else []
-        return sorted(((row["id"], row["message_id"], row["recipient"]) for row in rows), reverse=True)
+        named = ((row["id"], row["message_id"], row["recipient"], row["original"]) for row in rows)
+        return sorted(named, reverse=True)
 
 
 class _Search:
@@ -206,7 +207,7 @@ async def _change(connection: Connection, action: str, items: Sequence[int]) -> 
     """Change rows that are locked and whose state allows it, with all that follows."""
     rows: list[Any] = await connection.fetch(
         f"UPDATE outbound_recipients SET {_CHANGES[action]} WHERE id = ANY ($1::bigint[])"  # noqa: S608
-        " RETURNING id, message_id, recipient, destination, due_at",
+        " RETURNING id, message_id, recipient, original, destination, due_at",
         list(items),
     )
     if action == "cancel":

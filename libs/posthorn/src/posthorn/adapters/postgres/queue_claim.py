@@ -105,8 +105,9 @@ WITH lane AS MATERIALIZED (
     SELECT id, first, rank FROM (SELECT *, dense_rank() OVER (ORDER BY first) AS rank FROM numbered) AS n
      WHERE rank <= (SELECT coalesce(spare, rank) FROM room)
 ), taken AS (
-    UPDATE outbound_recipients r SET state = 'sending', holder = $1 WHERE r.id = ANY (ARRAY (SELECT id FROM chosen))
-    RETURNING r.*
+    UPDATE outbound_recipients r SET state = 'sending', holder = $1 FROM chosen
+     WHERE r.id = chosen.id AND r.id = ANY (ARRAY (SELECT id FROM chosen))
+    RETURNING r.*, chosen.first
 ), charged AS (
     UPDATE outbound_lanes l
        SET full_at = greatest(l.full_at, statement_timestamp())
@@ -120,14 +121,14 @@ WITH lane AS MATERIALIZED (
 SELECT room.ok, CASE WHEN room.spare < 1 THEN room.wait ELSE 0 END AS wait, job.*
   FROM room LEFT JOIN (
       SELECT taken.id, taken.message_id, taken.recipient, taken.reverse_path, taken.sender, taken.original, taken.orcpt,
-             taken.notify, taken.attempts, taken.created_at, taken.expires_at, taken.tenant_id, chosen.first,
+             taken.notify, taken.attempts, taken.created_at, taken.expires_at, taken.tenant_id, taken.first,
              o.smtputf8, o.ret, o.envid, o.signature,
              m.offset_octets, m.stored_octets, m.encoding, m.size_crlf,
              m.has_dot_lines, m.return_path_octets,
              coalesce((SELECT s.key FROM segments s WHERE s.id = m.segment_id), '') AS key,
              (SELECT true FROM suppressions p WHERE p.tenant_id = taken.tenant_id AND p.address = taken.address LIMIT 1)
                  AS suppressed
-        FROM taken JOIN chosen ON chosen.id = taken.id
+        FROM taken
         CROSS JOIN LATERAL (SELECT * FROM outbound_messages WHERE message_id = taken.message_id LIMIT 1) AS o
         CROSS JOIN LATERAL (SELECT * FROM messages WHERE id = taken.message_id LIMIT 1) AS m
   ) AS job ON true

@@ -8,33 +8,32 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from posthorn.adapters.postgres.database import Connection
 
-_COUNT_DOWN = """
+# One statement, in the order of the locks: each part changes only what the one before it gives.
+_LET_GO = """
 WITH held AS MATERIALIZED (
     SELECT message_id FROM outbound_messages WHERE message_id = ANY ($1::uuid[]) ORDER BY message_id FOR NO KEY UPDATE
-)
-UPDATE outbound_messages o SET open = o.open - closed.recipients
-  FROM held JOIN unnest($1::uuid[], $2::integer[]) AS closed (message_id, recipients) USING (message_id)
- WHERE o.message_id = held.message_id
-RETURNING o.message_id, o.open
-"""
-_DROP_REFERENCES = """
-WITH held AS MATERIALIZED (
-    SELECT id FROM messages WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE
-)
-UPDATE messages m SET refs = m.refs - 1 FROM held WHERE m.id = held.id RETURNING m.segment_id, m.stored_octets, m.refs
-"""
-_DROP_OCTETS = """
-WITH held AS MATERIALIZED (
-    SELECT id FROM segments WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE
+), counted AS (
+    UPDATE outbound_messages o SET open = o.open - closed.recipients
+      FROM held JOIN unnest($1::uuid[], $2::integer[]) AS closed (message_id, recipients) USING (message_id)
+     WHERE o.message_id = held.message_id
+    RETURNING o.message_id, o.open
+), finished AS MATERIALIZED (
+    SELECT id FROM messages WHERE id = ANY (ARRAY (SELECT message_id FROM counted WHERE open = 0)) ORDER BY id FOR NO KEY UPDATE
+), dropped AS (
+    UPDATE messages m SET refs = m.refs - 1 FROM finished WHERE m.id = finished.id
+    RETURNING m.segment_id, m.stored_octets, m.refs
+), dead AS MATERIALIZED (
+    SELECT segment_id, sum(stored_octets) AS octets FROM dropped WHERE refs = 0 AND segment_id IS NOT NULL GROUP BY segment_id
+), emptied AS MATERIALIZED (
+    SELECT id FROM segments WHERE id = ANY (ARRAY (SELECT segment_id FROM dead)) ORDER BY id FOR NO KEY UPDATE
 )
 UPDATE segments s SET live_octets = s.live_octets - dead.octets
-  FROM held JOIN unnest($1::uuid[], $2::bigint[]) AS dead (id, octets) USING (id)
- WHERE s.id = held.id
+  FROM emptied JOIN dead ON dead.segment_id = emptied.id
+ WHERE s.id = emptied.id
 """
 _MAKE_DUE = """
 INSERT INTO outbound_destinations (name, due_at)
@@ -46,18 +45,8 @@ ON CONFLICT (name) DO UPDATE SET due_at = excluded.due_at WHERE outbound_destina
 async def let_go(connection: Connection, closed: Iterable[UUID]) -> None:
     """Count closed recipients, given by the ids of their messages, off; the last one gives the message's reference back."""
     counts = Counter(closed)
-    if not counts:
-        return
-    rows: list[Any] = await connection.fetch(_COUNT_DOWN, list(counts), list(counts.values()))
-    finished = [row["message_id"] for row in rows if row["open"] == 0]
-    if not finished:
-        return
-    dead: Counter[UUID] = Counter()
-    for row in await connection.fetch(_DROP_REFERENCES, finished):
-        if row["refs"] == 0 and row["segment_id"] is not None:
-            dead[row["segment_id"]] += row["stored_octets"]
-    if dead:
-        await connection.execute(_DROP_OCTETS, list(dead), list(dead.values()))
+    if counts:
+        await connection.execute(_LET_GO, list(counts), list(counts.values()))
 
 
 async def make_due(connection: Connection, rows: Iterable[tuple[str, datetime]]) -> None:

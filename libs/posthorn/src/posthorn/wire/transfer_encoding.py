@@ -1,0 +1,161 @@
+"""Content-Transfer-Encodings of octets that travel as text (RFC 2045 §6), piece by piece, over what may be larger than memory.
+
+Rules:
+
+- What comes out is 7-bit, in lines of at most 76 octets (``MAX_LINE`` for what is only mended), and decodes to what went in.
+- A line that was not there before never begins with ``-``, ``.`` or ``F``: it could be taken for a boundary, for the end of the
+  data, or for the beginning of a message in a mailbox file.
+- Every function takes a range that begins where a line does and gives no line end of its own after the last line.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+MAX_LINE = 998
+"""Octets of a line without its CRLF (RFC 5321 §4.5.3.1.6, RFC 5322 §2.1.1)."""
+BLOCK = 64 * 1024
+"""Octets looked at together."""
+
+_LINE = 76
+_EIGHT = bytes(range(128, 256))
+_ESCAPE = re.compile(rb"[^\t\x20-\x3c\x3e-\x7e]|[\t ]+\Z")
+_EIGHT_BIT = re.compile(rb"[\x80-\xff]")
+_NO_BASE64 = bytes(octet for octet in range(256) if not chr(octet).isascii() or chr(octet) in "\t\r\n ")
+_LIKE_A_MARK = frozenset(b"-.F")
+
+
+class Octets(Protocol):
+    """Octets by range: ``bytes``, or a mapped file."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: slice, /) -> bytes: ...
+    def find(self, sub: bytes, start: int = ..., end: int = ..., /) -> int:
+        """As of ``bytes``."""
+        ...
+
+    def rfind(self, sub: bytes, start: int = ..., end: int = ..., /) -> int:
+        """As of ``bytes``."""
+        ...
+
+
+type Encoder = Callable[[Octets, int, int], Iterator[bytes]]
+
+
+def is_seven_bit(source: Octets, begin: int, end: int) -> bool:
+    """Whether no octet of the range is above 127."""
+    return all(source[at : min(end, at + BLOCK)].isascii() for at in range(begin, end, BLOCK))
+
+
+def eight_bit_octets(source: Octets, begin: int, end: int) -> int:
+    """Count those above 127."""
+    blocks = (source[at : min(end, at + BLOCK)] for at in range(begin, end, BLOCK))
+    return sum(len(block) - len(block.translate(None, _EIGHT)) for block in blocks)
+
+
+def has_long_line(source: Octets, begin: int, end: int, limit: int = MAX_LINE) -> bool:
+    """Whether a line of the range has more than so many octets. It looks at one place in about every ``limit`` octets."""
+    while end - begin > limit:
+        last = source.rfind(b"\r\n", begin, min(end, begin + limit + 2))
+        if last < 0:
+            return True
+        begin = last + 2
+    return False
+
+
+def blocks(source: Octets, begin: int, end: int) -> Iterator[bytes]:
+    """Give a range in blocks of whole lines."""
+    while begin < end:
+        cut = end
+        if end - begin > BLOCK:
+            cut = source.rfind(b"\r\n", begin, begin + BLOCK) + 2
+            if cut < begin + 2:  # a line longer than a block
+                cut = source.find(b"\r\n", begin, end) + 2
+                cut = cut if cut > 1 else end
+        yield source[begin:cut]
+        begin = cut
+
+
+def quoted_printable(source: Octets, begin: int, end: int) -> Iterator[bytes]:
+    """Encode text whose lines end with CRLF (RFC 2045 §6.7)."""
+    for block in blocks(source, begin, end):
+        yield b"\r\n".join(map(_quoted_line, block.split(b"\r\n")))
+
+
+def base64(source: Octets, begin: int, end: int) -> Iterator[bytes]:
+    """Encode octets of any kind (RFC 2045 §6.8)."""
+    step = _LINE // 4 * 3 * 800
+    for at in range(begin, end, step):
+        yield _wrapped(binascii.b2a_base64(source[at : min(end, at + step)], newline=False), first=at == begin)
+
+
+def mended_quoted_printable(source: Octets, begin: int, end: int) -> Iterator[bytes]:
+    """Make good quoted-printable of what has 8-bit octets or lines that are too long; the other lines stay as they are."""
+    for block in blocks(source, begin, end):
+        yield b"\r\n".join(map(_mended_line, block.split(b"\r\n")))
+
+
+def mended_base64(source: Octets, begin: int, end: int) -> Iterator[bytes]:
+    """Make good base64 of what has 8-bit octets, which stand for nothing (RFC 2045 §6.8), or lines that are too long."""
+    left, first = b"", True
+    for at in range(begin, end, BLOCK):
+        left += source[at : min(end, at + BLOCK)].translate(None, _NO_BASE64)
+        cut = len(left) // _LINE * _LINE
+        if cut:
+            yield _wrapped(left[:cut], first=first)
+            left, first = left[cut:], False
+    if left:
+        yield _wrapped(left, first=first)
+
+
+def plain(source: Octets, begin: int, end: int) -> Iterator[bytes]:
+    """Put up text that nobody is shown: a question mark for each 8-bit octet, and long lines broken and indented."""
+    for block in blocks(source, begin, end):
+        yield b"\r\n".join(
+            line
+            if len(line) <= MAX_LINE
+            else b"\r\n ".join(line[at : at + MAX_LINE - 1] for at in range(0, len(line), MAX_LINE - 1))
+            for line in _EIGHT_BIT.sub(b"?", block).split(b"\r\n")
+        )
+
+
+def _escape(found: re.Match[bytes]) -> bytes:
+    octets = found[0]
+    return octets[:-1] + b"=%02X" % octets[-1]
+
+
+def _quoted_line(line: bytes) -> bytes:
+    return _folded(_ESCAPE.sub(_escape, line), _LINE)
+
+
+def _mended_line(line: bytes) -> bytes:
+    if len(line) <= MAX_LINE and line.isascii():
+        return line
+    return _folded(_EIGHT_BIT.sub(_escape, line), MAX_LINE)
+
+
+def _folded(line: bytes, limit: int) -> bytes:
+    """Break a line of quoted-printable softly."""
+    if len(line) <= limit:
+        return line
+    pieces, begin, start = [], 0, b""
+    while len(line) - begin > limit - len(start):
+        cut = begin + limit - len(start) - 1
+        if line[cut - 1] == ord("="):
+            cut -= 1
+        elif line[cut - 2] == ord("="):
+            cut -= 2
+        pieces.append(start + line[begin:cut])
+        begin, start = cut, b""
+        if line[begin] in _LIKE_A_MARK:
+            start, begin = b"=%02X" % line[begin], begin + 1
+    pieces.append(start + line[begin:])
+    return b"=\r\n".join(pieces)
+
+
+def _wrapped(text: bytes, *, first: bool) -> bytes:
+    lines = b"\r\n".join(text[at : at + _LINE] for at in range(0, len(text), _LINE))
+    return lines if first else b"\r\n" + lines

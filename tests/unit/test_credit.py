@@ -1,0 +1,119 @@
+"""Charges paid in advance: few questions to the shared counters, and no limit passed or missed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from posthorn.ports.faults import Unavailable
+from posthorn.ports.sending import Charge
+from posthorn.runtime.credit import KEPT_SECONDS, MOST, Credit
+
+
+class Counters:
+    """Shared counters that never refill."""
+
+    def __init__(self) -> None:
+        self.taken: dict[str, int] = {}
+        self.questions = 0
+        self.down = False
+
+    async def take(self, charges: Sequence[Charge]) -> float:
+        self.questions += 1
+        await asyncio.sleep(0)
+        if self.down:
+            raise Unavailable("postgres", "down")
+        if any(self.taken.get(charge.key, 0) + charge.cost > charge.limit for charge in charges):
+            return 7.0
+        for charge in charges:
+            self.taken[charge.key] = self.taken.get(charge.key, 0) + charge.cost
+        return 0.0
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def sent(limit: int = 100_000, cost: int = 1, key: str = "a") -> list[Charge]:
+    return [Charge(f"messages:{key}", limit, 3600), Charge(f"recipients:{key}", limit, 3600, cost)]
+
+
+@pytest.fixture
+def counters() -> Counters:
+    return Counters()
+
+
+async def test_many_messages_cost_few_questions(counters: Counters) -> None:
+    credit = Credit(counters, clock=Clock())
+    for _ in range(1000):
+        assert await credit.take(sent()) == 0
+    assert counters.questions < 1000 / MOST + 10
+    assert 1000 <= counters.taken["messages:a"] <= 1000 + MOST
+
+
+async def test_what_meets_is_paid_together(counters: Counters) -> None:
+    credit = Credit(counters, clock=Clock())
+    assert set(await asyncio.gather(*(credit.take(sent()) for _ in range(40)))) == {0.0}
+    assert counters.questions <= 3
+    assert 40 <= counters.taken["messages:a"] <= 40 + MOST
+
+
+async def test_a_limit_is_reached_exactly(counters: Counters) -> None:
+    credit = Credit(counters, clock=Clock())
+    answers = [await credit.take(sent(limit=1000)) for _ in range(1200)]
+    assert answers.count(0.0) == 1000
+    assert set(answers[1000:]) == {7.0}
+
+
+async def test_a_small_limit_is_asked_each_time(counters: Counters) -> None:
+    credit = Credit(counters, clock=Clock())
+    for _ in range(20):
+        await credit.take(sent(limit=150))
+    assert counters.questions == 20
+    assert counters.taken["messages:a"] == 20
+
+
+async def test_what_was_paid_is_for_the_same_charges_alone(counters: Counters) -> None:
+    credit = Credit(counters, clock=Clock())
+    for _ in range(10):
+        await credit.take(sent())
+    before = dict(counters.taken)
+    await credit.take(sent(cost=2))
+    await credit.take(sent(key="b"))
+    assert counters.taken["recipients:a"] == before["recipients:a"] + 2
+    assert counters.taken["messages:b"] == 1
+
+
+async def test_an_advance_is_lost_after_a_moment(counters: Counters) -> None:
+    clock = Clock()
+    credit = Credit(counters, clock=clock)
+    for _ in range(5):
+        await credit.take(sent())
+    paid = counters.taken["messages:a"]
+    clock.now += KEPT_SECONDS + 1
+    await credit.take(sent())
+    assert counters.taken["messages:a"] == paid + 1
+
+
+async def test_a_question_takes_nothing_from_an_advance(counters: Counters) -> None:
+    credit = Credit(counters, clock=Clock())
+    only_asked = [Charge("messages:a", 100_000, 3600, 0)]
+    for _ in range(5):
+        await credit.take(only_asked)
+    assert counters.questions == 5
+
+
+async def test_a_fault_of_the_counters_is_told_and_pays_nothing(counters: Counters) -> None:
+    credit = Credit(counters, clock=Clock())
+    await credit.take(sent())
+    counters.down = True
+    with pytest.raises(Unavailable):
+        await credit.take(sent())
+    counters.down = False
+    assert await credit.take(sent()) == 0
+    assert counters.taken["messages:a"] >= 2

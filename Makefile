@@ -10,11 +10,14 @@ TOOLS   := .tools
 UV      := $(TOOLS)/bin/uv
 VENV    := .venv
 BIN     := $(VENV)/bin
-SERVICES := smtp-in delivery relay pop3 api local
+SERVICES := smtp-in delivery relay pop3 api local cli
+# two tests at a time, files in order, each file whole in one worker; `make test ARGS="-n 0"` runs them one by one
+WORKERS  ?= 2
+PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PACKAGES := libs/posthorn $(addprefix services/,$(SERVICES))
 LOCKED  := requirements/dev.txt $(addsuffix /pyproject.toml,$(PACKAGES))
 
-.PHONY: help run test test-root lint types lock bench interop clean format
+.PHONY: help run test test-root lint types lock bench interop containers client clean format
 
 help:  ## show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,13 +38,16 @@ run: $(VENV)/.ready  ## start the whole system on this machine (SMTP 2525, POP3 
 	@exec $(BIN)/posthorn-local --with-parent
 
 test: $(VENV)/.ready  ## run every test that needs no root and no container, on real Postgres, NATS and S3
-	@$(BIN)/pytest -m "not interop and not root" $(ARGS)
+	@$(BIN)/pytest $(PARALLEL) -m "not interop and not root and not containers" $(ARGS)
 
 test-root: $(VENV)/.ready  ## run the tests that only root can run, such as starting local mode as another user
 	@$(BIN)/pytest -m root $(ARGS)
 
 interop: $(VENV)/.ready  ## run the tests with swaks, curl, mpop and fetchmail (Debian packages; absent, they fail)
 	@$(BIN)/pytest -m interop $(ARGS)
+
+containers: $(VENV)/.ready  ## build the images and run the compose system with stand-ins for Postgres, NATS and S3 (as root)
+	@$(BIN)/pytest -m containers $(ARGS)
 
 lint: $(VENV)/.ready types  ## ruff, import rules and types
 	@$(BIN)/ruff check .
@@ -66,6 +72,11 @@ lock: $(UV)  ## renew requirements/*.txt from the pyproject files
 	@$(UV) pip compile --quiet --python-version 3.13 --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
 	    --upgrade $(foreach p,posthorn $(addprefix posthorn-,$(SERVICES)),--no-emit-package $(p)) \
 	    --group dev -o requirements/dev.txt pyproject.toml
+	@$(UV) pip compile --quiet --python-version 3.13 --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
+	    --upgrade --group build -o requirements/build.txt
+
+client: $(VENV)/.ready  ## renew the Python client's operations and types from the API's OpenAPI document
+	@$(BIN)/python -m tests.unit.client_source
 
 clean:  ## remove what the build made (not the state in .posthorn)
 	@rm -rf $(VENV) $(TOOLS) .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/results

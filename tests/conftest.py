@@ -10,13 +10,22 @@ import itertools
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import asyncpg
 import pytest
 
+from posthorn_local import embedded
 from posthorn_local.embedded import Nats, Postgres
+from tests.servers.databases import Databases
+from tests.servers.ports import PortsInTurn
 from tests.servers.s3 import S3Server
 
 _numbers = itertools.count(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each parallel worker (pytest-xdist) ports of its own: what one has chosen is not bound for a while."""
+    worker: dict[str, str] = getattr(config, "workerinput", {})
+    number = int(worker.get("workerid", "gw0").removeprefix("gw"))
+    setattr(embedded, "_PORTS", PortsInTurn(number))  # noqa: B010
 
 
 @pytest.fixture(scope="session")
@@ -37,17 +46,17 @@ def migrated(postgres: Postgres) -> str:
     return "posthorn"
 
 
+@pytest.fixture(scope="session")
+def databases(postgres: Postgres, migrated: str) -> Databases:
+    """Databases with the newest schema."""
+    return Databases(postgres, migrated)
+
+
 @pytest.fixture
-async def database_url(postgres: Postgres, migrated: str) -> AsyncIterator[str]:
-    """URL of a database of the test's own, with the newest schema."""
-    name = f"test_{next(_numbers)}"
-    admin = await asyncpg.connect(postgres.url_of("postgres"))
-    try:
-        await admin.execute(f"CREATE DATABASE {name} TEMPLATE {migrated}")
-        yield postgres.url_of(name)
-        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        await admin.close()
+async def database_url(databases: Databases) -> AsyncIterator[str]:
+    """URL of a database of the test's own, with the newest schema and nothing but what migrations put there."""
+    async with databases.one() as url:
+        yield url
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from posthorn.wire.address import Address
 PASSWORD = "correct horse"
 SEGMENT_MESSAGES = 50
 VALIDITY = 7
+TENANT = UUID("00000000-0000-7000-8000-000000000007")
 
 
 class MemoryBlobs:
@@ -239,7 +240,7 @@ class MemoryHouse:
 
     async def account(self, address: str, *, active: bool = True) -> int:
         number = len(self.maildrops.accounts) + 1
-        self.maildrops.accounts[number] = _Account(Login(number, address, self._hash, active))
+        self.maildrops.accounts[number] = _Account(Login(number, address, self._hash, active, TENANT))
         return number
 
     async def deliver(self, account: int, messages: Iterable[bytes], encoding: str = "identity") -> None:

@@ -14,6 +14,7 @@ from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
 from posthorn.adapters.postgres.maildrops import PostgresMaildrops
 from posthorn.adapters.postgres.storeroom import PostgresStoreroom
+from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.ports.faults import Unavailable
 from posthorn.ports.mailboxes import Placement, Segment
 from posthorn.ports.maildrops import LEASE_SECONDS, LeaseLost, Listing, Location, Login, MaildropBusy
@@ -52,7 +53,9 @@ class TestLogin:
     async def test_it_tells_what_is_known_of_an_account(self, town: Town, maildrops: PostgresMaildrops) -> None:
         await town.domain("example.test")
         ada = await town.account("ada@example.test")
-        assert await maildrops.login("ada@example.test") == Login(ada, "ada@example.test", "hash", active=True)
+        assert await maildrops.login("ada@example.test") == Login(
+            ada, "ada@example.test", "hash", active=True, tenant=DEFAULT_TENANT
+        )
 
     async def test_a_stranger_is_nobody(self, town: Town, maildrops: PostgresMaildrops) -> None:
         await town.domain("example.test", catch_all="ada@example.test")

@@ -145,7 +145,7 @@ class TestSearch:
         with pytest.raises(Missing):
             await administration.act(DEFAULT_TENANT, "cancel", theirs)
         done = await administration.act_on_all(DEFAULT_TENANT, "cancel", QueueFilter(domain="far.test"), 10)
-        assert [recipient for _, _, recipient in done] == ["ours@far.test"]
+        assert [recipient for _, _, recipient, _ in done] == ["ours@far.test"]
 
     async def test_what_has_ended_is_shown_when_its_message_is_gone(
         self, office: PostOffice, administration: PostgresQueueAdministration
@@ -193,7 +193,7 @@ class TestAct:
         await administration.act(None, "hold", item)
         await office.ages(2000)
         await administration.act(None, "release", item)
-        assert await office.queue.sweep_overdue(True, 10) == 0
+        assert (await office.queue.sweep_overdue(True, 10)).count == 0
         assert len(await office.jobs(await office.relay())) == 1
 
     async def test_what_is_cancelled_lets_go_of_its_octets_without_a_notice(
@@ -264,7 +264,7 @@ class TestAct:
         await deferred(office, "a@far.test")
         a, b = await number(office, "a@far.test"), await number(office, "b@far.test")
         done = await administration.act_on_all(None, "retry", QueueFilter(domain="far.test"), 10)
-        assert done == [(b, message, "b@far.test"), (a, message, "a@far.test")]
+        assert done == [(b, message, "b@far.test", ""), (a, message, "a@far.test", "")]
         assert await due_for(office, "a@far.test")
         assert await administration.act_on_all(None, "retry", QueueFilter(domain="far.test"), 10) == []  # due already
         assert len(await administration.act_on_all(None, "cancel", QueueFilter(), 2)) == 2
@@ -280,7 +280,7 @@ class TestAct:
         claims, held, *_ = await asyncio.gather(
             office.claim(relay, limit=40), administration.act_on_all(None, "hold", QueueFilter(), 40)
         )
-        assert {job.id for job in claims.jobs}.isdisjoint({item for item, _, _ in held})
+        assert {job.id for job in claims.jobs}.isdisjoint({item for item, *_ in held})
         states = {state for _, state in await office.states()}
         assert states <= {"sending", "held", "queued"}
         assert len(await office.rows("SELECT FROM outbound_recipients WHERE state = 'sending'")) == len(claims.jobs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import asyncpg
 import pytest
 
 from posthorn.adapters.postgres.routes import PostgresRoutes
-from posthorn.ports.administration import Missing
+from posthorn.ports.administration import Conflict, Missing
 from posthorn.ports.queue import Route
 from tests.contract.town import pool
 
@@ -25,6 +26,15 @@ async def routes(database_url: str) -> AsyncIterator[PostgresRoutes]:
 async def test_a_route_is_kept_as_it_was_put(routes: PostgresRoutes) -> None:
     assert await routes.put(FULL) == (FULL, True)
     assert await routes.get("far.test") == FULL
+
+
+async def test_a_route_is_made_once_however_many_ask_at_the_same_time(routes: PostgresRoutes) -> None:
+    asked = [replace(FULL, port=2000 + number) for number in range(6)]
+    made = await asyncio.gather(*(routes.create(route) for route in asked), return_exceptions=True)
+    (only,) = [each for each in made if isinstance(each, Route)]
+    assert sum(isinstance(each, Conflict) for each in made) == 5
+    assert only in asked
+    assert await routes.get("far.test") == only, "those who came too late changed nothing"
 
 
 async def test_a_route_is_replaced_as_a_whole(routes: PostgresRoutes) -> None:

@@ -106,7 +106,7 @@ async def test_the_process_serves_without_nats_and_projects_when_it_comes(
     assert status == 0, out
     assert KEY not in out
     assert "correct horse" not in out
-    assert '"route": "/v1/accounts"' in out
+    assert '"route":"/v1/accounts"' in out
 
 
 async def test_the_key_is_replaced_at_the_next_start(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,15 @@ async def password(api: Api, domain: str) -> str | None:
     """The password as the relay reads it."""
     (row,) = await api.sql("SELECT password FROM routes WHERE domain = $1", domain)
     return row["password"] and Vault([SECRET_KEY]).open(row["password"], f"route:{domain}").decode()
+
+
+async def refuse_updates(api: Api, table: str, when: str = "") -> None:
+    """Have Postgres answer updates of a table as if it were going down."""
+    await api.sql(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '57P01';"
+        " END $$"
+    )
+    await api.sql(f"CREATE TRIGGER refuse BEFORE UPDATE ON {table} FOR EACH ROW {when} EXECUTE FUNCTION refuse()")
 
 
 async def test_a_route_is_made_shown_and_deleted(api: Api) -> None:
@@ -84,6 +94,26 @@ async def test_a_password_lies_sealed_and_is_never_shown(api: Api, capsys: pytes
         for row in await api.sql(f"SELECT t::text AS whole FROM {table} t"):
             assert "sesame" not in row["whole"] and b"sesame".hex() not in row["whole"]
     assert "sesame" not in capsys.readouterr().out
+
+
+async def test_of_several_that_make_the_same_route_at_once_one_does(api: Api) -> None:
+    bodies = [{**WHOLE, "port": 2000 + number} for number in range(6)]
+    answers = await asyncio.gather(*(api.client.post("/v1/routes", json=body) for body in bodies))
+    (made,) = [answer for answer in answers if answer.status_code == 201]
+    for answer in answers:
+        if answer is not made:
+            problem(answer, 409, "conflict")
+    assert (await api.client.get("/v1/routes/example.org")).json() == made.json()
+
+
+async def test_the_answer_is_kept_in_the_transaction_that_makes_the_route(api: Api) -> None:
+    """Were it written after the commit, a crash in between would make the repeat a 409 for a route that was made."""
+    headers = {"Idempotency-Key": "route"}
+    await refuse_updates(api, "idempotency_keys", "WHEN (new.status = 201)")
+    problem(await api.client.post("/v1/routes", json=WHOLE, headers=headers), 503, "unavailable")
+    assert await api.sql("SELECT 1 FROM routes") == []
+    await api.sql("DROP TRIGGER refuse ON idempotency_keys")
+    assert (await api.client.post("/v1/routes", json=WHOLE, headers=headers)).status_code == 201
 
 
 async def test_putting_sets_all_of_a_route(api: Api) -> None:
@@ -160,6 +190,14 @@ async def test_a_new_route_makes_what_waits_for_it_due_and_wakes_the_relays(api:
     await api.client.put("/v1/routes/sink.test", json={"host": "127.0.0.1"})
     await api.client.delete("/v1/routes/sink.test")
     assert wakes == 3
+
+
+async def test_a_route_is_made_though_what_waits_for_it_cannot_be_hastened(api: Api) -> None:
+    await api.enter("reader@sink.test")
+    await api.sql("UPDATE outbound_recipients SET state = 'deferred', due_at = now() + interval '1 hour', attempts = 1")
+    await refuse_updates(api, "outbound_recipients")
+    assert (await api.client.post("/v1/routes", json=BARE)).status_code == 201
+    assert (await api.client.put("/v1/routes/sink.test", json={"host": "127.0.0.1"})).status_code == 200
 
 
 async def test_routes_are_for_keys_of_the_whole_platform(api: Api) -> None:

@@ -24,18 +24,25 @@ from posthorn.adapters.nats.events import NatsEvents, NatsTrace
 from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.source import NatsIngestSource
 from posthorn.adapters.nats.wakes import NatsWaker
+from posthorn.adapters.postgres.senders import PostgresSenders
+from posthorn.adapters.postgres.throttle import PostgresThrottle
 from posthorn.model.directory_entry import AddressEntry, DomainEntry, Standing
 from posthorn.model.envelope import Record, decode_record
 from posthorn.model.streams import INGEST
 from posthorn.ports.administration import Role
 from posthorn.ports.faults import Unavailable
+from posthorn.ports.sending import Limits, Payer, sent_message
 from posthorn_api.sending_service import SendingLimits
 from posthorn_local.embedded import Nats
+from tests.contract.town import pool
 from tests.servers.api import Api, problem, running_api
 from tests.servers.jetstream import nats_settings, until
 
 SIMPLE = {"from": "alice@example.test", "to": ["friend@example.org"], "subject": "Hello", "text": "Dear friend\n"}
 KEY = {"Idempotency-Key": "the-first"}
+LIMITS = SendingLimits(
+    "mail.example.test", max_size=3_000_000, max_recipients=5, messages_per_hour=50, account=Limits(None, 8)
+)
 
 
 @pytest.fixture
@@ -54,9 +61,8 @@ async def blobs(tmp_path: Path) -> AsyncIterator[FileBlobs]:
 
 @pytest.fixture
 async def api(database_url: str, blobs: FileBlobs, connection: Connection) -> AsyncIterator[Api]:
-    limits = SendingLimits("mail.example.test", max_size=3_000_000, max_recipients=5, messages_per_hour=50)
     async with (
-        running_api(database_url, blobs, limits=limits) as running,
+        running_api(database_url, blobs, limits=LIMITS) as running,
         NatsDirectory(connection) as directory,
         NatsEvents(connection) as events,
     ):
@@ -359,6 +365,7 @@ async def test_a_key_that_may_only_send_does_only_that_and_one_that_reads_may_no
 
 
 async def test_a_key_sends_so_many_messages_in_an_hour(api: Api, connection: Connection) -> None:
+    await api.client.patch("/v1/accounts/alice@example.test", json={"max_recipients_per_hour": 1000})
     other = await api.key(Role.PLATFORM_ADMIN)
     answers = await asyncio.gather(*(api.client.post("/v1/send", json=SIMPLE) for _ in range(52)))
     refused = [answer for answer in answers if answer.status_code != 202]
@@ -367,6 +374,60 @@ async def test_a_key_sends_so_many_messages_in_an_hour(api: Api, connection: Con
     assert 1 <= int(refused[0].headers["retry-after"]) <= 144
     assert (await api.client.post("/v1/send", json=SIMPLE, headers=other)).status_code == 202
     assert len(await records(connection)) == 51
+
+
+async def test_a_message_is_charged_to_the_account_and_the_domain_as_by_submission(api: Api) -> None:
+    await api.client.patch("/v1/accounts/alice@example.test", json={"max_messages_per_hour": 3})
+    await api.client.patch("/v1/domains/example.test", json={"max_recipients_per_hour": 100})
+    assert (await api.client.post("/v1/send", json={**SIMPLE, "from": "alice+tag@example.test"})).status_code == 202
+    rows = await api.sql("SELECT key FROM throttles WHERE key NOT LIKE 'messages-key:%' ORDER BY key")
+    by_api = [row["key"] for row in rows]
+    (alice,) = await api.sql("SELECT id FROM accounts WHERE address = 'alice@example.test'")
+    async with pool(api.database_url) as database:  # what she sends by a mail client counts with it
+        known = await PostgresSenders(database).credentials("alice@example.test")
+        assert known is not None and known.account == alice["id"]
+        payers = [
+            Payer("account", known.address, known.account_limits.within(LIMITS.account)),
+            Payer("domain", known.domain, known.domain_limits),
+        ]
+        charges = sent_message(payers, 1)
+        assert sorted(charge.key for charge in charges) == by_api
+        assert await PostgresThrottle(database).take(charges) == 0
+    assert (await api.client.post("/v1/send", json=SIMPLE)).status_code == 202
+    refused = await api.client.post("/v1/send", json=SIMPLE)
+    problem(refused, 429, "too-many-requests")
+    assert 1000 < int(refused.headers["retry-after"]) <= 1200
+    assert (await api.client.post("/v1/send", json={**SIMPLE, "from": "bob@example.test"})).status_code == 202
+
+
+async def test_whoever_is_named_as_sender_or_author_pays_and_all_or_none_of_them(api: Api) -> None:
+    await api.client.patch("/v1/accounts/alice@example.test", json={"max_messages_per_hour": 1})
+    await api.client.patch("/v1/accounts/bob@example.test", json={"max_messages_per_hour": 2})
+
+    async def post(sender: str, *authors: str) -> int:
+        raw = f"From: {', '.join(f'{name}@example.test' for name in authors)}\r\n\r\nx\r\n".encode()
+        document = {"from": f"{sender}@example.test", "to": ["x@example.org"], "raw": base64_of(raw)}
+        return (await api.client.post("/v1/send", json=document)).status_code
+
+    assert await post("sales", "alice") == 202, "an alias sends, alice writes"
+    for _ in range(3):
+        assert await post("sales", "alice", "bob") == 429, "bob is not charged while alice cannot be"
+    assert await post("bob", "sales") == 202
+    assert await post("sales", "bob") == 202
+    assert await post("bob", "bob") == 429
+    assert await post("sales", "sales") == 202, "an alias has no limits of its own"
+
+
+async def test_the_general_limits_are_those_of_accounts_that_have_none_of_their_own(api: Api) -> None:
+    many = [f"x{number}@example.org" for number in range(4)]
+    assert (await api.client.post("/v1/send", json={**SIMPLE, "to": many})).status_code == 202
+    assert (await api.client.post("/v1/send", json={**SIMPLE, "to": many})).status_code == 202
+    problem(await api.client.post("/v1/send", json=SIMPLE), 429, "too-many-requests")
+    await api.client.patch("/v1/accounts/bob@example.test", json={"max_recipients_per_hour": 3})
+    document = {**SIMPLE, "from": "bob@example.test"}
+    refused = problem(await api.client.post("/v1/send", json={**document, "to": many}), 422, "invalid", "to")
+    assert "bob@example.test may send to 3 recipients an hour" in refused["detail"]
+    assert (await api.client.post("/v1/send", json={**document, "to": many[:3]})).status_code == 202
 
 
 async def test_what_was_accepted_is_told_in_the_trace(api: Api) -> None:

@@ -78,13 +78,17 @@ class Maildrop:
         self.address = address
         self.password = password
 
+    def connect(self) -> socket.socket:
+        """A connection to the server."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+
     @contextmanager
     def session(self, patience: float = 15.0) -> Iterator[Reader]:
         """Log in; a maildrop in use, a fault or a connection refused is tried again for a while. QUITs when all went well."""
         deadline = time.monotonic() + patience
         while True:
             try:
-                connection = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+                connection = self.connect()
                 reader = Reader(connection)
                 reader.line()
                 reader.line(f"USER {self.address}")

@@ -56,7 +56,7 @@ class System:
         self.home = home
         self.command = list(command) or [sys.executable, "-m", "posthorn_local.main"]
         self.ports = {name: free_port() for name in PORTS}
-        self.health_port = _health_ports()
+        self.health_port = _health_ports({*self.ports.values()})
         self.extra = dict(extra or {})
         self.output = home.parent / f"{home.name}.out"
         self.errors = home.parent / f"{home.name}.err"
@@ -231,11 +231,14 @@ class System:
         return ssl.create_default_context(cafile=str(self.home / "tls" / "tls.crt"))
 
 
-def _health_ports() -> int:
+def _health_ports(taken: set[int]) -> int:
     while True:
         base = free_port()
+        ports = range(base, base + len(SERVICES))
+        if not taken.isdisjoint(ports):
+            continue
         try:
-            for port in range(base, base + len(SERVICES)):
+            for port in ports:
                 with socket.socket() as probe:
                     probe.bind(("127.0.0.1", port))
         except OSError:

@@ -7,7 +7,7 @@ import inspect
 
 import pytest
 
-from posthorn.runtime.settings import SettingsError
+from posthorn.runtime.settings import EnvSettings, SettingsError
 from posthorn_smtp_in import settings as module
 from posthorn_smtp_in.settings import SmtpInSettings, SubmissionInSettings
 
@@ -83,7 +83,8 @@ def test_bad_values_of_submission_stop_the_start(monkeypatch: pytest.MonkeyPatch
 
 
 def test_every_field_is_documented() -> None:
-    source = inspect.getsource(module.SmtpSettings) + inspect.getsource(module.SubmissionSettings)
+    blocks = [block for block in module.SubmissionSettings.__mro__ if issubclass(block, EnvSettings)]
+    source = "".join(inspect.getsource(block) for block in blocks)
     for name in module.SubmissionSettings.model_fields:
         after = source.partition(f"    {name}:")[2].splitlines()[1]
         assert after.strip().startswith('"""'), name

@@ -11,12 +11,13 @@ Rules:
 
 from __future__ import annotations
 
+import base64
 import email.policy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.headerregistry import Address as HeaderAddress
-from email.message import EmailMessage, MIMEPart
+from email.message import EmailMessage
 from typing import Any
 from uuid import UUID
 
@@ -29,6 +30,11 @@ _NAME = re.compile(r"[\x21-\x39\x3b-\x7e]{1,100}\Z")
 _TYPE = re.compile(r"(?P<main>[a-z0-9!#$&^_.+-]+)/(?P<sub>[a-z0-9!#$&^_.+-]+)\Z", re.IGNORECASE)
 _CONTENT_ID = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~@-]{1,200}\Z")
 _LINE = 78
+_LARGE = 64 * 1024
+"""Octets from which a text or a file is put into the message after it was made: the email package takes its time over such."""
+_PIECE = 1024 * 1024
+_BASE64_LINE = 57
+"""Octets in a line of base64 (RFC 2045 §6.8)."""
 _LONGEST_LINE = 998
 
 _OURS = frozenset(
@@ -116,11 +122,59 @@ def compose(draft: Draft, number: UUID) -> bytes:
             message[name] = [_shown(box) for box in found]
     if draft.subject is not None:
         message["Subject"] = draft.subject
-    _fill(message, draft)
+    large = _Large(number)
+    _fill(message, draft, large)
     for place, part in enumerate(message.walk()):
         if part.is_multipart():
             part.set_boundary(f"=_{number.hex}_{place}")
-    return b"".join(lines) + message.as_bytes()
+    return b"".join((*lines, *large.put_into(message.as_bytes())))
+
+
+def crlf_lines(text: bytes) -> bytes:
+    """Give the text with CRLF for each CRLF, CR and LF. Works piece by piece: the interpreter must not be held for long."""
+    pieces = []
+    for at in range(0, len(text), _PIECE):
+        piece = text[at : at + _PIECE]
+        if piece.endswith(b"\r") and text.startswith(b"\n", at + _PIECE):
+            piece = piece[:-1]
+        pieces.append(piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n"))
+    return b"".join(pieces)
+
+
+class _Large:
+    """Large parts, each with a stand-in of one line of base64 that nobody can have written elsewhere in the message."""
+
+    def __init__(self, number: UUID) -> None:
+        self._number = number
+        self._parts: dict[bytes, bytes] = {}
+
+    def stand_in(self, content: bytes) -> bytes:
+        """Give what stands for the content, which is the content itself unless it is large."""
+        if len(content) < _LARGE:
+            return content
+        token = f"{self._number.hex}{len(self._parts):08}".encode()
+        self._parts[base64.b64encode(token) + b"\r\n"] = content
+        return token
+
+    def put_into(self, octets: bytes) -> Iterator[bytes]:
+        """Give the message with the contents in their places, in pieces."""
+        at = 0
+        found = sorted((octets.index(line), line) for line in self._parts)
+        for start, line in found:
+            yield octets[at:start]
+            yield from _base64_lines(self._parts[line])
+            at = start + len(line)
+        yield octets[at:]
+
+
+def _base64_lines(content: bytes) -> Iterator[bytes]:
+    block = _BASE64_LINE * 1024
+    for at in range(0, len(content), block):
+        piece = content[at : at + block]
+        yield b"".join(
+            base64.b64encode(piece[start : start + _BASE64_LINE]) + b"\r\n"
+            for start in range(0, len(piece), _BASE64_LINE)
+        )
 
 
 def _shown(box: Mailbox) -> HeaderAddress:
@@ -128,37 +182,37 @@ def _shown(box: Mailbox) -> HeaderAddress:
     return HeaderAddress(box.name, box.address.local if local.startswith('"') else local, box.address.domain)
 
 
-def _fill(message: EmailMessage, draft: Draft) -> None:
+def _fill(message: EmailMessage, draft: Draft, large: _Large) -> None:
     if draft.text is not None or draft.html is None:
-        message.set_content(draft.text or "")
+        _put_text(message.set_content, draft.text or "", "plain", large)
         if draft.html is not None:
-            message.add_alternative(draft.html, subtype="html")
+            _put_text(message.add_alternative, draft.html, "html", large)
     else:
-        message.set_content(draft.html, subtype="html")
+        _put_text(message.set_content, draft.html, "html", large)
     page = message.get_body(("html",)) if draft.html is not None else None
     for place, attachment in enumerate(draft.attachments):
         where = f"attachments[{place}]"
         main, sub = _type(where, attachment.content_type)
         disposition = "inline" if attachment.inline or attachment.content_id is not None else "attachment"
+        content = large.stand_in(attachment.content)
         if attachment.content_id is None:
-            message.add_attachment(attachment.content, main, sub, disposition=disposition, filename=attachment.filename)
+            message.add_attachment(content, main, sub, disposition=disposition, filename=attachment.filename)
             continue
         if not _CONTENT_ID.match(attachment.content_id):
             raise Unfit(Fault(f"{where}.content_id", "letters, digits and signs, without angle brackets"))
         if page is None:
             raise Unfit(Fault(f"{where}.content_id", "there is no HTML that could show it"))
-        _relate(page, attachment, main, sub)
+        cid = f"<{attachment.content_id}>"
+        page.add_related(content, main, sub, cid=cid, disposition=disposition, filename=attachment.filename)
 
 
-def _relate(page: MIMEPart, attachment: Attachment, main: str, sub: str) -> None:
-    page.add_related(
-        attachment.content,
-        main,
-        sub,
-        cid=f"<{attachment.content_id}>",
-        disposition="inline",
-        filename=attachment.filename,
-    )
+def _put_text(put: Callable[..., None], text: str, subtype: str, large: _Large) -> None:
+    if len(text) < _LARGE:
+        put(text, subtype=subtype)
+        return
+    octets = crlf_lines(text.encode())
+    octets = octets if octets.endswith(b"\r\n") else octets + b"\r\n"
+    put(large.stand_in(octets), "text", subtype, params={"charset": "utf-8"})
 
 
 def _type(where: str, text: str) -> tuple[str, str]:

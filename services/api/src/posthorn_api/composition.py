@@ -16,14 +16,18 @@ from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.wakes import NatsWaker
 from posthorn.adapters.postgres.account_mail import PostgresAccountMail
 from posthorn.adapters.postgres.administration import PostgresAdministration
-from posthorn.adapters.postgres.api_keys import PostgresApiKeys, PostgresIdempotency
+from posthorn.adapters.postgres.api_keys import PostgresApiKeys
 from posthorn.adapters.postgres.app_passwords import PostgresAppPasswords
+from posthorn.adapters.postgres.audit import PostgresAudit
 from posthorn.adapters.postgres.database import connect as connect_postgres
 from posthorn.adapters.postgres.directory_truth import PostgresDirectoryTruth
 from posthorn.adapters.postgres.dkim_keys import PostgresDkimKeys
+from posthorn.adapters.postgres.idempotency import PostgresIdempotency
+from posthorn.adapters.postgres.imports import PostgresImports
 from posthorn.adapters.postgres.queue_administration import PostgresQueueAdministration
 from posthorn.adapters.postgres.routes import PostgresRoutes
 from posthorn.adapters.postgres.suppressions import PostgresSuppressions
+from posthorn.adapters.postgres.tenants import PostgresTenants
 from posthorn.adapters.postgres.throttle import PostgresThrottle
 from posthorn.adapters.segments import SegmentReader
 from posthorn.ports.directory import Directory, DirectoryTruth
@@ -36,13 +40,15 @@ from posthorn.runtime.vault import Vault
 from posthorn_api.guard import Guard
 from posthorn_api.hints import Hints
 from posthorn_api.identity import Identity
+from posthorn_api.imports import Import
 from posthorn_api.large_bodies import LargeBodies
 from posthorn_api.publisher import Publisher
 from posthorn_api.queue_service import Outgoing
 from posthorn_api.sending_service import Sending
-from posthorn_api.server import create_app
+from posthorn_api.server import Parts, create_app
 from posthorn_api.service import Late, Publication, Service
 from posthorn_api.settings import ApiSettings
+from posthorn_api.tenancy import Tenancy
 from posthorn_api.upkeep import Upkeep
 
 
@@ -69,11 +75,8 @@ async def start(process: Process) -> None:
     passwords = Passwords()
     stack.callback(passwords.close)
 
-    administration, keys, idempotency = (
-        PostgresAdministration(database),
-        PostgresApiKeys(database),
-        PostgresIdempotency(database),
-    )
+    administration, audit = PostgresAdministration(database), PostgresAudit(database)
+    keys, idempotency = PostgresApiKeys(database), PostgresIdempotency(database)
     late, vault = _OverNats(), Vault.of(settings)
     service = Service(
         administration,
@@ -109,14 +112,19 @@ async def start(process: Process) -> None:
 
     listener = bind(settings.api_host, settings.api_port, "POSTHORN_API_PORT")
     app = create_app(
-        service,
-        identity,
-        outgoing,
-        sending,
-        Guard(keys, idempotency, LargeBodies(settings.send_large_at_once)),
+        Parts(
+            service,
+            identity,
+            outgoing,
+            sending,
+            Tenancy(PostgresTenants(database), keys, audit),
+            Import(PostgresImports(database), passwords),
+        ),
+        Guard(keys, idempotency, audit, LargeBodies(settings.send_large_at_once)),
         process.health,
         body_limit=settings.api_body_limit,
         send_body_limit=settings.send_body_limit,
+        import_body_limit=settings.import_body_limit,
     )
     await stack.enter_async_context(http_server(app, listener, grace=settings.grace_seconds))
 

@@ -15,7 +15,9 @@ from posthorn_api.operations import (
     Caller,
     Decisions,
     DomainPath,
+    Expected,
     created,
+    etag,
     problems,
     router,
 )
@@ -41,15 +43,30 @@ DomainFilter = Annotated[str | None, Query(max_length=1000, description="Only ad
 
 
 def _made_domain(domain: Domain) -> Response:
-    return created(DomainView.of(domain), "domains", domain.name)
+    return created(DomainView.of(domain), "domains", domain.name, domain.version)
 
 
 def _made_account(account: Account) -> Response:
-    return created(AccountView.of(account), "accounts", account.address)
+    return created(AccountView.of(account), "accounts", account.address, account.version)
 
 
 def _made_alias(alias: Alias) -> Response:
-    return created(AliasView.of(alias), "aliases", alias.address)
+    return created(AliasView.of(alias), "aliases", alias.address, alias.version)
+
+
+def _domain(domain: Domain, response: Response) -> DomainView:
+    response.headers["ETag"] = etag(domain.version)
+    return DomainView.of(domain)
+
+
+def _account(account: Account, response: Response) -> AccountView:
+    response.headers["ETag"] = etag(account.version)
+    return AccountView.of(account)
+
+
+def _alias(alias: Alias, response: Response) -> AliasView:
+    response.headers["ETag"] = etag(alias.version)
+    return AliasView.of(alias)
 
 
 @domains.post(
@@ -77,20 +94,23 @@ async def list_domains(
 
 
 @domains.get("/v1/domains/{name}", operation_id="getDomain", summary="Show a domain", responses=problems(404))
-async def get_domain(name: DomainPath, caller: Caller, service: Decisions) -> DomainView:
+async def get_domain(name: DomainPath, caller: Caller, service: Decisions, response: Response) -> DomainView:
     """One domain."""
-    return DomainView.of(await service.domain(caller, name))
+    return _domain(await service.domain(caller, name), response)
 
 
 @domains.patch(
     "/v1/domains/{name}",
     operation_id="changeDomain",
     summary="Change a domain",
-    responses=problems(404, *BODY_PROBLEMS),
+    responses=problems(404, 412, *BODY_PROBLEMS),
 )
-async def change_domain(name: DomainPath, body: DomainChange, caller: Caller, service: Decisions) -> DomainView:
+async def change_domain(
+    name: DomainPath, body: DomainChange, caller: Caller, service: Decisions, expected: Expected, response: Response
+) -> DomainView:
     """Set the fields that the body names."""
-    return DomainView.of(await service.change_domain(caller, name, body.model_dump(exclude_unset=True)))
+    changed = await service.change_domain(caller, name, body.model_dump(exclude_unset=True), expected)
+    return _domain(changed, response)
 
 
 @domains.delete(
@@ -98,11 +118,11 @@ async def change_domain(name: DomainPath, body: DomainChange, caller: Caller, se
     operation_id="deleteDomain",
     summary="Delete a domain",
     status_code=204,
-    responses=problems(404, 409),
+    responses=problems(404, 409, 412),
 )
-async def delete_domain(name: DomainPath, caller: Caller, service: Decisions) -> Response:
+async def delete_domain(name: DomainPath, caller: Caller, service: Decisions, expected: Expected) -> Response:
     """Refused while it has accounts or aliases."""
-    await service.delete_domain(caller, name)
+    await service.delete_domain(caller, name, expected)
     return Response(status_code=204)
 
 
@@ -135,20 +155,28 @@ async def list_accounts(
 @accounts.get(
     "/v1/accounts/{address:address}", operation_id="getAccount", summary="Show an account", responses=problems(404)
 )
-async def get_account(address: AddressPath, caller: Caller, service: Decisions) -> AccountView:
+async def get_account(address: AddressPath, caller: Caller, service: Decisions, response: Response) -> AccountView:
     """With what it uses of its quota."""
-    return AccountView.of(await service.account(caller, address))
+    return _account(await service.account(caller, address), response)
 
 
 @accounts.patch(
     "/v1/accounts/{address:address}",
     operation_id="changeAccount",
     summary="Change an account",
-    responses=problems(404, *BODY_PROBLEMS),
+    responses=problems(404, 412, *BODY_PROBLEMS),
 )
-async def change_account(address: AddressPath, body: AccountChange, caller: Caller, service: Decisions) -> AccountView:
+async def change_account(
+    address: AddressPath,
+    body: AccountChange,
+    caller: Caller,
+    service: Decisions,
+    expected: Expected,
+    response: Response,
+) -> AccountView:
     """Set the password, the quota or the state."""
-    return AccountView.of(await service.change_account(caller, address, body.model_dump(exclude_unset=True)))
+    changed = await service.change_account(caller, address, body.model_dump(exclude_unset=True), expected)
+    return _account(changed, response)
 
 
 @accounts.delete(
@@ -156,11 +184,11 @@ async def change_account(address: AddressPath, body: AccountChange, caller: Call
     operation_id="deleteAccount",
     summary="Delete an account with its mail",
     status_code=204,
-    responses=problems(404, 409),
+    responses=problems(404, 409, 412),
 )
-async def delete_account(address: AddressPath, caller: Caller, service: Decisions) -> Response:
+async def delete_account(address: AddressPath, caller: Caller, service: Decisions, expected: Expected) -> Response:
     """Refused while an alias or a catch-all leads to it."""
-    await service.delete_account(caller, address)
+    await service.delete_account(caller, address, expected)
     return Response(status_code=204)
 
 
@@ -189,20 +217,22 @@ async def list_aliases(
 
 
 @aliases.get("/v1/aliases/{address:address}", operation_id="getAlias", summary="Show an alias", responses=problems(404))
-async def get_alias(address: AddressPath, caller: Caller, service: Decisions) -> AliasView:
+async def get_alias(address: AddressPath, caller: Caller, service: Decisions, response: Response) -> AliasView:
     """One alias."""
-    return AliasView.of(await service.alias(caller, address))
+    return _alias(await service.alias(caller, address), response)
 
 
 @aliases.patch(
     "/v1/aliases/{address:address}",
     operation_id="changeAlias",
     summary="Change an alias",
-    responses=problems(404, *BODY_PROBLEMS),
+    responses=problems(404, 412, *BODY_PROBLEMS),
 )
-async def change_alias(address: AddressPath, body: AliasChange, caller: Caller, service: Decisions) -> AliasView:
+async def change_alias(
+    address: AddressPath, body: AliasChange, caller: Caller, service: Decisions, expected: Expected, response: Response
+) -> AliasView:
     """Set its targets."""
-    return AliasView.of(await service.change_alias(caller, address, body.targets))
+    return _alias(await service.change_alias(caller, address, body.targets, expected), response)
 
 
 @aliases.delete(
@@ -210,9 +240,9 @@ async def change_alias(address: AddressPath, body: AliasChange, caller: Caller, 
     operation_id="deleteAlias",
     summary="Delete an alias",
     status_code=204,
-    responses=problems(404, 409),
+    responses=problems(404, 409, 412),
 )
-async def delete_alias(address: AddressPath, caller: Caller, service: Decisions) -> Response:
+async def delete_alias(address: AddressPath, caller: Caller, service: Decisions, expected: Expected) -> Response:
     """Refused while another alias or a catch-all leads to it."""
-    await service.delete_alias(caller, address)
+    await service.delete_alias(caller, address, expected)
     return Response(status_code=204)

@@ -10,11 +10,15 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from posthorn_api.import_schemas import AccountLine, AliasLine, ImportAnswer
 from posthorn_api.problems import MEDIA_TYPE
 
 _ABOUT = """Domains, accounts, aliases, mail, letters out and dead letters of a Posthorn system.
 
 Every request under /v1 carries an API key: `Authorization: Bearer <key>`. Errors are problem documents (RFC 9457).
+A key belongs to a tenant, or to the whole platform; what is another tenant's is answered 404. A key of a suspended tenant
+is answered 403, and its accounts can neither log in nor send; mail for them is still received.
+Answers that show one object carry its `ETag`; a change with `If-Match` is done only to an object that has not changed since.
 Lists take `limit` (1 to 500) and `cursor`, and answer `items` and `next_cursor`, which is null on the last page.
 Every POST takes an `Idempotency-Key`."""
 
@@ -29,6 +33,10 @@ section{border-top:1px solid #ccc;margin-top:2rem}td,th{padding:.1rem 1rem .1rem
 def describe(app: FastAPI) -> dict[str, Any]:
     """Give the OpenAPI document."""
     document = get_openapi(title="Posthorn API", version=version("posthorn-api"), description=_ABOUT, routes=app.routes)
+    for shape in (AccountLine, AliasLine, ImportAnswer):  # streamed, so that the framework does not know of them
+        schema = shape.model_json_schema(ref_template="#/components/schemas/{model}")
+        schema.pop("$defs", None)  # they are there already
+        document["components"]["schemas"][shape.__name__] = schema
     for item in document["paths"].values():
         for operation in item.values():
             for status, response in operation["responses"].items():
@@ -82,7 +90,11 @@ def _curl(document: dict[str, Any], method: str, path: str, operation: dict[str,
     line = 'curl -H "Authorization: Bearer $KEY"' + ("" if method == "get" else f" -X {method.upper()}")
     body = operation.get("requestBody")
     if body:
-        reference = body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        content = body["content"].get("application/json")
+        if content is None:
+            media = next(iter(body["content"]))
+            return f"{line} -H 'Content-Type: {media}' -T lines.ndjson $URL{path}"
+        reference = content["schema"]["$ref"].rpartition("/")[2]
         fields = document["components"]["schemas"][reference]["properties"]
         example = {name: field["examples"][0] for name, field in fields.items() if field.get("examples")}
         line += f" --json '{json.dumps(example)}'"

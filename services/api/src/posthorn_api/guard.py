@@ -2,7 +2,10 @@
 
 Rules:
 
-- A key is looked up by its SHA-256; what was found is remembered for a few seconds. No line of any log holds a key.
+- A key is looked up by its SHA-256; what was found is remembered for a moment. No line of any log holds a key.
+- What a role may do stands in ``access``, and nowhere else.
+- A change that succeeds has a line in the audit log. What changes things writes it in its own transaction; of the rest the line is
+  written here, right after.
 - The body is read before the operation, bounded in octets (``edge``) and time.
 - Idempotency-Key: the key is reserved for the hash of the request, the operation runs, its answer is stored. Answers of 500 and
   above are not: the same request may be tried again. What has an effect outside the database (``first_attempt``) may have had it
@@ -18,6 +21,7 @@ import hmac
 import re
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -25,46 +29,74 @@ import structlog
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from posthorn.ports.administration import Answer, ApiKey, ApiKeys, Idempotency, Receipt, Reservation, Role
+from posthorn.ports.administration import Answer, ApiKey, Receipt, Reservation
+from posthorn.ports.api_keys import ApiKeys
+from posthorn.ports.audit import Audit
 from posthorn.ports.faults import Unavailable
+from posthorn.ports.idempotency import Idempotency
+from posthorn.runtime.acting import Acting, acts
 from posthorn.runtime.ids import new_id
-from posthorn_api.large_bodies import SEND_PATH, LargeBodies
+from posthorn_api.access import Rule, rule_of
+from posthorn_api.documents import SMALL, DocumentRequest
+from posthorn_api.large_bodies import LargeBodies
 from posthorn_api.problems import Problem, problem_of, unauthorized
+from posthorn_api.tenancy import hash_of_key
 
 log = structlog.get_logger()
 
-_REMEMBER_SECONDS = 5.0
+_REMEMBER_SECONDS = 1.5
 _REMEMBERED = 1000
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
 _JSON = re.compile(r"application/(?:json|[\w.+-]+\+json)\Z", re.IGNORECASE)
-_KEPT_HEADERS = ("content-type", "location")
+_NDJSON = re.compile(r"application/(?:x-)?(?:ndjson|jsonl|jsonlines)\Z", re.IGNORECASE)
+_KEPT_HEADERS = ("content-type", "location", "etag")
 
 type _Operation = Callable[[Request], Awaitable[Response]]
-
-
-def key_hash(key: str) -> bytes:
-    """Give the form in which a key is stored."""
-    return hashlib.sha256(key.encode()).digest()
 
 
 class Guard:
     """Lets requests through to their operations."""
 
-    def __init__(self, keys: ApiKeys, idempotency: Idempotency, large_bodies: LargeBodies | None = None) -> None:
+    def __init__(
+        self,
+        keys: ApiKeys,
+        idempotency: Idempotency,
+        audit: Audit,
+        large_bodies: LargeBodies | None = None,
+    ) -> None:
         self._keys = keys
         self._idempotency = idempotency
+        self._audit = audit
         self._large_bodies = large_bodies or LargeBodies()
         self._remembered: dict[bytes, tuple[float, ApiKey]] = {}
 
-    async def handle(self, request: Request, operation: _Operation, *, takes_json: bool) -> Response:
+    async def handle(self, request: Request, operation: _Operation, rule: Rule, *, takes_json: bool) -> Response:
         """Run the operation if it may run. Raises what ``problem_of`` knows."""
         shown = _bearer(request)
         caller = await self._caller(shown)
         request.state.caller = caller
         structlog.contextvars.bind_contextvars(key_id=str(caller.id), key_name=caller.name)
-        _authorise(caller, request)
-        async with self._large_bodies.room(request):
-            return await self._let_through(request, operation, shown, takes_json=takes_json)
+        if not rule.admits(caller):
+            raise Problem(403, "forbidden", f"a key with the role {caller.role.value} may not do this")
+        if rule.action is None:
+            async with self._large_bodies.room(request):
+                return await self._let_through(request, operation, shown, takes_json=takes_json)
+        number = str(structlog.contextvars.get_contextvars().get("request", ""))
+        with acts(Acting(str(caller.id), caller.name, caller.role.value, rule.action, number)) as act:
+            if rule.streams:
+                _check_media_type(request, _NDJSON, "lines of JSON: Content-Type: application/x-ndjson")
+                return await operation(request)
+            async with self._large_bodies.room(request):
+                response = await self._let_through(request, operation, shown, takes_json=takes_json)
+            if response.status_code < 400 and "idempotency-replayed" not in response.headers and not act.is_written:
+                await self._note(request, caller)
+            return response
+
+    async def _note(self, request: Request, caller: ApiKey) -> None:
+        try:
+            await self._audit.record(caller.tenant, request.url.path.removeprefix("/v1/"), {})
+        except Unavailable as fault:
+            log.error("a change could not be written to the audit log", path=request.url.path, detail=str(fault))
 
     async def _let_through(self, request: Request, operation: _Operation, shown: str, *, takes_json: bool) -> Response:
         caller: ApiKey = request.state.caller
@@ -74,15 +106,19 @@ class Guard:
         except TimeoutError:
             raise Problem(408, "timeout", "the body did not arrive in time", headers={"Connection": "close"}) from None
         if takes_json:
-            _check_media_type(request)
+            _check_media_type(request, _JSON, "JSON: Content-Type: application/json")
         wanted = request.headers.get("idempotency-key")
         if request.method != "POST" or wanted is None:
             return await operation(request)
         if not _IDEMPOTENCY_KEY.match(wanted):
             raise Problem(400, "malformed", "Idempotency-Key must be 1 to 255 visible ASCII characters")
-        material = b"\0".join((b"POST", request.url.path.encode(), request.url.query.encode(), body))
-        digest = hmac.digest(shown.encode(), material, hashlib.sha256)
-        return await self._once(request, operation, Reservation(caller.id, wanted, digest, new_id()))
+        keyed = hmac.new(shown.encode(), digestmod=hashlib.sha256)
+        keyed.update(b"\0".join((b"POST", request.url.path.encode(), request.url.query.encode(), b"")))
+        if len(body) > SMALL:
+            await asyncio.to_thread(keyed.update, body)
+        else:
+            keyed.update(body)
+        return await self._once(request, operation, Reservation(caller.id, wanted, keyed.digest(), new_id()))
 
     async def _once(self, request: Request, operation: _Operation, reservation: Reservation) -> Response:
         kept = await self._idempotency.reserve(reservation)
@@ -122,11 +158,11 @@ class Guard:
         return await self._idempotency.first_attempt(reservation)
 
     async def _caller(self, shown: str) -> ApiKey:
-        digest = key_hash(shown)
+        digest = hash_of_key(shown)
         now = time.monotonic()
         until, known = self._remembered.get(digest, (0.0, None))
         if known is not None and until > now:
-            return known
+            return _in_force(known)
         found = await self._keys.by_hash(digest)
         if found is None:
             self._remembered.pop(digest, None)
@@ -134,7 +170,7 @@ class Guard:
         if len(self._remembered) >= _REMEMBERED:
             self._remembered.clear()
         self._remembered[digest] = (now + _REMEMBER_SECONDS, found)
-        return found
+        return _in_force(found)
 
 
 class GuardedRoute(APIRoute):
@@ -144,11 +180,13 @@ class GuardedRoute(APIRoute):
         """Wrap FastAPI's own handler."""
         operation = super().get_route_handler()
         takes_json = self.body_field is not None
+        rule = rule_of(self.operation_id)
 
         async def handle(request: Request) -> Response:
             guard: Guard = request.app.state.guard
             try:
-                return await guard.handle(request, operation, takes_json=takes_json)
+                request = DocumentRequest(request.scope, request.receive)
+                return await guard.handle(request, operation, rule, takes_json=takes_json)
             except Exception as error:
                 return problem_of(error).response()
 
@@ -180,18 +218,16 @@ def _bearer(request: Request) -> str:
     return key
 
 
-def _authorise(caller: ApiKey, request: Request) -> None:
-    match caller.role:
-        case Role.PLATFORM_ADMIN | Role.TENANT_ADMIN:
-            return
-        case Role.READ_ONLY if request.method == "GET":
-            return
-        case Role.SEND_ONLY if (request.method, request.url.path) == ("POST", SEND_PATH):
-            return
-    raise Problem(403, "forbidden", f"a key with the role {caller.role.value} may not do this")
+def _in_force(caller: ApiKey) -> ApiKey:
+    """Give the caller. Raises 401 for a key that has expired, 403 for one of a suspended tenant."""
+    if caller.expires_at is not None and caller.expires_at <= datetime.now(UTC):
+        raise unauthorized("this API key has expired", shown=True)
+    if caller.is_suspended:
+        raise Problem(403, "forbidden", "the tenant is suspended")
+    return caller
 
 
-def _check_media_type(request: Request) -> None:
+def _check_media_type(request: Request, allowed: re.Pattern[str], what: str) -> None:
     given = request.headers.get("content-type", "").partition(";")[0].strip()
-    if not _JSON.match(given):
-        raise Problem(415, "unsupported-media-type", "the body must be JSON: Content-Type: application/json")
+    if not allowed.match(given):
+        raise Problem(415, "unsupported-media-type", f"the body must be {what}")

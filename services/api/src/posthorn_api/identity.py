@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
-from posthorn.ports.administration import ApiKey, AppPassword, AppPasswords, Missing, Receipt
+from posthorn.ports.administration import ApiKey, Missing, Receipt
+from posthorn.ports.app_passwords import AppPassword, AppPasswords
 from posthorn.ports.sending import APP_PASSWORD_PREFIX
 from posthorn.ports.signing import DkimKey, DkimKeys
 from posthorn.runtime.ids import new_id

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from fastapi import Depends, Path, Request, Response
 
-from posthorn.ports.administration import AppPassword, Fault, Unfit
+from posthorn.ports.app_passwords import AppPassword
 from posthorn_api.guard import receipt
 from posthorn_api.identity import Identity
 from posthorn_api.identity_schemas import (
@@ -29,7 +29,7 @@ from posthorn_api.operations import (
     problems,
     router,
 )
-from posthorn_api.paging import Cursor, Limit, page, text_after
+from posthorn_api.paging import Cursor, Limit, id_in, page
 from posthorn_api.schemas import Page
 from posthorn_api.service import domain_in
 
@@ -107,7 +107,7 @@ async def list_app_passwords(
     address: AddressPath, caller: Caller, identity: Identities, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[AppPasswordView]:
     """By time, without the passwords."""
-    found = await identity.app_passwords(caller, address, _after(cursor), limit + 1)
+    found = await identity.app_passwords(caller, address, id_in(cursor), limit + 1)
     return page(found, limit, AppPasswordView.of, lambda made: str(made.id))
 
 
@@ -124,11 +124,3 @@ async def delete_app_password(
     """It is refused from now on; sessions that are open stay open."""
     await identity.delete_app_password(caller, address, number)
     return Response(status_code=204)
-
-
-def _after(cursor: str | None) -> UUID | None:
-    key = text_after(cursor)
-    try:
-        return UUID(key) if key else None
-    except ValueError:
-        raise Unfit(Fault("cursor", "this is no next_cursor of this list")) from None

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from posthorn.ports.administration import AppPassword
+from posthorn.ports.app_passwords import AppPassword
 from posthorn.ports.signing import DkimKey
 from posthorn.wire.dkim import record_name, record_strings, record_value
 from posthorn_api.identity import OVERLAP_SECONDS, state_of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -10,7 +11,7 @@ from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 from starlette.convertors import Convertor, register_url_convertor
 
-from posthorn.ports.administration import ApiKey
+from posthorn.ports.administration import ApiKey, Versions
 from posthorn_api.guard import GuardedRoute
 from posthorn_api.problems import Problem
 from posthorn_api.schemas import ProblemView
@@ -30,6 +31,9 @@ class _AddressConvertor(Convertor[str]):
 
 
 register_url_convertor("address", _AddressConvertor())
+
+_TAG = re.compile(r'(W/)?"([\x21\x23-\x7e]*)"')
+_TAGS = re.compile(r'(?:\s*(?:W/)?"[\x21\x23-\x7e]*"\s*(?:,|\Z))+\Z')
 
 _BEARER = HTTPBearer(auto_error=False, scheme_name="ApiKey", description="An API key: `ph_` and 43 characters.")
 
@@ -64,6 +68,34 @@ def _idempotency_key(
     """Only for the documentation: the guard does it."""
 
 
+def _versions(request: Request) -> Versions:
+    """Read If-Match (RFC 9110 §13.1.1). A weak tag is equal to none."""
+    header = request.headers.getlist("if-match")
+    if not header:
+        return None
+    text = ",".join(header).strip()
+    if text == "*":
+        return None
+    if not _TAGS.match(text):
+        raise Problem(400, "malformed", "If-Match must be * or ETags in quotation marks")
+    return frozenset(tag for weak, tag in _TAG.findall(text) if not weak)
+
+
+def _if_match(
+    request: Request,
+    _header: Annotated[
+        str | None,
+        Header(
+            alias="If-Match",
+            description="ETags of the object as it was read. If it has changed since, nothing is done, and the answer is 412.",
+        ),
+    ] = None,
+) -> Versions:
+    return _versions(request)
+
+
+Expected = Annotated[Versions, Depends(_if_match)]
+"""The versions that If-Match names."""
 Caller = Annotated[ApiKey, Depends(_caller)]
 Platform = Annotated[ApiKey, Depends(_platform)]
 Decisions = Annotated[Service, Depends(_service)]
@@ -79,6 +111,7 @@ _EXPLAINED = {
     403: "The key's role does not allow it",
     404: "There is no such object",
     409: "The state of other objects forbids it",
+    412: "The object has changed since it was read",
     413: "The body is too large",
     415: "The body is no JSON",
     422: "A field holds a value that cannot be taken",
@@ -99,14 +132,17 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 BODY_PROBLEMS = (400, 413, 415)
 
 
-def created(view: BaseModel, collection: str, name: str) -> Response:
-    """Answer 201 with the object and its place."""
-    return Response(
-        view.model_dump_json(by_alias=True),
-        201,
-        {"Location": f"/v1/{collection}/{quote(name, safe='@')}"},
-        "application/json",
-    )
+def created(view: BaseModel, collection: str, name: str, version: str | None = None) -> Response:
+    """Answer 201 with the object, its place, and the ETag of its version."""
+    headers = {"Location": f"/v1/{collection}/{quote(name, safe='@')}"}
+    if version is not None:
+        headers["ETag"] = etag(version)
+    return Response(view.model_dump_json(by_alias=True), 201, headers, "application/json")
+
+
+def etag(version: str) -> str:
+    """Give the ETag of a version (RFC 9110 §8.8.3)."""
+    return f'"{version}"'
 
 
 def router(tag: str) -> APIRouter:

@@ -7,6 +7,7 @@ import binascii
 import json
 from collections.abc import Callable, Sequence
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import Query
 from pydantic import BaseModel
@@ -38,6 +39,15 @@ def number_in(cursor: str | None) -> int | None:
     if not isinstance(key, int) or not 0 <= key <= _LARGEST:
         raise _bad()
     return key
+
+
+def id_in(cursor: str | None) -> UUID | None:
+    """Give the key in a cursor of a list by id. Raises Unfit."""
+    key = text_after(cursor)
+    try:
+        return UUID(key) if key else None
+    except ValueError:
+        raise _bad() from None
 
 
 def page[T, V: BaseModel](

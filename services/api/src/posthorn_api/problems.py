@@ -13,8 +13,9 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from posthorn.ports.administration import Conflict, Fault, IdempotencyClash, Missing, Unfit
+from posthorn.ports.administration import Changed, Conflict, Fault, Missing, Unfit
 from posthorn.ports.faults import Unavailable
+from posthorn.ports.idempotency import IdempotencyClash
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.passwords import Busy
 from posthorn_api.sending_service import Throttled
@@ -25,6 +26,7 @@ MEDIA_TYPE = "application/problem+json"
 _TYPE = "urn:posthorn:problem:"
 
 _TITLES = {
+    "changed": "The object has changed since it was read",
     "invalid": "The request holds values that cannot be taken",
     "malformed": "The request does not read",
     "idempotency-key-reused": "The Idempotency-Key belongs to another request",
@@ -83,6 +85,8 @@ def problem_of(error: Exception) -> Problem:
             return Problem(422, "invalid", str(error), faults=error.faults)
         case Missing():
             return Problem(404, "not-found", str(error) or "there is no such object")
+        case Changed():
+            return Problem(412, "changed", str(error))
         case Conflict():
             return Problem(409, "conflict", str(error))
         case IdempotencyClash(running=True):
@@ -111,6 +115,7 @@ def _http(error: HTTPException) -> Problem:
     known = {
         400: ("malformed", "the body does not read as JSON in UTF-8"),
         404: ("not-found", "there is nothing at this path; /docs lists what there is"),
+        413: ("too-large", error.detail),
         405: ("method-not-allowed", "this path does not take this method"),
     }
     slug, detail = known.get(error.status_code, ("error", HTTPStatus(error.status_code).phrase))
@@ -123,16 +128,21 @@ def _validation(error: RequestValidationError) -> Problem:
         return Problem(
             400, "malformed", f"the body is no JSON: {found[0].get('ctx', {}).get('error', 'it does not read')}"
         )
-    faults = [Fault(_field(fault["loc"]), _message(fault)) for fault in found]
+    faults = [Fault(_field(fault["loc"][1:]) or str(fault["loc"][0]), _message(fault)) for fault in found]
     detail = "; ".join(f"{fault.field}: {fault.message}" for fault in faults)
     return Problem(422, "invalid", detail, faults=faults)
 
 
+def faults_of(found: Sequence[Mapping[str, Any]]) -> list[Fault]:
+    """Give what a shape found wrong with a document that stands alone."""
+    return [Fault(_field(fault["loc"]) or "line", _message(fault)) for fault in found]
+
+
 def _field(location: Sequence[int | str]) -> str:
     name = ""
-    for part in location[1:]:
+    for part in location:
         name += f"[{part}]" if isinstance(part, int) else f".{part}" if name else part
-    return name[:200] or str(location[0])
+    return name[:200]
 
 
 def _message(fault: Mapping[str, Any]) -> str:

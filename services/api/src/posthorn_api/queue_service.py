@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import Protocol
@@ -12,11 +11,12 @@ from uuid import UUID
 
 import structlog
 
-from posthorn.model.events import ACCEPTED, CANCELLED, HELD, RELEASED, RETRIED, Event
+from posthorn.model.events import ACCEPTED, CANCELLED, HELD, READ, RELEASED, RETRIED, Event
 from posthorn.model.outbound import QueueState
-from posthorn.ports.administration import ApiKey, Conflict, Fault, Missing, Unfit
+from posthorn.ports.administration import ApiKey, Fault, Missing, Receipt, Unfit
 from posthorn.ports.clock import Clock
 from posthorn.ports.events import Trace
+from posthorn.ports.faults import Unavailable
 from posthorn.ports.queue import QueueAdministration, QueueFilter, QueueItem, Route
 from posthorn.ports.routes import Routes
 from posthorn.ports.sending import Suppression, Suppressions
@@ -86,7 +86,7 @@ class Outgoing:
     async def act(self, caller: ApiKey, action: str, number: int) -> QueueItem:
         """``retry``, ``hold``, ``release`` or ``cancel`` one recipient."""
         item = await self._queue.act(caller.tenant, action, number)
-        self._tell(caller, action, [(item.message, item.recipient)])
+        self._tell(caller, action, [(item.message, item.recipient, item.original)])
         return item
 
     async def act_on_all(self, caller: ApiKey, action: str, which: QueueFilter) -> Matched:
@@ -98,7 +98,7 @@ class Outgoing:
             if done and done[0][0] == newest:
                 return Matched(total, more=True)  # what was tried again matches still, and hides the rest
             total += len(done)
-            self._tell(caller, action, ((message, recipient) for _, message, recipient in done))
+            self._tell(caller, action, (each[1:] for each in done))
             if len(done) < _AT_ONCE:
                 return Matched(total, more=False)
             newest = done[0][0]
@@ -112,13 +112,11 @@ class Outgoing:
         """Give one."""
         return await self._routes.get(_destination(domain))
 
-    async def create_route(self, route: Route, password: str | None) -> Route:
+    async def create_route(self, route: Route, password: str | None, receipt: Receipt[Route] | None = None) -> Route:
         """Make a route. Raises Conflict when its domain has one."""
         route = _fit(route, has_password=password is not None)
-        with suppress(Missing):
-            await self._routes.get(route.domain)
-            raise Conflict(f"there is a route for {route.domain} already; PUT changes it")
-        made, _ = await self._set_route(self._sealed(route, password))
+        made = await self._routes.create(self._sealed(route, password), receipt)
+        await self._try_again(made.domain)
         return made
 
     async def put_route(self, route: Route, password: str | None) -> tuple[Route, bool]:
@@ -128,16 +126,8 @@ class Outgoing:
         if password is None and route.username is not None:
             route = replace(route, password=await self._kept_password(route))
         route = _fit(route, has_password=password is not None or route.password is not None)
-        return await self._set_route(self._sealed(route, password))
-
-    async def _set_route(self, route: Route) -> tuple[Route, bool]:
-        """Set it, and have what waits for the domain try the new way at once."""
-        made, is_new = await self._routes.put(route)
-        if route.domain != ANY:
-            await self._queue.act_on_all(
-                None, "retry", QueueFilter(domain=route.domain, state=QueueState.DEFERRED), _AT_ONCE
-            )
-        self._hints.wake()
+        made, is_new = await self._routes.put(self._sealed(route, password))
+        await self._try_again(made.domain)
         return made, is_new
 
     async def delete_route(self, domain: str) -> None:
@@ -160,16 +150,27 @@ class Outgoing:
 
     async def trace(self, caller: ApiKey, message: UUID) -> Sequence[Event]:
         """Give what happened to a message. A tenant sees that of messages it sent, but not where others' aliases lead; of others'
-        messages it sees what became of its own aliases' targets."""
+        messages it sees what became of its own aliases' targets. That mail was read is for the reader's tenant alone."""
         trace = self._trace.get()
         rows = await self._queue.items(caller.tenant, QueueFilter(message=message), None, _ROWS)
         events = await trace.of(message)
         if caller.tenant is not None:
-            own = {row.recipient for row in rows}
+            own = {(row.recipient, row.original) for row in rows}
+            events = [event for event in events if event.kind != READ or _is_by(event, caller.tenant)]
             events = _visible(events, own) if _is_of(events, caller.tenant) else _about(events, own)
         if not rows and not events:
             raise Missing(f"nothing is known of a message {message}")
         return events
+
+    async def _try_again(self, domain: str) -> None:
+        """Have what waits for the domain try its new way at once."""
+        if domain != ANY:
+            which = QueueFilter(domain=domain, state=QueueState.DEFERRED)
+            try:
+                await self._queue.act_on_all(None, "retry", which, _AT_ONCE)
+            except Unavailable as fault:  # the route is set all the same, and what waits takes it in its own time
+                log.warning("what waits for a route is not hastened", domain=domain, detail=str(fault))
+        self._hints.wake()
 
     async def _kept_password(self, route: Route) -> bytes | None:
         try:
@@ -184,33 +185,47 @@ class Outgoing:
             return route
         return replace(route, password=self._seals.seal(password.encode(), f"route:{route.domain}"))
 
-    def _tell(self, caller: ApiKey, action: str, done: Iterable[tuple[UUID, str]]) -> None:
+    def _tell(self, caller: ApiKey, action: str, done: Iterable[tuple[UUID, str, str]]) -> None:
         now, events = self._clock(), []
-        for message, recipient in done:
+        for message, recipient, original in done:
             log.info("queue", action=action, message=str(message), recipient=recipient)
             detail = {"recipient": recipient, "by": f"key:{caller.name}"}
+            if original:
+                detail["original"] = original
             events.append(Event(message, now, _KINDS[action], detail))
         self._hints.record(*events)
         if events and action in _WAKING:
             self._hints.wake()
 
 
-def _visible(events: Sequence[Event], own: set[str]) -> Sequence[Event]:
+type _Recipients = Set[tuple[str, str]]
+"""Recipients in the queue, each with the address of ours that forwards to it, if one does."""
+
+
+def _visible(events: Sequence[Event], own: _Recipients) -> Sequence[Event]:
     """Name what is forwarded by other tenants' aliases by the alias alone."""
     return [
         replace(event, detail={"recipient": event.detail["original"]})
-        if event.detail.get("original") and event.detail.get("recipient") not in own
+        if event.detail.get("original") and not _is_among(event, own)
         else event
         for event in events
     ]
 
 
-def _about(events: Sequence[Event], own: set[str]) -> Sequence[Event]:
-    return [event for event in events if event.detail.get("recipient") in own]
+def _about(events: Sequence[Event], own: _Recipients) -> Sequence[Event]:
+    return [event for event in events if event.kind == READ or _is_among(event, own)]
+
+
+def _is_among(event: Event, own: _Recipients) -> bool:
+    return (event.detail.get("recipient"), event.detail.get("original", "")) in own
 
 
 def _is_of(events: Sequence[Event], tenant: UUID) -> bool:
-    return any(event.kind == ACCEPTED and event.detail.get("tenant") == str(tenant) for event in events)
+    return any(event.kind == ACCEPTED and _is_by(event, tenant) for event in events)
+
+
+def _is_by(event: Event, tenant: UUID) -> bool:
+    return event.detail.get("tenant") == str(tenant)
 
 
 def _canonical(which: QueueFilter) -> QueueFilter:

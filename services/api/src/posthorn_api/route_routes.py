@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Path, Response
+from fastapi import Path, Request, Response
 
+from posthorn.ports.queue import Route
+from posthorn_api.guard import receipt
 from posthorn_api.operations import BODY_PROBLEMS, POST_ONLY, Platform, created, problems, router
 from posthorn_api.paging import Cursor, Limit, page, text_after
 from posthorn_api.queue_routes import Letters
@@ -33,10 +35,9 @@ async def list_routes(_: Platform, service: Letters, limit: Limit = 50, cursor: 
     responses=problems(409, *BODY_PROBLEMS),
     dependencies=POST_ONLY,
 )
-async def create_route(body: RouteCreation, _: Platform, service: Letters) -> Response:
+async def create_route(request: Request, body: RouteCreation, _: Platform, service: Letters) -> Response:
     """Mail for the domain goes that way from now on; what waits for the domain is tried at once."""
-    made = await service.create_route(body.route(body.domain), body.password)
-    return created(RouteView.of(made), "routes", made.domain)
+    return _shown(await service.create_route(body.route(body.domain), body.password, receipt(request, _shown)))
 
 
 @routes.get("/v1/routes/{domain}", operation_id="getRoute", summary="Show a route", responses=problems(404))
@@ -56,7 +57,7 @@ async def set_route(domain: Destination, body: RouteSetting, _: Platform, servic
     """All of it: what is left out is as if it had never been set. Only a password that is left out stays, while host and username
     are the same."""
     made, is_new = await service.put_route(body.route(domain), body.password)
-    answer = created(RouteView.of(made), "routes", made.domain)
+    answer = _shown(made)
     answer.status_code = 201 if is_new else 200
     return answer
 
@@ -72,3 +73,7 @@ async def delete_route(domain: Destination, _: Platform, service: Letters) -> Re
     """Mail for the domain goes to its MX, or by the route of `*`."""
     await service.delete_route(domain)
     return Response(status_code=204)
+
+
+def _shown(made: Route) -> Response:
+    return created(RouteView.of(made), "routes", made.domain)

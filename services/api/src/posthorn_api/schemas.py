@@ -10,7 +10,8 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from posthorn.ports.administration import Account, Alias, Domain, Message
+from posthorn.ports.account_mail import Message
+from posthorn.ports.administration import Account, Alias, Domain
 from posthorn.ports.ingest import Parked
 from posthorn.wire.address import display_domain
 
@@ -37,6 +38,7 @@ Targets = Annotated[
 
 
 Hourly = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Networks = Annotated[list[Line], Field(min_length=1, max_length=100)]
 
 _MESSAGES = "Messages that may be sent in an hour; null: as the domain says, or else the settings."
@@ -72,6 +74,16 @@ class DomainChange(_Request):
     )
     allowed_networks: Networks | None = Field(
         None, description="Networks (CIDR) that its accounts may submit mail from, where they have none of their own."
+    )
+    max_accounts: Count | None = Field(None, description="Accounts that it may have; null means unlimited.")
+    quota_bytes: Quota | None = Field(
+        None, description="Octets that its accounts may be promised together; each then needs a quota."
+    )
+    retention_days: Annotated[int, Field(ge=1, le=36_500)] | None = Field(
+        None, description="Days after which mail is deleted; null: never."
+    )
+    undelete_days: Annotated[int, Field(ge=0, le=365)] = Field(
+        default_factory=int, description="Days in which deleted mail can be brought back; 0: not at all."
     )
 
 
@@ -121,6 +133,11 @@ class DomainView(BaseModel):
     max_messages_per_hour: int | None
     max_recipients_per_hour: int | None
     allowed_networks: list[str] | None
+    max_accounts: int | None
+    quota_bytes: int | None
+    retention_days: int | None
+    undelete_days: int
+    verified_at: datetime | None = Field(description="Null: it takes no mail before its ownership is shown.")
     created_at: datetime
     updated_at: datetime
 
@@ -136,6 +153,11 @@ class DomainView(BaseModel):
             max_messages_per_hour=domain.sending.max_messages_per_hour,
             max_recipients_per_hour=domain.sending.max_recipients_per_hour,
             allowed_networks=_listed(domain.sending.allowed_networks),
+            max_accounts=domain.max_accounts,
+            quota_bytes=domain.quota_bytes,
+            retention_days=domain.retention_days,
+            undelete_days=domain.undelete_days,
+            verified_at=domain.verified_at,
             created_at=domain.created_at,
             updated_at=domain.updated_at,
         )

@@ -4,6 +4,7 @@ Rules:
 
 - Who is named as sender and as author must be an account or alias in a domain that the caller's key reaches.
 - 202 is said after the ingest stream has taken the message (promise 1). A large body is in the blob store before.
+- A message is charged to the key, and to every account and domain in whose name it goes, out of what these may send by any door.
 - The message is made of the request and its id alone: a repeat under the same id is the same octets, which delivery knows again.
 """
 
@@ -11,10 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 import structlog
@@ -22,28 +22,44 @@ from prometheus_client import Counter
 
 from posthorn.model.envelope import Body, Envelope
 from posthorn.model.events import ACCEPTED, Event
-from posthorn.ports.administration import Administration, ApiKey, Domain, Fault, Missing, State, Unfit
-from posthorn.ports.blobs import BODIES, Blobs
+from posthorn.ports.administration import (
+    Account,
+    Administration,
+    ApiKey,
+    Domain,
+    Fault,
+    Missing,
+    SendingRules,
+    State,
+    Unfit,
+)
+from posthorn.ports.blobs import Blobs
 from posthorn.ports.clock import Clock
 from posthorn.ports.directory import Directory, Standing
 from posthorn.ports.events import Events
-from posthorn.ports.faults import Unavailable
 from posthorn.ports.ingest import Ingest
-from posthorn.ports.sending import Charge, Throttle
+from posthorn.ports.sending import (
+    SENDING_SECONDS,
+    Charge,
+    Limits,
+    Payer,
+    Throttle,
+    most_recipients,
+    sent_message,
+)
+from posthorn.runtime.bodies import Bodies
 from posthorn.wire.address import Address
-from posthorn.wire.header import scan_header
+from posthorn.wire.header import SCAN_LIMIT, scan_header
 from posthorn.wire.submission import HEADER_LIMIT, HeaderError, complete
 from posthorn.wire.trace import Hop, mail_date, received, return_path
-from posthorn_api.composing import Draft, Mailbox, compose
+from posthorn_api.composing import Draft, Mailbox, compose, crlf_lines
 from posthorn_api.service import Late
 
 log = structlog.get_logger()
 
 STORE_SECONDS = 60.0
 """How long the blob store may take for one large message."""
-_HOUR = 3600.0
 _MOST_HOPS = 50
-_LINE_END = re.compile(rb"\r\n|\r|\n")
 
 _accepted = Counter("posthorn_api_sent_total", "Messages taken from programs")
 _accepted_octets = Counter("posthorn_api_sent_octets_total", "Octets of those messages, as stored")
@@ -56,12 +72,12 @@ _REFUSALS = {
 
 
 class Throttled(Exception):  # noqa: N818 - it names the state
-    """The key has sent as much as it may for now."""
+    """The key, or who sends by it, has done as much as it may for now."""
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__("the key has sent as many messages as it may in an hour; try again later")
+    def __init__(self, detail: str, seconds: float) -> None:
+        super().__init__(detail)
         self.seconds = seconds
-        """When the next message would be taken."""
+        """When the same would be taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +117,17 @@ class SendingLimits:
     """By one key."""
     inline: int = 512 * 1024
     """Stored octets up to which a message rides in the stream."""
+    account: Limits = field(default_factory=Limits)
+    """Of an account that has none of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Author:
+    """Who is named as sender or author."""
+
+    domain: Domain
+    account: Account | None
+    """None for an alias."""
 
 
 class Sending:
@@ -119,7 +146,7 @@ class Sending:
     ) -> None:
         self._administration = administration
         self._throttle = throttle
-        self._blobs = blobs
+        self._bodies = Bodies(blobs, limits.inline, STORE_SECONDS)
         self._directory = directory
         self._ingest = ingest
         self._events = events
@@ -129,58 +156,51 @@ class Sending:
     async def send(self, caller: ApiKey, number: UUID, wish: Wish, client: str) -> Sent:
         """Check the message and keep it under this id. ``client`` is the caller's IP address, for the trace."""
         ingest, directory = self._ingest.get(), self._directory.get()
-        domain = await self._judge_author(caller, "from", wish.sender.address)
+        named = [await self._judge_author(caller, "from", wish.sender.address)]
         recipients = await self._judge_recipients(directory, wish.recipients)
         at = (number.int >> 80) / 1000
         made = await asyncio.to_thread(self._make, wish, number, at, recipients)
-        for author in made.authors:
-            if author != wish.sender.address:
-                await self._judge_author(caller, made.field, author)
-        if wait := await self._throttle.take(self._costs(caller, domain, len(recipients))):
-            raise Throttled(wait)
-        large = len(made.octets) > self._limits.inline
+        others = [author for author in made.authors if author != wish.sender.address]
+        named += [await self._judge_author(caller, made.field, author) for author in others]
+        if wait := await self._throttle.take(self._costs(caller, named, len(recipients))):
+            raise Throttled("the key or who sends by it has sent as much as it may in an hour; try again later", wait)
+        size, head = len(made.octets), made.facts.return_path_octets
         envelope = Envelope(
             id=number,
             received_at=self._clock(),
             reverse_path=wish.sender.written,
             recipients=recipients,
             body=made.facts,
-            summary=scan_header(made.octets[made.facts.return_path_octets :]).summary,
-            blob=f"{BODIES}{number}" if large else None,
+            summary=scan_header(made.octets[head : head + SCAN_LIMIT]).summary,
+            blob=self._bodies.blob(number, size),
             client_address=client,
             protocol="HTTP",
             role="send",
             smtputf8=made.smtputf8,
             submitter=f"key:{caller.name}",
-            tenant=caller.tenant or domain.tenant_id,
+            tenant=caller.tenant or named[0].domain.tenant_id,
             signer=made.authors[0].domain,
         )
-        if large:
-            await self._store(f"{BODIES}{number}", made.octets)
-        await ingest.accept(envelope, None if large else made.octets)
+        if envelope.blob is not None:
+            await self._bodies.store(envelope.blob, made.octets, size)
+        await ingest.accept(envelope, None if envelope.blob else made.octets)
         self._tell(envelope)
         return Sent(number, recipients)
 
-    def _costs(self, caller: ApiKey, domain: Domain, recipients: int) -> list[Charge]:
-        """What a message is charged: by the key, and on what its domain may send by any door."""
-        rules = domain.sending
-        charges = [Charge(f"messages-key:{caller.id}", self._limits.messages_per_hour, _HOUR)]
-        if rules.max_messages_per_hour is not None:
-            charges.append(Charge(f"messages-domain:{domain.name}", rules.max_messages_per_hour, _HOUR))
-        if (most := rules.max_recipients_per_hour) is not None:
-            if recipients > most:
-                raise Unfit(
-                    Fault("to", f"{domain.name} may send to {most} recipients an hour, and here are {recipients}")
-                )
-            charges.append(Charge(f"recipients-domain:{domain.name}", most, _HOUR, recipients))
-        return charges
-
-    async def _store(self, key: str, octets: bytes) -> None:
-        try:
-            async with asyncio.timeout(STORE_SECONDS):
-                await self._blobs.put(key, [octets])
-        except TimeoutError:
-            raise Unavailable("blobs", "the store took too long") from None
+    def _costs(self, caller: ApiKey, named: Sequence[_Author], recipients: int) -> list[Charge]:
+        """What a message is charged. Raises Unfit when somebody who is named may never have so many recipients."""
+        payers: dict[str, Payer] = {}
+        for author in named:
+            domain, account = author.domain, author.account
+            payers[domain.name] = Payer("domain", domain.name, _limits(domain.sending))
+            if account is not None:
+                limits = _limits(account.sending).within(self._limits.account)
+                payers[account.address] = Payer("account", account.address, limits)
+        most = most_recipients(payers.values())
+        if most is not None and recipients > most[0]:
+            raise Unfit(Fault("to", f"{most[1]} may send to {most[0]} recipients an hour, and here are {recipients}"))
+        by_key = Charge(f"messages-key:{caller.id}", self._limits.messages_per_hour, SENDING_SECONDS)
+        return [by_key, *sent_message(payers.values(), recipients)]
 
     def _tell(self, envelope: Envelope) -> None:
         _accepted.inc()
@@ -202,8 +222,8 @@ class Sending:
         }
         self._events.record(Event(envelope.id, envelope.received_at, ACCEPTED, detail))
 
-    async def _judge_author(self, caller: ApiKey, where: str, author: Address) -> Domain:
-        """Give the author's domain. Raises Unfit unless it is an account or alias that the caller may send for."""
+    async def _judge_author(self, caller: ApiKey, where: str, author: Address) -> _Author:
+        """Give who it is. Raises Unfit unless it is an account or alias that the caller may send for."""
         try:
             domain = await self._administration.domain(caller.tenant, author.domain)
         except Missing:
@@ -219,10 +239,10 @@ class Sending:
                     await self._administration.alias(caller.tenant, name)
                 except Missing:
                     continue
-                return domain
+                return _Author(domain, None)
             if account.state is not State.ACTIVE:
                 raise Unfit(Fault(where, f"the account {name} may not send: it is {account.state.value}"))
-            return domain
+            return _Author(domain, account)
         raise Unfit(Fault(where, f"there is no account or alias {author}"))
 
     async def _judge_recipients(self, directory: Directory, wanted: Sequence[Recipient]) -> tuple[str, ...]:
@@ -246,10 +266,10 @@ class Sending:
 
     def _make(self, wish: Wish, number: UUID, at: float, recipients: Sequence[str]) -> _Made:
         """Bring the message into its stored form. Runs in a thread: a large one takes a good part of a second."""
-        is_raw = isinstance(wish.content, bytes)
-        where = "raw" if isinstance(wish.content, bytes) else "from"
-        content = wish.content if isinstance(wish.content, bytes) else compose(wish.content, number)
-        content = _LINE_END.sub(b"\r\n", content) if is_raw else content
+        if isinstance(wish.content, bytes):
+            content, where, bulk = crlf_lines(wish.content), "raw", "raw"
+        else:
+            content, where, bulk = compose(wish.content, number), "from", "attachments"
         header, _, text = content.partition(b"\r\n\r\n")
         if len(header) > HEADER_LIMIT:
             raise Unfit(Fault(where, f"the header has more than {HEADER_LIMIT} octets"))
@@ -268,10 +288,7 @@ class Sending:
         only = recipients[0] if len(recipients) == 1 else None
         octets = b"".join((path, received(hop, str(number), only, at), submitted.block, b"\r\n", text))
         if len(octets) > self._limits.max_size:
-            place = "raw" if is_raw else "attachments"
-            raise Unfit(
-                Fault(place, f"the message has {len(octets)} octets; at most {self._limits.max_size} are taken")
-            )
+            raise Unfit(Fault(bulk, f"the message has {len(octets)} octets; at most {self._limits.max_size} are taken"))
         digest = hashlib.sha256(octets, usedforsecurity=False).digest()
         names = (wish.sender.written, *recipients)
         return _Made(
@@ -281,6 +298,10 @@ class Sending:
             where,
             smtputf8=not (submitted.block.isascii() and all(name.isascii() for name in names)),
         )
+
+
+def _limits(rules: SendingRules) -> Limits:
+    return Limits(rules.max_messages_per_hour, rules.max_recipients_per_hour)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
 
 from fastapi import FastAPI, Request, Response
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse
 from starlette.routing import Match, Route
@@ -14,60 +16,97 @@ from posthorn_api import (
     directory_routes,
     docs,
     identity_routes,
+    import_routes,
     mail_routes,
     queue_routes,
     route_routes,
     sending_routes,
+    tenancy_routes,
 )
+from posthorn_api.access import RULES
 from posthorn_api.edge import Edge
 from posthorn_api.guard import Guard
 from posthorn_api.identity import Identity
+from posthorn_api.imports import Import
 from posthorn_api.large_bodies import SEND_PATH
 from posthorn_api.problems import problem_of
 from posthorn_api.queue_service import Outgoing
 from posthorn_api.sending_service import Sending
 from posthorn_api.service import Service
+from posthorn_api.tenancy import Tenancy
+
+ROUTERS = (
+    tenancy_routes.tenants,
+    tenancy_routes.api_keys,
+    directory_routes.domains,
+    identity_routes.dkim,
+    directory_routes.accounts,
+    identity_routes.app_passwords,
+    mail_routes.messages,
+    directory_routes.aliases,
+    sending_routes.sending,
+    queue_routes.traces,
+    queue_routes.queue,
+    route_routes.routes,
+    queue_routes.suppressions,
+    mail_routes.dead,
+    import_routes.imports,
+    tenancy_routes.audit,
+)
+"""All operations, in the order of the documentation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The services behind the operations."""
+
+    service: Service
+    identity: Identity
+    outgoing: Outgoing
+    sending: Sending
+    tenancy: Tenancy
+    imports: Import
+
+
+def operations() -> Iterator[APIRoute]:
+    """Give all operations."""
+    for part in ROUTERS:
+        for route in part.routes:
+            assert isinstance(route, APIRoute)
+            yield route
 
 
 def create_app(
-    service: Service,
-    identity: Identity,
-    outgoing: Outgoing,
-    sending: Sending,
+    parts: Parts,
     guard: Guard,
     health: Health,
     *,
     body_limit: int = 1024 * 1024,
     send_body_limit: int = 40 * 1024 * 1024,
+    import_body_limit: int = 1024 * 1024 * 1024,
 ) -> Edge:
     """Make the ASGI application. The limits are octets of a request's body."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
-    app.state.service = service
-    app.state.identity = identity
-    app.state.outgoing = outgoing
-    app.state.sending = sending
+    for each in fields(parts):
+        setattr(app.state, each.name, getattr(parts, each.name))
     app.state.guard = guard
-    for part in (
-        directory_routes.domains,
-        identity_routes.dkim,
-        directory_routes.accounts,
-        identity_routes.app_passwords,
-        mail_routes.messages,
-        directory_routes.aliases,
-        sending_routes.sending,
-        queue_routes.traces,
-        queue_routes.queue,
-        route_routes.routes,
-        queue_routes.suppressions,
-        mail_routes.dead,
-    ):
+    for part in ROUTERS:
         app.include_router(part)
+    _check_rules()
     app.add_exception_handler(HTTPException, _refuse)
     document = docs.describe(app)
     page = docs.render(document)
     _add_page(app, "/openapi.json", lambda: JSONResponse(document))
     _add_page(app, "/docs", lambda: HTMLResponse(page))
-    return Edge(app, health, body_limit, {SEND_PATH: send_body_limit})
+    limits = {SEND_PATH: send_body_limit} | dict.fromkeys(import_routes.PATHS, import_body_limit)
+    return Edge(app, health, body_limit, limits)
+
+
+def _check_rules() -> None:
+    """Every operation has a rule, or it could not have been made; here, that every rule has an operation."""
+    idle = RULES.keys() - {route.operation_id for route in operations()}
+    if idle:
+        raise RuntimeError(f"rules without an operation: {', '.join(sorted(idle))}")
 
 
 def _add_page(app: FastAPI, path: str, make: Callable[[], Response]) -> None:

@@ -8,22 +8,22 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Protocol
 from uuid import UUID
 
+from posthorn.ports.account_mail import AccountMail, Message
 from posthorn.ports.administration import (
     Account,
-    AccountMail,
     Administration,
     Alias,
     ApiKey,
     Change,
     Domain,
     Fault,
-    Message,
     Missing,
     NewAccount,
     NewDomain,
     Receipt,
     State,
     Unfit,
+    Versions,
 )
 from posthorn.ports.blobs import BlobMissing
 from posthorn.ports.faults import Unavailable
@@ -111,28 +111,40 @@ class Service:
         with _missing(f"there is no domain {name}"):
             return await self._administration.domain(caller.tenant, name)
 
-    async def change_domain(self, caller: ApiKey, name: str, changes: Mapping[str, object]) -> Domain:
-        """Set ``catch_all``, ``plus_addressing`` or the rules of sending."""
+    async def change_domain(
+        self, caller: ApiKey, name: str, changes: Mapping[str, object], expected: Versions = None
+    ) -> Domain:
+        """Set the fields that ``changes`` names."""
         name = domain_in("name", name)
         values = _with_networks(changes)
         if values.get("catch_all") is not None:
             values["catch_all"] = address_in("catch_all", str(values["catch_all"]))
         with _missing(f"there is no domain {name}"):
-            return await self._shown(await self._administration.change_domain(caller.tenant, name, values))
+            return await self._shown(await self._administration.change_domain(caller.tenant, name, values, expected))
 
-    async def delete_domain(self, caller: ApiKey, name: str) -> None:
+    async def delete_domain(self, caller: ApiKey, name: str, expected: Versions = None) -> None:
         """Remove an empty domain."""
         name = domain_in("name", name)
         with _missing(f"there is no domain {name}"):
-            await self._shown(await self._administration.delete_domain(caller.tenant, name))
+            await self._shown(await self._administration.delete_domain(caller.tenant, name, expected))
 
     async def create_account(
         self, caller: ApiKey, address: str, password: str, quota_bytes: int | None, receipt: Receipt[Account] | None
     ) -> Account:
         """Make an account."""
         canonical = address_in("address", address)
+        await self._check_password(caller, canonical, password)
         new = NewAccount(canonical, await self._passwords.hash(password), quota_bytes)
         return await self._shown(await self._administration.create_account(caller.tenant, new, receipt))
+
+    async def _check_password(self, caller: ApiKey, address: str, password: str) -> None:
+        """Raise Unfit for a password that the tenant's policy refuses."""
+        try:
+            domain = await self._administration.domain(caller.tenant, address.rpartition("@")[2])
+        except Missing:
+            return  # what is wrong then is the address, and is said with the change
+        if fault := password_fault(address, password, domain.min_password_length):
+            raise Unfit(Fault("password", fault))
 
     async def accounts(self, caller: ApiKey, domain: str | None, after: str, limit: int) -> Sequence[Account]:
         """List by address."""
@@ -145,29 +157,34 @@ class Service:
         with _missing(f"there is no account {address}"):
             return await self._administration.account(caller.tenant, address)
 
-    async def change_account(self, caller: ApiKey, address: str, changes: Mapping[str, object]) -> Account:
+    async def change_account(
+        self, caller: ApiKey, address: str, changes: Mapping[str, object], expected: Versions = None
+    ) -> Account:
         """Set ``password``, ``quota_bytes``, ``state`` or the rules of sending."""
         address = address_in("address", address)
         values = _with_networks(changes)
         if "password" in values:
+            await self._check_password(caller, address, str(values["password"]))
             values["password_hash"] = await self._passwords.hash(str(values.pop("password")))
         if "state" in values:
             values["state"] = State(values["state"])
         with _missing(f"there is no account {address}"):
-            return await self._shown(await self._administration.change_account(caller.tenant, address, values))
+            return await self._shown(
+                await self._administration.change_account(caller.tenant, address, values, expected)
+            )
 
-    async def delete_account(self, caller: ApiKey, address: str) -> None:
+    async def delete_account(self, caller: ApiKey, address: str, expected: Versions = None) -> None:
         """Remove an account with its mail."""
         address = address_in("address", address)
         with _missing(f"there is no account {address}"):
-            await self._shown(await self._administration.delete_account(caller.tenant, address))
+            await self._shown(await self._administration.delete_account(caller.tenant, address, expected))
 
     async def create_alias(
         self, caller: ApiKey, address: str, targets: Sequence[str], receipt: Receipt[Alias] | None
     ) -> Alias:
         """Make an alias."""
         canonical = address_in("address", address)
-        change = await self._administration.create_alias(caller.tenant, canonical, _targets(targets), receipt)
+        change = await self._administration.create_alias(caller.tenant, canonical, targets_in(targets), receipt)
         return await self._shown(change)
 
     async def aliases(self, caller: ApiKey, domain: str | None, after: str, limit: int) -> Sequence[Alias]:
@@ -181,18 +198,20 @@ class Service:
         with _missing(f"there is no alias {address}"):
             return await self._administration.alias(caller.tenant, address)
 
-    async def change_alias(self, caller: ApiKey, address: str, targets: Sequence[str]) -> Alias:
+    async def change_alias(
+        self, caller: ApiKey, address: str, targets: Sequence[str], expected: Versions = None
+    ) -> Alias:
         """Set the targets."""
         address = address_in("address", address)
         with _missing(f"there is no alias {address}"):
-            change = await self._administration.change_alias(caller.tenant, address, _targets(targets))
+            change = await self._administration.change_alias(caller.tenant, address, targets_in(targets), expected)
             return await self._shown(change)
 
-    async def delete_alias(self, caller: ApiKey, address: str) -> None:
+    async def delete_alias(self, caller: ApiKey, address: str, expected: Versions = None) -> None:
         """Remove an alias."""
         address = address_in("address", address)
         with _missing(f"there is no alias {address}"):
-            await self._shown(await self._administration.delete_alias(caller.tenant, address))
+            await self._shown(await self._administration.delete_alias(caller.tenant, address, expected))
 
     async def messages(
         self, caller: ApiKey, address: str, mailbox: str, before: int | None, limit: int
@@ -261,6 +280,18 @@ def _missing(text: str) -> Iterator[None]:
         raise Missing(text) from None
 
 
+def password_fault(address: str, password: str, shortest: int) -> str | None:
+    """Say what is wrong with a password; None when nothing is."""
+    if len(password) < shortest:
+        return f"a password has at least {shortest} characters here"
+    folded = password.casefold()
+    if folded in (address.casefold(), address.rpartition("@")[0].casefold()):
+        return "the address is no password"
+    if len(set(folded)) == 1:
+        return "one character again and again is no password"
+    return None
+
+
 def address_in(field: str, text: str) -> str:
     """Give the canonical form of the address in a field. Raises Unfit."""
     try:
@@ -304,7 +335,8 @@ def _with_networks(changes: Mapping[str, object]) -> dict[str, object]:
     return values
 
 
-def _targets(targets: Sequence[str]) -> list[str]:
+def targets_in(targets: Sequence[str]) -> list[str]:
+    """Give the canonical forms of an alias's targets. Raises Unfit."""
     found: list[str] = []
     faults: list[Fault] = []
     for number, target in enumerate(targets):

@@ -5,19 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from posthorn.runtime.settings import (
     BlobSettings,
+    IntakeSettings,
     NatsSettings,
     Octets,
     Port,
     PostgresSettings,
     ProcessSettings,
+    RateSettings,
     Seconds,
     SecretSettings,
 )
-from posthorn.wire.address import canonical_domain
 from posthorn_api.sending_service import SendingLimits
 
 Count = Annotated[int, Field(ge=1)]
@@ -26,7 +27,9 @@ SHORTEST_KEY = 32
 """Characters that the admin key must have at least."""
 
 
-class ApiSettings(ProcessSettings, PostgresSettings, NatsSettings, BlobSettings, SecretSettings):
+class ApiSettings(
+    ProcessSettings, PostgresSettings, NatsSettings, BlobSettings, SecretSettings, IntakeSettings, RateSettings
+):
     """Where the API listens, its first key, and its limits."""
 
     api_host: str = "0.0.0.0"
@@ -38,14 +41,12 @@ class ApiSettings(ProcessSettings, PostgresSettings, NatsSettings, BlobSettings,
     """A file that holds that key instead; read at start."""
     api_body_limit: Octets = 1024 * 1024
     """Octets of a request's body; more is answered 413."""
+    import_body_limit: Octets = 1024 * 1024 * 1024
+    """Octets of a bulk import, which is read line by line."""
     directory_reconcile_seconds: Seconds = 600.0
     """How often the directory is compared with the database and put right."""
     directory_wait_seconds: Annotated[float, Field(ge=0)] = 10.0
     """How long an answer waits at most until the directory shows the change."""
-    smtp_hostname: Annotated[str, AfterValidator(canonical_domain)] = "localhost"
-    """The name in the Received field of messages that are sent."""
-    smtp_inline_bytes: Annotated[int, Field(ge=0, le=768 * 1024)] = 512 * 1024
-    """Stored size up to which a message rides in the stream; larger ones go to the blob store first."""
     send_body_limit: Octets = 40 * 1024 * 1024
     """Octets of a request that sends a message; base64 takes a third of them."""
     send_large_at_once: Count = 2
@@ -91,6 +92,7 @@ class ApiSettings(ProcessSettings, PostgresSettings, NatsSettings, BlobSettings,
             self.send_max_recipients,
             self.send_messages_per_hour,
             self.smtp_inline_bytes,
+            self.account_limits,
         )
 
     @property

@@ -7,9 +7,11 @@ import time
 
 import structlog
 
-from posthorn.ports.administration import Administration, ApiKeys, Idempotency
+from posthorn.ports.administration import Administration
+from posthorn.ports.api_keys import ApiKeys
 from posthorn.ports.faults import Unavailable
-from posthorn_api.guard import key_hash
+from posthorn.ports.idempotency import Idempotency
+from posthorn_api.tenancy import hash_of_key
 
 log = structlog.get_logger()
 
@@ -26,7 +28,7 @@ class Upkeep:
         self._administration = administration
         self._keys = keys
         self._idempotency = idempotency
-        self._hash = None if admin_key is None else key_hash(admin_key)
+        self._hash = None if admin_key is None else hash_of_key(admin_key)
         self._done = False
 
     async def probe(self) -> None:

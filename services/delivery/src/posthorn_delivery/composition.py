@@ -27,7 +27,7 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
     """Put the service together on the process's stack and let it run."""
     enter = process.stack.enter_async_context
     nats = await enter(connect_nats(settings, "posthorn-delivery"))
-    database, blobs = await enter(connect_postgres(settings)), await enter(open_blobs(settings))
+    database, blobs = await enter(connect_postgres(settings, by_key=True)), await enter(open_blobs(settings))
     source, events = await enter(NatsIngestSource(nats)), await enter(NatsEvents(nats))
     mailboxes = PostgresMailboxes(
         database, give_up=settings.relay_give_up_seconds, delay_notice=settings.relay_delay_notice_seconds

@@ -44,7 +44,7 @@ async def start(process: Process) -> None:
     from posthorn.adapters.postgres.senders import PostgresSenders
     from posthorn.adapters.postgres.throttle import PostgresThrottle
 
-    database = await stack.enter_async_context(connect_postgres(settings))
+    database = await stack.enter_async_context(connect_postgres(settings, by_key=True))
     process.health.need("postgres", database.probe)
     passwords = Passwords()
     stack.callback(passwords.close)

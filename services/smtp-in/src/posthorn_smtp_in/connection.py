@@ -29,7 +29,7 @@ from aiosmtpd.smtp import SMTP
 from prometheus_client import Counter, Gauge
 
 from posthorn.runtime.ids import new_id
-from posthorn.runtime.listen import Gate
+from posthorn.runtime.listen import Gate, peer_address
 from posthorn.wire import smtp
 from posthorn.wire.smtp import Reply
 from posthorn.wire.smtp_commands import LONGEST_LINE
@@ -81,7 +81,8 @@ class Gone(Exception):  # noqa: N818 - it is no error
 class Connection(SMTP):
     """One client's connection. A subclass obeys commands."""
 
-    def __init__(self, edge: Edge, *, secure: bool = False) -> None:
+    def __init__(self, edge: Edge, *, secure: bool = False, client: str | None = None) -> None:
+        """``secure``: TLS is there already. ``client``: the client's address, told by a balancer."""
         loop = asyncio.get_running_loop()
         # not aiosmtpd's own: it inspects every attribute of itself, each time
         StreamReaderProtocol.__init__(self, StreamReader(FLOW, loop), self._cb_client_connected, loop)
@@ -95,7 +96,7 @@ class Connection(SMTP):
         self.envelope = None
         self._original_transport = None
         self._handler_coroutine = None
-        self.client = Client("")
+        self.client = Client(client or "", introduced=client is not None)
         self._secure = secure
         self._admitted = False
         self._lost = False
@@ -120,8 +121,8 @@ class Connection(SMTP):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Admit the client and begin the session, or refuse it with 421."""
         stream = cast(asyncio.Transport, transport)
-        peer = transport.get_extra_info("peername")
-        self.client.address = str(peer[0]).removeprefix("::ffff:") if peer else ""
+        if not self.client.introduced:
+            self.client.address = peer_address(transport)
         if self._secure:
             self.client.tls = _cipher_of(transport.get_extra_info("ssl_object"))
         refusal = self.edge.gate.admit(self, self.client.address)

@@ -12,8 +12,9 @@ import structlog
 
 from posthorn.ports.sending import Senders, Throttle
 from posthorn.runtime.http import bind
-from posthorn.runtime.listen import Gate, listening
+from posthorn.runtime.listen import Gate
 from posthorn.runtime.passwords import Passwords
+from posthorn.runtime.proxied import Balancers, Entrance, entering
 from posthorn_smtp_in.connection import Edge
 from posthorn_smtp_in.letter import Allowance, Room
 from posthorn_smtp_in.service import Backends, Reception
@@ -35,6 +36,10 @@ class Listening:
     room: Room
     tls_port: int | None = None
     """Where TLS comes first."""
+    proxy_port: int | None = None
+    """As ``port``, for balancers that send a PROXY header."""
+    proxy_tls_port: int | None = None
+    """As ``tls_port``, for such balancers."""
 
 
 @asynccontextmanager
@@ -44,10 +49,16 @@ async def serving(
     """Serve the mx role, with STARTTLS when there is a certificate. On leaving, sessions are drained within ``grace`` seconds."""
     room, gate = _room(settings), Gate(settings.smtp_sessions, settings.smtp_sessions_per_address)
     edge = Edge(settings, Reception(settings, room, backends), gate, tls)
-    listener = bind(settings.smtp_host, settings.smtp_port, "POSTHORN_SMTP_PORT")
-    async with listening(lambda: Session(edge), listener, gate, grace=grace) as port:
-        log.info("listening", smtp=port)
-        yield Listening(port, gate, room)
+    async with AsyncExitStack() as stack:
+        doors = _Doors(stack, settings, gate, grace)
+
+        def entrance(client: str | None) -> Session:
+            return Session(edge, client=client)
+
+        proxy_port = await doors.for_balancers(settings.smtp_proxy_port, "POSTHORN_SMTP_PROXY_PORT", entrance)
+        port = await doors.open(settings.smtp_port, "POSTHORN_SMTP_PORT", entrance)
+        log.info("listening", smtp=port, smtp_proxy=proxy_port)
+        yield Listening(port, gate, room, proxy_port=proxy_port)
 
 
 @asynccontextmanager
@@ -73,19 +84,59 @@ async def serving_submission(
     submission = Submission(settings, room, backends, senders, throttle, passwords)
     edge = Edge(settings, submission, gate, tls)
     async with AsyncExitStack() as stack:
+        doors = _Doors(stack, settings, gate, grace)
 
-        async def listen(port: int, variable: str, context: ssl.SSLContext | None) -> int:
-            listener = bind(settings.smtp_host, port, variable)
-            factory = partial(SubmissionSession, edge, submission, secure=context is not None)
-            seconds = settings.smtp_handshake_seconds
-            return await stack.enter_async_context(
-                listening(factory, listener, gate, grace=grace, tls=context, handshake_seconds=seconds)
-            )
+        def entrance(client: str | None, *, secure: bool = False) -> SubmissionSession:
+            return SubmissionSession(edge, submission, secure=secure, client=client)
 
-        tls_port = await listen(settings.submissions_port, "POSTHORN_SUBMISSIONS_PORT", tls) if tls else None
-        port = await listen(settings.submission_port, "POSTHORN_SUBMISSION_PORT", None)
-        log.info("listening", submission=port, submissions=tls_port)
-        yield Listening(port, gate, room, tls_port)
+        tls_port = proxy_tls_port = None
+        if tls is not None:
+            secure, wanted = partial(entrance, secure=True), settings.submissions_proxy_port
+            proxy_tls_port = await doors.for_balancers(wanted, "POSTHORN_SUBMISSIONS_PROXY_PORT", secure, tls)
+            tls_port = await doors.open(settings.submissions_port, "POSTHORN_SUBMISSIONS_PORT", secure, tls)
+        wanted = settings.submission_proxy_port
+        proxy_port = await doors.for_balancers(wanted, "POSTHORN_SUBMISSION_PROXY_PORT", entrance)
+        port = await doors.open(settings.submission_port, "POSTHORN_SUBMISSION_PORT", entrance)
+        log.info(
+            "listening",
+            submission=port,
+            submissions=tls_port,
+            submission_proxy=proxy_port,
+            submissions_proxy=proxy_tls_port,
+        )
+        yield Listening(port, gate, room, tls_port, proxy_port, proxy_tls_port)
+
+
+class _Doors:
+    """The process's listeners, which share a gate and close with the stack."""
+
+    def __init__(self, stack: AsyncExitStack, settings: SmtpSettings, gate: Gate, grace: float) -> None:
+        self._stack = stack
+        self._settings = settings
+        self._gate = gate
+        self._grace = grace
+        self._balancers = Balancers(settings.proxy_networks, gate)
+
+    async def for_balancers(
+        self, port: int | None, variable: str, entrance: Entrance, tls: ssl.SSLContext | None = None
+    ) -> int | None:
+        """Listen for connections with a PROXY header, if there is to be such a port; gives it."""
+        return None if port is None else await self.open(port, variable, entrance, tls, self._balancers)
+
+    async def open(
+        self,
+        port: int,
+        variable: str,
+        entrance: Entrance,
+        tls: ssl.SSLContext | None = None,
+        balancers: Balancers | None = None,
+    ) -> int:
+        """Listen; gives the port. Raises SystemExit naming the variable when it cannot be had."""
+        listener = bind(self._settings.smtp_host, port, variable)
+        seconds = self._settings.smtp_handshake_seconds
+        return await self._stack.enter_async_context(
+            entering(entrance, listener, self._gate, balancers, grace=self._grace, tls=tls, handshake_seconds=seconds)
+        )
 
 
 def _room(settings: SmtpSettings) -> Room:

@@ -27,13 +27,14 @@ from prometheus_client import Counter, Histogram
 from posthorn.model.envelope import Envelope
 from posthorn.model.events import ACCEPTED, Event
 from posthorn.model.outbound import Notify, RecipientDsn
-from posthorn.ports.blobs import BODIES, Blobs
+from posthorn.ports.blobs import Blobs
 from posthorn.ports.clock import Clock
 from posthorn.ports.directory import Directory, Standing
 from posthorn.ports.events import Events, NoEvents
 from posthorn.ports.faults import Full, Unavailable
 from posthorn.ports.ingest import Ingest
 from posthorn.ports.sending import Credentials
+from posthorn.runtime.bodies import Bodies
 from posthorn.runtime.ids import new_id
 from posthorn.wire import smtp, srs
 from posthorn.wire.address import Address, parse_address
@@ -98,6 +99,8 @@ class Client:
 
     address: str
     """IP address."""
+    introduced: bool = False
+    """The address is what a balancer told, not where the connection comes from."""
     helo: str = ""
     extended: bool = False
     """It said EHLO, not HELO."""
@@ -168,7 +171,7 @@ class Reception:
         self.room = room
         self._directory = backends.directory
         self._ingest = backends.ingest
-        self._blobs = backends.blobs
+        self._bodies = Bodies(backends.blobs, room.inline, settings.smtp_store_seconds)
         self._srs_keys = backends.srs_keys
         self._events = backends.events
         self._clock = clock
@@ -295,7 +298,6 @@ class Reception:
         await letter.finish()
         if letter.fault is not None:
             return letter.fault
-        large = letter.size > self.room.inline
         try:
             scan = await letter.scan()
             if scan.received > self.settings.smtp_max_hops:
@@ -304,12 +306,13 @@ class Reception:
             if refusal is not None:
                 return refusal
             envelope = self._envelope(transaction, letter, client, scan, received_at)
-            if large:
-                async with asyncio.timeout(self.settings.smtp_store_seconds):
-                    await self._blobs.put_file(f"{BODIES}{transaction.id}", letter.file(), letter.size)
+            if envelope.blob is not None:
+                await self._bodies.store(envelope.blob, letter.file(), letter.size)
             async with asyncio.timeout(self.settings.smtp_accept_seconds):
-                if large or not letter.is_spooled:
-                    await self._accept(envelope, None if large else await letter.octets(), client)
+                if envelope.blob is not None:
+                    await self._accept(envelope, None, client)
+                elif not letter.is_spooled:
+                    await self._accept(envelope, await letter.octets(), client)
                 else:
                     async with self.room.read_back:
                         await self._accept(envelope, await letter.octets(), client)
@@ -336,7 +339,7 @@ class Reception:
             recipients=tuple(transaction.recipients),
             body=letter.facts,
             summary=scan.summary,
-            blob=f"{BODIES}{transaction.id}" if letter.size > self.room.inline else None,
+            blob=self._bodies.blob(transaction.id, letter.size),
             helo=client.helo,
             client_address=client.address,
             protocol=client.protocol(smtputf8=mail.smtputf8),

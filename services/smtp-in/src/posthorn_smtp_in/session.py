@@ -51,8 +51,8 @@ log = structlog.get_logger()
 class Session(Connection):
     """One client's session."""
 
-    def __init__(self, edge: Edge, *, secure: bool = False) -> None:
-        super().__init__(edge, secure=secure)
+    def __init__(self, edge: Edge, *, secure: bool = False, client: str | None = None) -> None:
+        super().__init__(edge, secure=secure, client=client)
         self._state = State.FRESH
         self._errors = 0
         self._transaction: Transaction | None = None
@@ -141,7 +141,8 @@ class Session(Connection):
             self.reply(smtp.READY_FOR_TLS)
             await self.start_tls()
             # nothing that was said in plain counts (RFC 3207 §4.2), but for what it has cost us
-            self.client = Client(self.client.address, tls=self.client.tls, unknown=self.client.unknown)
+            was = self.client
+            self.client = Client(was.address, introduced=was.introduced, tls=was.tls, unknown=was.unknown)
             self._state = State.FRESH
 
     # the transaction

@@ -10,28 +10,29 @@ from pydantic import AfterValidator, Field
 from posthorn.runtime.listen import HANDSHAKE_SECONDS
 from posthorn.runtime.settings import (
     BlobSettings,
-    EnvSettings,
+    IntakeSettings,
     NatsSettings,
     Octets,
     Port,
     PostgresSettings,
     ProcessSettings,
+    ProxyPort,
+    ProxySettings,
+    RateSettings,
     Seconds,
     SecretSettings,
     TlsSettings,
 )
-from posthorn.wire.address import canonical_domain, parse_address
+from posthorn.wire.address import parse_address
 
 Count = Annotated[int, Field(ge=1)]
-INLINE_CEILING = 768 * 1024
-"""The most that ``smtp_inline_bytes`` may be: with its envelope it must pass through NATS, whose limit is 1 MiB."""
 
 
 def _postmaster(value: str | None) -> str | None:
     return str(parse_address(value)) if value else None
 
 
-class SmtpSettings(EnvSettings):
+class SmtpSettings(IntakeSettings, ProxySettings):
     """How SMTP is spoken: names, limits, patience."""
 
     smtp_role: Literal["mx", "submission"] = "mx"
@@ -41,8 +42,8 @@ class SmtpSettings(EnvSettings):
     """Address to listen on."""
     smtp_port: Port = 2525
     """SMTP in the role mx, with STARTTLS when there is a certificate."""
-    smtp_hostname: Annotated[str, AfterValidator(canonical_domain)] = "localhost"
-    """The name in the greeting and in Received fields: what the MX record names."""
+    smtp_proxy_port: ProxyPort = None
+    """The same for balancers that send a PROXY header first, from ``proxy_networks`` alone; unset, there is no such port."""
     smtp_postmaster: Annotated[str | None, AfterValidator(_postmaster)] = None
     """Address that takes mail for ``<Postmaster>`` without a domain (RFC 5321 §4.5.1); unset, ``postmaster@`` the host name,
     if there is such an address."""
@@ -60,10 +61,9 @@ class SmtpSettings(EnvSettings):
     smtp_sessions: Count = 1000
     """Sessions at a time in this process."""
     smtp_sessions_per_address: Count = 50
-    """Sessions at a time from one client address; behind a balancer that hides addresses, all count as one."""
+    """Sessions at a time from one client address, told by the balancer on the ports for balancers; on the others all clients of
+    a balancer that hides addresses count as one."""
 
-    smtp_inline_bytes: Annotated[int, Field(ge=0, le=INLINE_CEILING)] = 512 * 1024
-    """Stored size up to which a message rides in the stream; larger ones go to the blob store first."""
     smtp_memory_bytes: Octets = 64 * 1024**2
     """Octets of messages coming in that all sessions together hold in memory; beyond it they go to disk early."""
     smtp_spool_bytes: Octets = 2 * 1024**3
@@ -85,23 +85,23 @@ class SmtpSettings(EnvSettings):
     """How long the blob store may take for one large message."""
 
 
-class SubmissionSettings(SmtpSettings):
+class SubmissionSettings(SmtpSettings, RateSettings):
     """What the submission role can be told besides."""
 
     submission_port: Port = 2587
     """Submission with STARTTLS (RFC 6409)."""
+    submission_proxy_port: ProxyPort = None
+    """The same for balancers that send a PROXY header first, from ``proxy_networks`` alone; unset, there is no such port."""
     submissions_port: Port = 2465
     """Submission over TLS from the first octet (RFC 8314); used only with a certificate."""
+    submissions_proxy_port: ProxyPort = None
+    """The same for balancers: the PROXY header in plain, then TLS; unset, there is no such port."""
     smtp_cleartext_auth: Literal["loopback", "never"] = "never"
-    """Where logins are taken without TLS: from this very host, or nowhere."""
+    """Where logins are taken without TLS: from this very host, or nowhere. Who came by a balancer is never from this host."""
     submission_check_from: bool = True
     """Refuse messages whose From field names an address that the account does not own."""
     submission_trace_client: bool = False
     """Tell name and address of the client in the Received field."""
-    submission_messages_per_hour: Annotated[int, Field(ge=0)] = 1000
-    """Messages of one account, unless the account has a limit of its own; 0 for no limit."""
-    submission_recipients_per_hour: Annotated[int, Field(ge=0)] = 5000
-    """Recipients of all messages of one account, unless the account has a limit of its own; 0 for no limit."""
     submission_failures_per_address: Count = 30
     """Failed logins from one client address in ten minutes (of IPv6, from one /64) at which more are not looked at."""
     submission_failures_per_account: Count = 10

@@ -3,9 +3,7 @@
 Rules:
 
 - A failed login says nothing of its reason, and takes as long for an account that is not there.
-- Failures are counted over all processes, by client address and by account. Beyond the limit nothing is looked at, so that a
-  guesser learns nothing. Who logged in from the same place lately is not shut out by guesses from elsewhere; anybody else is let
-  in again as the count runs off.
+- Failures are counted as ``posthorn.runtime.guesses`` says, in counters shared with POP3 and by all processes.
 - What an account may do is read again after a while, so that a suspension or a new password ends what is going on.
 - The sender and every author in the From field are addresses of the account. Any recipient may follow: ours as the directory says.
 - A message is charged when it is here as a whole, before it is kept. Of the counters, those for failed logins are a brake and done
@@ -14,11 +12,9 @@ Rules:
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import ipaddress
 import time
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -29,8 +25,17 @@ from posthorn.model.envelope import Envelope
 from posthorn.ports.administration import State
 from posthorn.ports.clock import Clock
 from posthorn.ports.faults import Unavailable
-from posthorn.ports.sending import APP_PASSWORD_PREFIX, Charge, Credentials, Senders, Throttle, failed_logins
-from posthorn.runtime.listen import subscriber
+from posthorn.ports.sending import (
+    APP_PASSWORD_PREFIX,
+    Credentials,
+    Payer,
+    Senders,
+    Throttle,
+    most_recipients,
+    sent_message,
+)
+from posthorn.runtime.credit import Credit
+from posthorn.runtime.guesses import Attempt, Guesses
 from posthorn.runtime.passwords import Busy, Passwords
 from posthorn.wire import smtp
 from posthorn.wire.address import Address, AddressError, parse_address
@@ -48,14 +53,8 @@ log = structlog.get_logger()
 
 SCOPE = "smtp"
 """What an app password must be for."""
-HOUR = 3600.0
-REREAD_SECONDS = 60.0
+REREAD_SECONDS = 1.5
 """How long what was read of an account at its login, or later, is relied upon."""
-FAMILIAR_SECONDS = 12 * HOUR
-"""How long it counts that an account was logged in to from an address."""
-_MOST_FAMILIAR = 10_000
-_LANES = 256
-"""Logins that may be judged at the same time at most, told apart by the hash of their place and account."""
 
 _logins = Counter("posthorn_smtp_in_logins_total", "Logins tried", ["outcome"])
 
@@ -78,11 +77,11 @@ class Submission(Reception):
         super().__init__(settings, room, backends, clock)
         self.rules = settings
         self._senders = senders
-        self._throttle = throttle
+        self._throttle = Credit(throttle)
         self._passwords = passwords
-        self._places = [asyncio.Lock() for _ in range(_LANES)]
-        self._accounts = [asyncio.Lock() for _ in range(_LANES)]
-        self._familiar: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._guesses = Guesses(
+            throttle, settings.submission_failures_per_address, settings.submission_failures_per_account
+        )
 
     # logins
 
@@ -90,8 +89,10 @@ class Submission(Reception):
         """Whether a password may be sent on this connection."""
         if client.tls:
             return True
+        if client.introduced or self.rules.smtp_cleartext_auth != "loopback":
+            return False  # the way to the balancer is not this host's, whatever address it tells
         ip = _ip_of(client.address)
-        return self.rules.smtp_cleartext_auth == "loopback" and ip is not None and ip.is_loopback
+        return ip is not None and ip.is_loopback
 
     async def log_in(self, secret: Secret, client: Client) -> Reply:
         """Judge a login; a right one is entered with the client."""
@@ -106,14 +107,12 @@ class Submission(Reception):
         return reply
 
     async def _log_in(self, secret: Secret, address: str, client: Client) -> tuple[Reply, str]:
-        place = subscriber(client.address)
-        # one after another, for one place and for one account: guesses made at the same time must see each other counted
-        async with self._places[hash(place) % _LANES], self._accounts[hash(address) % _LANES]:
-            return await self._judge_login(secret, address, place, client)
+        async with self._guesses.attempt(address, client.address) as attempt:
+            if attempt.refused:
+                return smtp.LOGIN_THROTTLED, "throttled"
+            return await self._judge_login(secret, address, client, attempt)
 
-    async def _judge_login(self, secret: Secret, address: str, place: str, client: Client) -> tuple[Reply, str]:
-        if await self._is_throttled(address, place):
-            return smtp.LOGIN_THROTTLED, "throttled"
+    async def _judge_login(self, secret: Secret, address: str, client: Client, attempt: Attempt) -> tuple[Reply, str]:
         digest = b""
         credentials = await self._senders.credentials(address) if address else None
         by_app_password = secret.password.startswith(APP_PASSWORD_PREFIX)
@@ -132,35 +131,10 @@ class Submission(Reception):
             return smtp.RECEIVE_ONLY, "receive-only"
         else:
             client.login = Login(credentials, digest, time.monotonic())
-            self._familiar[address, place] = time.monotonic() + FAMILIAR_SECONDS
-            self._familiar.move_to_end((address, place))
-            if len(self._familiar) > _MOST_FAMILIAR:
-                self._familiar.popitem(last=False)
+            attempt.right()
             return smtp.LOGGED_IN, "right"
-        await self._count_failure(address, place)
+        await attempt.wrong()
         return smtp.LOGIN_FAILED, outcome
-
-    def _failures(self, address: str, place: str, cost: int) -> list[Charge]:
-        rules = self.rules
-        limits = rules.submission_failures_per_address, rules.submission_failures_per_account
-        return failed_logins(place, address, limits, cost)
-
-    async def _is_throttled(self, address: str, place: str) -> bool:
-        asked = self._failures(address, place, cost=0)
-        if self._familiar.get((address, place), 0.0) > time.monotonic():
-            del asked[1:]
-        try:
-            return await self._throttle.take(asked) > 0
-        except Unavailable as fault:
-            log.warning("failed logins cannot be looked up", detail=str(fault))
-            return False
-
-    async def _count_failure(self, address: str, place: str) -> None:
-        try:
-            for charge in self._failures(address, place, cost=1):  # one that is used up must not spare the other
-                await self._throttle.take([charge])
-        except Unavailable as fault:
-            log.warning("a failed login cannot be counted", detail=str(fault))
 
     # the transaction
 
@@ -214,8 +188,8 @@ class Submission(Reception):
 
     def _most_recipients(self, client: Client) -> int:
         """What a message may cost at most: one that is larger would never go through, and must be split."""
-        limits = [charge.limit for charge in self._costs(client, 0) if charge.key.startswith("recipients-")]
-        return min(super()._most_recipients(client), *limits)
+        most, found = super()._most_recipients(client), most_recipients(self._payers(client))
+        return most if found is None else min(most, found[0])
 
     def _elsewhere(self, transaction: Transaction, rcpt: Rcpt) -> Reply:
         transaction.recipients.setdefault(rcpt.written, dsn_of(rcpt))
@@ -245,23 +219,16 @@ class Submission(Reception):
             log.info("the author is not the account", message=str(transaction.id), detail=submitted.fault)
             return smtp.BAD_FROM if submitted.fault else smtp.NOT_THE_AUTHOR
         transaction.signer = submitted.authors[0].domain if owned else ""
-        wait = await self._throttle.take(self._costs(client, len(transaction.recipients)))
+        wait = await self._throttle.take(sent_message(self._payers(client), len(transaction.recipients)))
         return smtp.RATE_REACHED if wait else None
 
-    def _costs(self, client: Client, recipients: int) -> list[Charge]:
-        """What a message with so many recipients is charged."""
+    def _payers(self, client: Client) -> tuple[Payer, Payer]:
         assert client.login is not None
-        known, rules = client.login.credentials, self.rules
-        own, all_ = known.account_limits, known.domain_limits
-        messages = rules.submission_messages_per_hour or None
-        most = rules.submission_recipients_per_hour or None
-        limits = (
-            (f"messages-account:{known.address}", _first(own.messages_per_hour, messages), 1),
-            (f"recipients-account:{known.address}", _first(own.recipients_per_hour, most), recipients),
-            (f"messages-domain:{known.domain}", all_.messages_per_hour, 1),
-            (f"recipients-domain:{known.domain}", all_.recipients_per_hour, recipients),
+        known = client.login.credentials
+        return (
+            Payer("account", known.address, known.account_limits.within(self.rules.account_limits)),
+            Payer("domain", known.domain, known.domain_limits),
         )
-        return [Charge(key, limit, HOUR, cost) for key, limit, cost in limits if limit is not None]
 
     def _envelope(
         self, transaction: Transaction, letter: Letter, client: Client, scan: HeaderScan, received_at: float
@@ -275,10 +242,6 @@ class Submission(Reception):
             tenant=known.tenant,
             signer=transaction.signer,
         )
-
-
-def _first(own: int | None, general: int | None) -> int | None:
-    return general if own is None else own
 
 
 def _canonical(name: str) -> str:

@@ -20,8 +20,8 @@ LONGEST_PENALTY = 8.0
 class SubmissionSession(Session):
     """One client's session."""
 
-    def __init__(self, edge: Edge, submission: Submission, *, secure: bool = False) -> None:
-        super().__init__(edge, secure=secure)
+    def __init__(self, edge: Edge, submission: Submission, *, secure: bool = False, client: str | None = None) -> None:
+        super().__init__(edge, secure=secure, client=client)
         self._submission = submission
         self._failures = 0
 

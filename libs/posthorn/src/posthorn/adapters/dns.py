@@ -1,4 +1,4 @@
-"""The port Resolver on dnspython: asks recursive resolvers over UDP, and over TCP where an answer was cut (RFC 7766).
+"""The ports Resolver and Records on dnspython: asks recursive resolvers over UDP, and over TCP where an answer was cut (RFC 7766).
 
 Rules:
 
@@ -23,10 +23,13 @@ import dns.exception
 import dns.flags
 import dns.name
 import dns.nameserver
+import dns.rdata
 import dns.rdatatype
+import dns.rdtypes.txtbase
 import dns.resolver
 
 from posthorn.ports.resolver import Exchanger, LookupFailed, NoSuchDomain, NullMx, Tlsa
+from posthorn.runtime.settings import server_address
 
 _KEPT = 20_000  # answers
 _LONGEST_TTL = 86_400.0
@@ -40,10 +43,13 @@ type _Answer = tuple[dns.resolver.Answer | None, bool]  # None: the name does no
 class DnsResolver:
     """Resolver of the given servers (``address`` or ``address:port``, IPv6 in brackets before a port), or of the system's.
 
-    ``lifetime`` is how long a lookup may take, in seconds; a server that stays silent is asked a second time.
+    ``lifetime`` is how long a lookup may take, in seconds; a server that stays silent is asked a second time. With ``keep``
+    false no answer is kept: for who looks whether a record has been published by now.
     """
 
-    def __init__(self, servers: Sequence[str] = (), use_dnssec: bool = False, *, lifetime: float = 10.0) -> None:
+    def __init__(
+        self, servers: Sequence[str] = (), use_dnssec: bool = False, *, lifetime: float = 10.0, keep: bool = True
+    ) -> None:
         self._use_dnssec = use_dnssec
         self._resolver = dns.asyncresolver.Resolver(configure=False)
         if servers:
@@ -56,7 +62,7 @@ class DnsResolver:
         self._resolver.lifetime = lifetime
         self._resolver.timeout = lifetime * 0.45 / max(1, min(2, len(self._resolver.nameservers)))
         self._resolver.use_edns(0, dns.flags.DO if use_dnssec else 0, _PAYLOAD)
-        self._resolver.cache = _Cache(_KEPT)
+        self._resolver.cache = _Cache(_KEPT) if keep else None
         self._asking: dict[tuple[dns.name.Name, dns.rdatatype.RdataType], asyncio.Task[_Answer]] = {}
 
     async def exchangers(self, domain: str) -> Sequence[Exchanger]:
@@ -123,6 +129,14 @@ class DnsResolver:
         answer, _ = await self._ask(parsed, dns.rdatatype.TXT)
         return [] if answer is None else [b"".join(record.strings).decode("ascii", "replace") for record in answer]
 
+    async def records(self, name: str, kind: str) -> Sequence[str]:
+        """Give the records of a type as text; see the port."""
+        parsed = _name(name)
+        if parsed is None:
+            return []
+        answer, _ = await self._ask(parsed, dns.rdatatype.from_text(kind))
+        return [] if answer is None else sorted(_text(record) for record in answer)
+
     async def _ask(self, name: dns.name.Name, kind: dns.rdatatype.RdataType) -> _Answer:
         key = (name, kind)
         task = self._asking.get(key)
@@ -160,17 +174,6 @@ class _Cache(dns.resolver.LRUCache):
         super().put(key, value)
 
 
-def server_address(text: str) -> tuple[str, int]:
-    """Read ``address`` or ``address:port``, IPv6 in brackets before a port; gives address and port. Raises ValueError."""
-    parts = re.fullmatch(r"\[([^]]+)](?::([0-9]{1,5}))?|([^:]+)(?::([0-9]{1,5}))?|([^]]+)", text)
-    if parts is None:
-        raise ValueError("must be an IP address, with :port behind it where that is not 53")
-    port = int(parts[2] or parts[4] or 53)
-    if not 0 < port < 65536:
-        raise ValueError("the port must be from 1 to 65535")
-    return str(ipaddress.ip_address(parts[1] or parts[3] or parts[5])), port
-
-
 def _name(text: str) -> dns.name.Name | None:
     """Give the absolute name; None for what no name can be, so that there is nothing to ask."""
     try:
@@ -201,3 +204,9 @@ def _reason(error: Exception) -> str:
 
 def _words(name: dns.name.Name, kind: dns.rdatatype.RdataType, reason: str) -> str:
     return f"{dns.rdatatype.to_text(kind)} of {name.to_text(omit_final_dot=True)}: {reason}"
+
+
+def _text(record: dns.rdata.Rdata) -> str:
+    if isinstance(record, dns.rdtypes.txtbase.TXTBase):
+        return b"".join(record.strings).decode("ascii", "replace")
+    return " ".join(word if word == "." else word.removesuffix(".") for word in record.to_text().lower().split(" "))

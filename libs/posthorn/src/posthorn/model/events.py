@@ -26,11 +26,13 @@ BOUNCED = "bounced"
 NOTICE = "notice"
 """The sender was told; detail: kind, notice (the id of that message), recipients."""
 HELD, RELEASED, CANCELLED, RETRIED = "held", "released", "cancelled", "retried"
-"""By an administrator; detail: recipient."""
+"""By an administrator; detail: recipient, by, and what forwards to the recipient as original, if anything does."""
 READ = "read"
-"""Fetched over POP3; detail: account."""
+"""Fetched whole over POP3, once for each session; detail: account, tenant (the account's). Where the reader was is nobody's
+business."""
 
 _SLOT_MILLISECONDS = 4000
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 class EventError(ValueError):
@@ -56,7 +58,7 @@ def slot_of(message: UUID) -> str:
 def encode_event(event: Event) -> bytes:
     """Give the event's form on the stream."""
     document = {"message": str(event.message), "at": event.at, "kind": event.kind, "detail": event.detail}
-    return json.dumps(document, separators=(",", ":")).encode()
+    return _ENCODER.encode(document).encode()
 
 
 def decode_event(octets: bytes) -> Event:

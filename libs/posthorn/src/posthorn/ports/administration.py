@@ -8,6 +8,10 @@ Rules:
 - A change that the directory must show writes its outbox entries in the same transaction and names them in ``Change.marks``.
 - Lists are pages by key: ``after`` is the last key of the page before, so that no item is skipped or doubled while others come
   and go.
+- ``expected`` are the versions of the object that the caller means to change; None: any. It is checked in the transaction of the
+  change, which raises Changed, so that of two changes of one version exactly one is made.
+- A creation that goes over a limit of the tenant or the domain raises Conflict, or Unfit where a smaller value would do.
+- Every change leaves a line in the audit log in its own transaction (``runtime.acting``).
 - Every method raises Unavailable for faults of the store.
 """
 
@@ -19,8 +23,6 @@ from datetime import datetime
 from enum import Enum
 from typing import Protocol
 from uuid import UUID
-
-from posthorn.ports.maildrops import Location
 
 
 class Role(Enum):
@@ -41,6 +43,14 @@ class ApiKey:
     role: Role
     tenant: UUID | None
     """None: the whole platform."""
+    expires_at: datetime | None = None
+    is_suspended: bool = False
+    """Whether its tenant is."""
+    created_at: datetime | None = None
+    """Always known of a key that the store gives."""
+    last_used_at: datetime | None = None
+    """Exact to a minute."""
+    tenant_name: str | None = None
 
 
 class State(Enum):
@@ -77,6 +87,25 @@ class Domain:
     sending: SendingRules = SendingRules()
     tenant_id: UUID | None = None
     """Always known of a domain that the store gives."""
+    version: str = ""
+    """Another one after every change through the API, and after nothing else; so of all objects."""
+    tenant_sending: SendingRules = SendingRules()
+    """What all domains of the tenant may send together."""
+    min_password_length: int = 8
+    """Characters, as the tenant says."""
+    max_accounts: int | None = None
+    """None: unlimited; so of the others."""
+    quota_bytes: int | None = None
+    """What its accounts may be promised together."""
+    retention_days: int | None = None
+    """None: mail is kept until it is deleted."""
+    undelete_days: int = 0
+    """How long deleted mail can be brought back; 0: not at all."""
+    verification_token: str | None = None
+    verified_at: datetime | None = None
+    """None: it takes and sends no mail before its ownership is shown."""
+    must_be_verified: bool = False
+    """Whether its tenant's new domains must be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +121,7 @@ class Account:
     created_at: datetime
     updated_at: datetime
     sending: SendingRules = SendingRules()
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,26 +132,7 @@ class Alias:
     targets: tuple[str, ...]
     created_at: datetime
     updated_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """An entry of a mailbox with what listings show of its message."""
-
-    id: UUID
-    mailbox: str
-    uid: int
-    size: int
-    """Octets, exactly as POP3 says."""
-    received_at: datetime
-    from_: str
-    subject: str
-    date: str
-    message_id: str
-    reverse_path: str
-    flags: int
-    """Bits: 1 seen, 2 answered, 4 flagged, 8 deleted, 16 draft."""
-    keywords: tuple[str, ...]
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +153,7 @@ class NewAccount:
     address: str
     password_hash: str
     quota_bytes: int | None = None
+    state: State = State.ACTIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,12 +173,20 @@ class Conflict(Exception):  # noqa: N818 - it names the state
     """The state of other objects forbids it; the text, for the caller, names them."""
 
 
+class Changed(Exception):  # noqa: N818 - it names the state
+    """The object is not in any of the versions that the caller means to change."""
+
+
 class Unfit(Exception):  # noqa: N818 - it names the state
     """The values cannot be taken."""
 
     def __init__(self, *faults: Fault) -> None:
         super().__init__("; ".join(f"{fault.field}: {fault.message}" for fault in faults))
         self.faults = faults
+
+
+type Versions = frozenset[str] | None
+"""The versions of an object that a change is meant for; None: any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,11 +243,18 @@ class Administration(Protocol):
         """Give one. Raises Missing."""
         ...
 
-    async def change_domain(self, tenant: UUID | None, name: str, changes: Mapping[str, object]) -> Change[Domain]:
-        """Set ``catch_all``, ``plus_addressing`` or the fields of SendingRules. Raises Missing, Unfit."""
+    async def change_domain(
+        self, tenant: UUID | None, name: str, changes: Mapping[str, object], expected: Versions = None
+    ) -> Change[Domain]:
+        """Set fields of the domain, or of SendingRules, by name. Raises Missing, Changed, Unfit."""
         ...
 
-    async def delete_domain(self, tenant: UUID | None, name: str) -> Change[None]:
+    async def verify_domain(self, tenant: UUID | None, name: str) -> Change[Domain]:
+        """Note that its ownership has been shown: from now on it takes mail. Nothing is changed where it was noted before. Raises
+        Missing."""
+        ...
+
+    async def delete_domain(self, tenant: UUID | None, name: str, expected: Versions = None) -> Change[None]:
         """Remove it. Raises Missing; Conflict while it has accounts or aliases: no mail is orphaned."""
         ...
 
@@ -248,11 +275,13 @@ class Administration(Protocol):
         """Give one. Raises Missing."""
         ...
 
-    async def change_account(self, tenant: UUID | None, address: str, changes: Mapping[str, object]) -> Change[Account]:
-        """Set ``password_hash``, ``quota_bytes``, ``state`` or the fields of SendingRules. Raises Missing."""
+    async def change_account(
+        self, tenant: UUID | None, address: str, changes: Mapping[str, object], expected: Versions = None
+    ) -> Change[Account]:
+        """Set ``password_hash``, ``quota_bytes``, ``state`` or the fields of SendingRules. Raises Missing, Changed, Unfit."""
         ...
 
-    async def delete_account(self, tenant: UUID | None, address: str) -> Change[None]:
+    async def delete_account(self, tenant: UUID | None, address: str, expected: Versions = None) -> Change[None]:
         """Remove it with its mail, dropping the references exactly. Raises Missing; Conflict while an alias or a catch-all leads
         to it."""
         ...
@@ -271,121 +300,16 @@ class Administration(Protocol):
         """Give one. Raises Missing."""
         ...
 
-    async def change_alias(self, tenant: UUID | None, address: str, targets: Sequence[str]) -> Change[Alias]:
-        """Set the targets. Raises Missing, Unfit."""
+    async def change_alias(
+        self, tenant: UUID | None, address: str, targets: Sequence[str], expected: Versions = None
+    ) -> Change[Alias]:
+        """Set the targets. Raises Missing, Changed, Unfit."""
         ...
 
-    async def delete_alias(self, tenant: UUID | None, address: str) -> Change[None]:
+    async def delete_alias(self, tenant: UUID | None, address: str, expected: Versions = None) -> Change[None]:
         """Remove it. Raises Missing; Conflict while another alias or a catch-all leads to it."""
         ...
 
     async def probe(self) -> None:
         """A cheap real query that also checks the schema version."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class AppPassword:
-    """A password of an account for one program; the password itself is kept nowhere."""
-
-    id: UUID
-    name: str
-    scopes: tuple[str, ...]
-    """``smtp`` and ``pop3``: what it may be used for."""
-    created_at: datetime
-    last_used_at: datetime | None = None
-    """Exact to a minute."""
-
-
-class AppPasswords(Protocol):
-    """App passwords of accounts. Every method raises Missing when there is no such account."""
-
-    async def create(
-        self,
-        tenant: UUID | None,
-        address: str,
-        made: AppPassword,
-        key_hash: bytes,
-        receipt: Receipt[AppPassword] | None = None,
-    ) -> AppPassword:
-        """Enter one under the SHA-256 of the password."""
-        ...
-
-    async def items(self, tenant: UUID | None, address: str, after: UUID | None, limit: int) -> Sequence[AppPassword]:
-        """List by id, which is by time."""
-        ...
-
-    async def remove(self, tenant: UUID | None, address: str, number: UUID) -> None:
-        """Take one away: it is refused from now on."""
-        ...
-
-
-class AccountMail(Protocol):
-    """The mail of an account, as an administrator sees it."""
-
-    async def messages(
-        self, tenant: UUID | None, address: str, mailbox: str, before: int | None, limit: int
-    ) -> Sequence[Message]:
-        """List a mailbox, newest uid first, below ``before``. Raises Missing: no such account or mailbox."""
-        ...
-
-    async def message(self, tenant: UUID | None, address: str, message: UUID) -> tuple[Message, Location]:
-        """Give one with the place of its octets. Raises Missing."""
-        ...
-
-    async def delete_message(self, tenant: UUID | None, address: str, message: UUID) -> Change[None]:
-        """Take the message out of every mailbox of the account, dropping quota and references exactly. Raises Missing."""
-        ...
-
-
-class ApiKeys(Protocol):
-    """Keys by the SHA-256 of what the caller shows; a key of 256 random bits needs no slow hash."""
-
-    async def by_hash(self, key_hash: bytes) -> ApiKey | None:
-        """Look a key up."""
-        ...
-
-    async def ensure_bootstrap(self, key_hash: bytes) -> None:
-        """Make this the key named ``bootstrap``, a platform admin's, in the place of any earlier one."""
-        ...
-
-
-class IdempotencyClash(Exception):  # noqa: N818 - it names what happened
-    """The Idempotency-Key cannot be used for this request."""
-
-    def __init__(self, *, running: bool) -> None:
-        super().__init__("still running" if running else "used for another request")
-        self.running = running
-        """True: the first request with it still runs. False: it belongs to another request."""
-
-
-class Idempotency(Protocol):
-    """Answers to requests that carry an Idempotency-Key, for 24 hours."""
-
-    async def reserve(self, reservation: Reservation) -> Answer | None:
-        """Take the key for a request. Gives the stored answer when the same request was answered before, else None: do it now.
-
-        Raises IdempotencyClash. A request that was begun but not answered within a minute is taken for dead, and its key for free.
-        """
-        ...
-
-    async def complete(self, reservation: Reservation, answer: Answer) -> None:
-        """Store the answer, unless one is stored already."""
-        ...
-
-    async def release(self, reservation: Reservation) -> None:
-        """Free the key, since the request came to nothing. An answer that is stored stays."""
-        ...
-
-    async def first_attempt(self, reservation: Reservation) -> UUID:
-        """Give the ``holder`` of the first attempt at this request: the same for each attempt, whatever became of those before."""
-        ...
-
-    async def suspend(self, reservation: Reservation) -> None:
-        """Free the key for another attempt at the same request, and for no other: this one may have come to something, though
-        nobody can say so. The next one gets the same ``first_attempt``."""
-        ...
-
-    async def expire(self) -> int:
-        """Forget what is older than 24 hours; gives how many."""
         ...

@@ -22,6 +22,8 @@ class Login:
     password_hash: str
     active: bool
     """False: the account is suspended and may not log in."""
+    tenant: UUID
+    """Whose account it is."""
 
 
 @dataclass(frozen=True, slots=True)

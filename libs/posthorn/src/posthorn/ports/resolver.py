@@ -61,3 +61,17 @@ class Resolver(Protocol):
     async def texts(self, name: str) -> Sequence[str]:
         """The TXT records of a name, each with its strings joined; none when there is none."""
         ...
+
+
+class Records(Protocol):
+    """DNS as it is published, record by record: for looking at zones, not for sending."""
+
+    async def records(self, name: str, kind: str) -> Sequence[str]:
+        """The records of exactly this type that a name leads to, over any aliases; none when there is none, or no such name.
+
+        ``kind`` is ``A``, ``AAAA``, ``CNAME``, ``MX``, ``PTR``, ``SRV`` or ``TXT``. Names in the answer are in lower case without
+        their final dot, but for the root, which is ``.``; a TXT record's strings are joined, octets that are not ASCII become
+        U+FFFD. MX and SRV read as in a zone file: ``10 mx.example.test``. The order is that of the text. Nothing is remembered from
+        one question to the next. Raises LookupFailed when it cannot know.
+        """
+        ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from posthorn.ports.administration import Receipt
 from posthorn.ports.queue import Route
 
 
@@ -17,6 +18,10 @@ class Routes(Protocol):
 
     async def get(self, domain: str) -> Route:
         """Give one. Raises Missing."""
+        ...
+
+    async def create(self, route: Route, receipt: Receipt[Route] | None = None) -> Route:
+        """Make the route of a domain that has none. Raises Conflict when it has one: of several at once, one is made."""
         ...
 
     async def put(self, route: Route) -> tuple[Route, bool]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol
 from uuid import UUID
 
 from posthorn.ports.administration import State
@@ -15,6 +15,8 @@ APP_PASSWORD_PREFIX = "phap_"  # noqa: S105 - what each begins with
 """By this the services tell an app password from an account's own."""
 FAILURES_SECONDS = 600.0
 """The time over which failed logins are counted."""
+SENDING_SECONDS = 3600.0
+"""The time over which what is sent is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,13 @@ class Limits:
 
     messages_per_hour: int | None = None
     recipients_per_hour: int | None = None
+
+    def within(self, general: Limits) -> Limits:
+        """Give these limits, and the general ones where these say nothing."""
+        return Limits(
+            general.messages_per_hour if self.messages_per_hour is None else self.messages_per_hour,
+            general.recipients_per_hour if self.recipients_per_hour is None else self.recipients_per_hour,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +54,8 @@ class Senders(Protocol):
     """Every method raises Unavailable for faults of the store."""
 
     async def credentials(self, address: str) -> Credentials | None:
-        """Look an account up by canonical address; None when there is none."""
+        """Look an account up by canonical address; None when there is none. One that is active, in a domain that is not verified, is
+        given as receive-only: it may not send."""
         ...
 
     async def app_password(self, account: int, key_hash: bytes, scope: str) -> bool:
@@ -79,6 +89,36 @@ def failed_logins(place: str, account: str, limits: tuple[int, int], cost: int) 
     if account:
         charges.append(Charge(f"auth-account:{account}", limits[1], FAILURES_SECONDS, cost))
     return charges
+
+
+@dataclass(frozen=True, slots=True)
+class Payer:
+    """Who is charged for a message: an account or a domain, with what it may send in an hour, by all doors together."""
+
+    kind: Literal["account", "domain"]
+    name: str
+    """The account's address, or the domain."""
+    limits: Limits
+
+
+def sent_message(payers: Iterable[Payer], recipients: int) -> list[Charge]:
+    """What a message to so many recipients is charged, by submission and by the API alike, to all payers or to none."""
+    charges = []
+    for payer in payers:
+        for what, limit, cost in (
+            ("messages", payer.limits.messages_per_hour, 1),
+            ("recipients", payer.limits.recipients_per_hour, recipients),
+        ):
+            if limit is not None:
+                charges.append(Charge(f"{what}-{payer.kind}:{payer.name}", limit, SENDING_SECONDS, cost))
+    return charges
+
+
+def most_recipients(payers: Iterable[Payer]) -> tuple[int, str] | None:
+    """How many recipients one message may have, and who says so; None: any number. One with more would never go through, however
+    long it waited: it must be split."""
+    limits = [(most, payer.name) for payer in payers if (most := payer.limits.recipients_per_hour) is not None]
+    return min(limits, default=None)
 
 
 class Throttle(Protocol):

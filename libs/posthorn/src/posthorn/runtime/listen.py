@@ -21,6 +21,8 @@ from typing import Protocol, cast
 import structlog
 from prometheus_client import Counter as Metric
 
+from posthorn.wire.proxy import plain_address
+
 log = structlog.get_logger()
 
 HANDSHAKE_SECONDS = 30.0
@@ -52,43 +54,56 @@ def subscriber(address: str) -> str:
     return str(ip.ipv4_mapped or ipaddress.IPv6Network((ip, 64), strict=False))
 
 
+def peer_address(transport: asyncio.BaseTransport) -> str:
+    """Give the address that a connection comes from, IPv4 in its own form and IPv6 without a zone; empty when it has gone."""
+    peer = transport.get_extra_info("peername")
+    try:
+        return str(plain_address(ipaddress.ip_address(peer[0]))) if peer else ""
+    except ValueError:
+        return str(peer[0])
+
+
 class Gate:
     """Who may hold how many sessions: a total and a number per client address, counted in this process.
 
-    Of an IPv6 address the first 64 bits count: the rest is chosen freely by each client.
+    Of an IPv6 address the first 64 bits count: the rest is chosen freely by each client. Connections of which it is not known yet
+    whose they are hold half of all places at most.
     """
 
     def __init__(self, total: int, per_address: int) -> None:
         self.total = total
         self.per_address = per_address
         self.draining = False
-        self._by_address: Counter[str] = Counter()
-        self._sessions: dict[Session, str] = {}
+        self._by_address: Counter[str | None] = Counter()
+        self._sessions: dict[Session, str | None] = {}
         self._empty = asyncio.Event()
         self._empty.set()
 
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def admit(self, session: Session, address: str) -> str | None:
-        """Enter a session. Gives None, or the reason to refuse it: ``total``, ``address`` or ``draining``."""
-        address = subscriber(address)
+    def admit(self, session: Session, address: str | None) -> str | None:
+        """Enter a session; without an address it waits to be known. Gives None, or the reason to refuse it: ``total``,
+        ``address``, ``waiting`` or ``draining``."""
+        counted = None if address is None else subscriber(address)
         if self.draining:
             return "draining"
         if len(self._sessions) >= self.total:
             return "total"
-        if self._by_address[address] >= self.per_address:
+        if counted is None and self._by_address[None] >= max(1, self.total // 2):
+            return "waiting"
+        if counted is not None and self._by_address[counted] >= self.per_address:
             return "address"
-        self._sessions[session] = address
-        self._by_address[address] += 1
+        self._sessions[session] = counted
+        self._by_address[counted] += 1
         self._empty.clear()
         return None
 
     def leave(self, session: Session) -> None:
         """Strike a session off; one that was never admitted is no error."""
-        address = self._sessions.pop(session, None)
-        if address is None:
+        if session not in self._sessions:
             return
+        address = self._sessions.pop(session)
         self._by_address[address] -= 1
         if not self._by_address[address]:
             del self._by_address[address]
@@ -123,12 +138,20 @@ class Handshake(asyncio.Protocol):
     """
 
     def __init__(
-        self, factory: Callable[[], asyncio.BaseProtocol], gate: Gate, tls: ssl.SSLContext, seconds: float
+        self,
+        factory: Callable[[], asyncio.BaseProtocol],
+        gate: Gate,
+        tls: ssl.SSLContext,
+        seconds: float,
+        *,
+        client: str | None = None,
     ) -> None:
+        """``client`` is the address that a balancer told, else it is the peer's."""
         self._factory = factory
         self._gate = gate
         self._tls = tls
         self._seconds = seconds
+        self._client = client
         self._transport: asyncio.Transport | None = None
         self._shaking: asyncio.Task[None] | None = None
         self._early: list[bytes] = []
@@ -138,8 +161,7 @@ class Handshake(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a place at the gate and shake hands; there is no way to tell a client that there is none."""
         stream = cast(asyncio.Transport, transport)
-        peer = stream.get_extra_info("peername")
-        address = str(peer[0]) if peer else ""
+        address = peer_address(stream) if self._client is None else self._client
         refusal = self._gate.admit(self, address)
         if refusal is not None:
             _handshakes.labels(refusal).inc()
@@ -234,9 +256,17 @@ async def listening(
     With ``tls`` a connection holds a place at the gate from its first moment; its session begins after the handshake, which has
     ``handshake_seconds``, and the factory is called then.
     """
-    loop = asyncio.get_running_loop()
     entered = factory if tls is None else lambda: Handshake(factory, gate, tls, handshake_seconds)
-    server = await loop.create_server(entered, sock=listener, backlog=1024)
+    async with accepting(entered, listener, gate, grace) as port:
+        yield port
+
+
+@asynccontextmanager
+async def accepting(
+    entered: Callable[[], asyncio.BaseProtocol], listener: socket.socket, gate: Gate, grace: float
+) -> AsyncIterator[int]:
+    """Accept connections for protocols that take their places at the gate themselves; else as ``listening``."""
+    server = await asyncio.get_running_loop().create_server(entered, sock=listener, backlog=1024)
     try:
         yield int(listener.getsockname()[1])
     finally:

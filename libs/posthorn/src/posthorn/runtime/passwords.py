@@ -16,12 +16,32 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from argon2 import PasswordHasher
+from argon2 import PasswordHasher, Type, extract_parameters
 from argon2.exceptions import InvalidHashError, VerificationError
 
 REMEMBER_SECONDS = 120.0
 _REMEMBERED = 10_000
 _WAITING = 64
+
+
+_MOST_MEMORY = 256 * 1024
+_MOST_TIME = 10
+_MOST_PARALLEL = 16
+
+
+def check_hash(text: str) -> None:
+    """Raise ValueError unless the text is an argon2id hash in PHC form that a login can bear to verify: 256 MiB, 10 passes and 16
+    lanes at most."""
+    try:
+        found = extract_parameters(text)
+    except (InvalidHashError, ValueError):
+        raise ValueError("this is no argon2id hash in PHC form") from None
+    if found.type is not Type.ID or found.version != 19 or not text.isascii():
+        raise ValueError("only argon2id, version 19, is taken")
+    if found.salt_len < 8 or found.hash_len < 16:
+        raise ValueError("the salt or the hash is too short")
+    if found.memory_cost > _MOST_MEMORY or found.time_cost > _MOST_TIME or found.parallelism > _MOST_PARALLEL:
+        raise ValueError(f"at most m={_MOST_MEMORY}, t={_MOST_TIME}, p={_MOST_PARALLEL} is taken")
 
 
 class Busy(Exception):  # noqa: N818 - it names the state

@@ -7,14 +7,19 @@ would be right; the value itself is never shown, since it may be a secret.
 from __future__ import annotations
 
 import base64
+import ipaddress
+import json
 import os
 import re
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as SourceError
+
+from posthorn.ports.sending import Limits
+from posthorn.wire.address import canonical_domain
 
 PREFIX = "POSTHORN_"
 
@@ -22,6 +27,7 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 """A TCP port; 0 takes any free one."""
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Octets = Annotated[int, Field(ge=1)]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class SettingsError(SystemExit):
@@ -120,11 +126,91 @@ class BlobSettings(EnvSettings):
     s3_secret_key: SecretStr | None = None
 
 
+INLINE_CEILING = 768 * 1024
+"""The most that ``smtp_inline_bytes`` may be: with its envelope it must pass through NATS, whose limit is 1 MiB."""
+
+
+class IntakeSettings(EnvSettings):
+    """What all that take messages share, by SMTP or over HTTP."""
+
+    smtp_hostname: Annotated[str, AfterValidator(canonical_domain)] = "localhost"
+    """The name in the greeting and in Received fields: what the MX record names."""
+    smtp_inline_bytes: Annotated[int, Field(ge=0, le=INLINE_CEILING)] = 512 * 1024
+    """Stored size up to which a message rides in the stream; larger ones go to the blob store first."""
+
+
+class RateSettings(EnvSettings):
+    """How much an account may send, by submission and over HTTP together."""
+
+    submission_messages_per_hour: Annotated[int, Field(ge=0)] = 1000
+    """Messages of one account, unless the account has a limit of its own; 0 for no limit."""
+    submission_recipients_per_hour: Annotated[int, Field(ge=0)] = 5000
+    """Recipients of all messages of one account, unless the account has a limit of its own; 0 for no limit."""
+
+    @property
+    def account_limits(self) -> Limits:
+        """The limits of an account that has none of its own."""
+        return Limits(self.submission_messages_per_hour or None, self.submission_recipients_per_hour or None)
+
+
+def _name_server(text: str) -> str:
+    server_address(text)
+    return text
+
+
+class ResolverSettings(EnvSettings):
+    """Who is asked for names: by the relay, and by the API when it looks at the DNS of domains."""
+
+    relay_dns_servers: tuple[Annotated[str, AfterValidator(_name_server)], ...] = ()
+    """``address`` or ``address:port`` (IPv6 in brackets), as a JSON list; unset, the system's."""
+    relay_hostname: Annotated[str, AfterValidator(canonical_domain)] = "localhost"
+    """The name in the relay's EHLO; it should resolve to the address mail leaves from, and back."""
+
+
 class TlsSettings(EnvSettings):
     """The server certificate: a directory holding ``tls.crt`` and ``tls.key``, as Kubernetes mounts them."""
 
     tls_dir: Path | None = None
     """Without it STARTTLS, STLS and the TLS ports are not offered."""
+
+
+def _networks(value: object) -> tuple[Network, ...]:
+    if isinstance(value, str):
+        text = value.strip()
+        value = json.loads(text) if text.startswith("[") else [part for part in text.split(",") if part.strip()]
+    if not isinstance(value, list | tuple):
+        raise ValueError("must be networks such as 10.0.0.0/8, by comma or as a JSON list")
+    return tuple(map(_network, value))
+
+
+def _network(value: object) -> Network:
+    try:
+        network = ipaddress.ip_network(str(value).strip())
+    except ValueError:
+        raise ValueError("must be networks such as 10.0.0.0/8, by comma, without bits beyond the prefix") from None
+    if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= 96 and network.network_address.ipv4_mapped:
+        network = ipaddress.IPv4Network((network.network_address.ipv4_mapped, network.prefixlen - 96))
+    if not network.prefixlen:
+        raise ValueError("a network that holds everybody would let anybody claim any address")
+    return network
+
+
+def _has_networks(value: int | None, info: ValidationInfo) -> int | None:
+    if value is not None and info.data.get("proxy_networks") == ():
+        raise ValueError("needs POSTHORN_PROXY_NETWORKS, the networks of the balancers that connect to it")
+    return value
+
+
+ProxyPort = Annotated[Port | None, AfterValidator(_has_networks)]
+"""A TCP port for balancers that send a PROXY header; None: there is none. Stands in classes after ProxySettings' own fields."""
+
+
+class ProxySettings(EnvSettings):
+    """Balancers that say by the PROXY protocol (v1 or v2) whom a connection is from."""
+
+    proxy_networks: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)] = ()
+    """Networks that balancers connect from, by comma or as a JSON list. They alone may use the ports that demand a PROXY header,
+    and what they say is believed: list no network that others can connect from."""
 
 
 def _secret_keys(value: SecretStr) -> SecretStr:
@@ -146,6 +232,17 @@ class SecretSettings(EnvSettings):
     secret_key: Annotated[SecretStr, AfterValidator(_secret_keys)]
     """32 random octets in base64: seals DKIM keys and passwords of routes at rest, and signs rewritten reverse-paths.
     Several by comma: the first one seals, all open, so that a key can be replaced."""
+
+
+def server_address(text: str) -> tuple[str, int]:
+    """Read ``address`` or ``address:port``, IPv6 in brackets before a port; gives address and port. Raises ValueError."""
+    parts = re.fullmatch(r"\[([^]]+)](?::([0-9]{1,5}))?|([^:]+)(?::([0-9]{1,5}))?|([^]]+)", text)
+    if parts is None:
+        raise ValueError("must be an IP address, with :port behind it where that is not 53")
+    port = int(parts[2] or parts[4] or 53)
+    if not 0 < port < 65536:
+        raise ValueError("the port must be from 1 to 65535")
+    return str(ipaddress.ip_address(parts[1] or parts[3] or parts[5])), port
 
 
 def environment() -> dict[str, str]:

@@ -100,6 +100,12 @@ def parse_policy(octets: bytes) -> Policy:
     return _policy(fields, hosts)
 
 
+def policy_text(policy: Policy) -> str:
+    """Give the policy as it is published (RFC 8461 §3.2)."""
+    lines = ["version: STSv1", f"mode: {policy.mode.value}", *(f"mx: {host}" for host in policy.hosts)]
+    return "".join(f"{line}\r\n" for line in [*lines, f"max_age: {policy.max_age}"])
+
+
 def _policy(fields: dict[str, str], hosts: list[str]) -> Policy:
     if fields.get("version") != "STSv1":
         raise PolicyError("the version is not STSv1")

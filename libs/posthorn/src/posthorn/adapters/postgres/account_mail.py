@@ -13,15 +13,18 @@ from uuid import UUID
 
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.directory_truth import write_outbox
-from posthorn.adapters.postgres.tenancy import VISIBLE
-from posthorn.ports.administration import Change, Message, Missing
+from posthorn.adapters.postgres.tenancy import Scoped, found
+from posthorn.ports.account_mail import Message
+from posthorn.ports.administration import Change, Missing
 from posthorn.ports.faults import Unavailable
 from posthorn.ports.maildrops import Location
 
 LONG_SECONDS = 600
 """How long a statement may take that removes all mail of an account."""
 
-_FIND = f"SELECT a.id FROM accounts a JOIN domains d ON d.id = a.domain_id WHERE {VISIBLE} AND a.address = $2"  # noqa: S608
+_FIND = Scoped(
+    "SELECT a.id, d.tenant_id FROM accounts a JOIN domains d ON d.id = a.domain_id WHERE {visible} AND a.address = $2"
+)
 _MESSAGE = """
     SELECT m.id, box.name AS mailbox, e.uid, e.size_crlf AS size, m.received_at, m.from_, m.subject, m.date, m.message_id,
            m.reverse_path, e.flags, e.keywords, s.key, m.offset_octets, m.stored_octets, m.encoding, m.has_dot_lines
@@ -135,9 +138,10 @@ async def drop_entries(connection: Connection, account: int, message: UUID | Non
 
 
 async def _account(connection: Connection, tenant: UUID | None, address: str, lock: str = "") -> int:
-    account: int | None = await connection.fetchval(f"{_FIND} {lock}", tenant, address)
-    if account is None:
+    rows = await found(connection, tenant, _FIND + lock, address)
+    if not rows:
         raise Missing(f"there is no account {address}")
+    account: int = rows[0]["id"]
     return account
 
 

@@ -1,37 +1,37 @@
-"""API keys, and the answers kept for Idempotency-Keys.
-
-Theory of idempotency: a row is made before the work is begun, with the attempt's id in ``headers`` and no status. An answer is
-stored only over one's own attempt; a creation stores it in the transaction of its effect. An attempt that has neither answered
-nor freed the row for a minute was killed, and the next one takes the row over: should the first be alive after all, its
-transaction finds the row taken and undoes itself.
-
-While there is no answer, ``body`` holds the id of the first attempt, which those that take the row over leave as it is.
-"""
+"""API keys on Postgres."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
-from posthorn.adapters.postgres.database import Connection, Database
-from posthorn.ports.administration import Answer, ApiKey, IdempotencyClash, Reservation, Role
-from posthorn.ports.faults import Unavailable
+from posthorn.adapters.postgres.audit import write_audit
+from posthorn.adapters.postgres.database import Database
+from posthorn.adapters.postgres.idempotency import keep_answer
+from posthorn.adapters.postgres.tenancy import Scoped, found, one
+from posthorn.adapters.postgres.tenants import tenant_named
+from posthorn.ports.administration import ApiKey, Fault, Missing, Receipt, Role, Unfit
 from posthorn.runtime.ids import new_id
 
 _BOOTSTRAP = "bootstrap"
 _BOOTSTRAP_LOCK = 0x706F7374_0003
 
-_RESERVE = """
-    INSERT INTO idempotency_keys AS kept (api_key_id, key, request_hash, headers, body)
-    VALUES ($1, $2, $3, $4, convert_to($4, 'UTF8'))
-    ON CONFLICT (api_key_id, key) DO UPDATE
-       SET request_hash = excluded.request_hash, headers = excluded.headers, status = NULL, created_at = now(),
-           body = CASE WHEN kept.created_at < now() - interval '24 hours' THEN excluded.body ELSE kept.body END
-     WHERE kept.created_at < now() - interval '24 hours'
-        OR (kept.status IS NULL AND kept.created_at < now() - interval '1 minute' AND kept.request_hash = excluded.request_hash)
-    RETURNING 1
-"""
-_MINE = "api_key_id = $1 AND key = $2 AND headers = $3 AND status IS NULL"
+_KEY = (
+    "SELECT k.id, k.name, k.role, k.tenant_id, k.expires_at, k.created_at, k.last_used_at, t.name AS tenant,"
+    " coalesce(t.state = 'suspended', false) AS is_suspended FROM api_keys k LEFT JOIN tenants t ON t.id = k.tenant_id"
+)
+_FIND = Scoped(f"{_KEY} WHERE {{visible}} AND k.id = $2", "k.tenant_id")
+_LIST = Scoped(f"{_KEY} WHERE {{visible}} AND ($2::uuid IS NULL OR k.id > $2) ORDER BY k.id LIMIT $3", "k.tenant_id")
+
+# noted once a minute at most: a program that calls often must not write a row each time
+_KNOWN = f"""
+WITH noted AS (
+    UPDATE api_keys SET last_used_at = now()
+     WHERE key_hash = $1 AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
+)
+{_KEY} WHERE k.key_hash = $1
+"""  # noqa: S608
 
 
 class PostgresApiKeys:
@@ -41,19 +41,18 @@ class PostgresApiKeys:
         self._database = database
 
     async def by_hash(self, key_hash: bytes) -> ApiKey | None:
-        """Look a key up."""
+        """Look a key up; notes its use, at most once a minute."""
         async with self._database.session() as connection:
-            row = await connection.fetchrow(
-                "SELECT id, name, role, tenant_id FROM api_keys WHERE key_hash = $1", key_hash
-            )
-        return None if row is None else ApiKey(row["id"], row["name"], Role(row["role"]), row["tenant_id"])
+            row = await connection.fetchrow(_KNOWN, key_hash)
+        return None if row is None else _as_key(row)
 
     async def ensure_bootstrap(self, key_hash: bytes) -> None:
         """Make this the bootstrap key. Its id stays, and with it the answers kept for it."""
         async with self._database.transaction() as connection:
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _BOOTSTRAP_LOCK)
             changed = await connection.execute(
-                "UPDATE api_keys SET key_hash = $2 WHERE name = $1 AND tenant_id IS NULL AND role = 'platform-admin'",
+                "UPDATE api_keys SET key_hash = $2 WHERE name = $1 AND tenant_id IS NULL AND role = 'platform-admin'"
+                " AND expires_at IS NULL",
                 _BOOTSTRAP,
                 key_hash,
             )
@@ -65,82 +64,60 @@ class PostgresApiKeys:
                     key_hash,
                 )
 
-
-class PostgresIdempotency:
-    """The port Idempotency over Postgres."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def reserve(self, reservation: Reservation) -> Answer | None:
-        """Take the key for a request, or give the answer it had."""
-        api_key, key, request_hash = reservation.api_key, reservation.key, reservation.request_hash
-        async with self._database.session() as connection:
-            while not await connection.fetchval(_RESERVE, api_key, key, request_hash, str(reservation.holder)):
-                row = await connection.fetchrow(
-                    "SELECT request_hash, status, headers, body FROM idempotency_keys WHERE api_key_id = $1 AND key = $2",
-                    api_key,
-                    key,
-                )
-                if row is None:
-                    continue  # freed in between
-                if row["request_hash"] != request_hash:
-                    raise IdempotencyClash(running=False)
-                if row["status"] is None:
-                    raise IdempotencyClash(running=True)
-                return Answer(row["status"], json.loads(row["headers"]), row["body"])
-        return None
-
-    async def complete(self, reservation: Reservation, answer: Answer) -> None:
-        """Store the answer, unless one is stored already."""
-        async with self._database.session() as connection:
-            await _store(connection, reservation, answer)
-
-    async def release(self, reservation: Reservation) -> None:
-        """Free the key; a stored answer stays."""
-        async with self._database.session() as connection:
-            await connection.execute(f"DELETE FROM idempotency_keys WHERE {_MINE}", *_mine(reservation))  # noqa: S608
-
-    async def first_attempt(self, reservation: Reservation) -> UUID:
-        """Give the id of the first attempt at the request."""
-        async with self._database.session() as connection:
-            first = await connection.fetchval(f"SELECT body FROM idempotency_keys WHERE {_MINE}", *_mine(reservation))  # noqa: S608
-        return reservation.holder if first is None else UUID(first.decode())
-
-    async def suspend(self, reservation: Reservation) -> None:
-        """Free the key for a repeat of the same request, which finds the same first attempt."""
-        async with self._database.session() as connection:
+    async def create(
+        self,
+        tenant: UUID | None,
+        made: ApiKey,
+        owner: str | None,
+        key_hash: bytes,
+        receipt: Receipt[ApiKey] | None = None,
+    ) -> ApiKey:
+        """Enter a key; gives it as it is kept."""
+        async with self._database.transaction() as connection:
+            mine = tenant if owner is None else await tenant_named(connection, tenant, owner)
+            if mine is None and made.role is Role.TENANT_ADMIN:
+                raise Unfit(Fault("tenant", "a tenant-admin's key needs a tenant"))
+            if mine is not None and made.role is Role.PLATFORM_ADMIN:
+                raise Unfit(Fault("tenant", "a platform-admin's key belongs to no tenant"))
             await connection.execute(
-                "UPDATE idempotency_keys SET headers = '', created_at = now() - interval '61 seconds'"  # noqa: S608
-                f" WHERE {_MINE}",
-                *_mine(reservation),
+                "INSERT INTO api_keys (id, tenant_id, name, role, key_hash, expires_at) VALUES ($1, $2, $3, $4, $5, $6)",
+                *(made.id, mine, made.name, made.role.value, key_hash, made.expires_at),
             )
+            entered = _as_key(await one(connection, tenant, _FIND, made.id))
+            details = {"name": made.name, "role": made.role, "expires_at": made.expires_at}
+            await write_audit(connection, mine, str(made.id), details)
+            if receipt is not None:
+                await keep_answer(connection, receipt.reservation, receipt.render(entered))
+            return entered
 
-    async def expire(self) -> int:
-        """Forget what is older than 24 hours; gives how many."""
+    async def items(self, tenant: UUID | None, after: UUID | None, limit: int) -> Sequence[ApiKey]:
+        """List by id, which is by time."""
         async with self._database.session() as connection:
-            gone = await connection.execute(
-                "DELETE FROM idempotency_keys WHERE created_at < now() - interval '24 hours'"
-            )
-        return int(gone.rpartition(" ")[2])
+            return [_as_key(row) for row in await found(connection, tenant, _LIST, after, limit)]
+
+    async def get(self, tenant: UUID | None, number: UUID) -> ApiKey:
+        """Give one."""
+        async with self._database.session() as connection:
+            return _as_key(await one(connection, tenant, _FIND, number))
+
+    async def delete(self, tenant: UUID | None, number: UUID) -> None:
+        """Take one away."""
+        async with self._database.transaction() as connection:
+            row = await one(connection, tenant, _FIND + "FOR UPDATE OF k", number)
+            if await connection.execute("DELETE FROM api_keys WHERE id = $1", row["id"]) == "DELETE 0":
+                raise Missing
+            await write_audit(connection, row["tenant_id"], str(number), {"name": row["name"], "role": row["role"]})
 
 
-async def keep_answer(connection: Connection, reservation: Reservation, answer: Answer) -> None:
-    """Store an answer in the transaction of what it tells of. Raises Unavailable when another attempt has taken over."""
-    if not await _store(connection, reservation, answer):
-        raise Unavailable("postgres", "another attempt took this Idempotency-Key over")
-
-
-async def _store(connection: Connection, reservation: Reservation, answer: Answer) -> bool:
-    changed = await connection.execute(
-        f"UPDATE idempotency_keys SET status = $4, headers = $5, body = $6 WHERE {_MINE}",  # noqa: S608
-        *_mine(reservation),
-        answer.status,
-        json.dumps(dict(answer.headers)),
-        answer.body,
+def _as_key(row: Any) -> ApiKey:
+    return ApiKey(
+        id=row["id"],
+        name=row["name"],
+        role=Role(row["role"]),
+        tenant=row["tenant_id"],
+        expires_at=row["expires_at"],
+        is_suspended=row["is_suspended"],
+        created_at=row["created_at"],
+        last_used_at=row["last_used_at"],
+        tenant_name=row["tenant"],
     )
-    return bool(changed != "UPDATE 0")
-
-
-def _mine(reservation: Reservation) -> tuple[UUID, str, str]:
-    return reservation.api_key, reservation.key, str(reservation.holder)

@@ -8,6 +8,7 @@ Theory:
   newest row of a subject is therefore always published with the state it stands for.
 - The publisher's lock is an advisory one held by the transaction of ``pending``: two publishers could otherwise write an older
   state over a newer one.
+- A domain that is not verified is no domain of ours: neither it nor its addresses are said to be here.
 - A change of an account changes what its aliases say; ``pending`` adds every alias that leads to a named address.
 """
 
@@ -38,23 +39,28 @@ _AFFECTED = """
     ) SELECT subject FROM affected
 """
 
-_DOMAINS = "SELECT '@' || name AS subject, catch_all, plus_addressing FROM domains"
-_ACCOUNTS = f"SELECT address AS subject, {_STANDING.format('account')} AS standing FROM accounts account"  # noqa: S608
+_VERIFIED = "(SELECT verified_at FROM domains d WHERE d.id = {0}.domain_id) IS NOT NULL"
+_DOMAINS = "SELECT '@' || name AS subject, catch_all, plus_addressing FROM domains WHERE verified_at IS NOT NULL"
+_ACCOUNTS = (
+    f"SELECT address AS subject, {_STANDING.format('account')} AS standing FROM accounts account"  # noqa: S608
+    f" WHERE {_VERIFIED.format('account')}"
+)
 
 # An alias is as good as the best it leads to: delivery places a letter for it whenever one account takes mail, and an address in
 # no domain of ours takes all. Of accounts that take none, a full one is emptied sooner than a suspended one wakes. An alias leads
 # nowhere once a domain is made that it led to while it was elsewhere; it is called suspended until its targets are put right.
 _ALIASES = f"""
     WITH RECURSIVE leads(subject, address) AS (
-        SELECT address, unnest(targets) FROM aliases {{condition}}
+        SELECT address, unnest(targets) FROM aliases WHERE {_VERIFIED.format("aliases")} {{condition}}
         UNION
         SELECT leads.subject, unnest(alias.targets) FROM leads JOIN aliases alias ON alias.address = leads.address
+         WHERE {_VERIFIED.format("alias")}
     )
     SELECT leads.subject, coalesce(min(CASE
                WHEN account.id IS NOT NULL THEN {_STANDING.format("account")}
-               WHEN (SELECT id FROM domains d WHERE d.name = split_part(leads.address, '@', -1)) IS NULL THEN 0
+               WHEN (SELECT verified_at FROM domains d WHERE d.name = split_part(leads.address, '@', -1)) IS NULL THEN 0
            END), 2) AS standing
-    FROM leads LEFT JOIN accounts account ON account.address = leads.address
+    FROM leads LEFT JOIN accounts account ON account.address = leads.address AND {_VERIFIED.format("account")}
     GROUP BY leads.subject
 """  # noqa: S608
 
@@ -116,9 +122,9 @@ async def _truth(connection: Connection, named: Collection[str]) -> dict[str, En
     addresses = [subject for subject in affected if not subject.startswith("@")]
     names = [subject[1:] for subject in affected if subject.startswith("@")]
     for query, values in (
-        (f"{_DOMAINS} WHERE name = ANY($1)", names),
-        (f"{_ACCOUNTS} WHERE address = ANY($1)", addresses),
-        (_ALIASES.format(condition="WHERE address = ANY($1)"), addresses),
+        (f"{_DOMAINS} AND name = ANY($1)", names),
+        (f"{_ACCOUNTS} AND address = ANY($1)", addresses),
+        (_ALIASES.format(condition="AND address = ANY($1)"), addresses),
     ):
         for row in await connection.fetch(query, values):
             truth[row["subject"]] = _entry(row)

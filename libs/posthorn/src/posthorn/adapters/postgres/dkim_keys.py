@@ -17,9 +17,10 @@ from uuid import UUID
 
 import asyncpg
 
+from posthorn.adapters.postgres.audit import write_audit
 from posthorn.adapters.postgres.database import Connection, Database
-from posthorn.adapters.postgres.tenancy import VISIBLE
-from posthorn.ports.administration import Conflict, Missing
+from posthorn.adapters.postgres.tenancy import Scoped, one
+from posthorn.ports.administration import Conflict
 from posthorn.ports.signing import DkimKey
 
 _COLUMNS = (
@@ -36,7 +37,7 @@ _OF = f"""
 SELECT {_COLUMNS} FROM dkim_keys k JOIN domains d ON d.id = k.domain_id WHERE d.id = $1
  ORDER BY k.created_at DESC, k.id DESC
 """  # noqa: S608
-_DOMAIN = f"SELECT d.id FROM domains d WHERE {VISIBLE} AND d.name = $2"  # noqa: S608
+_DOMAIN = Scoped("SELECT d.id, d.tenant_id FROM domains d WHERE {visible} AND d.name = $2")
 _END = """
 UPDATE dkim_keys
    SET signs_until = $3, published_until = $3::timestamptz + make_interval(secs => $4)
@@ -66,9 +67,7 @@ class PostgresDkimKeys:
     async def of(self, tenant: UUID | None, domain: str) -> Sequence[DkimKey]:
         """All keys of a domain, newest first."""
         async with self._database.session() as connection:
-            number = await connection.fetchval(_DOMAIN, tenant, domain)
-            if number is None:
-                raise Missing
+            number = (await one(connection, tenant, _DOMAIN, domain))["id"]
             return await _keys(connection, number)
 
     async def rotate(
@@ -76,9 +75,8 @@ class PostgresDkimKeys:
     ) -> Sequence[DkimKey]:
         """Enter new keys; gives them as they are kept. Raises Missing, and Conflict when a selector is taken."""
         async with self._database.transaction() as connection:
-            number = await connection.fetchval(f"{_DOMAIN} FOR NO KEY UPDATE", tenant, domain)
-            if number is None:
-                raise Missing
+            row = await one(connection, tenant, _DOMAIN + "FOR NO KEY UPDATE", domain)
+            number = row["id"]
             for algorithm in sorted({key.algorithm for key in keys}):
                 begin = min(key.signs_from for key in keys if key.algorithm == algorithm)
                 await connection.execute(_END, number, algorithm, begin, overlap)
@@ -87,6 +85,7 @@ class PostgresDkimKeys:
             except asyncpg.UniqueViolationError:
                 raise Conflict("the domain has a key with this selector already") from None
             made = {key.id for key in keys}
+            await write_audit(connection, row["tenant_id"], domain, {"selectors": [key.selector for key in keys]})
             return [key for key in await _keys(connection, number) if key.id in made]
 
 

@@ -31,7 +31,8 @@ _MOST_STEPS = 10
 # ``bare`` and ``base`` follow wire.address: a quoted local part is unquoted, cut at the first plus and quoted again if need be.
 # Accounts, aliases and domains are asked for by scalar subqueries, which stay look-ups by index however large the tables are;
 # OFFSET 0 keeps the planner from writing out an expression at each of its uses. Which alias leads to an address elsewhere is asked
-# afterwards: were it carried along, it would multiply the steps of a mesh.
+# afterwards: were it carried along, it would multiply the steps of a mesh. A domain that is not verified is none of ours: what is in
+# it is elsewhere, or whoever named another's domain here would get its mail from the other tenants.
 _RESOLVE = r"""
 WITH RECURSIVE walk (recipient, address, account, steps) AS (
     SELECT asked.address, asked.address, (SELECT id FROM accounts a WHERE a.address = asked.address), 0
@@ -68,15 +69,18 @@ WITH RECURSIVE walk (recipient, address, account, steps) AS (
            WHERE alias.targets IS NULL AND domains.name = split_part(walk.address, '@', -1)
       ) AS next
      WHERE walk.account IS NULL AND walk.steps < $3 AND next.address IS NOT NULL
+       AND (SELECT verified_at FROM domains d WHERE d.name = split_part(walk.address, '@', -1)) IS NOT NULL
 )
 SELECT DISTINCT 'account' AS kind, recipient, account, NULL::uuid AS id, NULL::text AS forward, NULL::text AS alias
-  FROM walk WHERE account IS NOT NULL
+  FROM walk
+ WHERE account IS NOT NULL AND (SELECT verified_at FROM domains d WHERE d.name = split_part(walk.address, '@', -1)) IS NOT NULL
 UNION ALL
 SELECT 'placed', NULL, NULL, id, NULL, NULL FROM messages WHERE id = ANY ($2::uuid[])
 UNION ALL
 SELECT 'elsewhere', address, NULL, NULL, NULL, NULL
   FROM unnest($1::text[]) AS asked (address)
- WHERE address LIKE '_%@_%' AND (SELECT id FROM domains d WHERE d.name = split_part(asked.address, '@', -1)) IS NULL
+ WHERE address LIKE '_%@_%'
+   AND (SELECT verified_at FROM domains d WHERE d.name = split_part(asked.address, '@', -1)) IS NULL
 UNION ALL
 (
     SELECT DISTINCT ON (walk.recipient, via.target)
@@ -86,7 +90,8 @@ UNION ALL
           SELECT aliases.address, domain_id, unnest(targets) AS target FROM aliases WHERE aliases.address = walk.address OFFSET 0
       ) AS via
      WHERE walk.account IS NULL AND walk.steps < $3 AND via.target LIKE '_%@_%'
-       AND (SELECT id FROM domains d WHERE d.name = split_part(via.target, '@', -1)) IS NULL
+       AND (SELECT verified_at FROM domains d WHERE d.id = via.domain_id) IS NOT NULL
+       AND (SELECT verified_at FROM domains d WHERE d.name = split_part(via.target, '@', -1)) IS NULL
      ORDER BY walk.recipient, via.target, walk.steps, via.address
 )
 """

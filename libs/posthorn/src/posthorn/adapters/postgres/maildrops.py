@@ -17,6 +17,12 @@ from posthorn.adapters.postgres.tables import INBOX
 from posthorn.ports.faults import Unavailable
 from posthorn.ports.maildrops import LEASE_SECONDS, LeaseLost, Listing, Location, Login, MaildropBusy
 
+_LOGIN = """
+SELECT a.id, a.address, a.password_hash, a.state <> 'suspended' AND t.state <> 'suspended', d.tenant_id
+  FROM accounts a JOIN domains d ON d.id = a.domain_id JOIN tenants t ON t.id = d.tenant_id
+ WHERE a.address = $1
+"""
+
 # clock_timestamp(): now() would be the time before the wait for another session's lock
 _TAKE_LEASE = """
 INSERT INTO maildrop_leases AS l (account_id, holder, expires_at)
@@ -118,9 +124,7 @@ class PostgresMaildrops:
         if clean_text(address) != address:
             return None
         async with self._database.session() as connection:
-            row = await connection.fetchrow(
-                "SELECT id, address, password_hash, state <> 'suspended' FROM accounts WHERE address = $1", address
-            )
+            row = await connection.fetchrow(_LOGIN, address)
         return None if row is None else Login(*row)
 
     async def open(self, account: int, holder: UUID) -> Listing:

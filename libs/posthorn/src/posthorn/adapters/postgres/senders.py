@@ -11,11 +11,14 @@ _MOST_STEPS = 10
 """Aliases followed at most, as many as delivery follows; the API lets fewer follow one another."""
 
 _CREDENTIALS = """
-SELECT a.id, a.address, d.name, d.tenant_id, a.password_hash, a.state,
+SELECT a.id, a.address, d.name, d.tenant_id, a.password_hash,
+       CASE WHEN t.state = 'suspended' THEN t.state
+            WHEN d.verified_at IS NULL AND a.state = 'active' THEN 'receive-only'
+            ELSE a.state END AS state,
        coalesce(nullif(a.allowed_networks, '{}'), d.allowed_networks, '{}')::text[] AS networks,
        a.max_messages_per_hour, a.max_recipients_per_hour,
        d.max_messages_per_hour AS domain_messages, d.max_recipients_per_hour AS domain_recipients
-  FROM accounts a JOIN domains d ON d.id = a.domain_id
+  FROM accounts a JOIN domains d ON d.id = a.domain_id JOIN tenants t ON t.id = d.tenant_id
  WHERE a.address = $1
 """
 
@@ -52,7 +55,7 @@ WITH RECURSIVE walk (address, steps) AS (
 SELECT EXISTS (
     SELECT FROM accounts a
       JOIN domains home ON home.id = a.domain_id
-      JOIN domains named ON named.tenant_id = home.tenant_id AND named.name = $4
+      JOIN domains named ON named.tenant_id = home.tenant_id AND named.name = $4 AND named.verified_at IS NOT NULL
      WHERE a.id = $1 AND a.address IN (SELECT address FROM walk)
 )
 """

@@ -38,9 +38,9 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import CIDR
+from sqlalchemy.dialects.postgresql import CIDR, JSONB
 
-SCHEMA_VERSION = "0002"
+SCHEMA_VERSION = "0003"
 """The Alembic revision this code needs; services refuse to become ready on another."""
 
 DEFAULT_TENANT = UUID("00000000-0000-7000-8000-000000000001")
@@ -73,7 +73,17 @@ tenants = Table(
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
+    Column("state", Text, nullable=False, server_default=text("'active'")),
+    Column("max_domains", Integer),  # null: unlimited
+    Column("max_accounts", Integer),
+    Column("quota_bytes", BigInteger),  # of what its accounts may be promised together
+    Column("max_messages_per_hour", Integer),  # of all its accounts together
+    Column("max_recipients_per_hour", Integer),
+    Column("verify_domains", Boolean, nullable=False, server_default=text("false")),
+    Column("min_password_length", Integer, nullable=False, server_default=text("8")),
     _created(),
+    _updated(),
+    CheckConstraint("state IN ('active', 'suspended')", name="state"),
 )
 
 domains = Table(
@@ -87,6 +97,12 @@ domains = Table(
     Column("max_messages_per_hour", Integer),  # null: as the settings say
     Column("max_recipients_per_hour", Integer),
     Column("allowed_networks", ARRAY(CIDR)),  # null or empty: from anywhere
+    Column("verification_token", Text),
+    Column("verified_at", DateTime(timezone=True), server_default=func.now()),  # null: takes no mail yet
+    Column("retention_days", Integer),  # null: for ever
+    Column("max_accounts", Integer),
+    Column("quota_bytes", BigInteger),  # of what its accounts may be promised together
+    Column("undelete_days", SmallInteger, nullable=False, server_default=text("0")),  # 0: what is deleted is gone
     _created(),
     _updated(),
 )
@@ -132,7 +148,10 @@ api_keys = Table(
     Column("name", Text, nullable=False),
     Column("role", Text, nullable=False),
     Column("key_hash", LargeBinary, nullable=False, unique=True),  # SHA-256 of a key of 256 random bits
+    Column("expires_at", DateTime(timezone=True)),
+    Column("last_used_at", DateTime(timezone=True)),  # exact to a minute
     _created(),
+    Index("api_keys_tenant_id_idx", "tenant_id", "id"),
     CheckConstraint("role IN ('platform-admin', 'tenant-admin', 'read-only', 'send-only')", name="role"),
 )
 
@@ -445,4 +464,87 @@ relays = Table(
     Column("alive_until", DateTime(timezone=True), nullable=False),
     Column("buried_at", DateTime(timezone=True)),  # taken for dead, or gone: never to live again
     postgresql_with={"fillfactor": 50},
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("tenant_id", Uuid),  # whose object it was; null: the platform's. No foreign key: it outlives its tenant
+    Column("at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("actor_id", Text, nullable=False),
+    Column("actor_name", Text, nullable=False),
+    Column("actor_role", Text, nullable=False),
+    Column("action", Text, nullable=False),  # account.change
+    Column("object", Text, nullable=False),
+    Column("details", JSONB, nullable=False, server_default=text("'{}'")),  # never a secret
+    Column("request_id", Text, nullable=False),
+    Index("audit_tenant_id_idx", "tenant_id", "id"),
+    Index("audit_object_idx", "object", "id"),
+)
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("tenant_id", Uuid, ForeignKey("tenants.id")),  # null: the whole platform
+    Column("url", Text, nullable=False),
+    Column("secret", LargeBinary, nullable=False),  # sealed, see runtime.vault
+    Column("events", ARRAY(Text), nullable=False),
+    Column("domain", Text),  # null: of all domains
+    Column("state", Text, nullable=False, server_default=text("'active'")),
+    _created(),
+    _updated(),
+    CheckConstraint("state IN ('active', 'paused', 'failing')", name="state"),
+    Index("webhooks_tenant_id_idx", "tenant_id", "id"),
+)
+
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("id", Uuid, primary_key=True),  # UUIDv7
+    Column("webhook_id", Uuid, ForeignKey("webhooks.id", ondelete="CASCADE"), nullable=False),
+    Column("event", JSONB, nullable=False),
+    Column("event_type", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default=text("'waiting'")),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("due_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("last_status", Integer),  # of HTTP; null: no answer yet, or none came
+    Column("last_reply", Text, nullable=False, server_default=text("''")),
+    _created(),
+    Column("closed_at", DateTime(timezone=True)),
+    CheckConstraint("state IN ('waiting', 'delivered', 'failed')", name="state"),
+    Index("webhook_deliveries_due_idx", "due_at", postgresql_where=text("state = 'waiting'")),
+    Index("webhook_deliveries_webhook_id_idx", "webhook_id", "id"),
+    Index("webhook_deliveries_closed_at_idx", "closed_at", postgresql_where=text("closed_at IS NOT NULL")),
+    postgresql_with={"fillfactor": 80},
+)
+
+statistics = Table(
+    "statistics",
+    metadata,
+    Column("tenant_id", Uuid, nullable=False),
+    Column("domain", Text, nullable=False),
+    Column("hour", DateTime(timezone=True), nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("messages", BigInteger, nullable=False, server_default=text("0")),
+    Column("octets", BigInteger, nullable=False, server_default=text("0")),
+    PrimaryKeyConstraint("tenant_id", "domain", "hour", "outcome"),
+    Index("statistics_hour_idx", "hour"),
+    postgresql_with={"fillfactor": 70},
+)
+
+deleted_entries = Table(
+    "deleted_entries",
+    metadata,
+    Column("account_id", BigInteger, nullable=False),
+    Column("message_id", Uuid, nullable=False),  # it counts as one of messages.refs, like an entry
+    Column("mailbox_id", Integer, nullable=False),
+    Column("size_crlf", BigInteger, nullable=False),
+    Column("flags", Integer, nullable=False, server_default=text("0")),
+    Column("keywords", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("internal_date", DateTime(timezone=True), nullable=False),
+    Column("deleted_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    PrimaryKeyConstraint("account_id", "message_id", "mailbox_id", "deleted_at"),
+    Index("deleted_entries_deleted_at_idx", "deleted_at"),
 )

@@ -1,9 +1,70 @@
 """What a tenant sees: the one place that says so.
 
-Every statement that finds an object for a caller joins the object's domain as ``d``, carries this condition and takes the caller's
-tenant as ``$1``; null is the whole platform.
+Rules:
+
+- Every statement that finds an object for a caller is a ``Scoped``: it holds ``{visible}`` where its conditions stand. One without
+  cannot be made, so that a forgotten filter ends the process at import, before it answers anybody.
+- A ``Scoped`` runs through ``found`` and ``one`` only, which put the caller's tenant in as ``$1``; null is the whole platform. What
+  comes after it works on the id of the row that it gave.
+- What is not found is Missing, whether it is not there or another tenant's.
 """
 
 from __future__ import annotations
 
+from typing import Any
+from uuid import UUID
+
+from posthorn.adapters.postgres.database import Connection
+from posthorn.ports.administration import Changed, Missing, Versions
+
 VISIBLE = "($1::uuid IS NULL OR d.tenant_id = $1)"
+"""The condition for statements that join the object's domain as ``d``."""
+
+
+class Scoped:
+    """A statement bound to the caller's tenant.
+
+    ``text`` holds ``{visible}`` once; ``column`` is where the owner stands. The rest is the caller's: values begin at ``$2``.
+    """
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str, column: str = "d.tenant_id") -> None:
+        if text.count("{visible}") != 1:
+            raise ValueError(f"a statement that is not bound to a tenant: {text.strip()[:80]}")
+        self.text = text.replace("{visible}", VISIBLE.replace("d.tenant_id", column))
+
+    def __add__(self, more: str) -> Scoped:
+        """Give the statement with more conditions, an order or a lock behind."""
+        longer = object.__new__(Scoped)
+        longer.text = f"{self.text} {more}"
+        return longer
+
+
+async def found(connection: Connection, tenant: UUID | None, statement: Scoped, *values: Any) -> list[Any]:
+    """Give the rows that the caller may see."""
+    return await connection.fetch(statement.text, tenant, *values)
+
+
+async def one(connection: Connection, tenant: UUID | None, statement: Scoped, *values: Any) -> Any:
+    """Give the row that the caller may see. Raises Missing."""
+    row = await connection.fetchrow(statement.text, tenant, *values)
+    if row is None:
+        raise Missing
+    return row
+
+
+def version_of(row: Any) -> str:
+    """Give the version of a row, of its ``id`` and its ``updated_at``, which every change through the API moves."""
+    moved = row["updated_at"]
+    return f"{row['id']}-{int(moved.timestamp()):x}.{moved.microsecond:x}"
+
+
+def check_version(row: Any, expected: Versions) -> None:
+    """Raise Changed unless the row, which the caller has locked, is in one of the versions."""
+    if expected is not None and version_of(row) not in expected:
+        raise Changed("it has changed since it was read; read it again")
+
+
+MOVED = "greatest(clock_timestamp(), updated_at + interval '1 microsecond')"
+"""The new ``updated_at`` of a row that changes: always later than the one before."""

@@ -1,0 +1,113 @@
+"""Aliases on Postgres. Their rules are those of ``leading``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+from posthorn.adapters.postgres.audit import write_audit
+from posthorn.adapters.postgres.database import Connection, Database
+from posthorn.adapters.postgres.directory_truth import write_outbox
+from posthorn.adapters.postgres.domains import home
+from posthorn.adapters.postgres.idempotency import keep_answer
+from posthorn.adapters.postgres.leading import ALIAS_LOCK, check_targets, refuse_while_led_to
+from posthorn.adapters.postgres.tenancy import MOVED, Scoped, check_version, found, one, version_of
+from posthorn.ports.administration import Alias, Change, Conflict, Missing, Receipt, Versions
+
+_ALIAS = (
+    "SELECT a.id, d.tenant_id, a.address, a.targets, a.created_at, a.updated_at"
+    " FROM aliases a JOIN domains d ON d.id = a.domain_id WHERE {visible}"
+)
+_NAMED = Scoped(f"{_ALIAS} AND a.address = $2")
+_LIST = Scoped(f"{_ALIAS} AND ($2::text IS NULL OR d.name = $2) AND a.address > $3 ORDER BY a.address LIMIT $4")
+
+
+class PostgresAliases:
+    """The part of the port Administration that is about aliases."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create_alias(
+        self, tenant: UUID | None, address: str, targets: Sequence[str], receipt: Receipt[Alias] | None = None
+    ) -> Change[Alias]:
+        """Make an alias."""
+        async with alias_writer(self._database) as connection:
+            owner = await insert_alias(connection, tenant, address, targets)
+            alias = _as_alias(await one(connection, tenant, _NAMED, address))
+            await write_audit(connection, owner, address, {"targets": list(targets)})
+            if receipt is not None:
+                await keep_answer(connection, receipt.reservation, receipt.render(alias))
+            return Change(alias, await write_outbox(connection, address))
+
+    async def aliases(self, tenant: UUID | None, domain: str | None, after: str, limit: int) -> Sequence[Alias]:
+        """List by address."""
+        async with self._database.session() as connection:
+            return [_as_alias(row) for row in await found(connection, tenant, _LIST, domain, after, limit)]
+
+    async def alias(self, tenant: UUID | None, address: str) -> Alias:
+        """Give one."""
+        async with self._database.session() as connection:
+            return _as_alias(await one(connection, tenant, _NAMED, address))
+
+    async def change_alias(
+        self, tenant: UUID | None, address: str, targets: Sequence[str], expected: Versions = None
+    ) -> Change[Alias]:
+        """Set the targets."""
+        async with alias_writer(self._database) as connection:
+            row = await one(connection, tenant, _NAMED, address)
+            check_version(row, expected)
+            await check_targets(connection, row["tenant_id"], address, targets)
+            changed = await connection.execute(
+                f"UPDATE aliases SET targets = $2, updated_at = {MOVED} WHERE id = $1",  # noqa: S608
+                row["id"],
+                list(targets),
+            )
+            if changed == "UPDATE 0":
+                raise Missing
+            await write_audit(connection, row["tenant_id"], address, {"targets": list(targets)})
+            alias = _as_alias(await one(connection, tenant, _NAMED, address))
+            return Change(alias, await write_outbox(connection, address))
+
+    async def delete_alias(self, tenant: UUID | None, address: str, expected: Versions = None) -> Change[None]:
+        """Remove an alias."""
+        async with self._database.transaction() as connection:
+            row = await one(connection, tenant, _NAMED + "FOR UPDATE OF a", address)
+            check_version(row, expected)
+            await refuse_while_led_to(connection, address)
+            await connection.execute("DELETE FROM aliases WHERE id = $1", row["id"])
+            await write_audit(connection, row["tenant_id"], address)
+            return Change(None, await write_outbox(connection, address))
+
+
+@asynccontextmanager
+async def alias_writer(database: Database) -> AsyncIterator[Connection]:
+    """Open a transaction that may write aliases."""
+    async with database.transaction() as connection:
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", ALIAS_LOCK)
+        yield connection
+
+
+async def insert_alias(connection: Connection, tenant: UUID | None, address: str, targets: Sequence[str]) -> UUID:
+    """Check and enter an alias; gives its tenant. Nothing is written before it raises Unfit or Conflict."""
+    domain = await home(connection, tenant, address)
+    if await connection.fetchval("SELECT true FROM accounts WHERE address = $1", address):
+        raise Conflict(f"{address} is an account")
+    await check_targets(connection, domain["tenant_id"], address, targets)
+    made = await connection.fetchval(
+        "INSERT INTO aliases (domain_id, address, targets) VALUES ($1, $2, $3)"
+        " ON CONFLICT (address) DO NOTHING RETURNING id",
+        domain["id"],
+        address,
+        list(targets),
+    )
+    if made is None:
+        raise Conflict(f"the alias {address} is there already")
+    owner: UUID = domain["tenant_id"]
+    return owner
+
+
+def _as_alias(row: Any) -> Alias:
+    return Alias(row["address"], tuple(row["targets"]), row["created_at"], row["updated_at"], version_of(row))

@@ -1,0 +1,91 @@
+"""What tenants and domains may have: domains, accounts, and octets promised to accounts.
+
+A limit is held by counting under the lock of the row that sets it (FOR NO KEY UPDATE, which lets others refer to it), so that two
+creations do not both take the last place. Where nothing is limited nothing is locked. A limit that is set below what is there takes
+nothing away. Tenants are locked before domains, domains before accounts.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from posthorn.adapters.postgres.database import Connection
+from posthorn.ports.administration import Conflict, Fault, Unfit
+
+_HELD = """
+SELECT count(*) AS accounts, coalesce(sum(a.quota_bytes), 0)::bigint AS promised
+  FROM accounts a JOIN domains d ON d.id = a.domain_id
+ WHERE {} AND a.id IS DISTINCT FROM $2
+"""
+
+
+async def check_domains(connection: Connection, tenant: UUID) -> None:
+    """Lock the tenant, and raise Conflict when it has as many domains as it may."""
+    row: Any = await connection.fetchrow(
+        "SELECT name, max_domains FROM tenants WHERE id = $1 FOR NO KEY UPDATE", tenant
+    )
+    if row is None or row["max_domains"] is None:
+        return
+    held = await connection.fetchval("SELECT count(*) FROM domains WHERE tenant_id = $1", tenant)
+    if held >= row["max_domains"]:
+        raise Conflict(f"the tenant {row['name']} may have {row['max_domains']} domains, and has {held}")
+
+
+async def check_account(
+    connection: Connection, domain: int, quota: int | None, account: int | None = None, where: str = "quota_bytes"
+) -> None:
+    """Lock what limits the accounts of a domain, and raise Conflict or Unfit when one more with this quota is too much.
+
+    ``account`` is one that is there already and gets another quota. ``where`` is the field that names the quota.
+    """
+    await check_accounts(connection, domain, [quota], account, where)
+
+
+async def check_accounts(
+    connection: Connection,
+    domain: int,
+    quotas: list[int | None],
+    account: int | None = None,
+    where: str = "quota_bytes",
+) -> None:
+    """The same for several new accounts at once."""
+    limits: Any = await connection.fetchrow(
+        """
+        SELECT t.id AS tenant_id, t.max_accounts AS tenant_accounts, t.quota_bytes AS tenant_quota,
+               d.max_accounts AS domain_accounts, d.quota_bytes AS domain_quota
+          FROM domains d JOIN tenants t ON t.id = d.tenant_id WHERE d.id = $1
+        """,
+        domain,
+    )
+    if limits is None:
+        return
+    for table, number, most, octets, condition in (
+        ("tenants", limits["tenant_id"], limits["tenant_accounts"], limits["tenant_quota"], "d.tenant_id = $1"),
+        ("domains", domain, limits["domain_accounts"], limits["domain_quota"], "a.domain_id = $1"),
+    ):
+        if (most is None or account is not None) and octets is None:
+            continue
+        row: Any = await connection.fetchrow(
+            f"SELECT name, max_accounts, quota_bytes FROM {table} WHERE id = $1 FOR NO KEY UPDATE",  # noqa: S608
+            number,
+        )
+        if row is None:
+            continue
+        held: Any = await connection.fetchrow(_HELD.format(condition), number, account)
+        owner = f"the {table[:-1]} {row['name']}"
+        _check(owner, row, held, quotas, where, is_new=account is None)
+
+
+def _check(owner: str, limits: Any, held: Any, quotas: list[int | None], where: str, *, is_new: bool) -> None:
+    most = limits["max_accounts"]
+    if is_new and most is not None and held["accounts"] + len(quotas) > most:
+        raise Conflict(f"{owner} may have {most} accounts, and has {held['accounts']}")
+    octets = limits["quota_bytes"]
+    if octets is None:
+        return
+    if any(quota is None for quota in quotas):
+        raise Unfit(Fault(where, f"{owner} may promise its accounts {octets} octets, so that each needs a quota"))
+    if held["promised"] + sum(quota or 0 for quota in quotas) > octets:
+        left = max(0, octets - held["promised"])
+        raise Unfit(Fault(where, f"{owner} may promise its accounts {octets} octets together; {left} are left"))

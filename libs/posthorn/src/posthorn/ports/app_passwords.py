@@ -1,0 +1,47 @@
+"""App passwords: passwords of an account for one program each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from posthorn.ports.administration import Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class AppPassword:
+    """A password of an account for one program; the password itself is kept nowhere."""
+
+    id: UUID
+    name: str
+    scopes: tuple[str, ...]
+    """``smtp`` and ``pop3``: what it may be used for."""
+    created_at: datetime
+    last_used_at: datetime | None = None
+    """Exact to a minute."""
+
+
+class AppPasswords(Protocol):
+    """App passwords of accounts. Every method raises Missing when there is no such account."""
+
+    async def create(
+        self,
+        tenant: UUID | None,
+        address: str,
+        made: AppPassword,
+        key_hash: bytes,
+        receipt: Receipt[AppPassword] | None = None,
+    ) -> AppPassword:
+        """Enter one under the SHA-256 of the password."""
+        ...
+
+    async def items(self, tenant: UUID | None, address: str, after: UUID | None, limit: int) -> Sequence[AppPassword]:
+        """List by id, which is by time."""
+        ...
+
+    async def remove(self, tenant: UUID | None, address: str, number: UUID) -> None:
+        """Take one away: it is refused from now on."""
+        ...

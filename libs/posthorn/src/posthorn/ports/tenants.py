@@ -1,0 +1,84 @@
+"""Tenants: who owns domains, keys and everything below them.
+
+A tenant that is suspended goes on receiving mail, which is placed in its mailboxes. Its keys are refused, its accounts may not log
+in or send.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Protocol
+from uuid import UUID
+
+from posthorn.ports.administration import Receipt, Versions
+
+
+class TenantState(Enum):
+    """Whether a tenant is served."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+
+
+@dataclass(frozen=True, slots=True)
+class TenantRules:
+    """What bounds a tenant; None: unlimited, or as the settings say."""
+
+    max_domains: int | None = None
+    max_accounts: int | None = None
+    quota_bytes: int | None = None
+    """What its accounts may be promised together, in octets."""
+    max_messages_per_hour: int | None = None
+    """What all its accounts may send together."""
+    max_recipients_per_hour: int | None = None
+    verify_domains: bool = False
+    """Whether a new domain takes mail only after its ownership is shown."""
+    min_password_length: int = 8
+    """Characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """An owner of domains."""
+
+    id: UUID
+    name: str
+    state: TenantState
+    rules: TenantRules
+    domains: int
+    """How many it has; so with the next two."""
+    accounts: int
+    promised_bytes: int
+    """Sum of its accounts' quotas."""
+    created_at: datetime
+    updated_at: datetime
+    version: str
+
+
+class Tenants(Protocol):
+    """``tenant`` is the caller's, as in ``ports.administration``; a tenant sees itself. Every method raises Unavailable."""
+
+    async def create(self, number: UUID, name: str, rules: TenantRules, receipt: Receipt[Tenant] | None) -> Tenant:
+        """Make one. Raises Conflict when the name is taken."""
+        ...
+
+    async def items(self, tenant: UUID | None, after: str, limit: int) -> Sequence[Tenant]:
+        """List by name."""
+        ...
+
+    async def get(self, tenant: UUID | None, named: str) -> Tenant:
+        """Give one by name or id. Raises Missing."""
+        ...
+
+    async def change(
+        self, tenant: UUID | None, named: str, changes: Mapping[str, object], expected: Versions = None
+    ) -> Tenant:
+        """Set ``name``, ``state`` or fields of TenantRules. Raises Missing, Changed, Conflict when the name is taken."""
+        ...
+
+    async def delete(self, tenant: UUID | None, named: str, expected: Versions = None) -> None:
+        """Remove one, with its suppressions and statistics. Raises Missing, Changed; Conflict while it owns anything else."""
+        ...

@@ -1,0 +1,44 @@
+"""Who is acting: the request at hand, for the line that its change leaves in the audit log.
+
+The edge of a service enters it before a change begins; whatever makes the change writes the line in its own transaction. Outside a
+request, in a migration or a test of an adapter, nobody is acting and nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Acting:
+    """A request that changes something."""
+
+    actor_id: str
+    actor_name: str
+    actor_role: str
+    action: str
+    """``account.change``."""
+    request_id: str
+    is_written: bool = False
+    """Whether a transaction has written its line."""
+
+
+_acting: ContextVar[Acting | None] = ContextVar("posthorn_acting", default=None)
+
+
+def acting() -> Acting | None:
+    """Give the request at hand; None when there is none."""
+    return _acting.get()
+
+
+@contextmanager
+def acts(request: Acting) -> Iterator[Acting]:
+    """Have this request at hand inside."""
+    token = _acting.set(request)
+    try:
+        yield request
+    finally:
+        _acting.reset(token)

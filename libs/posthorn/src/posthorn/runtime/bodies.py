@@ -1,0 +1,42 @@
+"""Where the bodies of messages that come in lie until delivery has them.
+
+A small one rides in the stream, in the record of its message. A large one lies in the blob store, and the record names it: it must
+be there before the record is published, so that no message is promised whose body could be missing. A body without a record, left
+by a crash between the two, is an orphan that the collector removes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import BinaryIO
+from uuid import UUID
+
+from posthorn.ports.blobs import BODIES, Blobs
+from posthorn.ports.faults import Unavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Bodies:
+    """Tells large bodies from small ones, and stores the large ones."""
+
+    blobs: Blobs
+    inline: int
+    """Stored octets up to which a body rides in the stream."""
+    seconds: float
+    """How long the store may take for one body."""
+
+    def blob(self, message: UUID, size: int) -> str | None:
+        """Give the key under which a body of ``size`` octets is to be stored, for the envelope; None: it rides in the stream."""
+        return f"{BODIES}{message}" if size > self.inline else None
+
+    async def store(self, blob: str, body: bytes | BinaryIO, size: int) -> None:
+        """Store a body of ``size`` octets under this key, before its record is published. Raises Unavailable."""
+        try:
+            async with asyncio.timeout(self.seconds):
+                if isinstance(body, bytes):
+                    await self.blobs.put(blob, [body])
+                else:
+                    await self.blobs.put_file(blob, body, size)
+        except TimeoutError:
+            raise Unavailable("blobs", "the store took too long") from None

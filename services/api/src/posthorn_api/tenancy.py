@@ -1,0 +1,122 @@
+"""What the API decides about tenants and API keys."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+from posthorn.ports.administration import ApiKey, Fault, Missing, Receipt, Role, Unfit, Versions
+from posthorn.ports.api_keys import ApiKeys
+from posthorn.ports.audit import Audit, AuditFilter, AuditLine
+from posthorn.ports.tenants import Tenant, TenantRules, Tenants, TenantState
+from posthorn.runtime.ids import new_id
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?\Z")
+
+
+class Tenancy:
+    """Every method takes the caller's key and sees what its tenant sees.
+
+    Raises Unfit, Missing, Changed and Conflict for the caller's faults, Unavailable for ours.
+    """
+
+    def __init__(self, tenants: Tenants, keys: ApiKeys, audit: Audit) -> None:
+        self._tenants = tenants
+        self._keys = keys
+        self._audit = audit
+
+    async def create_tenant(self, name: str, rules: TenantRules, receipt: Receipt[Tenant] | None) -> Tenant:
+        """Make a tenant."""
+        return await self._tenants.create(new_id(), _fit_name(name), rules, receipt)
+
+    async def tenants(self, caller: ApiKey, after: str, limit: int) -> Sequence[Tenant]:
+        """List by name."""
+        return await self._tenants.items(caller.tenant, after, limit)
+
+    async def tenant(self, caller: ApiKey, named: str) -> Tenant:
+        """Give one by name or id."""
+        try:
+            return await self._tenants.get(caller.tenant, named)
+        except Missing:
+            raise Missing(f"there is no tenant {named}") from None
+
+    async def change_tenant(
+        self, caller: ApiKey, named: str, changes: Mapping[str, object], expected: Versions
+    ) -> Tenant:
+        """Set the fields that ``changes`` names."""
+        values = dict(changes)
+        if "name" in values:
+            values["name"] = _fit_name(str(values["name"]))
+        if "state" in values:
+            values["state"] = TenantState(values["state"])
+        try:
+            return await self._tenants.change(caller.tenant, named, values, expected)
+        except Missing:
+            raise Missing(f"there is no tenant {named}") from None
+
+    async def delete_tenant(self, caller: ApiKey, named: str, expected: Versions) -> None:
+        """Remove one that owns nothing."""
+        try:
+            await self._tenants.delete(caller.tenant, named, expected)
+        except Missing:
+            raise Missing(f"there is no tenant {named}") from None
+
+    async def create_key(
+        self,
+        caller: ApiKey,
+        name: str,
+        role: Role,
+        tenant: str | None,
+        expires_at: datetime | None,
+        receipt: Receipt[ApiKey] | None,
+    ) -> tuple[ApiKey, str]:
+        """Make a key; gives it with what is to be shown, which nobody can be told again."""
+        if caller.role is not Role.PLATFORM_ADMIN and role is Role.PLATFORM_ADMIN:
+            raise Unfit(Fault("role", "only a platform admin makes a key of a platform admin"))
+        if expires_at is not None and expires_at <= datetime.now(UTC):
+            raise Unfit(Fault("expires_at", "this time is past"))
+        key = f"ph_{secrets.token_urlsafe(32)}"
+        new = ApiKey(new_id(), name, role, caller.tenant, expires_at)
+        return await self._keys.create(caller.tenant, new, tenant, hash_of_key(key), receipt), key
+
+    async def keys(self, caller: ApiKey, after: UUID | None, limit: int) -> Sequence[ApiKey]:
+        """List by time."""
+        return await self._keys.items(caller.tenant, after, limit)
+
+    async def key(self, caller: ApiKey, number: UUID) -> ApiKey:
+        """Give one."""
+        try:
+            return await self._keys.get(caller.tenant, number)
+        except Missing:
+            raise Missing(f"there is no API key {number}") from None
+
+    async def delete_key(self, caller: ApiKey, number: UUID) -> None:
+        """Take one away."""
+        try:
+            await self._keys.delete(caller.tenant, number)
+        except Missing:
+            raise Missing(f"there is no API key {number}") from None
+
+    async def audit(self, caller: ApiKey, which: AuditFilter, before: int | None, limit: int) -> Sequence[AuditLine]:
+        """List what was changed, newest first."""
+        return await self._audit.items(caller.tenant, which, before, limit)
+
+
+def hash_of_key(key: str) -> bytes:
+    """Give the form in which a key is stored: 256 random bits need no slow hash."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+def _fit_name(name: str) -> str:
+    if not _NAME.match(name):
+        text = "a name is made of lower-case letters, digits, dots, hyphens and underscores, 64 at most"
+        raise Unfit(Fault("name", text))
+    try:
+        UUID(name)
+    except ValueError:
+        return name
+    raise Unfit(Fault("name", "this is an id, and would be taken for one"))

@@ -1,0 +1,109 @@
+"""The audit log: a line for every change, in the transaction of the change, without secrets, for whom it concerns."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from posthorn.adapters.files import FileBlobs
+from posthorn.ports.administration import Role
+from tests.servers.api import Api, problem, running_api
+
+
+@pytest.fixture
+async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
+    async with running_api(database_url, FileBlobs(tmp_path)) as running:
+        yield running
+
+
+async def lines(api: Api, headers: dict[str, str] | None = None, **which: str) -> list[dict[str, Any]]:
+    answer = await api.client.get("/v1/audit", params=which, headers=headers)
+    assert answer.status_code == 200, answer.text
+    found: list[dict[str, Any]] = answer.json()["items"]
+    return found
+
+
+async def test_a_change_leaves_a_line_that_says_who_and_what(api: Api) -> None:
+    await api.domain("acme.test")
+    await api.account("a@acme.test", quota_bytes=5)
+    await api.client.patch(
+        "/v1/accounts/a@acme.test",
+        json={"password": "a new passphrase", "state": "suspended"},
+        headers={"X-Request-Id": "number-7"},
+    )
+    changed, made, domain = await lines(api)
+    assert (changed["action"], changed["object"]) == ("account.change", "a@acme.test")
+    assert changed["details"] == {"password_hash": "changed", "state": "suspended"}
+    assert (changed["actor_name"], changed["actor_role"]) == ("bootstrap", "platform-admin")
+    assert changed["request_id"] == "number-7"
+    assert (made["action"], made["details"]) == ("account.create", {"quota_bytes": 5})
+    assert (domain["action"], domain["object"]) == ("domain.create", "acme.test")
+    stored = await api.sql("SELECT string_agg(a::text, ' ') AS all FROM audit a")
+    assert "passphrase" not in stored[0]["all"]
+    assert "argon2" not in stored[0]["all"]
+
+
+async def test_what_comes_to_nothing_leaves_no_line(api: Api) -> None:
+    await api.domain("acme.test")
+    before = await lines(api)
+    problem(await api.client.post("/v1/domains", json={"name": "acme.test"}), 409, "conflict")
+    problem(await api.client.delete("/v1/accounts/nobody@acme.test"), 404, "not-found")
+    await api.client.get("/v1/domains")
+    assert await lines(api) == before
+
+
+async def test_a_repeat_under_an_idempotency_key_leaves_one_line(api: Api) -> None:
+    for _ in range(2):
+        await api.client.post("/v1/domains", json={"name": "acme.test"}, headers={"Idempotency-Key": "1"})
+        await api.client.post("/v1/suppressions", json={"address": "x@y.test"}, headers={"Idempotency-Key": "2"})
+    assert [line["action"] for line in await lines(api)] == ["suppression.create", "domain.create"]
+
+
+async def test_changes_made_elsewhere_than_in_the_directory_are_noted_too(api: Api) -> None:
+    await api.client.put("/v1/routes/x.test", json={"host": "mx.test"})
+    await api.client.delete("/v1/routes/x.test")
+    assert [(line["action"], line["object"]) for line in await lines(api)] == [
+        ("route.delete", "routes/x.test"),
+        ("route.set", "routes/x.test"),
+    ]
+
+
+async def test_a_tenant_reads_what_was_done_to_its_own_by_whomever(api: Api) -> None:
+    await api.client.post("/v1/tenants", json={"name": "acme"})
+    await api.client.post("/v1/tenants", json={"name": "other"})
+    await api.domain("acme.test", tenant="acme")
+    await api.domain("other.test", tenant="other")
+    (row,) = await api.sql("SELECT id FROM tenants WHERE name = 'acme'")
+    reader = await api.key(Role.READ_ONLY, row["id"])
+    assert [line["object"] for line in await lines(api, reader)] == ["acme.test", "acme"]
+    sender = await api.key(Role.SEND_ONLY, row["id"])
+    problem(await api.client.get("/v1/audit", headers=sender), 403, "forbidden")
+
+
+async def test_the_log_is_searched_and_read_in_pages(api: Api) -> None:
+    for number in range(5):
+        await api.domain(f"d{number}.test")
+    await api.client.patch("/v1/domains/d0.test", json={"plus_addressing": False})
+    assert [line["action"] for line in await lines(api, object="d0.test")] == ["domain.change", "domain.create"]
+    assert len(await lines(api, action="domain")) == 6
+    assert len(await lines(api, action="domain.create")) == 5
+    assert await lines(api, action="dom") == []
+    assert len(await lines(api, actor="bootstrap")) == 6
+    assert await lines(api, actor="nobody") == []
+    now = datetime.now(UTC)
+    assert await lines(api, until=(now - timedelta(hours=1)).isoformat()) == []
+    assert len(await lines(api, since=(now - timedelta(hours=1)).isoformat())) == 6
+    seen: list[str] = []
+    cursor: str | None = None
+    while True:
+        params = {"limit": "4"} | ({"cursor": cursor} if cursor else {})
+        answer = (await api.client.get("/v1/audit", params=params)).json()
+        seen += [line["object"] for line in answer["items"]]
+        cursor = answer["next_cursor"]
+        if cursor is None:
+            break
+    assert seen == ["d0.test", "d4.test", "d3.test", "d2.test", "d1.test", "d0.test"]

@@ -1,0 +1,114 @@
+"""Databases with the newest schema for tests, made from a template and used again once they are as they were made.
+
+Rules:
+
+- A test has a database to itself, and finds in it what the migrations put there, nothing else.
+- A copy of the template is a thousand files, the tables a test wrote to are a few dozen. So a database goes round: its
+  connections are ended, those tables begin with new files, what the template holds is put back, sequences begin again.
+- Whoever changed more than rows (a table, a trigger, a setting of the database, statistics of the planner) has used the
+  database up: it is dropped, and the next test gets a copy of the template.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+from posthorn_local.embedded import Postgres
+
+_numbers = itertools.count(1)
+_END_OTHERS = """
+SELECT bool_and(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity
+ WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+"""
+_CATALOGS = (
+    *("pg_attrdef", "pg_attribute", "pg_class", "pg_constraint", "pg_db_role_setting", "pg_extension", "pg_index"),
+    *("pg_namespace", "pg_proc", "pg_rewrite", "pg_statistic", "pg_trigger", "pg_type"),
+)
+_FINGERPRINT = " UNION ALL ".join(
+    f"SELECT '{catalog}', count(*), max(xmin::text::bigint) FROM {catalog}" for catalog in _CATALOGS
+)
+_TABLES = """
+SELECT c.oid::regclass::text AS name FROM pg_class c
+ WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace ORDER BY c.oid
+"""
+# a table has octets also when all that was written to it was taken back
+_EMPTY = """
+DO $$
+DECLARE written text; number record;
+BEGIN
+    SELECT string_agg(c.oid::regclass::text, ', ') INTO written FROM pg_class c
+     WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace AND pg_relation_size(c.oid) > 0;
+    IF written IS NOT NULL THEN EXECUTE 'TRUNCATE ' || written || ' CASCADE'; END IF;
+    FOR number IN SELECT format('%I.%I', schemaname, sequencename)::regclass AS id, start_value AS start
+                    FROM pg_sequences WHERE last_value IS NOT NULL
+    LOOP
+        PERFORM setval(number.id, number.start, false);
+    END LOOP;
+END $$
+"""
+
+
+class Databases:
+    """The databases of one test session. ``template`` is the name of a database that nothing is connected to."""
+
+    def __init__(self, server: Postgres, template: str) -> None:
+        self._server = server
+        self._template = template
+        self._clean: list[str] = []
+        self._as_made: dict[str, list[asyncpg.Record]] = {}
+        self._rows: dict[str, tuple[list[str], list[tuple[object, ...]]]] | None = None
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[str]:
+        """Lend the URL of a database that holds what the template holds."""
+        name = self._clean.pop() if self._clean else await self._make()
+        yield self._server.url_of(name)
+        if await self._restored(name):
+            self._clean.append(name)
+        else:
+            await self._administer(f"DROP DATABASE {name} WITH (FORCE)")
+
+    async def _make(self) -> str:
+        name = f"test_{next(_numbers)}"
+        await self._administer(f"CREATE DATABASE {name} TEMPLATE {self._template}")
+        connection = await asyncpg.connect(self._server.url_of(name))
+        try:
+            self._as_made[name] = await connection.fetch(_FINGERPRINT)
+            if self._rows is None:
+                tables = [table for (table,) in await connection.fetch(_TABLES)]
+                held = {table: await connection.fetch(f"SELECT * FROM {table}") for table in tables}
+                self._rows = {
+                    table: (list(rows[0].keys()), [tuple(row) for row in rows]) for table, rows in held.items() if rows
+                }
+        finally:
+            await connection.close()
+        return name
+
+    async def _restored(self, name: str) -> bool:
+        connection = await asyncpg.connect(self._server.url_of(name))
+        try:
+            if await connection.fetchval(_END_OTHERS) is False:
+                return False
+            if await connection.fetch(_FINGERPRINT) != self._as_made[name]:
+                return False
+            async with connection.transaction():
+                await connection.execute(_EMPTY)
+                # neither triggers nor the order of foreign keys matter to what was valid before
+                await connection.execute("SET LOCAL session_replication_role = replica")
+                for table, (columns, rows) in (self._rows or {}).items():
+                    await connection.copy_records_to_table(table, records=rows, columns=columns)
+            self._as_made[name] = await connection.fetch(_FINGERPRINT)
+        finally:
+            await connection.close()
+        return True
+
+    async def _administer(self, statement: str) -> None:
+        admin = await asyncpg.connect(self._server.url_of("postgres"))
+        try:
+            await admin.execute(statement)
+        finally:
+            await admin.close()

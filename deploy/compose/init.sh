@@ -1,0 +1,66 @@
+#!/bin/sh
+# Makes what docker-compose.yml needs and no repository may hold: .env with random secrets (mode 0600), and a self-signed
+# certificate for the name given, to be replaced by a real one. What is there already is never touched.
+#
+# usage: deploy/compose/init.sh [HOST NAME]        the name that the MX record shows; default mail.example.test
+set -eu
+umask 077
+cd "$(dirname "$0")/../.."
+host=${1:-mail.example.test}
+tls=deploy/compose/private/tls
+
+case $host in
+  "" | -* | *[!A-Za-z0-9.-]*) echo "init.sh: not a host name: $host" >&2; exit 2 ;;
+esac
+for tool in openssl od tr; do
+  command -v "$tool" >/dev/null || { echo "init.sh: $tool is needed" >&2; exit 1; }
+done
+
+hex() { od -An -N "$1" -tx1 /dev/urandom | tr -d ' \n'; }
+
+if [ -e .env ]; then
+  echo "init.sh: .env is there already and stays as it is" >&2
+else
+  # whole or not at all: a file cut short would start Posthorn with half of its secrets
+  trap 'rm -f .env.new' EXIT
+  cat >.env.new <<END
+# Made by deploy/compose/init.sh. Keep a copy in a safe place: without POSTHORN_SECRET_KEY the DKIM keys and the passwords of
+# routes cannot be read again.
+POSTHORN_HOSTNAME=$host
+POSTHORN_SECRET_KEY=$(openssl rand -base64 32)
+POSTHORN_API_ADMIN_KEY=ph_$(hex 32)
+POSTGRES_PASSWORD=p$(hex 24)
+NATS_PASSWORD=p$(hex 24)
+S3_ACCESS_KEY=GK$(hex 12)
+S3_SECRET_KEY=$(hex 32)
+GARAGE_RPC_SECRET=$(hex 32)
+
+# For a public host:
+#POSTHORN_BIND=0.0.0.0
+#POSTHORN_SMTP_PORT=25
+#POSTHORN_SUBMISSION_PORT=587
+#POSTHORN_SUBMISSIONS_PORT=465
+#POSTHORN_POP3_PORT=110
+#POSTHORN_POP3S_PORT=995
+# A directory with tls.crt and tls.key that user 10001 can read; a renewed certificate is taken without a restart:
+#POSTHORN_TLS_SOURCE=/etc/posthorn/tls
+# The smarthost way: false sends nothing to other hosts' MX, only by the routes of the API.
+#POSTHORN_RELAY_DIRECT=false
+END
+  mv .env.new .env
+fi
+
+if [ -e "$tls/tls.crt" ] || [ -e "$tls/tls.key" ]; then
+  echo "init.sh: $tls holds a certificate already" >&2
+else
+  # private/ is closed to others on this host; what lies in it is open, because the container's user 10001 must read it
+  mkdir -p "$tls"
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 365 -sha256 \
+    -subj "/CN=$host" -addext "subjectAltName=DNS:$host,DNS:localhost,IP:127.0.0.1" \
+    -keyout "$tls/tls.key.new" -out "$tls/tls.crt.new" 2>/dev/null
+  chmod 0644 "$tls/tls.key.new" "$tls/tls.crt.new"
+  mv "$tls/tls.key.new" "$tls/tls.key"
+  mv "$tls/tls.crt.new" "$tls/tls.crt"
+  chmod 0755 "$tls"
+fi
+echo "init.sh: now run: docker compose up --wait"

@@ -1,0 +1,1 @@
+"""The images, and the system of docker-compose.yml, on a real Docker daemon."""

@@ -1,0 +1,74 @@
+"""The images, built once, and one running system for the tests that leave it whole."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.containers.composed import ComposedSystem
+from tests.containers.docker import ROOT, Docker
+from tests.servers.maildrop import Maildrop
+
+_numbers = itertools.count(1)
+_HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def docker() -> Iterator[Docker]:
+    """A Docker daemon."""
+    running = Docker()
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def images(docker: Docker) -> dict[str, str]:
+    """The images of docker-compose.yml, built from this checkout: names by service."""
+    unset = dict.fromkeys(re.findall(r"\$\{(\w+):\?", (ROOT / "docker-compose.yml").read_text()), "unset")
+    docker.said("compose", "-f", "docker-compose.yml", "build", "--quiet", folder=ROOT, environment=unset)
+    services = ("smtp-in", "delivery", "relay", "pop3", "api")
+    return {service: f"ghcr.io/posthorn/posthorn-{service}:0.1.0" for service in services}
+
+
+@pytest.fixture(scope="session")
+def standins(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The image that stands in for those of Postgres, NATS and Garage."""
+    context = tmp_path_factory.mktemp("standins")
+    for name in ("swift_process.py", "swift_cache.py"):
+        shutil.copy(ROOT / "tests" / "servers" / name, context)
+    for path in (_HERE / "standins").iterdir():
+        if path.is_file():
+            shutil.copy(path, context)
+    locked = re.findall(r"^[a-z0-9-]+==[^ ;]+", (ROOT / "requirements" / "dev.txt").read_text(), re.MULTILINE)
+    (context / "constraints.txt").write_text("\n".join([*locked, ""]))
+    docker.said("build", "-q", "-t", "posthorn-standins", str(context))
+    return "posthorn-standins"
+
+
+@pytest.fixture(scope="session")
+def system(
+    docker: Docker, images: dict[str, str], standins: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ComposedSystem]:
+    """The whole system with three smtp-in behind a balancer, and the domain example.test."""
+    running = ComposedSystem(docker, tmp_path_factory.mktemp("clone") / "posthorn")
+    running.clone()
+    running.down()  # what a run that was cut short has left
+    try:
+        running.up()
+        answer = running.api.post("/v1/domains", json={"name": "example.test"})
+        assert answer.status_code == 201, answer.text
+        yield running
+    finally:
+        running.down()
+
+
+@pytest.fixture
+def drop(system: ComposedSystem) -> Maildrop:
+    """A fresh account."""
+    return system.make_account(f"user{next(_numbers)}@example.test")

@@ -1,0 +1,87 @@
+"""The images hold one service each, run as nobody in particular, and write nowhere but where they may."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.containers.docker import BASE_IMAGE, Docker, DockerError
+
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]
+
+_SERVICES = ("smtp-in", "delivery", "relay", "pop3", "api")
+_MOST_OVER_BASE = 150_000_000
+_LOOK = """
+import importlib.metadata, importlib.util, json, os, pathlib, shutil, sys
+def writable(place):
+    try:
+        path = pathlib.Path(place, "written")
+        path.write_text("x")
+        path.unlink()
+    except OSError:
+        return False
+    return True
+stale = [str(path) for path in pathlib.Path("/opt/posthorn/lib").rglob("*.py")
+         if not pathlib.Path(importlib.util.cache_from_source(str(path))).exists()]
+print(json.dumps({
+    "ours": sorted(found.name for found in importlib.metadata.distributions() if found.name.startswith("posthorn")),
+    "modules": [name for name in ("pip", "uv", "setuptools", "hatchling", "pytest") if importlib.util.find_spec(name)],
+    "programs": [name for name in ("pip", "pip3", "uv", "gcc", "cc", "make") if shutil.which(name)],
+    "migrate": bool(shutil.which("posthorn-migrate")),
+    "user": [os.getuid(), os.getgid(), os.getgroups()],
+    "capabilities": [line.split()[1] for line in open("/proc/self/status") if line.startswith("CapEff")][0],
+    "writable": [place for place in ("/", "/opt/posthorn", "/etc", "/home", "/tmp") if writable(place)],
+    "uncompiled": stale,
+}))
+"""
+
+
+@pytest.fixture(params=_SERVICES)
+def service(request: pytest.FixtureRequest) -> str:
+    found: str = request.param
+    return found
+
+
+def run(docker: Docker, image: str, *options: str) -> str:
+    hardened = ["--rm", "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
+    return docker.said("run", *hardened, "--network=none", *options, image)
+
+
+def test_an_image_holds_its_service_and_the_library_and_no_installer(
+    docker: Docker, images: dict[str, str], service: str
+) -> None:
+    hardened = ["--rm", "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--network=none", "--entrypoint=python"]
+    seen = json.loads(docker.said("run", *hardened, images[service], "-c", _LOOK))
+    assert seen["ours"] == ["posthorn", f"posthorn-{service}"]
+    assert seen["migrate"]
+    assert not seen["modules"] and not seen["programs"]
+    assert seen["user"] == [10001, 10001, [10001]] or seen["user"] == [10001, 10001, []]
+    assert int(seen["capabilities"], 16) == 0
+    assert seen["writable"] == ["/tmp"]
+    assert not seen["uncompiled"]
+
+
+def test_an_image_says_what_it_is_and_whom_it_runs_as(docker: Docker, images: dict[str, str], service: str) -> None:
+    config = docker.seen(images[service])["Config"]
+    assert config["User"] == "10001:10001"
+    assert config["StopSignal"] == "SIGTERM"
+    assert config["Healthcheck"]["Test"][0] == "CMD", "no shell"
+    assert all(int(port.partition("/")[0]) > 1024 for port in config["ExposedPorts"])
+    assert config["Labels"]["org.opencontainers.image.title"] == f"posthorn-{service}"
+    assert config["Labels"]["org.opencontainers.image.source"]
+    assert not [name for name in config["Env"] if "KEY" in name or "PASSWORD" in name]
+
+
+def test_an_image_is_less_than_150_mb_over_its_base(docker: Docker, images: dict[str, str], service: str) -> None:
+    over = docker.seen(images[service])["Size"] - docker.seen(BASE_IMAGE)["Size"]
+    print(f"{service}: {over / 1e6:.0f} MB over the base")
+    assert over < _MOST_OVER_BASE
+
+
+def test_without_settings_it_refuses_and_names_what_is_missing(
+    docker: Docker, images: dict[str, str], service: str
+) -> None:
+    with pytest.raises(DockerError, match="refusing to start") as refusal:
+        run(docker, images[service])
+    assert "POSTHORN_BLOBS" in str(refusal.value) and "Traceback" not in str(refusal.value)

@@ -1,0 +1,157 @@
+"""Write what of the chart is made from something else: ``python -m deploy.helm.generate``, from the project's root.
+
+- ``values.schema.json``: from ``schema.py`` and the settings classes of the services;
+- ``files/settings.json``: which variables each part reads, so that one ``settings`` can serve all of them;
+- ``README.md``: from the comments of ``values.yaml``. A comment right above a key is its description; ``## Title`` begins
+  a section; a key of a part that has no comment is described at smtpIn.
+
+With ``--check`` nothing is written; it fails, naming the files, when one is not what it would be.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from deploy.helm.schema import CLASSES, schema, variables
+
+CHART = Path(__file__).parent / "posthorn"
+
+_KEY = re.compile(r"([A-Za-z0-9_]+):(.*)$")
+_LONGEST_DEFAULT = 60
+
+_INTRODUCTION = """\
+# Posthorn's chart
+
+{description}.
+
+```sh
+helm install posthorn deploy/helm/posthorn --namespace mail --create-namespace --set hostname=mail.example.org
+kubectl --namespace mail rollout status deployment --selector app.kubernetes.io/instance=posthorn --timeout 5m
+helm test posthorn --namespace mail --logs
+```
+
+On a cluster without load balancers (kind, minikube) add `--set service.type=ClusterIP`.
+
+Needs Kubernetes {kube} and Helm 3.12 or later. Postgres, NATS and an S3 server come with it for trying out; for
+mail that matters, name your own by `existingSecret` and turn the bundled ones off. [ci/](ci) holds values files for several cases,
+[UPGRADING.md](UPGRADING.md) says what to do before upgrades, `docs/operations.md` how to run it, `docs/runbooks/` what each alert
+asks for.
+
+Rendering without a cluster (Argo CD, `helm template`) cannot look up the Secrets that were generated before: give `existingSecret`
+for `secretKey`, `api.adminKey`, the stores and `tls` there.
+
+On a cluster without IPv4, have the services listen on IPv6: `settings` with `POSTHORN_HEALTH_HOST`, `POSTHORN_SMTP_HOST`,
+`POSTHORN_POP3_HOST` and `POSTHORN_API_HOST`, each `"::"`.
+
+This page is made from the comments in values.yaml by `python -m deploy.helm.generate`.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One value: its path with dots, its default as YAML, and what its comment says; or with no path the title of a section."""
+
+    path: str
+    default: str
+    comment: str
+
+
+def entries(text: str) -> Iterator[Entry]:
+    """Read values.yaml line by line. A map of the chart's own gives no entry, but what is inside it does."""
+    values = yaml.safe_load(text)
+    comment: list[str] = []
+    trail: list[tuple[int, str]] = []
+    whole: int | None = None  # how far the key is indented whose value is shown whole
+    for line in text.splitlines():
+        stripped = line.strip()
+        indent = len(line) - len(line.lstrip())
+        if stripped.startswith("## "):
+            yield Entry("", "", stripped[3:])
+        if not stripped or stripped.startswith("## "):
+            comment = []
+        elif whole is not None and indent > whole:
+            continue
+        elif stripped.startswith("#"):
+            comment.append(stripped.lstrip("# "))
+        elif match := _KEY.match(stripped):
+            trail = [*(step for step in trail if step[0] < indent), (indent, match[1])]
+            path = ".".join(key for _, key in trail)
+            value = _at(values, path)
+            whole = None if isinstance(value, dict) and not match[2].strip() and not _foreign(path) else indent
+            if whole is not None:
+                yield Entry(path, _short(value), " ".join(comment))
+            comment = []
+
+
+def _foreign(path: str) -> bool:
+    """Maps that go to Kubernetes or a server as they are."""
+    return path.rpartition(".")[2] in {"resources", "behavior", "parameters"}
+
+
+def _at(values: Any, path: str) -> Any:
+    for key in path.split("."):
+        values = values[key]
+    return values
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST_DEFAULT else "see values.yaml"
+
+
+def readme() -> str:
+    """The chart's README."""
+    about = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    kube = about["kubeVersion"].removeprefix(">=").removesuffix("-0").rpartition(".")[0] + " or later"
+    parts = [_INTRODUCTION.format(description=about["description"], kube=kube)]
+    described: set[str] = set()
+    for entry in entries((CHART / "values.yaml").read_text()):
+        if entry.path:
+            described |= {entry.path} if entry.comment else set()
+            meaning = entry.comment or _elsewhere(entry.path, described)
+            parts.append(f"| `{entry.path}` | `{entry.default}` | {meaning.replace('|', '\\|')} |\n")
+        else:
+            parts.append(f"\n## {entry.comment}\n\n| value | default | meaning |\n|---|---|---|\n")
+    return "".join(parts)
+
+
+def _elsewhere(path: str, described: set[str]) -> str:
+    """What to say of a value without a comment: it means what the same key of another part means."""
+    part, _, rest = path.partition(".")
+    for other in ("smtpIn", "delivery", "postgresql"):
+        if other != part and f"{other}.{rest}" in described:
+            return f"As `{other}.{rest}`."
+    return ""
+
+
+def outputs() -> dict[Path, str]:
+    """The text of each file that is made."""
+    read = {key: sorted(variables(key)) for key in CLASSES}
+    return {
+        CHART / "values.schema.json": json.dumps(schema(), indent=1) + "\n",
+        CHART / "files" / "settings.json": json.dumps(read, indent=1) + "\n",
+        CHART / "README.md": readme(),
+    }
+
+
+def main() -> None:
+    """Write the files, or check them."""
+    stale = [path for path, text in outputs().items() if not path.exists() or path.read_text() != text]
+    if sys.argv[1:] == ["--check"]:
+        if stale:
+            raise SystemExit(f"not up to date, run python -m deploy.helm.generate: {', '.join(map(str, stale))}")
+        return
+    for path in stale:
+        path.write_text(outputs()[path])
+        print(f"wrote {path}")  # noqa: T201 - a command's output
+
+
+if __name__ == "__main__":
+    main()

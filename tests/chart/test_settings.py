@@ -1,0 +1,174 @@
+"""The environment that the chart gives is the one that the settings classes read."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Any
+
+import pytest
+from deploy.helm.schema import CLASSES, MANAGED, variables
+
+from posthorn.adapters.blobs import blob_target
+from posthorn.adapters.s3 import S3Target
+from posthorn.runtime.settings import PREFIX, PostgresSettings
+from tests.chart.rendering import CASES, Object, Rendered, case, render
+
+PROXY = {
+    PREFIX + name
+    for name in (
+        "PROXY_NETWORKS", "SMTP_PROXY_PORT", "SUBMISSION_PROXY_PORT", "SUBMISSIONS_PROXY_PORT", "POP3_PROXY_PORT",
+        "POP3S_PROXY_PORT",
+    )
+}  # fmt: skip
+"""Names that were settled with the chart, ahead of the services."""
+
+KEYS = {"smtp-in": "smtpIn"}
+SECRETS = {
+    "POSTHORN_DATABASE_URL": "postgresql://mail:secret@db.example.org/mail?sslmode=verify-full",
+    "POSTHORN_NATS_URL": "nats://mail:secret@nats.example.org:4222",
+    "POSTHORN_SECRET_KEY": base64.b64encode(bytes(32)).decode(),
+    "POSTHORN_API_ADMIN_KEY": "ph_" + "x" * 43,
+    "POSTHORN_S3_ACCESS_KEY": "GK0123456789abcdef01234567",
+    "POSTHORN_S3_SECRET_KEY": "0" * 64,
+    "POSTHORN_RELAY_PROXY": "socks5://user:secret@proxy.example.org:1080",
+}
+"""What the Secrets of others might hold."""
+
+
+def environment(container: Object, rendered: Rendered) -> dict[str, str]:
+    """A container's variables, those from Secrets too."""
+    found: dict[str, str] = {}
+    for item in container["env"]:
+        reference = item.get("valueFrom", {}).get("secretKeyRef")
+        if reference is None:
+            found[item["name"]] = item["value"]
+        else:
+            secret = rendered.of("Secret").get(reference["name"])
+            found[item["name"]] = secret["stringData"][reference["key"]] if secret else SECRETS[item["name"]]
+    return found
+
+
+def parts(rendered: Rendered) -> dict[str, Object]:
+    """The services' containers by the keys of their values."""
+    containers = [found["spec"]["template"]["spec"]["containers"][0] for found in rendered.of("Deployment").values()]
+    return {KEYS.get(container["name"], container["name"]): container for container in containers}
+
+
+def known(key: str) -> set[str]:
+    return {PREFIX + name.upper() for name in CLASSES[key].model_fields}
+
+
+def load(key: str, given: dict[str, str], patch: pytest.MonkeyPatch) -> Any:
+    """The settings object, as the process would make it."""
+    import os
+
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        patch.delenv(name)
+    for name, value in given.items():
+        patch.setenv(name, value)
+    return CLASSES[key].load()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_variable_is_one_that_the_part_reads(name: str) -> None:
+    for key, container in parts(case(name)).items():
+        given = {item["name"] for item in container["env"] if item["name"].startswith(PREFIX)}
+        assert given - known(key) <= PROXY, key
+        names = [item["name"] for item in container["env"]]
+        assert len(names) == len(set(names)), key
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_part_accepts_its_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered = case(name)
+    for key, container in parts(rendered).items():
+        settings = load(key, environment(container, rendered), monkeypatch)
+        numbers = {port["name"]: port["containerPort"] for port in container["ports"]}
+        assert settings.health_port == numbers["health"]
+        for field, port in (
+            ("smtp_port", "smtp"), ("submission_port", "submission"), ("submissions_port", "submissions"), ("pop3_port", "pop3"),
+            ("pop3s_port", "pop3s"), ("api_port", "http"),
+        ):  # fmt: skip
+            if port in numbers:
+                assert getattr(settings, field) == numbers[port], (key, field)
+        if key in ("smtpIn", "submission"):
+            assert settings.smtp_role == {"smtpIn": "mx"}.get(key, key)
+        assert isinstance(blob_target(settings), S3Target), key
+
+
+def test_bundled_stores_are_where_the_services_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered = case("default")
+    services = rendered.of("Service")
+    settings = load("delivery", environment(parts(rendered)["delivery"], rendered), monkeypatch)
+    for url, host, port in (
+        (settings.database_url.get_secret_value(), "posthorn-postgresql", 5432),
+        (settings.nats_url.get_secret_value(), "posthorn-nats", 4222),
+        (settings.s3_endpoint, "posthorn-s3", 3900),
+    ):
+        assert re.search(rf"[@/]{host}:{port}\b", url)
+        assert port in [item["port"] for item in services[host]["spec"]["ports"]]
+    target = blob_target(settings)
+    assert isinstance(target, S3Target)
+    assert (target.bucket, target.tls, target.region) == ("posthorn", False, "garage")
+    garage = rendered.of("StatefulSet")["posthorn-s3"]["spec"]["template"]["spec"]["containers"][0]
+    given = environment(garage, rendered)
+    assert given["GARAGE_DEFAULT_BUCKET"] == target.bucket
+    assert given["GARAGE_DEFAULT_ACCESS_KEY"] == target.access_key
+    assert target.secret_key is not None
+    assert given["GARAGE_DEFAULT_SECRET_KEY"] == target.secret_key.get_secret_value()
+
+
+def test_what_parts_must_agree_on_is_the_same_everywhere() -> None:
+    rendered = case("everything")
+    found: dict[str, set[str]] = {}
+    for container in parts(rendered).values():
+        for name, value in environment(container, rendered).items():
+            found.setdefault(name, set()).add(value)
+    for name in (
+        "DATABASE_URL", "NATS_URL", "NATS_REPLICAS", "INGEST_MAX_BYTES", "DEAD_MAX_BYTES", "EVENTS_MAX_BYTES", "BLOBS",
+        "S3_ENDPOINT", "SECRET_KEY", "SMTP_HOSTNAME", "RELAY_GIVE_UP_SECONDS", "SUBMISSION_MESSAGES_PER_HOUR",
+    ):  # fmt: skip
+        assert len(found[PREFIX + name]) == 1, name
+    assert found["POSTHORN_NATS_REPLICAS"] == {"3"}
+
+
+def test_a_setting_goes_to_every_part_that_reads_it_and_a_parts_own_wins() -> None:
+    given = {key: environment(container, case("everything")) for key, container in parts(case("everything")).items()}
+    assert {key for key, found in given.items() if "POSTHORN_RELAY_GIVE_UP_SECONDS" in found} == {"delivery", "relay"}
+    assert given["smtpIn"]["POSTHORN_SMTP_MAX_SIZE"] == "52428800"  # no 5.24288e+07
+    assert given["submission"]["POSTHORN_SMTP_MAX_SIZE"] == "26214400"
+    assert given["relay"]["POSTHORN_RELAY_IPV6"] == "false"
+    assert given["relay"]["POSTHORN_RELAY_OWN_NAMES"] == '["mx.example.org"]'
+    assert given["relay"]["POSTHORN_RELAY_RETRY_JITTER"] == "0.5"
+
+
+def test_a_parts_own_false_wins_over_a_true_for_all() -> None:
+    rendered = render(
+        {"settings": {"POSTHORN_RELAY_DIRECT": True}, "relay": {"settings": {"POSTHORN_RELAY_DIRECT": False}}}
+    )
+    assert environment(parts(rendered)["relay"], rendered)["POSTHORN_RELAY_DIRECT"] == "false"
+
+
+def test_the_migration_reads_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered = case("default")
+    container = rendered.of("Job")["posthorn-migrate-1"]["spec"]["template"]["spec"]["containers"][0]
+    given = environment(container, rendered)
+    assert given.keys() <= {PREFIX + name.upper() for name in PostgresSettings.model_fields}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert PostgresSettings.load().database_wait_seconds == 600
+
+
+def test_every_variable_is_either_a_setting_or_decided_by_a_value() -> None:
+    everything = set().union(*(known(key) for key in CLASSES))
+    offered = set().union(*(variables(key) for key in CLASSES))
+    assert offered | (MANAGED & everything) == everything
+    assert not offered & MANAGED
+    assert MANAGED - everything <= PROXY | {"POSTHORN_DATABASE_WAIT_SECONDS"}
+
+
+def test_what_is_needed_to_start_is_always_given() -> None:
+    for key, container in parts(case("minimal")).items():
+        needed = {PREFIX + name.upper() for name, field in CLASSES[key].model_fields.items() if field.is_required()}
+        assert needed <= {item["name"] for item in container["env"]}, key

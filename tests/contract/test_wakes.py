@@ -13,6 +13,7 @@ from nats.aio.msg import Msg
 from posthorn.adapters.nats.connection import Connection, connect
 from posthorn.adapters.nats.wakes import NatsWaker, NatsWakes
 from posthorn.model.streams import WAKE_SUBJECT
+from posthorn.ports.wakes import ANY
 from posthorn_local.embedded import Nats
 from tests.servers.jetstream import nats_settings, restart, until
 
@@ -44,7 +45,7 @@ async def test_a_wake_up_reaches_every_relay_at_once(connection: Connection, els
         waiting = asyncio.gather(near.wait(5), far.wait(5))
         await asyncio.sleep(0)
         waker.wake()
-        assert list(await waiting) == [True, True]
+        assert [set(names) for names in await waiting] == [{ANY}, {ANY}]
         assert time.monotonic() - began < 1
         assert not await near.wait(0.05), "it was taken"
 
@@ -139,3 +140,18 @@ async def test_a_silent_server_does_not_hold_the_waker_up(nats: Nats, connection
         assert time.monotonic() - began < 0.5
     finally:
         nats.process.send_signal(signal.SIGCONT)
+
+
+async def test_the_destinations_named_meanwhile_come_together(connection: Connection) -> None:
+    async with NatsWakes(connection) as wakes:
+        await quiet(wakes)
+        waker = NatsWaker(connection)
+        waker.wake(["a.test"])
+        waker.wake({"b.test", "a.test"})
+        found: set[str] = set()
+        while found != {"a.test", "b.test"}:
+            names = await wakes.wait(5)
+            assert names, "a name was lost"
+            found.update(names)
+        waker.wake([f"d{number}.test" for number in range(5000)])
+        assert set(await wakes.wait(5)) == {ANY}, "too many to be named"

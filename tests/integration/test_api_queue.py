@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ class Heard:
     wakes: int = 0
     events: list[Event] = field(default_factory=list)
 
-    def wake(self) -> None:
+    def wake(self, destinations: Collection[str] = ()) -> None:
         self.wakes += 1
 
     def record(self, *events: Event) -> None:

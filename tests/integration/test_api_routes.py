@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +174,7 @@ async def test_a_new_route_makes_what_waits_for_it_due_and_wakes_the_relays(api:
     wakes = 0
 
     class Waker:
-        def wake(self) -> None:
+        def wake(self, destinations: Collection[str] = ()) -> None:
             nonlocal wakes
             wakes += 1
 

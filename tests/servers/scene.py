@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,7 +58,7 @@ class Told:
         """Keep events."""
         self.events += events
 
-    def wake(self) -> None:
+    def wake(self, destinations: Collection[str] = ()) -> None:
         """Count a wake-up."""
         self.wakes += 1
 

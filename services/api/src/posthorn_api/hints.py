@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from posthorn.model.events import Event
 from posthorn.ports.events import Events
-from posthorn.ports.wakes import Waker
+from posthorn.ports.wakes import ANY, Waker
 
 
 class Hints:
@@ -18,10 +20,10 @@ class Hints:
         """They are there now."""
         self._waker, self._events = waker, events
 
-    def wake(self) -> None:
+    def wake(self, destinations: Collection[str] = (ANY,)) -> None:
         """See the port Waker."""
         if self._waker is not None:
-            self._waker.wake()
+            self._waker.wake(destinations)
 
     def record(self, *events: Event) -> None:
         """See the port Events."""

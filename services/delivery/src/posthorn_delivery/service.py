@@ -260,8 +260,9 @@ class Deliverer:
         entries = await self._mailboxes.place(_segments(to_place))
         _transactions.inc()
         _entries.inc(entries)
-        if self._waker is not None and any(item.sorted.queued for item in to_place):
-            self._waker.wake()
+        due = {name for item in to_place for name in item.sorted.destinations}
+        if self._waker is not None and due:
+            self._waker.wake(due)
         now = self._clock()
         for item in to_place:
             tell(self._events, item.envelope, item.sorted, now)

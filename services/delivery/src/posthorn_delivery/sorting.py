@@ -53,6 +53,11 @@ class Sorted:
         queued = (each for each in self.outbound if each.state is QueueState.QUEUED)
         return tuple(dict.fromkeys(each.original or each.recipient for each in queued))
 
+    @property
+    def destinations(self) -> set[str]:
+        """Where something is due now."""
+        return {each.destination for each in self.outbound if each.state is QueueState.QUEUED}
+
 
 def ways_back(envelope: Envelope, keys: Sequence[bytes]) -> Mapping[str, tuple[str, ...]]:
     """For each recipient that is a rewritten reverse-path of ours, what it stands for: one address, or one behind the other

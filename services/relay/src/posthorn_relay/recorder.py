@@ -27,7 +27,7 @@ MOST_WAITING = 5000
 BATCH = 500
 """Outcomes of one transaction at most."""
 _PAUSE = 0.5
-_APART = 0.03  # while there is much to record; a lone outcome is recorded at once
+_APART = 0.05  # while there is much to record; a lone outcome is recorded at once
 
 _window = Histogram(
     "posthorn_relay_record_seconds",

@@ -215,8 +215,18 @@ class Relay:
 
     async def _listen(self) -> None:
         while True:
-            if await self._parts.wakes.wait(_WAKE_SECONDS):
-                self._look.set()
+            for name in await self._parts.wakes.wait(_WAKE_SECONDS):
+                if not self._calls(name):
+                    self._look.set()
+
+    def _calls(self, destination: str) -> bool:
+        """Tell a worker that is about to claim that more is due; False when there is none."""
+        place = self._destinations.get(destination)
+        if place is None or not place.workers or place.lane.failures or not place.is_soon_free(time.monotonic()):
+            return False
+        place.due_again.set()
+        self._look_later()
+        return True
 
     async def _begin_what_is_due(self) -> None:
         limit = max(200, 2 * self._settings.relay_connections)

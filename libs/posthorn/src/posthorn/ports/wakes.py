@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Protocol
+
+ANY = "*"
+"""In the place of a destination's name: it may be any."""
 
 
 class Waker(Protocol):
     """The side that has put something into the queue."""
 
-    def wake(self) -> None:
-        """Tell every relay to look now. Never waits, never raises."""
+    def wake(self, destinations: Collection[str] = (ANY,)) -> None:
+        """Tell every relay that something is due there now. Never waits, never raises."""
         ...
 
 
 class Wakes(Protocol):
     """The side of the relay."""
 
-    async def wait(self, timeout: float) -> bool:
-        """Wait for a wake-up since the last call; False when none came within ``timeout`` seconds. Never raises."""
+    async def wait(self, timeout: float) -> Collection[str]:
+        """Wait for a wake-up since the last call and give the destinations it names; none when none came within ``timeout`` seconds.
+        Never raises."""
         ...

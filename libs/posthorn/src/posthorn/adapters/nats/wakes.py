@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Self
 
@@ -13,9 +14,12 @@ from nats.aio.subscription import Subscription
 from posthorn.adapters.nats.connection import Connection
 from posthorn.model.streams import WAKE_SUBJECT
 from posthorn.ports.faults import Unavailable
+from posthorn.ports.wakes import ANY
 
 _GATHER = 0.01
 """Seconds after a wake-up in which further ones become one."""
+_MOST_NAMES = 100
+"""Destinations named in one wake-up; more are any."""
 
 
 class NatsWaker:
@@ -23,21 +27,22 @@ class NatsWaker:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._wanted = False
+        self._names: set[str] = set()
         self._sending: asyncio.Task[None] | None = None
 
-    def wake(self) -> None:
+    def wake(self, destinations: Collection[str] = (ANY,)) -> None:
         """See the port. Call it in the event loop."""
-        self._wanted = True
+        self._names.update(destinations)
         if self._sending is None:
             self._sending = asyncio.create_task(self._send(), name="wake")
 
     async def _send(self) -> None:
         try:
-            while self._wanted:
-                self._wanted = False
+            while self._names:
+                names = self._names if len(self._names) <= _MOST_NAMES else {ANY}
+                self._names = set()
                 with suppress(Unavailable):
-                    await self._connection.publish(WAKE_SUBJECT)
+                    await self._connection.publish(WAKE_SUBJECT, "\n".join(names).encode())
                 await asyncio.sleep(_GATHER)
         finally:
             self._sending = None
@@ -49,6 +54,7 @@ class NatsWakes:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._woken = asyncio.Event()
+        self._names: set[str] = set()
         self._client: Client | None = None  # the one that carries the subscription
         self._subscription: Subscription | None = None
         self._subscribing = asyncio.Lock()
@@ -65,19 +71,20 @@ class NatsWakes:
             with suppress(Exception):  # also while the connection is down, or the library would renew it
                 await self._subscription.unsubscribe()
 
-    async def wait(self, timeout: float) -> bool:
+    async def wait(self, timeout: float) -> Collection[str]:
         """See the port."""
         try:
             async with asyncio.timeout(timeout):
                 await self._woken.wait()
         except TimeoutError:
-            return False
+            return ()
         self._woken.clear()
-        return True
+        names, self._names = self._names, set()
+        return names
 
     async def _take_up(self) -> None:
         await self._subscribe()
-        self._woken.set()
+        self._note(ANY)
 
     async def _subscribe(self) -> None:
         async with self._subscribing:
@@ -86,5 +93,11 @@ class NatsWakes:
                 self._subscription = await self._connection.subscribe(WAKE_SUBJECT, self._heard)
                 self._client = client
 
-    async def _heard(self, _: Msg) -> None:
+    async def _heard(self, message: Msg) -> None:
+        self._note(*message.data.decode(errors="replace").splitlines() or (ANY,))
+
+    def _note(self, *names: str) -> None:
+        self._names.update(names)
+        if len(self._names) > _MOST_NAMES:
+            self._names = {ANY}
         self._woken.set()

@@ -77,6 +77,8 @@ class Server:
     bodies: SegmentReader
     gate: Gate
     settings: Pop3Settings
+    proxy_port: int | None = None
+    proxy_tls_port: int | None = None
 
     async def client(self) -> Client:
         """A connection whose greeting has been read."""
@@ -125,7 +127,8 @@ async def pop3_server(
     tls = Certificate(tls_dir).context if tls_dir else None
     try:
         async with serving(settings, office, tls) as where:
-            yield Server(where.port, where.tls_port, office, reader, where.gate, settings)
+            proxied = where.proxy_port, where.proxy_tls_port
+            yield Server(where.port, where.tls_port, office, reader, where.gate, settings, *proxied)
     finally:
         await reader.close()
 

@@ -136,6 +136,7 @@ class Session:
             "session ended",
             session=str(self.visit.holder),
             account=self.visit.address,
+            client=self._client,
             how="fault" if self._handing.is_broken else self.ending,
             messages=self._handing.messages,
             octets=self._handing.octets,

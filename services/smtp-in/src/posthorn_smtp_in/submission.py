@@ -12,9 +12,11 @@ Rules:
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import ipaddress
 import time
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -58,6 +60,8 @@ REREAD_SECONDS = 1.5
 
 _logins = Counter("posthorn_smtp_in_logins_total", "Logins tried", ["outcome"])
 
+_MOST_READINGS = 10_000
+
 type _Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -78,6 +82,7 @@ class Submission(Reception):
         self.rules = settings
         self._senders = senders
         self._throttle = Credit(throttle)
+        self._readings: OrderedDict[str, tuple[float, asyncio.Future[Credentials | None]]] = OrderedDict()
         self._passwords = passwords
         self._guesses = Guesses(
             throttle, settings.submission_failures_per_address, settings.submission_failures_per_account
@@ -161,7 +166,7 @@ class Submission(Reception):
         if time.monotonic() - login.read_at < REREAD_SECONDS:
             return None
         old = login.credentials
-        new = await self._senders.credentials(old.address)
+        read_at, new = await self._reading(old.address)
         if new is not None and new.state is State.RECEIVE_ONLY:
             return smtp.RECEIVE_ONLY
         if new is None or new.state is State.SUSPENDED or not _is_within(client.address, new.networks):
@@ -173,9 +178,21 @@ class Submission(Reception):
         if new.account != old.account or not is_same:
             client.login = None
             return smtp.LOGIN_FIRST
-        login.credentials, login.read_at = new, time.monotonic()
+        login.credentials, login.read_at = new, read_at
         login.owned.clear()
         return None
+
+    async def _reading(self, address: str) -> tuple[float, Credentials | None]:
+        """Give what an account may do and when that was read: once for all its sessions that ask at about the same time."""
+        now = time.monotonic()
+        known = self._readings.get(address)
+        if known is None or known[0] < now - REREAD_SECONDS / 2 or (known[1].done() and known[1].exception()):
+            known = self._readings[address] = now, asyncio.ensure_future(self._senders.credentials(address))
+            known[1].add_done_callback(_seen)
+        self._readings.move_to_end(address)
+        while len(self._readings) > _MOST_READINGS:
+            self._readings.popitem(last=False)
+        return known[0], await asyncio.shield(known[1])
 
     async def _owns(self, login: Login, address: Address) -> bool:
         name = str(address)
@@ -242,6 +259,12 @@ class Submission(Reception):
             tenant=known.tenant,
             signer=transaction.signer,
         )
+
+
+def _seen(reading: asyncio.Future[Credentials | None]) -> None:
+    """A fault is told to whoever waits; there may be nobody any more."""
+    if not reading.cancelled():
+        reading.exception()
 
 
 def _canonical(name: str) -> str:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, cast
 
-from posthorn_delivery.server import Intake
+from posthorn_delivery.server import DENSE, Intake
 from posthorn_delivery.service import Deliverer
 
 LIMITS = (10, 1 << 20, 1)
@@ -45,9 +45,9 @@ class Recorder:
         """There is nothing to give back."""
 
 
-async def run(sizes: list[int], spacing: float = SPACING) -> list[float]:
+async def run(sizes: list[int], spacing: float = SPACING, limits: tuple[int, int, int] = LIMITS) -> list[float]:
     source, recorder = Source(), Recorder()
-    intake = Intake(cast(Any, source), cast(Deliverer, recorder), LIMITS, spacing)
+    intake = Intake(cast(Any, source), cast(Deliverer, recorder), limits, spacing)
     running = asyncio.create_task(intake.run())
     for size in sizes:
         source.batches.put_nowait(size)
@@ -60,6 +60,11 @@ async def run(sizes: list[int], spacing: float = SPACING) -> list[float]:
 async def test_small_batches_begin_no_closer_than_the_spacing() -> None:
     at = await run([1, 1, 1])
     assert all(later - earlier >= SPACING * 0.99 for earlier, later in itertools.pairwise(at))
+
+
+async def test_in_a_dense_stream_batches_begin_twice_as_far_apart() -> None:
+    at = await run([DENSE, DENSE, DENSE], limits=(DENSE * 3, 1 << 20, 1))
+    assert all(later - earlier >= 2 * SPACING * 0.99 for earlier, later in itertools.pairwise(at))
 
 
 async def test_a_backlog_is_worked_off_without_spacing() -> None:

@@ -32,7 +32,8 @@ class DeliverySettings(
     delivery_parallel: Annotated[int, Field(ge=1, le=16)] = 1
     """Batches in flight at a time. With one, the next batch is what came in meanwhile."""
     delivery_spacing_seconds: Annotated[float, Field(ge=0, le=1)] = 0.03
-    """From the start of a batch to the start of the next at least, unless batches are half full (ADR 11); 0: no spacing."""
+    """From the start of a batch to the start of the next at least, unless batches are half full (ADR 11); twice as
+    long in a dense stream; 0: no spacing."""
     relay_give_up_seconds: Seconds = 432_000.0
     """How long recipients elsewhere are tried, counted from here on; the relay reads the same variable."""
     relay_delay_notice_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 14_400.0

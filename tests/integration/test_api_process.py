@@ -132,7 +132,7 @@ async def test_the_rebuild_command_puts_the_directory_right(database_url: str, n
         process = await spawn(environment(database_url, nats.url, tmp_path), "rebuild-directory")
         out, _ = await asyncio.wait_for(process.communicate(), 30)
         assert process.returncode == 0, out
-        assert re.search(rb'"entries": 1\b', out)
+        assert re.search(rb'"entries":1\b', out)
         assert await bucket.entries() == {}
         assert await bucket.is_filled()
 

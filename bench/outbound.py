@@ -278,7 +278,8 @@ async def fill_queue(system: System, rows: int) -> None:
             " WHERE state = 'deferred' GROUP BY destination ON CONFLICT (name) DO NOTHING",
             timeout=600,
         )
-        await connection.execute("ANALYZE outbound_recipients")
+        await connection.execute("VACUUM (ANALYZE) outbound_recipients", timeout=600)  # as autovacuum will have done
+        await connection.execute("CHECKPOINT", timeout=600)
     finally:
         await connection.close()
 

@@ -1,0 +1,84 @@
+"""All commands under one name."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from posthorn_cli.commands import (
+    account,
+    config,
+    context,
+    directory,
+    doctor,
+    hooks,
+    mailbox,
+    outgoing,
+    sending,
+    tenant,
+    transfer,
+)
+from posthorn_cli.faults import EXIT_CODES
+from posthorn_cli.session import AsJson, BeforeCommand, InContext, before_command
+
+app = typer.Typer(
+    name="posthorn",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=EXIT_CODES,
+)
+
+for part in (sending.app, doctor.app, config.app):
+    app.add_typer(part)
+
+for name, part in (
+    ("context", context.app),
+    ("tenant", tenant.tenants),
+    ("domain", directory.domains),
+    ("dkim", directory.dkim),
+    ("account", account.accounts),
+    ("app-password", account.app_passwords),
+    ("mailbox", mailbox.mailboxes),
+    ("message", mailbox.messages),
+    ("alias", directory.aliases),
+    ("key", tenant.keys),
+    ("queue", outgoing.queue),
+    ("route", outgoing.routes),
+    ("suppression", outgoing.suppressions),
+    ("dead-letter", outgoing.dead),
+    ("import", transfer.imports),
+    ("export", transfer.exports),
+    ("webhook", hooks.webhooks),
+    ("stats", hooks.stats),
+    ("audit", tenant.audit),
+):
+    app.add_typer(part, name=name)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"posthorn {version('posthorn-cli')}")
+        raise typer.Exit
+
+
+@app.callback()
+def about(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and end.")
+    ] = False,
+    as_json: AsJson = False,
+    in_context: InContext = None,
+) -> None:
+    """Manage a Posthorn mail system from a terminal or a script.
+
+    First `posthorn context add` says which system (beside a local mode nothing need be said). Then, for a new domain:
+    `posthorn tenant create acme`, `posthorn domain create example.org --tenant acme`,
+    `posthorn account create carol@example.org`, and `posthorn send-test` with `posthorn trace` to see that it works.
+
+    Every command takes --help, and --json for programs. In a pipe, lists are plain lines with tabs between the columns.
+    """
+    before_command.set(BeforeCommand(as_json, in_context))

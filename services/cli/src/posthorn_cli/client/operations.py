@@ -1,0 +1,667 @@
+"""Every operation of the REST API as a method.
+
+Made from the API's OpenAPI document by ``make client``; do not edit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, cast
+
+from posthorn_cli.client.connection import Body, Connection, quoted
+from posthorn_cli.client.types import (
+    AccountChange,
+    AccountCreation,
+    AccountView,
+    AliasChange,
+    AliasCreation,
+    AliasView,
+    ApiKeyCreation,
+    ApiKeyView,
+    AppPasswordCreation,
+    AppPasswordView,
+    AuditView,
+    ConfigDocument,
+    ConfigOutcome,
+    DeadLetterView,
+    DeletedMessageView,
+    DeliveryView,
+    DkimRotation,
+    DkimView,
+    DnsCheckView,
+    DomainChange,
+    DomainCreation,
+    DomainDnsView,
+    DomainView,
+    Format,
+    ImportAnswer,
+    ImportSummary,
+    MailboxCreation,
+    MailboxesView,
+    MailboxView,
+    MatchedView,
+    MessageMove,
+    MessageView,
+    NewApiKeyView,
+    NewAppPasswordView,
+    NewWebhookView,
+    Page,
+    QueueItemView,
+    QueueSelection,
+    Retried,
+    RouteCreation,
+    RouteSetting,
+    RouteView,
+    Sending,
+    SentView,
+    StatsView,
+    SuppressionCreation,
+    SuppressionView,
+    TenantChange,
+    TenantCreation,
+    TenantView,
+    TraceView,
+    WebhookChange,
+    WebhookCreation,
+    WebhookView,
+)
+
+
+class Operations(Connection):
+    """All operations. Each raises ApiError when the API refuses, and Unreachable when it does not answer."""
+
+    def create_tenant(self, body: TenantCreation, *, idempotency_key: str | None = None) -> TenantView:
+        """Make a tenant."""
+        return cast("TenantView", self._call("POST", "/v1/tenants", body=body, idempotency_key=idempotency_key))
+
+    def list_tenants(self, *, limit: int | None = None, cursor: str | None = None) -> Page[TenantView]:
+        """List tenants."""
+        return cast("Page[TenantView]", self._call("GET", "/v1/tenants", query={"limit": limit, "cursor": cursor}))
+
+    def get_tenant(self, tenant: str) -> TenantView:
+        """Show a tenant."""
+        return cast("TenantView", self._call("GET", f"/v1/tenants/{quoted(tenant)}"))
+
+    def change_tenant(self, tenant: str, body: TenantChange, *, if_match: str | None = None) -> TenantView:
+        """Change a tenant."""
+        return cast("TenantView", self._call("PATCH", f"/v1/tenants/{quoted(tenant)}", body=body, if_match=if_match))
+
+    def delete_tenant(self, tenant: str, *, if_match: str | None = None) -> None:
+        """Delete a tenant."""
+        self._call("DELETE", f"/v1/tenants/{quoted(tenant)}", if_match=if_match)
+
+    def create_api_key(self, body: ApiKeyCreation, *, idempotency_key: str | None = None) -> NewApiKeyView:
+        """Make an API key."""
+        return cast("NewApiKeyView", self._call("POST", "/v1/api-keys", body=body, idempotency_key=idempotency_key))
+
+    def list_api_keys(self, *, limit: int | None = None, cursor: str | None = None) -> Page[ApiKeyView]:
+        """List API keys."""
+        return cast("Page[ApiKeyView]", self._call("GET", "/v1/api-keys", query={"limit": limit, "cursor": cursor}))
+
+    def get_api_key(self, api_key_id: str) -> ApiKeyView:
+        """Show an API key."""
+        return cast("ApiKeyView", self._call("GET", f"/v1/api-keys/{quoted(api_key_id)}"))
+
+    def delete_api_key(self, api_key_id: str) -> None:
+        """Delete an API key."""
+        self._call("DELETE", f"/v1/api-keys/{quoted(api_key_id)}")
+
+    def create_domain(self, body: DomainCreation, *, idempotency_key: str | None = None) -> DomainView:
+        """Make a domain."""
+        return cast("DomainView", self._call("POST", "/v1/domains", body=body, idempotency_key=idempotency_key))
+
+    def list_domains(self, *, limit: int | None = None, cursor: str | None = None) -> Page[DomainView]:
+        """List domains."""
+        return cast("Page[DomainView]", self._call("GET", "/v1/domains", query={"limit": limit, "cursor": cursor}))
+
+    def get_domain(self, name: str) -> DomainView:
+        """Show a domain."""
+        return cast("DomainView", self._call("GET", f"/v1/domains/{quoted(name)}"))
+
+    def change_domain(self, name: str, body: DomainChange, *, if_match: str | None = None) -> DomainView:
+        """Change a domain."""
+        return cast("DomainView", self._call("PATCH", f"/v1/domains/{quoted(name)}", body=body, if_match=if_match))
+
+    def delete_domain(self, name: str, *, if_match: str | None = None) -> None:
+        """Delete a domain."""
+        self._call("DELETE", f"/v1/domains/{quoted(name)}", if_match=if_match)
+
+    def get_dns(self, name: str, *, format_: Literal["json", "zone"] | None = None) -> DomainDnsView:
+        """Show the DNS records that a domain is to publish."""
+        return cast("DomainDnsView", self._call("GET", f"/v1/domains/{quoted(name)}/dns", query={"format": format_}))
+
+    def check_dns(self, name: str) -> DnsCheckView:
+        """Look up the DNS records of a domain."""
+        return cast("DnsCheckView", self._call("GET", f"/v1/domains/{quoted(name)}/dns/check"))
+
+    def verify_domain(self, name: str, *, idempotency_key: str | None = None) -> DomainView:
+        """Show that a domain is yours."""
+        return cast(
+            "DomainView", self._call("POST", f"/v1/domains/{quoted(name)}/verify", idempotency_key=idempotency_key)
+        )
+
+    def list_dkim_keys(self, name: str) -> DkimView:
+        """Show the DKIM keys of a domain."""
+        return cast("DkimView", self._call("GET", f"/v1/domains/{quoted(name)}/dkim"))
+
+    def rotate_dkim_keys(self, name: str, body: DkimRotation, *, idempotency_key: str | None = None) -> DkimView:
+        """Make new DKIM keys for a domain."""
+        return cast(
+            "DkimView",
+            self._call("POST", f"/v1/domains/{quoted(name)}/dkim/rotate", body=body, idempotency_key=idempotency_key),
+        )
+
+    def create_account(self, body: AccountCreation, *, idempotency_key: str | None = None) -> AccountView:
+        """Make an account."""
+        return cast("AccountView", self._call("POST", "/v1/accounts", body=body, idempotency_key=idempotency_key))
+
+    def list_accounts(
+        self, *, domain: str | None = None, limit: int | None = None, cursor: str | None = None
+    ) -> Page[AccountView]:
+        """List accounts."""
+        return cast(
+            "Page[AccountView]",
+            self._call("GET", "/v1/accounts", query={"domain": domain, "limit": limit, "cursor": cursor}),
+        )
+
+    def get_account(self, address: str) -> AccountView:
+        """Show an account."""
+        return cast("AccountView", self._call("GET", f"/v1/accounts/{quoted(address)}"))
+
+    def change_account(self, address: str, body: AccountChange, *, if_match: str | None = None) -> AccountView:
+        """Change an account."""
+        return cast("AccountView", self._call("PATCH", f"/v1/accounts/{quoted(address)}", body=body, if_match=if_match))
+
+    def delete_account(self, address: str, *, if_match: str | None = None) -> None:
+        """Delete an account with its mail."""
+        self._call("DELETE", f"/v1/accounts/{quoted(address)}", if_match=if_match)
+
+    def create_app_password(
+        self, address: str, body: AppPasswordCreation, *, idempotency_key: str | None = None
+    ) -> NewAppPasswordView:
+        """Make an app password."""
+        return cast(
+            "NewAppPasswordView",
+            self._call(
+                "POST", f"/v1/accounts/{quoted(address)}/app-passwords", body=body, idempotency_key=idempotency_key
+            ),
+        )
+
+    def list_app_passwords(
+        self, address: str, *, limit: int | None = None, cursor: str | None = None
+    ) -> Page[AppPasswordView]:
+        """List app passwords."""
+        return cast(
+            "Page[AppPasswordView]",
+            self._call(
+                "GET", f"/v1/accounts/{quoted(address)}/app-passwords", query={"limit": limit, "cursor": cursor}
+            ),
+        )
+
+    def delete_app_password(self, address: str, app_password_id: str) -> None:
+        """Delete an app password."""
+        self._call("DELETE", f"/v1/accounts/{quoted(address)}/app-passwords/{quoted(app_password_id)}")
+
+    def list_mailboxes(self, address: str) -> MailboxesView:
+        """List mailboxes."""
+        return cast("MailboxesView", self._call("GET", f"/v1/accounts/{quoted(address)}/mailboxes"))
+
+    def create_mailbox(self, address: str, body: MailboxCreation, *, idempotency_key: str | None = None) -> MailboxView:
+        """Make a mailbox."""
+        return cast(
+            "MailboxView",
+            self._call("POST", f"/v1/accounts/{quoted(address)}/mailboxes", body=body, idempotency_key=idempotency_key),
+        )
+
+    def delete_mailbox(self, address: str, mailbox: str) -> None:
+        """Delete a mailbox."""
+        self._call("DELETE", f"/v1/accounts/{quoted(address)}/mailboxes/{quoted(mailbox)}")
+
+    def list_messages(
+        self,
+        address: str,
+        *,
+        mailbox: str | None = None,
+        from_: str | None = None,
+        subject: str | None = None,
+        message_id: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        larger: int | None = None,
+        smaller: int | None = None,
+        seen: bool | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[MessageView]:
+        """List or search the messages of a mailbox."""
+        return cast(
+            "Page[MessageView]",
+            self._call(
+                "GET",
+                f"/v1/accounts/{quoted(address)}/messages",
+                query={
+                    "mailbox": mailbox,
+                    "from": from_,
+                    "subject": subject,
+                    "message_id": message_id,
+                    "since": since,
+                    "until": until,
+                    "larger": larger,
+                    "smaller": smaller,
+                    "seen": seen,
+                    "limit": limit,
+                    "cursor": cursor,
+                },
+            ),
+        )
+
+    def get_message(self, address: str, message_id: str) -> MessageView:
+        """Show what is known of a message."""
+        return cast("MessageView", self._call("GET", f"/v1/accounts/{quoted(address)}/messages/{quoted(message_id)}"))
+
+    def delete_message(self, address: str, message_id: str) -> None:
+        """Delete a message."""
+        self._call("DELETE", f"/v1/accounts/{quoted(address)}/messages/{quoted(message_id)}")
+
+    def get_raw_message(self, address: str, message_id: str) -> Iterator[bytes]:
+        """Fetch a message."""
+        return self._stream("GET", f"/v1/accounts/{quoted(address)}/messages/{quoted(message_id)}/raw")
+
+    def move_message(
+        self, address: str, message_id: str, body: MessageMove, *, idempotency_key: str | None = None
+    ) -> MessageView:
+        """Move a message."""
+        return cast(
+            "MessageView",
+            self._call(
+                "POST",
+                f"/v1/accounts/{quoted(address)}/messages/{quoted(message_id)}/move",
+                body=body,
+                idempotency_key=idempotency_key,
+            ),
+        )
+
+    def list_deleted_messages(
+        self, address: str, *, limit: int | None = None, cursor: str | None = None
+    ) -> Page[DeletedMessageView]:
+        """List deleted messages."""
+        return cast(
+            "Page[DeletedMessageView]",
+            self._call("GET", f"/v1/accounts/{quoted(address)}/deleted", query={"limit": limit, "cursor": cursor}),
+        )
+
+    def undelete_message(self, address: str, message_id: str, *, idempotency_key: str | None = None) -> MessageView:
+        """Bring a deleted message back."""
+        return cast(
+            "MessageView",
+            self._call(
+                "POST",
+                f"/v1/accounts/{quoted(address)}/messages/{quoted(message_id)}/undelete",
+                idempotency_key=idempotency_key,
+            ),
+        )
+
+    def export_mail(self, address: str, *, format_: Format, mailbox: str | None = None) -> Iterator[bytes]:
+        """Export mail."""
+        return self._stream(
+            "GET", f"/v1/accounts/{quoted(address)}/export", query={"format": format_, "mailbox": mailbox}
+        )
+
+    def import_mail(
+        self,
+        address: str,
+        content: Body,
+        *,
+        format_: Format,
+        mailbox: str | None = None,
+        idempotency_key: str | None = None,
+        media: str = "application/mbox",
+    ) -> ImportSummary:
+        """Import mail."""
+        return cast(
+            "ImportSummary",
+            self._call(
+                "POST",
+                f"/v1/accounts/{quoted(address)}/import",
+                query={"format": format_, "mailbox": mailbox},
+                content=content,
+                media=media,
+                idempotency_key=idempotency_key,
+            ),
+        )
+
+    def create_alias(self, body: AliasCreation, *, idempotency_key: str | None = None) -> AliasView:
+        """Make an alias."""
+        return cast("AliasView", self._call("POST", "/v1/aliases", body=body, idempotency_key=idempotency_key))
+
+    def list_aliases(
+        self, *, domain: str | None = None, limit: int | None = None, cursor: str | None = None
+    ) -> Page[AliasView]:
+        """List aliases."""
+        return cast(
+            "Page[AliasView]",
+            self._call("GET", "/v1/aliases", query={"domain": domain, "limit": limit, "cursor": cursor}),
+        )
+
+    def get_alias(self, address: str) -> AliasView:
+        """Show an alias."""
+        return cast("AliasView", self._call("GET", f"/v1/aliases/{quoted(address)}"))
+
+    def change_alias(self, address: str, body: AliasChange, *, if_match: str | None = None) -> AliasView:
+        """Change an alias."""
+        return cast("AliasView", self._call("PATCH", f"/v1/aliases/{quoted(address)}", body=body, if_match=if_match))
+
+    def delete_alias(self, address: str, *, if_match: str | None = None) -> None:
+        """Delete an alias."""
+        self._call("DELETE", f"/v1/aliases/{quoted(address)}", if_match=if_match)
+
+    def send_message(self, body: Sending, *, idempotency_key: str | None = None) -> SentView:
+        """Send a message."""
+        return cast("SentView", self._call("POST", "/v1/send", body=body, idempotency_key=idempotency_key))
+
+    def trace_message(self, message_id: str) -> TraceView:
+        """Tell what happened to a message."""
+        return cast("TraceView", self._call("GET", f"/v1/messages/{quoted(message_id)}/trace"))
+
+    def list_queue(
+        self,
+        *,
+        domain: str | None = None,
+        state: Literal["queued", "sending", "deferred", "held", "delivered", "bounced", "cancelled"] | None = None,
+        sender: str | None = None,
+        recipient: str | None = None,
+        message: str | None = None,
+        older_than: float | None = None,
+        younger_than: float | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[QueueItemView]:
+        """Search the outbound queue."""
+        return cast(
+            "Page[QueueItemView]",
+            self._call(
+                "GET",
+                "/v1/queue",
+                query={
+                    "domain": domain,
+                    "state": state,
+                    "sender": sender,
+                    "recipient": recipient,
+                    "message": message,
+                    "older_than": older_than,
+                    "younger_than": younger_than,
+                    "limit": limit,
+                    "cursor": cursor,
+                },
+            ),
+        )
+
+    def get_queued(self, queue_id: int) -> QueueItemView:
+        """Show a recipient of the queue."""
+        return cast("QueueItemView", self._call("GET", f"/v1/queue/{quoted(queue_id)}"))
+
+    def cancel_queued(self, queue_id: int) -> None:
+        """Cancel a recipient of the queue."""
+        self._call("DELETE", f"/v1/queue/{quoted(queue_id)}")
+
+    def retry_queued(self, queue_id: int, *, idempotency_key: str | None = None) -> QueueItemView:
+        """Try a recipient again now."""
+        return cast(
+            "QueueItemView", self._call("POST", f"/v1/queue/{quoted(queue_id)}/retry", idempotency_key=idempotency_key)
+        )
+
+    def retry_all_queued(self, body: QueueSelection, *, idempotency_key: str | None = None) -> MatchedView:
+        """Try all recipients that match again now."""
+        return cast("MatchedView", self._call("POST", "/v1/queue/retry", body=body, idempotency_key=idempotency_key))
+
+    def hold_queued(self, queue_id: int, *, idempotency_key: str | None = None) -> QueueItemView:
+        """Hold a recipient back."""
+        return cast(
+            "QueueItemView", self._call("POST", f"/v1/queue/{quoted(queue_id)}/hold", idempotency_key=idempotency_key)
+        )
+
+    def hold_all_queued(self, body: QueueSelection, *, idempotency_key: str | None = None) -> MatchedView:
+        """Hold all recipients that match back."""
+        return cast("MatchedView", self._call("POST", "/v1/queue/hold", body=body, idempotency_key=idempotency_key))
+
+    def release_queued(self, queue_id: int, *, idempotency_key: str | None = None) -> QueueItemView:
+        """Release a recipient."""
+        return cast(
+            "QueueItemView",
+            self._call("POST", f"/v1/queue/{quoted(queue_id)}/release", idempotency_key=idempotency_key),
+        )
+
+    def release_all_queued(self, body: QueueSelection, *, idempotency_key: str | None = None) -> MatchedView:
+        """Release all recipients that match."""
+        return cast("MatchedView", self._call("POST", "/v1/queue/release", body=body, idempotency_key=idempotency_key))
+
+    def cancel_all_queued(self, body: QueueSelection, *, idempotency_key: str | None = None) -> MatchedView:
+        """Cancel all recipients that match."""
+        return cast("MatchedView", self._call("POST", "/v1/queue/cancel", body=body, idempotency_key=idempotency_key))
+
+    def list_routes(self, *, limit: int | None = None, cursor: str | None = None) -> Page[RouteView]:
+        """List routes."""
+        return cast("Page[RouteView]", self._call("GET", "/v1/routes", query={"limit": limit, "cursor": cursor}))
+
+    def create_route(self, body: RouteCreation, *, idempotency_key: str | None = None) -> RouteView:
+        """Make a route."""
+        return cast("RouteView", self._call("POST", "/v1/routes", body=body, idempotency_key=idempotency_key))
+
+    def get_route(self, domain: str) -> RouteView:
+        """Show a route."""
+        return cast("RouteView", self._call("GET", f"/v1/routes/{quoted(domain)}"))
+
+    def set_route(self, domain: str, body: RouteSetting) -> RouteView:
+        """Set a route."""
+        return cast("RouteView", self._call("PUT", f"/v1/routes/{quoted(domain)}", body=body))
+
+    def delete_route(self, domain: str) -> None:
+        """Delete a route."""
+        self._call("DELETE", f"/v1/routes/{quoted(domain)}")
+
+    def list_suppressions(
+        self, *, domain: str | None = None, limit: int | None = None, cursor: str | None = None
+    ) -> Page[SuppressionView]:
+        """List suppressed addresses."""
+        return cast(
+            "Page[SuppressionView]",
+            self._call("GET", "/v1/suppressions", query={"domain": domain, "limit": limit, "cursor": cursor}),
+        )
+
+    def suppress(self, body: SuppressionCreation, *, idempotency_key: str | None = None) -> SuppressionView:
+        """Suppress an address."""
+        return cast(
+            "SuppressionView", self._call("POST", "/v1/suppressions", body=body, idempotency_key=idempotency_key)
+        )
+
+    def unsuppress(self, address: str) -> None:
+        """Take an address off the list."""
+        self._call("DELETE", f"/v1/suppressions/{quoted(address)}")
+
+    def list_dead_letters(self, *, limit: int | None = None, cursor: str | None = None) -> Page[DeadLetterView]:
+        """List dead letters."""
+        return cast("Page[DeadLetterView]", self._call("GET", "/v1/dead", query={"limit": limit, "cursor": cursor}))
+
+    def retry_dead_letter(self, sequence: int, *, idempotency_key: str | None = None) -> Retried:
+        """Try to deliver a dead letter again."""
+        return cast(
+            "Retried", self._call("POST", f"/v1/dead/{quoted(sequence)}/retry", idempotency_key=idempotency_key)
+        )
+
+    def discard_dead_letter(self, sequence: int) -> None:
+        """Discard a dead letter."""
+        self._call("DELETE", f"/v1/dead/{quoted(sequence)}")
+
+    def import_accounts(self, content: Body, *, idempotency_key: str | None = None) -> list[ImportAnswer]:
+        """Import accounts."""
+        return cast(
+            "list[ImportAnswer]",
+            self._call(
+                "POST",
+                "/v1/import/accounts",
+                content=content,
+                media="application/x-ndjson",
+                idempotency_key=idempotency_key,
+            ),
+        )
+
+    def import_aliases(self, content: Body, *, idempotency_key: str | None = None) -> list[ImportAnswer]:
+        """Import aliases."""
+        return cast(
+            "list[ImportAnswer]",
+            self._call(
+                "POST",
+                "/v1/import/aliases",
+                content=content,
+                media="application/x-ndjson",
+                idempotency_key=idempotency_key,
+            ),
+        )
+
+    def create_webhook(self, body: WebhookCreation, *, idempotency_key: str | None = None) -> NewWebhookView:
+        """Make a webhook."""
+        return cast("NewWebhookView", self._call("POST", "/v1/webhooks", body=body, idempotency_key=idempotency_key))
+
+    def list_webhooks(self, *, limit: int | None = None, cursor: str | None = None) -> Page[WebhookView]:
+        """List webhooks."""
+        return cast("Page[WebhookView]", self._call("GET", "/v1/webhooks", query={"limit": limit, "cursor": cursor}))
+
+    def get_webhook(self, webhook_id: str) -> WebhookView:
+        """Show a webhook."""
+        return cast("WebhookView", self._call("GET", f"/v1/webhooks/{quoted(webhook_id)}"))
+
+    def change_webhook(self, webhook_id: str, body: WebhookChange, *, if_match: str | None = None) -> WebhookView:
+        """Change a webhook."""
+        return cast(
+            "WebhookView", self._call("PATCH", f"/v1/webhooks/{quoted(webhook_id)}", body=body, if_match=if_match)
+        )
+
+    def delete_webhook(self, webhook_id: str, *, if_match: str | None = None) -> None:
+        """Delete a webhook."""
+        self._call("DELETE", f"/v1/webhooks/{quoted(webhook_id)}", if_match=if_match)
+
+    def rotate_webhook_secret(self, webhook_id: str, *, idempotency_key: str | None = None) -> NewWebhookView:
+        """Give a webhook a new secret."""
+        return cast(
+            "NewWebhookView",
+            self._call("POST", f"/v1/webhooks/{quoted(webhook_id)}/rotate", idempotency_key=idempotency_key),
+        )
+
+    def test_webhook(self, webhook_id: str, *, idempotency_key: str | None = None) -> DeliveryView:
+        """Send a test event."""
+        return cast(
+            "DeliveryView",
+            self._call("POST", f"/v1/webhooks/{quoted(webhook_id)}/test", idempotency_key=idempotency_key),
+        )
+
+    def list_webhook_deliveries(
+        self,
+        webhook_id: str,
+        *,
+        state: Literal["waiting", "delivered", "failed"] | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[DeliveryView]:
+        """List a webhook's deliveries."""
+        return cast(
+            "Page[DeliveryView]",
+            self._call(
+                "GET",
+                f"/v1/webhooks/{quoted(webhook_id)}/deliveries",
+                query={"state": state, "limit": limit, "cursor": cursor},
+            ),
+        )
+
+    def get_webhook_delivery(self, webhook_id: str, delivery: str) -> DeliveryView:
+        """Show a delivery of a webhook."""
+        return cast(
+            "DeliveryView", self._call("GET", f"/v1/webhooks/{quoted(webhook_id)}/deliveries/{quoted(delivery)}")
+        )
+
+    def replay_webhook_delivery(
+        self, webhook_id: str, delivery: str, *, idempotency_key: str | None = None
+    ) -> DeliveryView:
+        """Send a delivery again."""
+        return cast(
+            "DeliveryView",
+            self._call(
+                "POST",
+                f"/v1/webhooks/{quoted(webhook_id)}/deliveries/{quoted(delivery)}/replay",
+                idempotency_key=idempotency_key,
+            ),
+        )
+
+    def list_stats(
+        self,
+        *,
+        domain: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        by: Literal["hour", "day"] | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[StatsView]:
+        """Count messages."""
+        return cast(
+            "Page[StatsView]",
+            self._call(
+                "GET",
+                "/v1/stats",
+                query={"domain": domain, "since": since, "until": until, "by": by, "limit": limit, "cursor": cursor},
+            ),
+        )
+
+    def get_config(self, *, tenant: str | None = None) -> ConfigDocument:
+        """Show the whole configuration."""
+        return cast("ConfigDocument", self._call("GET", "/v1/config", query={"tenant": tenant}))
+
+    def put_config(
+        self,
+        body: ConfigDocument,
+        *,
+        tenant: str | None = None,
+        plan: bool | None = None,
+        prune: bool | None = None,
+        force: list[str] | None = None,
+        if_match: str | None = None,
+    ) -> ConfigOutcome:
+        """Set the whole configuration."""
+        return cast(
+            "ConfigOutcome",
+            self._call(
+                "PUT",
+                "/v1/config",
+                query={"tenant": tenant, "plan": plan, "prune": prune, "force": force},
+                body=body,
+                if_match=if_match,
+            ),
+        )
+
+    def list_audit(
+        self,
+        *,
+        actor: str | None = None,
+        action: str | None = None,
+        object_: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[AuditView]:
+        """Read the audit log."""
+        return cast(
+            "Page[AuditView]",
+            self._call(
+                "GET",
+                "/v1/audit",
+                query={
+                    "actor": actor,
+                    "action": action,
+                    "object": object_,
+                    "since": since,
+                    "until": until,
+                    "limit": limit,
+                    "cursor": cursor,
+                },
+            ),
+        )

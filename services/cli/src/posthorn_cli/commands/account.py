@@ -1,0 +1,233 @@
+"""`posthorn account` and `posthorn app-password`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, cast
+
+import typer
+
+from posthorn_cli.client.types import AccountChange, AccountCreation
+from posthorn_cli.commands.directory import OfDomain
+from posthorn_cli.commands.tenant import deleted, once, something
+from posthorn_cli.faults import CommandError
+from posthorn_cli.output import Column, size
+from posthorn_cli.session import DEFAULT_LIMIT, All, Limit, Session, Yes, command, group
+from posthorn_cli.values import (
+    PasswordFile,
+    PasswordInArgument,
+    generated,
+    given,
+    nullable,
+    secret,
+    size_of,
+    whole_number,
+    words_of,
+)
+
+accounts = group(
+    "Accounts: mailboxes with an address and a password.\n\nExample: `posthorn account create carol@example.org`"
+)
+app_passwords = group(
+    "App passwords: a password for one program of an account's owner.\n\n"
+    "Example: `posthorn app-password create carol@example.org phone --scope pop3 --scope smtp`"
+)
+
+Address = Annotated[str, typer.Argument(help="The account's address.")]
+Quota = Annotated[str | None, typer.Option(metavar="SIZE|none", help="Room for mail, such as 2GiB; none: unlimited.")]
+Generate = Annotated[bool, typer.Option("--generate-password", help="Make up a password and show it this once.")]
+Hourly = Annotated[
+    str | None, typer.Option(metavar="NUMBER|none", help="In an hour; none: as its domain or the settings say.")
+]
+
+COLUMNS = [
+    Column("address"),
+    Column("state"),
+    Column("used_bytes", "used", size),
+    Column("quota_bytes", "quota", size),
+    Column("used_messages", "messages"),
+    Column("created_at"),
+]
+PASSWORD_COLUMNS = [
+    Column("id"),
+    Column("name"),
+    Column("scopes"),
+    Column("created_at"),
+    Column("last_used_at", "last used"),
+]
+
+
+class AccountState(StrEnum):
+    """States of an account."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    RECEIVE_ONLY = "receive-only"
+
+
+class Scope(StrEnum):
+    """What an app password is good for."""
+
+    SMTP = "smtp"
+    POP3 = "pop3"
+
+
+@command(accounts, "list")
+def list_accounts(
+    session: Session, *, domain: OfDomain = None, limit: Limit = DEFAULT_LIMIT, whole: All = False
+) -> None:
+    """List accounts by address, with what they use.
+
+    Example: `posthorn account list --domain example.org --all`
+    """
+    session.list(session.api.list_accounts, COLUMNS, limit, whole, **given(domain=domain))
+
+
+@command(accounts, "show")
+def show_account(session: Session, address: Address) -> None:
+    """Show an account.
+
+    Example: `posthorn account show carol@example.org`
+    """
+    session.output.item(session.api.get_account(address), COLUMNS)
+
+
+@command(accounts, "create")
+def create_account(
+    session: Session,
+    address: Address,
+    *,
+    quota: Quota = None,
+    password_file: PasswordFile = None,
+    generate_password: Generate = False,
+    password: PasswordInArgument = None,
+) -> None:
+    """Make an account. Its password is asked for, unless a file is named or one is to be made up.
+
+    Example: `posthorn account create carol@example.org --quota 2GiB --generate-password`
+    """
+    text = _password(session, password_file, password, generate_password)
+    body = {"address": address, "password": text} | nullable("quota_bytes", quota, size_of)
+    made = cast("dict[str, Any]", session.api.create_account(cast("AccountCreation", body)))
+    session.output.item(made | ({"password": text} if generate_password else {}), COLUMNS)
+
+
+@command(accounts, "set")
+def set_account(
+    session: Session,
+    address: Address,
+    *,
+    state: Annotated[
+        AccountState | None,
+        typer.Option(help="suspended: takes no mail and may not log in. receive-only: takes mail, sends none."),
+    ] = None,
+    quota: Quota = None,
+    max_messages_per_hour: Hourly = None,
+    max_recipients_per_hour: Hourly = None,
+    allowed_networks: Annotated[
+        str | None, typer.Option(metavar="CIDR,…|none", help="Networks that mail may be submitted from.")
+    ] = None,
+) -> None:
+    """Change what is named; the rest stays. For the password see `posthorn account password`.
+
+    Example: `posthorn account set carol@example.org --quota 5GiB`
+    """
+    body = (
+        given(state=state)
+        | nullable("quota_bytes", quota, size_of)
+        | nullable("max_messages_per_hour", max_messages_per_hour, whole_number)
+        | nullable("max_recipients_per_hour", max_recipients_per_hour, whole_number)
+        | nullable("allowed_networks", allowed_networks, words_of)
+    )
+    something(body)
+    session.api.get_account(address)
+    changed = session.api.change_account(address, cast("AccountChange", body), if_match=session.api.etag)
+    session.output.item(changed, COLUMNS)
+
+
+@command(accounts, "password")
+def set_password(
+    session: Session,
+    address: Address,
+    *,
+    password_file: PasswordFile = None,
+    generate_password: Generate = False,
+    password: PasswordInArgument = None,
+) -> None:
+    """Set the password of an account.
+
+    Example: `posthorn account password carol@example.org`
+    """
+    text = _password(session, password_file, password, generate_password)
+    session.api.change_account(address, {"password": text})
+    document = {"address": address} | ({"password": text} if generate_password else {})
+    session.output.done(text if generate_password else f"the password of {address} is set", document)
+
+
+@command(accounts, "delete")
+def delete_account(session: Session, address: Address, *, yes: Yes = False) -> None:
+    """Delete an account with all its mail.
+
+    Example: `posthorn account delete carol@example.org`
+    """
+    found = session.api.get_account(address)
+    etag = session.api.etag
+    session.ask(f"Delete the account {found['address']} with {found['used_messages']} messages?", yes)
+    session.api.delete_account(address, if_match=None if yes else etag)
+    deleted(session, "account", found["address"])
+
+
+def _password(session: Session, file: str | None, argument: str | None, generate: bool) -> str:
+    if generate and file is None and argument is None:
+        return generated()
+    if generate:
+        raise CommandError("either a password is given, or one is made up")
+    return secret(session.output, "password", file, argument, confirm=True)
+
+
+@command(app_passwords, "list")
+def list_app_passwords(session: Session, address: Address, *, limit: Limit = DEFAULT_LIMIT, whole: All = False) -> None:
+    """List the app passwords of an account, without the passwords themselves.
+
+    Example: `posthorn app-password list carol@example.org`
+    """
+
+    def pages(**page: Any) -> Any:
+        return session.api.list_app_passwords(address, **page)
+
+    session.list(pages, PASSWORD_COLUMNS, limit, whole)
+
+
+@command(app_passwords, "create")
+def create_app_password(
+    session: Session,
+    address: Address,
+    name: Annotated[str, typer.Argument(help="What it is for, such as `phone`.")],
+    *,
+    scope: Annotated[list[Scope] | None, typer.Option(help="What it is good for; without it, for all.")] = None,
+) -> None:
+    """Make an app password. It is printed this once; into a pipe, it alone.
+
+    Example: `posthorn app-password create carol@example.org phone --scope pop3`
+    """
+    made = session.api.create_app_password(
+        address, {"name": name, "scopes": [each.value for each in dict.fromkeys(scope or Scope)]}
+    )
+    once(session, cast("dict[str, Any]", made), "password", PASSWORD_COLUMNS)
+
+
+@command(app_passwords, "delete")
+def delete_app_password(
+    session: Session,
+    address: Address,
+    password_id: Annotated[str, typer.Argument(metavar="ID", help="The app password's id, from the list.")],
+    *,
+    yes: Yes = False,
+) -> None:
+    """Delete an app password. It is refused from then on.
+
+    Example: `posthorn app-password delete carol@example.org 0198c1d2-…`
+    """
+    session.ask(f"Delete this app password of {address}?", yes)
+    session.api.delete_app_password(address, password_id)
+    deleted(session, "app password", password_id)

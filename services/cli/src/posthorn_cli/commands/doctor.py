@@ -1,0 +1,236 @@
+"""`posthorn doctor`: is everything as it should be?"""
+
+from __future__ import annotations
+
+import ssl
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from posthorn_cli import contexts
+from posthorn_cli.client import ApiError, ClientError, Unreachable, every
+from posthorn_cli.client.types import DnsCheckView
+from posthorn_cli.faults import FAILED, CommandError, lines_of, usage
+from posthorn_cli.output import Column
+from posthorn_cli.probes import (
+    BLOCKLISTS,
+    FAIL,
+    OK,
+    UNKNOWN,
+    WARN,
+    Finding,
+    Place,
+    Trip,
+    address_of_pointer,
+    blocklisted,
+    certificate,
+    place_of,
+    round_trip,
+)
+from posthorn_cli.session import Session, command
+from posthorn_cli.values import seconds_of, secret
+
+app = typer.Typer()
+
+COLUMNS = [Column("status"), Column("check"), Column("detail")]
+_VERDICTS = {"right": OK, "unknown": UNKNOWN}
+
+
+@command(app, "doctor")
+def doctor(
+    session: Session,
+    *,
+    domain: Annotated[
+        list[str] | None, typer.Option(help="Look at this domain's DNS; without it, at every domain's.")
+    ] = None,
+    no_dns: Annotated[bool, typer.Option("--no-dns", help="Leave out DNS and blocklists.")] = False,
+    address: Annotated[
+        list[str] | None,
+        typer.Option(metavar="IP", help="An outgoing address; without it, those that the API knows of."),
+    ] = None,
+    blocklist: Annotated[
+        list[str] | None, typer.Option(metavar="ZONE", help="Ask this list in place of the usual ones.")
+    ] = None,
+    tls: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST:PORT", help="TLS must verify here; smtp:// or pop3:// before it for STARTTLS or STLS."
+        ),
+    ] = None,
+    letter_to: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Send a letter to this account.")] = None,
+    letter_from: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="From whom; without it, from itself.")
+    ] = None,
+    smtp: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where the letter goes in.")] = None,
+    pop3: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where the letter comes out, over TLS or STLS.")
+    ] = None,
+    password_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The account's password; `-`: from stdin.")
+    ] = None,
+    wait: Annotated[str, typer.Option(metavar="SPAN", help="How long the letter may take.")] = "30s",
+) -> None:
+    """Look the system over: the API and what it needs, each domain's DNS, blocklists, TLS, and a letter's whole way.
+
+    Each line is ok, warn, fail or unknown (what could not be found out from here). The exit code is 1 when anything fails.
+
+    Example: `posthorn doctor --tls mail.example.org:465 --letter-to probe@example.org --smtp mail.example.org:25
+    --pop3 mail.example.org:995 --password-file probe.password`
+    """
+    context = ssl.create_default_context(cafile=_ca_file(session))
+    places = [place_of(each) for each in tls or ()]
+    addresses = [_address(each) for each in address or ()]
+    trip = _trip(session, letter_to, letter_from, smtp, pop3, password_file, seconds_of(wait))
+    counts: Counter[str] = Counter()
+
+    def counted() -> Iterator[dict[str, str]]:
+        for finding in _findings(session, domain, no_dns, addresses, blocklist, places, trip, context):
+            counts[finding.status] += 1
+            yield asdict(finding)
+
+    session.output.items(counted(), COLUMNS)
+    session.output.note(
+        ", ".join(f"{counts[status]} {status}" for status in (OK, WARN, FAIL, UNKNOWN) if counts[status])
+    )
+    if counts[FAIL]:
+        raise CommandError(f"{counts[FAIL]} of {counts.total()} checks failed", FAILED)
+
+
+def _findings(
+    session: Session,
+    domains: list[str] | None,
+    no_dns: bool,
+    addresses: list[IPv4Address | IPv6Address],
+    zones: list[str] | None,
+    places: list[Place],
+    trip: Trip | None,
+    context: ssl.SSLContext,
+) -> Iterator[Finding]:
+    reached = False
+    for finding in _api(session):
+        reached = reached or finding.status == OK
+        yield finding
+    url = urlsplit(session.api.url)
+    if url.scheme == "https":
+        yield certificate(Place(url.hostname or "", url.port or 443, "tls"), context)
+    if not no_dns:
+        pointers: set[IPv4Address | IPv6Address] = set()
+        if reached:
+            yield from _dns(session, domains, pointers)
+        wanted = addresses or sorted(pointers, key=str)
+        if not wanted:
+            yield Finding("blocklists", UNKNOWN, "no outgoing address is known: name it with --address")
+        with ThreadPoolExecutor(8) as pool:
+            pairs = [(each, zone) for each in wanted for zone in zones or BLOCKLISTS]
+            yield from pool.map(lambda pair: blocklisted(*pair), pairs)
+    for place in places:
+        yield certificate(place, context)
+    if trip is not None:
+        yield round_trip(trip, context)
+
+
+def _api(session: Session) -> Iterator[Finding]:
+    api = session.api
+    try:
+        about = api.request("GET", "/openapi.json").json()["info"]
+        yield Finding("API", OK, f"{api.url}, version {about['version']}")
+    except (ClientError, ValueError, KeyError, TypeError) as error:
+        yield Finding("API", FAIL, lines_of(error)[0] if isinstance(error, ClientError) else "this is no Posthorn API")
+        return
+    yield _ready(session)
+    try:
+        api.list_domains(limit=1)
+        yield Finding("API key", OK, "taken")
+    except ApiError as error:
+        yield Finding("API key", FAIL, lines_of(error)[0])
+        return
+    try:
+        parked = api.list_dead_letters(limit=1)["items"]
+        yield Finding(
+            "dead letters", WARN if parked else OK, "there are some: `posthorn dead-letter list`" if parked else "none"
+        )
+    except ApiError as error:
+        if error.status != 403:
+            raise
+        yield Finding("dead letters", UNKNOWN, "only a platform admin's key sees them")
+
+
+def _ready(session: Session) -> Finding:
+    """What the API needs: each part is named with its state."""
+    answer = session.api.look("/readyz")
+    try:
+        parts = answer.json()["parts"].items()
+        wrong = [f"{part}: {state}" for part, state in parts if state != "ok"]
+        detail = ", ".join(wrong or [f"{part} ok" for part, _ in parts])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        wrong, detail = [], f"it answered {answer.status_code}"
+    return Finding("what the API needs", OK if answer.is_success and not wrong else FAIL, detail)
+
+
+def _dns(session: Session, names: list[str] | None, pointers: set[IPv4Address | IPv6Address]) -> Iterator[Finding]:
+    """DNS of domains as the API finds it; the outgoing addresses that it names go into ``pointers``."""
+    if not names:
+        names = [each["name"] for each in every(session.api.list_domains)]
+    for name in names:
+        try:
+            checked = session.api.check_dns(name)
+        except (ApiError, Unreachable) as error:
+            yield Finding(f"DNS of {name}", UNKNOWN, lines_of(error)[0])
+            continue
+        yield from _records(checked)
+        pointers.update(
+            found
+            for record in checked["records"]
+            if record["purpose"] == "ptr" and (found := address_of_pointer(record["name"]))
+        )
+
+
+def _records(checked: DnsCheckView) -> Iterator[Finding]:
+    name, records = checked["domain"], checked["records"]
+    for record in records:
+        if record["verdict"] == "right":
+            continue
+        status = _VERDICTS.get(record["verdict"], FAIL if record["need"] == "required" else WARN)
+        yield Finding(
+            f"DNS of {name}: {record['type']} {record['name']}", status, f"{record['verdict']}: {record['detail']}"
+        )
+    right = sum(record["verdict"] == "right" for record in records)
+    if right:
+        yield Finding(f"DNS of {name}", OK, f"{right} of {len(records)} records are right")
+
+
+def _trip(
+    session: Session,
+    recipient: str | None,
+    sender: str | None,
+    smtp: str | None,
+    pop3: str | None,
+    password_file: str | None,
+    seconds: float,
+) -> Trip | None:
+    if recipient is None:
+        if smtp or pop3 or sender or password_file:
+            raise usage("for a test letter, name who gets it: --letter-to")
+        return None
+    if smtp is None or pop3 is None:
+        raise usage("a test letter needs --smtp and --pop3: where it goes in, and where it comes out")
+    password = secret(session.output, f"password of {recipient}", password_file)
+    return Trip(sender or recipient, recipient, password, place_of(smtp), place_of(pop3), seconds)
+
+
+def _address(text: str) -> IPv4Address | IPv6Address:
+    try:
+        return ip_address(text)
+    except ValueError:
+        raise usage(f"{text!r} is no IP address") from None
+
+
+def _ca_file(session: Session) -> str | None:
+    chosen = contexts.choose(session.context, session.settings).ca_file or session.settings.ca_file
+    return None if chosen is None else str(chosen)

@@ -1,0 +1,190 @@
+"""`posthorn mailbox` and `posthorn message`."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from posthorn_cli.commands.account import Address
+from posthorn_cli.commands.tenant import deleted, start_of
+from posthorn_cli.faults import CommandError
+from posthorn_cli.output import Column, size
+from posthorn_cli.session import DEFAULT_LIMIT, All, Limit, Session, Yes, command, group
+from posthorn_cli.values import given, size_of
+
+mailboxes = group("Mailboxes of an account: its folders.\n\nExample: `posthorn mailbox list carol@example.org`")
+messages = group("Messages in the mailboxes of an account.\n\nExample: `posthorn message list carol@example.org`")
+
+Message = Annotated[str, typer.Argument(metavar="ID", help="The message's id.")]
+Name = Annotated[str, typer.Argument(help="The mailbox's name; levels are divided by slashes.")]
+
+COLUMNS = [Column("name"), Column("role"), Column("messages"), Column("unseen"), Column("octets", "size", size)]
+MESSAGE_COLUMNS = [
+    Column("id"),
+    Column("received_at"),
+    Column("from"),
+    Column("subject"),
+    Column("size", show=size),
+    Column("flags"),
+]
+DELETED_COLUMNS = [
+    Column("id"),
+    Column("deleted_at"),
+    Column("until"),
+    Column("mailbox"),
+    Column("from"),
+    Column("subject"),
+]
+
+
+@command(mailboxes, "list")
+def list_mailboxes(session: Session, address: Address) -> None:
+    """List the mailboxes of an account with the number of their messages.
+
+    Example: `posthorn mailbox list carol@example.org`
+    """
+    session.output.items(session.api.list_mailboxes(address)["items"], COLUMNS)
+
+
+@command(mailboxes, "create")
+def create_mailbox(session: Session, address: Address, name: Name) -> None:
+    """Make a mailbox beside those that every account has.
+
+    Example: `posthorn mailbox create carol@example.org Work/2026`
+    """
+    session.output.item(session.api.create_mailbox(address, {"name": name}), COLUMNS)
+
+
+@command(mailboxes, "delete")
+def delete_mailbox(session: Session, address: Address, name: Name, *, yes: Yes = False) -> None:
+    """Delete a mailbox that is empty.
+
+    Example: `posthorn mailbox delete carol@example.org Work/2026`
+    """
+    session.ask(f"Delete the mailbox {name} of {address}?", yes)
+    session.api.delete_mailbox(address, name)
+    deleted(session, "mailbox", name)
+
+
+@command(messages, "list")
+def list_messages(
+    session: Session,
+    address: Address,
+    *,
+    mailbox: Annotated[str, typer.Option(help="INBOX, Junk, Sent, Trash, or one of the owner's own.")] = "INBOX",
+    sender: Annotated[str | None, typer.Option("--from", metavar="TEXT", help="A part of the From field.")] = None,
+    subject: Annotated[str | None, typer.Option(metavar="TEXT", help="A part of the Subject field.")] = None,
+    message_id: Annotated[str | None, typer.Option(metavar="TEXT", help="A part of the Message-ID field.")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="SPAN|TIME", help="Received since then: 2d ago, or a time.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="SPAN|TIME", help="Received before.")] = None,
+    larger: Annotated[str | None, typer.Option(metavar="SIZE", help="Larger than that, such as 1MB.")] = None,
+    smaller: Annotated[str | None, typer.Option(metavar="SIZE", help="Smaller than that.")] = None,
+    seen: Annotated[bool | None, typer.Option("--seen/--unseen", help="Whether it has been seen.")] = None,
+    limit: Limit = DEFAULT_LIMIT,
+    whole: All = False,
+) -> None:
+    """List or search the messages of a mailbox, newest first.
+
+    Example: `posthorn message list carol@example.org --mailbox Junk --subject invoice --since 30d`
+    """
+    filters = given(
+        mailbox=mailbox,
+        from_=sender,
+        subject=subject,
+        message_id=message_id,
+        since=since and start_of(since),
+        until=until and start_of(until),
+        larger=None if larger is None else size_of(larger),
+        smaller=None if smaller is None else size_of(smaller),
+        seen=seen,
+    )
+    session.list(partial(session.api.list_messages, address), MESSAGE_COLUMNS, limit, whole, **filters)
+
+
+@command(messages, "show")
+def show_message(session: Session, address: Address, message: Message) -> None:
+    """Show what is known of a message, without its body.
+
+    Example: `posthorn message show carol@example.org 0198c1d2-…`
+    """
+    session.output.item(session.api.get_message(address, message), MESSAGE_COLUMNS)
+
+
+@command(messages, "raw")
+def raw_message(
+    session: Session,
+    address: Address,
+    message: Message,
+    *,
+    to: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Where to write it; `-`: to stdout.")] = "-",
+) -> None:
+    """Fetch a message as it is (RFC 5322).
+
+    Example: `posthorn message raw carol@example.org 0198c1d2-… -o letter.eml`
+    """
+    pieces = session.api.get_raw_message(address, message)
+    if to == "-":
+        session.output.octets(pieces)
+        return
+    first = next(pieces, b"")
+    try:
+        with Path(to).open("xb") as out:
+            out.write(first)
+            out.writelines(pieces)
+    except FileExistsError:
+        raise CommandError(f"{to} is there already") from None
+    except OSError as error:
+        raise CommandError(f"cannot write {to}: {error.strerror}") from None
+
+
+@command(messages, "delete")
+def delete_message(session: Session, address: Address, message: Message, *, yes: Yes = False) -> None:
+    """Delete a message out of every mailbox of the account.
+
+    Example: `posthorn message delete carol@example.org 0198c1d2-…`
+    """
+    session.ask(f"Delete the message {message} of {address}?", yes)
+    session.api.delete_message(address, message)
+    deleted(session, "message", message)
+
+
+@command(messages, "move")
+def move_message(
+    session: Session, address: Address, message: Message, mailbox: Annotated[str, typer.Argument(help="Where to.")]
+) -> None:
+    """Move a message into a mailbox, out of every other one.
+
+    Example: `posthorn message move carol@example.org 0198c1d2-… Trash`
+    """
+    session.output.item(session.api.move_message(address, message, {"mailbox": mailbox}), MESSAGE_COLUMNS)
+
+
+@command(messages, "deleted")
+def list_deleted(session: Session, address: Address, *, limit: Limit = DEFAULT_LIMIT, whole: All = False) -> None:
+    """List deleted messages that can be brought back.
+
+    Example: `posthorn message deleted carol@example.org`
+    """
+
+    def pages(**page: Any) -> Any:
+        found = session.api.list_deleted_messages(address, **page)
+        rows = [
+            {**each["message"], "deleted_at": each["deleted_at"], "until": each["until"]} for each in found["items"]
+        ]
+        return {"items": rows, "next_cursor": found["next_cursor"]}
+
+    session.list(pages, DELETED_COLUMNS, limit, whole)
+
+
+@command(messages, "undelete")
+def undelete_message(session: Session, address: Address, message: Message) -> None:
+    """Bring a deleted message back to where it was.
+
+    Example: `posthorn message undelete carol@example.org 0198c1d2-…`
+    """
+    session.output.item(session.api.undelete_message(address, message), MESSAGE_COLUMNS)

@@ -1,0 +1,130 @@
+"""`posthorn export mail` and `posthorn import mail`: the mail of an account as a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from enum import StrEnum
+from itertools import chain
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import typer
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from posthorn_cli.commands.account import Address
+from posthorn_cli.commands.bulk import exports as exports
+from posthorn_cli.commands.bulk import imports as imports
+from posthorn_cli.faults import FAILED, CommandError
+from posthorn_cli.session import Session, command
+from posthorn_cli.values import opened
+
+_PIECE = 256 * 1024
+
+
+class Format(StrEnum):
+    """Forms of mail in a file."""
+
+    MBOX = "mbox"
+    MAILDIR = "maildir"
+    EML = "eml"
+
+
+_FORMS = "mbox: one text; maildir: a tar archive; eml: a tar archive of a file for each message."
+Form = Annotated[Format, typer.Option("--format", help=_FORMS)]
+
+
+@command(exports, "mail")
+def export_mail(
+    session: Session,
+    address: Address,
+    *,
+    form: Form = Format.MBOX,
+    mailbox: Annotated[str | None, typer.Option(help="Only this one; without it, all.")] = None,
+    to: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Where to write it; `-`: to stdout.")] = "-",
+) -> None:
+    """Write the mail of an account to a file. The file is there when it is whole.
+
+    Example: `posthorn export mail carol@example.org --format maildir -o carol.tar`
+    """
+    api = session.api
+    pieces = api.export_mail(address, format_=form.value, mailbox=mailbox)
+    first = next(pieces, b"")
+    octets = api.headers.get("Posthorn-Octets", "")
+    with _bar(session) as progress:
+        task = progress.add_task(address, total=int(octets) if octets.isdigit() else None)
+
+        def counted() -> Iterator[bytes]:
+            for piece in chain([first], pieces):
+                progress.advance(task, len(piece))
+                yield piece
+
+        if to == "-":
+            session.output.octets(counted())
+        else:
+            _write(Path(to), counted())
+
+
+@command(imports, "mail")
+def import_mail(
+    session: Session,
+    address: Address,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The mail; `-`: stdin.")],
+    *,
+    form: Form = Format.MBOX,
+    mailbox: Annotated[
+        str | None,
+        typer.Option(help="Where all of it goes; without it, where the archive has it, of an mbox the INBOX."),
+    ] = None,
+) -> None:
+    """Put mail from a file into an account. What it has already is left out: an import that broke off is repeated.
+
+    Example: `posthorn import mail carol@example.org carol.tar --format maildir`
+    """
+    with opened(file) as stream, _bar(session) as progress:
+        task = progress.add_task(address, total=None if file == "-" else os.fstat(stream.fileno()).st_size)
+
+        def pieces() -> Iterator[bytes]:
+            while piece := stream.read(_PIECE):
+                progress.advance(task, len(piece))
+                yield piece
+
+        found = session.api.import_mail(address, pieces(), format_=form.value, mailbox=mailbox, media=_media(form))
+    if session.output.as_json:
+        session.output.json(found)
+    else:
+        for failure in found["failures"]:
+            name = failure.get("name") or f"message {failure['message']}"
+            session.output.note(f"{name}: {failure['reason']}")
+        session.output.line(
+            f"{found['imported']} imported, {found['duplicates']} there already, {found['failed']} failed"
+        )
+    if found["failed"]:
+        raise CommandError(f"{found['failed']} messages were not imported", FAILED)
+
+
+def _media(form: Format) -> str:
+    return "application/mbox" if form is Format.MBOX else "application/x-tar"
+
+
+def _bar(session: Session) -> Progress:
+    return session.output.progress(
+        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
+    )
+
+
+def _write(path: Path, pieces: Iterator[bytes]) -> None:
+    """Write a file for its owner alone, under its name once it is whole."""
+    new = path.with_name(f"{path.name}.part")
+    try:
+        with _made(new) as out:
+            out.writelines(pieces)
+        new.replace(path)
+    except OSError as error:
+        raise CommandError(f"cannot write {path}: {error.strerror}") from None
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _made(path: Path) -> BinaryIO:
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")

@@ -1,0 +1,200 @@
+"""What a command prints: tables for people, plain lines for pipes, JSON for programs.
+
+On a terminal, lists are tables and an object is its fields, with colour unless NO_COLOR is set. Into a pipe, a list is a line for
+each item with tabs between the columns, and an object a line for each field. ``--json`` gives an array or an object, whole.
+What comes from elsewhere (a subject, a host's reply) never reaches the terminal with its control characters.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+_COUNTED = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table: the item's field, what is above it, and how a value is written for people."""
+
+    field: str
+    title: str = ""
+    show: Callable[[Any], str] | None = None
+    style: Callable[[Any], str] | None = None
+
+    def heading(self) -> str:
+        """Give what is above it."""
+        return self.title or self.field.removesuffix("_at").replace("_", " ")
+
+
+class Output:
+    """Where a command prints to."""
+
+    def __init__(self, as_json: bool, out: TextIO | None = None, err: TextIO | None = None) -> None:
+        self.as_json = as_json
+        self._out = out or sys.stdout
+        self._err = err or sys.stderr
+        self._console = Console(file=self._out, highlight=False, soft_wrap=False)
+        self.for_people = self._out.isatty()
+        """Whether it is a terminal."""
+
+    def items(self, items: Iterable[Mapping[str, Any]], columns: Sequence[Column]) -> int:
+        """Print a list; gives how many there were."""
+        if self.as_json:
+            return self._json_items(items)
+        if not self.for_people:
+            number = 0
+            for number, item in enumerate(items, 1):  # noqa: B007 - counted
+                self.line("\t".join(plain(item.get(column.field)) for column in columns))
+            return number
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in columns:
+            table.add_column(column.heading().upper(), overflow="fold")
+        for item in items:
+            table.add_row(*(_cell(column, item.get(column.field)) for column in columns))
+        if table.row_count:
+            self._console.print(table)
+        else:
+            self.note("none")
+        return table.row_count
+
+    def _json_items(self, items: Iterable[Mapping[str, Any]]) -> int:
+        number = 0
+        for number, item in enumerate(items, 1):
+            self._out.write(("[\n" if number == 1 else ",\n") + json.dumps(item, ensure_ascii=False))
+        self._out.write("\n]\n" if number else "[]\n")
+        return number
+
+    def item(self, item: Mapping[str, Any], columns: Sequence[Column] = ()) -> None:
+        """Print one object; ``columns`` say how some of its fields are written."""
+        if self.as_json:
+            self.json(item)
+            return
+        known = {column.field: column for column in columns}
+        if not self.for_people:
+            for name, value in item.items():
+                self.line(f"{name}\t{plain(value)}")
+            return
+        table = Table(box=None, pad_edge=False, show_header=False)
+        table.add_column(style="bold")
+        table.add_column(overflow="fold")
+        for name, value in item.items():
+            column = known.get(name, Column(name))
+            table.add_row(column.heading(), _cell(column, value))
+        self._console.print(table)
+
+    def json(self, document: object) -> None:
+        """Print a document as JSON."""
+        self._out.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+
+    def json_line(self, document: object) -> None:
+        """Print a document as JSON on one line, at once."""
+        self._out.write(json.dumps(document, ensure_ascii=False) + "\n")
+        self._out.flush()
+
+    def done(self, text: str, document: Mapping[str, Any]) -> None:
+        """Say what was done: as a sentence, or as ``document`` with --json."""
+        if self.as_json:
+            self.json(document)
+        else:
+            self.line(text)
+
+    def line(self, text: str) -> None:
+        """Print a line of text as it is, without what a terminal would obey."""
+        self._out.write(harmless(text, "\t") + "\n")
+        self._out.flush()
+
+    def octets(self, pieces: Iterable[bytes]) -> None:
+        """Write octets as they are."""
+        self._out.flush()
+        for piece in pieces:
+            self._out.buffer.write(piece)
+        self._out.buffer.flush()
+
+    def note(self, text: str) -> None:
+        """Tell the person something that is no result, on the error output."""
+        self._err.write(harmless(text, "\n") + "\n")
+        self._err.flush()
+
+    def progress(self, *columns: ProgressColumn) -> Progress:
+        """Give a bar on the error output, which is silent when that is no terminal."""
+        console = Console(file=self._err)
+        return Progress(
+            *(columns or _COUNTED),
+            console=console,
+            disable=not self._err.isatty(),
+            transient=False,
+        )
+
+
+def plain(value: object) -> str:
+    """Write a value in a column of a pipe."""
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case list() | tuple():
+            return ",".join(plain(each) for each in value) or "-"
+        case dict():
+            return json.dumps(value, ensure_ascii=False)
+    return harmless(str(value))
+
+
+def size(octets: object) -> str:
+    """Write a number of octets for people."""
+    if not isinstance(octets, int):
+        return "unlimited" if octets is None else str(octets)
+    value = float(octets)
+    for unit in _UNITS:
+        if value < 1024 or unit == _UNITS[-1]:
+            return f"{value:.0f} {unit}" if unit == "B" or value == int(value) else f"{value:.1f} {unit}"
+        value /= 1024
+    raise AssertionError("the last unit takes all")
+
+
+def moment(value: object) -> str:
+    """Write a time for people, in the zone of this machine."""
+    if not isinstance(value, str):
+        return plain(value)
+    try:
+        return datetime.fromisoformat(value).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except ValueError:
+        return value
+
+
+_GOOD = frozenset({"active", "delivered", "ok", "right", "signing", "created", "unchanged"})
+_BAD = frozenset({"suspended", "bounced", "fail", "wrong", "missing", "failed", "failing"})
+_BUSY = frozenset({"deferred", "held", "receive-only", "pending", "paused", "warn", "waiting", "unknown"})
+
+
+def state_style(value: object) -> str:
+    """Give the colour of a state."""
+    text = str(value)
+    return "green" if text in _GOOD else "red" if text in _BAD else "yellow" if text in _BUSY else ""
+
+
+def _cell(column: Column, value: object) -> Text:
+    show = column.show or (moment if column.field.endswith("_at") else plain)
+    style = column.style or (state_style if column.field in ("state", "status") else None)
+    return Text(harmless(show(value)), style=style(value) if style else "")
+
+
+def harmless(text: str, allowed: str = "") -> str:
+    """Take out what a terminal would obey, but for the characters in ``allowed``."""
+    return "".join(
+        each
+        if each in allowed or (each >= " " and not "\x7f" <= each <= "\x9f" and not "\ud800" <= each <= "\udfff")
+        else "�"
+        for each in text
+    )

@@ -1,0 +1,276 @@
+"""Looks at a mail system from where this machine stands: TLS, blocklists in DNS, and a letter on its whole way.
+
+Nothing here waits without an end, and what cannot be found out is ``unknown``, never right and never wrong.
+"""
+
+from __future__ import annotations
+
+import poplib
+import smtplib
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotInTime
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from uuid import uuid4
+
+from posthorn_cli.faults import usage
+
+OK, WARN, FAIL, UNKNOWN = "ok", "warn", "fail", "unknown"
+
+BLOCKLISTS = ("zen.spamhaus.org", "bl.spamcop.net", "psbl.surriel.com", "dnsbl.dronebl.org")
+"""Lists that many mail servers ask."""
+EXPIRES_SOON = 14.0
+"""Days before the end of a certificate in which it is worth a warning."""
+TIMEOUT = 10.0
+"""Seconds for each step of a conversation."""
+DNS_SECONDS = 5.0
+
+_SMTP_PORTS, _POP3_PORTS = (25, 587, 2525, 2587), (110, 2110)
+_SCHEMES = ("smtp", "pop3", "tls")
+_TEST_ADDRESS = IPv4Address("127.0.0.2")
+"""Every list has this one on it (RFC 5782, section 5)."""
+_LARGEST_LOOK = 20
+"""Newest messages of a maildrop that are looked through for the test letter."""
+
+type Lookup = Callable[[str], Sequence[str]]
+"""Gives the IPv4 addresses of a name, none when it does not exist. Raises OSError when that cannot be found out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one look came to."""
+
+    check: str
+    status: str
+    """OK, WARN, FAIL or UNKNOWN."""
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A service to talk to."""
+
+    host: str
+    port: int
+    scheme: str
+    """``smtp`` and ``pop3`` begin in the clear and change to TLS; ``tls`` has it from the first octet."""
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.host}:{self.port}"
+
+
+def place_of(text: str) -> Place:
+    """Read ``host:port``, or ``smtp://host:port``, ``pop3://…``, ``tls://…``. Raises CommandError."""
+    scheme, separator, rest = text.rpartition("://")
+    host, _, number = rest.rpartition(":")
+    port = int(number) if number.isascii() and number.isdigit() else 0
+    if not host or not 0 < port < 65536 or (separator and scheme not in _SCHEMES):
+        raise usage(f"{text!r} is no place: it looks like mail.example.org:465, or smtp://mail.example.org:2525")
+    if not separator:
+        scheme = "smtp" if port in _SMTP_PORTS else "pop3" if port in _POP3_PORTS else "tls"
+    return Place(host.strip("[]"), port, scheme)
+
+
+# ---- TLS
+
+
+def certificate(place: Place, context: ssl.SSLContext) -> Finding:
+    """See whether TLS verifies at a place, and for how long still."""
+    check = f"TLS at {place}"
+    try:
+        document = _certificate_at(place, context)
+    except ssl.SSLCertVerificationError as error:
+        return Finding(check, FAIL, f"the certificate does not verify: {error.verify_message}")
+    except (OSError, smtplib.SMTPException, poplib.error_proto) as error:
+        return Finding(check, FAIL, f"no TLS: {_reason(error)}")
+    end = datetime.fromtimestamp(ssl.cert_time_to_seconds(str(document["notAfter"])), UTC)
+    days = (end - datetime.now(UTC)).total_seconds() / 86_400
+    return Finding(
+        check, OK if days > EXPIRES_SOON else WARN, f"verifies; it ends on {end:%Y-%m-%d}, in {days:.0f} days"
+    )
+
+
+def _certificate_at(place: Place, context: ssl.SSLContext) -> dict[str, object]:
+    match place.scheme:
+        case "smtp":
+            with smtplib.SMTP(place.host, place.port, local_hostname="localhost", timeout=TIMEOUT) as session:
+                session.starttls(context=context)
+                return _of(session.sock)
+        case "pop3":
+            maildrop = poplib.POP3(place.host, place.port, timeout=TIMEOUT)
+            try:
+                maildrop.stls(context)
+                return _of(maildrop.sock)
+            finally:
+                maildrop.close()
+        case _:
+            with (
+                socket.create_connection((place.host, place.port), TIMEOUT) as plain,
+                context.wrap_socket(plain, server_hostname=place.host) as wrapped,
+            ):
+                return _of(wrapped)
+
+
+def _of(wrapped: object) -> dict[str, object]:
+    assert isinstance(wrapped, ssl.SSLSocket)
+    return dict(wrapped.getpeercert() or {})
+
+
+# ---- blocklists
+
+
+def system_lookup(name: str) -> Sequence[str]:
+    """Ask the system's resolver, which may take long: in a thread that is left behind when it does."""
+    future: Future[list[str]] = Future()
+
+    def ask() -> None:
+        try:
+            found = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM)
+            future.set_result([str(each[4][0]) for each in found])
+        except socket.gaierror as error:
+            if error.errno in (socket.EAI_NONAME, socket.EAI_NODATA):
+                future.set_result([])
+            else:
+                future.set_exception(error)
+        except Exception as error:
+            future.set_exception(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        return future.result(DNS_SECONDS)
+    except NotInTime:
+        raise OSError(f"no answer in {DNS_SECONDS:.0f} s") from None
+
+
+def blocklisted(address: IPv4Address | IPv6Address, zone: str, lookup: Lookup = system_lookup) -> Finding:
+    """See whether an address is on a list."""
+    check = f"{address} on {zone}"
+    if not address.is_global:
+        return Finding(check, UNKNOWN, "not an address of the internet")
+    try:
+        if not _listing(_TEST_ADDRESS, zone, lookup):
+            return Finding(check, UNKNOWN, "the list does not answer this machine's resolver")
+        found = _listing(address, zone, lookup)
+    except OSError as error:
+        return Finding(check, UNKNOWN, f"no DNS here: {_reason(error)}")
+    if found:
+        return Finding(
+            check, FAIL, f"listed ({', '.join(found)}): see the list's page for why, and how to be taken off"
+        )
+    return Finding(check, OK, "not listed")
+
+
+def _listing(address: IPv4Address | IPv6Address, zone: str, lookup: Lookup) -> list[str]:
+    """Answers within 127.0.0.0/8 mean that it is listed; 127.255.255.0/24, that the list does not serve this resolver."""
+    name = address.reverse_pointer.removesuffix(".in-addr.arpa").removesuffix(".ip6.arpa")
+    found = [each for each in lookup(f"{name}.{zone}.") if each.startswith("127.")]
+    return [] if any(each.startswith("127.255.255.") for each in found) else found
+
+
+def address_of_pointer(name: str) -> IPv4Address | IPv6Address | None:
+    """Give the address that a PTR record's name stands for."""
+    labels = name.lower().rstrip(".").split(".")
+    with suppress(ValueError):
+        if labels[-2:] == ["in-addr", "arpa"]:
+            return ip_address(".".join(reversed(labels[:-2])))
+        if labels[-2:] == ["ip6", "arpa"] and len(labels) == 34:
+            digits = "".join(reversed(labels[:-2]))
+            return ip_address(":".join(digits[at : at + 4] for at in range(0, 32, 4)))
+    return None
+
+
+# ---- a letter
+
+
+@dataclass(frozen=True, slots=True)
+class Trip:
+    """The way of a test letter: in at one place, out at another."""
+
+    sender: str
+    recipient: str
+    password: str
+    smtp: Place
+    pop3: Place
+    seconds: float
+
+
+def round_trip(trip: Trip, context: ssl.SSLContext) -> Finding:
+    """Send a letter by SMTP, wait for it at POP3, and delete it there."""
+    check = f"a letter to {trip.recipient}"
+    mark = uuid4().hex
+    began = time.monotonic()
+    try:
+        _send(trip, mark, context)
+    except ssl.SSLCertVerificationError as error:
+        return Finding(check, FAIL, f"{trip.smtp}: the certificate does not verify: {error.verify_message}")
+    except (OSError, smtplib.SMTPException) as error:
+        return Finding(check, FAIL, f"{trip.smtp} did not take it: {_reason(error)}")
+    wrong = "it did not arrive"
+    while time.monotonic() - began < trip.seconds:
+        try:
+            if _collected(trip, mark, context):
+                return Finding(check, OK, f"in by SMTP and out by POP3 in {time.monotonic() - began:.1f} s")
+            wrong = "it did not arrive"
+        except ssl.SSLCertVerificationError as error:
+            return Finding(check, FAIL, f"{trip.pop3}: the certificate does not verify: {error.verify_message}")
+        except (OSError, poplib.error_proto) as error:  # the maildrop may be in use
+            wrong = _reason(error)
+        time.sleep(0.3)
+    return Finding(check, FAIL, f"taken by {trip.smtp}, but after {trip.seconds:.0f} s at {trip.pop3}: {wrong}")
+
+
+def _send(trip: Trip, mark: str, context: ssl.SSLContext) -> None:
+    letter = EmailMessage()
+    letter["From"], letter["To"], letter["Subject"] = trip.sender, trip.recipient, f"Test letter {mark}"
+    letter.set_content("This is a test letter of `posthorn doctor`. It is deleted once it is found.\n")
+    if trip.smtp.scheme == "tls":
+        session: smtplib.SMTP = smtplib.SMTP_SSL(
+            trip.smtp.host, trip.smtp.port, local_hostname="localhost", timeout=TIMEOUT, context=context
+        )
+    else:
+        session = smtplib.SMTP(trip.smtp.host, trip.smtp.port, local_hostname="localhost", timeout=TIMEOUT)
+    with session:
+        session.send_message(letter)
+
+
+def _collected(trip: Trip, mark: str, context: ssl.SSLContext) -> bool:
+    maildrop: poplib.POP3
+    if trip.pop3.scheme == "tls":
+        maildrop = poplib.POP3_SSL(trip.pop3.host, trip.pop3.port, timeout=TIMEOUT, context=context)
+    else:
+        maildrop = poplib.POP3(trip.pop3.host, trip.pop3.port, timeout=TIMEOUT)
+    try:
+        if trip.pop3.scheme != "tls":
+            maildrop.stls(context)  # the password goes no other way
+        maildrop.user(trip.recipient)
+        maildrop.pass_(trip.password)
+        newest = maildrop.stat()[0]
+        for number in range(newest, max(0, newest - _LARGEST_LOOK), -1):
+            if any(mark.encode() in line for line in maildrop.top(number, 0)[1]):
+                maildrop.dele(number)
+                maildrop.quit()
+                return True
+        maildrop.quit()
+        return False
+    finally:
+        maildrop.close()
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        error = smtplib.SMTPResponseException(*next(iter(error.recipients.values())))
+    if isinstance(error, smtplib.SMTPResponseException):
+        text = error.smtp_error.decode(errors="replace") if isinstance(error.smtp_error, bytes) else error.smtp_error
+        return f"{error.smtp_code} {text}"
+    if isinstance(error, poplib.error_proto):
+        said = error.args[0] if error.args else ""
+        return said.decode(errors="replace") if isinstance(said, bytes) else str(said)
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

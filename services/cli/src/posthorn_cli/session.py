@@ -1,0 +1,138 @@
+"""One command's surroundings, and how a function becomes a command with the options that all commands have."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import wraps
+from importlib.metadata import version
+from itertools import islice
+from typing import Annotated, Any, Concatenate, get_type_hints
+
+import typer
+
+from posthorn_cli import contexts
+from posthorn_cli.client import Client, every
+from posthorn_cli.client.types import Page
+from posthorn_cli.faults import CommandError, usage
+from posthorn_cli.output import Column, Output
+from posthorn_cli.settings import Settings, from_environment
+
+DEFAULT_LIMIT = 100
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.", rich_help_panel="Everywhere")]
+InContext = Annotated[
+    str | None,
+    typer.Option("--context", metavar="NAME", help="The system to talk to.", rich_help_panel="Everywhere"),
+]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="Items to show at most.")]
+All = Annotated[bool, typer.Option("--all", "-a", help="Show all, however many there are.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+@dataclass(slots=True)
+class Session:
+    """What a command works with."""
+
+    settings: Settings
+    output: Output
+    context: str | None = None
+    _client: Client | None = None
+
+    @property
+    def api(self) -> Client:
+        """The API of the context. Raises CommandError and UnsafeUrl."""
+        if self._client is None:
+            chosen = contexts.choose(self.context, self.settings)
+            client = Client(
+                chosen.url,
+                chosen.secret(),
+                ca_file=chosen.ca_file or self.settings.ca_file,
+                agent=f"posthorn-cli/{version('posthorn-cli')}",
+            )
+            if client.is_exposed:
+                self.output.note(f"warning: {client.url} is not encrypted: anyone on the way can read the API key")
+            self._client = client
+        return self._client
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._client is not None:
+            self._client.close()
+
+    def list(
+        self, pages: Callable[..., Page[Any]], columns: list[Column], limit: int, whole: bool, **filters: object
+    ) -> None:
+        """Print a list, and say when there is more of it."""
+        found = every(pages, None if whole else limit + 1, **filters)
+        shown = self.output.items(found if whole else islice(found, limit), columns)
+        if not whole and shown == limit and next(found, None) is not None:
+            self.output.note(f"there are more than these {limit}: --all shows all, --limit N more of them")
+
+    def ask(self, question: str, yes: bool) -> None:
+        """Have the person confirm something. Raises CommandError when they do not, or cannot be asked."""
+        if yes:
+            return
+        if not sys.stdin.isatty():
+            raise usage(f"{question} There is nobody to ask: give --yes to do it")
+        if not typer.confirm(question, err=True):
+            raise CommandError("not done")
+
+
+@dataclass(frozen=True, slots=True)
+class BeforeCommand:
+    """The options that all commands have, given before the command's name."""
+
+    as_json: bool = False
+    context: str | None = None
+
+
+before_command: ContextVar[BeforeCommand | None] = ContextVar("before_command", default=None)
+
+
+@contextmanager
+def _session(as_json: bool, context: str | None) -> Iterator[Session]:
+    before = before_command.get() or BeforeCommand()
+    session = Session(from_environment(), Output(as_json or before.as_json), context or before.context)
+    try:
+        yield session
+    finally:
+        session.close()
+
+
+def command[**P](
+    app: typer.Typer, name: str
+) -> Callable[[Callable[Concatenate[Session, P], None]], Callable[Concatenate[Session, P], None]]:
+    """Make a function a command of ``app``. It gets a session first; --json and --context are added to its options."""
+
+    def make(function: Callable[Concatenate[Session, P], None]) -> Callable[Concatenate[Session, P], None]:
+        hints = get_type_hints(function, include_extras=True)
+        _, *own = inspect.signature(function).parameters.values()
+        shared = [
+            inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=AsJson),
+            inspect.Parameter("in_context", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=InContext),
+        ]
+        whole: Callable[..., None] = function
+        parameters = [each.replace(annotation=hints[each.name], kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
+
+        @wraps(function)
+        def run(*, as_json: bool, in_context: str | None, **given: Any) -> None:
+            with _session(as_json, in_context) as session:
+                whole(session, **given)
+
+        del run.__wrapped__  # its parameters are others
+        run.__signature__ = inspect.Signature([*parameters, *shared])  # type: ignore[attr-defined]
+        run.__annotations__ = {each.name: each.annotation for each in (*parameters, *shared)}
+        app.command(name)(run)
+        return function
+
+    return make
+
+
+def group(about: str) -> typer.Typer:
+    """Make a group of commands."""
+    return typer.Typer(help=about, no_args_is_help=True, rich_markup_mode="markdown")

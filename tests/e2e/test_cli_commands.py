@@ -1,0 +1,463 @@
+"""Every command of `posthorn` against the whole system, and what a newcomer does first."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from tests.e2e.command_line import CommandLine, Ran, beside, leaves
+from tests.e2e.trace import split_trace
+from tests.servers.system import System, await_that
+
+
+@pytest.fixture
+def shell(system: System, tmp_path: Path) -> CommandLine:
+    return beside(system, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def used() -> set[str]:
+    """The commands that the tests of this module have run."""
+    return set()
+
+
+@pytest.fixture(autouse=True)
+def _noted(shell: CommandLine, used: set[str]) -> None:
+    shell.used = used
+
+
+@pytest.fixture
+def domain(shell: CommandLine) -> str:
+    name = f"d{uuid4().hex[:8]}.example"
+    shell.run(f"domain create {name}")
+    return name
+
+
+@pytest.fixture
+def address(shell: CommandLine, domain: str) -> str:
+    shell.run(f"account create carol@{domain} --password-file -", "correct horse battery\n")
+    return f"carol@{domain}"
+
+
+def test_a_newcomer_sets_up_a_tenant_with_a_domain_and_ten_accounts_and_traces_a_letter(
+    shell: CommandLine, system: System
+) -> None:
+    name = f"n{uuid4().hex[:8]}"
+    shell.run(f"tenant create {name} --max-accounts 20")
+    shell.run(f"domain create {name}.example --tenant {name}")
+    people = [f"person{number}@{name}.example" for number in range(10)]
+    passwords = {
+        each: shell.run(f"account create {each} --generate-password --json").document["password"] for each in people
+    }
+    assert [row[0] for row in shell.run(f"account list --domain {name}.example").rows] == people
+    records = shell.run(f"domain dns {name}.example").rows
+    assert {row[2] for row in records} >= {"MX", "TXT"}
+    sent = shell.run(f"send-test --from {people[0]} --to {people[1]} --subject 'For a test'").out.strip()
+    traced = shell.run(f"trace {sent} --follow --wait 20s")
+    assert [row[1] for row in traced.rows] == ["accepted", "delivered"]
+    (letter,) = system.maildrop(people[1], passwords[people[1]]).read()
+    assert b"Subject: For a test" in letter
+    shown = shell.run(f"tenant show {name} --json").document
+    assert (shown["domains"], shown["accounts"]) == (1, 10)
+
+
+def test_help_names_every_command_with_an_example(shell: CommandLine) -> None:
+    for command in sorted(leaves()):
+        said = shell.run(f"{command} --help").out
+        assert "Example" in said, command
+        assert f"posthorn {command.split()[0]}" in re.sub(r"\s+", " ", said), command
+
+
+def test_tenants(shell: CommandLine) -> None:
+    name = f"t{uuid4().hex[:8]}"
+    shell.run(f"tenant create {name} --quota 5GiB --max-messages-per-hour 100 --no-verify-domains")
+    changed = shell.run(f"tenant set {name} --state suspended --quota none --max-domains 3 --json").document
+    assert (changed["state"], changed["quota_bytes"], changed["max_domains"]) == ("suspended", None, 3)
+    assert changed["max_messages_per_hour"] == 100
+    assert name in [row[0] for row in shell.run("tenant list --all").rows]
+    assert shell.attempt(f"tenant delete {name}").status == 2  # nobody can be asked
+    shell.run(f"tenant delete {name} --yes")
+    assert shell.attempt(f"tenant show {name}").status == 3
+
+
+def test_domains(shell: CommandLine, domain: str, address: str) -> None:
+    changed = shell.run(
+        f"domain set {domain} --catch-all {address} --no-plus-addressing --max-accounts 9 --retention-days 30 --json"
+    ).document
+    assert (changed["catch_all"], changed["plus_addressing"], changed["max_accounts"]) == (address, False, 9)
+    assert shell.run(f"domain set {domain} --catch-all none --json").document["catch_all"] is None
+    assert dict(shell.run(f"domain show {domain}").rows)["name"] == domain
+    assert domain in [row[0] for row in shell.run("domain list --all").rows]
+    held = shell.attempt(f"domain delete {domain} --yes")
+    assert (held.status, held.out) == (6, "")
+    assert shell.attempt(f"domain create {domain}").status == 6
+    shell.run(f"account delete {address} --yes")
+    shell.run(f"domain delete {domain} --yes")
+
+
+def test_dns(shell: CommandLine, domain: str) -> None:
+    zone = shell.run(f"domain dns {domain} --zone").out
+    assert re.search(rf"^{domain}\. \d+ IN MX ", zone, re.MULTILINE)
+    assert shell.run(f"domain dns {domain} --json").document["domain"] == domain
+    checked = shell.attempt(f"domain dns-check {domain} --json")
+    assert checked.status == 1
+    assert {record["verdict"] for record in checked.document["records"]} <= {"missing", "unknown", "wrong", "right"}
+    assert shell.attempt(f"domain verify {domain}").status in (0, 6)
+
+
+def test_dkim(shell: CommandLine, domain: str) -> None:
+    made = shell.run(f"dkim rotate {domain} --algorithm ed25519 --selector tt --delay 1d --json").document
+    assert [key["algorithm"] for key in made["keys"]] == ["ed25519"]
+    row = next(row for row in shell.run(f"dkim list {domain}").rows if row[0].startswith("tt"))
+    assert row[4].endswith(f"._domainkey.{domain}")
+    assert row[5].startswith("v=DKIM1")
+
+
+def test_accounts(shell: CommandLine, system: System, address: str) -> None:
+    changed = shell.run(f"account set {address} --quota 2GiB --state receive-only --json").document
+    assert (changed["quota_bytes"], changed["state"]) == (2 * 2**30, "receive-only")
+    assert dict(shell.run(f"account show {address}").rows)["quota_bytes"] == str(2 * 2**30)
+    password = shell.run(f"account password {address} --generate-password").out.strip()
+    assert system.maildrop(address, password).read() == []
+    warned = shell.run(f"account password {address} --password 'yet another good one'")
+    assert "warning" in warned.err
+    assert shell.attempt(f"account delete {address}").status == 2
+    shell.run(f"account delete {address} --yes")
+    assert shell.attempt(f"account show {address}").status == 3
+
+
+def test_app_passwords(shell: CommandLine, system: System, address: str) -> None:
+    password = shell.run(f"app-password create {address} phone --scope pop3").out.strip()
+    assert system.maildrop(address, password).read() == []
+    ((number, name, scopes, *_),) = shell.run(f"app-password list {address}").rows
+    assert (name, scopes) == ("phone", "pop3")
+    shell.run(f"app-password delete {address} {number} --yes")
+    assert shell.run(f"app-password list {address}").out == ""
+
+
+def test_aliases(shell: CommandLine, domain: str, address: str) -> None:
+    alias = f"team@{domain}"
+    shell.run(f"alias create {alias} {address}")
+    shell.run(f"alias add {alias} one@example.org two@example.org")
+    shell.run(f"alias remove {alias} one@example.org")
+    assert shell.run(f"alias show {alias} --json").document["targets"] == [address, "two@example.org"]
+    shell.run(f"alias set {alias} {address}")
+    assert shell.run(f"alias list --domain {domain}").rows[0][:2] == [alias, address]
+    assert shell.attempt(f"alias remove {alias} {address}").status == 2
+    assert shell.attempt(f"alias remove {alias} nobody@example.org").status == 1
+    shell.run(f"alias delete {alias} --yes")
+
+
+def test_messages(shell: CommandLine, system: System, domain: str, address: str, tmp_path: Path) -> None:
+    system.send(b"From: a@example.org\r\nSubject: \x1b]0;evil\r\n\r\nhello\r\n", address)
+    (row,) = await_that("the message", lambda: shell.run(f"message list {address}").rows)
+    assert row[2] == "a@example.org"
+    assert "\x1b" not in "".join(row)
+    assert shell.run(f"message show {address} {row[0]} --json").document["mailbox"] == "INBOX"
+    target = tmp_path / "letter.eml"
+    shell.run(f"message raw {address} {row[0]} -o {target}")
+    assert target.read_bytes().endswith(b"\r\n\r\nhello\r\n")
+    assert shell.run(f"message raw {address} {row[0]}").out.encode() == target.read_bytes()
+    assert shell.attempt(f"message raw {address} {row[0]} -o {target}").status == 1
+    assert shell.run(f"message list {address} --from A@EXAMPLE --since 1h --unseen --smaller 1MB").rows[0][0] == row[0]
+    assert shell.run(f"message list {address} --subject nothing --larger 1MB").rows == []
+
+    shell.run(f"mailbox create {address} Work/2026")
+    shell.run(f"message move {address} {row[0]} Work/2026")
+    counted = {each[0]: each[2] for each in shell.run(f"mailbox list {address}").rows}
+    assert (counted["INBOX"], counted["Work/2026"]) == ("0", "1")
+    assert shell.attempt(f"mailbox delete {address} Work/2026 --yes").status == 6
+
+    shell.run(f"domain set {domain} --undelete-days 3")
+    shell.run(f"message delete {address} {row[0]} --yes")
+    assert shell.attempt(f"message show {address} {row[0]}").status == 3
+    assert [each[0] for each in shell.run(f"message deleted {address}").rows] == [row[0]]
+    shell.run(f"message undelete {address} {row[0]}")
+    assert shell.run(f"message show {address} {row[0]} --json").document["mailbox"] == "Work/2026"
+    shell.run(f"message move {address} {row[0]} INBOX")
+    shell.run(f"mailbox delete {address} Work/2026 --yes")
+
+
+def test_keys_do_what_their_role_says(shell: CommandLine, system: System, domain: str) -> None:
+    key = shell.run("key create 'reads only' --role read-only --expires 90d").out.strip()
+    number = next(row[0] for row in shell.run("key list --all").rows if row[1] == "reads only")
+    assert shell.run(f"key show {number} --json").document["role"] == "read-only"
+    url = f"http://127.0.0.1:{system.ports['API']}"
+    reader = CommandLine({**shell.environment, "POSTHORN_URL": url, "POSTHORN_API_KEY": key}, shell.used)
+    assert reader.run(f"domain show {domain}")
+    refused = reader.attempt(f"domain delete {domain} --yes")
+    assert (refused.status, refused.out) == (4, "")
+    assert refused.err.startswith("posthorn: ")
+    shell.run(f"key delete {number} --yes")
+    await_that("the key is refused", lambda: reader.attempt("domain list").status == 4)
+
+
+def test_audit(shell: CommandLine, domain: str) -> None:
+    shell.run(f"domain set {domain} --max-accounts 5")
+    lines = shell.run(f"audit list --action domain --object {domain} --since 1h").rows
+    assert [line[2] for line in lines] == ["domain.change", "domain.create"]
+
+
+def test_queue_routes_and_suppressions(shell: CommandLine, address: str) -> None:
+    target = f"{uuid4().hex[:8]}.test"
+    shell.run(f"route set {target} --host 127.0.0.1 --port 9 --tls none --username us --password-file -", "secret\n")
+    assert shell.run(f"route show {target} --json").document["password_set"] is True
+    assert target in [row[0] for row in shell.run("route list --all").rows]
+
+    sent = shell.run(f"send-test --from {address} --to someone@{target} --to other@{target} --json").document["id"]
+    first, second = await_that("both in the queue", lambda: both(shell, sent))
+    assert shell.run(f"queue show {first[0]} --json").document["message"] == sent
+    await_that("it is held", lambda: shell.attempt(f"queue hold {first[0]}").status == 0)
+    assert shell.run(f"queue list --message {sent} --state held").rows[0][0] == first[0]
+    assert shell.attempt(f"queue hold {first[0]}").status == 6
+    shell.run(f"queue release --message {sent}")
+    await_that("it is tried", lambda: shell.attempt(f"queue retry {second[0]}").status == 0)
+    assert shell.attempt("queue retry").status == 2
+    assert shell.attempt(f"queue retry {first[0]} --all").status == 2
+    assert shell.attempt(f"queue cancel --message {sent}").status == 2
+    await_that(
+        "both are cancelled",
+        lambda: shell.run(f"queue cancel --message {sent} --yes --json") and cancelled(shell, sent) == 2,
+    )
+    followed = shell.attempt(f"trace {sent} --follow --wait 30s")
+    assert followed.status == 1
+    assert "will not get it" in followed.err
+    assert "cancelled" in shell.run(f"trace {sent}").out
+
+    shell.run(f"suppression create someone@{target} --reason 'asked by phone'")
+    assert shell.run(f"suppression list --domain {target}").rows[0][0] == f"someone@{target}"
+    shell.run(f"suppression delete someone@{target}")
+    shell.run(f"route delete {target} --yes")
+    assert shell.attempt(f"route show {target}").status == 3
+
+
+def both(shell: CommandLine, message: str) -> list[list[str]] | None:
+    found = shell.run(f"queue list --message {message}").rows
+    return found if len(found) == 2 else None
+
+
+def cancelled(shell: CommandLine, message: str) -> int:
+    return len(shell.run(f"queue list --message {message} --state cancelled").rows)
+
+
+def test_dead_letters_that_are_not_there(shell: CommandLine) -> None:
+    assert shell.run("dead-letter list --json").document == []
+    assert shell.attempt("dead-letter retry 999999").status == 3
+    assert shell.attempt("dead-letter delete 999999 --yes").status == 3
+
+
+def test_import_and_export_are_each_others_opposite(shell: CommandLine, domain: str, tmp_path: Path) -> None:
+    people = "".join(f'{{"address": "p{n:03d}@{domain}", "password": "correct horse {n}"}}\n' for n in range(3))
+    answers = shell.run("import accounts - --json", people + "\n").documents
+    assert [answer["status"] for answer in answers] == ["created"] * 3
+    exported = [json.loads(line) for line in shell.run(f"export accounts --domain {domain}").out.splitlines()]
+    assert [each["address"] for each in exported] == [f"p{n:03d}@{domain}" for n in range(3)]
+
+    file = tmp_path / "aliases.ndjson"
+    file.write_text(f'\n{{"address": "all@{domain}", "targets": ["p000@{domain}"]}}\nrubbish\n')
+    mixed = shell.attempt(f"import aliases {file}")
+    assert mixed.status == 1
+    assert [(row[0], row[2]) for row in mixed.rows] == [("2", "created"), ("3", "failed")]
+    assert "1 created, 0 unchanged, 1 failed" in mixed.err
+    aliases = shell.run(f"export aliases --domain {domain}").out
+    assert [answer["status"] for answer in shell.run("import aliases - --json", aliases).documents] == ["unchanged"]
+    assert [row[0] for row in shell.attempt(f"import aliases {file} --failed-only").rows] == ["3"]
+
+
+def test_an_import_longer_than_a_request_keeps_the_numbers_of_lines(
+    shell: CommandLine, domain: str, address: str
+) -> None:
+    lines = "".join(f'{{"address": "a{n:04d}@{domain}", "targets": ["{address}"]}}\n' for n in range(450))
+    answers = shell.run("import aliases -", lines).rows
+    assert [row[0] for row in answers] == [str(number) for number in range(1, 451)]
+    assert shell.run(f"alias list --domain {domain} --all").out.count("\n") == 450
+    limited = shell.run(f"alias list --domain {domain} --limit 7")
+    assert len(limited.rows) == 7
+    assert "--all" in limited.err
+
+
+def test_a_tenant_in_a_file_is_applied_once(shell: CommandLine, tmp_path: Path) -> None:
+    name = f"c{uuid4().hex[:8]}"
+    shell.run(f"tenant create {name}")
+    file = tmp_path / "wanted.yaml"
+    file.write_text(
+        f"domains:\n- name: {name}.example\naccounts:\n- {{address: a@{name}.example, quota_bytes: 1048576}}\n"
+        f"aliases:\n- address: all@{name}.example\n  targets: [a@{name}.example]\n"
+    )
+    planned = shell.run(f"apply -f {file} --tenant {name} --plan")
+    assert [row[:4] for row in planned.rows] == [
+        ["create", "domain", f"{name}.example", "planned"],
+        ["create", "account", f"a@{name}.example", "planned"],
+        ["create", "alias", f"all@{name}.example", "planned"],
+    ]
+    assert shell.attempt(f"domain show {name}.example").status == 3
+    assert {row[3] for row in shell.run(f"apply -f {file} --tenant {name}").rows} == {"done"}
+    assert shell.run(f"apply -f {file} --tenant {name} --json").document["changes"] == []
+
+    exported = shell.run(f"export config --tenant {name}").out
+    assert shell.run(f"apply -f - --tenant {name} --json", exported).document["changes"] == []
+    assert shell.run(f"export config --tenant {name} --json").document["domains"][0]["name"] == f"{name}.example"
+
+    file.write_text("aliases: []\n")
+    kept = shell.run(f"apply -f {file} --tenant {name}")
+    assert f"alias all@{name}.example" in kept.err
+    assert shell.attempt(f"apply -f {file} --tenant {name} --prune").status == 2
+    shell.run(f"apply -f {file} --tenant {name} --prune --yes")
+    assert shell.run(f"alias list --domain {name}.example").out == ""
+    file.write_text("domains: [")
+    assert shell.attempt(f"apply -f {file}").status == 1
+    file.write_text("domains: 2030-01-01")
+    assert "quotation marks" in shell.attempt(f"apply -f {file}").err
+
+
+@pytest.mark.parametrize("form", ["mbox", "maildir", "eml"])
+def test_mail_goes_out_into_a_file_and_in_again(
+    shell: CommandLine, system: System, domain: str, address: str, tmp_path: Path, form: str
+) -> None:
+    letters = [b"From: a@example.org\r\nSubject: %d\r\n\r\nFrom here\r\n.\r\n" % number for number in range(3)]
+    for letter in letters:
+        system.send(letter, address)
+    await_that("all are there", lambda: len(shell.run(f"message list {address}").rows) == 3)
+    file = tmp_path / "mail"
+    shell.run(f"export mail {address} --format {form} -o {file}")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    shell.run(f"account create other@{domain} --password-file -", "correct horse battery\n")
+    first = shell.run(f"import mail other@{domain} {file} --format {form}").out
+    assert first == "3 imported, 0 there already, 0 failed\n"
+    again = shell.run(f"import mail other@{domain} {file} --format {form} --json").document
+    assert (again["imported"], again["duplicates"]) == (0, 3)
+    drop = system.maildrop(f"other@{domain}", "correct horse battery")
+    assert sorted(split_trace(raw)[2] for raw in drop.read()) == letters
+    piped = subprocess.run(
+        [str(Path(sys.executable).with_name("posthorn")), "export", "mail", address, "--format", "mbox"],
+        env=dict(shell.environment),
+        capture_output=True,
+        check=True,
+    )
+    assert piped.stdout.count(b">From here") == 3
+    assert shell.attempt(f"export mail nobody@{domain} -o {file}").status == 3
+    assert [each.name for each in tmp_path.iterdir() if "part" in each.name] == []
+
+
+def test_webhooks(shell: CommandLine, domain: str) -> None:
+    secret = shell.run(
+        f"webhook create https://hooks.example.org/{domain} --event delivered --domain {domain}"
+    ).out.strip()
+    assert secret.startswith("whsec_")
+    number = next(row[0] for row in shell.run("webhook list --all").rows if row[2].endswith(domain))
+    changed = shell.run(f"webhook set {number} --event bounced --event deferred --domain none --json").document
+    assert (sorted(changed["events"]), changed["domain"]) == (["bounced", "deferred"], None)
+    assert shell.run(f"webhook rotate {number}").out.strip() not in ("", secret)
+    tested = shell.run(f"webhook test {number} --json").document["id"]
+    assert shell.run(f"webhook deliveries {number}").rows[0][0] == tested
+    assert shell.run(f"webhook delivery {number} {tested} --json").document["event_type"] == "test"
+    shell.run(f"webhook replay {number} {tested}")
+    shell.run(f"webhook set {number} --state paused")
+    assert shell.run(f"webhook show {number} --json").document["state"] == "paused"
+    shell.run(f"webhook delete {number} --yes")
+    assert shell.attempt(f"webhook show {number}").status == 3
+
+
+def test_statistics_count_what_was_sent(shell: CommandLine, domain: str, address: str) -> None:
+    shell.run(f"send-test --from {address} --to {address} --follow --wait 20s")
+    command = f"stats list --domain {domain} --by day --since 2d"
+    (row,) = await_that(
+        "it is counted", lambda: shell.run(command).rows, timeout=40
+    )  # who sent it is the key, not the domain
+    assert row[1:4] == [domain, "delivered", "1"]
+
+
+def test_contexts(shell: CommandLine, system: System, tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{system.ports['API']}"
+    alone = CommandLine(
+        {"HOME": str(tmp_path / "other"), "PATH": "/usr/bin", "POSTHORN_HOME": str(tmp_path)}, shell.used
+    )
+    assert alone.attempt("domain list").status == 2
+    alone.run(f"context add work --url {url} --key-file -", system.key)
+    alone.run(f"context add file --url {url} --key-file '{system.home}/admin.key' --keep-in-file --no-use")
+    config = tmp_path / "other/.config/posthorn/config.toml"
+    assert stat.S_IMODE(config.stat().st_mode) == 0o600
+    assert config.read_text().count(system.key) == 1
+    assert "example.test" in [row[0] for row in alone.run("domain list --all").rows]
+    alone.run("context use file")
+    assert alone.run("domain list") and alone.run("domain list --context work")
+    listed = {row[0]: row[2] for row in alone.run("context list").rows}
+    assert listed == {"file": "yes", "work": "no", "local": "no"}
+    config.chmod(0o644)
+    assert alone.attempt("domain list").status == 4
+    config.chmod(0o600)
+    alone.run("context remove work")
+    assert alone.attempt("domain list --context work").status == 2
+    assert alone.attempt("context use nowhere").status == 2
+    assert alone.attempt("context add bad --url ftp://x --key-file -", "k").status == 2
+
+
+def test_the_doctor_finds_a_sound_system_sound(
+    shell: CommandLine, system: System, address: str, tmp_path: Path
+) -> None:
+    password = tmp_path / "password"
+    password.write_text("correct horse battery\n")
+    ports = system.ports
+    shell.environment = {**shell.environment, "POSTHORN_CA_FILE": str(system.home / "tls/tls.crt")}
+    ran = shell.run(
+        f"doctor --no-dns --tls localhost:{ports['SUBMISSIONS']} --tls smtp://localhost:{ports['SMTP']}"
+        f" --tls pop3://localhost:{ports['POP3']} --letter-to {address} --letter-from someone@example.org"
+        f" --smtp smtp://localhost:{ports['SMTP']} --pop3 tls://localhost:{ports['POP3S']} --password-file {password} --json"
+    )
+    findings = {each["check"]: each["status"] for each in ran.document}
+    assert findings[f"a letter to {address}"] == "ok"
+    assert [findings[f"TLS at smtp://localhost:{ports['SMTP']}"]] == ["ok"]
+    assert findings["API"] == findings["API key"] == findings["what the API needs"] == "ok"
+    assert set(findings.values()) <= {"ok", "warn"}
+    assert system.maildrop(address, "correct horse battery").read() == []  # the letter is taken away again
+
+
+def test_the_doctor_says_what_is_wrong(shell: CommandLine, system: System, domain: str) -> None:
+    ran = shell.attempt(
+        f"doctor --domain {domain} --address 10.0.0.1 --blocklist list.invalid --tls 127.0.0.1:{system.ports['POP3S']} --json"
+    )
+    assert ran.status == 1
+    findings = {each["check"]: each for each in ran.document}
+    assert "does not verify" in findings[f"TLS at tls://127.0.0.1:{system.ports['POP3S']}"]["detail"]
+    assert findings["10.0.0.1 on list.invalid"]["status"] == "unknown"
+    assert any(check.startswith(f"DNS of {domain}: MX") for check in findings)
+
+
+def test_as_a_program_of_its_own_it_leaves_a_pipe_that_closes(shell: CommandLine) -> None:
+    program = [str(Path(sys.executable).with_name("posthorn"))]
+    version = subprocess.run(
+        [*program, "--version"], env=dict(shell.environment), capture_output=True, text=True, check=True
+    )
+    assert re.fullmatch(r"posthorn \d+\.\d+\.\d+\n", version.stdout)
+    with subprocess.Popen(
+        [*program, "account", "list", "--all"],
+        env=dict(shell.environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait(30) == 1
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+
+
+def test_errors_are_one_line_and_a_list_of_fields(shell: CommandLine, domain: str) -> None:
+    ran: Ran = shell.attempt("account create 'no address' --password-file -", "short\n")
+    assert ran.status == 1
+    first, *fields = ran.err.splitlines()
+    assert first.startswith("posthorn: ")
+    assert any(line.startswith("  password: ") for line in fields)
+    assert shell.attempt("account list --limit none").status == 2
+    assert shell.attempt("no-such-command").status == 2
+
+
+def test_every_command_was_run(used: set[str]) -> None:
+    assert leaves() - used == set()

@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from posthorn.model.outbound import Notify
 from posthorn.ports.resolver import Tlsa
 from posthorn.runtime.settings import SettingsError
+from posthorn_relay.line import Line
 from posthorn_relay.transport import Accepted, Failed, Parcel, Tls, To
 from tests.conformance.relay_stage import (
     HOST,
@@ -441,6 +442,27 @@ async def test_a_cancelled_send_leaves_nothing_to_use() -> None:
             async with asyncio.timeout(0.1):
                 await connection.send(parcel())
         assert not connection.usable
+        await connection.close()
+
+
+async def test_a_send_that_is_cancelled_with_its_answers_unread_leaves_nothing_to_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = Line.settle
+
+    async def stuck(self: Line, seconds: float, last: float | None = None) -> None:
+        await real(self, seconds, last)
+        if self.replies and self.replies[0].code == 250:
+            await asyncio.Event().wait()
+
+    async with ScriptedSmtp({"RCPT": b"550 5.1.1 no such user\r\n", "DATA": b"554 5.5.1 nobody\r\n"}) as server:
+        connection = await connector().connect(hop(server.port))
+        monkeypatch.setattr(Line, "settle", stuck)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await connection.send(parcel())
+        monkeypatch.setattr(Line, "settle", real)
+        assert not connection.usable, "the next parcel would meet these answers"
         await connection.close()
 
 

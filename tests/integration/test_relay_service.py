@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import email
 import email.policy
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +19,7 @@ from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
 from posthorn.adapters.postgres.queue import PostgresQueue
 from posthorn.model.outbound import Notice, Notify, Outbound, QueueState, RecipientDsn
 from posthorn.ports.faults import Unavailable
-from posthorn.ports.queue import Claim, Due
+from posthorn.ports.queue import Claim, Due, Outcome
 from posthorn_local.embedded import Nats, free_port
 from posthorn_relay import service
 from posthorn_relay.pool import Pool
@@ -516,3 +517,47 @@ async def test_outcomes_wait_for_postgres_and_are_recorded_when_it_is_back(offic
             down = False
             await office.become(message, one="delivered")
     assert len(sink.taken) == 1
+
+
+async def test_outcomes_whose_recording_is_uncertain_give_nothing_back_that_was_claimed_since(
+    office: PostOffice, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "RENEW_SECONDS", 0.1)
+    real, lost = PostgresQueue.record, 0
+
+    async def answer_lost(queue: PostgresQueue, relay: UUID, outcomes: Sequence[Outcome]) -> set[int]:
+        nonlocal lost
+        ours = await real(queue, relay, outcomes)
+        if not lost:
+            lost += 1
+            raise Unavailable("postgres", "the answer was lost")
+        return ours
+
+    monkeypatch.setattr(PostgresQueue, "record", answer_lost)
+    async with office.relay() as relay:
+        first = relay.id
+        message = await office.post("one@sink.test")
+        await office.become(message, one="delivered")
+        await holds(lambda: relay.id != first, "a new id")
+        other = await office.post("two@sink.test")
+        await office.become(other, two="delivered")
+    assert lost == 1
+    assert sorted(recipient for taken in sink.taken for recipient in taken.recipients) == [
+        "one@sink.test",
+        "two@sink.test",
+    ]
+
+
+async def test_many_destinations_by_one_connection_do_not_wait_for_lingering_workers(
+    office: PostOffice, sink: Sink
+) -> None:
+    await office.rows(
+        "INSERT INTO routes (domain, host, port, tls, connections) VALUES ('*', '127.0.0.1', 1, 'none', 1)"
+    )
+    async with office.relay():
+        began = time.monotonic()
+        messages = [await office.post(f"one@d{number}.test") for number in range(30)]
+        for message in messages:
+            await office.become(message, one="delivered")
+        took = time.monotonic() - began
+    assert took < 30 * service._LINGER_SECONDS, "each would linger"

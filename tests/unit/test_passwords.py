@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from argon2 import PasswordHasher
 
 from posthorn.runtime import passwords as module
-from posthorn.runtime.passwords import Busy, Passwords
+from posthorn.runtime.passwords import Busy, Passwords, check_hash
 
 
 @pytest.fixture
@@ -118,3 +119,28 @@ async def test_the_loop_turns_while_hashes_are_made(passwords: Passwords) -> Non
         turns += 1
     assert turns > 8
     await work
+
+
+def phc(memory: int, passes: int, lanes: int = 1) -> str:
+    return f"$argon2id$v=19$m={memory},t={passes},p={lanes}$c2FsdHNhbHRzYWx0$aGFzaGhhc2hoYXNoaGFzaA"
+
+
+@pytest.mark.parametrize("fits", [phc(65536, 4), phc(65536, 3, 4), phc(19456, 2), phc(47104, 1), phc(4096, 10)])
+def test_hashes_that_common_programs_make_are_taken(fits: str) -> None:
+    check_hash(fits)
+
+
+@pytest.mark.parametrize("dear", [phc(65537, 1), phc(262144, 1), phc(65536, 5), phc(4096, 100), phc(1024, 1, 5)])
+def test_hashes_that_would_weigh_a_login_down_are_refused(dear: str) -> None:
+    with pytest.raises(ValueError, match="at most"):
+        check_hash(dear)
+
+
+async def test_dear_hashes_take_a_turn_of_their_own(passwords: Passwords) -> None:
+    dear = PasswordHasher(time_cost=4, memory_cost=65536, parallelism=1).hash("brought along")
+    first = asyncio.create_task(passwords.verify(dear, "wrong 0"))
+    many = [first, *(asyncio.create_task(passwords.verify(dear, f"wrong {n}")) for n in range(1, 6))]
+    assert not await passwords.verify(None, "somebody else's")
+    assert sum(task.done() for task in many) < len(many), "everybody else does not wait behind them"
+    assert not any(await asyncio.gather(*many))
+    assert await passwords.verify(dear, "brought along")

@@ -7,7 +7,9 @@ import email
 import email.policy
 import quopri
 import random
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from email.message import Message
 
 import pytest
@@ -389,3 +391,39 @@ def test_the_blocks_of_a_large_message_are_small() -> None:
     blocks = list(convert(letter(body, b"Content-Type: text/plain"), eight_bit=False).blocks())
     assert max(map(len, blocks)) < 4 * encoding.BLOCK
     assert leaves(b"".join(blocks))[0][1] == body
+
+
+# What a stranger sends to keep us busy
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        pytest.param(letter(b" " * 60_000 + b"x\r\n"), id="one line of spaces"),
+        pytest.param(
+            letter(LONG, b"Content-Type: text/plain; x=" + b"(" * 2000 + b")" * 2000), id="comments in comments"
+        ),
+        pytest.param(letter(LONG, b"Content-Type: text/plain; x=" + b"(" * 4000), id="comments without an end"),
+        pytest.param(letter(LONG, b"Content-Type: text/plain; x=" + b'"\\' * 2000), id="quotes without an end"),
+    ],
+)
+def test_no_message_takes_long(message: bytes) -> None:
+    began = time.process_time()
+    for _ in range(5):
+        with suppress(Inconvertible):
+            converted(message)
+    assert (
+        time.process_time() - began < 5
+    )  # hundredths of a second; what grew with the square of the length took minutes
+
+
+def test_lines_like_boundaries_have_a_bound() -> None:
+    head = b"Content-Type: multipart/mixed; boundary=-"
+    with pytest.raises(Inconvertible, match="like boundaries"):
+        convert(letter(b"---\r\n\r\n" + LONG + b"---x\r\n" * 200_000 + b"-----\r\n", head), eight_bit=False)
+
+
+def test_comments_are_taken_out_and_quoted_strings_are_not() -> None:
+    body = b'--a(b\r\nContent-Type: (a (nested) \\) one " here) text/plain\r\n\r\n' + UMLAUTS + b"--a(b--\r\n"
+    found = converted(letter(body, b'Content-Type: multipart/mixed (said); boundary="a(b"'))
+    assert found.count(b"Content-Transfer-Encoding: ") == 1 and found.index(b"Content-Transfer") > found.index(b"--a(b")

@@ -41,11 +41,16 @@ _lost = Counter(
 
 
 class Recorder:
-    """Records outcomes in batches. ``told``: called once outcomes with a notice are recorded."""
+    """Records outcomes in batches. ``told``: called once outcomes with a notice are recorded.
 
-    def __init__(self, queue: Queue, told: Callable[[], None]) -> None:
+    ``uncertain``: called with the relay's id when nobody knows whether a batch was recorded. It is recorded again; until then
+    the relay must claim nothing under that id, or a recipient given back and claimed anew would be given back twice.
+    """
+
+    def __init__(self, queue: Queue, told: Callable[[], None], uncertain: Callable[[UUID], None]) -> None:
         self._queue = queue
         self._told = told
+        self._uncertain = uncertain
         self._outcomes: deque[tuple[UUID, Outcome, float]] = deque()
         self._under_way: UUID | None = None
         self._some = asyncio.Event()
@@ -101,6 +106,8 @@ class Recorder:
                     await self._record(relay, batch)
             except Unavailable as fault:
                 log.warning("outcomes are not recorded yet", outcomes=len(batch), part=fault.part, detail=str(fault))
+                assert relay is not None
+                self._uncertain(relay)
                 self._outcomes.extendleft(reversed(batch))
                 await asyncio.sleep(_PAUSE)
             except asyncio.CancelledError:

@@ -70,6 +70,13 @@ class _Destination:
     """One of the workers waits for more."""
     due_again: asyncio.Event = field(default_factory=asyncio.Event)
     """A look has found it due since the last claim."""
+    wanted: asyncio.Event = field(default_factory=asyncio.Event)
+    """There is more for it, or others want its place: it does not linger."""
+
+    def calls(self) -> None:
+        """It is due again."""
+        self.due_again.set()
+        self.wanted.set()
 
     def takes(self, recipients: int) -> float:
         """Seconds that a worker is likely to need for so many."""
@@ -100,7 +107,7 @@ class Relay:
         self._queue = parts.queue
         self._settings = settings
         self._new_id = new_id
-        self.recorder = Recorder(parts.queue, told)
+        self.recorder = Recorder(parts.queue, told, self._put_down)
         self.pool = Pool(settings.relay_connection_messages, settings.relay_connections)
         self._judge = Judge(settings)
         self._lanes = Lanes()
@@ -176,6 +183,12 @@ class Relay:
         except (Unavailable, TimeoutError) as fault:
             log.warning("an old id is not put down yet", detail=str(fault))
 
+    def _put_down(self, relay: UUID) -> None:
+        """Go on under a new id, as after a claim whose answer was lost."""
+        if self._life.id == relay:
+            self._life.ending = True
+            self._look.set()
+
     async def _renew(self, life: _Life) -> None:
         """Put an id down whose claims are not all known, and begin a new one."""
         log.warning("an answer of the queue was lost; the relay goes on under a new id")
@@ -224,7 +237,7 @@ class Relay:
         place = self._destinations.get(destination)
         if place is None or not place.workers or place.lane.failures or not place.is_soon_free(time.monotonic()):
             return False
-        place.due_again.set()
+        place.calls()
         self._look_later()
         return True
 
@@ -239,7 +252,7 @@ class Relay:
             if place is None:
                 place = _Destination(due, self._lanes.of(due.lane))
             elif place.workers:
-                place.due_again.set()
+                place.calls()
                 if place.due != due:
                     # its route has changed: those at work go on as they began, the next ones go by the new one
                     place = _Destination(due, self._lanes.of(due.lane))
@@ -254,6 +267,9 @@ class Relay:
                 self._begin(place, life)
             else:
                 self._left = True
+        if self._left:
+            for place in self._destinations.values():
+                place.wanted.set()
 
     def _look_later(self) -> None:
         """Look again soon: a worker may be kept longer than it seemed."""
@@ -305,10 +321,11 @@ class Relay:
         try:
             while not (life.ending or self._stopping.is_set()):
                 if time.monotonic() > until:
-                    place.due_again.set()
+                    place.calls()
                     break
                 await self.recorder.room()
                 place.due_again.clear()
+                place.wanted.clear()
                 claim = await self._queue.claim(life.id, due, slot, self._connections(due), per_minute, limit)
                 slot, some = claim.slot, len(claim.jobs)
                 if not some:
@@ -334,7 +351,7 @@ class Relay:
             life.ending = True
         finally:
             carriage.done()
-            if slot is not None and life is self._life:
+            if slot is not None and (life is self._life or life in self._old):
                 try:
                     await self._queue.free(life.id, slot)
                 except Unavailable:
@@ -343,15 +360,15 @@ class Relay:
 
     async def _linger(self, place: _Destination) -> bool:
         """Wait a moment until more is due; False: another worker does so already. Who has waited in vain claims once more, by
-        which the destination learns that nothing is due."""
-        if place.due_again.is_set():
+        which the destination learns that nothing is due. While others want for room nobody waits."""
+        if place.due_again.is_set() or self._left:
             return True
         if place.lingers:
             return False
         place.lingers = True
         try:
             async with asyncio.timeout(_LINGER_SECONDS):
-                await place.due_again.wait()
+                await place.wanted.wait()
         except TimeoutError:
             pass
         finally:

@@ -109,6 +109,7 @@ class SmtpConnection:
             for to in parcel.recipients
         ]
         content = Content(parcel.content)
+        begun = False
         try:
             async with AsyncExitStack() as stack:
                 if None in verdicts:
@@ -123,12 +124,13 @@ class SmtpConnection:
                         content = Content(fit.content)
                         await content.advance()
                     self._note = "" if fit is parcel else _CONVERTED
+                    begun = True
                     await self._carry(fit, content, verdicts)
         except Inconvertible as refusal:
             why = f"the host does not take the message as it is, and it cannot be converted: {refusal}"
             return [verdict or self._ours("mail", refusal.status, why) for verdict in verdicts]
         except BaseException:
-            if not self.usable or self._stage != "mail":
+            if begun or not self.usable:  # whatever has been asked, its answers must not meet the next parcel
                 self._line.abort()
             raise
         finally:

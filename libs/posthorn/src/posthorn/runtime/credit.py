@@ -2,9 +2,9 @@
 
 Theory:
 
-- Who asks for the same charges again and again gets them for several messages at once, as many as were asked for in the last moment
-  and at most a hundredth of each limit; the next ones are paid from that.
-- What was paid and not used is lost after a moment: the shared counters may show a little more than was sent, never less.
+- Who asks for the same charges again and again gets them for several messages at once: an eighth of what was asked for since a
+  moment of quiet, and at most a hundredth of each limit. The next ones are paid from that.
+- What was paid and not used is lost after a moment of quiet: the shared counters may show an eighth more than was sent, never less.
 - Where the advance does not fit, only what is asked for is taken: a limit is reached exactly.
 """
 
@@ -23,6 +23,7 @@ KEPT_SECONDS = 2.0
 MOST = 32
 """Messages paid at once at most."""
 _SHARE = 100
+_EIGHTH = 8
 _REMEMBERED = 10_000
 
 
@@ -30,7 +31,7 @@ _REMEMBERED = 10_000
 class _Account:
     """What was asked for and paid by one combination of charges."""
 
-    since: float
+    asked_at: float
     asked: int = 0
     paid: int = 0
     paying: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -54,7 +55,7 @@ class Credit:
         if not account.paid:
             async with account.paying:
                 if not account.paid:  # nor did who paid before this one leave something
-                    return await self._pay(account, charges, min(account.asked - 1, most, MOST))
+                    return await self._pay(account, charges, min(account.asked // _EIGHTH, most, MOST))
         account.paid -= 1
         return 0.0
 
@@ -68,8 +69,9 @@ class Credit:
     def _account(self, charges: tuple[Charge, ...]) -> _Account:
         now = self._clock()
         account = self._accounts.pop(charges, None)
-        if account is None or now - account.since > KEPT_SECONDS:
+        if account is None or now - account.asked_at > KEPT_SECONDS:
             account = _Account(now)
+        account.asked_at = now
         self._accounts[charges] = account
         if len(self._accounts) > _REMEMBERED:
             self._accounts.popitem(last=False)

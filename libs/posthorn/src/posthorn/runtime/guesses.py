@@ -69,6 +69,9 @@ class Guesses:
         """Let a try be judged within the block, in its turn. ``account`` is a canonical address, or empty when none was named;
         ``client`` an IP address, which is counted as ``listen.subscriber`` says. Raises nothing of its own."""
         place = subscriber(client)
+        if await self._is_used_up(account, place):  # without a turn: what is refused must not hold up others
+            yield Attempt(self, account, place, refused=True)
+            return
         async with self._places[hash(place) % _LANES], self._accounts[hash(account) % _LANES]:
             yield Attempt(self, account, place, refused=await self._is_used_up(account, place))
 

@@ -1,6 +1,8 @@
 """Passwords: argon2id, off the event loop, few at a time, and remembered briefly after a success.
 
 - Hashing takes about 20 ms and 19 MiB (OWASP's lower argon2id setting), so that a small pod bears a burst of logins.
+- Hashes that were brought along may cost more, within bounds (``check_hash``). Those are verified one at a time, beside the others,
+  so that a few accounts with dear hashes take neither the memory nor the turn of all the rest.
 - A success is remembered under a keyed digest together with the stored hash, so a changed password is forgotten at once: the
   caller reads the stored hash afresh at every login. The key lives only in this process.
 """
@@ -22,16 +24,17 @@ from argon2.exceptions import InvalidHashError, VerificationError
 REMEMBER_SECONDS = 120.0
 _REMEMBERED = 10_000
 _WAITING = 64
+_DEAR_WAITING = 8
 
-
-_MOST_MEMORY = 256 * 1024
-_MOST_TIME = 10
-_MOST_PARALLEL = 16
+_MEMORY, _TIME = 19 * 1024, 2
+_MOST_MEMORY = 64 * 1024
+_MOST_WORK = 4 * _MOST_MEMORY
+_MOST_PARALLEL = 4
 
 
 def check_hash(text: str) -> None:
-    """Raise ValueError unless the text is an argon2id hash in PHC form that a login can bear to verify: 256 MiB, 10 passes and 16
-    lanes at most."""
+    """Raise ValueError unless the text is an argon2id hash in PHC form that a login can bear to verify: 64 MiB, four passes over so
+    much or more over less, and 4 lanes at most. That is what common programs make by default."""
     try:
         found = extract_parameters(text)
     except (InvalidHashError, ValueError):
@@ -40,32 +43,55 @@ def check_hash(text: str) -> None:
         raise ValueError("only argon2id, version 19, is taken")
     if found.salt_len < 8 or found.hash_len < 16:
         raise ValueError("the salt or the hash is too short")
-    if found.memory_cost > _MOST_MEMORY or found.time_cost > _MOST_TIME or found.parallelism > _MOST_PARALLEL:
-        raise ValueError(f"at most m={_MOST_MEMORY}, t={_MOST_TIME}, p={_MOST_PARALLEL} is taken")
+    work = found.memory_cost * found.time_cost
+    if found.memory_cost > _MOST_MEMORY or work > _MOST_WORK or found.parallelism > _MOST_PARALLEL:
+        raise ValueError(f"at most m={_MOST_MEMORY}, m*t={_MOST_WORK}, p={_MOST_PARALLEL} is taken")
 
 
 class Busy(Exception):  # noqa: N818 - it names the state
     """More verifications wait than will be served in good time: a transient fault."""
 
 
+class _Threads:
+    """A few threads, and how many may wait for them."""
+
+    def __init__(self, number: int, most: int) -> None:
+        self._pool = ThreadPoolExecutor(number, "argon2")
+        self._most = most
+        self._waiting = 0
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def run[T](self, work: Callable[[], T]) -> T:
+        if self._waiting >= self._most:
+            raise Busy
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        finally:
+            self._waiting -= 1
+
+
 class Passwords:
     """Hashes and verifies passwords."""
 
     def __init__(self, parallel: int = 2) -> None:
-        self._hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
-        self._pool = ThreadPoolExecutor(parallel, "argon2")
-        self._waiting = 0
+        self._hasher = PasswordHasher(time_cost=_TIME, memory_cost=_MEMORY, parallelism=1)
+        self._usual = _Threads(parallel, _WAITING)
+        self._dear = _Threads(1, _DEAR_WAITING)
         self._key = secrets.token_bytes(32)
         self._remembered: OrderedDict[bytes, float] = OrderedDict()
         self._decoy = self._hasher.hash(secrets.token_hex(16))
 
     def close(self) -> None:
         """End the threads."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._usual.close()
+        self._dear.close()
 
     async def hash(self, password: str) -> str:
         """Give the argon2id hash to store. Raises Busy."""
-        return await self._run(self._hasher.hash, _octets(password))
+        return await self._usual.run(lambda: self._hasher.hash(_octets(password)))
 
     async def verify(self, stored: str | None, password: str) -> bool:
         """Tell whether the password belongs to the stored hash. None (no such account) takes as long and is False. Raises Busy."""
@@ -73,7 +99,8 @@ class Passwords:
         now = time.monotonic()
         if self._remembered.get(mark, 0.0) > now:
             return True
-        right = await self._run(self._verify, stored, password)
+        threads = self._dear if stored is not None and _is_dear(stored) else self._usual
+        right = await threads.run(lambda: self._verify(stored, password))
         if right:
             self._remembered[mark] = now + REMEMBER_SECONDS
             self._remembered.move_to_end(mark)
@@ -81,20 +108,20 @@ class Passwords:
                 self._remembered.popitem(last=False)
         return right
 
-    async def _run[T, **P](self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        if self._waiting >= _WAITING:
-            raise Busy
-        self._waiting += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: work(*args, **kwargs))
-        finally:
-            self._waiting -= 1
-
     def _verify(self, stored: str | None, password: str) -> bool:
         try:
             return self._hasher.verify(stored or self._decoy, _octets(password)) and stored is not None
         except (VerificationError, InvalidHashError):
             return False
+
+
+def _is_dear(stored: str) -> bool:
+    """Whether a hash costs more than one of ours."""
+    try:
+        found = extract_parameters(stored)
+    except (InvalidHashError, ValueError):
+        return False
+    return found.memory_cost > _MEMORY or found.memory_cost * found.time_cost > _MEMORY * _TIME
 
 
 def _octets(password: str) -> bytes:

@@ -20,6 +20,13 @@ def line_ends_are_whole(octets: bytes) -> bool:
     return octets.count(b"\r\n") == octets.count(b"\n") == octets.count(b"\r")
 
 
+def with_whole_line_ends(octets: bytes) -> bytes:
+    """Give the octets with every CR, LF and CRLF made CRLF, and one at the end of what is not empty."""
+    if not line_ends_are_whole(octets):
+        octets = octets.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
+    return octets if not octets or octets.endswith(b"\r\n") else octets + b"\r\n"
+
+
 def stuff(content: bytes) -> bytes:
     """Put a dot before each line that begins with one (RFC 5321 §4.5.2). Lines end with CRLF."""
     stuffed = content.replace(b"\r\n.", b"\r\n..")

@@ -26,6 +26,7 @@ from posthorn.wire.data import line_ends_are_whole
 from posthorn.wire.transfer_encoding import MAX_LINE, Encoder, Octets
 
 _MOST_PARTS = 10_000
+_MOST_MARKS = 100_000
 _DEEPEST = 20
 _LONGEST_HEADER = 1024 * 1024
 _LONGEST_VALUE = 4096  # of a field that is read: what it costs grows faster than its length
@@ -35,7 +36,10 @@ _LINE = rb"[^\r]*(?:\r(?!\n)[^\r]*)*"
 _FIELD = re.compile(rb"([\x21-\x39\x3b-\x7e]+)[ \t]*:(%b(?:\r\n[ \t]%b)*)(?:\r\n|\Z)" % (_LINE, _LINE))
 _TYPE = re.compile(rb"[ \t]*([!#-'*+\-0-9A-Z^-~.]+)[ \t]*/[ \t]*([!#-'*+\-0-9A-Z^-~.]+)", re.IGNORECASE)
 _PARAMETER = re.compile(rb';[ \t]*([^\s=;"]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^;"]*))')
-_QUOTED_PARAMETER = re.compile(rb'"(?:[^"\\]|\\.)*"|\((?:[^()\\]|\\.)*\)')
+_OUTSIDE = re.compile(
+    rb'"(?:[^"\\]|\\.)*"|\\.|[^("\\]+|.', re.DOTALL
+)  # a quoted string, a bracket, or what lies between
+_WITHIN = re.compile(rb"\\.|[()]|[^()\\]+|.", re.DOTALL)  # in a comment quotes mean nothing
 _IDENTITIES = frozenset({b"", b"7bit", b"8bit", b"binary"})
 _LABEL = b"Content-Transfer-Encoding: %s\r\n"
 
@@ -123,6 +127,7 @@ class _Walk:
         self._source = source
         self._eight_bit = eight_bit
         self._parts = 0
+        self._looked_at = 0
 
     def entity(
         self, begin: int, end: int, default: bytes = b"text/plain", depth: int = 0, *, is_message: bool = False
@@ -285,6 +290,9 @@ class _Walk:
         position = begin
         while (at := source.find(mark, position, end)) >= 0:
             position = at + len(mark)
+            self._looked_at += 1
+            if self._looked_at > _MOST_MARKS:
+                raise Inconvertible("it has too many lines like boundaries to be converted")
             if at != begin and source[at - 2 : at] != b"\r\n":
                 continue
             stop = source.find(b"\r\n", position, end)
@@ -334,12 +342,20 @@ def _only(fields: Sequence[_Field], name: bytes) -> bytes:
 
 
 def _bare(value: bytes) -> bytes:
-    """Take comments out (RFC 5322 §3.2.2), innermost first; quoted strings stay."""
-    while True:
-        bare = _QUOTED_PARAMETER.sub(lambda found: found[0] if found[0].startswith(b'"') else b" ", value)
-        if bare == value:
-            return bare
-        value = bare
+    """Take comments out (RFC 5322 §3.2.2); quoted strings stay. One pass, however deep they are."""
+    depth, at, kept = 0, 0, bytearray()
+    while at < len(value):
+        found = (_WITHIN if depth else _OUTSIDE).match(value, at)
+        assert found is not None
+        at, token = found.end(), found[0]
+        if token == b"(":
+            depth += 1
+        elif token == b")" and depth:
+            depth -= 1
+            kept += b" " if not depth else b""
+        elif not depth:
+            kept += token
+    return bytes(kept)
 
 
 def _content_type(value: bytes) -> tuple[bytes, bytes]:

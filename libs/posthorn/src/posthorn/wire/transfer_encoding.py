@@ -22,7 +22,9 @@ BLOCK = 64 * 1024
 
 _LINE = 76
 _EIGHT = bytes(range(128, 256))
-_ESCAPE = re.compile(rb"[^\t\x20-\x3c\x3e-\x7e]|[\t ]+\Z")
+_ESCAPE = re.compile(
+    rb"[^\t\x20-\x3c\x3e-\x7e]|[\t ]\Z"
+)  # one octet: a run of spaces must not be gone through from each of them
 _EIGHT_BIT = re.compile(rb"[\x80-\xff]")
 _NO_BASE64 = bytes(octet for octet in range(256) if not chr(octet).isascii() or chr(octet) in "\t\r\n ")
 _LIKE_A_MARK = frozenset(b"-.F")

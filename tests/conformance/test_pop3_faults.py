@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -190,6 +191,35 @@ async def test_a_session_whose_lease_is_lost_is_told_so_and_deletes_nothing(hous
     assert left(house) == 3
     assert await second.fetch(b"RETR 1") == THREE[0]
     assert (await second.ask(b"QUIT")).startswith(b"+OK")
+
+
+async def test_the_session_of_a_suspended_account_ends_deletes_nothing_and_gives_the_lease_back(
+    house: MemoryHouse, server: Server
+) -> None:
+    await house.account("other@example.test")
+    first, other = await server.login(), await server.login("other@example.test")
+    await first.ask(b"DELE 1")
+    account = house.maildrops.accounts[1]
+    account.login = replace(account.login, active=False)
+    await server.office.close_suspended()
+    assert house.maildrops.calls.count("closed") == 1, "one question for all sessions"
+    assert (await first.ask(b"QUIT")).startswith(b"-ERR [SYS/PERM] this account is suspended")
+    assert await first.rest() == b""
+    assert left(house) == 3
+    assert (await other.ask(b"STAT")).startswith(b"+OK")
+    account.login = replace(account.login, active=True)
+    assert (await tried(await server.client())).startswith(b"+OK"), "active again, it logs in at once"
+
+
+async def test_states_that_cannot_be_read_end_no_session(house: MemoryHouse, server: Server) -> None:
+    client = await server.login()
+    house.maildrops.faults = {"closed"}
+    await server.office.close_suspended()
+    assert (await client.ask(b"STAT")).startswith(b"+OK 3 ")
+    await client.ask(b"QUIT")
+    asked = house.maildrops.calls.count("closed")
+    await server.office.close_suspended()
+    assert house.maildrops.calls.count("closed") == asked, "nothing is asked when no session is open"
 
 
 async def test_a_lease_lost_unnoticed_is_found_at_the_commit(house: MemoryHouse, server: Server) -> None:

@@ -276,3 +276,29 @@ def test_settings_name_the_variable_that_is_no_server(monkeypatch: pytest.Monkey
         EgressSettings.load()
     monkeypatch.setenv("POSTHORN_RELAY_DNS_SERVERS", '["127.0.0.1:5353", "[::1]:53"]')
     assert EgressSettings.load().relay_dns_servers == ("127.0.0.1:5353", "[::1]:53")
+
+
+async def test_records_are_given_as_text_and_never_kept(dns_server: DnsServer) -> None:
+    resolver = DnsResolver([dns_server.address], lifetime=1.0, keep=False)
+    dns_server.add("a.test", "MX", "10 MX.A.test.", "0 .")
+    dns_server.add("a.test", "TXT", '"one " "two; Three"', '"\\255"')
+    dns_server.add("_imap._tcp.a.test", "SRV", "0 0 0 .", "1 2 143 Imap.a.test.")
+    dns_server.add("www.a.test", "CNAME", "Host.a.test.")
+    dns_server.add("host.a.test", "A", "192.0.2.1")
+    dns_server.add("host.a.test", "AAAA", "2001:DB8::1")
+    dns_server.add("1.2.0.192.in-addr.arpa", "PTR", "Host.a.test.")
+    assert await resolver.records("a.test", "MX") == ["0 .", "10 mx.a.test"]
+    assert await resolver.records("a.test", "TXT") == ["one two; Three", "\ufffd"]
+    assert await resolver.records("_imap._tcp.a.test", "SRV") == ["0 0 0 .", "1 2 143 imap.a.test"]
+    assert await resolver.records("www.a.test", "CNAME") == ["host.a.test"]
+    assert await resolver.records("www.a.test", "A") == ["192.0.2.1"]
+    assert await resolver.records("host.a.test", "AAAA") == ["2001:db8::1"]
+    assert await resolver.records("1.2.0.192.in-addr.arpa", "PTR") == ["host.a.test"]
+    assert await resolver.records("host.a.test", "MX") == []
+    assert await resolver.records("nowhere.test", "TXT") == []
+    assert await resolver.records("bü.test", "A") == await resolver.records("a..b", "A") == []
+    dns_server.add("nowhere.test", "TXT", '"by now"')
+    assert await resolver.records("nowhere.test", "TXT") == ["by now"]
+    dns_server.fail("a.test", "TXT")
+    with pytest.raises(LookupFailed, match="SERVFAIL"):
+        await resolver.records("a.test", "TXT")

@@ -216,6 +216,20 @@ async def test_messages_per_hour_of_an_account_and_of_its_domain(stage: Office) 
     assert len(stage.ingest.kept) == 3
 
 
+async def test_messages_and_recipients_per_hour_of_a_tenant_over_all_its_domains(stage: Office) -> None:
+    await stage.town.rows("UPDATE tenants SET max_messages_per_hour = 2, max_recipients_per_hour = 5")
+    alice, bob = await stage.known(), await stage.known("bob@example.test")
+    assert await (await begun(alice)).data(LETTER + b".\r\n") == "250 2.0.0"
+    assert await bob.say(b"MAIL FROM:<>\r\n") == "250 2.1.0"
+    codes = [await bob.say(b"RCPT TO:<r%d@elsewhere.example>\r\n" % number) for number in range(6)]
+    assert codes == ["250 2.1.5"] * 5 + ["452 4.5.3"], "more than five would never go through"
+    assert await bob.data(b"From: bob@example.test\r\n\r\n.\r\n") == "452 4.7.1", "four are left to the tenant"
+    for code in ("250 2.0.0", "452 4.7.1"):
+        assert await bob.say(b"MAIL FROM:<>\r\n") == "250 2.1.0"
+        assert await bob.say(TO_BOB) == "250 2.1.5"
+        assert await bob.data(b"From: bob@example.test\r\n\r\n.\r\n") == code
+
+
 async def test_recipients_per_hour(stage: Office) -> None:
     await stage.town.rows("UPDATE accounts SET max_recipients_per_hour = 3")
     talk = await stage.known()

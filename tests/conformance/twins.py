@@ -135,6 +135,10 @@ class MemoryMaildrops:
                 self.accounts[account].lease = (holder, self.now + self.lease_seconds)
         return held
 
+    async def closed(self, accounts: Collection[int]) -> set[int]:
+        await self._called("closed")
+        return {each for each in accounts if each not in self.accounts or not self.accounts[each].login.active}
+
     async def locate(self, account: int, uids: Collection[int]) -> dict[int, Location]:
         await self._called("locate")
         locations = self.accounts[account].locations

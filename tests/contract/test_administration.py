@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -189,6 +190,12 @@ async def test_the_bootstrap_key_is_replaced_and_keeps_its_id(database: Database
     again = await keys.by_hash(b"b" * 32)
     assert again is not None
     assert again.id == first.id
+    other = replace(first, id=new_id())
+    await keys.create(None, other, None, b"c" * 32)
+    await keys.ensure_bootstrap(b"d" * 32)
+    replaced, kept = await keys.by_hash(b"d" * 32), await keys.by_hash(b"c" * 32)
+    assert replaced is not None and kept is not None
+    assert (replaced.id, kept.id) == (first.id, other.id), "one that an administrator calls bootstrap is left alone"
 
 
 def reservation(api_key: UUID | None = None) -> Reservation:

@@ -73,6 +73,18 @@ class TestLogin:
             assert login.active is active
 
 
+    async def test_accounts_that_are_suspended_or_gone_are_told_from_others(
+        self, town: Town, maildrops: PostgresMaildrops
+    ) -> None:
+        await town.domain("example.test")
+        ada, mute = await town.account("ada@example.test"), await town.account("mute@example.test", state="receive-only")
+        away = await town.account("away@example.test", state="suspended")
+        assert await maildrops.closed({ada, mute, away, 4711}) == {away, 4711}
+        assert await maildrops.closed(set()) == set()
+        await town.rows("UPDATE tenants SET state = 'suspended'")
+        assert await maildrops.closed({ada}) == {ada}
+
+
 class TestOpen:
     async def test_the_inbox_is_given_by_ascending_uid_and_nothing_of_other_folders(
         self, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
@@ -261,7 +273,7 @@ class TestCommit:
     async def test_deletions_of_several_slices_are_one(
         self, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("posthorn.adapters.postgres.maildrops._SLICE", 3)
+        monkeypatch.setattr("posthorn.adapters.postgres.removal._SLICE", 3)
         (ada,) = await town.accounts(1)
         await mailboxes.place([segment([letter([ada]) for _ in range(10)])])
         holder = new_id()

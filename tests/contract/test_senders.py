@@ -41,6 +41,7 @@ async def test_credentials_hold_what_a_login_needs(senders: PostgresSenders, tow
     alice = await town.account("alice@example.test", state="receive-only")
     await town.rows("UPDATE accounts SET max_messages_per_hour = 10")
     await town.rows("UPDATE domains SET max_recipients_per_hour = 500")
+    await town.rows("UPDATE tenants SET max_messages_per_hour = 900, max_recipients_per_hour = 5000")
     known = await senders.credentials("alice@example.test")
     assert known is not None
     assert (known.account, known.address, known.domain) == (alice, "alice@example.test", "example.test")
@@ -48,6 +49,7 @@ async def test_credentials_hold_what_a_login_needs(senders: PostgresSenders, tow
     assert known.networks == ()
     assert known.account_limits == Limits(10, None)
     assert known.domain_limits == Limits(None, 500)
+    assert known.tenant_limits == Limits(900, 5000)
 
 
 async def test_who_is_not_there_has_no_credentials(senders: PostgresSenders, town: Town) -> None:

@@ -107,9 +107,11 @@ class Town:
         assert (
             await self.rows(
                 """
-                SELECT m.id, m.refs, count(e.uid), o.open FROM messages m LEFT JOIN mailbox_entries e ON e.message_id = m.id
+                SELECT m.id, m.refs, count(e.message_id), o.open FROM messages m
+                  LEFT JOIN (SELECT message_id FROM mailbox_entries UNION ALL SELECT message_id FROM deleted_entries) AS e
+                    ON e.message_id = m.id
                   LEFT JOIN outbound_messages o ON o.message_id = m.id
-                 GROUP BY m.id, o.open HAVING m.refs <> count(e.uid) + CASE WHEN o.open > 0 THEN 1 ELSE 0 END
+                 GROUP BY m.id, o.open HAVING m.refs <> count(e.message_id) + CASE WHEN o.open > 0 THEN 1 ELSE 0 END
                 """
             )
             == []

@@ -84,6 +84,41 @@ async def test_a_tenant_reads_what_was_done_to_its_own_by_whomever(api: Api) -> 
     problem(await api.client.get("/v1/audit", headers=sender), 403, "forbidden")
 
 
+async def test_what_a_platform_admin_does_to_letters_and_suppressions_is_told_to_their_tenant(api: Api) -> None:
+    acme, other = await api.tenant("acme"), await api.tenant("other")
+    reads, reads_other = await api.key(Role.READ_ONLY, acme), await api.key(Role.READ_ONLY, other)
+    letter = await api.enter("x@elsewhere.test", "y@elsewhere.test", sender="a@acme.test", tenant=acme)
+    await api.enter("z@elsewhere.test", sender="o@other.test", tenant=other)
+    rows = await api.sql("SELECT id FROM outbound_recipients WHERE message_id = $1 ORDER BY id", letter)
+    one = rows[0]["id"]
+    assert (await api.client.post(f"/v1/queue/{one}/hold")).status_code == 200
+    (line,) = await lines(api, reads)
+    assert (line["action"], line["object"], line["actor_role"]) == ("queue.hold", f"queue/{one}", "platform-admin")
+    assert await lines(api, reads_other) == []
+    assert (await api.client.post("/v1/queue/cancel", json={"domain": "elsewhere.test"})).status_code == 200
+    (line, _) = await lines(api, reads)
+    assert (line["action"], line["details"]) == ("queue.cancel", {"domain": "elsewhere.test", "recipients": 2})
+    (line,) = await lines(api, reads_other)
+    assert (line["object"], line["details"]["recipients"]) == ("queue", 1)
+
+    by_default = await api.key(Role.READ_ONLY, (await api.sql("SELECT id FROM tenants WHERE name = 'default'"))[0]["id"])
+    await api.client.post("/v1/suppressions", json={"address": "s@elsewhere.test", "reason": "asked for it"})
+    await api.client.delete("/v1/suppressions/s@elsewhere.test")
+    gone, made = await lines(api, by_default)
+    assert (gone["action"], gone["object"]) == ("suppression.delete", "s@elsewhere.test")
+    assert (made["action"], made["details"]) == ("suppression.create", {"reason": "asked for it"})
+
+
+async def test_what_is_done_to_letters_leaves_one_line_or_none(api: Api) -> None:
+    await api.enter("x@elsewhere.test")
+    (row,) = await api.sql("SELECT id FROM outbound_recipients")
+    problem(await api.client.post(f"/v1/queue/{row['id']}/release"), 409, "conflict")
+    assert await lines(api) == []
+    await api.client.post(f"/v1/queue/{row['id']}/hold")
+    await api.client.post(f"/v1/queue/{row['id']}/release")
+    assert [line["action"] for line in await lines(api)] == ["queue.release", "queue.hold"]
+
+
 async def test_the_log_is_searched_and_read_in_pages(api: Api) -> None:
     for number in range(5):
         await api.domain(f"d{number}.test")

@@ -376,9 +376,10 @@ async def test_a_key_sends_so_many_messages_in_an_hour(api: Api, connection: Con
     assert len(await records(connection)) == 51
 
 
-async def test_a_message_is_charged_to_the_account_and_the_domain_as_by_submission(api: Api) -> None:
+async def test_a_message_is_charged_to_account_domain_and_tenant_as_by_submission(api: Api) -> None:
     await api.client.patch("/v1/accounts/alice@example.test", json={"max_messages_per_hour": 3})
     await api.client.patch("/v1/domains/example.test", json={"max_recipients_per_hour": 100})
+    await api.client.patch("/v1/tenants/default", json={"max_messages_per_hour": 4})
     assert (await api.client.post("/v1/send", json={**SIMPLE, "from": "alice+tag@example.test"})).status_code == 202
     rows = await api.sql("SELECT key FROM throttles WHERE key NOT LIKE 'messages-key:%' ORDER BY key")
     by_api = [row["key"] for row in rows]
@@ -389,6 +390,7 @@ async def test_a_message_is_charged_to_the_account_and_the_domain_as_by_submissi
         payers = [
             Payer("account", known.address, known.account_limits.within(LIMITS.account)),
             Payer("domain", known.domain, known.domain_limits),
+            Payer("tenant", str(known.tenant), known.tenant_limits),
         ]
         charges = sent_message(payers, 1)
         assert sorted(charge.key for charge in charges) == by_api
@@ -397,7 +399,29 @@ async def test_a_message_is_charged_to_the_account_and_the_domain_as_by_submissi
     refused = await api.client.post("/v1/send", json=SIMPLE)
     problem(refused, 429, "too-many-requests")
     assert 1000 < int(refused.headers["retry-after"]) <= 1200
-    assert (await api.client.post("/v1/send", json={**SIMPLE, "from": "bob@example.test"})).status_code == 202
+    by_bob = {**SIMPLE, "from": "bob@example.test"}
+    assert (await api.client.post("/v1/send", json=by_bob)).status_code == 202
+    problem(await api.client.post("/v1/send", json=by_bob), 429, "too-many-requests")
+    await api.client.patch("/v1/tenants/default", json={"max_messages_per_hour": None})
+    assert (await api.client.post("/v1/send", json=by_bob)).status_code == 202
+
+
+async def test_an_answer_that_says_try_later_is_not_the_answer_to_that_try(api: Api) -> None:
+    await api.client.patch("/v1/tenants/default", json={"max_messages_per_hour": 1})
+    assert (await api.client.post("/v1/send", json=SIMPLE)).status_code == 202
+    again = {"Idempotency-Key": "once-more"}
+    problem(await api.client.post("/v1/send", json=SIMPLE, headers=again), 429, "too-many-requests")
+    await api.client.patch("/v1/tenants/default", json={"max_messages_per_hour": None})
+    sent = await api.client.post("/v1/send", json=SIMPLE, headers=again)
+    assert sent.status_code == 202 and "idempotency-replayed" not in sent.headers
+
+
+async def test_a_message_may_have_as_many_recipients_as_the_tenant_in_an_hour(api: Api) -> None:
+    await api.client.patch("/v1/tenants/default", json={"max_recipients_per_hour": 2})
+    many = {**SIMPLE, "to": [f"r{number}@elsewhere.test" for number in range(3)]}
+    document = problem(await api.client.post("/v1/send", json=many), 422, "invalid", "to")
+    assert document["errors"][0]["message"] == "the tenant may send to 2 recipients an hour, and here are 3"
+    assert (await api.client.post("/v1/send", json={**many, "to": many["to"][:2]})).status_code == 202
 
 
 async def test_whoever_is_named_as_sender_or_author_pays_and_all_or_none_of_them(api: Api) -> None:

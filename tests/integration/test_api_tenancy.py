@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ class Example:
 
 
 QUEUED = Example(ADMIN, "/v1/queue/{queued}")
+MBOX = "From a@elsewhere.test Mon Jan  1 00:00:00 2024\nSubject: s\n\ntext\n"
 ALL = {"domain": "{d}.elsewhere.test"}
 
 EXAMPLES: dict[str, Example] = {
@@ -70,6 +72,9 @@ EXAMPLES: dict[str, Example] = {
     "getDomain": Example(READ, "/v1/domains/{d}"),
     "changeDomain": Example(ADMIN, "/v1/domains/{d}", {"catch_all": "alice@{d}"}),
     "deleteDomain": Example(ADMIN, "/v1/domains/{d}"),
+    "getDns": Example(READ, "/v1/domains/{d}/dns"),
+    "checkDns": Example(READ, "/v1/domains/{d}/dns/check"),
+    "verifyDomain": Example(ADMIN, "/v1/domains/{d}/verify"),
     "listDkimKeys": Example(READ, "/v1/domains/{d}/dkim"),
     "rotateDkimKeys": Example(ADMIN, "/v1/domains/{d}/dkim/rotate", {"algorithms": ["ed25519"]}),
     "createAccount": Example(ADMIN, body={"address": "new@{d}", "password": "correct horse"}, hides=422),
@@ -84,6 +89,14 @@ EXAMPLES: dict[str, Example] = {
     "getMessage": Example(READ, "/v1/accounts/alice@{d}/messages/{message}"),
     "getRawMessage": Example(READ, "/v1/accounts/alice@{d}/messages/{message}/raw"),
     "deleteMessage": Example(ADMIN, "/v1/accounts/alice@{d}/messages/{message}"),
+    "moveMessage": Example(ADMIN, "/v1/accounts/alice@{d}/messages/{message}/move", {"mailbox": "Trash"}),
+    "listDeletedMessages": Example(READ, "/v1/accounts/alice@{d}/deleted"),
+    "undeleteMessage": Example(ADMIN, "/v1/accounts/alice@{d}/messages/{deleted}/undelete"),
+    "listMailboxes": Example(READ, "/v1/accounts/alice@{d}/mailboxes"),
+    "createMailbox": Example(ADMIN, "/v1/accounts/alice@{d}/mailboxes", {"name": "New"}),
+    "deleteMailbox": Example(ADMIN, "/v1/accounts/alice@{d}/mailboxes/Old"),
+    "exportMail": Example(READ, "/v1/accounts/alice@{d}/export?format=mbox"),
+    "importMail": Example(ADMIN, "/v1/accounts/alice@{d}/import?format=mbox", MBOX),
     "createAlias": Example(ADMIN, body={"address": "new@{d}", "targets": ["alice@{d}"]}, hides=422),
     "listAliases": Example(READ, "/v1/aliases?domain={d}", hides=None),
     "getAlias": Example(READ, "/v1/aliases/team@{d}"),
@@ -108,6 +121,25 @@ EXAMPLES: dict[str, Example] = {
     "getRoute": Example(PLATFORM_READ, "/v1/routes/{d}.route", hides=None),
     "setRoute": Example(PLATFORM, "/v1/routes/{d}.route", {"host": "mx.test"}, hides=None),
     "deleteRoute": Example(PLATFORM, "/v1/routes/{d}.route", hides=None),
+    "createWebhook": Example(
+        ADMIN, body={"url": "http://127.0.0.1:1/", "events": ["*"], "tenant": "{tenant}"}, hides=422
+    ),
+    "listWebhooks": Example(READ, hides=None),
+    "getWebhook": Example(READ, "/v1/webhooks/{webhook}"),
+    "changeWebhook": Example(ADMIN, "/v1/webhooks/{webhook}", {"domain": "{d}"}),
+    "deleteWebhook": Example(ADMIN, "/v1/webhooks/{webhook}"),
+    "rotateWebhookSecret": Example(ADMIN, "/v1/webhooks/{webhook}/rotate"),
+    "testWebhook": Example(ADMIN, "/v1/webhooks/{webhook}/test"),
+    "listWebhookDeliveries": Example(READ, "/v1/webhooks/{webhook}/deliveries"),
+    "getWebhookDelivery": Example(READ, "/v1/webhooks/{webhook}/deliveries/{told}"),
+    "replayWebhookDelivery": Example(ADMIN, "/v1/webhooks/{webhook}/deliveries/{told}/replay"),
+    "listStats": Example(READ, "/v1/stats", hides=None),
+    "getConfig": Example(READ, "/v1/config?tenant={tenant}"),
+    "putConfig": Example(
+        ADMIN,
+        "/v1/config?tenant={tenant}",
+        {"aliases": [{"address": "team@{d}", "targets": ["alice@{d}", "x@e.test"]}]},
+    ),
     "listSuppressions": Example(READ, hides=None),
     "suppress": Example(ADMIN, body={"address": "s@elsewhere.test", "reason": "r"}, hides=None),
     "unsuppress": Example(ADMIN, "/v1/suppressions/bounced@{d}"),
@@ -129,11 +161,14 @@ class House:
     app_password: str
     message: str
     letter: str
+    deleted: str
     queued: str
+    webhook: str
+    told: str
     shows: dict[str, dict[str, str]]
 
     def fill(self, text: str) -> str:
-        names = ("tenant", "d", "key", "app_password", "message", "letter", "queued")
+        names = ("tenant", "d", "key", "app_password", "message", "letter", "deleted", "queued", "webhook", "told")
         for name in names:
             text = text.replace(f"{{{name}}}", str(getattr(self, name)))
         return text
@@ -172,12 +207,48 @@ async def house(api: Api, name: str) -> House:
     )
     await api.sql("UPDATE messages SET refs = refs + 1 WHERE id = $1", letter)
     await api.sql("UPDATE accounts SET used_bytes = 1000, used_messages = 1 WHERE id = $1", account["id"])
+    webhook, told = new_id(), new_id()
+    await api.sql(
+        "INSERT INTO webhooks (id, tenant_id, url, secret, events) VALUES ($1, $2, $3, $4, $5)",
+        *(webhook, tenant, f"http://127.0.0.1/{name}", b"", ["*"]),
+    )
+    await api.sql(
+        "INSERT INTO webhook_deliveries (id, webhook_id, event, event_type) VALUES ($1, $2, '{}', 'test')",
+        told,
+        webhook,
+    )
+    await api.sql(
+        "INSERT INTO statistics (tenant_id, domain, hour, outcome, messages) VALUES ($1, $2, $3, 'delivered', 1)",
+        *(tenant, domain, datetime.now(UTC).replace(minute=0, second=0, microsecond=0)),
+    )
+    deleted = await api.enter(f"carol@{domain}.elsewhere.test", sender=f"alice@{domain}", tenant=tenant)
+    await api.sql("UPDATE domains SET undelete_days = 7 WHERE name = $1", domain)
+    await api.sql(
+        "INSERT INTO deleted_entries (account_id, message_id, mailbox_id, size_crlf, internal_date)"
+        " VALUES ($1, $2, 1, 1000, now())",
+        account["id"],
+        deleted,
+    )
+    await api.sql("UPDATE messages SET refs = refs + 1 WHERE id = $1", deleted)
+    await api.client.post(f"/v1/accounts/alice@{domain}/mailboxes", json={"name": "Old"})
     shows = {
         "platform-admin": await api.key(Role.PLATFORM_ADMIN),
         "platform read-only": await api.key(Role.READ_ONLY),
         **{role.value: await api.key(role, tenant) for role in (Role.TENANT_ADMIN, Role.READ_ONLY, Role.SEND_ONLY)},
     }
-    return House(name, domain, key.json()["id"], made.json()["id"], str(letter), str(letter), str(row["id"]), shows)
+    return House(
+        name,
+        domain,
+        key.json()["id"],
+        made.json()["id"],
+        str(letter),
+        str(letter),
+        str(deleted),
+        str(row["id"]),
+        str(webhook),
+        str(told),
+        shows,
+    )
 
 
 async def call(api: Api, operation: str, home: House, headers: dict[str, str]) -> httpx.Response:
@@ -246,7 +317,19 @@ async def test_who_may_do_what_and_to_whom(api: Api, operation: str) -> None:
 
 @pytest.mark.parametrize("operation", EXAMPLES)
 async def test_who_is_not_known_is_told_nothing(api: Api, operation: str) -> None:
-    nobody = House("ours", "ours.test", str(new_id()), str(new_id()), str(new_id()), str(new_id()), "1", {})
+    nobody = House(
+        "ours",
+        "ours.test",
+        str(new_id()),
+        str(new_id()),
+        str(new_id()),
+        str(new_id()),
+        str(new_id()),
+        "1",
+        str(new_id()),
+        str(new_id()),
+        {},
+    )
     for headers in ({"Authorization": ""}, {"Authorization": f"Bearer ph_{'x' * 43}"}):
         assert (await call(api, operation, nobody, headers)).status_code == 401
 
@@ -265,7 +348,14 @@ async def everything_of(api: Api, name: str) -> list[list[Any]]:
         "SELECT k.id::text FROM dkim_keys k JOIN domains d ON d.id = domain_id WHERE tenant_id = $1 ORDER BY k.id",
         "SELECT e::text FROM mailbox_entries e JOIN accounts a ON a.id = account_id JOIN domains d ON d.id = domain_id"
         " WHERE tenant_id = $1 ORDER BY account_id, uid",
+        "SELECT e::text FROM deleted_entries e JOIN accounts a ON a.id = account_id JOIN domains d ON d.id = domain_id"
+        " WHERE tenant_id = $1 ORDER BY account_id, message_id",
+        "SELECT m::text FROM mailboxes m JOIN accounts a ON a.id = account_id JOIN domains d ON d.id = domain_id"
+        " WHERE tenant_id = $1 ORDER BY account_id, mailbox_id",
         "SELECT r::text FROM outbound_recipients r WHERE tenant_id = $1 ORDER BY id",
+        "SELECT w::text FROM webhooks w WHERE tenant_id = $1 ORDER BY id",
+        "SELECT v::text FROM webhook_deliveries v JOIN webhooks w ON w.id = webhook_id WHERE tenant_id = $1 ORDER BY v.id",
+        "SELECT s::text FROM statistics s WHERE tenant_id = $1 ORDER BY domain",
         "SELECT s::text FROM suppressions s WHERE tenant_id = $1 ORDER BY address",
         "SELECT a::text FROM audit a WHERE tenant_id = $1 ORDER BY id",
     )

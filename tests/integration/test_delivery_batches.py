@@ -12,12 +12,12 @@ from uuid import UUID
 
 import pytest
 
+from posthorn.adapters.compression import zstd_frame
 from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
 from posthorn.model.envelope import encode_record
 from posthorn.ports.faults import Unavailable
 from posthorn.ports.mailboxes import Resolution, Segment
 from posthorn.runtime.ids import new_id
-from posthorn_delivery.compression import zstd_frame
 from posthorn_delivery.server import Intake
 from posthorn_delivery.service import Deliverer
 from posthorn_local.embedded import Nats

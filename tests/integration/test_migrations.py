@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import AsyncIterator
+from importlib import resources
 from pathlib import Path
 
 import asyncpg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from posthorn.adapters.postgres.database import connect, make_engine
@@ -130,14 +133,27 @@ async def _catalogue(url: str) -> set[str]:
     return {row["line"] for row in rows if "alembic_version" not in row["line"]}
 
 
-@pytest.mark.parametrize("revision", ["0000", "9999"])
-async def test_another_schema_version_is_not_served(database_url: str, revision: str) -> None:
+async def test_an_earlier_schema_is_not_served(database_url: str) -> None:
     async with connect(PostgresSettings(database_url=database_url)) as database:  # type: ignore[arg-type]
         await database.probe()
         async with database.session() as connection:
-            await connection.execute("UPDATE alembic_version SET version_num = $1", revision)
-        with pytest.raises(Unavailable, match=f"schema {revision}, needed {SCHEMA_VERSION}"):
+            await connection.execute("UPDATE alembic_version SET version_num = '0000'")
+        with pytest.raises(Unavailable, match=f"schema 0000, needed {SCHEMA_VERSION}"):
             await database.probe()
+
+
+async def test_a_later_schema_is_served_so_that_a_new_release_does_not_stop_the_old_one(database_url: str) -> None:
+    async with connect(PostgresSettings(database_url=database_url)) as database:  # type: ignore[arg-type]
+        async with database.session() as connection:
+            await connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        await database.probe()
+
+
+def test_revisions_are_numbers_of_four_digits_so_that_they_can_be_compared() -> None:
+    script = ScriptDirectory(str(Path(str(resources.files("posthorn.adapters.postgres"))) / "migrations"))
+    found = [step.revision for step in script.walk_revisions()]
+    assert SCHEMA_VERSION == found[0] == max(found)
+    assert all(re.fullmatch(r"\d{4}", revision) for revision in found)
 
 
 async def test_a_database_without_schema_is_not_served(empty_url: str) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_network
 from typing import Any
 from unittest.mock import patch
 from uuid import UUID
@@ -15,7 +16,9 @@ import httpx
 from fastapi import FastAPI
 from pydantic import SecretStr
 
+from posthorn.adapters.compression import zstd_frame
 from posthorn.adapters.dkim import generate
+from posthorn.adapters.dns import DnsResolver
 from posthorn.adapters.postgres.account_mail import PostgresAccountMail
 from posthorn.adapters.postgres.administration import PostgresAdministration
 from posthorn.adapters.postgres.api_keys import PostgresApiKeys
@@ -28,16 +31,21 @@ from posthorn.adapters.postgres.imports import PostgresImports
 from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
 from posthorn.adapters.postgres.queue_administration import PostgresQueueAdministration
 from posthorn.adapters.postgres.routes import PostgresRoutes
+from posthorn.adapters.postgres.statistics import PostgresStatistics
 from posthorn.adapters.postgres.suppressions import PostgresSuppressions
 from posthorn.adapters.postgres.tenants import PostgresTenants
 from posthorn.adapters.postgres.throttle import PostgresThrottle
+from posthorn.adapters.postgres.transfers import PostgresTransfers
+from posthorn.adapters.postgres.webhooks import PostgresWebhooks
 from posthorn.adapters.segments import SegmentReader
+from posthorn.model.dns_records import Endpoint, Presence
 from posthorn.model.outbound import Outbound
 from posthorn.ports.administration import Role
 from posthorn.ports.blobs import Blobs
 from posthorn.ports.directory import Directory
 from posthorn.ports.events import Trace
 from posthorn.ports.ingest import DeadLetters, Ingest
+from posthorn.ports.tenants import Tenants
 from posthorn.runtime.health import Health
 from posthorn.runtime.http import bind, http_server
 from posthorn.runtime.ids import new_id
@@ -45,19 +53,38 @@ from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.settings import PostgresSettings
 from posthorn.runtime.vault import Vault
 from posthorn_api import docs
+from posthorn_api.config_service import Configuration
+from posthorn_api.dns_service import DomainDns
 from posthorn_api.guard import Guard
 from posthorn_api.hints import Hints
 from posthorn_api.identity import Identity
 from posthorn_api.imports import Import
+from posthorn_api.mailbox_service import Mail
+from posthorn_api.oidc import Tokens
+from posthorn_api.public_pages import PublicPages
 from posthorn_api.queue_service import Outgoing
 from posthorn_api.sending_service import Sending, SendingLimits
 from posthorn_api.server import Parts, create_app
 from posthorn_api.service import Late, Publication, Service
 from posthorn_api.tenancy import Tenancy, hash_of_key
+from posthorn_api.transfer_service import Transfer
+from posthorn_api.webhook_service import Hooks
 from tests.contract.town import letter, pool, segment
+from tests.servers.dns import DnsServer
 
 ADMIN_KEY = "ph_" + "a" * 43
 SECRET_KEY = b"s" * 32
+PRESENCE = Presence(
+    mx=("mx1.post.test", "mx2.post.test"),
+    web="web.post.test",
+    submission=Endpoint("smtp.post.test", 587),
+    submissions=Endpoint("smtp.post.test", 465),
+    pop3=Endpoint("pop.post.test", 0),
+    pop3s=Endpoint("pop.post.test", 995),
+    outgoing=("192.0.2.25", "2001:db8::25"),
+    outgoing_name="out.post.test",
+)
+"""What the system is called from outside."""
 
 
 @dataclass
@@ -74,6 +101,7 @@ class Api:
     directory: Late[Directory]
     ingest: Late[Ingest]
     hints: Hints
+    dns: DnsServer
     keys: dict[str, str] = field(default_factory=dict)
 
     async def key(self, role: Role, tenant: UUID | None = None) -> dict[str, str]:
@@ -157,19 +185,22 @@ async def running_api(
     body_limit: int = 1024 * 1024,
     bootstrap: bool = True,
     limits: SendingLimits | None = None,
+    presence: Presence = PRESENCE,
+    max_size: int = 4 * 1024 * 1024,
+    tokens: Callable[[Tenants], Tokens] | None = None,
 ) -> AsyncIterator[Api]:
     """Run the API without NATS; a test may have a publication and dead letters arrive. ``bootstrap`` needs the database."""
     settings = PostgresSettings(database_url=SecretStr(database_url), database_timeout_seconds=10)
-    async with connect(settings) as database:
+    async with connect(settings) as database, DnsServer() as dns:
         reader = SegmentReader(blobs)
         passwords = Passwords()
         publication, dead = Late[Publication]("nats"), Late[DeadLetters]("nats")
         keys = PostgresApiKeys(database)
         if bootstrap:
             await keys.ensure_bootstrap(hash_of_key(ADMIN_KEY))
-        service = Service(
-            PostgresAdministration(database), PostgresAccountMail(database), reader, passwords, publication, dead
-        )
+        service = Service(PostgresAdministration(database), passwords, publication, dead)
+        mail = Mail(PostgresAccountMail(database), reader, publication)
+        transfer = Transfer(PostgresTransfers(database), reader, blobs, zstd_frame, max_size=max_size)
         vault, hints = Vault([SECRET_KEY]), Hints()
         trace, directory, ingest = Late[Trace]("nats"), Late[Directory]("nats"), Late[Ingest]("nats")
         identity = Identity(PostgresDkimKeys(database), PostgresAppPasswords(database), vault, generate)
@@ -193,10 +224,30 @@ async def running_api(
         health = Health()
         health.started = True
         audit = PostgresAudit(database)
-        guard = Guard(keys, PostgresIdempotency(database), audit)
-        tenancy = Tenancy(PostgresTenants(database), keys, audit)
+        tenants = PostgresTenants(database)
+        guard = Guard(keys, PostgresIdempotency(database), audit, tokens=tokens(tenants) if tokens else None)
+        tenancy = Tenancy(tenants, keys, audit)
         imports = Import(PostgresImports(database), passwords)
-        parts = Parts(service, identity, outgoing, sending, tenancy, imports)
+        names = DomainDns(service, identity, DnsResolver([dns.address], lifetime=2, keep=False), presence)
+        known, statistics = PostgresImports(database), PostgresStatistics(database)
+        hooks = Hooks(PostgresWebhooks(database), vault, allowed=[ip_network("127.0.0.0/8")])
+        configuration = Configuration(service, tenancy, hooks, outgoing, known, audit)
+        pages = PublicPages(PostgresAdministration(database), presence)
+        parts = Parts(
+            service,
+            mail,
+            transfer,
+            identity,
+            outgoing,
+            sending,
+            tenancy,
+            imports,
+            names,
+            pages,
+            hooks,
+            statistics,
+            configuration,
+        )
         with patch.object(docs, "describe", _described):
             app = create_app(parts, guard, health, body_limit=body_limit)
         try:
@@ -204,7 +255,9 @@ async def running_api(
                 url = f"http://127.0.0.1:{port}"
                 headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
                 async with httpx.AsyncClient(base_url=url, headers=headers, timeout=20, verify=False) as client:
-                    yield Api(url, client, database_url, health, publication, dead, trace, directory, ingest, hints)
+                    yield Api(
+                        url, client, database_url, health, publication, dead, trace, directory, ingest, hints, dns
+                    )
         finally:
             await reader.close()
             passwords.close()

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import zstandard
 
+from posthorn.adapters.compression import zstd_frame
 from posthorn.adapters.dkim import DkimSigner
 from posthorn.adapters.files import FileBlobs
 from posthorn.adapters.nats.connection import Connection, connect
@@ -24,7 +25,6 @@ from posthorn.model.envelope import Envelope
 from posthorn.model.events import Event
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.vault import Vault
-from posthorn_delivery.compression import zstd_frame
 from posthorn_delivery.service import Deliverer
 from posthorn_local.embedded import Nats
 from tests.contract.town import Town, pool

@@ -7,18 +7,22 @@ from posthorn.ports.sending import Charge, Limits, Payer, most_recipients, sent_
 ALICE = Payer("account", "alice@example.test", Limits(10, 50))
 DOMAIN = Payer("domain", "example.test", Limits(None, 20))
 FREE = Payer("domain", "free.test", Limits())
+TENANT = Payer("tenant", "0190", Limits(100, 15))
 
 
 def test_each_payer_is_charged_for_what_it_has_a_limit_of() -> None:
-    assert sent_message([ALICE, DOMAIN, FREE], 3) == [
+    assert sent_message([ALICE, DOMAIN, FREE, TENANT], 3) == [
         Charge("messages-account:alice@example.test", 10, 3600, 1),
         Charge("recipients-account:alice@example.test", 50, 3600, 3),
         Charge("recipients-domain:example.test", 20, 3600, 3),
+        Charge("messages-tenant:0190", 100, 3600, 1),
+        Charge("recipients-tenant:0190", 15, 3600, 3),
     ]
 
 
 def test_a_message_has_no_more_recipients_than_any_payer_may_have_in_an_hour() -> None:
     assert most_recipients([ALICE, DOMAIN, FREE]) == (20, "example.test")
+    assert most_recipients([ALICE, TENANT, DOMAIN]) == (15, "the tenant"), "nobody knows it by its id"
     assert most_recipients([FREE]) is None
     assert most_recipients([Payer("account", "mute@example.test", Limits(None, 0)), DOMAIN]) == (0, "mute@example.test")
 

@@ -8,8 +8,8 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from posthorn.adapters.compression import zstd_frame
 from posthorn.model.segment import COMPRESS_FROM, IDENTITY, WORTH_IT, ZSTD, Packed, pack
-from posthorn_delivery.compression import zstd_frame
 
 BODIES = st.lists(
     st.one_of(

@@ -28,6 +28,8 @@ class Rule:
     """Whether a tenant's key may not, whatever its role: what it shows or changes belongs to nobody."""
     streams: bool = False
     """Whether the operation reads the body by itself, line by line."""
+    any_type: bool = False
+    """Whether a body that the operation reads by itself may be of any media type."""
 
     def admits(self, caller: ApiKey) -> bool:
         """Tell whether the caller may."""
@@ -66,6 +68,9 @@ RULES = {
     "getDomain": _read(),
     "changeDomain": _change("domain.change"),
     "deleteDomain": _change("domain.delete"),
+    "getDns": _read(),
+    "checkDns": _read(),
+    "verifyDomain": _change("domain.verify"),
     "listDkimKeys": _read(),
     "rotateDkimKeys": _change("domain.rotate-dkim"),
     "createAccount": _change("account.create"),
@@ -80,6 +85,14 @@ RULES = {
     "getMessage": _read(),
     "getRawMessage": _read(),
     "deleteMessage": _change("message.delete"),
+    "moveMessage": _change("message.move"),
+    "listDeletedMessages": _read(),
+    "undeleteMessage": _change("message.undelete"),
+    "exportMail": _read(),
+    "importMail": Rule(_ADMINS, "message.import", streams=True, any_type=True),
+    "listMailboxes": _read(),
+    "createMailbox": _change("mailbox.create"),
+    "deleteMailbox": _change("mailbox.delete"),
     "createAlias": _change("alias.create"),
     "listAliases": _read(),
     "getAlias": _read(),
@@ -102,6 +115,19 @@ RULES = {
     "getRoute": Rule(_PLATFORM_READERS, whole_platform=True),
     "setRoute": _platform("route.set"),
     "deleteRoute": _platform("route.delete"),
+    "createWebhook": _change("webhook.create"),
+    "listWebhooks": _read(),
+    "getWebhook": _read(),
+    "changeWebhook": _change("webhook.change"),
+    "deleteWebhook": _change("webhook.delete"),
+    "rotateWebhookSecret": _change("webhook.rotate"),
+    "testWebhook": _change("webhook.test"),
+    "listWebhookDeliveries": _read(),
+    "getWebhookDelivery": _read(),
+    "replayWebhookDelivery": _change("webhook.replay"),
+    "listStats": _read(),
+    "getConfig": _read(),
+    "putConfig": _change("config.apply"),
     "listSuppressions": _read(),
     "suppress": _change("suppression.create"),
     "unsuppress": _change("suppression.delete"),

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from posthorn.adapters.blobs import open_blobs
+from posthorn.adapters.compression import zstd_frame
 from posthorn.adapters.dkim import generate
+from posthorn.adapters.dns import DnsResolver
 from posthorn.adapters.nats.bucket import NatsDirectoryBucket
 from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.dead import NatsDeadLetters
 from posthorn.adapters.nats.directory import NatsDirectory
+from posthorn.adapters.nats.event_log import NatsEventLog
 from posthorn.adapters.nats.events import NatsEvents, NatsTrace
 from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.wakes import NatsWaker
@@ -26,30 +30,46 @@ from posthorn.adapters.postgres.idempotency import PostgresIdempotency
 from posthorn.adapters.postgres.imports import PostgresImports
 from posthorn.adapters.postgres.queue_administration import PostgresQueueAdministration
 from posthorn.adapters.postgres.routes import PostgresRoutes
+from posthorn.adapters.postgres.statistics import PostgresEventBook, PostgresStatistics
 from posthorn.adapters.postgres.suppressions import PostgresSuppressions
 from posthorn.adapters.postgres.tenants import PostgresTenants
 from posthorn.adapters.postgres.throttle import PostgresThrottle
+from posthorn.adapters.postgres.transfers import PostgresTransfers
+from posthorn.adapters.postgres.webhook_dispatch import PostgresDispatch
+from posthorn.adapters.postgres.webhooks import PostgresWebhooks
 from posthorn.adapters.segments import SegmentReader
 from posthorn.ports.directory import Directory, DirectoryTruth
 from posthorn.ports.events import Trace
 from posthorn.ports.ingest import DeadLetters, Ingest
+from posthorn.ports.tenants import Tenants
 from posthorn.runtime.http import bind, http_server
 from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.process import Process
 from posthorn.runtime.vault import Vault
+from posthorn_api.config_service import Configuration
+from posthorn_api.dns_service import LOOKUP_SECONDS, DomainDns
 from posthorn_api.guard import Guard
 from posthorn_api.hints import Hints
 from posthorn_api.identity import Identity
 from posthorn_api.imports import Import
 from posthorn_api.large_bodies import LargeBodies
+from posthorn_api.mailbox_service import Mail
+from posthorn_api.oidc import Tokens
+from posthorn_api.oidc_keys import IssuerKeys
+from posthorn_api.public_pages import PublicPages
 from posthorn_api.publisher import Publisher
 from posthorn_api.queue_service import Outgoing
 from posthorn_api.sending_service import Sending
 from posthorn_api.server import Parts, create_app
 from posthorn_api.service import Late, Publication, Service
 from posthorn_api.settings import ApiSettings
+from posthorn_api.stats_reader import EventReader
 from posthorn_api.tenancy import Tenancy
+from posthorn_api.transfer_service import Transfer
 from posthorn_api.upkeep import Upkeep
+from posthorn_api.webhook_post import Poster
+from posthorn_api.webhook_sender import Sender
+from posthorn_api.webhook_service import Hooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +82,16 @@ class _OverNats:
     ingest: Late[Ingest] = field(default_factory=lambda: Late("nats"))
     trace: Late[Trace] = field(default_factory=lambda: Late("nats"))
     hints: Hints = field(default_factory=Hints)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What the reader of events writes to."""
+
+    book: PostgresEventBook
+    statistics: PostgresStatistics
+    dispatch: PostgresDispatch
+    sender: Sender
 
 
 async def start(process: Process) -> None:
@@ -80,13 +110,12 @@ async def start(process: Process) -> None:
     late, vault = _OverNats(), Vault.of(settings)
     service = Service(
         administration,
-        PostgresAccountMail(database),
-        reader,
         passwords,
         late.publication,
         late.dead,
         wait_seconds=settings.directory_wait_seconds,
     )
+    mail = Mail(PostgresAccountMail(database), reader, late.publication, wait_seconds=settings.directory_wait_seconds)
     identity = Identity(PostgresDkimKeys(database), PostgresAppPasswords(database), vault, generate)
     outgoing = Outgoing(
         PostgresQueueAdministration(database),
@@ -105,31 +134,61 @@ async def start(process: Process) -> None:
         late.hints,
         settings.sending_limits,
     )
+    tenants, imports = PostgresTenants(database), PostgresImports(database)
+    tenancy, tokens = Tenancy(tenants, keys, audit), await _tokens(process, settings, tenants, vault)
+    networks, dispatch, statistics = (
+        settings.webhook_private_networks,
+        PostgresDispatch(database),
+        PostgresStatistics(database),
+    )
+    sender = Sender(dispatch, Poster(networks), vault)
+    hooks = Hooks(PostgresWebhooks(database), vault, wake=sender.wake, allowed=networks)
+    reading = _Reading(PostgresEventBook(database), statistics, dispatch, sender)
+    resolver = DnsResolver(settings.relay_dns_servers, lifetime=LOOKUP_SECONDS, keep=False)
     upkeep = Upkeep(administration, keys, idempotency, settings.admin_key)
     process.health.need("postgres", upkeep.probe)
     await process.task(upkeep.run(), "upkeep")
-    await process.task(_on_nats(settings, PostgresDirectoryTruth(database), late), "publisher")
+    await process.task(sender.run(), "webhooks")
+    await process.task(_on_nats(settings, PostgresDirectoryTruth(database), late, reading), "publisher")
 
     listener = bind(settings.api_host, settings.api_port, "POSTHORN_API_PORT")
     app = create_app(
         Parts(
             service,
+            mail,
+            Transfer(PostgresTransfers(database), reader, blobs, zstd_frame, max_size=settings.send_max_size),
             identity,
             outgoing,
             sending,
-            Tenancy(PostgresTenants(database), keys, audit),
-            Import(PostgresImports(database), passwords),
+            tenancy,
+            Import(imports, passwords),
+            DomainDns(service, identity, resolver, settings.presence),
+            PublicPages(administration, settings.presence),
+            hooks,
+            statistics,
+            Configuration(service, tenancy, hooks, outgoing, imports, audit),
         ),
-        Guard(keys, idempotency, audit, LargeBodies(settings.send_large_at_once)),
+        Guard(keys, idempotency, audit, LargeBodies(settings.send_large_at_once), tokens),
         process.health,
         body_limit=settings.api_body_limit,
         send_body_limit=settings.send_body_limit,
         import_body_limit=settings.import_body_limit,
+        mail_import_body_limit=settings.mail_import_body_limit,
     )
     await stack.enter_async_context(http_server(app, listener, grace=settings.grace_seconds))
 
 
-async def _on_nats(settings: ApiSettings, truth: DirectoryTruth, late: _OverNats) -> None:
+async def _tokens(process: Process, settings: ApiSettings, tenants: Tenants, vault: Vault) -> Tokens | None:
+    """Have the issuer's keys at hand, where there is an issuer."""
+    trust = settings.oidc
+    if trust is None:
+        return None
+    keys = IssuerKeys(trust.issuer, refresh_seconds=trust.refresh_seconds)
+    await process.task(keys.run(), "oidc")
+    return Tokens(trust, keys, tenants, vault.derived("idempotency of tokens")[0])
+
+
+async def _on_nats(settings: ApiSettings, truth: DirectoryTruth, late: _OverNats, reading: _Reading) -> None:
     """Do what needs NATS, from the moment it is there; everything else serves without it."""
     async with AsyncExitStack() as stack:
         connection = await stack.enter_async_context(connect_nats(settings, "posthorn-api"))
@@ -138,7 +197,13 @@ async def _on_nats(settings: ApiSettings, truth: DirectoryTruth, late: _OverNats
         late.hints.arrive(NatsWaker(connection), events)
         late.directory.arrive(await stack.enter_async_context(NatsDirectory(connection)))
         late.ingest.arrive(NatsIngest(connection))
-        late.trace.arrive(NatsTrace(connection))
+        trace = NatsTrace(connection)
+        late.trace.arrive(trace)
         late.dead.arrive(NatsDeadLetters(connection))
         late.publication.arrive(publisher)
-        await publisher.run()
+        reader = EventReader(
+            NatsEventLog(connection), reading.book, trace, reading.statistics, reading.dispatch, reading.sender
+        )
+        async with asyncio.TaskGroup() as group:
+            group.create_task(publisher.run(), name="publisher")
+            group.create_task(reader.run(), name="events")

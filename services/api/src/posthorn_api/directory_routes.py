@@ -79,7 +79,8 @@ def _alias(alias: Alias, response: Response) -> AliasView:
     dependencies=POST_ONLY,
 )
 async def create_domain(request: Request, body: DomainCreation, caller: Caller, service: Decisions) -> Response:
-    """Mail for the domain is taken from now on, for the accounts and aliases made in it."""
+    """Mail for the domain is taken from now on, for the accounts and aliases made in it; where the tenant's domains must be
+    verified, once that is done."""
     new = NewDomain(body.name, body.tenant, body.catch_all, body.plus_addressing)
     return _made_domain(await service.create_domain(caller, new, receipt(request, _made_domain)))
 

@@ -93,7 +93,7 @@ def _curl(document: dict[str, Any], method: str, path: str, operation: dict[str,
         content = body["content"].get("application/json")
         if content is None:
             media = next(iter(body["content"]))
-            return f"{line} -H 'Content-Type: {media}' -T lines.ndjson $URL{path}"
+            return f"{line} -H 'Content-Type: {media}' -T {'lines.ndjson' if 'json' in media else 'FILE'} $URL{path}"
         reference = content["schema"]["$ref"].rpartition("/")[2]
         fields = document["components"]["schemas"][reference]["properties"]
         example = {name: field["examples"][0] for name, field in fields.items() if field.get("examples")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -43,12 +43,18 @@ class Edge:
     """Wraps the application."""
 
     def __init__(
-        self, application: Application, health: Health, body_limit: int, limits: Mapping[str, int] | None = None
+        self,
+        application: Application,
+        health: Health,
+        body_limit: int,
+        limits: Mapping[str, int] | None = None,
+        patterns: Sequence[tuple[re.Pattern[str], int]] = (),
     ) -> None:
         self._application = application
         self._health = health
         self._body_limit = body_limit
         self._limits = limits or {}  # of the paths that take more
+        self._patterns = patterns  # the same, for POST
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI)."""
@@ -57,8 +63,13 @@ class Edge:
         elif scope["path"] in _HEALTH:
             await self._health(scope, receive, send)
         else:
-            limit = self._limits.get(scope["path"], self._body_limit)
-            await _Exchange(scope, receive, send, limit).run(self._application)
+            await _Exchange(scope, receive, send, self._limit(scope)).run(self._application)
+
+    def _limit(self, scope: Scope) -> int:
+        for pattern, limit in self._patterns:
+            if scope["method"] == "POST" and pattern.match(scope["path"]):
+                return limit
+        return self._limits.get(scope["path"], self._body_limit)
 
 
 class _Exchange:

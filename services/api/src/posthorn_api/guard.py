@@ -3,14 +3,16 @@
 Rules:
 
 - A key is looked up by its SHA-256; what was found is remembered for a moment. No line of any log holds a key.
+- Where an issuer is configured, what has the form of a token is one (``oidc``), and no key.
 - What a role may do stands in ``access``, and nowhere else.
 - A change that succeeds has a line in the audit log. What changes things writes it in its own transaction; of the rest the line is
   written here, right after.
 - The body is read before the operation, bounded in octets (``edge``) and time.
 - Idempotency-Key: the key is reserved for the hash of the request, the operation runs, its answer is stored. Answers of 500 and
-  above are not: the same request may be tried again. What has an effect outside the database (``first_attempt``) may have had it
-  all the same: then each attempt works under the id of the first, which makes a repeat of the effect harmless. The hash is keyed
-  with the caller's API key, for a request can hold a password, and a bare SHA-256 of it would be worth guessing at.
+  above, and those that say to try later, are not: the same request may be tried again. What has an effect outside the database
+  (``first_attempt``) may have had it all the same: then each attempt works under the id of the first, which makes a repeat of the
+  effect harmless. The hash is keyed with the caller's API key, for a request can hold a password, and a bare SHA-256 of it would be worth guessing at. Tokens are
+  renewed all the time: for those who show one it is keyed with a secret of ours.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ from posthorn.runtime.ids import new_id
 from posthorn_api.access import Rule, rule_of
 from posthorn_api.documents import SMALL, DocumentRequest
 from posthorn_api.large_bodies import LargeBodies
+from posthorn_api.oidc import Tokens
 from posthorn_api.problems import Problem, problem_of, unauthorized
 from posthorn_api.tenancy import hash_of_key
 
@@ -49,6 +52,8 @@ _REMEMBERED = 1000
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
 _JSON = re.compile(r"application/(?:json|[\w.+-]+\+json)\Z", re.IGNORECASE)
 _NDJSON = re.compile(r"application/(?:x-)?(?:ndjson|jsonl|jsonlines)\Z", re.IGNORECASE)
+_FOR_NOW = frozenset({408, 429})
+"""Answers that say to try again later: kept, they would be the answer to that try."""
 _KEPT_HEADERS = ("content-type", "location", "etag")
 
 type _Operation = Callable[[Request], Awaitable[Response]]
@@ -63,31 +68,33 @@ class Guard:
         idempotency: Idempotency,
         audit: Audit,
         large_bodies: LargeBodies | None = None,
+        tokens: Tokens | None = None,
     ) -> None:
         self._keys = keys
         self._idempotency = idempotency
         self._audit = audit
         self._large_bodies = large_bodies or LargeBodies()
+        self._tokens = tokens
         self._remembered: dict[bytes, tuple[float, ApiKey]] = {}
 
     async def handle(self, request: Request, operation: _Operation, rule: Rule, *, takes_json: bool) -> Response:
         """Run the operation if it may run. Raises what ``problem_of`` knows."""
-        shown = _bearer(request)
-        caller = await self._caller(shown)
+        caller, secret = await self._caller(_bearer(request))
         request.state.caller = caller
         structlog.contextvars.bind_contextvars(key_id=str(caller.id), key_name=caller.name)
         if not rule.admits(caller):
-            raise Problem(403, "forbidden", f"a key with the role {caller.role.value} may not do this")
+            raise Problem(403, "forbidden", f"the role {caller.role.value} may not do this")
         if rule.action is None:
             async with self._large_bodies.room(request):
-                return await self._let_through(request, operation, shown, takes_json=takes_json)
+                return await self._let_through(request, operation, secret, takes_json=takes_json)
         number = str(structlog.contextvars.get_contextvars().get("request", ""))
         with acts(Acting(str(caller.id), caller.name, caller.role.value, rule.action, number)) as act:
             if rule.streams:
-                _check_media_type(request, _NDJSON, "lines of JSON: Content-Type: application/x-ndjson")
+                if not rule.any_type:
+                    _check_media_type(request, _NDJSON, "lines of JSON: Content-Type: application/x-ndjson")
                 return await operation(request)
             async with self._large_bodies.room(request):
-                response = await self._let_through(request, operation, shown, takes_json=takes_json)
+                response = await self._let_through(request, operation, secret, takes_json=takes_json)
             if response.status_code < 400 and "idempotency-replayed" not in response.headers and not act.is_written:
                 await self._note(request, caller)
             return response
@@ -98,7 +105,9 @@ class Guard:
         except Unavailable as fault:
             log.error("a change could not be written to the audit log", path=request.url.path, detail=str(fault))
 
-    async def _let_through(self, request: Request, operation: _Operation, shown: str, *, takes_json: bool) -> Response:
+    async def _let_through(
+        self, request: Request, operation: _Operation, secret: bytes, *, takes_json: bool
+    ) -> Response:
         caller: ApiKey = request.state.caller
         try:
             async with asyncio.timeout(self._large_bodies.patience(request)):
@@ -112,7 +121,7 @@ class Guard:
             return await operation(request)
         if not _IDEMPOTENCY_KEY.match(wanted):
             raise Problem(400, "malformed", "Idempotency-Key must be 1 to 255 visible ASCII characters")
-        keyed = hmac.new(shown.encode(), digestmod=hashlib.sha256)
+        keyed = hmac.new(secret, digestmod=hashlib.sha256)
         keyed.update(b"\0".join((b"POST", request.url.path.encode(), request.url.query.encode(), b"")))
         if len(body) > SMALL:
             await asyncio.to_thread(keyed.update, body)
@@ -134,7 +143,7 @@ class Guard:
             await self._free(request, reservation)
             raise
         try:
-            if response.status_code >= 500:
+            if response.status_code >= 500 or response.status_code in _FOR_NOW:
                 await self._free(request, reservation)
             else:
                 await self._idempotency.complete(reservation, answer_of(response))
@@ -157,7 +166,14 @@ class Guard:
         request.state.is_anchored = True
         return await self._idempotency.first_attempt(reservation)
 
-    async def _caller(self, shown: str) -> ApiKey:
+    async def _caller(self, shown: str) -> tuple[ApiKey, bytes]:
+        """Give who it is, and a secret that nobody else's requests are hashed with."""
+        if self._tokens is not None and self._tokens.takes(shown):
+            caller = await self._tokens.caller(shown)
+            return caller, self._tokens.secret_of(caller)
+        return await self._holder(shown), shown.encode()
+
+    async def _holder(self, shown: str) -> ApiKey:
         digest = hash_of_key(shown)
         now = time.monotonic()
         until, known = self._remembered.get(digest, (0.0, None))

@@ -5,44 +5,58 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path, Query, Response
+from pydantic import AwareDatetime, Field
 from starlette.responses import StreamingResponse
 
+from posthorn.ports.account_mail import Which
+from posthorn_api.mailbox_routes import ONE_MESSAGE as _ONE
+from posthorn_api.mailbox_routes import MailDecisions, MessagePath
 from posthorn_api.operations import POST_ONLY, AddressPath, Caller, Decisions, Platform, problems, router
-from posthorn_api.paging import Cursor, Limit, number_in, page
+from posthorn_api.paging import Cursor, Limit, number_in, page, part_of_list
 from posthorn_api.schemas import DeadLetterView, Line, MessageView, Page, Retried
 
 messages = router("messages")
 dead = router("dead letters")
 
-MessagePath = Annotated[UUID, Path(alias="id", description="The message's id.")]
+Octets = Annotated[int, Field(ge=0, le=2**62)]
 Sequence = Annotated[int, Path(ge=1, le=2**63 - 1, description="The letter's number, from the list.")]
-_ONE = "/v1/accounts/{address:address}/messages/{id}"
 
 
 @messages.get(
     "/v1/accounts/{address:address}/messages",
     operation_id="listMessages",
-    summary="List the messages of a mailbox",
+    summary="List or search the messages of a mailbox",
     responses=problems(404),
 )
 async def list_messages(
     address: AddressPath,
     caller: Caller,
-    service: Decisions,
-    mailbox: Annotated[Line, Query(description="INBOX, Junk, Sent or Trash.")] = "INBOX",
+    service: MailDecisions,
+    mailbox: Annotated[Line, Query(description="INBOX, Junk, Sent, Trash, or one of the owner's own.")] = "INBOX",
+    from_: Annotated[Line | None, Query(alias="from", description="A part of the From field, decoded.")] = None,
+    subject: Annotated[Line | None, Query(description="A part of the Subject field, decoded.")] = None,
+    message_id: Annotated[Line | None, Query(description="A part of the Message-ID field.")] = None,
+    since: Annotated[AwareDatetime | None, Query(description="Received then or later.")] = None,
+    until: Annotated[AwareDatetime | None, Query(description="Received before.")] = None,
+    larger: Annotated[Octets | None, Query(description="Of more octets than that.")] = None,
+    smaller: Annotated[Octets | None, Query(description="Of fewer octets than that.")] = None,
+    seen: Annotated[bool | None, Query(description="Whether it has been seen.")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[MessageView]:
-    """Newest first."""
-    found = await service.messages(caller, address, mailbox, number_in(cursor), limit + 1)
-    return page(found, limit, MessageView.of, lambda message: message.uid)
+    """Newest first. A page of a search looks at a few thousand messages and then stops: it may hold fewer than `limit`, or none,
+    and still have a `next_cursor` to go on with. Letters of either case are the same."""
+    which = Which(from_, subject, message_id, since, until, larger, smaller, seen)
+    found = await service.messages(caller, address, mailbox, which, number_in(cursor), limit)
+    return part_of_list(found.messages, MessageView.of, found.next)
 
 
 @messages.get(_ONE, operation_id="getMessage", summary="Show what is known of a message", responses=problems(404))
-async def get_message(address: AddressPath, message: MessagePath, caller: Caller, service: Decisions) -> MessageView:
+async def get_message(
+    address: AddressPath, message: MessagePath, caller: Caller, service: MailDecisions
+) -> MessageView:
     """Without its body."""
     return MessageView.of(await service.message(caller, address, message))
 
@@ -60,7 +74,9 @@ async def get_message(address: AddressPath, message: MessagePath, caller: Caller
         **problems(404),
     },
 )
-async def get_raw_message(address: AddressPath, message: MessagePath, caller: Caller, service: Decisions) -> Response:
+async def get_raw_message(
+    address: AddressPath, message: MessagePath, caller: Caller, service: MailDecisions
+) -> Response:
     """All of it, with the trace fields that were added at its arrival."""
     size, first, rest = await service.raw(caller, address, message)
     headers = {
@@ -68,10 +84,11 @@ async def get_raw_message(address: AddressPath, message: MessagePath, caller: Ca
         "Content-Disposition": f'attachment; filename="{message}.eml"',
         "X-Content-Type-Options": "nosniff",
     }
-    return StreamingResponse(_pieces(first, rest), 200, headers, "message/rfc822")
+    return StreamingResponse(pieces_of(first, rest), 200, headers, "message/rfc822")
 
 
-async def _pieces(first: bytes, rest: AsyncGenerator[bytes]) -> AsyncIterator[bytes]:
+async def pieces_of(first: bytes, rest: AsyncGenerator[bytes]) -> AsyncIterator[bytes]:
+    """Give the octets of an answer that has begun."""
     async with aclosing(rest):
         yield first
         async for piece in rest:
@@ -81,7 +98,9 @@ async def _pieces(first: bytes, rest: AsyncGenerator[bytes]) -> AsyncIterator[by
 @messages.delete(
     _ONE, operation_id="deleteMessage", summary="Delete a message", status_code=204, responses=problems(404)
 )
-async def delete_message(address: AddressPath, message: MessagePath, caller: Caller, service: Decisions) -> Response:
+async def delete_message(
+    address: AddressPath, message: MessagePath, caller: Caller, service: MailDecisions
+) -> Response:
     """Out of every mailbox of the account; its octets count against the quota no more."""
     await service.delete_message(caller, address, message)
     return Response(status_code=204)

@@ -35,7 +35,11 @@ register_url_convertor("address", _AddressConvertor())
 _TAG = re.compile(r'(W/)?"([\x21\x23-\x7e]*)"')
 _TAGS = re.compile(r'(?:\s*(?:W/)?"[\x21\x23-\x7e]*"\s*(?:,|\Z))+\Z')
 
-_BEARER = HTTPBearer(auto_error=False, scheme_name="ApiKey", description="An API key: `ph_` and 43 characters.")
+_BEARER = HTTPBearer(
+    auto_error=False,
+    scheme_name="ApiKey",
+    description="An API key: `ph_` and 43 characters. Or a token of the OpenID Connect issuer, where one is configured.",
+)
 
 
 def _caller(request: Request) -> ApiKey:
@@ -110,6 +114,7 @@ _EXPLAINED = {
     401: "No API key, or one that is not known",
     403: "The key's role does not allow it",
     404: "There is no such object",
+    408: "The body did not arrive in time",
     409: "The state of other objects forbids it",
     412: "The object has changed since it was read",
     413: "The body is too large",

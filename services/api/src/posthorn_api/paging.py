@@ -58,6 +58,11 @@ def page[T, V: BaseModel](
     return Page(items=[view(item) for item in items[:limit]], next_cursor=cursor)
 
 
+def part_of_list[T, V: BaseModel](items: Sequence[T], view: Callable[[T], V], after: str | int | None) -> Page[V]:
+    """Make a page of a list that says by itself where it goes on; None: it is over."""
+    return Page(items=[view(item) for item in items], next_cursor=None if after is None else _encode(after))
+
+
 def _encode(key: str | int) -> str:
     return base64.urlsafe_b64encode(json.dumps([1, key], ensure_ascii=False).encode()).decode().rstrip("=")
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import structlog
 
-from posthorn.model.events import ACCEPTED, CANCELLED, HELD, READ, RELEASED, RETRIED, Event
+from posthorn.model.events import ACCEPTED, BOUNCED, CANCELLED, DELIVERED, HELD, READ, RELEASED, RETRIED, Event
 from posthorn.model.outbound import QueueState
 from posthorn.ports.administration import ApiKey, Fault, Missing, Receipt, Unfit
 from posthorn.ports.clock import Clock
@@ -156,8 +156,7 @@ class Outgoing:
         events = await trace.of(message)
         if caller.tenant is not None:
             own = {(row.recipient, row.original) for row in rows}
-            events = [event for event in events if event.kind != READ or _is_by(event, caller.tenant)]
-            events = _visible(events, own) if _is_of(events, caller.tenant) else _about(events, own)
+            events = visible_to(caller.tenant, events, own, is_sender=is_of(events, caller.tenant))
         if not rows and not events:
             raise Missing(f"nothing is known of a message {message}")
         return events
@@ -198,11 +197,20 @@ class Outgoing:
             self._hints.wake()
 
 
-type _Recipients = Set[tuple[str, str]]
+type Recipients = Set[tuple[str, str]]
 """Recipients in the queue, each with the address of ours that forwards to it, if one does."""
 
 
-def _visible(events: Sequence[Event], own: _Recipients) -> Sequence[Event]:
+def visible_to(
+    tenant: UUID, events: Sequence[Event], own: Recipients, *, is_sender: bool, domains: Set[str] = frozenset()
+) -> Sequence[Event]:
+    """Give what a tenant may see of the events of a message, as ``Outgoing.trace`` says. ``own`` are the tenant's recipients in the
+    queue; of ``domains``, its own, it sees as well what was delivered to them or came to nothing there."""
+    events = [event for event in events if event.kind != READ or _is_by(event, tenant)]
+    return _visible(events, own) if is_sender else _about(events, own, domains)
+
+
+def _visible(events: Sequence[Event], own: Recipients) -> Sequence[Event]:
     """Name what is forwarded by other tenants' aliases by the alias alone."""
     return [
         replace(event, detail={"recipient": event.detail["original"]})
@@ -212,15 +220,34 @@ def _visible(events: Sequence[Event], own: _Recipients) -> Sequence[Event]:
     ]
 
 
-def _about(events: Sequence[Event], own: _Recipients) -> Sequence[Event]:
-    return [event for event in events if event.kind == READ or _is_among(event, own)]
+def _about(events: Sequence[Event], own: Recipients, domains: Set[str]) -> Sequence[Event]:
+    found = []
+    for event in events:
+        if event.kind == READ or _is_among(event, own):
+            found.append(event)
+        elif event.kind == DELIVERED and (here := _within(event.detail.get("recipients"), domains)):
+            found.append(replace(event, detail={**event.detail, "recipients": here}))
+        elif event.kind == BOUNCED and not event.detail.get("original") and _within([_recipient(event)], domains):
+            found.append(event)
+    return found
 
 
-def _is_among(event: Event, own: _Recipients) -> bool:
+def _recipient(event: Event) -> object:
+    return event.detail.get("recipient")
+
+
+def _within(recipients: object, domains: Set[str]) -> list[str]:
+    """Give the addresses that are in the domains."""
+    listed = recipients if isinstance(recipients, list) else []
+    return [each for each in listed if isinstance(each, str) and each.rpartition("@")[2].lower() in domains]
+
+
+def _is_among(event: Event, own: Recipients) -> bool:
     return (event.detail.get("recipient"), event.detail.get("original", "")) in own
 
 
-def _is_of(events: Sequence[Event], tenant: UUID) -> bool:
+def is_of(events: Sequence[Event], tenant: UUID) -> bool:
+    """Tell whether the message is one that the tenant sent."""
     return any(event.kind == ACCEPTED and _is_by(event, tenant) for event in events)
 
 

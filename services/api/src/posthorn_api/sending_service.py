@@ -4,7 +4,8 @@ Rules:
 
 - Who is named as sender and as author must be an account or alias in a domain that the caller's key reaches.
 - 202 is said after the ingest stream has taken the message (promise 1). A large body is in the blob store before.
-- A message is charged to the key, and to every account and domain in whose name it goes, out of what these may send by any door.
+- A message is charged to the key, and to every account, domain and tenant in whose name it goes, out of what these may send by any
+  door.
 - The message is made of the request and its id alone: a repeat under the same id is the same octets, which delivery knows again.
 """
 
@@ -193,6 +194,7 @@ class Sending:
         for author in named:
             domain, account = author.domain, author.account
             payers[domain.name] = Payer("domain", domain.name, _limits(domain.sending))
+            payers[str(domain.tenant_id)] = Payer("tenant", str(domain.tenant_id), _limits(domain.tenant_sending))
             if account is not None:
                 limits = _limits(account.sending).within(self._limits.account)
                 payers[account.address] = Payer("account", account.address, limits)
@@ -228,6 +230,8 @@ class Sending:
             domain = await self._administration.domain(caller.tenant, author.domain)
         except Missing:
             raise Unfit(Fault(where, f"{author.domain} is no domain that this key may send for")) from None
+        if domain.verified_at is None:
+            raise Unfit(Fault(where, f"{author.domain} sends no mail before its ownership is shown"))
         names = [str(author)]
         if domain.plus_addressing and author.base is not None:
             names.append(str(author.base))

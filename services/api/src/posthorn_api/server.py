@@ -11,38 +11,56 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse
 from starlette.routing import Match, Route
 
+from posthorn.ports.statistics import Statistics
 from posthorn.runtime.health import Health
 from posthorn_api import (
+    config_routes,
     directory_routes,
+    dns_routes,
     docs,
     identity_routes,
     import_routes,
     mail_routes,
+    mailbox_routes,
     queue_routes,
     route_routes,
     sending_routes,
+    stats_routes,
     tenancy_routes,
+    transfer_routes,
+    webhook_routes,
 )
 from posthorn_api.access import RULES
+from posthorn_api.config_service import Configuration
+from posthorn_api.dns_service import DomainDns
 from posthorn_api.edge import Edge
 from posthorn_api.guard import Guard
 from posthorn_api.identity import Identity
 from posthorn_api.imports import Import
 from posthorn_api.large_bodies import SEND_PATH
+from posthorn_api.mailbox_service import Mail
 from posthorn_api.problems import problem_of
+from posthorn_api.public_pages import PublicPages
+from posthorn_api.public_routes import LIMITS, public_routes
 from posthorn_api.queue_service import Outgoing
 from posthorn_api.sending_service import Sending
 from posthorn_api.service import Service
 from posthorn_api.tenancy import Tenancy
+from posthorn_api.transfer_service import Transfer
+from posthorn_api.webhook_service import Hooks
 
 ROUTERS = (
     tenancy_routes.tenants,
     tenancy_routes.api_keys,
     directory_routes.domains,
+    dns_routes.dns,
     identity_routes.dkim,
     directory_routes.accounts,
     identity_routes.app_passwords,
+    mailbox_routes.mailboxes,
     mail_routes.messages,
+    mailbox_routes.messages,
+    transfer_routes.transfers,
     directory_routes.aliases,
     sending_routes.sending,
     queue_routes.traces,
@@ -51,6 +69,9 @@ ROUTERS = (
     queue_routes.suppressions,
     mail_routes.dead,
     import_routes.imports,
+    webhook_routes.webhooks,
+    stats_routes.stats,
+    config_routes.config,
     tenancy_routes.audit,
 )
 """All operations, in the order of the documentation."""
@@ -61,11 +82,18 @@ class Parts:
     """The services behind the operations."""
 
     service: Service
+    mail: Mail
+    transfer: Transfer
     identity: Identity
     outgoing: Outgoing
     sending: Sending
     tenancy: Tenancy
     imports: Import
+    dns: DomainDns
+    pages: PublicPages
+    hooks: Hooks
+    statistics: Statistics
+    configuration: Configuration
 
 
 def operations() -> Iterator[APIRoute]:
@@ -84,6 +112,7 @@ def create_app(
     body_limit: int = 1024 * 1024,
     send_body_limit: int = 40 * 1024 * 1024,
     import_body_limit: int = 1024 * 1024 * 1024,
+    mail_import_body_limit: int = 64 * 1024 * 1024 * 1024,
 ) -> Edge:
     """Make the ASGI application. The limits are octets of a request's body."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
@@ -98,8 +127,9 @@ def create_app(
     page = docs.render(document)
     _add_page(app, "/openapi.json", lambda: JSONResponse(document))
     _add_page(app, "/docs", lambda: HTMLResponse(page))
-    limits = {SEND_PATH: send_body_limit} | dict.fromkeys(import_routes.PATHS, import_body_limit)
-    return Edge(app, health, body_limit, limits)
+    app.router.routes.extend(public_routes(parts.pages))
+    limits = LIMITS | {SEND_PATH: send_body_limit} | dict.fromkeys(import_routes.PATHS, import_body_limit)
+    return Edge(app, health, body_limit, limits, [(transfer_routes.IMPORT_PATH, mail_import_body_limit)])
 
 
 def _check_rules() -> None:

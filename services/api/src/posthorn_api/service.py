@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Protocol
-from uuid import UUID
 
-from posthorn.ports.account_mail import AccountMail, Message
 from posthorn.ports.administration import (
     Account,
     Administration,
@@ -25,20 +23,10 @@ from posthorn.ports.administration import (
     Unfit,
     Versions,
 )
-from posthorn.ports.blobs import BlobMissing
 from posthorn.ports.faults import Unavailable
 from posthorn.ports.ingest import DeadLetters, Parked
-from posthorn.ports.maildrops import Location
 from posthorn.runtime.passwords import Passwords
 from posthorn.wire.address import MAX_PATH_OCTETS, AddressError, canonical_domain, display_domain, parse_address
-
-
-class Bodies(Protocol):
-    """Gives messages' octets."""
-
-    def stream(self, location: Location, chunk: int = 262_144) -> AsyncGenerator[bytes]:
-        """Give them in pieces. Raises BlobMissing, Unavailable."""
-        ...
 
 
 class Publication(Protocol):
@@ -76,8 +64,6 @@ class Service:
     def __init__(
         self,
         administration: Administration,
-        mail: AccountMail,
-        bodies: Bodies,
         passwords: Passwords,
         publication: Late[Publication],
         dead: Late[DeadLetters],
@@ -85,8 +71,6 @@ class Service:
         wait_seconds: float = 2.0,
     ) -> None:
         self._administration = administration
-        self._mail = mail
-        self._bodies = bodies
         self._passwords = passwords
         self._publication = publication
         self._dead = dead
@@ -122,6 +106,12 @@ class Service:
         with _missing(f"there is no domain {name}"):
             return await self._shown(await self._administration.change_domain(caller.tenant, name, values, expected))
 
+    async def verify_domain(self, caller: ApiKey, name: str) -> Domain:
+        """Have a domain take mail whose ownership has been shown."""
+        name = domain_in("name", name)
+        with _missing(f"there is no domain {name}"):
+            return await self._shown(await self._administration.verify_domain(caller.tenant, name))
+
     async def delete_domain(self, caller: ApiKey, name: str, expected: Versions = None) -> None:
         """Remove an empty domain."""
         name = domain_in("name", name)
@@ -136,6 +126,17 @@ class Service:
         await self._check_password(caller, canonical, password)
         new = NewAccount(canonical, await self._passwords.hash(password), quota_bytes)
         return await self._shown(await self._administration.create_account(caller.tenant, new, receipt))
+
+    async def create_account_hashed(
+        self, caller: ApiKey, address: str, password_hash: str, quota_bytes: int | None, state: State
+    ) -> Account:
+        """Make an account of which only the hash of the password is known; ``runtime.passwords.check_hash`` has looked at it."""
+        new = NewAccount(address_in("address", address), password_hash, quota_bytes, state)
+        return await self._shown(await self._administration.create_account(caller.tenant, new))
+
+    async def hash_password(self, password: str) -> str:
+        """Give the form in which a password is stored. Raises passwords.Busy."""
+        return await self._passwords.hash(password)
 
     async def _check_password(self, caller: ApiKey, address: str, password: str) -> None:
         """Raise Unfit for a password that the tenant's policy refuses."""
@@ -213,38 +214,6 @@ class Service:
         with _missing(f"there is no alias {address}"):
             await self._shown(await self._administration.delete_alias(caller.tenant, address, expected))
 
-    async def messages(
-        self, caller: ApiKey, address: str, mailbox: str, before: int | None, limit: int
-    ) -> Sequence[Message]:
-        """List a mailbox, newest first. INBOX is one name however it is written (RFC 9051 §5.1)."""
-        address = address_in("address", address)
-        name = "INBOX" if mailbox.upper() == "INBOX" else mailbox
-        return await self._mail.messages(caller.tenant, address, name, before, limit)
-
-    async def message(self, caller: ApiKey, address: str, message: UUID) -> Message:
-        """Give one."""
-        found, _ = await self._mail.message(caller.tenant, address_in("address", address), message)
-        return found
-
-    async def raw(self, caller: ApiKey, address: str, message: UUID) -> tuple[int, bytes, AsyncGenerator[bytes]]:
-        """Give a message's size, its first octets and the rest. A fault of the store shows before anything is answered."""
-        address = address_in("address", address)
-        attempts = 2  # a collector may move the octets between the look-up and the read
-        while True:
-            attempts -= 1
-            _, location = await self._mail.message(caller.tenant, address, message)
-            pieces = self._bodies.stream(location)
-            try:
-                return location.size, await anext(pieces, b""), pieces
-            except BlobMissing:
-                if not attempts:
-                    raise
-
-    async def delete_message(self, caller: ApiKey, address: str, message: UUID) -> None:
-        """Take a message out of an account's mailboxes."""
-        address = address_in("address", address)
-        await self._shown(await self._mail.delete_message(caller.tenant, address, message))
-
     async def dead_letters(self, after: int, limit: int) -> Sequence[Parked]:
         """List messages that could not be delivered, oldest first."""
         return await self._dead.get().parked(after, limit)
@@ -260,13 +229,17 @@ class Service:
             raise Missing(f"there is no dead letter {sequence}")
 
     async def _shown[T](self, change: Change[T]) -> T:
-        """Wait a little until the directory shows the change, so that an account takes mail the moment it is announced."""
-        try:
-            publication = self._publication.get()
-        except Unavailable:
-            return change.value  # NATS has not come up yet; the outbox keeps the change
-        await publication.settle(change.marks, self._wait_seconds)
-        return change.value
+        return await settled(self._publication, change, self._wait_seconds)
+
+
+async def settled[T](publication: Late[Publication], change: Change[T], seconds: float) -> T:
+    """Wait a little until the directory shows the change, so that an account takes mail the moment it is announced."""
+    try:
+        published = publication.get()
+    except Unavailable:
+        return change.value  # NATS has not come up yet; the outbox keeps the change
+    await published.settle(change.marks, seconds)
+    return change.value
 
 
 @contextmanager

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import ipaddress
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import NoDecode
 
+from posthorn.model.dns_records import Endpoint, Presence
+from posthorn.ports.administration import Role
 from posthorn.runtime.settings import (
     BlobSettings,
+    EnvSettings,
     IntakeSettings,
     NatsSettings,
     Octets,
@@ -16,9 +22,14 @@ from posthorn.runtime.settings import (
     PostgresSettings,
     ProcessSettings,
     RateSettings,
+    ResolverSettings,
     Seconds,
     SecretSettings,
 )
+from posthorn.wire.address import canonical_domain, parse_address
+from posthorn.wire.mta_sts import Mode
+from posthorn_api.oidc import Trust
+from posthorn_api.oidc_keys import is_safe
 from posthorn_api.sending_service import SendingLimits
 
 Count = Annotated[int, Field(ge=1)]
@@ -27,8 +38,156 @@ SHORTEST_KEY = 32
 """Characters that the admin key must have at least."""
 
 
+def _listed(value: object) -> object:
+    """Read a list by comma, or a JSON list."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    return json.loads(text) if text.startswith("[") else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _host(text: str) -> str:
+    name = canonical_domain(text)
+    if name.startswith("["):
+        raise ValueError("must be a host name, not an address")
+    return name
+
+
+def _source(text: str) -> str:
+    network = ipaddress.ip_network(text)
+    return str(network.network_address if network.num_addresses == 1 else network)
+
+
+Host = Annotated[str, AfterValidator(_host)]
+
+
+class PublicSettings(IntakeSettings, ResolverSettings):
+    """What the mail system is called from outside: for the DNS records of domains, and for mail clients."""
+
+    public_mx: Annotated[tuple[Host, ...], NoDecode, BeforeValidator(_listed)] = ()
+    """Hosts that MX records name, the preferred one first, by comma or as a JSON list; unset, POSTHORN_SMTP_HOSTNAME."""
+    public_submission: Host | None = None
+    """The host that mail clients send by; unset, the first MX host."""
+    public_submission_port: Port = 587
+    """With STARTTLS; 0: not offered."""
+    public_submissions_port: Port = 465
+    """With TLS from the start; 0: not offered."""
+    public_pop3: Host | None = None
+    """The host that mail clients read by; unset, the first MX host."""
+    public_pop3_port: Port = 110
+    public_pop3s_port: Port = 995
+    public_web: Host | None = None
+    """The host under which this API is reached over HTTPS for MTA-STS policies and settings of mail clients; unset, the first MX
+    host. Its certificate must hold ``mta-sts.<domain>`` and ``autoconfig.<domain>`` of every domain that uses them."""
+    public_mta_sts: Literal["testing", "enforce", "none"] = "testing"
+    """What the MTA-STS policy of all domains asks senders to do when a secure connection fails; none: there is no policy."""
+    public_spf_include: Host | None = None
+    """A domain whose SPF record names the addresses that mail leaves from: domains then include it. Unset, they name
+    POSTHORN_OUTBOUND_ADDRESSES, or without those their MX."""
+    public_reports: str | None = None
+    """Where reports of DMARC and TLS go; unset, to the postmaster of each domain."""
+    outbound_addresses: Annotated[
+        tuple[Annotated[str, AfterValidator(_source)], ...], NoDecode, BeforeValidator(_listed)
+    ] = ()
+    """Addresses or networks that mail leaves from, by comma or as a JSON list."""
+
+    @field_validator(
+        "public_submission", "public_pop3", "public_web", "public_spf_include", "public_reports", mode="before"
+    )
+    @classmethod
+    def _blank_is_unset(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @field_validator("public_reports")
+    @classmethod
+    def _reports_have_an_address(cls, value: str | None) -> str | None:
+        return None if value is None else str(parse_address(value))
+
+    @property
+    def presence(self) -> Presence:
+        """All that, with what stands in for what is unset."""
+        mx = self.public_mx or (self.smtp_hostname,)
+        submission, pop3 = self.public_submission or mx[0], self.public_pop3 or mx[0]
+        return Presence(
+            mx=mx,
+            web=self.public_web or mx[0],
+            submission=Endpoint(submission, self.public_submission_port),
+            submissions=Endpoint(submission, self.public_submissions_port),
+            pop3=Endpoint(pop3, self.public_pop3_port),
+            pop3s=Endpoint(pop3, self.public_pop3s_port),
+            outgoing=self.outbound_addresses,
+            outgoing_name=self.relay_hostname,
+            spf_include=self.public_spf_include,
+            reports=self.public_reports,
+            mta_sts=Mode(self.public_mta_sts),
+        )
+
+
+class OidcSettings(EnvSettings):
+    """Bearer tokens of an OpenID Connect issuer, beside API keys."""
+
+    oidc_issuer: str | None = None
+    """URL of the issuer as its tokens name it, https (or http of this host); unset, there are API keys only."""
+    oidc_audience: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
+    """Audiences that tokens are meant for, one of which must be named in each; by comma or as a JSON list."""
+    oidc_role_claim: Annotated[str, Field(min_length=1)] = "roles"
+    """The claim with the role or a list of roles; ``realm_access.roles`` is the claim ``roles`` in the object ``realm_access``."""
+    oidc_roles: dict[str, Role] = Field(default_factory=dict)
+    """Our roles by what the issuer calls them, as a JSON object: ``{"mail-admins": "tenant-admin"}``. Unset, it calls them as we
+    do: platform-admin, tenant-admin, read-only, send-only."""
+    oidc_tenant_claim: Annotated[str, Field(min_length=1)] = "tenant"
+    """The claim with the name or id of the tenant."""
+    oidc_platform: bool = False
+    """Whether a token that names no tenant is taken, for the whole platform; only such a one can be a platform admin's."""
+    oidc_leeway_seconds: Annotated[float, Field(ge=0, le=300)] = 30.0
+    """How far the clocks of the issuer may be off."""
+    oidc_refresh_seconds: Annotated[float, Field(ge=10, allow_inf_nan=False)] = 600.0
+    """How often the keys of the issuer are fetched."""
+
+    @field_validator("oidc_issuer", mode="before")
+    @classmethod
+    def _blank_is_no_issuer(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _issuer_is_safe(cls, value: str | None) -> str | None:
+        if value is not None and (not is_safe(value) or "?" in value):
+            raise ValueError("must be a URL with https (or with http and a loopback address), without a query")
+        return value
+
+    @model_validator(mode="after")
+    def _tokens_are_meant_for_us(self) -> OidcSettings:
+        if self.oidc_issuer is not None and not self.oidc_audience:
+            raise ValueError("OIDC_ISSUER needs OIDC_AUDIENCE: tokens meant for others would be taken")
+        return self
+
+    @property
+    def oidc(self) -> Trust | None:
+        """What is taken of tokens; None: there are none."""
+        if self.oidc_issuer is None:
+            return None
+        return Trust(
+            self.oidc_issuer,
+            self.oidc_audience,
+            self.oidc_role_claim,
+            self.oidc_roles or {role.value: role for role in Role},
+            self.oidc_tenant_claim,
+            self.oidc_platform,
+            self.oidc_leeway_seconds,
+            self.oidc_refresh_seconds,
+        )
+
+
 class ApiSettings(
-    ProcessSettings, PostgresSettings, NatsSettings, BlobSettings, SecretSettings, IntakeSettings, RateSettings
+    ProcessSettings,
+    PostgresSettings,
+    NatsSettings,
+    BlobSettings,
+    SecretSettings,
+    PublicSettings,
+    RateSettings,
+    OidcSettings,
 ):
     """Where the API listens, its first key, and its limits."""
 
@@ -43,10 +202,17 @@ class ApiSettings(
     """Octets of a request's body; more is answered 413."""
     import_body_limit: Octets = 1024 * 1024 * 1024
     """Octets of a bulk import, which is read line by line."""
+    mail_import_body_limit: Octets = 64 * 1024 * 1024 * 1024
+    """Octets of an import of mail, which is read as the stores take it."""
     directory_reconcile_seconds: Seconds = 600.0
     """How often the directory is compared with the database and put right."""
     directory_wait_seconds: Annotated[float, Field(ge=0)] = 10.0
     """How long an answer waits at most until the directory shows the change."""
+    webhook_private_networks: Annotated[
+        tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...], NoDecode, BeforeValidator(_listed)
+    ] = ()
+    """Networks that webhooks may lead to beside the Internet, by comma or as a JSON list. Whoever may make webhooks can then have
+    requests sent to every host in them."""
     send_body_limit: Octets = 40 * 1024 * 1024
     """Octets of a request that sends a message; base64 takes a third of them."""
     send_large_at_once: Count = 2

@@ -29,3 +29,7 @@ class CollectorSettings(EnvSettings):
     """From placing to forgetting the id of a message that nobody has any more; a redelivery later than that would be placed."""
     collector_batch: Annotated[int, Field(ge=1, le=10_000)] = 200
     """Segments handled at a time."""
+    retention_interval: Seconds = 3600.0
+    """Between two rounds that delete what domains keep no longer, and drop deleted mail that cannot be brought back any more."""
+    retention_batch: Annotated[int, Field(ge=1, le=10_000)] = 500
+    """Entries in one transaction of such a round."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from posthorn.adapters.blobs import open_blobs
+from posthorn.adapters.compression import compressor
 from posthorn.adapters.dkim import DkimSigner
 from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.dead import NatsDeadLetters
@@ -12,12 +13,13 @@ from posthorn.adapters.nats.wakes import NatsWaker
 from posthorn.adapters.postgres.database import connect as connect_postgres
 from posthorn.adapters.postgres.dkim_keys import PostgresDkimKeys
 from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
+from posthorn.adapters.postgres.retention import PostgresRetention
 from posthorn.adapters.postgres.storeroom import PostgresStoreroom
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.process import Process
 from posthorn.runtime.vault import Vault
 from posthorn_delivery.collector import Collector
-from posthorn_delivery.compression import compressor
+from posthorn_delivery.retention import Keeper
 from posthorn_delivery.server import Intake, taking_in
 from posthorn_delivery.service import Deliverer
 from posthorn_delivery.settings import DeliverySettings
@@ -49,4 +51,5 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
     for part, probe in {"nats": source.probe, "postgres": mailboxes.probe, "blobs": blobs.probe}.items():
         process.health.need(part, probe)
     await process.task(Collector(PostgresStoreroom(database), blobs, source.backlog, settings).run(), "collector")
+    await process.task(Keeper(PostgresRetention(database), settings).run(), "retention")
     await enter(taking_in(process, Intake(source, deliverer, settings.limits, settings.delivery_spacing_seconds)))

@@ -38,6 +38,7 @@ async def start(process: Process) -> None:
     await process.task(_tell(settings, reads), "reads")
     office = PostOffice(maildrops, bodies, doorkeeper, reads)
     await process.task(office.keep_leases(), "leases")
+    await process.task(office.keep_watch(), "watch")
     certificate = Certificate(settings.tls_dir) if settings.tls_dir else None
     if certificate:
         await process.task(certificate.watch(), "certificate")

@@ -5,6 +5,8 @@ Rules:
 - A fault of ours is never an empty maildrop and never a wrong password (promise 3): it is ``[SYS/TEMP]``.
 - A maildrop is held under a lease by one session. All leases of the process are renewed in one call; a session whose lease is lost
   deletes nothing.
+- The accounts of all open maildrops are looked at again in one call a second: a suspended account's session ends, and deletes
+  nothing. It gives its lease back, so that the account can log in at once when it is active again.
 - Deletions happen in ``Visit.commit`` and nowhere else.
 - Locations are asked for in batches, bodies ahead of the client, so that reading on costs no round trip for each message.
 """
@@ -35,6 +37,8 @@ from posthorn_pop3.snapshot import Snapshot
 
 log = structlog.get_logger()
 
+CLOSED_SECONDS = 1.0
+"""How often it is asked whether the accounts of open maildrops may still be read."""
 WINDOW = 128
 """Messages located in one query."""
 AHEAD = 64
@@ -179,6 +183,27 @@ class PostOffice:
                 _leases_lost.inc()
                 log.warning("lease lost", account=visit.address, session=str(holder))
 
+    async def keep_watch(self) -> None:
+        """Look for suspended accounts for ever; run as a supervised task."""
+        while True:
+            await asyncio.sleep(CLOSED_SECONDS)
+            await self.close_suspended()
+
+    async def close_suspended(self) -> None:
+        """Close the maildrops of accounts that may be read no more."""
+        asked = list(self._visits.values())
+        if not asked:
+            return
+        try:
+            closed = await self._maildrops.closed({visit.account for visit in asked})
+        except Unavailable as error:
+            log.warning("states of accounts not read", part=error.part, detail=str(error), sessions=len(asked))
+            return
+        for visit in asked:
+            if visit.account in closed and not visit.closed:
+                visit.closed = True
+                log.info("maildrop closed", account=visit.address, session=str(visit.holder))
+
 
 class Visit:
     """One session's open maildrop."""
@@ -196,6 +221,8 @@ class Visit:
         self.snapshot = snapshot
         self.lost = False
         """The lease ran out: nothing more may be done here."""
+        self.closed = False
+        """The account is suspended or gone: nothing more may be done here either."""
         self.on_leave: Callable[[], object] = _nothing
         self._left = False
         self._located: dict[int, Location] = {}

@@ -105,6 +105,10 @@ class Session:
             self._out.send(b"-ERR [SYS/TEMP] the maildrop was taken by another session, nothing is deleted\r\n")
             self.end("lease lost")
             return None
+        if self.visit is not None and self.visit.closed:
+            self._out.send(b"-ERR [SYS/PERM] this account is suspended or gone, nothing is deleted\r\n")
+            self.end("suspended")
+            return None
         return self._HANDLERS[kind](self, event)
 
     def end(self, how: str) -> None:

@@ -239,12 +239,13 @@ class Submission(Reception):
         wait = await self._throttle.take(sent_message(self._payers(client), len(transaction.recipients)))
         return smtp.RATE_REACHED if wait else None
 
-    def _payers(self, client: Client) -> tuple[Payer, Payer]:
+    def _payers(self, client: Client) -> tuple[Payer, ...]:
         assert client.login is not None
         known = client.login.credentials
         return (
             Payer("account", known.address, known.account_limits.within(self.rules.account_limits)),
             Payer("domain", known.domain, known.domain_limits),
+            Payer("tenant", str(known.tenant), known.tenant_limits),
         )
 
     def _envelope(

@@ -81,6 +81,10 @@ class Maildrops(Protocol):
         """Renew the leases of (account, holder) pairs; gives the holders that still hold theirs."""
         ...
 
+    async def closed(self, accounts: Collection[int]) -> set[int]:
+        """Those of the accounts that may be read no more: they are suspended, or their tenant is, or they are gone."""
+        ...
+
     async def locate(self, account: int, uids: Collection[int]) -> dict[int, Location]:
         """Where the messages lie now; a uid that is missing has gone."""
         ...

@@ -21,7 +21,7 @@ SENDING_SECONDS = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an account or a domain may send per hour; None: as the settings say."""
+    """What an account, a domain or a tenant may send per hour; None: as the settings say."""
 
     messages_per_hour: int | None = None
     recipients_per_hour: int | None = None
@@ -48,14 +48,15 @@ class Credentials:
     """CIDR networks logins may come from: the account's, or else its domain's; empty: from anywhere."""
     account_limits: Limits
     domain_limits: Limits
+    tenant_limits: Limits
 
 
 class Senders(Protocol):
     """Every method raises Unavailable for faults of the store."""
 
     async def credentials(self, address: str) -> Credentials | None:
-        """Look an account up by canonical address; None when there is none. One that is active, in a domain that is not verified, is
-        given as receive-only: it may not send."""
+        """Look an account up by canonical address; None when there is none. An active one in a domain that is not verified is given
+        as receive-only."""
         ...
 
     async def app_password(self, account: int, key_hash: bytes, scope: str) -> bool:
@@ -93,12 +94,17 @@ def failed_logins(place: str, account: str, limits: tuple[int, int], cost: int) 
 
 @dataclass(frozen=True, slots=True)
 class Payer:
-    """Who is charged for a message: an account or a domain, with what it may send in an hour, by all doors together."""
+    """Who is charged for a message: an account, a domain or a tenant, with what it may send in an hour, by all doors together."""
 
-    kind: Literal["account", "domain"]
+    kind: Literal["account", "domain", "tenant"]
     name: str
-    """The account's address, or the domain."""
+    """The account's address, the domain, or the tenant's id."""
     limits: Limits
+
+    @property
+    def title(self) -> str:
+        """What the payer is called to people."""
+        return "the tenant" if self.kind == "tenant" else self.name
 
 
 def sent_message(payers: Iterable[Payer], recipients: int) -> list[Charge]:
@@ -117,7 +123,7 @@ def sent_message(payers: Iterable[Payer], recipients: int) -> list[Charge]:
 def most_recipients(payers: Iterable[Payer]) -> tuple[int, str] | None:
     """How many recipients one message may have, and who says so; None: any number. One with more would never go through, however
     long it waited: it must be split."""
-    limits = [(most, payer.name) for payer in payers if (most := payer.limits.recipients_per_hour) is not None]
+    limits = [(most, payer.title) for payer in payers if (most := payer.limits.recipients_per_hour) is not None]
     return min(limits, default=None)
 
 

@@ -58,6 +58,15 @@ class Tenant:
     version: str
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is to be known of a tenant before somebody acts for it."""
+
+    id: UUID
+    name: str
+    state: TenantState
+
+
 class Tenants(Protocol):
     """``tenant`` is the caller's, as in ``ports.administration``; a tenant sees itself. Every method raises Unavailable."""
 
@@ -71,6 +80,10 @@ class Tenants(Protocol):
 
     async def get(self, tenant: UUID | None, named: str) -> Tenant:
         """Give one by name or id. Raises Missing."""
+        ...
+
+    async def standing(self, named: str) -> Standing | None:
+        """Look one up by name or id, cheaply; None when there is none."""
         ...
 
     async def change(

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from posthorn.adapters.postgres.account_mail import LONG_SECONDS, drop_entries
 from posthorn.adapters.postgres.audit import write_audit
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.directory_truth import write_outbox
@@ -14,6 +13,7 @@ from posthorn.adapters.postgres.domains import RULES, SENDING, home, sending, up
 from posthorn.adapters.postgres.idempotency import keep_answer
 from posthorn.adapters.postgres.leading import ALIAS_LOCK, refuse_while_led_to
 from posthorn.adapters.postgres.limits import check_account
+from posthorn.adapters.postgres.removal import LONG_SECONDS, remove_everything
 from posthorn.adapters.postgres.tenancy import Scoped, check_version, found, one, version_of
 from posthorn.ports.administration import Account, Change, Conflict, NewAccount, Receipt, State, Versions
 
@@ -108,7 +108,7 @@ class PostgresAccounts:
             row = await one(connection, tenant, _NAMED + "FOR UPDATE OF a", address)
             check_version(row, expected)
             await refuse_while_led_to(connection, address)
-            await drop_entries(connection, row["id"])
+            await remove_everything(connection, row["id"])
             await connection.execute("DELETE FROM accounts WHERE id = $1", row["id"])
             await write_audit(connection, row["tenant_id"], address)
             return Change(None, await write_outbox(connection, address))

@@ -51,8 +51,9 @@ class PostgresApiKeys:
         async with self._database.transaction() as connection:
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _BOOTSTRAP_LOCK)
             changed = await connection.execute(
-                "UPDATE api_keys SET key_hash = $2 WHERE name = $1 AND tenant_id IS NULL AND role = 'platform-admin'"
-                " AND expires_at IS NULL",
+                "UPDATE api_keys SET key_hash = $2 WHERE id = ("  # the oldest: an administrator's own may bear that name too
+                "SELECT id FROM api_keys WHERE name = $1 AND tenant_id IS NULL AND role = 'platform-admin'"
+                " AND expires_at IS NULL ORDER BY created_at, id LIMIT 1)",
                 _BOOTSTRAP,
                 key_hash,
             )

@@ -113,10 +113,14 @@ class Database:
                     raise
 
     async def probe(self) -> None:
-        """Ask for the schema's revision. Raises Unavailable for any but the one this code needs."""
+        """Ask for the schema's revision. Raises Unavailable for one before that which this code needs.
+
+        A later one is served: steps expand before they contract, so that the processes of the release before go on while those
+        of a new release, whose migration has run, are still starting, and so that a release can be taken back (ADR 17).
+        """
         async with self.session() as connection:
             found = await connection.fetchval("SELECT version_num FROM alembic_version")
-        if found != SCHEMA_VERSION:
+        if found is None or found < SCHEMA_VERSION:  # numbers of four digits
             raise Unavailable("postgres", f"schema {found or _ABSENT}, needed {SCHEMA_VERSION}")
 
 

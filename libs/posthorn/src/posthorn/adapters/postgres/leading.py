@@ -10,7 +10,8 @@ Rules:
 - Within our domains, aliases and catch-alls stay in one tenant. An alias may lead out of here as well, to an address in no domain
   of ours; a catch-all may not.
 - A domain of another tenant that is not verified counts for nothing: whoever names a domain does not own it.
-- A domain that is made, verified or removed changes what an alias comes to that leads to addresses in it: such aliases are published anew.
+- A domain that is made, verified or removed changes what an alias comes to that leads to addresses in it: such aliases are
+  published anew.
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ _MOST_STEPS = 10
 # ``bare`` and ``base`` follow wire.address: a quoted local part is unquoted, cut at the first plus and quoted again if need be.
 # Accounts, aliases and domains are asked for by scalar subqueries, which stay look-ups by index however large the tables are;
 # OFFSET 0 keeps the planner from writing out an expression at each of its uses. Which alias leads to an address elsewhere is asked
-# afterwards: were it carried along, it would multiply the steps of a mesh. A domain that is not verified is none of ours: what is in
-# it is elsewhere, or whoever named another's domain here would get its mail from the other tenants.
+# afterwards: were it carried along, it would multiply the steps of a mesh. A domain that is not verified is none of ours: what is
+# in it is elsewhere, or whoever named another's domain here would get its mail from the other tenants.
 _RESOLVE = r"""
 WITH RECURSIVE walk (recipient, address, account, steps) AS (
     SELECT asked.address, asked.address, (SELECT id FROM accounts a WHERE a.address = asked.address), 0
@@ -209,15 +209,24 @@ class PostgresMailboxes:
         """
         letters = _by_receipt(segments)
         accounts = sorted({account for _, letter in letters for account in letter.accounts})
-        columns = _columns(letters, segments)
         async with self._database.transaction() as connection:
             if accounts and len(await connection.fetch(_LOCK_ACCOUNTS, accounts)) < len(accounts):
                 raise AccountsGone
-            made = {row["id"] for row in await connection.fetch(_INSERT_MESSAGES, *columns)}
+            made = await insert_messages(connection, letters, segments)
             fresh = [letter for _, letter in letters if letter.envelope.id in made]
             entries = await _enter(connection, fresh)
             await outbound.enter(connection, fresh, self._patience)
             return entries
+
+
+async def insert_messages(
+    connection: Connection, letters: Sequence[tuple[UUID, Letter]], segments: Sequence[Segment]
+) -> set[UUID]:
+    """Insert the messages of (segment, letter) that are not there, and the segments; gives the ids of those made.
+
+    The caller holds the accounts, and makes an entry for each account of each letter made.
+    """
+    return {row["id"] for row in await connection.fetch(_INSERT_MESSAGES, *_columns(letters, segments))}
 
 
 def _by_receipt(segments: Sequence[Segment]) -> list[tuple[UUID, Letter]]:

@@ -12,7 +12,9 @@ from uuid import UUID
 
 import asyncpg
 
-from posthorn.adapters.postgres.database import Connection, Database, clean_text
+from posthorn.adapters.postgres.database import Database, clean_text
+from posthorn.adapters.postgres.directory_truth import write_outbox
+from posthorn.adapters.postgres.removal import LOCK_ACCOUNT, remove
 from posthorn.adapters.postgres.tables import INBOX
 from posthorn.ports.faults import Unavailable
 from posthorn.ports.maildrops import LEASE_SECONDS, LeaseLost, Listing, Location, Login, MaildropBusy
@@ -49,64 +51,19 @@ UPDATE maildrop_leases l SET expires_at = clock_timestamp() + make_interval(secs
 RETURNING l.holder
 """
 
+_SERVED = """
+SELECT a.id FROM accounts a JOIN domains d ON d.id = a.domain_id JOIN tenants t ON t.id = d.tenant_id
+ WHERE a.id = ANY ($1::bigint[]) AND a.state <> 'suspended' AND t.state <> 'suspended'
+"""
+
 _LOCATE = """
 SELECT e.uid, m.id, s.key, m.offset_octets, m.stored_octets, m.encoding, m.size_crlf, m.has_dot_lines
   FROM mailbox_entries e JOIN messages m ON m.id = e.message_id JOIN segments s ON s.id = m.segment_id
  WHERE e.account_id = $1 AND e.mailbox_id = $2 AND e.uid = ANY ($3::bigint[])
 """
 
-_SLICE = 10_000
-"""Deletions in one statement: each has a time limit of its own, and a maildrop may hold any number of messages."""
-
 _HELD = "SELECT 1 FROM maildrop_leases WHERE account_id = $1 AND holder = $2"
-_LOCK_MESSAGES = """
-SELECT FROM messages
- WHERE id IN (SELECT message_id FROM mailbox_entries WHERE account_id = $1 AND mailbox_id = $2 AND uid = ANY ($3::bigint[]))
- ORDER BY id
-   FOR NO KEY UPDATE
-"""
-_LOCK_ACCOUNT = "SELECT FROM accounts WHERE id = $1 FOR NO KEY UPDATE"
 _GIVE_LEASE_BACK = "DELETE FROM maildrop_leases WHERE account_id = $1 AND holder = $2 RETURNING 1"
-
-# One row per segment with octets that nobody refers to any more, and one row without segment for the totals.
-_DELETE = """
-WITH gone AS (
-    DELETE FROM mailbox_entries WHERE account_id = $1 AND mailbox_id = $2 AND uid = ANY ($3::bigint[])
-    RETURNING message_id, size_crlf
-), locked AS (
-    SELECT m.id, n.entries
-      FROM (SELECT message_id, count(*)::integer AS entries FROM gone GROUP BY message_id) AS n
-      JOIN messages m ON m.id = n.message_id
-     ORDER BY m.id
-       FOR NO KEY UPDATE OF m
-), dropped AS (
-    UPDATE messages m SET refs = m.refs - locked.entries FROM locked WHERE m.id = locked.id
-    RETURNING m.segment_id, m.stored_octets, m.refs
-)
-SELECT segment_id, sum(stored_octets)::bigint AS octets, 0::bigint AS messages
-  FROM dropped WHERE refs = 0 AND segment_id IS NOT NULL GROUP BY segment_id
-UNION ALL
-SELECT NULL, coalesce(sum(size_crlf), 0)::bigint, count(*) FROM gone
-"""
-
-_ACCOUNT_FOR_IT = """
-WITH locked AS (
-    SELECT s.id, dead.octets
-      FROM unnest($2::uuid[], $3::bigint[]) AS dead (id, octets) JOIN segments s ON s.id = dead.id
-     ORDER BY s.id
-       FOR NO KEY UPDATE OF s
-), drained AS (
-    UPDATE segments s SET live_octets = s.live_octets - locked.octets FROM locked WHERE s.id = locked.id
-), quota AS (
-    UPDATE accounts SET used_bytes = used_bytes - $4, used_messages = used_messages - $5 WHERE id = $1
-    RETURNING address, quota_bytes, used_bytes
-), told AS (
-    INSERT INTO directory_outbox (subject)
-    SELECT address FROM quota WHERE used_bytes < quota_bytes AND used_bytes + $4 >= quota_bytes
-    RETURNING 1
-)
-SELECT pg_notify('directory', '') WHERE EXISTS (SELECT FROM told)
-"""
 
 
 class PostgresMaildrops:
@@ -159,6 +116,12 @@ class PostgresMaildrops:
             )
         return {row["holder"] for row in rows}
 
+    async def closed(self, accounts: Collection[int]) -> set[int]:
+        """Those of the accounts that are suspended or gone. Raises Unavailable."""
+        async with self._database.session() as connection:
+            rows = await connection.fetch(_SERVED, list(accounts))
+        return set(accounts) - {row["id"] for row in rows}
+
     async def locate(self, account: int, uids: Collection[int]) -> dict[int, Location]:
         """Where the messages lie now; a uid that is missing has gone. Raises Unavailable."""
         async with self._database.session() as connection:
@@ -166,20 +129,21 @@ class PostgresMaildrops:
         return {row["uid"]: Location(*tuple(row)[1:]) for row in rows}
 
     async def commit(self, account: int, holder: UUID, uids: Collection[int]) -> int:
-        """Delete the messages, release quota and lease, all in one transaction; gives how many were deleted.
+        """Delete the messages, release quota and lease, all in one transaction; gives how many were deleted. In a domain with an
+        undelete window they can be brought back through the API.
 
         A message that is already gone counts as deleted. Raises LeaseLost with nothing deleted, or Unavailable, after which the
         deletion may all the same have happened.
         """
         unique = sorted(set(uids))
         async with self._database.transaction() as connection:
-            await connection.execute(_LOCK_ACCOUNT, account)
-            if not await connection.fetchval(_HELD, account, holder):
+            row = await connection.fetchrow(LOCK_ACCOUNT, account)
+            if row is None or not await connection.fetchval(_HELD, account, holder):
                 raise LeaseLost
-            if len(unique) > _SLICE:
-                await connection.execute(_LOCK_MESSAGES, account, INBOX, unique)
-            for start in range(0, len(unique), _SLICE):
-                await _delete(connection, account, unique[start : start + _SLICE])
+            where = [(INBOX, uid) for uid in unique]
+            if (await remove(connection, account, where, keep=row["undelete_days"] > 0)).roomy:
+                await write_outbox(connection, row["address"])
+                await connection.execute("SELECT pg_notify('directory', '')")
             # last, so that the lease's row is locked for a moment only: renewals of all leases touch it
             if not await connection.fetchval(_GIVE_LEASE_BACK, account, holder):
                 raise LeaseLost  # somebody took it meanwhile; everything above is undone
@@ -189,16 +153,3 @@ class PostgresMaildrops:
         """Give the lease back without deleting anything; a lost lease is no error. Raises Unavailable."""
         async with self._database.session() as connection:
             await connection.execute(_GIVE_LEASE_BACK, account, holder)
-
-
-async def _delete(connection: Connection, account: int, uids: Collection[int]) -> None:
-    *segments, totals = await connection.fetch(_DELETE, account, INBOX, list(uids))
-    if totals["messages"]:
-        await connection.execute(
-            _ACCOUNT_FOR_IT,
-            account,
-            [row["segment_id"] for row in segments],
-            [row["octets"] for row in segments],
-            totals["octets"],
-            totals["messages"],
-        )

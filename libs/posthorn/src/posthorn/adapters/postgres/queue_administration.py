@@ -10,11 +10,14 @@ Theory:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from posthorn.adapters.postgres.audit import write_audit
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.outbound import canonical
 from posthorn.adapters.postgres.queue_closing import let_go, make_due
@@ -97,7 +100,7 @@ class PostgresQueueAdministration:
                 raise Missing(f"the queue has no item {item}")
             if (state := QueueState(found)) not in allowed:
                 raise Conflict(f"the item {item} cannot take this: {_REFUSALS[state]}")
-            await _change(connection, action, [item])
+            await _change(connection, action, [item], f"queue/{item}", {})
             return await _item(connection, tenant, item)
 
     async def act_on_all(
@@ -115,7 +118,8 @@ class PostgresQueueAdministration:
             if action == "retry":
                 search.add("due_at > now()")  # or what is due already would be found again, page after page
             ids = [row["id"] for row in await connection.fetch(search.into(_CHOOSE, limit), *search.values)]
-            rows = await _change(connection, action, ids) if ids else []
+            searched = {name: value for name, value in asdict(which).items() if value is not None}
+            rows = await _change(connection, action, ids, "queue", searched) if ids else []
         named = ((row["id"], row["message_id"], row["recipient"], row["original"]) for row in rows)
         return sorted(named, reverse=True)
 
@@ -203,13 +207,18 @@ async def _item(connection: Connection, tenant: UUID | None, item: int) -> Queue
     return _as_item(row)
 
 
-async def _change(connection: Connection, action: str, items: Sequence[int]) -> Sequence[Any]:
-    """Change rows that are locked and whose state allows it, with all that follows."""
+async def _change(
+    connection: Connection, action: str, items: Sequence[int], subject: str, details: Mapping[str, object]
+) -> Sequence[Any]:
+    """Change rows that are locked and whose state allows it, with all that follows; each tenant reads in the audit log how many of
+    its own were meant."""
     rows: list[Any] = await connection.fetch(
         f"UPDATE outbound_recipients SET {_CHANGES[action]} WHERE id = ANY ($1::bigint[])"  # noqa: S608
-        " RETURNING id, message_id, recipient, original, destination, due_at",
+        " RETURNING id, tenant_id, message_id, recipient, original, destination, due_at",
         list(items),
     )
+    for owner, number in sorted(Counter(row["tenant_id"] for row in rows).items()):
+        await write_audit(connection, owner, subject, {**details, "recipients": number})
     if action == "cancel":
         await let_go(connection, (row["message_id"] for row in rows))
     elif action != "hold":

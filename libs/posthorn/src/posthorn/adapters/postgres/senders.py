@@ -17,7 +17,8 @@ SELECT a.id, a.address, d.name, d.tenant_id, a.password_hash,
             ELSE a.state END AS state,
        coalesce(nullif(a.allowed_networks, '{}'), d.allowed_networks, '{}')::text[] AS networks,
        a.max_messages_per_hour, a.max_recipients_per_hour,
-       d.max_messages_per_hour AS domain_messages, d.max_recipients_per_hour AS domain_recipients
+       d.max_messages_per_hour AS domain_messages, d.max_recipients_per_hour AS domain_recipients,
+       t.max_messages_per_hour AS tenant_messages, t.max_recipients_per_hour AS tenant_recipients
   FROM accounts a JOIN domains d ON d.id = a.domain_id JOIN tenants t ON t.id = d.tenant_id
  WHERE a.address = $1
 """
@@ -85,6 +86,7 @@ class PostgresSenders:
             networks=tuple(row["networks"]),
             account_limits=Limits(row["max_messages_per_hour"], row["max_recipients_per_hour"]),
             domain_limits=Limits(row["domain_messages"], row["domain_recipients"]),
+            tenant_limits=Limits(row["tenant_messages"], row["tenant_recipients"]),
         )
 
     async def app_password(self, account: int, key_hash: bytes, scope: str) -> bool:

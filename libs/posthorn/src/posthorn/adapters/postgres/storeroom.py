@@ -6,16 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID, uuid4
 
 from posthorn.adapters.postgres.database import Database
+from posthorn.adapters.postgres.leaderships import lead
 from posthorn.ports.mailboxes import DeadSegment, LiveMessage, Placement, Segment
 
 _TASK = "collector"
-
-_LEAD = """
-INSERT INTO leaderships AS l (task, holder, expires_at) VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3))
-ON CONFLICT (task) DO UPDATE SET holder = excluded.holder, expires_at = clock_timestamp() + make_interval(secs => $3)
-  WHERE l.holder = excluded.holder OR l.expires_at < clock_timestamp()
-RETURNING 1
-"""
 
 # the expression is that of segments_live_idx
 _MOSTLY_DEAD = """
@@ -62,7 +56,7 @@ class PostgresStoreroom:
     async def lead(self, seconds: float) -> bool:
         """Become or stay the one collector for that long; False while another is. Raises Unavailable."""
         async with self._database.session() as connection:
-            return bool(await connection.fetchval(_LEAD, _TASK, self._holder, seconds))
+            return await lead(connection, _TASK, self._holder, seconds)
 
     async def mostly_dead(self, live_share: float, older_than: float, limit: int) -> Sequence[DeadSegment]:
         """Segments of that age in seconds with at most that share of live octets, oldest first. Raises Unavailable."""

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
+from posthorn.adapters.postgres.audit import write_audit
 from posthorn.adapters.postgres.database import Database, clean_text
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.ports.administration import Missing
@@ -30,13 +31,14 @@ class PostgresSuppressions:
     async def add(self, tenant: UUID | None, address: str, reason: str) -> tuple[Suppression, bool]:
         """Put an address on the list; one that is there stays as it is. Raises Missing without the tenant."""
         owner, address, reason = tenant or DEFAULT_TENANT, clean_text(address), clean_text(reason)
-        async with self._database.session() as connection:
+        async with self._database.transaction() as connection:
             while True:
                 try:
                     made = await connection.fetchrow(_ADD, owner, address, reason)
                 except asyncpg.ForeignKeyViolationError:
                     raise Missing("there is no such tenant") from None
                 if made is not None:
+                    await write_audit(connection, owner, address, {"reason": reason})
                     return _as_suppression(made), True
                 found = await connection.fetchrow(f"{_SELECT} AND address = $2", owner, address)
                 if found is not None:  # else it was removed between the two
@@ -55,10 +57,12 @@ class PostgresSuppressions:
 
     async def remove(self, tenant: UUID | None, address: str) -> None:
         """Take it off. Raises Missing."""
-        async with self._database.session() as connection:
+        owner = tenant or DEFAULT_TENANT
+        async with self._database.transaction() as connection:
             query = "DELETE FROM suppressions WHERE tenant_id = $1 AND address = $2 RETURNING 1"
-            if not await connection.fetchval(query, tenant or DEFAULT_TENANT, clean_text(address)):
+            if not await connection.fetchval(query, owner, clean_text(address)):
                 raise Missing(f"{address} is not on the list")
+            await write_audit(connection, owner, address)
 
 
 def _as_suppression(row: Any) -> Suppression:

@@ -3,13 +3,17 @@
 Theory:
 
 - Mailbox tables carry the account id first in every key, so that they can be hash-partitioned by account.
-- A message is one row however many mailboxes refer to it; ``refs`` counts the entries. The row outlives its last entry, so that a
-  late redelivery from the stream finds the id and does nothing; its ``segment_id`` becomes null when the octets are collected.
-- ``segments.live_octets`` is what is still referred to: kept by the statements that add and drop entries, read by the collector.
-- Locks are always taken in the order accounts (by id), mailboxes, outbound_lanes, outbound_recipients (by id), outbound_messages,
-  messages, segments (each by id), outbound_destinations (by name).
-- Rows that change with every delivery (accounts, mailboxes, leases) leave room on their page, so that an update touches no index.
-- Whatever changes what the directory must say writes the address or ``@domain`` to ``directory_outbox`` in the same transaction.
+- A message is one row however many mailboxes refer to it; ``refs`` counts the entries, and the deleted ones that can still be
+  brought back (``removal``). The row outlives its last entry, so that a late redelivery from the stream finds the id and does
+  nothing; its ``segment_id`` becomes null when the octets are collected.
+- ``segments.live_octets`` is what is still referred to: kept by the statements that add and drop entries, read by the
+  collector.
+- Locks are always taken in the order accounts (by id), mailboxes, deleted_entries, outbound_lanes, outbound_recipients (by id),
+  outbound_messages, messages, segments (each by id), outbound_destinations (by name).
+- Rows that change with every delivery (accounts, mailboxes, leases) leave room on their page, so that an update touches no
+  index.
+- Whatever changes what the directory must say writes the address or ``@domain`` to ``directory_outbox`` in the same
+  transaction.
 """
 
 from __future__ import annotations

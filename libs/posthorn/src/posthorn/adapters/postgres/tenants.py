@@ -19,7 +19,7 @@ from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.idempotency import keep_answer
 from posthorn.adapters.postgres.tenancy import MOVED, Scoped, check_version, found, one, version_of
 from posthorn.ports.administration import Conflict, Fault, Missing, Receipt, Unfit, Versions
-from posthorn.ports.tenants import Tenant, TenantRules, TenantState
+from posthorn.ports.tenants import Standing, Tenant, TenantRules, TenantState
 
 _RULES = tuple(each.name for each in fields(TenantRules))
 _SETTABLE = ("name", "state", *_RULES)
@@ -33,6 +33,10 @@ SELECT t.id, t.name, t.state, {", ".join(f"t.{name}" for name in _RULES)}, t.cre
 """  # noqa: S608
 _NAMED = "{visible} AND (t.name = $2 OR t.id::text = lower($2))"
 _FIND = Scoped(f"{_TENANT} WHERE {_NAMED} ORDER BY t.id::text = lower($2) DESC LIMIT 1", "t.id")
+_STANDING = Scoped(
+    f"SELECT t.id, t.name, t.state FROM tenants t WHERE {_NAMED} ORDER BY t.id::text = lower($2) DESC LIMIT 1",  # noqa: S608
+    "t.id",
+)
 _LIST = Scoped(f"{_TENANT} WHERE {{visible}} AND t.name > $2 ORDER BY t.name LIMIT $3", "t.id")
 _LOCK = Scoped(
     f"SELECT t.id, t.name, t.updated_at FROM tenants t WHERE {_NAMED} ORDER BY t.id::text = lower($2) DESC LIMIT 1",  # noqa: S608
@@ -84,6 +88,12 @@ class PostgresTenants:
         """Give one by name or id."""
         async with self._database.session() as connection:
             return _as_tenant(await one(connection, tenant, _FIND, named))
+
+    async def standing(self, named: str) -> Standing | None:
+        """Look one up, without what it owns."""
+        async with self._database.session() as connection:
+            rows = await found(connection, None, _STANDING, named)
+        return Standing(rows[0]["id"], rows[0]["name"], TenantState(rows[0]["state"])) if rows else None
 
     async def change(
         self, tenant: UUID | None, named: str, changes: Mapping[str, object], expected: Versions = None

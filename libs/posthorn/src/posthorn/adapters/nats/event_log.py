@@ -1,0 +1,103 @@
+"""The port EventLog on JetStream: the stream EVENTS in order, from a place that the reader keeps.
+
+The consumer is a passing one without acknowledgements: where to go on is known to whoever writes down what was read, and when in
+doubt the consumer is made anew from there. A request is over when all that it asked for has come, or when the server says so: what
+the server sends to one that was given up is lost to its consumer, which shows in a gap of the consumer's own numbers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from posthorn.adapters.nats.connection import REQUEST_TIMEOUT, Connection
+from posthorn.model.streams import EVENTS
+from posthorn.ports.faults import Unavailable
+from posthorn.ports.statistics import Reading
+
+_SECOND = 1_000_000_000
+_BATCH = 200
+_IDLE_SECONDS = 60
+_NOTHING = frozenset({"404", "408"})
+
+
+class NatsEventLog:
+    """EventLog over the process's connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._client: Client | None = None
+        self._consumer = ""
+        self._place = -1
+        self._delivered = 0
+
+    async def extent(self) -> tuple[datetime, int]:
+        """Give when the stream was made, and its last number."""
+        info = await self._connection.api(f"STREAM.INFO.{EVENTS}")
+        return datetime.fromisoformat(info["created"]), int(info["state"]["last_seq"])
+
+    async def after(self, place: int, seconds: float) -> Reading:
+        """Give what comes after the place."""
+        if not self._consumer or self._place != place or self._client is not self._connection.client:
+            await self._begin(place)
+        try:
+            messages = await self._fetch({"batch": _BATCH, "no_wait": True}, REQUEST_TIMEOUT)
+            if not messages:
+                wish = {"batch": 1, "expires": round(seconds * _SECOND)}
+                messages = await self._fetch(wish, seconds + REQUEST_TIMEOUT)
+        except BaseException:
+            self._consumer = ""
+            raise
+        for message in messages:
+            self._delivered += 1
+            if message.metadata.sequence.consumer != self._delivered:
+                self._consumer = ""
+                raise Unavailable("nats", "the events came with a gap")
+        read = [(message.metadata.sequence.stream, message.data) for message in messages]
+        if read:
+            self._place = read[-1][0]
+        return Reading(read, self._place)
+
+    async def _begin(self, place: int) -> None:
+        config: dict[str, Any] = {
+            "ack_policy": "none",
+            "deliver_policy": "by_start_sequence",
+            "opt_start_seq": place + 1,
+            "mem_storage": True,
+            "num_replicas": 1,
+            "inactive_threshold": _IDLE_SECONDS * _SECOND,
+        }
+        self._consumer = ""
+        self._client = self._connection.client
+        made = await self._connection.api(f"CONSUMER.CREATE.{EVENTS}", {"stream_name": EVENTS, "config": config})
+        self._consumer, self._place, self._delivered = made["name"], place, 0
+
+    async def _fetch(self, wish: dict[str, Any], patience: float) -> list[Msg]:
+        """Ask once; gives what comes until the wish is met, nothing is left, or a status message says so. Raises Unavailable."""
+        came: asyncio.Queue[Msg] = asyncio.Queue()
+        inbox = self._connection.client.new_inbox()
+        subscription = await self._connection.subscribe(inbox, came.put)
+        messages: list[Msg] = []
+        try:
+            async with asyncio.timeout(patience):
+                subject = f"$JS.API.CONSUMER.MSG.NEXT.{EVENTS}.{self._consumer}"
+                await self._connection.publish(subject, json.dumps(wish).encode(), inbox)
+                while len(messages) < wish["batch"]:
+                    message = await came.get()
+                    if not message.reply:
+                        if (message.headers or {}).get("Status") in _NOTHING:
+                            break
+                        raise Unavailable("nats", "reading the events was cut short")
+                    messages.append(message)
+        except TimeoutError:
+            raise Unavailable("nats", "reading the events came to a halt") from None
+        finally:
+            with suppress(Exception):
+                await subscription.unsubscribe()
+        return messages

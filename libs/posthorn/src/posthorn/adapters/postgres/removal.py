@@ -1,0 +1,204 @@
+"""Taking entries out of mailboxes: the one place where that is done, for POP3, the API and retention alike.
+
+Theory:
+
+- The caller holds the lock of the account's row, so that its entries stand still: whoever adds or drops entries of an account
+  holds that lock.
+- In a domain with an undelete window an entry becomes a row of ``deleted_entries``: the quota is free at once, and the message
+  keeps its reference, so its octets stay. Without a window the reference goes with the entry.
+- Where references go, rows of ``deleted_entries`` are locked first, then messages, then segments, each by a statement of its
+  own and each by id, before one statement changes all of them: within a statement the order of locks would be the planner's.
+- What is past its window is dropped by ``purge``, which holds no account: it skips rows that somebody is bringing back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from posthorn.adapters.postgres.database import Connection
+
+LONG_SECONDS = 600
+"""How long a statement may take that removes all mail of an account."""
+_SLICE = 10_000
+"""Entries in one statement: each has a time limit of its own, and a mailbox may hold any number of them."""
+
+# 'w' rather than the entries leads: so many look-ups by key, whatever the statistics say
+_WANTED = """
+    FROM unnest($2::integer[], $3::bigint[]) AS w (mailbox_id, uid)
+    JOIN mailbox_entries e ON e.account_id = $1 AND e.mailbox_id = w.mailbox_id AND e.uid = w.uid
+"""
+LOCK_ACCOUNT = """
+    SELECT a.address, d.undelete_days FROM accounts a JOIN domains d ON d.id = a.domain_id WHERE a.id = $1 FOR NO KEY UPDATE OF a
+"""
+"""Locks an account's row and gives what ``remove`` needs to know."""
+_LOCK_MESSAGES = f"""
+    SELECT segment_id FROM messages WHERE id IN (SELECT e.message_id {_WANTED}) ORDER BY id FOR NO KEY UPDATE
+"""  # noqa: S608
+_LOCK_SEGMENTS = "SELECT FROM segments WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE"
+
+_GONE = """
+    gone AS (
+        DELETE FROM mailbox_entries e USING unnest($2::integer[], $3::bigint[]) AS w (mailbox_id, uid)
+         WHERE e.account_id = $1 AND e.mailbox_id = w.mailbox_id AND e.uid = w.uid
+        RETURNING e.message_id, e.mailbox_id, e.size_crlf, e.flags, e.keywords, e.internal_date
+    ), boxes AS (
+        UPDATE mailboxes box SET modseq = box.modseq + 1
+         WHERE box.account_id = $1 AND box.mailbox_id IN (SELECT mailbox_id FROM gone)
+    ), account AS (
+        UPDATE accounts a SET used_bytes = a.used_bytes - n.octets, used_messages = a.used_messages - n.entries
+          FROM (SELECT coalesce(sum(size_crlf), 0) AS octets, count(*) AS entries FROM gone) AS n
+         WHERE a.id = $1 AND n.entries > 0
+        RETURNING a.used_bytes < a.quota_bytes AND a.used_bytes + n.octets >= a.quota_bytes AS room
+    )
+"""
+_RESULT = "SELECT (SELECT count(*) FROM gone) AS entries, EXISTS (SELECT FROM account WHERE room) AS roomy"
+
+# of two entries of one message in one mailbox, deleted together, each has a time of its own
+_KEEP = f"""
+    WITH {_GONE}, kept AS (
+        INSERT INTO deleted_entries (account_id, message_id, mailbox_id, size_crlf, flags, keywords, internal_date, deleted_at)
+        SELECT $1, message_id, mailbox_id, size_crlf, flags, keywords, internal_date,
+               base.at + interval '1 microsecond' * row_number() OVER (PARTITION BY message_id, mailbox_id)
+          FROM gone, (SELECT clock_timestamp() AS at OFFSET 0) AS base
+    )
+    {_RESULT}
+"""  # noqa: S608
+_DROPPED = """
+    dropped AS (
+        UPDATE messages m SET refs = m.refs - n.entries
+          FROM (SELECT message_id, count(*) AS entries FROM {freed} GROUP BY message_id) AS n
+         WHERE m.id = n.message_id
+        RETURNING m.segment_id, m.stored_octets, m.refs
+    ), emptied AS (
+        UPDATE segments s SET live_octets = s.live_octets - n.octets
+          FROM (SELECT segment_id, sum(stored_octets) AS octets FROM dropped WHERE refs = 0 GROUP BY segment_id) AS n
+         WHERE s.id = n.segment_id
+    )
+"""
+_DROP = f"WITH {_GONE}, {_DROPPED.format(freed='gone')} {_RESULT}"
+
+_ALL = """
+    SELECT message_id FROM mailbox_entries WHERE account_id = $1 UNION SELECT message_id FROM deleted_entries WHERE account_id = $1
+"""
+_LOCK_ALL = (
+    "SELECT count(*) FROM (SELECT FROM deleted_entries WHERE account_id = $1 FOR UPDATE) AS locked",
+    f"SELECT count(*) FROM (SELECT FROM messages WHERE id IN ({_ALL}) ORDER BY id FOR NO KEY UPDATE) AS locked",  # noqa: S608
+    f"""
+    SELECT count(*) FROM (
+        SELECT FROM segments WHERE id IN (SELECT segment_id FROM messages WHERE id IN ({_ALL})) ORDER BY id FOR NO KEY UPDATE
+    ) AS locked
+    """,  # noqa: S608
+)
+_DROP_ALL = f"""
+    WITH gone AS (
+        DELETE FROM mailbox_entries WHERE account_id = $1 RETURNING message_id
+    ), kept AS (
+        DELETE FROM deleted_entries WHERE account_id = $1 RETURNING message_id
+    ), freed AS (
+        SELECT message_id FROM gone UNION ALL SELECT message_id FROM kept
+    ), {_DROPPED.format(freed="freed")}
+    SELECT count(*) FROM freed
+"""  # noqa: S608
+
+# one index from the oldest on, over what other domains keep for longer; the caller goes on where this ended
+_PAST = """
+    SELECT e.account_id, e.message_id, e.mailbox_id, e.deleted_at,
+           d.undelete_days IS NULL OR e.deleted_at <= now() - make_interval(days => d.undelete_days) AS past
+      FROM (
+          SELECT account_id, message_id, mailbox_id, deleted_at FROM deleted_entries
+           WHERE deleted_at > $1
+             AND deleted_at <= now() - make_interval(days => (SELECT coalesce(min(undelete_days), 0) FROM domains))
+           ORDER BY deleted_at LIMIT $2
+      ) AS e
+      LEFT JOIN accounts a ON a.id = e.account_id LEFT JOIN domains d ON d.id = a.domain_id
+     ORDER BY e.deleted_at
+"""
+_LOCK_PAST = """
+    SELECT e.account_id, e.message_id, e.mailbox_id, e.deleted_at
+      FROM deleted_entries e
+      JOIN unnest($1::bigint[], $2::uuid[], $3::integer[], $4::timestamptz[]) AS w (account_id, message_id, mailbox_id, deleted_at)
+     USING (account_id, message_id, mailbox_id, deleted_at)
+     ORDER BY e.account_id, e.message_id FOR UPDATE OF e SKIP LOCKED
+"""
+_LOCK_THESE = "SELECT segment_id FROM messages WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE"
+_PURGE = f"""
+    WITH freed AS (
+        DELETE FROM deleted_entries e
+         USING unnest($1::bigint[], $2::uuid[], $3::integer[], $4::timestamptz[])
+               AS w (account_id, message_id, mailbox_id, deleted_at)
+         WHERE e.account_id = w.account_id AND e.message_id = w.message_id AND e.mailbox_id = w.mailbox_id
+           AND e.deleted_at = w.deleted_at
+        RETURNING e.message_id
+    ), {_DROPPED.format(freed="freed")}
+    SELECT count(*) FROM freed
+"""  # noqa: S608
+
+
+class Removed(NamedTuple):
+    """What a removal did."""
+
+    entries: int
+    roomy: bool
+    """Whether the account takes mail again: the directory must be told."""
+
+
+async def remove(connection: Connection, account: int, where: Sequence[tuple[int, int]], *, keep: bool) -> Removed:
+    """Take the entries (mailbox id, uid) out of an account's mailboxes; what is gone already is passed over.
+
+    The caller holds the lock of the account's row. ``keep``: as its domain has an undelete window.
+    """
+    slices = [where[start : start + _SLICE] for start in range(0, len(where), _SLICE)]
+    columns = [([box for box, _ in some], [uid for _, uid in some]) for some in slices]
+    if not keep:
+        segments: set[UUID | None] = set()
+        for boxes, uids in columns:
+            segments |= {row["segment_id"] for row in await connection.fetch(_LOCK_MESSAGES, account, boxes, uids)}
+        await connection.execute(_LOCK_SEGMENTS, [segment for segment in segments if segment])
+    entries, roomy = 0, False
+    for boxes, uids in columns:
+        row: Any = await connection.fetchrow(_KEEP if keep else _DROP, account, boxes, uids)
+        entries += row["entries"]
+        roomy = roomy or row["roomy"]
+    return Removed(entries, roomy)
+
+
+async def remove_everything(connection: Connection, account: int) -> None:
+    """Remove all entries of an account, those that could be brought back too. The caller holds the account and deletes it."""
+    for lock in _LOCK_ALL:
+        await connection.fetchval(lock, account, timeout=LONG_SECONDS)
+    await connection.fetchval(_DROP_ALL, account, timeout=LONG_SECONDS)
+
+
+class Past(NamedTuple):
+    """Some of what was deleted, from the oldest on."""
+
+    rows: Collection[Any]
+    """Those past their window."""
+    last: datetime | None
+    """Where to go on; None: there is no more."""
+
+
+async def past(connection: Connection, after: datetime | None, limit: int) -> Past:
+    """Look at ``limit`` deleted entries."""
+    after = after or datetime(
+        1970, 1, 1, tzinfo=UTC
+    )  # no null, for which a plan that is kept would read the whole index
+    rows = await connection.fetch(_PAST, after, limit)
+    return Past([row for row in rows if row["past"]], rows[-1]["deleted_at"] if len(rows) == limit else None)
+
+
+async def purge(connection: Connection, rows: Collection[Any]) -> int:
+    """Drop the deleted entries, with references and live octets, in the caller's transaction; gives how many went."""
+    locked = await connection.fetch(_LOCK_PAST, *_columns(rows))
+    if not locked:
+        return 0
+    found = await connection.fetch(_LOCK_THESE, sorted({row["message_id"] for row in locked}))
+    await connection.execute(_LOCK_SEGMENTS, list({row["segment_id"] for row in found if row["segment_id"]}))
+    return int(await connection.fetchval(_PURGE, *_columns(locked)))
+
+
+def _columns(rows: Collection[Any]) -> list[list[Any]]:
+    return [[row[name] for row in rows] for name in ("account_id", "message_id", "mailbox_id", "deleted_at")]

@@ -1,0 +1,92 @@
+"""Settings of OpenID Connect: what is refused at start, and what they come to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from posthorn.ports.administration import Role
+from posthorn.runtime.settings import SettingsError
+from posthorn_api.oidc_keys import is_safe
+from posthorn_api.settings import OidcSettings
+
+ISSUER = "https://id.example.org/realms/mail"
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def loaded(**values: str) -> OidcSettings:
+        for name, value in values.items():
+            monkeypatch.setenv(f"POSTHORN_OIDC_{name.upper()}", value)
+        return OidcSettings.load()
+
+    return loaded
+
+
+def test_without_an_issuer_there_are_keys_only(load: Any) -> None:
+    assert load().oidc is None
+    assert load(issuer="").oidc is None
+
+
+def test_what_is_set_is_what_is_trusted(load: Any) -> None:
+    trust = load(
+        issuer=ISSUER,
+        audience="posthorn, mail",
+        role_claim="realm_access.roles",
+        roles='{"mail-admins": "tenant-admin"}',
+        tenant_claim="org",
+        platform="true",
+        leeway_seconds="5",
+    ).oidc
+    assert (trust.issuer, trust.audiences) == (ISSUER, ("posthorn", "mail"))
+    assert (trust.role_claim, trust.tenant_claim) == ("realm_access.roles", "org")
+    assert trust.roles == {"mail-admins": Role.TENANT_ADMIN}
+    assert (trust.platform, trust.leeway_seconds) == (True, 5.0)
+
+
+def test_by_default_roles_are_called_as_ours_and_the_platform_is_closed(load: Any) -> None:
+    trust = load(issuer=ISSUER, audience="posthorn").oidc
+    assert trust.roles == {role.value: role for role in Role}
+    assert not trust.platform
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"issuer": "http://id.example.org", "audience": "a"}, "POSTHORN_OIDC_ISSUER"),
+        ({"issuer": "https://id.example.org?x", "audience": "a"}, "POSTHORN_OIDC_ISSUER"),
+        ({"issuer": "id.example.org", "audience": "a"}, "POSTHORN_OIDC_ISSUER"),
+        ({"issuer": ISSUER}, "OIDC_AUDIENCE"),
+        ({"issuer": ISSUER, "audience": "a", "roles": '{"x": "emperor"}'}, "POSTHORN_OIDC_ROLES"),
+        ({"issuer": ISSUER, "audience": "a", "roles": "x=read-only"}, "POSTHORN_OIDC_ROLES"),
+        ({"issuer": ISSUER, "audience": "a", "leeway_seconds": "3600"}, "POSTHORN_OIDC_LEEWAY_SECONDS"),
+        ({"issuer": ISSUER, "audience": "a", "role_claim": ""}, "POSTHORN_OIDC_ROLE_CLAIM"),
+    ],
+)
+def test_what_cannot_be_used_stops_the_start(load: Any, values: dict[str, str], said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        load(**values)
+
+
+@pytest.mark.parametrize(
+    ("url", "safe"),
+    [
+        (ISSUER, True),
+        ("http://127.0.0.1:8080/x", True),
+        ("http://localhost/x", True),
+        ("http://[::1]:8080/", True),
+        ("http://10.0.0.1/", False),
+        ("http://localhost.example.org/", False),
+        ("http://127.0.0.1@example.org/", False),
+        ("https://user@example.org/", False),
+        ("https:///x", False),
+        ("https://example.org:port/", False),
+        ("https://[::1/", False),
+        ("https://example.org/#x", False),
+        ("file:///etc/passwd", False),
+        ("", False),
+    ],
+)
+def test_documents_come_over_https_or_from_this_host(url: str, safe: bool) -> None:
+    assert is_safe(url) is safe

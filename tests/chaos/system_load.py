@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from tests.servers.maildrop import Maildrop
 from tests.servers.system import System
@@ -35,19 +36,29 @@ class Outcome:
     """Permanent replies. There must be none (promise 3)."""
 
 
+class Door(Protocol):
+    """Where mail is handed in."""
+
+    def smtp(self, timeout: float = 30.0) -> smtplib.SMTP:
+        """A new session."""
+        ...
+
+
 class Load:
     """Clients that send until ``finish`` is called, and at least ``least`` messages."""
 
     def __init__(
         self,
-        system: System,
+        system: Door,
         recipients: list[str],
         *,
         least: int = 300,
         clients: int = 4,
         pause: float = 0.01,
         large_every: int = 0,
+        patience: float = 100,
     ) -> None:
+        """``patience``: seconds from now after which clients give up."""
         self._system = system
         self._recipients = recipients
         self._least = least
@@ -56,7 +67,7 @@ class Load:
         self._lock = threading.Lock()
         self._next = 0
         self._finishing = threading.Event()
-        self._given_up_at = time.monotonic() + 100
+        self._given_up_at = time.monotonic() + patience
         self.outcome = Outcome()
         self._threads = [threading.Thread(target=self._client, daemon=True) for _ in range(clients)]
 

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bench.api import measure_api
 from bench.load import hold_idle, paced_load, pop3_logins, pop3_read, readable_after, smtp_source
 from bench.outbound import SUBMISSION_ENVIRONMENT, measure_outbound
 from bench.peers import ADDRESS, PASSWORD, Dovecot, Postfix
@@ -101,10 +102,11 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=3, help="rounds of each side, alternating (default 3)")
     options.add_argument("--blobs", help="POSTHORN_BLOBS for the run (default: a local directory)")
     options.add_argument("--idle", type=int, default=1000, help="idle connections held while memory is read")
-    options.add_argument("--only", choices=("inbound", "outbound", "pop3", "memory"), help="one part only")
+    options.add_argument("--only", choices=("inbound", "outbound", "pop3", "memory", "api"), help="one part only")
     options.add_argument(
         "--deferred", type=int, default=0, help="measure letters out again with so many rows waiting in the queue"
     )
+    options.add_argument("--accounts", type=int, default=0, help="measure the API's lists again with so many accounts")
     asked = options.parse_args()
     letters, rounds = (1000, 1) if asked.quick else (asked.letters, asked.rounds)
     results: dict[str, Any] = {
@@ -134,6 +136,8 @@ def main() -> None:
                 measure_pop3(results, system, postfix, directory, quick=asked.quick)
             if asked.only in (None, "memory"):
                 measure_memory(results, system, asked.idle)
+            if asked.only in (None, "api"):
+                measure_api(results, system, asked.accounts, quick=asked.quick)
         finally:
             postfix.stop()
             system.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bench.api import show_api
 from bench.outbound import show_outbound
 
 
@@ -25,6 +26,8 @@ def show(results: dict[str, Any]) -> None:
         )
     if outbound := results.get("outbound"):
         show_outbound(outbound, results["versions"]["postfix"])
+    if api := results.get("api"):
+        show_api(api)
     if pop3 := results.get("pop3"):
         _pop3(pop3, results["versions"]["dovecot"])
     if resident := results.get("resident_mib"):

@@ -54,7 +54,7 @@ class DkimRotation(BaseModel):
     )
 
 
-class DnsRecordView(BaseModel):
+class DkimRecordView(BaseModel):
     """A DNS record to be published."""
 
     type: Literal["TXT"] = "TXT"
@@ -74,7 +74,7 @@ class DkimKeyView(BaseModel):
     signs_until: datetime | None
     published_until: datetime | None = Field(description="When the DNS record may be taken down; null: not yet known.")
     created_at: datetime
-    dns: DnsRecordView
+    dns: DkimRecordView
 
     @classmethod
     def of(cls, key: DkimKey) -> DkimKeyView:
@@ -89,7 +89,7 @@ class DkimKeyView(BaseModel):
             signs_until=key.signs_until,
             published_until=key.published_until,
             created_at=key.created_at,
-            dns=DnsRecordView(
+            dns=DkimRecordView(
                 name=record_name(key.domain, key.selector), value=value, strings=list(record_strings(value))
             ),
         )

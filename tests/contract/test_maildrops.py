@@ -72,12 +72,14 @@ class TestLogin:
             assert login is not None
             assert login.active is active
 
-
     async def test_accounts_that_are_suspended_or_gone_are_told_from_others(
         self, town: Town, maildrops: PostgresMaildrops
     ) -> None:
         await town.domain("example.test")
-        ada, mute = await town.account("ada@example.test"), await town.account("mute@example.test", state="receive-only")
+        ada, mute = (
+            await town.account("ada@example.test"),
+            await town.account("mute@example.test", state="receive-only"),
+        )
         away = await town.account("away@example.test", state="suspended")
         assert await maildrops.closed({ada, mute, away, 4711}) == {away, 4711}
         assert await maildrops.closed(set()) == set()

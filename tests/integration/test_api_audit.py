@@ -101,7 +101,9 @@ async def test_what_a_platform_admin_does_to_letters_and_suppressions_is_told_to
     (line,) = await lines(api, reads_other)
     assert (line["object"], line["details"]["recipients"]) == ("queue", 1)
 
-    by_default = await api.key(Role.READ_ONLY, (await api.sql("SELECT id FROM tenants WHERE name = 'default'"))[0]["id"])
+    by_default = await api.key(
+        Role.READ_ONLY, (await api.sql("SELECT id FROM tenants WHERE name = 'default'"))[0]["id"]
+    )
     await api.client.post("/v1/suppressions", json={"address": "s@elsewhere.test", "reason": "asked for it"})
     await api.client.delete("/v1/suppressions/s@elsewhere.test")
     gone, made = await lines(api, by_default)

@@ -24,6 +24,8 @@ from posthorn.ports.administration import Role
 from posthorn.ports.tenants import Tenants
 from posthorn_api.oidc import Tokens, Trust
 from posthorn_api.oidc_keys import IssuerKeys
+from posthorn_local.embedded import Nats
+from tests.integration.test_api_process import KEY, client, end, environment, ready, spawn
 from tests.servers.api import ADMIN_KEY, Api, problem, running_api
 from tests.servers.issuer import (
     AUDIENCE,
@@ -40,6 +42,7 @@ from tests.servers.issuer import (
 from tests.servers.jetstream import until
 
 WHO = "/v1/tenants"
+__all__ = ["client"]  # a fixture
 
 
 class Clock:
@@ -409,6 +412,32 @@ async def test_without_an_issuer_a_token_is_an_unknown_key(database_url: str, tm
         answer = await api.client.get(WHO, headers=bearer(issuer.token()))
         refused(answer, "this API key is not known")
         assert issuer.fetched == []
+
+
+async def test_the_process_takes_tokens_as_its_settings_say_and_ends_well(
+    database_url: str, nats: Nats, tmp_path: Path, client: httpx.AsyncClient
+) -> None:
+    async with running_issuer() as issuer:
+        env = environment(database_url, nats.url, tmp_path, POSTHORN_API_ADMIN_KEY=KEY)
+        env |= {"POSTHORN_OIDC_ISSUER": issuer.url, "POSTHORN_OIDC_AUDIENCE": AUDIENCE}
+        process = await spawn(env)
+        try:
+            url = await ready(client, env)
+            await until(lambda: _has(issuer.fetched, 2), 10, what="the fetch at the start")
+            assert (await client.post(f"{url}/v1/tenants", json={"name": "acme"})).status_code == 201
+            token = issuer.token()
+            answer = await client.get(url + WHO, headers=bearer(token))
+            assert [each["name"] for each in answer.json()["items"]] == ["acme"]
+            assert len(issuer.fetched) == 2, "no caller waits for what is known"
+        finally:
+            status, out = await end(process)
+    assert status == 0, out
+    assert token not in out
+    assert '"key_name":"oidc:ann"' in out
+
+
+async def _has(fetched: list[str], number: int) -> bool:
+    return len(fetched) >= number
 
 
 def part(document: object) -> str:

@@ -11,8 +11,8 @@ Rules:
 - Idempotency-Key: the key is reserved for the hash of the request, the operation runs, its answer is stored. Answers of 500 and
   above, and those that say to try later, are not: the same request may be tried again. What has an effect outside the database
   (``first_attempt``) may have had it all the same: then each attempt works under the id of the first, which makes a repeat of the
-  effect harmless. The hash is keyed with the caller's API key, for a request can hold a password, and a bare SHA-256 of it would be worth guessing at. Tokens are
-  renewed all the time: for those who show one it is keyed with a secret of ours.
+  effect harmless. The hash is keyed with the caller's API key, for a request can hold a password, and a bare SHA-256 of it would
+  be worth guessing at. Tokens are renewed all the time: for those who show one it is keyed with a secret of ours.
 """
 
 from __future__ import annotations

@@ -562,7 +562,7 @@ class Operations(Connection):
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Page[DeliveryView]:
-        """List a webhook's deliveries."""
+        """List the deliveries of a webhook."""
         return cast(
             "Page[DeliveryView]",
             self._call(

@@ -335,7 +335,16 @@ class DkimKeyView(TypedDict):
     signs_until: str | None
     published_until: str | None
     created_at: str
-    dns: IdentitySchemasDnsRecordView
+    dns: DkimRecordView
+
+
+class DkimRecordView(TypedDict):
+    """A DNS record to be published."""
+
+    type: NotRequired[Literal["TXT"]]
+    name: str
+    value: str
+    strings: list[str]
 
 
 class DkimRotation(TypedDict):
@@ -363,6 +372,33 @@ class DnsCheckView(TypedDict):
     right: bool
     records: list[CheckedRecordView]
     notes: list[str]
+
+
+class DnsRecordView(TypedDict):
+    """Records to be published under one name and type."""
+
+    purpose: Literal[
+        "ownership",
+        "mx",
+        "spf",
+        "dkim",
+        "dmarc",
+        "mta-sts",
+        "mta-sts-host",
+        "tls-rpt",
+        "autoconfig",
+        "autodiscover",
+        "service",
+        "ptr",
+    ]
+    name: str
+    type: Literal["MX", "TXT", "CNAME", "SRV", "PTR"]
+    values: list[str]
+    strings: list[list[str]] | None
+    ttl: int
+    need: Literal["required", "recommended"]
+    state: Literal["pending", "signing", "retired"] | None
+    why: str
 
 
 class DomainChange(TypedDict):
@@ -394,7 +430,7 @@ class DomainDnsView(TypedDict):
     domain: str
     display_name: str
     verified_at: str | None
-    records: list[DnsSchemasDnsRecordView]
+    records: list[DnsRecordView]
     mta_sts_policy: str | None
     notes: list[str]
 
@@ -811,39 +847,3 @@ class WebhookView(TypedDict):
     state: Literal["active", "failing", "paused"]
     created_at: str
     updated_at: str
-
-
-class DnsSchemasDnsRecordView(TypedDict):
-    """Records to be published under one name and type."""
-
-    purpose: Literal[
-        "ownership",
-        "mx",
-        "spf",
-        "dkim",
-        "dmarc",
-        "mta-sts",
-        "mta-sts-host",
-        "tls-rpt",
-        "autoconfig",
-        "autodiscover",
-        "service",
-        "ptr",
-    ]
-    name: str
-    type: Literal["MX", "TXT", "CNAME", "SRV", "PTR"]
-    values: list[str]
-    strings: list[list[str]] | None
-    ttl: int
-    need: Literal["required", "recommended"]
-    state: Literal["pending", "signing", "retired"] | None
-    why: str
-
-
-class IdentitySchemasDnsRecordView(TypedDict):
-    """A DNS record to be published."""
-
-    type: NotRequired[Literal["TXT"]]
-    name: str
-    value: str
-    strings: list[str]

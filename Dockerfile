@@ -3,42 +3,45 @@
 #
 # - Libraries come from requirements/<service>.txt, checked against their hashes, as wheels only: nothing is compiled, so no stage
 #   holds a compiler. The final stage holds no installer either.
+# - All images share the stage that fetches, installs and byte-compiles the libraries of all services; each takes away what
+#   its service does not ask for. That takes half the time of five environments made apart.
 # - The libraries' own tests are left out: they are a tenth of what the libraries weigh.
 # - Bytecode is compiled here and never checked again: the root filesystem is meant to be read-only.
 # - A service writes nowhere but to /tmp, and smtp-in to /var/spool/posthorn (large messages on their way in): mount both.
 ARG PYTHON_IMAGE=python:3.13-slim-trixie
 
-# ---- what all images share while they are built: the build backends, and our library as a wheel
-FROM ${PYTHON_IMAGE} AS wheels
+# ---- every library of every service, installed and compiled once
+FROM ${PYTHON_IMAGE} AS libraries
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_COMPILE=1 PIP_ROOT_USER_ACTION=ignore PIP_QUIET=1
-COPY requirements/build.txt /src/requirements/build.txt
+COPY requirements/build.txt /src/requirements/
 RUN --mount=type=cache,target=/root/.cache/pip \
     ["python3", "-m", "pip", "install", "--only-binary=:all:", "--require-hashes", "--target=/backends", "-r", "/src/requirements/build.txt"]
 ENV PYTHONPATH=/backends
-COPY libs/posthorn /src/libs/posthorn
-RUN ["python3", "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir=/wheels", "/src/libs/posthorn"]
-
-# ---- one service with its libraries, in an environment of its own
-FROM ${PYTHON_IMAGE} AS libraries
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_COMPILE=1 PIP_ROOT_USER_ACTION=ignore PIP_QUIET=1
-COPY --from=wheels /backends /backends
-ARG SERVICE
-COPY requirements/${SERVICE}.txt /src/requirements.txt
+COPY requirements/smtp-in.txt requirements/delivery.txt requirements/relay.txt requirements/pop3.txt requirements/api.txt /src/requirements/
 # nkeys has no wheel; it is Python alone
 RUN --mount=type=cache,target=/root/.cache/pip \
-    ["env", "PYTHONPATH=/backends", "python3", "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--only-binary=:all:", "--no-binary=nkeys", "--require-hashes", "--wheel-dir=/wheels", "-r", "/src/requirements.txt"]
+    ["python3", "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--only-binary=:all:", "--no-binary=nkeys", "--require-hashes", "--wheel-dir=/wheels", "-r", "/src/requirements/smtp-in.txt", "-r", "/src/requirements/delivery.txt", "-r", "/src/requirements/relay.txt", "-r", "/src/requirements/pop3.txt", "-r", "/src/requirements/api.txt"]
 RUN ["python3", "-m", "venv", "--without-pip", "/opt/posthorn"]
 RUN python3 -m pip --python /opt/posthorn/bin/python install --no-deps --no-index /wheels/*.whl \
-    && rm -r /wheels \
     && find /opt/posthorn/lib -type d \( -name tests -o -name testing -o -name SelfTest \) -prune -exec rm -r {} + \
     && /opt/posthorn/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/posthorn/lib
 
-FROM libraries AS build
+# ---- our own library, which all of them hold
+FROM libraries AS ours
+COPY libs/posthorn /src/libs/posthorn
+RUN ["python3", "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir=/ours", "/src/libs/posthorn"]
+RUN python3 -m pip --python /opt/posthorn/bin/python install --no-deps --no-index /ours/*.whl \
+    && /opt/posthorn/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/posthorn/lib
+
+# ---- one service and what it asks for
+FROM ours AS build
 ARG SERVICE
 COPY services/${SERVICE} /src/service
-COPY --from=wheels /wheels /wheels
-RUN ["env", "PYTHONPATH=/backends", "python3", "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir=/wheels", "/src/service"]
-RUN python3 -m pip --python /opt/posthorn/bin/python install --no-deps --no-index /wheels/*.whl \
+RUN ["python3", "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir=/service", "/src/service"]
+RUN cd /src/requirements && cat smtp-in.txt delivery.txt relay.txt pop3.txt api.txt | sed -n 's/^\([a-z0-9-]*\)==.*/\1/p' | sort -u >/tmp/all \
+    && sed -n 's/^\([a-z0-9-]*\)==.*/\1/p' ${SERVICE}.txt | sort -u | comm -23 /tmp/all - >/tmp/unwanted \
+    && python3 -m pip --python /opt/posthorn/bin/python uninstall --yes --requirement /tmp/unwanted \
+    && python3 -m pip --python /opt/posthorn/bin/python install --no-deps --no-index /service/*.whl \
     && /opt/posthorn/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/posthorn/lib \
     && ln -s "posthorn-${SERVICE}" /opt/posthorn/bin/serve \
     && install -d -o 10001 -g 10001 -m 0700 /spool

@@ -17,7 +17,7 @@ PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PACKAGES := libs/posthorn $(addprefix services/,$(SERVICES))
 LOCKED  := requirements/dev.txt $(addsuffix /pyproject.toml,$(PACKAGES))
 
-.PHONY: help run test test-root lint types lock bench interop containers client clean format
+.PHONY: help run test test-root lint types lock bench interop containers chart client clean format
 
 help:  ## show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,7 +47,12 @@ interop: $(VENV)/.ready  ## run the tests with swaks, curl, mpop, fetchmail and 
 	@$(BIN)/pytest -m interop $(ARGS)
 
 containers: $(VENV)/.ready  ## build the images and run the compose system with stand-ins for Postgres, NATS and S3 (as root)
-	@$(BIN)/pytest -m containers $(ARGS)
+	@$(BIN)/pytest -m containers $(ARGS) tests/containers
+
+chart: $(VENV)/.ready  ## renew what of the Helm chart is made from the settings and values, and test the chart
+	@$(BIN)/python -m deploy.helm.generate
+	@$(BIN)/python -m deploy.helm.generate --check
+	@$(BIN)/pytest $(ARGS) tests/chart
 
 lint: $(VENV)/.ready types  ## ruff, import rules and types
 	@$(BIN)/ruff check .
@@ -55,7 +60,7 @@ lint: $(VENV)/.ready types  ## ruff, import rules and types
 	@$(BIN)/lint-imports --no-cache
 
 types: $(VENV)/.ready  ## mypy, strict
-	@$(BIN)/mypy libs/posthorn/src $(foreach s,$(SERVICES),services/$(s)/src) tests bench
+	@$(BIN)/mypy libs/posthorn/src $(foreach s,$(SERVICES),services/$(s)/src) tests bench deploy
 
 format: $(VENV)/.ready  ## put the code in form
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .

@@ -2,6 +2,7 @@
 
 - ``values.schema.json``: from ``schema.py`` and the settings classes of the services;
 - ``files/settings.json``: which variables each part reads, so that one ``settings`` can serve all of them;
+- ``files/pages.json``: paths of the API that are for everybody;
 - ``README.md``: from the comments of ``values.yaml``. A comment right above a key is its description; ``## Title`` begins
   a section; a key of a part that has no comment is described at smtpIn.
 
@@ -20,6 +21,8 @@ from typing import Any
 
 import yaml
 from deploy.helm.schema import CLASSES, schema, variables
+
+from posthorn_api.public_routes import AUTODISCOVER_PATHS, CONFIG_PATHS, POLICY_PATH
 
 CHART = Path(__file__).parent / "posthorn"
 
@@ -137,6 +140,7 @@ def outputs() -> dict[Path, str]:
     return {
         CHART / "values.schema.json": json.dumps(schema(), indent=1) + "\n",
         CHART / "files" / "settings.json": json.dumps(read, indent=1) + "\n",
+        CHART / "files" / "pages.json": json.dumps([POLICY_PATH, *CONFIG_PATHS, *AUTODISCOVER_PATHS], indent=1) + "\n",
         CHART / "README.md": readme(),
     }
 

@@ -34,10 +34,12 @@ CLASSES: dict[str, type[EnvSettings]] = {
 _DECIDED_BY_VALUES = """
     API_ADMIN_KEY API_ADMIN_KEY_FILE API_PORT BLOBS DATABASE_POOL DATABASE_PREPARED DATABASE_URL DATABASE_WAIT_SECONDS
     DEAD_MAX_BYTES EVENTS_MAX_AGE_SECONDS EVENTS_MAX_BYTES GRACE_SECONDS HEALTH_PORT INGEST_MAX_BYTES LOG_LEVEL
-    NATS_CREDS_FILE NATS_REPLICAS NATS_URL POP3S_PORT POP3_PORT POP3_PROXY_PORT POP3S_PROXY_PORT PROXY_NETWORKS
-    RELAY_HOSTNAME RELAY_PROXY S3_ACCESS_KEY S3_ENDPOINT S3_REGION S3_SECRET_KEY SECRET_KEY SMTP_HOSTNAME SMTP_PORT
-    SMTP_PROXY_PORT SMTP_ROLE SMTP_SPOOL_DIR SUBMISSIONS_PORT SUBMISSIONS_PROXY_PORT SUBMISSION_PORT
-    SUBMISSION_PROXY_PORT TLS_DIR
+    NATS_CREDS_FILE NATS_REPLICAS NATS_URL OUTBOUND_ADDRESSES POP3S_PORT POP3_PORT POP3_PROXY_PORT POP3S_PROXY_PORT
+    PROXY_NETWORKS PUBLIC_MTA_STS PUBLIC_MX PUBLIC_POP3 PUBLIC_POP3S_PORT PUBLIC_POP3_PORT PUBLIC_REPORTS
+    PUBLIC_SPF_INCLUDE PUBLIC_SUBMISSION PUBLIC_SUBMISSIONS_PORT PUBLIC_SUBMISSION_PORT PUBLIC_WEB RELAY_HOSTNAME
+    RELAY_PROXY S3_ACCESS_KEY S3_ENDPOINT S3_REGION S3_SECRET_KEY SECRET_KEY SMTP_HOSTNAME SMTP_PORT SMTP_PROXY_PORT
+    SMTP_ROLE SMTP_SPOOL_DIR SUBMISSIONS_PORT SUBMISSIONS_PROXY_PORT SUBMISSION_MESSAGES_PER_HOUR SUBMISSION_PORT
+    SUBMISSION_PROXY_PORT SUBMISSION_RECIPIENTS_PER_HOUR TLS_DIR
 """
 MANAGED = frozenset(PREFIX + name for name in _DECIDED_BY_VALUES.split())
 """Variables that values of the chart decide."""
@@ -105,6 +107,10 @@ _HOST: Schema = {
 _CIDR: Schema = {
     "type": "string",
     "pattern": r"^([0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*/[0-9]{1,3})$",
+}
+_SOURCE: Schema = {
+    "type": "string",
+    "pattern": r"^([0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]{1,2})?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*(/[0-9]{1,3})?)$",
 }
 _SHARE: Schema = {"oneOf": [_whole(0), {"type": "string", "pattern": "^[0-9]+%$"}, {"type": "null"}]}
 _KIND = _choice("", "LoadBalancer", "NodePort", "ClusterIP")
@@ -201,6 +207,7 @@ def _everywhere() -> Schema:
 def schema() -> Schema:
     """The whole schema."""
     octets = _whole(1_048_576)
+    offered = _or_null(_whole(0, 65535))
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Values of the chart posthorn",
@@ -230,6 +237,23 @@ def schema() -> Schema:
                 ),
                 "serviceAccount": _closed({"create": _BOOL, "name": _TEXT, "annotations": _TEXTS}),
                 "secretKey": _closed({"existingSecret": _TEXT, "key": _NAME}),
+                "accountLimits": _closed({"messagesPerHour": _whole(0), "recipientsPerHour": _whole(0)}),
+                "public": _closed(
+                    {
+                        "mx": _list(_HOST),
+                        "submission": _or_empty(_HOST),
+                        "submissionPort": offered,
+                        "submissionsPort": offered,
+                        "pop3": _or_empty(_HOST),
+                        "pop3Port": offered,
+                        "pop3sPort": offered,
+                        "web": _or_empty(_HOST),
+                        "mtaSts": _choice("testing", "enforce", "none"),
+                        "spfInclude": _or_empty(_HOST),
+                        "reports": {"type": "string", "pattern": "^([^@]+@[^@]+)?$"},
+                    }
+                ),
+                "outboundAddresses": _list(_SOURCE),
                 "tls": _closed(
                     {
                         "existingSecret": _TEXT,
@@ -281,7 +305,15 @@ def schema() -> Schema:
                     "http",
                     adminKey=_closed({"existingSecret": _TEXT, "key": _NAME}),
                     ingress=_closed(
-                        {"enabled": _BOOL, "className": _TEXT, "host": _TEXT, "tlsSecret": _TEXT, "annotations": _TEXTS}
+                        {
+                            "enabled": _BOOL,
+                            "className": _TEXT,
+                            "host": _TEXT,
+                            "tlsSecret": _TEXT,
+                            "annotations": _TEXTS,
+                            "pageHosts": _list(_HOST),
+                            "pageTlsSecret": _TEXT,
+                        }
                     ),
                 ),
                 "migrations": _closed(
@@ -344,6 +376,7 @@ def schema() -> Schema:
                         "metricsFrom": _OPEN_LIST,
                         "kedaFrom": _OPEN_LIST,
                         "relayPorts": _list(_PORT),
+                        "webhookPorts": _list(_PORT),
                         "postgresql": _door(),
                         "nats": _door(),
                         "s3": _door(),

@@ -191,7 +191,15 @@ def test_notes_say_the_next_steps_and_the_dns() -> None:
         assert unwanted not in external, unwanted
     assert "get secret mail-admin -o jsonpath='{.data.key}'" in external
     assert "10.20.0.0/16" in external
-    assert "https://mail-api.example.org" in case("everything").notes
+    everything = case("everything").notes
+    for needed in (
+        "https://mail-api.example.org", "MX     10 mx1.example.org.", "MX     20 mx2.example.org.", "name it out.example.org (PTR)",
+        '"v=spf1 mx include:spf.example.org -all"',
+    ):  # fmt: skip
+        assert needed in everything, needed
+    assert "EGRESS" in external and "EGRESS" not in everything
+    by_address = render({"outboundAddresses": ["192.0.2.80", "2001:db8:80::/64"]}).notes
+    assert '"v=spf1 mx ip4:192.0.2.80 ip6:2001:db8:80::/64 -all"' in by_address
     for name in ("default", "external", "everything", "minimal", "ha"):
         assert "<no value>" not in case(name).notes
         assert "%!" not in case(name).notes

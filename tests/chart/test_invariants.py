@@ -196,7 +196,13 @@ def test_with_the_proxy_protocol_public_and_inner_doors_are_apart() -> None:
         outside = {named[port["targetPort"]] for port in outer["ports"]}
         inside = {named[port["targetPort"]] for port in inner["ports"]}
         assert not outside & inside
-        assert all(number >= 3000 for number in outside)
+        for numbers in (outside, inside):
+            assert all(
+                allowed(
+                    list(rendered.of("NetworkPolicy").values()), "Ingress", by_component(rendered)[name], None, number
+                )
+                for number in numbers
+            )
     assert not [name for name in case("default").of("Service") if name.endswith("-internal")]
 
 
@@ -297,6 +303,7 @@ def test_policies_deny_everything_but_the_needed_doors() -> None:
         into = allowed(policies, "Ingress", labels[whom], labels[who], port)
         assert not (out and into), (who, whom)
     assert {who for who in labels if allowed(policies, "Egress", labels[who], None, 25)} == {"relay"}
+    assert {who for who in labels if allowed(policies, "Egress", labels[who], None, 443)} == {"relay", "api"}
     world = {
         (who, port)
         for who in labels

@@ -25,6 +25,8 @@ TYPOS: list[tuple[str, Any]] = [
     ("monitoring.prometheusRules.enabled", True),
     ("settings.POSTHORN_SMTP_MAXSIZE", 1000),
     ("pop3.settings.POSTHORN_SMTP_MAX_SIZE", 1000),
+    ("public.mtasts", "enforce"),
+    ("accountLimits.perHour", 10),
 ]
 """Keys that there are not, and settings of another part."""
 
@@ -56,6 +58,12 @@ WRONG: list[tuple[str, Any]] = [
     ("smtpIn.settings.POSTHORN_SMTP_INLINE_BYTES", 10**9),
     ("settings.POSTHORN_DELIVERY_COMPRESSION", "gzip"),
     ("settings.POSTHORN_RELAY_DIRECT", "perhaps"),
+    ("public.mx", ["mail example.org"]),
+    ("public.mtaSts", "on"),
+    ("public.pop3Port", 70000),
+    ("public.reports", "reports"),
+    ("outboundAddresses", ["out.example.org"]),
+    ("accountLimits.messagesPerHour", -1),
 ]
 """Values of the wrong kind or out of bounds."""
 
@@ -65,6 +73,10 @@ MANAGED = [
     "POSTHORN_NATS_URL",
     "POSTHORN_SMTP_PORT",
     "POSTHORN_TLS_DIR",
+    "POSTHORN_PROXY_NETWORKS",
+    "POSTHORN_RELAY_HOSTNAME",
+    "POSTHORN_SUBMISSION_MESSAGES_PER_HOUR",
+    "POSTHORN_PUBLIC_MX",
 ]
 """Settings that other values decide."""
 

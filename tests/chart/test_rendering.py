@@ -139,3 +139,18 @@ def test_custom_objects_say_what_operators_read() -> None:
     service = rendered.of("Service")["post-metrics"]
     assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
     assert monitor["endpoints"][0]["port"] == service["spec"]["ports"][0]["name"]
+
+
+def test_hosts_of_domains_lead_to_the_pages_for_everybody_and_to_nothing_else_of_the_api() -> None:
+    (ingress,) = case("everything").of("Ingress").values()
+    paths = {
+        rule["host"]: [(path["path"], path["pathType"]) for path in rule["http"]["paths"]]
+        for rule in ingress["spec"]["rules"]
+    }
+    assert paths.pop("mail-api.example.org") == [("/", "Prefix")]
+    assert paths.keys() == {"mta-sts.example.org", "autoconfig.example.org", "autodiscover.example.org"}
+    for found in paths.values():
+        assert ("/.well-known/mta-sts.txt", "Exact") in found
+        assert all(kind == "Exact" and not path.startswith("/v1") for path, kind in found)
+    certified = {item["secretName"]: item["hosts"] for item in ingress["spec"]["tls"]}
+    assert certified == {"mail-api-tls": ["mail-api.example.org"], "mail-pages-tls": list(paths)}

@@ -12,16 +12,7 @@ from deploy.helm.schema import CLASSES, MANAGED, variables
 from posthorn.adapters.blobs import blob_target
 from posthorn.adapters.s3 import S3Target
 from posthorn.runtime.settings import PREFIX, PostgresSettings
-from tests.chart.rendering import CASES, Object, Rendered, case, render
-
-PROXY = {
-    PREFIX + name
-    for name in (
-        "PROXY_NETWORKS", "SMTP_PROXY_PORT", "SUBMISSION_PROXY_PORT", "SUBMISSIONS_PROXY_PORT", "POP3_PROXY_PORT",
-        "POP3S_PROXY_PORT",
-    )
-}  # fmt: skip
-"""Names that were settled with the chart, ahead of the services."""
+from tests.chart.rendering import CASES, Object, Rendered, case, render, values_of
 
 KEYS = {"smtp-in": "smtpIn"}
 SECRETS = {
@@ -74,7 +65,7 @@ def load(key: str, given: dict[str, str], patch: pytest.MonkeyPatch) -> Any:
 def test_every_variable_is_one_that_the_part_reads(name: str) -> None:
     for key, container in parts(case(name)).items():
         given = {item["name"] for item in container["env"] if item["name"].startswith(PREFIX)}
-        assert given - known(key) <= PROXY, key
+        assert given <= known(key), key
         names = [item["name"] for item in container["env"]]
         assert len(names) == len(set(names)), key
 
@@ -95,6 +86,67 @@ def test_each_part_accepts_its_environment(name: str, monkeypatch: pytest.Monkey
         if key in ("smtpIn", "submission"):
             assert settings.smtp_role == {"smtpIn": "mx"}.get(key, key)
         assert isinstance(blob_target(settings), S3Target), key
+
+
+PROXIED = {"smtpIn": ["smtp"], "submission": ["submission", "submissions"], "pop3": ["pop3", "pop3s"]}
+
+
+@pytest.mark.parametrize("name", ["external", "everything"])
+def test_public_services_lead_to_the_ports_where_services_demand_a_header(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered = case(name)
+    full = "post" if name == "everything" else "posthorn"
+    for part, doors in PROXIED.items():
+        container = parts(rendered)[part]
+        settings = load(part, environment(container, rendered), monkeypatch)
+        assert [str(network) for network in settings.proxy_networks] == values_of(name)["proxyProtocol"]["networks"]
+        numbers = {port["name"]: port["containerPort"] for port in container["ports"]}
+        outer, inner = (rendered.of("Service")[f"{full}-{container['name']}{which}"] for which in ("", "-internal"))
+        for door in doors:
+            targets = [
+                numbers[port["targetPort"]]
+                for service in (outer, inner)
+                for port in service["spec"]["ports"]
+                if port["name"] == door
+            ]
+            assert targets == [getattr(settings, f"{door}_proxy_port"), getattr(settings, f"{door}_port")]
+    for part in ("delivery", "relay", "api"):
+        assert not [item for item in parts(rendered)[part]["env"] if "PROXY_" in item["name"]]
+
+
+def test_the_api_tells_the_world_what_the_values_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered = case("everything")
+    presence = load("api", environment(parts(rendered)["api"], rendered), monkeypatch).presence
+    assert presence.mx == ("mx1.example.org", "mx2.example.org")
+    assert presence.web == "mail-api.example.org"  # the ingress's
+    assert (presence.submission.host, presence.submission.port) == ("smtp.example.org", 0)
+    assert (presence.submissions.host, presence.submissions.port) == ("smtp.example.org", 465)
+    assert (presence.pop3.host, presence.pop3.port, presence.pop3s.port) == ("pop.example.org", 110, 9995)
+    assert presence.outgoing == ("192.0.2.80", "2001:db8:80::/64")
+    assert presence.outgoing_name == "out.example.org"
+    assert (presence.spf_include, presence.reports) == ("spf.example.org", "reports@example.org")
+    assert presence.mta_sts.value == "enforce"
+
+
+@pytest.mark.parametrize(
+    ("values", "ports"),
+    [
+        ({}, (587, 465, 110, 995)),
+        ({"submission": {"enabled": False}}, (0, 0, 110, 995)),
+        ({"pop3": {"enabled": False}}, (587, 465, 0, 0)),
+        ({"tls": {"selfSigned": False}}, (0, 0, 0, 0)),
+    ],
+    ids=["default", "no submission", "no pop3", "no certificate"],
+)
+def test_mail_clients_are_told_of_ports_only_that_somebody_could_log_in_by(
+    values: dict[str, Any], ports: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered = render(values)
+    presence = load("api", environment(parts(rendered)["api"], rendered), monkeypatch).presence
+    told = (presence.submission, presence.submissions, presence.pop3, presence.pop3s)
+    assert tuple(endpoint.port for endpoint in told) == ports
+    assert {endpoint.host for endpoint in told} == set(presence.mx) == {"mail.example.test"}
 
 
 def test_bundled_stores_are_where_the_services_look(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,6 +180,7 @@ def test_what_parts_must_agree_on_is_the_same_everywhere() -> None:
     for name in (
         "DATABASE_URL", "NATS_URL", "NATS_REPLICAS", "INGEST_MAX_BYTES", "DEAD_MAX_BYTES", "EVENTS_MAX_BYTES", "BLOBS",
         "S3_ENDPOINT", "SECRET_KEY", "SMTP_HOSTNAME", "RELAY_GIVE_UP_SECONDS", "SUBMISSION_MESSAGES_PER_HOUR",
+        "SUBMISSION_RECIPIENTS_PER_HOUR", "RELAY_HOSTNAME", "PROXY_NETWORKS",
     ):  # fmt: skip
         assert len(found[PREFIX + name]) == 1, name
     assert found["POSTHORN_NATS_REPLICAS"] == {"3"}
@@ -165,7 +218,7 @@ def test_every_variable_is_either_a_setting_or_decided_by_a_value() -> None:
     offered = set().union(*(variables(key) for key in CLASSES))
     assert offered | (MANAGED & everything) == everything
     assert not offered & MANAGED
-    assert MANAGED - everything <= PROXY | {"POSTHORN_DATABASE_WAIT_SECONDS"}
+    assert everything >= MANAGED
 
 
 def test_what_is_needed_to_start_is_always_given() -> None:

@@ -74,7 +74,7 @@ class ComposedSystem(System):
 
     def compose(self, *arguments: str) -> str:
         """Run ``docker compose`` on it; gives its output."""
-        files = ["-p", PROJECT, "-f", "docker-compose.yml", "-f", str(STANDINS)]
+        files = ["-p", PROJECT, "-f", "docker-compose.yml", "-f", "deploy/compose/balanced.yml", "-f", str(STANDINS)]
         return self.docker.said("compose", *files, *arguments, folder=self.folder, environment=self._environment)
 
     def up(self, *, inbound: int = 3) -> None:
@@ -110,6 +110,16 @@ class ComposedSystem(System):
     def _restarted(self, container: str, since: str) -> bool:
         state = self.docker.seen(container)["State"]
         return bool(state["Running"] and state["StartedAt"] != since)
+
+    def address(self, container: str, network: str) -> str:
+        """A container's address on a network of the compose file."""
+        found: str = self.docker.seen(container)["NetworkSettings"]["Networks"][f"{PROJECT}_{network}"]["IPAddress"]
+        assert found
+        return found
+
+    def told(self, container: str, program: str) -> str:
+        """What a Python program prints that is run inside a container."""
+        return self.docker.said("exec", container, "python", "-c", program)
 
     def healthy(self, container: str) -> bool:
         """Whether the container's health check says so."""

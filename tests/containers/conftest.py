@@ -6,6 +6,7 @@ import itertools
 import re
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -28,18 +29,19 @@ def docker() -> Iterator[Docker]:
 
 
 @pytest.fixture(scope="session")
-def images(docker: Docker) -> dict[str, str]:
-    """The images of docker-compose.yml, built from this checkout: names by service."""
-    unset = dict.fromkeys(re.findall(r"\$\{(\w+):\?", (ROOT / "docker-compose.yml").read_text()), "unset")
-    docker.said("compose", "-f", "docker-compose.yml", "build", "--quiet", folder=ROOT, environment=unset)
+def images(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The images of docker-compose.yml, built from this checkout: names by service. Beside them ``posthorn-standins`` is built."""
+    with ThreadPoolExecutor() as builders:
+        standins = builders.submit(_build_standins, docker, tmp_path_factory.mktemp("standins"))
+        unset = dict.fromkeys(re.findall(r"\$\{(\w+):\?", (ROOT / "docker-compose.yml").read_text()), "unset")
+        docker.said("compose", "-f", "docker-compose.yml", "build", "--quiet", folder=ROOT, environment=unset)
+        standins.result()
     services = ("smtp-in", "delivery", "relay", "pop3", "api")
     return {service: f"ghcr.io/posthorn/posthorn-{service}:0.1.0" for service in services}
 
 
-@pytest.fixture(scope="session")
-def standins(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The image that stands in for those of Postgres, NATS and Garage."""
-    context = tmp_path_factory.mktemp("standins")
+def _build_standins(docker: Docker, context: Path) -> None:
+    """Build the image that stands in for those of Postgres, NATS, Garage and HAProxy; most of its time it waits for downloads."""
     for name in ("swift_process.py", "swift_cache.py"):
         shutil.copy(ROOT / "tests" / "servers" / name, context)
     for path in (_HERE / "standins").iterdir():
@@ -48,12 +50,11 @@ def standins(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> str:
     locked = re.findall(r"^[a-z0-9-]+==[^ ;]+", (ROOT / "requirements" / "dev.txt").read_text(), re.MULTILINE)
     (context / "constraints.txt").write_text("\n".join([*locked, ""]))
     docker.said("build", "-q", "-t", "posthorn-standins", str(context))
-    return "posthorn-standins"
 
 
 @pytest.fixture(scope="session")
 def system(
-    docker: Docker, images: dict[str, str], standins: str, tmp_path_factory: pytest.TempPathFactory
+    docker: Docker, images: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ComposedSystem]:
     """The whole system with three smtp-in behind a balancer, and the domain example.test."""
     running = ComposedSystem(docker, tmp_path_factory.mktemp("clone") / "posthorn")

@@ -107,27 +107,20 @@ class Docker:
             or self._run("docker", "pull", "-q", BASE_IMAGE, check=False).returncode == 0
         ):
             return
-        self._install("debootstrap", "debootstrap")
+        self._install("mmdebstrap", "mmdebstrap")
         with tempfile.TemporaryDirectory() as work:
-            tree = Path(work) / "tree"
-            self._run(
-                "debootstrap",
-                "--variant=minbase",
-                "--include=python3,python3-venv,ca-certificates",
-                "trixie",
-                str(tree),
+            archive = str(Path(work) / "tree.tar")
+            trusted = (
+                "/etc/ssl/certs/ca-certificates.crt"  # of this machine, for what is fetched while images are built
             )
-            shutil.copy("/etc/ssl/certs/ca-certificates.crt", tree / "etc/ssl/certs/ca-certificates.crt")
-            self._run("chroot", str(tree), "python3", "-m", "venv", "/opt/venv")
-            for kept in ("var/cache/apt/archives", "var/lib/apt/lists"):
-                shutil.rmtree(tree / kept, ignore_errors=True)
-                (tree / kept / "partial").mkdir(parents=True)
-            archive = Path(work) / "tree.tar"
-            self._run("tar", "-C", str(tree), "-cf", str(archive), ".")
+            hooks = [f'cp {trusted} "$1{trusted}"', 'chroot "$1" python3 -m venv /opt/venv']
+            command = ["mmdebstrap", "--quiet", "--variant=minbase", "--include=python3,python3-venv,ca-certificates"]
+            command += [f"--customize-hook={hook}" for hook in hooks]
+            self._run(*command, "trixie", archive)
             path = "/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-            changes = [f"ENV PATH={path}", "ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt", 'CMD ["python3"]']
+            changes = [f"ENV PATH={path}", f"ENV PIP_CERT={trusted}", 'CMD ["python3"]']
             options = [word for change in changes for word in ("-c", change)]
-            self._run("docker", "import", *options, str(archive), BASE_IMAGE)
+            self._run("docker", "import", *options, archive, BASE_IMAGE)
 
     def _install(self, program: str, package: str) -> None:
         if shutil.which(program) is None:

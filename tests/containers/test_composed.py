@@ -12,7 +12,7 @@ from email.message import EmailMessage
 import pytest
 
 from tests.containers.composed import PARTS, STORES, ComposedSystem
-from tests.containers.docker import ROOT, Docker
+from tests.containers.docker import ROOT, Docker, DockerError
 from tests.servers.maildrop import Maildrop
 from tests.servers.system import await_that
 
@@ -99,6 +99,40 @@ def test_smtp_in_runs_three_times_and_the_balancer_uses_each(system: ComposedSys
             assert stack.enter_context(system.smtp()).ehlo()[0] == 250
         open_sessions = [_sessions(system, container) for container in containers]
     assert all(count >= 1 for count in open_sessions) and sum(open_sessions) >= 6
+
+
+_SEND = """
+import smtplib
+with smtplib.SMTP("balancer", 2525, timeout=20) as client:
+    client.sendmail("sender@example.org", ["{to}"], b"Subject: from afar\\r\\n\\r\\ntext\\r\\n")
+"""
+_CLAIM = """
+import socket
+with socket.create_connection(("smtp-in", 3525), 20) as client:
+    client.sendall({claim!r})
+    print("heard", client.recv(100))
+"""
+
+
+def test_behind_the_balancer_each_client_is_seen_by_its_own_address(system: ComposedSystem, drop: Maildrop) -> None:
+    (client,) = system.containers("sink")  # any container that is not on the balancer's own network
+    system.told(client, _SEND.format(to=drop.address))
+    (found,) = drop.await_mail(1)
+    assert f"([{system.address(client, 'outside')}])".encode() in found
+    (balancer,) = system.containers("balancer")
+    for network in ("balancers", "outside"):
+        assert system.address(balancer, network).encode() not in found
+
+
+@pytest.mark.parametrize("claim", [b"PROXY TCP4 192.0.2.7 192.0.2.8 40000 25\r\n", b"EHLO client.example\r\n"])
+def test_from_elsewhere_than_the_balancers_network_no_header_is_heard(system: ComposedSystem, claim: bytes) -> None:
+    (client,) = system.containers("sink")
+    try:
+        heard = system.told(client, _CLAIM.format(claim=claim))
+    except DockerError as error:
+        assert "ConnectionResetError" in str(error) or "BrokenPipeError" in str(error)
+    else:
+        assert heard == "heard b''"
 
 
 def _sessions(system: ComposedSystem, container: str) -> float:

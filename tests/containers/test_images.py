@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
+from packaging.requirements import Requirement
 
-from tests.containers.docker import BASE_IMAGE, Docker, DockerError
+from tests.containers.docker import BASE_IMAGE, ROOT, Docker, DockerError
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]
 
 _SERVICES = ("smtp-in", "delivery", "relay", "pop3", "api")
 _MOST_OVER_BASE = 150_000_000
 _LOOK = """
-import importlib.metadata, importlib.util, json, os, pathlib, shutil, sys
+import importlib, importlib.metadata, importlib.util, json, os, pathlib, pkgutil, shutil, sys
 def writable(place):
     try:
         path = pathlib.Path(place, "written")
@@ -24,8 +26,17 @@ def writable(place):
     return True
 stale = [str(path) for path in pathlib.Path("/opt/posthorn/lib").rglob("*.py")
          if not pathlib.Path(importlib.util.cache_from_source(str(path))).exists()]
+def unusable(package):
+    bad = []
+    for module in pkgutil.walk_packages(importlib.import_module(package).__path__, package + "."):
+        try:
+            importlib.import_module(module.name)
+        except ImportError as error:
+            bad.append(f"{module.name}: {error}")
+    return bad
 print(json.dumps({
-    "ours": sorted(found.name for found in importlib.metadata.distributions() if found.name.startswith("posthorn")),
+    "held": sorted(found.name.lower().replace("_", "-") for found in importlib.metadata.distributions()),
+    "unusable": unusable("posthorn_" + sys.argv[1].replace("-", "_")),
     "modules": [name for name in ("pip", "uv", "setuptools", "hatchling", "pytest") if importlib.util.find_spec(name)],
     "programs": [name for name in ("pip", "pip3", "uv", "gcc", "cc", "make") if shutil.which(name)],
     "migrate": bool(shutil.which("posthorn-migrate")),
@@ -43,6 +54,12 @@ def service(request: pytest.FixtureRequest) -> str:
     return found
 
 
+def _locked(service: str) -> list[str]:
+    text = (ROOT / "requirements" / f"{service}.txt").read_text()
+    found = [Requirement(line) for line in re.findall(r"^([a-z0-9].*?)(?: \\)?$", text, re.MULTILINE)]
+    return [one.name for one in found if one.marker is None or one.marker.evaluate()]
+
+
 def run(docker: Docker, image: str, *options: str) -> str:
     hardened = ["--rm", "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
     return docker.said("run", *hardened, "--network=none", *options, image)
@@ -52,8 +69,9 @@ def test_an_image_holds_its_service_and_the_library_and_no_installer(
     docker: Docker, images: dict[str, str], service: str
 ) -> None:
     hardened = ["--rm", "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--network=none", "--entrypoint=python"]
-    seen = json.loads(docker.said("run", *hardened, images[service], "-c", _LOOK))
-    assert seen["ours"] == ["posthorn", f"posthorn-{service}"]
+    seen = json.loads(docker.said("run", *hardened, images[service], "-c", _LOOK, service))
+    assert seen["held"] == sorted(["posthorn", f"posthorn-{service}", *_locked(service)])
+    assert not seen["unusable"]
     assert seen["migrate"]
     assert not seen["modules"] and not seen["programs"]
     assert seen["user"] == [10001, 10001, [10001]] or seen["user"] == [10001, 10001, []]

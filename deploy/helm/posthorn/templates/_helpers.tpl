@@ -59,6 +59,16 @@ annotations:
 {{- end -}}
 {{- end -}}
 
+{{/* What an SPF record says of where mail leaves from. */}}
+{{- define "posthorn.spf" -}}
+{{- $terms := list -}}
+{{- range .Values.outboundAddresses -}}
+{{- $terms = append $terms (printf "%s:%s" (ternary "ip6" "ip4" (contains ":" .)) .) -}}
+{{- end -}}
+{{- with .Values.public.spfInclude -}}{{- $terms = list (printf "include:%s" .) -}}{{- end -}}
+{{- join " " (default (list "ip4:EGRESS") $terms) -}}
+{{- end -}}
+
 {{/* One of Posthorn's own images. Takes root and image. */}}
 {{- define "posthorn.image" -}}
 {{- $path := printf "%s/%s" .root.Values.image.registry .image.repository -}}

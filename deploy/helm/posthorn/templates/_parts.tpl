@@ -13,7 +13,7 @@ smtp-in:
     smtp: {container: 2525, variable: POSTHORN_SMTP_PORT, proxy: 3525, proxyVariable: POSTHORN_SMTP_PROXY_PORT, service: 25}
 submission:
   key: submission
-  needs: [nats, postgresql, s3, secretKey, tls, hostname, proxy]
+  needs: [nats, postgresql, s3, secretKey, tls, hostname, proxy, accountLimits]
   env: {POSTHORN_SMTP_ROLE: submission}
   sessions: posthorn_smtp_in_sessions
   ports:
@@ -24,7 +24,7 @@ delivery:
   needs: [nats, postgresql, s3, secretKey]
 relay:
   key: relay
-  needs: [nats, postgresql, s3, secretKey, internet]
+  needs: [nats, postgresql, s3, secretKey, internet, outgoing]
 pop3:
   key: pop3
   needs: [nats, postgresql, s3, tls, proxy]
@@ -34,7 +34,7 @@ pop3:
     pop3s: {container: 2995, variable: POSTHORN_POP3S_PORT, proxy: 3995, proxyVariable: POSTHORN_POP3S_PROXY_PORT, service: 995, tls: true}
 api:
   key: api
-  needs: [nats, postgresql, s3, secretKey, hostname, adminKey]
+  needs: [nats, postgresql, s3, secretKey, hostname, adminKey, accountLimits, outgoing, public, webhooks]
   ports:
     http: {container: 8080, variable: POSTHORN_API_PORT, service: 8080}
 {{- end -}}
@@ -81,8 +81,17 @@ api:
 {{- if has "hostname" $needs }}
 - {name: POSTHORN_SMTP_HOSTNAME, value: {{ $v.hostname | quote }}}
 {{- end }}
+{{- if has "accountLimits" $needs }}
+- {name: POSTHORN_SUBMISSION_MESSAGES_PER_HOUR, value: {{ include "posthorn.text" $v.accountLimits.messagesPerHour | quote }}}
+- {name: POSTHORN_SUBMISSION_RECIPIENTS_PER_HOUR, value: {{ include "posthorn.text" $v.accountLimits.recipientsPerHour | quote }}}
+{{- end }}
+{{- if has "outgoing" $needs }}
+- {name: POSTHORN_RELAY_HOSTNAME, value: {{ default $v.hostname $v.relay.hostname | quote }}}
+{{- end }}
+{{- if has "public" $needs }}
+{{- include "posthorn.publicEnv" .root }}
+{{- end }}
 {{- if eq .part.key "relay" }}
-- {name: POSTHORN_RELAY_HOSTNAME, value: {{ default $v.hostname .values.hostname | quote }}}
 {{- if .values.proxy.existingSecret }}
 - name: POSTHORN_RELAY_PROXY
   valueFrom: {secretKeyRef: {name: {{ .values.proxy.existingSecret }}, key: {{ .values.proxy.key }}}}
@@ -167,6 +176,32 @@ api:
     secretKeyRef:
       name: {{ include "posthorn.postgresSecret" . }}
       key: {{ ternary .Values.postgresql.urlKey "url" (and (not .Values.postgresql.bundled.enabled) (ne .Values.postgresql.existingSecret "")) }}
+{{- end -}}
+
+{{/* What DNS records and mail clients are told. A port is offered when its part is on and somebody could log in by it. */}}
+{{- define "posthorn.publicEnv" -}}
+{{- $public := .Values.public -}}
+{{- $tls := include "posthorn.tlsSecret" . -}}
+{{- $texts := dict "MX" (join "," $public.mx) "SUBMISSION" $public.submission "POP3" $public.pop3 "MTA_STS" $public.mtaSts "SPF_INCLUDE" $public.spfInclude "REPORTS" $public.reports -}}
+{{- $_ := set $texts "WEB" (default (ternary .Values.api.ingress.host "" .Values.api.ingress.enabled) $public.web) -}}
+{{- range $name, $text := $texts }}
+{{- with $text }}
+- {name: POSTHORN_PUBLIC_{{ $name }}, value: {{ . | quote }}}
+{{- end }}
+{{- end }}
+{{- range $part, $facts := include "posthorn.parts" . | fromYaml }}
+{{- if has $part (list "submission" "pop3") }}
+{{- range $port, $numbers := $facts.ports }}
+{{- $number := ternary $numbers.service 0 (and (index $.Values $part).enabled (ne $tls "")) }}
+{{- $told := index $public (printf "%sPort" $port) }}
+{{- if not (kindIs "invalid" $told) }}{{- $number = $told }}{{- end }}
+- {name: POSTHORN_PUBLIC_{{ upper $port }}_PORT, value: {{ include "posthorn.text" $number | quote }}}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- with .Values.outboundAddresses }}
+- {name: POSTHORN_OUTBOUND_ADDRESSES, value: {{ join "," . | quote }}}
+{{- end }}
 {{- end -}}
 
 {{/* Seconds until a pod is killed. Takes values. */}}

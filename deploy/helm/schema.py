@@ -104,6 +104,7 @@ _HOST: Schema = {
     "pattern": r"^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$",
     "maxLength": 253,
 }
+_RECORD_NAME: Schema = {**_HOST, "pattern": r"^(_?[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9-]+$"}
 _CIDR: Schema = {
     "type": "string",
     "pattern": r"^([0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*/[0-9]{1,3})$",
@@ -249,7 +250,7 @@ def schema() -> Schema:
                         "pop3sPort": offered,
                         "web": _or_empty(_HOST),
                         "mtaSts": _choice("testing", "enforce", "none"),
-                        "spfInclude": _or_empty(_HOST),
+                        "spfInclude": _or_empty(_RECORD_NAME),
                         "reports": {"type": "string", "pattern": "^([^@]+@[^@]+)?$"},
                     }
                 ),

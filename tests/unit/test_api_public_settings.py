@@ -58,7 +58,8 @@ def test_everything_can_be_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert presence.outgoing_name == "out.post.test"
     assert presence.policy.mode is Mode.ENFORCE
     assert presence.spf_mechanisms == ("ip4:192.0.2.1", "ip4:192.0.2.128/28", "ip6:2001:db8::1")
-    monkeypatch.setenv("POSTHORN_PUBLIC_SPF_INCLUDE", "_spf.post.test")
+    monkeypatch.setenv("POSTHORN_PUBLIC_SPF_INCLUDE", "_SPF.post.test")
+    assert PublicSettings.load().presence.spf_include == "_spf.post.test"
     with pytest.raises(SettingsError, match="POSTHORN_PUBLIC_SPF_INCLUDE"):
         monkeypatch.setenv("POSTHORN_PUBLIC_SPF_INCLUDE", "two words")
         PublicSettings.load()

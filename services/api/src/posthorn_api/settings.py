@@ -53,6 +53,13 @@ def _host(text: str) -> str:
     return name
 
 
+def _record_name(text: str) -> str:
+    """A name that is looked up and is no host's: labels may begin with an underscore (RFC 8552)."""
+    labels = text.split(".")
+    canonical_domain(".".join(label.removeprefix("_") for label in labels))
+    return text.lower()
+
+
 def _source(text: str) -> str:
     network = ipaddress.ip_network(text)
     return str(network.network_address if network.num_addresses == 1 else network)
@@ -81,7 +88,7 @@ class PublicSettings(IntakeSettings, ResolverSettings):
     host. Its certificate must hold ``mta-sts.<domain>`` and ``autoconfig.<domain>`` of every domain that uses them."""
     public_mta_sts: Literal["testing", "enforce", "none"] = "testing"
     """What the MTA-STS policy of all domains asks senders to do when a secure connection fails; none: there is no policy."""
-    public_spf_include: Host | None = None
+    public_spf_include: Annotated[str, AfterValidator(_record_name)] | None = None
     """A domain whose SPF record names the addresses that mail leaves from: domains then include it. Unset, they name
     POSTHORN_OUTBOUND_ADDRESSES, or without those their MX."""
     public_reports: str | None = None

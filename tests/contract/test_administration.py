@@ -14,7 +14,7 @@ from posthorn.adapters.postgres.administration import PostgresAdministration
 from posthorn.adapters.postgres.api_keys import PostgresApiKeys
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.idempotency import PostgresIdempotency
-from posthorn.adapters.postgres.leading import MOST_STEPS
+from posthorn.adapters.postgres.leading import MOST_STEPS, hold_addresses
 from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
 from posthorn.ports.administration import (
     Account,
@@ -35,7 +35,7 @@ from posthorn.ports.faults import Unavailable
 from posthorn.ports.idempotency import IdempotencyClash
 from posthorn.runtime.ids import new_id
 from posthorn_local.embedded import free_port
-from tests.contract.town import Town, letter, pool, segment
+from tests.contract.town import Town, letter, pool, segment, until_waiting
 
 
 @pytest.fixture
@@ -168,6 +168,149 @@ async def test_the_longest_chain_that_may_be_made_is_followed_by_delivery(
     await administration.change_domain(None, "example.test", {"catch_all": before})
     resolved = await PostgresMailboxes(town.database).resolve(["nobody+tag@example.test"], [])
     assert len(resolved.accounts["nobody+tag@example.test"]) == 1
+
+
+def numbered(name: str, count: int) -> list[str]:
+    return [f"{name}{number}@elsewhere.test" for number in range(count)]
+
+
+async def wide(administration: PostgresAdministration, name: str, parts: int) -> str:
+    """An alias that leads to so many aliases of 99 addresses each: so many hundreds of addresses."""
+    made = [f"{name}-{part}@example.test" for part in range(parts)]
+    for part in made:
+        await administration.create_alias(None, part, numbered(part.partition("@")[0], 99))
+    await administration.create_alias(None, f"{name}@example.test", made)
+    return f"{name}@example.test"
+
+
+async def test_an_alias_leads_to_a_thousand_addresses_and_to_no_more(administration: PostgresAdministration) -> None:
+    full = await wide(administration, "full", 10)
+    targets = (await administration.alias(None, full)).targets
+    with pytest.raises(Unfit) as refused:
+        await administration.change_alias(None, full, [*targets, "one.more@elsewhere.test"])
+    assert [(fault.field, fault.message) for fault in refused.value.faults] == [
+        ("targets", "the alias would lead to more than 1000 addresses")
+    ]
+    with pytest.raises(Unfit):
+        await administration.create_alias(None, "over@example.test", [full])
+    await administration.change_alias(None, full, [*targets[1:], "one.more@elsewhere.test"])
+
+
+async def test_a_change_below_pushes_no_alias_above_over_the_bound(administration: PostgresAdministration) -> None:
+    full = await wide(administration, "full", 10)
+    part = (await administration.alias(None, full)).targets[3]
+    with pytest.raises(Unfit) as refused:
+        await administration.change_alias(None, part, numbered("other", 100))
+    assert [fault.field for fault in refused.value.faults] == ["targets"]
+    assert refused.value.faults[0].message.startswith(f"the alias {full}, which leads to {part}, would lead to more")
+    await administration.change_alias(None, part, numbered("other", 99))  # as many as before
+    await administration.change_alias(None, part, ["full-4@example.test"])  # which it led to anyhow
+
+
+async def test_a_dense_mesh_of_aliases_is_checked_soon(administration: PostgresAdministration) -> None:
+    await administration.create_account(None, account("end"))
+    below = ["end@example.test"]
+    async with asyncio.timeout(30):
+        for layer in range(MOST_STEPS):
+            names = [f"l{layer}n{number}@example.test" for number in range(12)]
+            for name in names:
+                await administration.create_alias(None, name, below)
+            below = [*names, *below][:100]
+        with pytest.raises(Unfit) as refused:
+            await administration.create_alias(None, "top@example.test", below)
+    assert {fault.field for fault in refused.value.faults} == {f"targets[{number}]" for number in range(12)}
+
+
+async def other_tenant(town: Town, *domains: str, verified: bool = True) -> UUID:
+    tenant = new_id()
+    await town.rows("INSERT INTO tenants (id, name) VALUES ($1, $2)", tenant, f"tenant-{tenant}")
+    for domain in domains:
+        await town.rows(
+            "INSERT INTO domains (tenant_id, name, verified_at) VALUES ($1, $2, CASE WHEN $3::boolean THEN now() END)",
+            *(tenant, domain, verified),
+        )
+    return tenant
+
+
+async def test_nobody_is_kept_from_removing_by_anothers_aliases_and_catch_alls(
+    administration: PostgresAdministration, town: Town
+) -> None:
+    await administration.create_account(None, account("alice"))
+    await administration.create_alias(None, "info@example.test", ["alice@example.test"])
+    await other_tenant(town, "spy.test")
+    await town.alias("secret@spy.test", "alice@example.test", "info@example.test")  # made before the domain was ours
+    await town.rows("UPDATE domains SET catch_all = 'alice@example.test' WHERE name = 'spy.test'")
+    with pytest.raises(Conflict, match=r"info@example\.test"):
+        await administration.delete_account(None, "alice@example.test")
+    await administration.delete_alias(None, "info@example.test")
+    await administration.delete_account(None, "alice@example.test")
+    resolved = await PostgresMailboxes(town.database).resolve(["secret@spy.test"], [])
+    assert not resolved.accounts
+    assert not resolved.forwards
+
+
+async def test_anothers_aliases_count_for_nothing_in_the_bounds(
+    administration: PostgresAdministration, town: Town
+) -> None:
+    await administration.create_account(None, account("alice"))
+    await other_tenant(town, "spy.test")
+    before = "info@example.test"
+    for number in range(MOST_STEPS + 1):
+        await town.alias(f"step{number}@spy.test", before, *numbered(f"s{number}-", 999))
+        before = f"step{number}@spy.test"
+    await administration.create_alias(None, "info@example.test", ["alice@example.test"])
+    await administration.change_alias(None, "info@example.test", ["alice@example.test", "more@elsewhere.test"])
+
+
+async def test_a_tenant_does_not_wait_for_anothers_aliases(
+    administration: PostgresAdministration, database: Database, town: Town
+) -> None:
+    tenant = await other_tenant(town, "other.test")
+    await administration.create_account(None, account("alice"))
+    async with database.transaction() as connection:
+        await hold_addresses(connection, [tenant], alone=True)
+        async with asyncio.timeout(5):
+            await administration.create_alias(None, "info@example.test", ["alice@example.test"])
+        waiting = asyncio.create_task(administration.create_account(tenant, NewAccount("bob@other.test", "hash")))
+        await until_waiting(connection)
+        assert not waiting.done()
+    await waiting
+
+
+async def test_a_claimed_domain_comes_empty_and_verified(administration: PostgresAdministration, town: Town) -> None:
+    squatter = await other_tenant(town, "good.test", verified=False)
+    await town.rows(
+        "INSERT INTO domains (tenant_id, name, catch_all) VALUES ($1, 'squat.test', 'x@good.test')", squatter
+    )
+    owner = await other_tenant(town)
+    await town.account("x@good.test")
+    await town.alias("y@good.test", "x@good.test")
+    with pytest.raises(Conflict, match="posthorn-verification="):
+        await administration.create_domain(owner, NewDomain("good.test"))
+    await administration.claimable(owner, "good.test")
+    await town.told()
+    claimed = (await administration.claim_domain(owner, "good.test")).value
+    assert (claimed.tenant_id, claimed.verified_at is not None) == (owner, True)
+    assert await town.value("SELECT (SELECT count(*) FROM accounts) + (SELECT count(*) FROM aliases)") == 0
+    assert await town.value("SELECT catch_all FROM domains WHERE name = 'squat.test'") is None
+    assert await town.told() == ["@squat.test", "@good.test"]
+    for tenant in (owner, squatter):
+        with pytest.raises(Missing):
+            await administration.claim_domain(tenant, "good.test")
+        with pytest.raises(Missing):
+            await administration.claimable(tenant, "good.test")
+    with pytest.raises(Conflict, match="already"):
+        await administration.create_domain(squatter, NewDomain("good.test"))
+
+
+async def test_a_domain_with_mail_in_it_is_not_claimed(administration: PostgresAdministration, town: Town) -> None:
+    await other_tenant(town, "good.test", verified=False)
+    owner = await other_tenant(town)
+    kept = await town.account("x@good.test")
+    await PostgresMailboxes(town.database).place([segment([letter([kept])])])
+    with pytest.raises(Conflict, match="mail"):
+        await administration.claim_domain(owner, "good.test")
+    assert len(await town.inbox(kept)) == 1
 
 
 async def test_marks_name_the_outbox_entries_of_the_change(administration: PostgresAdministration, town: Town) -> None:

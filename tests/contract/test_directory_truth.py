@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from structlog.testing import capture_logs
 
 from posthorn.adapters.postgres.directory_truth import PostgresDirectoryTruth
 from posthorn.ports.directory import AddressEntry, DomainEntry, Entry, Standing
@@ -130,6 +131,25 @@ async def test_published_tells_whether_an_entry_waits(truth: PostgresDirectoryTr
     await taken(truth, 1)
     assert await truth.published(marks)
     assert await truth.published([])
+
+
+async def test_a_subject_that_takes_too_long_holds_up_none_behind_it(truth: PostgresDirectoryTruth, town: Town) -> None:
+    await town.account("hub@example.test")
+    await town.rows(
+        "INSERT INTO aliases (domain_id, address, targets)"
+        " SELECT id, 'n' || n || '@example.test', ARRAY['hub@example.test'] FROM domains, generate_series(1, 20000) n"
+    )
+    hasty = PostgresDirectoryTruth(town.database, seconds=0.05)
+    await truth.doubt(["hub@example.test"])
+    await truth.doubt(["unlimited@example.test"])
+    with capture_logs() as logs:
+        assert await taken(hasty) == {"unlimited@example.test": FINE}
+        assert await taken(hasty) == {}
+    assert [line["subject"] for line in logs] == ["hub@example.test"]
+    assert await town.rows("SELECT subject FROM directory_outbox") == [("hub@example.test",)]
+    patient = await taken(PostgresDirectoryTruth(town.database, seconds=30))
+    assert patient is not None
+    assert len(patient) == 20_001
 
 
 async def test_everything_is_one_reading(truth: PostgresDirectoryTruth, town: Town) -> None:

@@ -13,7 +13,7 @@ from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
 from posthorn.adapters.postgres.maildrops import PostgresMaildrops
 from posthorn.ports.faults import Unavailable
-from posthorn.ports.mailboxes import AccountsGone
+from posthorn.ports.mailboxes import AccountsGone, TooWide
 from posthorn.runtime.ids import new_id
 from tests.contract.town import Town, letter, pool, segment, until_waiting
 
@@ -67,15 +67,64 @@ class TestResolve:
         found = await _resolved(mailboxes, "both@example.test", "all@example.test")
         assert found == {"both@example.test": (ada, bob), "all@example.test": (ada, bob)}
 
-    async def test_aliases_are_followed_ten_deep_and_no_deeper(self, town: Town, mailboxes: PostgresMailboxes) -> None:
+    async def test_a_long_chain_of_aliases_is_followed_to_its_end(
+        self, town: Town, mailboxes: PostgresMailboxes
+    ) -> None:
         await town.domain("example.test")
         ada = await town.account("ada@example.test")
         await town.alias("a1@example.test", "ada@example.test")
         for number in range(2, 12):
             await town.alias(f"a{number}@example.test", f"a{number - 1}@example.test")
-        assert await _resolved(mailboxes, "a10@example.test") == {"a10@example.test": (ada,)}
-        assert await _resolved(mailboxes, "a10+tag@example.test") == {"a10+tag@example.test": (ada,)}
-        assert await _resolved(mailboxes, "a11@example.test") == {}
+        assert await _resolved(mailboxes, "a11@example.test") == {"a11@example.test": (ada,)}
+        assert await _resolved(mailboxes, "a11+tag@example.test") == {"a11+tag@example.test": (ada,)}
+
+    async def test_a_recipient_that_comes_to_too_many_addresses_is_refused(
+        self, town: Town, mailboxes: PostgresMailboxes
+    ) -> None:
+        await town.domain("example.test")
+        ada = await town.account("ada@example.test")
+        for number in range(20):  # 1 + 20 + 20 * 100 addresses
+            await town.alias(f"part{number}@example.test", *(f"x{number}.{n}@example.test" for n in range(100)))
+        await town.alias("all@example.test", *(f"part{number}@example.test" for number in range(20)))
+        await town.alias(
+            "most@example.test", "ada@example.test", *(f"part{number}@example.test" for number in range(19))
+        )
+        assert await _resolved(mailboxes, "most@example.test") == {"most@example.test": (ada,)}
+        with pytest.raises(TooWide):
+            await mailboxes.resolve(["all@example.test"], ())
+        with pytest.raises(TooWide):
+            await mailboxes.resolve(["ada@example.test", "all@example.test"], ())
+
+    async def test_a_mesh_that_was_entered_long_ago_ends_where_it_is_too_wide(
+        self, town: Town, mailboxes: PostgresMailboxes
+    ) -> None:
+        await town.domain("example.test")
+        await town.rows(
+            "INSERT INTO aliases (domain_id, address, targets)"
+            " SELECT d.id, 'm' || a || '@example.test',"
+            "        ARRAY(SELECT 'm' || (a * 37 + b * 61) % 20000 || '@example.test' FROM generate_series(1, 60) b)"
+            "   FROM domains d, generate_series(0, 19999) a"
+        )
+        async with asyncio.timeout(10):
+            with pytest.raises(TooWide):
+                await mailboxes.resolve(["m1@example.test"], ())
+
+    async def test_many_recipients_that_come_to_much_together_are_all_resolved(
+        self, town: Town, mailboxes: PostgresMailboxes
+    ) -> None:
+        await town.domain("example.test")
+        ada = await town.account("ada@example.test")
+        for number in range(15):
+            await town.alias(f"part{number}@example.test", *(f"x{number}.{n}@example.test" for n in range(100)))
+        asked = [f"all{number}@example.test" for number in range(16)]
+        for each in asked:
+            await town.alias(each, "ada@example.test", *(f"part{number}@example.test" for number in range(15)))
+        made = letter([ada])
+        placed = made.envelope.id
+        await mailboxes.place([segment([made])])
+        found = await mailboxes.resolve(asked, [placed])
+        assert dict(found.accounts) == dict.fromkeys(asked, (ada,))
+        assert found.placed == {placed}
 
     async def test_a_loop_of_aliases_ends_and_keeps_what_is_beside_it(
         self, town: Town, mailboxes: PostgresMailboxes

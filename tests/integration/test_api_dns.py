@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -225,6 +226,62 @@ async def test_where_nothing_is_demanded_a_domain_is_verified_by_asking(api: Api
     assert (await api.client.post("/v1/domains/example.test/verify")).json()["verified_at"] is not None
     await api.domain("second.test")
     assert (await api.client.get("/v1/domains/second.test")).json()["verified_at"] is not None
+
+
+async def tenant_admin(api: Api, name: str) -> dict[str, str]:
+    """Make a tenant through the API; gives what its admin shows."""
+    answer = await api.client.post("/v1/tenants", json={"name": name})
+    assert answer.json()["verify_domains"] is True
+    body = {"name": "admin", "role": "tenant-admin", "tenant": name}
+    key = (await api.client.post("/v1/api-keys", json=body)).json()["key"]
+    return {"Authorization": f"Bearer {key}"}
+
+
+async def test_whoever_owns_a_domain_takes_it_from_a_tenant_that_has_only_named_it(api: Api) -> None:
+    squatter, owner = await tenant_admin(api, "squatter"), await tenant_admin(api, "owner")
+    await api.client.post("/v1/domains", json={"name": "example.test"}, headers=squatter)
+    body = {"address": "ceo@example.test", "password": "correct horse"}
+    assert (await api.client.post("/v1/accounts", json=body, headers=squatter)).status_code == 201
+    verify = "/v1/domains/example.test/verify"
+    told = problem(await api.client.post("/v1/domains", json={"name": "example.test"}, headers=owner), 409, "conflict")
+    found = re.search(r"TXT record (\"posthorn-verification=[0-9a-f]{32}\")", told["detail"])
+    assert found
+    assert CHALLENGE in told["detail"]
+    problem(await api.client.post(verify, headers=owner), 409, "conflict")
+    problem(await api.client.get("/v1/domains/example.test", headers=owner), 404, "not-found")
+
+    api.dns.add(CHALLENGE, "TXT", found[1])
+    problem(await api.client.post(verify, headers=squatter), 409, "conflict")  # the record speaks for the owner alone
+    answer = await api.client.post(verify, headers=owner)
+    assert answer.status_code == 200, answer.text
+    assert (answer.json()["tenant"], answer.json()["verified_at"] is not None) == ("owner", True)
+    problem(await api.client.get("/v1/accounts/ceo@example.test", headers=squatter), 404, "not-found")
+    problem(await api.client.post(verify, headers=squatter), 404, "not-found")
+    problem(await api.client.post("/v1/domains/none.test/verify", headers=owner), 404, "not-found")
+    for who in (squatter, owner):
+        lines = (await api.client.get("/v1/audit?action=domain.verify", headers=who)).json()["items"]
+        assert [line["object"] for line in lines] == ["example.test"]
+
+
+async def test_a_domain_whose_ownership_is_shown_is_not_claimed(api: Api) -> None:
+    first, second = await tenant_admin(api, "first"), await tenant_admin(api, "second")
+    await api.client.post("/v1/domains", json={"name": "example.test"}, headers=first)
+    answer = await api.client.get("/v1/domains/example.test/dns", headers=first)
+    publish(api, [record for record in answer.json()["records"] if record["purpose"] == "ownership"])
+    assert (await api.client.post("/v1/domains/example.test/verify", headers=first)).status_code == 200
+    refused = await api.client.post("/v1/domains", json={"name": "example.test"}, headers=second)
+    assert "posthorn-verification" not in problem(refused, 409, "conflict")["detail"]
+    problem(await api.client.post("/v1/domains/example.test/verify", headers=second), 404, "not-found")
+
+
+async def test_a_new_tenant_cannot_turn_off_that_its_domains_are_verified(api: Api) -> None:
+    admin = await tenant_admin(api, "acme")
+    problem(await api.client.patch("/v1/tenants/acme", json={"verify_domains": False}, headers=admin), 403, "forbidden")
+    await api.client.post("/v1/domains", json={"name": "example.test"}, headers=admin)
+    problem(await api.client.post("/v1/domains/example.test/verify", headers=admin), 409, "conflict")
+    await api.client.patch("/v1/tenants/acme", json={"verify_domains": False})
+    assert (await api.client.post("/v1/domains/example.test/verify", headers=admin)).status_code == 200
+    assert (await api.client.get("/v1/tenants/default")).json()["verify_domains"] is False
 
 
 @asynccontextmanager

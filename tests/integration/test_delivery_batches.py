@@ -85,6 +85,19 @@ async def test_a_large_body_stays_in_its_own_blob(stage: Scene) -> None:
     await stage.town.sums_hold()
 
 
+async def test_a_recipient_that_leads_to_too_many_is_parked_and_the_rest_is_delivered(stage: Scene) -> None:
+    (account,) = await stage.town.accounts(1)
+    for number in range(21):
+        await stage.town.alias(f"part{number}@example.test", *(f"x{number}.{n}@example.test" for n in range(100)))
+    await stage.town.alias("all@example.test", *(f"part{number}@example.test" for number in range(21)))
+    for recipient in ("user0@example.test", "all@example.test", "user0@example.test"):
+        await stage.send(BODY, recipient)
+    await stage.deliver(3)
+    await stage.settled()
+    assert await stage.bodies(account) == [BODY, BODY]
+    assert [parked.reason for parked in await stage.dead.parked(0, 10)] == ["TooWide"]
+
+
 async def test_a_redelivered_message_is_placed_once(stage: Scene) -> None:
     (account,) = await stage.town.accounts(1)
     sent = await stage.send(BODY, "user0@example.test")

@@ -16,7 +16,7 @@ from posthorn.adapters.nats.bucket import NatsDirectoryBucket
 from posthorn.adapters.nats.connection import Connection, connect
 from posthorn.adapters.nats.directory import NatsDirectory
 from posthorn.adapters.postgres.directory_truth import PostgresDirectoryTruth
-from posthorn.ports.directory import AddressEntry, DomainEntry, Standing
+from posthorn.ports.directory import AddressEntry, DomainEntry, Entry, Standing
 from posthorn.ports.faults import Unavailable
 from posthorn.wire.address import parse_address
 from posthorn_api.publisher import Publisher
@@ -215,6 +215,31 @@ async def test_two_publishers_take_turns(scene: Scene) -> None:
         assert not task.done()
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_comparison_that_fails_keeps_nothing_from_being_published(scene: Scene) -> None:
+    await scene.publisher.reconcile()
+    await scene.api.domain()
+    comparisons = 0
+
+    class Unreadable(PostgresDirectoryTruth):
+        async def everything(self) -> AsyncIterator[tuple[str, Entry]]:
+            nonlocal comparisons
+            comparisons += 1
+            async for pair in super().everything():
+                if comparisons:
+                    raise Unavailable("postgres", "it takes too long")
+                yield pair
+
+    publisher = Publisher(Unreadable(scene.town.database), scene.bucket)
+    running = asyncio.create_task(publisher.run())
+    scene.api.publication.arrive(publisher)
+    for number in range(3):
+        await scene.api.account(f"u{number}@example.test")
+        assert await scene.standing(f"u{number}@example.test") is Standing.DELIVERABLE
+    assert comparisons == 1, "a comparison that failed is put off"
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_settle_does_not_wait_where_nothing_is_to_come(scene: Scene) -> None:

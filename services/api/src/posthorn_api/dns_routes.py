@@ -71,7 +71,8 @@ async def check_dns(name: DomainPath, caller: Caller, names: Names) -> DnsCheckV
 )
 async def verify_domain(name: DomainPath, caller: Caller, names: Names, response: Response) -> DomainView:
     """Where the tenant's domains must be verified, the TXT record `ownership` is looked up: with it the domain takes and sends mail
-    from now on, without it the answer is 409. It need not stay published."""
+    from now on, without it the answer is 409. It need not stay published. A domain that another tenant has named without showing
+    that it owns it becomes yours in the same way; making it says with which record."""
     domain = await names.verify(caller, name)
     response.headers["ETag"] = etag(domain.version)
     return DomainView.of(domain)

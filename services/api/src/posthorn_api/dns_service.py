@@ -6,6 +6,8 @@ Rules:
   known by then is said to be unknown.
 - What stands in a foreign zone is data to be shown: it decides what else is asked for only within the bounds of ``model``.
 - A domain is verified by its TXT record, or by asking for it where the tenant's domains need not be.
+- Whoever shows that a domain is its own takes it from a tenant that has only named it. That is always shown, whatever the tenant's
+  domains need, by a record that holds a token of this tenant and domain.
 """
 
 from __future__ import annotations
@@ -28,10 +30,11 @@ from posthorn.model.dns_records import (
     Purpose,
     Record,
     SigningKey,
+    claim_token,
     records_of,
 )
 from posthorn.model.spf_record import spf_records
-from posthorn.ports.administration import ApiKey, Conflict, Domain
+from posthorn.ports.administration import ApiKey, Conflict, Domain, Missing
 from posthorn.ports.faults import Unavailable
 from posthorn.ports.resolver import LookupFailed, Records
 from posthorn_api.identity import Identity, state_of
@@ -120,20 +123,31 @@ class DomainDns:
 
     async def verify(self, caller: ApiKey, name: str) -> Domain:
         """Have the domain take mail once its ownership is shown. Raises Conflict while it is not."""
-        domain = await self._service.domain(caller, name)
+        try:
+            domain = await self._service.domain(caller, name)
+        except Missing:
+            if caller.tenant is None:
+                raise
+            name = await self._service.claimable(caller.tenant, name)
+            await self._check_shown(name, claim_token(caller.tenant, name))
+            return await self._service.claim_domain(caller.tenant, name)
         if domain.verified_at is not None:
             return domain
         if domain.must_be_verified:
-            record = next((one for one in self._of(domain, (), ()) if one.purpose is Purpose.OWNERSHIP), None)
-            if record is None:
+            if domain.verification_token is None:
                 raise Conflict(f"the domain {domain.name} has no token to be verified by; delete it and make it anew")
-            inquiry = _Inquiry(self._records, CHECK_SECONDS)
-            finding = await self._judge(inquiry, domain.name, record)
-            if finding.verdict is Verdict.UNKNOWN:
-                raise Unavailable("dns", finding.detail)
-            if finding.verdict is not Verdict.RIGHT:
-                raise Conflict(f"the ownership of {domain.name} is not shown: {finding.detail}")
+            await self._check_shown(domain.name, domain.verification_token)
         return await self._service.verify_domain(caller, domain.name)
+
+    async def _check_shown(self, name: str, token: str) -> None:
+        """Raise Conflict unless the domain's TXT record holds the token, Unavailable when that cannot be known."""
+        found = records_of(name, self.presence, (), token, ())
+        record = next(one for one in found if one.purpose is Purpose.OWNERSHIP)
+        finding = await self._judge(_Inquiry(self._records, CHECK_SECONDS), name, record)
+        if finding.verdict is Verdict.UNKNOWN:
+            raise Unavailable("dns", finding.detail)
+        if finding.verdict is not Verdict.RIGHT:
+            raise Conflict(f"the ownership of {name} is not shown: {finding.detail}")
 
     async def _known(self, caller: ApiKey, name: str) -> tuple[Domain, list[SigningKey], list[str]]:
         domain = await self._service.domain(caller, name)

@@ -9,6 +9,7 @@ Theory:
   marked; that is looked for every few seconds and repaired at once.
 - While NATS or Postgres does not serve, the outbox keeps what is to be said. After any fault both sides are compared again soon,
   for a write may have landed of which the answer was lost.
+- A comparison that fails keeps nothing from being published, and is put off: it reads everything, and must not be all that is done.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class Publisher:
         self._round = asyncio.Event()
         self._waiting = 0
         self._works = True
+        self._compares = True
         self._failing_since = 0.0
 
     async def run(self) -> None:
@@ -64,6 +66,13 @@ class Publisher:
             alone = True
             try:
                 await self._reconcile_when_due()
+                self._compares = True
+            except Unavailable as fault:
+                _faults.labels(fault.part).inc()
+                if self._compares:
+                    log.warning("the directory cannot be compared now", part=fault.part, detail=str(fault))
+                self._compares = False
+            try:
                 alone = await self.publish()
                 self._report(None)
             except Unavailable as fault:
@@ -163,8 +172,12 @@ class Publisher:
         if now >= self._check_at:
             self._check_at = now + _CHECK_SECONDS
         if now >= self._reconcile_at:
-            await self.reconcile()
-            self._reconcile_at = time.monotonic() + self._reconcile_seconds
+            pause = _AFTER_FAULT_SECONDS
+            try:
+                await self.reconcile()
+                pause = self._reconcile_seconds
+            finally:
+                self._reconcile_at = time.monotonic() + pause
 
     async def _put(self, changes: Mapping[str, Entry | None]) -> None:
         """Write the entries, several at a time. Returns, or raises the first fault, when none is on its way any more."""

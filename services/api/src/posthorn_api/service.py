@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Protocol
+from uuid import UUID
 
 from posthorn.ports.administration import (
     Account,
@@ -111,6 +112,18 @@ class Service:
         name = domain_in("name", name)
         with _missing(f"there is no domain {name}"):
             return await self._shown(await self._administration.verify_domain(caller.tenant, name))
+
+    async def claimable(self, tenant: UUID, name: str) -> str:
+        """Give the canonical name of a domain that another tenant has named without showing that it owns it. Raises Missing."""
+        name = domain_in("name", name)
+        with _missing(f"there is no domain {name}"):
+            await self._administration.claimable(tenant, name)
+        return name
+
+    async def claim_domain(self, tenant: UUID, name: str) -> Domain:
+        """Give such a domain to the tenant, which has shown that it owns it."""
+        with _missing(f"there is no domain {name}"):
+            return await self._shown(await self._administration.claim_domain(tenant, name))
 
     async def delete_domain(self, caller: ApiKey, name: str, expected: Versions = None) -> None:
         """Remove an empty domain."""

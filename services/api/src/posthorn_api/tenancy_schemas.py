@@ -18,7 +18,10 @@ TenantStateName = Literal["active", "suspended"]
 Length = Annotated[int, Field(ge=8, le=128)]
 
 _NAME = "Lower-case letters, digits, dots, hyphens and underscores."
-_VERIFY = "Whether a new domain takes mail only after its ownership is shown."
+_VERIFY = (
+    "Whether a new domain takes mail only after its ownership is shown. Without that the tenant can name any domain, and mail that"
+    " others here send to it stays here."
+)
 _LENGTH = "Characters that a new password must have at least."
 
 
@@ -39,7 +42,7 @@ class TenantCreation(_Request):
     max_recipients_per_hour: Hourly | None = Field(
         None, description="Recipients that all its accounts may name together."
     )
-    verify_domains: bool = Field(False, description=_VERIFY)
+    verify_domains: bool = Field(True, description=_VERIFY)
     min_password_length: Length = Field(8, description=_LENGTH)
 
     def rules(self) -> TenantRules:
@@ -61,7 +64,7 @@ class TenantChange(_Request):
     quota_bytes: Quota | None = None
     max_messages_per_hour: Hourly | None = None
     max_recipients_per_hour: Hourly | None = None
-    verify_domains: bool = Field(default_factory=bool, description=_VERIFY)
+    verify_domains: bool = Field(default_factory=lambda: True, description=_VERIFY)
     min_password_length: Length = Field(default_factory=lambda: 8, description=_LENGTH)
 
 

@@ -18,6 +18,7 @@ from datetime import datetime
 from enum import Enum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from urllib.parse import quote
+from uuid import UUID
 
 from posthorn.model.spf_record import merged
 from posthorn.wire.dkim import record_name, record_strings, record_value
@@ -196,6 +197,14 @@ def _escaped(string: str) -> str:
 def _mechanism(network: IPv4Network | IPv6Network) -> str:
     is_host = network.num_addresses == 1
     return f"ip{network.version}:{network.network_address if is_host else network}"
+
+
+def claim_token(tenant: UUID, domain: str) -> str:
+    """Give the token by which a tenant shows that a domain is its own while another tenant has named it without showing that.
+
+    No secret: whoever can publish it owns the domain's zone, and it speaks for this tenant alone.
+    """
+    return hashlib.sha256(f"posthorn domain {tenant} {domain}".encode()).hexdigest()[:32]
 
 
 def _ownership(domain: str, token: str | None) -> Iterator[Record]:

@@ -232,7 +232,10 @@ class Administration(Protocol):
     async def create_domain(
         self, tenant: UUID | None, new: NewDomain, receipt: Receipt[Domain] | None = None
     ) -> Change[Domain]:
-        """Make a domain. Raises Conflict when the name is taken, Unfit for an unknown tenant or catch-all."""
+        """Make a domain. Raises Conflict when the name is taken, Unfit for an unknown tenant or catch-all.
+
+        Where another tenant has taken it without showing that it owns it, the Conflict says how it is claimed.
+        """
         ...
 
     async def domains(self, tenant: UUID | None, after: str, limit: int) -> Sequence[Domain]:
@@ -252,6 +255,18 @@ class Administration(Protocol):
     async def verify_domain(self, tenant: UUID | None, name: str) -> Change[Domain]:
         """Note that its ownership has been shown: from now on it takes mail. Nothing is changed where it was noted before. Raises
         Missing."""
+        ...
+
+    async def claimable(self, tenant: UUID, name: str) -> None:
+        """Raise Missing unless another tenant has this domain and has not shown that it owns it."""
+        ...
+
+    async def claim_domain(self, tenant: UUID, name: str) -> Change[Domain]:
+        """Give the tenant, which has shown that it owns it, a domain as of ``claimable``: verified, with nothing in it.
+
+        The accounts and aliases that the other tenant made there are gone. Raises Missing; Conflict while one of those accounts
+        has mail, or when the tenant has as many domains as it may.
+        """
         ...
 
     async def delete_domain(self, tenant: UUID | None, name: str, expected: Versions = None) -> Change[None]:

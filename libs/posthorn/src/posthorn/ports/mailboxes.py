@@ -76,11 +76,17 @@ class AccountsGone(Exception):  # noqa: N818 - it names what happened
     """An account vanished between resolve and place. Resolve again; nothing has been written."""
 
 
+class TooWide(Exception):  # noqa: N818 - it names what happened
+    """A recipient comes to more addresses than are followed: its aliases lead to too many. Trying again will not help before they
+    are changed, so that its letter is parked."""
+
+
 class Mailboxes(Protocol):
     """What delivery asks of the metadata store. Every method raises Unavailable for faults of the store."""
 
     async def resolve(self, recipients: Collection[str], messages: Collection[UUID]) -> Resolution:
-        """Follow aliases, ``+tags`` and catch-alls to accounts, and tell which messages are placed already. One round trip."""
+        """Follow aliases, ``+tags`` and catch-alls to accounts, and tell which messages are placed already. One round trip,
+        unless they lead to very many. Raises TooWide."""
         ...
 
     async def place(self, segments: Sequence[Segment]) -> int:

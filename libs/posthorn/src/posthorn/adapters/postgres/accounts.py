@@ -11,7 +11,7 @@ from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.directory_truth import write_outbox
 from posthorn.adapters.postgres.domains import RULES, SENDING, home, sending, update
 from posthorn.adapters.postgres.idempotency import keep_answer
-from posthorn.adapters.postgres.leading import ALIAS_LOCK, refuse_while_led_to
+from posthorn.adapters.postgres.leading import hold_addresses, refuse_while_led_to
 from posthorn.adapters.postgres.limits import check_account
 from posthorn.adapters.postgres.removal import LONG_SECONDS, remove_everything
 from posthorn.adapters.postgres.tenancy import Scoped, check_version, found, one, version_of
@@ -47,8 +47,8 @@ class PostgresAccounts:
     ) -> Change[Account]:
         """Make an account with its four folders."""
         async with self._database.transaction() as connection:
-            await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", ALIAS_LOCK)
             domain = await home(connection, tenant, new.address)
+            await hold_addresses(connection, [domain["tenant_id"]], alone=False)
             if await connection.fetchval("SELECT true FROM aliases WHERE address = $1", new.address):
                 raise Conflict(f"{new.address} is an alias")
             await check_account(connection, domain["id"], new.quota_bytes)
@@ -107,7 +107,7 @@ class PostgresAccounts:
             await connection.execute(f"SET LOCAL statement_timeout = '{LONG_SECONDS}s'")
             row = await one(connection, tenant, _NAMED + "FOR UPDATE OF a", address)
             check_version(row, expected)
-            await refuse_while_led_to(connection, address)
+            await refuse_while_led_to(connection, row["tenant_id"], address)
             await remove_everything(connection, row["id"])
             await connection.execute("DELETE FROM accounts WHERE id = $1", row["id"])
             await write_audit(connection, row["tenant_id"], address)

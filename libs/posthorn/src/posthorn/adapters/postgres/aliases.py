@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +11,7 @@ from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.directory_truth import write_outbox
 from posthorn.adapters.postgres.domains import home
 from posthorn.adapters.postgres.idempotency import keep_answer
-from posthorn.adapters.postgres.leading import ALIAS_LOCK, check_targets, refuse_while_led_to
+from posthorn.adapters.postgres.leading import check_targets, hold_addresses, refuse_while_led_to
 from posthorn.adapters.postgres.tenancy import MOVED, Scoped, check_version, found, one, version_of
 from posthorn.ports.administration import Alias, Change, Conflict, Missing, Receipt, Versions
 
@@ -34,8 +33,11 @@ class PostgresAliases:
         self, tenant: UUID | None, address: str, targets: Sequence[str], receipt: Receipt[Alias] | None = None
     ) -> Change[Alias]:
         """Make an alias."""
-        async with alias_writer(self._database) as connection:
-            owner = await insert_alias(connection, tenant, address, targets)
+        async with self._database.transaction() as connection:
+            domain = await home(connection, tenant, address)
+            owner = domain["tenant_id"]
+            await hold_addresses(connection, [owner], alone=True)
+            await insert_alias(connection, domain, address, targets)
             alias = _as_alias(await one(connection, tenant, _NAMED, address))
             await write_audit(connection, owner, address, {"targets": list(targets)})
             if receipt is not None:
@@ -56,8 +58,10 @@ class PostgresAliases:
         self, tenant: UUID | None, address: str, targets: Sequence[str], expected: Versions = None
     ) -> Change[Alias]:
         """Set the targets."""
-        async with alias_writer(self._database) as connection:
+        async with self._database.transaction() as connection:
             row = await one(connection, tenant, _NAMED, address)
+            await hold_addresses(connection, [row["tenant_id"]], alone=True)
+            row = await one(connection, tenant, _NAMED, address)  # as it is now that nobody else changes it
             check_version(row, expected)
             await check_targets(connection, row["tenant_id"], address, targets)
             changed = await connection.execute(
@@ -76,23 +80,17 @@ class PostgresAliases:
         async with self._database.transaction() as connection:
             row = await one(connection, tenant, _NAMED + "FOR UPDATE OF a", address)
             check_version(row, expected)
-            await refuse_while_led_to(connection, address)
+            await refuse_while_led_to(connection, row["tenant_id"], address)
             await connection.execute("DELETE FROM aliases WHERE id = $1", row["id"])
             await write_audit(connection, row["tenant_id"], address)
             return Change(None, await write_outbox(connection, address))
 
 
-@asynccontextmanager
-async def alias_writer(database: Database) -> AsyncIterator[Connection]:
-    """Open a transaction that may write aliases."""
-    async with database.transaction() as connection:
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", ALIAS_LOCK)
-        yield connection
+async def insert_alias(connection: Connection, domain: Any, address: str, targets: Sequence[str]) -> None:
+    """Check and enter an alias in the domain of this row (``domains.home``), whose tenant's addresses the caller holds alone.
 
-
-async def insert_alias(connection: Connection, tenant: UUID | None, address: str, targets: Sequence[str]) -> UUID:
-    """Check and enter an alias; gives its tenant. Nothing is written before it raises Unfit or Conflict."""
-    domain = await home(connection, tenant, address)
+    Nothing is written before it raises Unfit or Conflict.
+    """
     if await connection.fetchval("SELECT true FROM accounts WHERE address = $1", address):
         raise Conflict(f"{address} is an account")
     await check_targets(connection, domain["tenant_id"], address, targets)
@@ -105,8 +103,6 @@ async def insert_alias(connection: Connection, tenant: UUID | None, address: str
     )
     if made is None:
         raise Conflict(f"the alias {address} is there already")
-    owner: UUID = domain["tenant_id"]
-    return owner
 
 
 def _as_alias(row: Any) -> Alias:

@@ -10,34 +10,44 @@ Theory:
   state over a newer one.
 - A domain that is not verified is no domain of ours: neither it nor its addresses are said to be here.
 - A change of an account changes what its aliases say; ``pending`` adds every alias that leads to a named address.
+- Aliases are judged over one graph of distinct addresses, from its ends upwards: a mesh costs its size, not its ways.
+- A subject that takes too long all the same is stepped over, so that those behind it are published, and tried again ever more
+  rarely; its row stays.
 """
 
 from __future__ import annotations
 
+import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from itertools import batched
+from typing import Any
 
-from asyncpg import Record
+import structlog
+from asyncpg import QueryCanceledError, Record
 
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.model.directory_entry import AddressEntry, DomainEntry, Entry, Standing
+
+log = structlog.get_logger()
 
 PUBLISHER_LOCK = 0x706F7374_0001
 """Advisory lock of the one publisher."""
 _DOUBTS_AT_ONCE = 5000
 _PREFETCH = 1000
+_ALIASES_AT_ONCE = 500
+_MOST_SECONDS = 3.0
+"""For reading the truth of some subjects; for one statement, as far as the pool's own limit allows."""
+_ROUND_SECONDS = 10.0
+_RETRY_SECONDS = (60.0, 3600.0)
+_MOST_SLOW = 10_000
 
 _STANDING = "CASE WHEN {0}.state = 'suspended' THEN 2 WHEN {0}.used_bytes >= {0}.quota_bytes THEN 1 ELSE 0 END"
 _STANDINGS = (Standing.DELIVERABLE, Standing.OVER_QUOTA, Standing.SUSPENDED)
 
-# every subject asked for, and every alias that leads to one of them, over any number of aliases
-_AFFECTED = """
-    WITH RECURSIVE affected(subject) AS (
-        SELECT unnest($1::text[])
-        UNION
-        SELECT alias.address FROM affected JOIN aliases alias ON alias.targets @> ARRAY[affected.subject]
-    ) SELECT subject FROM affected
-"""
+# for many addresses at once: what was entered lately stands in a list that each use of this index reads from its beginning
+_ABOVE = "SELECT address FROM aliases WHERE targets && $1::text[]"
 
 _VERIFIED = "(SELECT verified_at FROM domains d WHERE d.id = {0}.domain_id) IS NOT NULL"
 _DOMAINS = "SELECT '@' || name AS subject, catch_all, plus_addressing FROM domains WHERE verified_at IS NOT NULL"
@@ -46,30 +56,41 @@ _ACCOUNTS = (
     f" WHERE {_VERIFIED.format('account')}"
 )
 
-# An alias is as good as the best it leads to: delivery places a letter for it whenever one account takes mail, and an address in
-# no domain of ours takes all. Of accounts that take none, a full one is emptied sooner than a suspended one wakes. An alias leads
-# nowhere once a domain is made that it led to while it was elsewhere; it is called suspended until its targets are put right.
-_ALIASES = f"""
-    WITH RECURSIVE leads(subject, address) AS (
-        SELECT address, unnest(targets) FROM aliases WHERE {_VERIFIED.format("aliases")} {{condition}}
+_ALIASES = f"SELECT address FROM aliases WHERE {_VERIFIED.format('aliases')}"  # noqa: S608
+
+# everything the addresses lead to, and themselves: an alias with its targets, an end with its standing; null: nobody is there
+_BELOW = f"""
+    WITH RECURSIVE below (address) AS (
+        SELECT unnest($1::text[])
         UNION
-        SELECT leads.subject, unnest(alias.targets) FROM leads JOIN aliases alias ON alias.address = leads.address
+        SELECT unnest(alias.targets) FROM below JOIN aliases alias ON alias.address = below.address
          WHERE {_VERIFIED.format("alias")}
     )
-    SELECT leads.subject, coalesce(min(CASE
+    SELECT below.address, alias.targets, CASE
                WHEN account.id IS NOT NULL THEN {_STANDING.format("account")}
-               WHEN (SELECT verified_at FROM domains d WHERE d.name = split_part(leads.address, '@', -1)) IS NULL THEN 0
-           END), 2) AS standing
-    FROM leads LEFT JOIN accounts account ON account.address = leads.address AND {_VERIFIED.format("account")}
-    GROUP BY leads.subject
+               WHEN (SELECT verified_at FROM domains d WHERE d.name = split_part(below.address, '@', -1)) IS NULL THEN 0
+           END AS standing
+      FROM below
+      LEFT JOIN aliases alias ON alias.address = below.address AND {_VERIFIED.format("alias")}
+      LEFT JOIN accounts account ON account.address = below.address AND {_VERIFIED.format("account")}
 """  # noqa: S608
+
+_BOUND = """
+    SELECT set_config('statement_timeout',
+                      CASE WHEN reset_val = '0' THEN $1::int ELSE least($1, reset_val::int / 2) END::text, true)
+      FROM pg_settings WHERE name = 'statement_timeout'
+"""
 
 
 class PostgresDirectoryTruth:
-    """The port DirectoryTruth over Postgres."""
+    """The port DirectoryTruth over Postgres. ``seconds`` may be spent on what is true of some subjects, before they are stepped
+    over."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, seconds: float = _MOST_SECONDS) -> None:
         self._database = database
+        self._seconds = seconds
+        self._slow: dict[str, tuple[float, float]] = {}
+        """Subjects that took too long: when each is tried again, and how long it was put off."""
 
     @asynccontextmanager
     async def pending(self, limit: int) -> AsyncIterator[Mapping[str, Entry | None] | None]:
@@ -78,20 +99,36 @@ class PostgresDirectoryTruth:
             if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", PUBLISHER_LOCK):
                 yield None
                 return
-            rows = await connection.fetch("SELECT id, subject FROM directory_outbox ORDER BY id LIMIT $1", limit)
-            if not rows:
-                yield {}
-                return
-            yield await _truth(connection, {row["subject"] for row in rows})
-            await connection.execute("DELETE FROM directory_outbox WHERE id = ANY($1)", [row["id"] for row in rows])
+            truth: dict[str, Entry | None] = {}
+            told: set[str] = set()
+            rows: Sequence[Record] = ()
+            end = time.monotonic() + _ROUND_SECONDS
+            while not told and (now := time.monotonic()) < end:
+                waiting = [subject for subject, (again, _) in self._slow.items() if again > now]
+                rows = await connection.fetch(
+                    "SELECT id, subject FROM directory_outbox WHERE subject <> ALL($2) ORDER BY id LIMIT $1",
+                    limit,
+                    waiting,
+                )
+                if not rows:
+                    break
+                truth, told = await self._read(connection, {row["subject"] for row in rows}, end)
+            yield truth
+            if told:
+                done = [row["id"] for row in rows if row["subject"] in told]
+                await connection.execute("DELETE FROM directory_outbox WHERE id = ANY($1)", done)
 
     async def everything(self) -> AsyncIterator[tuple[str, Entry]]:
         """All subjects with their entries, in one consistent reading."""
         async with self._database.transaction() as connection:
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            for query in (_DOMAINS, _ACCOUNTS, _ALIASES.format(condition="")):
+            for query in (_DOMAINS, _ACCOUNTS):
                 async for row in connection.cursor(query, prefetch=_PREFETCH):
                     yield row["subject"], _entry(row)
+            cursor = await connection.cursor(_ALIASES)
+            while rows := await cursor.fetch(_ALIASES_AT_ONCE):
+                for subject, standing in (await _alias_standings(connection, [row["address"] for row in rows])).items():
+                    yield subject, AddressEntry(_STANDINGS[standing])
 
     async def doubt(self, subjects: Collection[str]) -> None:
         """Have the subjects published anew."""
@@ -107,6 +144,45 @@ class PostgresDirectoryTruth:
                 "SELECT EXISTS (SELECT FROM directory_outbox WHERE id = ANY($1))", list(marks)
             )
 
+    async def _read(
+        self, connection: Connection, subjects: set[str], end: float
+    ) -> tuple[dict[str, Entry | None], set[str]]:
+        """Give what is true of the subjects, and of which of them; those that take too long are stepped over."""
+        known_slow = subjects & self._slow.keys()
+        together = subjects - known_slow
+        if together and (truth := await self._in_time(connection, together)) is not None:
+            return truth, together
+        truth, told = {}, set[str]()
+        for subject in (*sorted(together), *sorted(known_slow)):
+            entries = await self._in_time(connection, {subject})
+            if entries is None:
+                self._step_over(subject)
+            else:
+                self._slow.pop(subject, None)
+                truth |= entries
+                told.add(subject)
+            if time.monotonic() > end:
+                break
+        return truth, told
+
+    async def _in_time(self, connection: Connection, subjects: set[str]) -> dict[str, Entry | None] | None:
+        """Give what is true of the subjects; None when that takes too long."""
+        try:
+            async with connection.transaction():  # a savepoint: what is cancelled takes only this back
+                await connection.execute(_BOUND, round(self._seconds * 1000))
+                return await _truth(connection, subjects, time.monotonic() + self._seconds)
+        except (QueryCanceledError, _TooSlow):
+            return None
+
+    def _step_over(self, subject: str) -> None:
+        first, last = _RETRY_SECONDS
+        _, before = self._slow.pop(subject, (0.0, 0.0))
+        pause = min(last, before * 2) or first
+        if len(self._slow) >= _MOST_SLOW:
+            self._slow.pop(next(iter(self._slow)))
+        self._slow[subject] = time.monotonic() + pause, pause
+        log.error("what is true of a subject takes too long to read", subject=subject, again_in_seconds=pause)
+
 
 async def write_outbox(connection: Connection, *subjects: str) -> tuple[int, ...]:
     """Name subjects whose directory entries have changed, in the transaction that changes them; gives the rows' ids."""
@@ -116,19 +192,65 @@ async def write_outbox(connection: Connection, *subjects: str) -> tuple[int, ...
     return tuple(row["id"] for row in rows)
 
 
-async def _truth(connection: Connection, named: Collection[str]) -> dict[str, Entry | None]:
-    affected = [row["subject"] for row in await connection.fetch(_AFFECTED, list(named))]
+class _TooSlow(Exception):  # noqa: N818 - it names what happened
+    """The truth is not read by its deadline."""
+
+
+async def _affected(connection: Connection, named: Collection[str], deadline: float) -> list[str]:
+    """Give the subjects, and every alias that leads to one of them, over any number of aliases."""
+    affected, last = set(named), set(named)
+    while last:
+        found: set[str] = set()
+        for some in batched(last, _ALIASES_AT_ONCE, strict=False):
+            found |= {row["address"] for row in await connection.fetch(_ABOVE, list(some))}
+            if time.monotonic() > deadline:
+                raise _TooSlow
+        last = found - affected
+        affected |= found
+    return list(affected)
+
+
+async def _truth(connection: Connection, named: Collection[str], deadline: float) -> dict[str, Entry | None]:
+    affected = await _affected(connection, named, deadline)
     truth: dict[str, Entry | None] = dict.fromkeys(affected)
     addresses = [subject for subject in affected if not subject.startswith("@")]
     names = [subject[1:] for subject in affected if subject.startswith("@")]
     for query, values in (
         (f"{_DOMAINS} AND name = ANY($1)", names),
         (f"{_ACCOUNTS} AND address = ANY($1)", addresses),
-        (_ALIASES.format(condition="AND address = ANY($1)"), addresses),
     ):
         for row in await connection.fetch(query, values):
             truth[row["subject"]] = _entry(row)
+    for some in batched(addresses, _ALIASES_AT_ONCE, strict=False):
+        for subject, standing in (await _alias_standings(connection, some)).items():
+            truth[subject] = AddressEntry(_STANDINGS[standing])
+        if time.monotonic() > deadline:
+            raise _TooSlow
     return truth
+
+
+async def _alias_standings(connection: Connection, addresses: Sequence[str]) -> dict[str, int]:
+    """Give the standings of those of the addresses that are aliases.
+
+    An alias is as good as the best it leads to: delivery places a letter for it whenever one account takes mail, and an address in
+    no domain of ours takes all. Of accounts that take none, a full one is emptied sooner than a suspended one wakes. An alias leads
+    nowhere once a domain is made that it led to while it was elsewhere; it is called suspended until its targets are put right.
+    """
+    rows: Sequence[Any] = await connection.fetch(_BELOW, list(addresses)) if addresses else ()
+    above: defaultdict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        for target in row["targets"] or ():
+            above[target].append(row["address"])
+    best: dict[str, int] = {}
+    for standing in range(len(_STANDINGS)):
+        found = [row["address"] for row in rows if row["standing"] == standing]
+        while found:
+            for alias in above[found.pop()]:
+                if alias not in best:
+                    best[alias] = standing
+                    found.append(alias)
+    aliases = {row["address"] for row in rows if row["targets"] is not None}
+    return {address: best.get(address, len(_STANDINGS) - 1) for address in addresses if address in aliases}
 
 
 def _entry(row: Record) -> Entry:

@@ -12,14 +12,17 @@ from posthorn.adapters.postgres.directory_truth import write_outbox
 from posthorn.adapters.postgres.idempotency import keep_answer
 from posthorn.adapters.postgres.leading import check_catch_all, doubt_aliases_into
 from posthorn.adapters.postgres.limits import check_domains
+from posthorn.adapters.postgres.removal import LONG_SECONDS
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.adapters.postgres.tenancy import MOVED, Scoped, check_version, found, one, version_of
 from posthorn.adapters.postgres.tenants import tenant_named
+from posthorn.model.dns_records import CHALLENGE_LABEL, CHALLENGE_PREFIX, claim_token
 from posthorn.ports.administration import (
     Change,
     Conflict,
     Domain,
     Fault,
+    Missing,
     NewDomain,
     Receipt,
     SendingRules,
@@ -64,6 +67,21 @@ ON CONFLICT (name) DO NOTHING RETURNING id
 """
 
 
+# another tenant's ($2) domain whose ownership is not shown: the one thing that is looked up of a tenant by another
+_UNSHOWN = "SELECT id, tenant_id FROM domains WHERE name = $1 AND tenant_id <> $2 AND verified_at IS NULL"
+_WITH_MAIL = """
+SELECT true FROM accounts a
+ WHERE a.domain_id = $1 AND (EXISTS (SELECT FROM mailbox_entries e WHERE e.account_id = a.id)
+                             OR EXISTS (SELECT FROM deleted_entries e WHERE e.account_id = a.id)) LIMIT 1
+"""
+_FREE_CATCH_ALLS = f"""
+UPDATE domains SET catch_all = NULL, updated_at = {MOVED}
+ WHERE tenant_id = $1 AND name <> $2 AND split_part(catch_all, '@', -1) = $2 RETURNING name
+"""  # noqa: S608
+_CLAIM = """
+INSERT INTO domains (tenant_id, name, verification_token, verified_at)
+VALUES ($1, $2, replace(gen_random_uuid()::text, '-', ''), now())
+"""
 _PUBLISH_ADDRESSES = """
 INSERT INTO directory_outbox (subject)
 SELECT address FROM accounts WHERE domain_id = $1 UNION ALL SELECT address FROM aliases WHERE domain_id = $1
@@ -87,7 +105,7 @@ class PostgresDomains:
             await check_domains(connection, owner)
             await check_catch_all(connection, owner, new.catch_all)
             if not await connection.fetchval(_MAKE, owner, new.name, new.catch_all, new.plus_addressing):
-                raise Conflict(f"the domain {new.name} is there already")
+                raise Conflict(await _taken(connection, owner, new.name))
             domain = _as_domain(await one(connection, tenant, _NAMED, new.name))
             await doubt_aliases_into(connection, new.name)
             details = {"catch_all": new.catch_all, "plus_addressing": new.plus_addressing}
@@ -138,6 +156,39 @@ class PostgresDomains:
             domain = _as_domain(await one(connection, tenant, _NAMED, name))
             return Change(domain, await write_outbox(connection, f"@{name}"))  # the last entry: the others go before it
 
+    async def claimable(self, tenant: UUID, name: str) -> None:
+        """Raise Missing unless another tenant's row is not verified."""
+        async with self._database.session() as connection:
+            if not await connection.fetchval(_UNSHOWN, name, tenant):
+                raise Missing
+
+    async def claim_domain(self, tenant: UUID, name: str) -> Change[Domain]:
+        """Take it from a tenant that has not shown that it owns it."""
+        async with self._database.transaction() as connection:
+            await connection.execute(f"SET LOCAL statement_timeout = '{LONG_SECONDS}s'")
+            await check_domains(connection, tenant)
+            row: Any = await connection.fetchrow(f"{_UNSHOWN} FOR UPDATE", name, tenant)
+            if row is None:
+                raise Missing
+            accounts = "SELECT FROM accounts WHERE domain_id = $1 ORDER BY id FOR UPDATE"
+            await connection.execute(accounts, row["id"], timeout=LONG_SECONDS)  # nothing arrives in them from here on
+            if await connection.fetchval(_WITH_MAIL, row["id"], timeout=LONG_SECONDS):
+                raise Conflict(f"another tenant keeps mail in the domain {name}: ask who runs this system to remove it")
+            for table in ("aliases", "accounts"):
+                await connection.execute(
+                    f"DELETE FROM {table} WHERE domain_id = $1",  # noqa: S608
+                    row["id"],
+                    timeout=LONG_SECONDS,
+                )
+            freed = await connection.fetch(_FREE_CATCH_ALLS, row["tenant_id"], name)
+            await connection.execute("DELETE FROM domains WHERE id = $1", row["id"])
+            await connection.execute(_CLAIM, tenant, name)
+            await doubt_aliases_into(connection, name)
+            await write_audit(connection, row["tenant_id"], name, {"lost": "another tenant has shown that it owns it"})
+            await write_audit(connection, tenant, name)
+            domain = _as_domain(await one(connection, tenant, _NAMED, name))
+            return Change(domain, await write_outbox(connection, *(f"@{each['name']}" for each in freed), f"@{name}"))
+
     async def delete_domain(self, tenant: UUID | None, name: str, expected: Versions = None) -> Change[None]:
         """Remove an empty domain."""
         async with self._database.transaction() as connection:
@@ -154,6 +205,17 @@ class PostgresDomains:
             await doubt_aliases_into(connection, name)
             await write_audit(connection, row["tenant_id"], name)
             return Change(None, await write_outbox(connection, f"@{name}"))
+
+
+async def _taken(connection: Connection, owner: UUID, name: str) -> str:
+    """Say that a name is taken, and how it is claimed from a tenant that has not shown that it owns it."""
+    if not await connection.fetchval(_UNSHOWN, name, owner):
+        return f"the domain {name} is there already"
+    return (
+        f"another tenant has named the domain {name}, and has not shown that it owns it. If it is yours, publish at"
+        f' {CHALLENGE_LABEL}.{name} the TXT record "{CHALLENGE_PREFIX}{claim_token(owner, name)}" and then, with a key of your'
+        f" tenant, POST /v1/domains/{name}/verify"
+    )
 
 
 async def home(connection: Connection, tenant: UUID | None, address: str) -> Any:

@@ -12,12 +12,12 @@ from typing import Any
 from uuid import UUID
 
 from posthorn.adapters.postgres.accounts import FOLDERS
-from posthorn.adapters.postgres.aliases import alias_writer, insert_alias
+from posthorn.adapters.postgres.aliases import insert_alias
 from posthorn.adapters.postgres.audit import write_audit
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.directory_truth import write_outbox
 from posthorn.adapters.postgres.domains import homes
-from posthorn.adapters.postgres.leading import ALIAS_LOCK
+from posthorn.adapters.postgres.leading import hold_addresses
 from posthorn.adapters.postgres.limits import check_accounts
 from posthorn.adapters.postgres.tenancy import Scoped, found
 from posthorn.ports.administration import Conflict, Fault, NewAccount, Unfit
@@ -63,8 +63,8 @@ class PostgresImports:
         results: dict[str, Result] = {}
         addresses = [new.address for new in batch]
         async with self._database.transaction() as connection:
-            await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", ALIAS_LOCK)
             domains = await homes(connection, tenant, sorted({_domain(address) for address in addresses}))
+            await hold_addresses(connection, [domain["tenant_id"] for domain in domains.values()], alone=False)
             there = {row["address"]: row for row in await found(connection, tenant, _HASHES, addresses)}
             aliases = await connection.fetch("SELECT address FROM aliases WHERE address = ANY($1)", addresses)
             taken = {row["address"] for row in aliases}
@@ -94,20 +94,26 @@ class PostgresImports:
         """Make those that are not there."""
         results: list[Result] = []
         made: defaultdict[UUID, list[str]] = defaultdict(list)
-        async with alias_writer(self._database) as connection:
+        async with self._database.transaction() as connection:
+            domains = await homes(connection, tenant, sorted({_domain(address) for address, _ in batch}))
+            await hold_addresses(connection, [domain["tenant_id"] for domain in domains.values()], alone=True)
             for address, targets in batch:
+                if (domain := domains.get(_domain(address))) is None:
+                    results.append(_no_domain(_domain(address)))
+                    continue
                 rows = await found(connection, tenant, _TARGETS, address)
                 if rows:
                     is_same = set(rows[0]["targets"]) == set(targets)
                     results.append(_UNCHANGED if is_same else _failed("targets", f"{address} has other targets"))
                     continue
                 try:
-                    made[await insert_alias(connection, tenant, address, targets)].append(address)
+                    await insert_alias(connection, domain, address, targets)
                 except Conflict as conflict:
                     results.append(_failed("address", str(conflict)))
                 except Unfit as unfit:
                     results.append(Result(Outcome.FAILED, tuple(unfit.faults)))
                 else:
+                    made[domain["tenant_id"]].append(address)
                     results.append(_CREATED)
             for owner, created in made.items():
                 await write_audit(connection, owner, f"{len(created)} aliases", {"created": created})

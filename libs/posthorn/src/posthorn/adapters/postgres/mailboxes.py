@@ -21,32 +21,36 @@ from uuid import UUID
 from posthorn.adapters.postgres import outbound
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.tables import INBOX
-from posthorn.ports.mailboxes import AccountsGone, Forward, Letter, Resolution, Segment
+from posthorn.ports.mailboxes import AccountsGone, Forward, Letter, Resolution, Segment, TooWide
 
-_MOST_STEPS = 10
-"""Aliases and catch-alls followed one after the other."""
+_MOST_ADDRESSES = 2_000
+"""That one recipient may come to. An alias may not be made that leads to half as many (``leading``); what was entered otherwise,
+or leads on through another tenant's aliases, must not hold up what is delivered beside it."""
+_MOST_TOGETHER = 20_000
+"""Addresses that several recipients may come to in one statement; beyond, they are asked for in halves."""
 
 # An alias leads to its targets. An address that is neither account nor alias leads to itself without its +tag, if that is one, or
-# else to the domain's catch-all. UNION forgets repeats within a step, so loops and meshes of aliases cost steps, not explosions.
+# else to the domain's catch-all. UNION follows each address once for each recipient, so that loops end and meshes do not explode;
+# the LIMIT ends the walk itself, for a recursive query makes no more rows than are read of it.
 # ``bare`` and ``base`` follow wire.address: a quoted local part is unquoted, cut at the first plus and quoted again if need be.
 # Accounts, aliases and domains are asked for by scalar subqueries, which stay look-ups by index however large the tables are;
 # OFFSET 0 keeps the planner from writing out an expression at each of its uses. Which alias leads to an address elsewhere is asked
 # afterwards: were it carried along, it would multiply the steps of a mesh. A domain that is not verified is none of ours: what is
 # in it is elsewhere, or whoever named another's domain here would get its mail from the other tenants.
 _RESOLVE = r"""
-WITH RECURSIVE walk (recipient, address, account, steps) AS (
-    SELECT asked.address, asked.address, (SELECT id FROM accounts a WHERE a.address = asked.address), 0
+WITH RECURSIVE walk (recipient, address, account) AS (
+    SELECT asked.address, asked.address, (SELECT id FROM accounts a WHERE a.address = asked.address)
       FROM unnest($1::text[]) AS asked (address)
   UNION
-    SELECT walk.recipient, next.address, (SELECT id FROM accounts a WHERE a.address = next.address), walk.steps + next.steps
+    SELECT walk.recipient, next.address, (SELECT id FROM accounts a WHERE a.address = next.address)
       FROM walk
       CROSS JOIN LATERAL (
           SELECT targets FROM (VALUES (1)) AS one LEFT JOIN aliases ON aliases.address = walk.address
       ) AS alias
       CROSS JOIN LATERAL (
-          SELECT unnest(alias.targets) AS address, 1 AS steps
+          SELECT unnest(alias.targets) AS address
         UNION ALL
-          SELECT coalesce(plain.address, domains.catch_all), CASE WHEN plain.address IS NULL THEN 1 ELSE 0 END
+          SELECT coalesce(plain.address, domains.catch_all)
             FROM domains
             LEFT JOIN LATERAL (
                 SELECT coalesce((SELECT address FROM accounts a WHERE a.address = base.address),
@@ -68,12 +72,18 @@ WITH RECURSIVE walk (recipient, address, account, steps) AS (
             ) AS plain ON domains.plus_addressing AND strpos(walk.address, '+') > 0
            WHERE alias.targets IS NULL AND domains.name = split_part(walk.address, '@', -1)
       ) AS next
-     WHERE walk.account IS NULL AND walk.steps < $3 AND next.address IS NOT NULL
+     WHERE walk.account IS NULL AND next.address IS NOT NULL
        AND (SELECT verified_at FROM domains d WHERE d.name = split_part(walk.address, '@', -1)) IS NOT NULL
+), led AS MATERIALIZED (
+    SELECT recipient, address, account, row_number() OVER () AS place FROM (SELECT * FROM walk LIMIT $3) AS walk
 )
 SELECT DISTINCT 'account' AS kind, recipient, account, NULL::uuid AS id, NULL::text AS forward, NULL::text AS alias
-  FROM walk
- WHERE account IS NOT NULL AND (SELECT verified_at FROM domains d WHERE d.name = split_part(walk.address, '@', -1)) IS NOT NULL
+  FROM led
+ WHERE account IS NOT NULL AND (SELECT verified_at FROM domains d WHERE d.name = split_part(led.address, '@', -1)) IS NOT NULL
+UNION ALL
+SELECT 'wide', recipient, NULL, NULL, NULL, NULL FROM led GROUP BY recipient HAVING count(*) > $4
+UNION ALL
+SELECT 'more', NULL, NULL, NULL, NULL, NULL WHERE (SELECT count(*) FROM led) >= $3
 UNION ALL
 SELECT 'placed', NULL, NULL, id, NULL, NULL FROM messages WHERE id = ANY ($2::uuid[])
 UNION ALL
@@ -83,16 +93,16 @@ SELECT 'elsewhere', address, NULL, NULL, NULL, NULL
    AND (SELECT verified_at FROM domains d WHERE d.name = split_part(asked.address, '@', -1)) IS NULL
 UNION ALL
 (
-    SELECT DISTINCT ON (walk.recipient, via.target)
-           'forward', walk.recipient, NULL, (SELECT tenant_id FROM domains d WHERE d.id = via.domain_id), via.target, via.address
-      FROM walk
+    SELECT DISTINCT ON (led.recipient, via.target)
+           'forward', led.recipient, NULL, (SELECT tenant_id FROM domains d WHERE d.id = via.domain_id), via.target, via.address
+      FROM led
       CROSS JOIN LATERAL (
-          SELECT aliases.address, domain_id, unnest(targets) AS target FROM aliases WHERE aliases.address = walk.address OFFSET 0
+          SELECT aliases.address, domain_id, unnest(targets) AS target FROM aliases WHERE aliases.address = led.address OFFSET 0
       ) AS via
-     WHERE walk.account IS NULL AND walk.steps < $3 AND via.target LIKE '_%@_%'
+     WHERE led.account IS NULL AND via.target LIKE '_%@_%' AND (SELECT count(*) FROM led) < $3
        AND (SELECT verified_at FROM domains d WHERE d.id = via.domain_id) IS NOT NULL
        AND (SELECT verified_at FROM domains d WHERE d.name = split_part(via.target, '@', -1)) IS NULL
-     ORDER BY walk.recipient, via.target, walk.steps, via.address
+     ORDER BY led.recipient, via.target, led.place
 )
 """
 
@@ -176,11 +186,11 @@ class PostgresMailboxes:
         """Follow recipients to accounts and out of here, and tell which messages are placed already, in one round trip.
 
         An exact account or alias wins over the address without its ``+tag``, and that over the catch-all. Suspended accounts
-        resolve: their mail was promised. Raises Unavailable.
+        resolve: their mail was promised. Raises TooWide, Unavailable.
         """
         asked = [recipient for recipient in dict.fromkeys(recipients) if clean_text(recipient) == recipient]
         async with self._database.session() as connection:
-            rows = await connection.fetch(_RESOLVE, asked, list(messages), _MOST_STEPS)
+            rows = await _led(connection, asked, list(messages))
         accounts: defaultdict[str, list[int]] = defaultdict(list)
         forwards: defaultdict[str, list[Forward]] = defaultdict(list)
         placed, elsewhere = [], []
@@ -217,6 +227,19 @@ class PostgresMailboxes:
             entries = await _enter(connection, fresh)
             await outbound.enter(connection, fresh, self._patience)
             return entries
+
+
+async def _led(connection: Connection, asked: list[str], messages: list[UUID]) -> list[Any]:
+    """Give the rows of what the recipients come to. Raises TooWide."""
+    most = _MOST_ADDRESSES + 1 if len(asked) == 1 else _MOST_TOGETHER + 4 * len(asked)
+    rows: list[Any] = await connection.fetch(_RESOLVE, asked, messages, most, _MOST_ADDRESSES)
+    kinds = {row["kind"] for row in rows}
+    if "wide" in kinds:
+        raise TooWide
+    if "more" not in kinds:
+        return rows
+    half = len(asked) // 2
+    return await _led(connection, asked[:half], messages) + await _led(connection, asked[half:], [])
 
 
 async def insert_messages(

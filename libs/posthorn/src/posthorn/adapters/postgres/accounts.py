@@ -14,16 +14,16 @@ from posthorn.adapters.postgres.idempotency import keep_answer
 from posthorn.adapters.postgres.leading import hold_addresses, refuse_while_led_to
 from posthorn.adapters.postgres.limits import check_account
 from posthorn.adapters.postgres.removal import LONG_SECONDS, remove_everything
-from posthorn.adapters.postgres.tenancy import Scoped, check_version, found, one, version_of
+from posthorn.adapters.postgres.tenancy import Listing, Scoped, check_version, one, version_of
 from posthorn.ports.administration import Account, Change, Conflict, NewAccount, Receipt, State, Versions
 
-_ACCOUNT = (
-    "SELECT a.id, a.domain_id, d.tenant_id, a.address, a.quota_bytes, a.used_bytes, a.used_messages, a.state,"  # noqa: S608
-    f" a.created_at, a.updated_at, {SENDING.format('a')} FROM accounts a JOIN domains d ON d.id = a.domain_id WHERE {{visible}}"
+_COLUMNS = (
+    "a.id, a.domain_id, d.tenant_id, a.address, a.quota_bytes, a.used_bytes, a.used_messages, a.state,"
+    f" a.created_at, a.updated_at, {SENDING.format('a')}"
 )
+_ACCOUNT = f"SELECT {_COLUMNS} FROM accounts a JOIN domains d ON d.id = a.domain_id WHERE {{visible}}"  # noqa: S608
 _NAMED = Scoped(f"{_ACCOUNT} AND a.address = $2")
-_PAGE = "AND ($2::text IS NULL OR d.name = $2) AND a.address > $3 ORDER BY a.address LIMIT $4"
-_LIST = Scoped(f"{_ACCOUNT} {_PAGE}")
+_LIST = Listing(_COLUMNS, "accounts")
 
 FOLDERS = """
     INSERT INTO mailboxes (account_id, mailbox_id, name, role, uidvalidity)
@@ -73,7 +73,7 @@ class PostgresAccounts:
     async def accounts(self, tenant: UUID | None, domain: str | None, after: str, limit: int) -> Sequence[Account]:
         """List by address."""
         async with self._database.session() as connection:
-            return [_as_account(row) for row in await found(connection, tenant, _LIST, domain, after, limit)]
+            return [_as_account(row) for row in await _LIST.page(connection, tenant, domain, after, limit)]
 
     async def account(self, tenant: UUID | None, address: str) -> Account:
         """Give one."""

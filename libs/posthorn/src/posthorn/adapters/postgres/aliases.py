@@ -12,15 +12,13 @@ from posthorn.adapters.postgres.directory_truth import write_outbox
 from posthorn.adapters.postgres.domains import home
 from posthorn.adapters.postgres.idempotency import keep_answer
 from posthorn.adapters.postgres.leading import check_targets, hold_addresses, refuse_while_led_to
-from posthorn.adapters.postgres.tenancy import MOVED, Scoped, check_version, found, one, version_of
+from posthorn.adapters.postgres.tenancy import MOVED, Listing, Scoped, check_version, one, version_of
 from posthorn.ports.administration import Alias, Change, Conflict, Missing, Receipt, Versions
 
-_ALIAS = (
-    "SELECT a.id, d.tenant_id, a.address, a.targets, a.created_at, a.updated_at"
-    " FROM aliases a JOIN domains d ON d.id = a.domain_id WHERE {visible}"
-)
+_COLUMNS = "a.id, d.tenant_id, a.address, a.targets, a.created_at, a.updated_at"
+_ALIAS = f"SELECT {_COLUMNS} FROM aliases a JOIN domains d ON d.id = a.domain_id WHERE {{visible}}"  # noqa: S608
 _NAMED = Scoped(f"{_ALIAS} AND a.address = $2")
-_LIST = Scoped(f"{_ALIAS} AND ($2::text IS NULL OR d.name = $2) AND a.address > $3 ORDER BY a.address LIMIT $4")
+_LIST = Listing(_COLUMNS, "aliases")
 
 
 class PostgresAliases:
@@ -47,7 +45,7 @@ class PostgresAliases:
     async def aliases(self, tenant: UUID | None, domain: str | None, after: str, limit: int) -> Sequence[Alias]:
         """List by address."""
         async with self._database.session() as connection:
-            return [_as_alias(row) for row in await found(connection, tenant, _LIST, domain, after, limit)]
+            return [_as_alias(row) for row in await _LIST.page(connection, tenant, domain, after, limit)]
 
     async def alias(self, tenant: UUID | None, address: str) -> Alias:
         """Give one."""

@@ -115,7 +115,7 @@ accounts = Table(
     "accounts",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("domain_id", BigInteger, ForeignKey("domains.id"), nullable=False, index=True),
+    Column("domain_id", BigInteger, ForeignKey("domains.id"), nullable=False),
     Column("address", Text, nullable=False, unique=True),  # canonical form
     Column("password_hash", Text, nullable=False),
     Column("quota_bytes", BigInteger),  # null: unlimited
@@ -129,6 +129,7 @@ accounts = Table(
     _updated(),
     CheckConstraint("state IN ('active', 'suspended', 'receive-only')", name="state"),
     CheckConstraint("used_bytes >= 0 AND used_messages >= 0", name="used"),
+    Index("accounts_domain_id_address_idx", "domain_id", "address"),
     postgresql_with={"fillfactor": 70},
 )
 
@@ -136,11 +137,12 @@ aliases = Table(
     "aliases",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("domain_id", BigInteger, ForeignKey("domains.id"), nullable=False, index=True),
+    Column("domain_id", BigInteger, ForeignKey("domains.id"), nullable=False),
     Column("address", Text, nullable=False, unique=True),  # canonical form
     Column("targets", ARRAY(Text), nullable=False),  # canonical addresses
     _created(),
     _updated(),
+    Index("aliases_domain_id_address_idx", "domain_id", "address"),
     Index("aliases_targets_idx", "targets", postgresql_using="gin"),
 )
 

@@ -36,6 +36,11 @@ _STATEMENTS = (
     """,
     "ALTER TABLE api_keys ADD COLUMN expires_at timestamptz, ADD COLUMN last_used_at timestamptz",
     "CREATE INDEX api_keys_tenant_id_idx ON api_keys (tenant_id, id)",
+    # pages of one domain's accounts, in the place of indexes that gave them in no order
+    "CREATE INDEX accounts_domain_id_address_idx ON accounts (domain_id, address)",
+    "DROP INDEX accounts_domain_id_idx",
+    "CREATE INDEX aliases_domain_id_address_idx ON aliases (domain_id, address)",
+    "DROP INDEX aliases_domain_id_idx",
     """
     CREATE TABLE audit (
         id bigint GENERATED ALWAYS AS IDENTITY,

@@ -119,7 +119,7 @@ async def change_domain(
     operation_id="deleteDomain",
     summary="Delete a domain",
     status_code=204,
-    responses=problems(404, 409, 412),
+    responses=problems(400, 404, 409, 412),
 )
 async def delete_domain(name: DomainPath, caller: Caller, service: Decisions, expected: Expected) -> Response:
     """Refused while it has accounts or aliases."""
@@ -185,7 +185,7 @@ async def change_account(
     operation_id="deleteAccount",
     summary="Delete an account with its mail",
     status_code=204,
-    responses=problems(404, 409, 412),
+    responses=problems(400, 404, 409, 412),
 )
 async def delete_account(address: AddressPath, caller: Caller, service: Decisions, expected: Expected) -> Response:
     """Refused while an alias or a catch-all leads to it."""
@@ -241,7 +241,7 @@ async def change_alias(
     operation_id="deleteAlias",
     summary="Delete an alias",
     status_code=204,
-    responses=problems(404, 409, 412),
+    responses=problems(400, 404, 409, 412),
 )
 async def delete_alias(address: AddressPath, caller: Caller, service: Decisions, expected: Expected) -> Response:
     """Refused while another alias or a catch-all leads to it."""

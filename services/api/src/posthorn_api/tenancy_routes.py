@@ -107,7 +107,7 @@ async def change_tenant(
     operation_id="deleteTenant",
     summary="Delete a tenant",
     status_code=204,
-    responses=problems(404, 409, 412),
+    responses=problems(400, 404, 409, 412),
 )
 async def delete_tenant(tenant: TenantPath, caller: Caller, service: Owners, expected: Expected) -> Response:
     """Refused while it has domains, API keys, webhooks or mail in the queue."""

@@ -113,7 +113,7 @@ async def change_webhook(
 
 
 @webhooks.delete(
-    _ONE, operation_id="deleteWebhook", summary="Delete a webhook", status_code=204, responses=problems(404, 412)
+    _ONE, operation_id="deleteWebhook", summary="Delete a webhook", status_code=204, responses=problems(400, 404, 412)
 )
 async def delete_webhook(number: WebhookPath, caller: Caller, service: Decisions, expected: Expected) -> Response:
     """With the record of its deliveries."""

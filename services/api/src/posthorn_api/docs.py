@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from posthorn_api.examples import put_into
 from posthorn_api.import_schemas import AccountLine, AliasLine, ImportAnswer
 from posthorn_api.problems import MEDIA_TYPE
 
@@ -44,6 +45,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
                     response["description"] = response["description"].replace("Successful Response", "It is done")
                 else:
                     response["content"] = {MEDIA_TYPE: next(iter(response["content"].values()))}
+    put_into(document)
     return document
 
 

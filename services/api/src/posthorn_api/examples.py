@@ -1,0 +1,235 @@
+"""Examples of what the API answers, for its description: of each answer's own fields; those that hold others are put together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+_ID = "01a20715-6d61-7a3e-9f0b-2f3a5c7d9e11"
+_MESSAGE = "01a2071a-03c4-7c55-8a6e-0b1d4f6a8c22"
+_THEN, _LATER = "2026-11-23T09:00:00Z", "2026-11-23T10:30:00Z"
+_LIMITS = {"max_messages_per_hour": 500, "max_recipients_per_hour": None, "allowed_networks": ["192.0.2.0/24"]}
+_KEY = {
+    "id": _ID,
+    "name": "deploy",
+    "role": "tenant-admin",
+    "tenant": "acme",
+    "expires_at": "2027-11-23T00:00:00Z",
+    "last_used_at": _LATER,
+    "created_at": _THEN,
+}
+_PASSWORD = {"id": _ID, "name": "laptop", "scopes": ["pop3", "smtp"], "created_at": _THEN, "last_used_at": _LATER}
+_WEBHOOK = {
+    "id": _ID,
+    "tenant": "acme",
+    "url": "https://hooks.example.org/mail",
+    "events": ["delivered", "bounced"],
+    "domain": "example.org",
+    "state": "active",
+    "created_at": _THEN,
+    "updated_at": _LATER,
+}
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "TenantView": {
+        "id": _ID,
+        "name": "acme",
+        "state": "active",
+        "max_domains": 10,
+        "max_accounts": 500,
+        "quota_bytes": 500_000_000_000,
+        "max_messages_per_hour": 5000,
+        "max_recipients_per_hour": None,
+        "verify_domains": True,
+        "min_password_length": 12,
+        "domains": 2,
+        "accounts": 41,
+        "promised_bytes": 41_000_000_000,
+        "created_at": _THEN,
+        "updated_at": _LATER,
+    },
+    "ApiKeyView": _KEY,
+    "NewApiKeyView": {**_KEY, "last_used_at": None, "key": "shown once, here"},
+    "DomainView": {
+        "name": "example.org",
+        "display_name": "example.org",
+        "tenant": "acme",
+        "catch_all": "office@example.org",
+        "plus_addressing": True,
+        **_LIMITS,
+        "max_accounts": 100,
+        "quota_bytes": 100_000_000_000,
+        "retention_days": None,
+        "undelete_days": 14,
+        "verified_at": _LATER,
+        "created_at": _THEN,
+        "updated_at": _LATER,
+    },
+    "DomainChange": {"catch_all": None, "retention_days": 365, "undelete_days": 14},
+    "AccountView": {
+        "address": "carol@example.org",
+        "quota_bytes": 1_000_000_000,
+        "used_bytes": 48_213_771,
+        "used_messages": 1204,
+        "state": "active",
+        **_LIMITS,
+        "created_at": _THEN,
+        "updated_at": _LATER,
+    },
+    "AliasView": {
+        "address": "sales@example.org",
+        "targets": ["carol@example.org", "dave@example.net"],
+        "created_at": _THEN,
+        "updated_at": _LATER,
+    },
+    "AppPasswordView": _PASSWORD,
+    "NewAppPasswordView": {**_PASSWORD, "last_used_at": None, "password": "shown once, here"},
+    "DkimRecordView": {
+        "type": "TXT",
+        "name": "ph-20261123-ed5d9e11._domainkey.example.org",
+        "value": "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=",
+        "strings": ["v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="],
+    },
+    "DkimKeyView": {
+        "id": _ID,
+        "selector": "ph-20261123-ed5d9e11",
+        "algorithm": "ed25519",
+        "state": "signing",
+        "signs_from": _THEN,
+        "signs_until": None,
+        "published_until": None,
+        "created_at": _THEN,
+    },
+    "DkimView": {"domain": "example.org"},
+    "MailboxView": {
+        "name": "INBOX",
+        "role": "inbox",
+        "messages": 1204,
+        "unseen": 3,
+        "octets": 48_213_771,
+        "uidvalidity": 1795424400,
+        "uidnext": 1311,
+    },
+    "MessageView": {
+        "id": _MESSAGE,
+        "mailbox": "INBOX",
+        "uid": 1310,
+        "size": 4213,
+        "received_at": _LATER,
+        "from": "Dave <dave@example.net>",
+        "subject": "The plans",
+        "date": "Mon, 23 Nov 2026 10:29:58 +0000",
+        "message_id": "<plans@example.net>",
+        "reverse_path": "dave@example.net",
+        "flags": ["seen"],
+        "keywords": [],
+    },
+    "DeletedMessageView": {"deleted_at": _LATER, "until": "2026-12-07T10:30:00Z"},
+    "ImportFailure": {"message": 17, "name": None, "reason": "it is larger than a message may be"},
+    "ImportSummary": {"messages": 1200, "imported": 1187, "duplicates": 12, "failed": 1, "octets": 48_213_771},
+    "SentView": {"id": _MESSAGE, "recipients": ["dave@example.net"]},
+    "QueueItemView": {
+        "id": 4711,
+        "message": _MESSAGE,
+        "state": "deferred",
+        "sender": "carol@example.org",
+        "recipient": "dave@example.net",
+        "domain": "example.net",
+        "forwarded_for": None,
+        "subject": "The plans",
+        "size": 4213,
+        "attempts": 2,
+        "next_attempt_at": "2026-11-23T10:45:00Z",
+        "last_attempt_at": _LATER,
+        "last_host": "mx.example.net (192.0.2.25)",
+        "last_status": "4.2.0",
+        "last_reply": "450 4.2.0 greylisted, come back later",
+        "last_tls": "TLSv1.3",
+        "created_at": _THEN,
+        "expires_at": "2026-11-28T09:00:00Z",
+    },
+    "MatchedView": {"matched": 212, "more": False},
+    "RouteView": {
+        "domain": "example.net",
+        "host": "smart.example.com",
+        "port": 587,
+        "tls": "verified",
+        "username": "relay",
+        "password_set": True,
+        "connections": 5,
+        "messages_per_minute": None,
+    },
+    "SuppressionView": {
+        "address": "gone@example.net",
+        "reason": "550 5.1.1 no such user",
+        "source": "bounce",
+        "message": _MESSAGE,
+        "created_at": _LATER,
+    },
+    "DeadLetterView": {
+        "sequence": 12,
+        "message_id": _MESSAGE,
+        "reason": "its record does not read",
+        "parked_at": _LATER,
+        "size": 4213,
+    },
+    "Retried": {"sequence": 12, "state": "queued"},
+    "WebhookView": _WEBHOOK,
+    "NewWebhookView": {**_WEBHOOK, "secret": "whsec_… shown once, here"},
+    "DeliveryView": {
+        "id": _ID,
+        "event_type": "delivered",
+        "event": {
+            "type": "delivered",
+            "timestamp": _LATER,
+            "data": {"message": _MESSAGE, "recipient": "dave@example.net"},
+        },
+        "state": "delivered",
+        "attempts": 1,
+        "next_attempt_at": None,
+        "last_status": 204,
+        "last_reply": "",
+        "created_at": _LATER,
+        "closed_at": _LATER,
+    },
+    "StatsView": {"at": _THEN, "domain": "example.org", "outcome": "delivered", "messages": 412, "octets": 1_730_112},
+}
+_TEXTS = {
+    "text/dns": "example.org. 3600 IN MX 10 mx.example.com.\n",
+    "message/rfc822": "From: dave@example.net\r\nTo: carol@example.org\r\nSubject: The plans\r\n\r\nHere they are.\r\n",
+    "application/mbox": "From dave@example.net Mon Nov 23 10:29:58 2026\nSubject: The plans\n\nHere they are.\n\n",
+}
+
+
+def put_into(document: dict[str, Any]) -> None:
+    """Give what is answered, and what has none of its own, an example in the OpenAPI document."""
+    schemas: dict[str, Any] = document["components"]["schemas"]
+    for name in EXAMPLES:
+        schemas[name]["examples"] = [_whole(schemas, name)]
+    for _, media, content in _contents(document):
+        if media in _TEXTS:
+            content.setdefault("example", _TEXTS[media])
+    for name, schema in schemas.items():
+        item = schema.get("properties", {}).get("items", {}).get("items", {}).get("$ref", "").rpartition("/")[2]
+        if name.startswith(("Page_", "MailboxesView")) and item in EXAMPLES:
+            schema["examples"] = [{"items": [_whole(schemas, item)], "next_cursor": None}]
+
+
+def _contents(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path in document["paths"].values():
+        for operation in path.values():
+            bodies = [operation.get("requestBody", {}), *operation.get("responses", {}).values()]
+            for body in bodies:
+                for media, content in body.get("content", {}).items():
+                    yield operation["operationId"], media, content
+
+
+def _whole(schemas: dict[str, Any], name: str) -> dict[str, Any]:
+    """Give the example of a schema, with those of the schemas that it holds."""
+    found = dict(EXAMPLES[name])
+    for field, schema in schemas[name]["properties"].items():
+        held = (schema.get("$ref") or schema.get("items", {}).get("$ref") or "").rpartition("/")[2]
+        if field not in found and held in EXAMPLES:
+            part = _whole(schemas, held)
+            found[field] = part if "$ref" in schema else [part]
+    return found

@@ -126,7 +126,7 @@ def test_an_account_that_only_receives_is_read_but_does_not_send(system: System,
 
 def test_a_suspended_tenants_accounts_neither_send_nor_read_while_mail_for_them_is_kept(system: System) -> None:
     name = f"tenant{next(_numbers)}"
-    assert system.api.post("/v1/tenants", json={"name": name}).status_code == 201
+    assert system.api.post("/v1/tenants", json={"name": name, "verify_domains": False}).status_code == 201
     assert system.api.post("/v1/domains", json={"name": f"{name}.test", "tenant": name}).status_code == 201
     key = system.api.post("/v1/api-keys", json={"name": name, "role": "read-only", "tenant": name}).json()["key"]
     doors = Doors(system, system.make_account(f"ann@{name}.test"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -201,3 +202,20 @@ async def test_a_line_without_end_breaks_the_import_off(api: Api) -> None:
 async def test_what_is_no_ndjson_is_refused(api: Api) -> None:
     answer = await api.client.post("/v1/import/accounts", json={"address": "a@acme.test"})
     problem(answer, 415, "unsupported-media-type")
+
+
+async def test_a_key_that_is_taken_away_ends_the_import_it_has_open(api: Api) -> None:
+    made = (
+        await api.client.post("/v1/api-keys", json={"name": "thief", "role": "tenant-admin", "tenant": "default"})
+    ).json()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield json.dumps(account("before")).encode() + b"\n"
+        assert (await api.client.delete(f"/v1/api-keys/{made['id']}")).status_code == 204
+        await asyncio.sleep(2)  # by then every server knows
+        yield json.dumps(account("after")).encode() + b"\n"
+
+    headers = {"Content-Type": "application/x-ndjson", "Authorization": f"Bearer {made['key']}"}
+    async with api.client.stream("POST", "/v1/import/accounts", content=pieces(), headers=headers) as answer:
+        (last,) = [json.loads(line) async for line in answer.aiter_lines()]
+    assert (last["done"], last["status"], last["created"]) == (False, 401, 0)

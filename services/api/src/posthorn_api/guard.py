@@ -22,7 +22,7 @@ import hashlib
 import hmac
 import re
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -92,12 +92,22 @@ class Guard:
             if rule.streams:
                 if not rule.any_type:
                     _check_media_type(request, _NDJSON, "lines of JSON: Content-Type: application/x-ndjson")
+                request.state.pieces = self._pieces(request, rule)
                 return await operation(request)
             async with self._large_bodies.room(request):
                 response = await self._let_through(request, operation, secret, takes_json=takes_json)
             if response.status_code < 400 and "idempotency-replayed" not in response.headers and not act.is_written:
                 await self._note(request, caller)
             return response
+
+    async def _pieces(self, request: Request, rule: Rule) -> AsyncIterator[bytes]:
+        """Give the body as it comes, for as long as the caller may send it: it may take hours, and a key may be taken away."""
+        shown = _bearer(request)
+        async for piece in request.stream():
+            caller, _ = await self._caller(shown)
+            if not rule.admits(caller):
+                raise Problem(403, "forbidden", f"the role {caller.role.value} may not do this")
+            yield piece
 
     async def _note(self, request: Request, caller: ApiKey) -> None:
         try:

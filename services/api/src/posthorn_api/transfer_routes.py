@@ -112,7 +112,7 @@ async def import_mail(
     """A mailbox that is not there is made. What the account has already, octet for octet in any mailbox, is left out: repeat an
     import that broke off as a whole. Dates are those of the file (the From line, the Maildir's names), or else of the Received and
     Date fields; flags those of the Maildir's names, or of Status and X-Status."""
-    octets = request.stream()
+    octets = request.state.pieces
     try:
         found = await service.take_in(caller, address, form, mailbox, octets)
     except TimeoutError:

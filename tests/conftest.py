@@ -7,6 +7,7 @@ milliseconds and is a test's own, so that a test may stop or kill it.
 from __future__ import annotations
 
 import itertools
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ _numbers = itertools.count(1)
 
 def pytest_configure(config: pytest.Config) -> None:
     """Give each parallel worker (pytest-xdist) ports of its own: what one has chosen is not bound for a while."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and so it would be by all that is started
     worker: dict[str, str] = getattr(config, "workerinput", {})
     number = int(worker.get("workerid", "gw0").removeprefix("gw"))
     setattr(embedded, "_PORTS", PortsInTurn(number))  # noqa: B010

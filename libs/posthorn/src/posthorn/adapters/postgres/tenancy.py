@@ -11,7 +11,6 @@ Rules:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -42,14 +41,22 @@ class Scoped:
         return longer
 
 
-@dataclass(frozen=True, slots=True)
 class Listing:
     """Pages of what domains own (``accounts``, ``aliases``), by address. Each way of asking goes by an index of its own, so that a
-    page costs the same however many there are."""
+    page costs the same however many there are. ``columns`` know the object as ``a`` and its domain as ``d``."""
 
-    columns: str
-    """With the object as ``a`` and its domain as ``d``."""
-    table: str
+    def __init__(self, columns: str, table: str) -> None:
+        joined = f"SELECT {columns} FROM {table} a JOIN domains d ON d.id = a.domain_id WHERE {{visible}}"  # noqa: S608
+        self._all = Scoped(f"{joined} AND a.address > $2 ORDER BY a.address LIMIT $3")
+        self._of_domain = Scoped(
+            f"{joined} AND a.domain_id = (SELECT id FROM domains WHERE name = $2) AND a.address > $3"  # noqa: S608
+            " ORDER BY a.address LIMIT $4"
+        )
+        self._of_tenant = Scoped(
+            f"SELECT {columns} FROM domains d CROSS JOIN LATERAL"  # noqa: S608
+            f" (SELECT * FROM {table} WHERE domain_id = d.id AND address > $2 ORDER BY address LIMIT $3) AS a"
+            " WHERE {visible} ORDER BY a.address LIMIT $3"
+        )
 
     async def page(
         self, connection: Connection, tenant: UUID | None, domain: str | None, after: str, limit: int
@@ -58,29 +65,6 @@ class Listing:
         if domain is not None:
             return await found(connection, tenant, self._of_domain, domain, after, limit)
         return await found(connection, tenant, self._all if tenant is None else self._of_tenant, after, limit)
-
-    @property
-    def _all(self) -> Scoped:
-        return Scoped(
-            f"SELECT {self.columns} FROM {self.table} a JOIN domains d ON d.id = a.domain_id"  # noqa: S608
-            " WHERE {visible} AND a.address > $2 ORDER BY a.address LIMIT $3"
-        )
-
-    @property
-    def _of_tenant(self) -> Scoped:
-        return Scoped(
-            f"SELECT {self.columns} FROM domains d CROSS JOIN LATERAL"  # noqa: S608
-            f" (SELECT * FROM {self.table} WHERE domain_id = d.id AND address > $2 ORDER BY address LIMIT $3) AS a"
-            " WHERE {visible} ORDER BY a.address LIMIT $3"
-        )
-
-    @property
-    def _of_domain(self) -> Scoped:
-        return Scoped(
-            f"SELECT {self.columns} FROM {self.table} a JOIN domains d ON d.id = a.domain_id"  # noqa: S608
-            " WHERE {visible} AND a.domain_id = (SELECT id FROM domains WHERE name = $2) AND a.address > $3"
-            " ORDER BY a.address LIMIT $4"
-        )
 
 
 async def found(connection: Connection, tenant: UUID | None, statement: Scoped, *values: Any) -> list[Any]:

@@ -44,7 +44,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import CIDR, JSONB
 
-SCHEMA_VERSION = "0003"
+SCHEMA_VERSION = "0010"
 """The Alembic revision this code needs; services refuse to become ready on another."""
 
 DEFAULT_TENANT = UUID("00000000-0000-7000-8000-000000000001")

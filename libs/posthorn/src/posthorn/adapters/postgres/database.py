@@ -8,6 +8,7 @@ Rules:
   faults of data, integrity and programming pass through as they are, and everything else that Postgres, the driver, the pool or
   the network may say becomes Unavailable. A missing table or column counts as an outage: the migration has not run yet.
 - Unavailable carries the type of the fault and its SQLSTATE, nothing else: no SQL, no value, no URL.
+- A peer that is silently gone is found out within seconds, however long statements may take: see ``liveness``.
 - No ping before use: the driver knows when the server closed a connection, and a check-out drops such a connection for a new one.
 - Behind PgBouncer in transaction mode set ``POSTHORN_DATABASE_PREPARED=false``: statements are then prepared without a name inside
   a transaction, and no session setting is sent (set statement_timeout, jit=off and keep-alives in PgBouncer or for the role).
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 from uuid import uuid4
@@ -26,13 +27,14 @@ import asyncpg
 from sqlalchemy import event, exc
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from posthorn.adapters.postgres.liveness import Liveness
 from posthorn.adapters.postgres.tables import SCHEMA_VERSION
 from posthorn.ports.faults import Unavailable
 from posthorn.runtime.settings import PostgresSettings
 
 type Connection = asyncpg.Connection[asyncpg.Record]
 
-CONNECT_SECONDS = 5.0
+CONNECT_SECONDS = 4.0
 """How long a new connection, and a wait for one of the pool's, may take."""
 _RECYCLE_SECONDS = 1800
 
@@ -63,10 +65,11 @@ _CLIENT_PARAMETERS = frozenset(
 class Database:
     """A pool of connections to Postgres. Made by ``connect``."""
 
-    def __init__(self, engine: AsyncEngine, *, prepared: bool = True) -> None:
+    def __init__(self, engine: AsyncEngine, *, prepared: bool = True, liveness: Liveness | None = None) -> None:
         self.engine = engine
         """For adapters that compose queries with SQLAlchemy; use it inside ``faults()``."""
         self._prepared = prepared
+        self._liveness = liveness or Liveness()
 
     @contextmanager
     def faults(self) -> Iterator[None]:
@@ -104,13 +107,17 @@ class Database:
             async with self.engine.connect() as lent:
                 raw = await lent.get_raw_connection()
                 connection: Any = raw.driver_connection
+                self._liveness.lent(connection)
                 try:
                     yield connection
                 except BaseException as error:
                     # a server that fails over, or a cancelled roll-back, must not meet the next user
-                    if connection.is_in_transaction() or (isinstance(error, Exception) and _translate(error)):
+                    lost = connection.is_closed() or connection.is_in_transaction()
+                    if lost or (isinstance(error, Exception) and _translate(error)):
                         await lent.invalidate(error)
                     raise
+                finally:
+                    self._liveness.returned(connection)
 
     async def probe(self) -> None:
         """Ask for the schema's revision. Raises Unavailable for one before that which this code needs.
@@ -130,23 +137,43 @@ async def connect(settings: PostgresSettings, *, by_key: bool = False) -> AsyncI
 
     ``by_key``: every statement goes by keys, whatever its values: one plan each is made and kept.
     """
+    url, liveness = settings.database_url.get_secret_value(), Liveness()
     engine = make_engine(
-        settings.database_url.get_secret_value(),
+        url,
         pool=settings.database_pool,
         seconds=settings.database_timeout_seconds,
         prepared=settings.database_prepared,
         by_key=by_key,
+        liveness=liveness,
     )
+    dsn, _ = _split_parameters(url)
+    watching = asyncio.create_task(liveness.run(lambda seconds: _open_probe(dsn, seconds)), name="postgres liveness")
     try:
-        yield Database(engine, prepared=settings.database_prepared)
+        yield Database(engine, prepared=settings.database_prepared, liveness=liveness)
     finally:
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
         await engine.dispose()
 
 
+async def _open_probe(dsn: str, seconds: float) -> Connection:
+    """Open a connection that asks after others; it needs no statement cache and sends no setting of the session."""
+    return await asyncpg.connect(dsn, timeout=seconds, command_timeout=seconds, statement_cache_size=0)
+
+
 def make_engine(
-    url: str, *, pool: int, seconds: float | None, prepared: bool = True, by_key: bool = False
+    url: str,
+    *,
+    pool: int,
+    seconds: float | None,
+    prepared: bool = True,
+    by_key: bool = False,
+    liveness: Liveness | None = None,
 ) -> AsyncEngine:
     """Make an engine on asyncpg for a libpq URL; ``seconds`` limits each statement (None: no limit); ``by_key`` as in ``connect``.
+
+    ``liveness`` is told of each new connection.
 
     asyncpg reads the URL itself, so that sslmode, sslrootcert, several hosts and target_session_attrs mean what they mean to libpq.
     """
@@ -168,13 +195,16 @@ def make_engine(
             session |= {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
 
     async def open_connection(*_: Any, **__: Any) -> Connection:
-        return await asyncpg.connect(
+        connection = await asyncpg.connect(
             dsn,
             timeout=CONNECT_SECONDS,
             command_timeout=seconds,
             statement_cache_size=100 if prepared else 0,
             server_settings={name: value for name, value in session.items() if name not in given},
         )
+        if liveness is not None:
+            liveness.opened(connection)
+        return connection
 
     engine = create_async_engine(
         "postgresql+asyncpg://",

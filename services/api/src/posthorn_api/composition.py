@@ -29,6 +29,7 @@ from posthorn.adapters.postgres.dkim_keys import PostgresDkimKeys
 from posthorn.adapters.postgres.idempotency import PostgresIdempotency
 from posthorn.adapters.postgres.imports import PostgresImports
 from posthorn.adapters.postgres.queue_administration import PostgresQueueAdministration
+from posthorn.adapters.postgres.replication import ReplicationWatch
 from posthorn.adapters.postgres.routes import PostgresRoutes
 from posthorn.adapters.postgres.statistics import PostgresEventBook, PostgresStatistics
 from posthorn.adapters.postgres.suppressions import PostgresSuppressions
@@ -148,6 +149,8 @@ async def start(process: Process) -> None:
     upkeep = Upkeep(administration, keys, idempotency, settings.admin_key)
     process.health.need("postgres", upkeep.probe)
     await process.task(upkeep.run(), "upkeep")
+    replication = ReplicationWatch(database, demanded=settings.database_replication == "synchronous")
+    await process.task(replication.run(), "replication")  # it says so; what the API writes it goes on writing
     await process.task(sender.run(), "webhooks")
     await process.task(_on_nats(settings, PostgresDirectoryTruth(database), late, reading), "publisher")
 

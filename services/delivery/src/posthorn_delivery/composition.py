@@ -13,6 +13,7 @@ from posthorn.adapters.nats.wakes import NatsWaker
 from posthorn.adapters.postgres.database import connect as connect_postgres
 from posthorn.adapters.postgres.dkim_keys import PostgresDkimKeys
 from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
+from posthorn.adapters.postgres.replication import ReplicationWatch
 from posthorn.adapters.postgres.retention import PostgresRetention
 from posthorn.adapters.postgres.storeroom import PostgresStoreroom
 from posthorn.runtime.ids import new_id
@@ -50,6 +51,11 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
     )
     for part, probe in {"nats": source.probe, "postgres": mailboxes.probe, "blobs": blobs.probe}.items():
         process.health.need(part, probe)
+    replication = ReplicationWatch(database, demanded=settings.database_replication == "synchronous")
+    process.health.need("replication", replication.probe)
+    await process.task(replication.run(), "replication")
     await process.task(Collector(PostgresStoreroom(database), blobs, source.backlog, settings).run(), "collector")
     await process.task(Keeper(PostgresRetention(database), settings).run(), "retention")
-    await enter(taking_in(process, Intake(source, deliverer, settings.limits, settings.delivery_spacing_seconds)))
+    spacing = settings.delivery_spacing_seconds
+    intake = Intake(source, deliverer, settings.limits, spacing, permitted=lambda: replication.permits)
+    await enter(taking_in(process, intake))

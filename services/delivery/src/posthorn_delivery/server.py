@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 
@@ -36,17 +36,23 @@ class Intake:
     """The loops that take and deliver."""
 
     def __init__(
-        self, source: IngestSource, deliverer: Deliverer, limits: tuple[int, int, int], spacing: float = 0.0
+        self,
+        source: IngestSource,
+        deliverer: Deliverer,
+        limits: tuple[int, int, int],
+        spacing: float = 0.0,
+        permitted: Callable[[], bool] = lambda: True,
     ) -> None:
         """``limits``: most messages of a batch, about its most octets, and batches in flight at a time.
 
         ``spacing``: seconds from the start of a batch to the start of the next, while batches are less than half full (ADR 11);
-        twice as long after a batch of DENSE messages.
+        twice as long after a batch of DENSE messages. ``permitted``: while it says no, nothing is taken.
         """
         self._source = source
         self._deliverer = deliverer
         self._messages, self._octets, self._parallel = limits
         self._spacing = spacing
+        self._permitted = permitted
         self._draining = asyncio.Event()
         self._taking: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
@@ -85,6 +91,9 @@ class Intake:
         assert task is not None
         pause, said_at = _FIRST_PAUSE, -60.0
         while not self._draining.is_set():
+            if not self._permitted():
+                await self._let_gather(_FIRST_PAUSE)
+                continue
             self._taking.add(task)
             try:
                 batch = await self._source.take(self._messages, self._octets)

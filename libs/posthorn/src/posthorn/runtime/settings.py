@@ -12,7 +12,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -106,6 +106,9 @@ class PostgresSettings(EnvSettings):
     """How long one statement may take."""
     database_prepared: bool = True
     """False behind PgBouncer in transaction mode: no prepared statement outlives a transaction, no session setting is sent."""
+    database_replication: Literal["synchronous", "asynchronous"] = "synchronous"
+    """synchronous: while commits do not wait for the standbys that are attached, delivery takes nothing, since a failover would
+    lose what it acknowledges. asynchronous: that loss, of the last moments before a failover, is accepted (ADR 25)."""
     database_wait_seconds: Seconds = 60.0
     """How long ``posthorn-migrate`` waits for Postgres to come up."""
 

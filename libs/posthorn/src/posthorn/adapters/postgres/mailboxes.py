@@ -20,6 +20,7 @@ from uuid import UUID
 
 from posthorn.adapters.postgres import outbound
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
+from posthorn.adapters.postgres.replication import confirm
 from posthorn.adapters.postgres.tables import INBOX
 from posthorn.ports.mailboxes import AccountsGone, Forward, Letter, Resolution, Segment, TooWide
 
@@ -191,6 +192,8 @@ class PostgresMailboxes:
         asked = [recipient for recipient in dict.fromkeys(recipients) if clean_text(recipient) == recipient]
         async with self._database.session() as connection:
             rows = await _led(connection, asked, list(messages))
+            if any(row["kind"] == "placed" for row in rows):
+                await confirm(connection)
         accounts: defaultdict[str, list[int]] = defaultdict(list)
         forwards: defaultdict[str, list[Forward]] = defaultdict(list)
         placed, elsewhere = [], []

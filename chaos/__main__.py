@@ -85,6 +85,10 @@ def _run(stand: Stand, arguments: argparse.Namespace) -> Result:
     pauses = {door: ledger.longest_pause(door, began, ended) for door in _DOORS}
     pauses["relay"] = ledger.longest_pause("relay", began, ended)
     pauses["delivery"] = longest_delivery(stand.database_url)
+    returns = {
+        part: faults.slowest_return(lambda moment, part=part: ledger.returned_after(part, moment))  # type: ignore[misc]
+        for part in (*_DOORS, "relay")
+    }
     return Result(
         arguments.seed,
         "S3" if stand.has_s3 else "directory",
@@ -94,6 +98,7 @@ def _run(stand: Stand, arguments: argparse.Namespace) -> Result:
         verdict,
         calm,
         pauses,
+        returns,
         standing_of(stand.database_url),
     )
 

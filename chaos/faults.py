@@ -98,6 +98,18 @@ class Faults:
             for fault in self.history
         )
 
+    def slowest_return(self, seconds: Callable[[float], float]) -> tuple[float, str]:
+        """Give the longest time from the end of a fault to service, of faults that no other one followed meanwhile."""
+        found = (0.0, "no fault")
+        for fault in self.history:
+            took = seconds(fault.ended_at)
+            disturbed = any(
+                other.ended_at > fault.ended_at and other.began_at < fault.ended_at + took for other in self.history
+            )
+            if not disturbed:
+                found = max(found, (took, str(fault)))
+        return found
+
     # ---- kinds
 
     def _kinds(self) -> Iterator[Fault]:

@@ -169,6 +169,11 @@ class Ledger:
             moments = [began, *(at for at in self.successes[part] if began <= at <= ended), ended]
         return max(later - earlier for earlier, later in itertools.pairwise(moments))
 
+    def returned_after(self, part: str, moment: float) -> float:
+        """Give the seconds from a moment to the next success."""
+        with self.lock:
+            return min((at - moment for at in self.successes[part] if at >= moment), default=float("inf"))
+
     # ---- the end
 
     def judge(self, copies: Sequence[Copy], troubled: Callable[[float], bool]) -> Verdict:

@@ -45,6 +45,9 @@ class Result:
     verdict: Verdict
     calm_seconds: float | None
     pauses: Mapping[str, float]
+    """By part the longest time without service, the faults themselves included."""
+    returns: Mapping[str, tuple[float, str]]
+    """By part the longest time from the end of a fault to service, and the fault."""
     left: Standing
 
 
@@ -105,4 +108,6 @@ def show(result: Result) -> None:
         f" {len(verdict.lost)} lost, {len(verdict.doubled)} doubled, {len(verdict.other)} otherwise wrong;"
         f" calm after {calm}"
     )
+    for part, (seconds, fault) in result.returns.items():
+        print(f"  {part} served again {seconds:.1f} s after the end of: {fault}")
     print(f"longest pause: {pauses}; keys without an answer: {result.left.unanswered}")

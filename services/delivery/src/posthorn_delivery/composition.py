@@ -9,6 +9,7 @@ from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.dead import NatsDeadLetters
 from posthorn.adapters.nats.events import NatsEvents
 from posthorn.adapters.nats.source import NatsIngestSource
+from posthorn.adapters.nats.storage import measure_storage
 from posthorn.adapters.nats.wakes import NatsWaker
 from posthorn.adapters.postgres.database import connect as connect_postgres
 from posthorn.adapters.postgres.dkim_keys import PostgresDkimKeys
@@ -54,6 +55,7 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
     replication = ReplicationWatch(database, demanded=settings.database_replication == "synchronous")
     process.health.need("replication", replication.probe)
     await process.task(replication.run(), "replication")
+    await process.task(measure_storage(nats, settings), "nats storage")
     await process.task(Collector(PostgresStoreroom(database), blobs, source.backlog, settings).run(), "collector")
     await process.task(Keeper(PostgresRetention(database), settings).run(), "retention")
     spacing = settings.delivery_spacing_seconds

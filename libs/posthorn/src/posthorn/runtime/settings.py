@@ -91,6 +91,9 @@ class NatsSettings(EnvSettings):
     dead_max_bytes: Octets = 1024**3
     events_max_bytes: Octets = 2 * 1024**3
     """Byte limit of EVENTS; beyond it the oldest go."""
+    nats_storage_bytes: Octets | None = None
+    """What the volume of a NATS server holds, for the alarm before it is full; unset, the account's limit, or the limits of the
+    streams and 1 GiB."""
     events_max_age_seconds: Annotated[float, Field(ge=300, allow_inf_nan=False)] = 14 * 86_400.0
     """How long it is remembered what happened to a message."""
 

@@ -10,7 +10,8 @@ from contextlib import suppress
 
 import pytest
 
-from posthorn.adapters.postgres.database import Database
+from posthorn.adapters.postgres.database import Connection, Database
+from posthorn.adapters.postgres.liveness import Liveness
 from posthorn.adapters.postgres.maildrops import PostgresMaildrops
 from posthorn.ports.faults import Unavailable
 from posthorn.runtime.ids import new_id
@@ -141,3 +142,20 @@ async def test_the_kernel_gives_up_a_peer_that_acknowledges_nothing(database: Da
         found = connection._transport.get_extra_info("socket")  # type: ignore[attr-defined]
         assert found.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 8000
         assert found.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+
+
+async def test_a_connection_that_dies_before_anybody_has_it_costs_seconds_too(
+    database: Database, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Liveness.opened
+
+    def lost_at_once(self: Liveness, connection: Connection) -> None:
+        opened(self, connection)
+        monkeypatch.setattr(Liveness, "opened", opened)
+        proxy.swallow()
+        proxy.heal()
+
+    monkeypatch.setattr(Liveness, "opened", lost_at_once)
+    began = time.monotonic()
+    await asyncio.gather(*(_until_it_works(database) for _ in range(8)))
+    assert time.monotonic() - began < PROMISED_SECONDS

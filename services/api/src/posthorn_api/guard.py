@@ -30,6 +30,7 @@ from uuid import UUID
 import structlog
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
 
 from posthorn.ports.administration import Answer, ApiKey, Receipt, Reservation
 from posthorn.ports.api_keys import ApiKeys
@@ -122,7 +123,7 @@ class Guard:
         try:
             async with asyncio.timeout(self._large_bodies.patience(request)):
                 body = await request.body()
-        except TimeoutError:
+        except (TimeoutError, ClientDisconnect):  # who has gone reads no answer, and it is no failure of ours
             raise Problem(408, "timeout", "the body did not arrive in time", headers={"Connection": "close"}) from None
         if takes_json:
             _check_media_type(request, _JSON, "JSON: Content-Type: application/json")

@@ -68,8 +68,12 @@ class Liveness:
         self._lent: dict[Connection, _Lent] = {}
 
     def opened(self, connection: Connection) -> None:
-        """Take a new connection of the pool under watch, and set the kernel's limits for it."""
+        """Take a new connection of the pool under watch, and set the kernel's limits for it.
+
+        It counts as lent from now on: before anybody has it, the pool's library has statements of its own to make over it.
+        """
         self._all.add(connection)
+        self.lent(connection)
         limit_silence(connection)
 
     def lent(self, connection: Connection) -> None:
@@ -87,6 +91,8 @@ class Liveness:
             while True:
                 await asyncio.sleep(LOOK_SECONDS)
                 now = time.monotonic()
+                for closed in [each for each in self._lent if each.is_closed()]:
+                    del self._lent[closed]
                 overdue = [each for each, lent in self._lent.items() if now - lent.since > PATIENCE_SECONDS]
                 try:
                     if overdue:

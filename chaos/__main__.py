@@ -180,7 +180,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--keep", type=Path, help="a directory for state and logs, which then stays")
     arguments = parser.parse_args()
     if arguments.short:
-        arguments.minutes = min(arguments.minutes, 0.6)
+        arguments.minutes = min(arguments.minutes, 0.5)
     return arguments
 
 

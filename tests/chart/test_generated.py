@@ -233,3 +233,19 @@ def test_what_values_name_is_in_the_chart() -> None:
     }
     assert used == images
     assert about["version"] in (CHART / "UPGRADING.md").read_text()
+
+
+def test_a_single_nats_server_starts_again_after_a_full_disk_and_a_cluster_is_left_to_itself() -> None:
+    probes = {}
+    for servers in (1, 3):
+        rendered = render({"nats": {"bundled": {"replicas": servers}}})
+        (found,) = [
+            each for each in rendered if each["kind"] == "StatefulSet" and each["metadata"]["name"].endswith("-nats")
+        ]
+        (container,) = [each for each in found["spec"]["template"]["spec"]["containers"] if each["name"] == "nats"]
+        probes[servers] = container["livenessProbe"]
+    script = probes[1]["exec"]["command"][-1]
+    assert "http://127.0.0.1:8222/healthz" in script
+    assert "df -Pk /data" in script
+    assert probes[1]["periodSeconds"] * probes[1]["failureThreshold"] <= 20
+    assert probes[3]["httpGet"]["path"] == "/healthz?js-enabled-only=true"

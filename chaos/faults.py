@@ -20,8 +20,9 @@ from posthorn.model.streams import INGEST
 
 _RELAYS = frozenset({"relay", "postgres"})
 """Whose faults excuse a second copy outside."""
-_AROUND_SECONDS = 15.0
-"""How long after the end of such a fault its effects may last: claims that nobody renewed end after that."""
+_AROUND_SECONDS = 30.0
+"""How long after the end of such a fault its effects may last: a relay that stood still was taken for dead, its recipients went to
+others, and what it had under way it finishes all the same, slowly if its bodies come slowly."""
 _SECOND_AT_ONCE = 0.15
 _LEASES = (
     "UPDATE maildrop_leases SET expires_at = clock_timestamp() - interval '1 second'",

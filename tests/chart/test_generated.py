@@ -239,10 +239,7 @@ def test_a_single_nats_server_starts_again_after_a_full_disk_and_a_cluster_is_le
     probes = {}
     for servers in (1, 3):
         rendered = render({"nats": {"bundled": {"replicas": servers}}})
-        (found,) = [
-            each for each in rendered if each["kind"] == "StatefulSet" and each["metadata"]["name"].endswith("-nats")
-        ]
-        (container,) = [each for each in found["spec"]["template"]["spec"]["containers"] if each["name"] == "nats"]
+        container = rendered.of("StatefulSet")["posthorn-nats"]["spec"]["template"]["spec"]["containers"][0]
         probes[servers] = container["livenessProbe"]
     script = probes[1]["exec"]["command"][-1]
     assert "http://127.0.0.1:8222/healthz" in script

@@ -40,6 +40,7 @@ class TcpProxy:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._server: asyncio.Server | None = None
+        self._closed: list[asyncio.Server] = []
 
     def __enter__(self) -> Self:
         self.start()
@@ -95,6 +96,9 @@ class TcpProxy:
     async def _cut(self) -> None:
         if self._server is not None:
             self._server.close()
+            self._closed.append(
+                self._server
+            )  # Python 3.13.0 stumbles when one goes while its connections are still open
             self._server = None
         for carried in list(self._open):
             carried.abort()

@@ -203,7 +203,13 @@ async def running_api(
         keys = PostgresApiKeys(database)
         if bootstrap:
             await keys.ensure_bootstrap(hash_of_key(ADMIN_KEY))
-        service = Service(PostgresAdministration(database), passwords, publication, dead)
+        service = Service(
+            PostgresAdministration(database),
+            passwords,
+            publication,
+            dead,
+            account_limits=(limits or SendingLimits()).account,
+        )
         mail = Mail(PostgresAccountMail(database), reader, publication)
         transfer = Transfer(PostgresTransfers(database), reader, blobs, zstd_frame, max_size=max_size)
         vault, hints = Vault([SECRET_KEY]), Hints()

@@ -116,6 +116,7 @@ async def start(process: Process) -> None:
         late.publication,
         late.dead,
         wait_seconds=settings.directory_wait_seconds,
+        account_limits=settings.account_limits,
     )
     mail = Mail(PostgresAccountMail(database), reader, late.publication, wait_seconds=settings.directory_wait_seconds)
     identity = Identity(PostgresDkimKeys(database), PostgresAppPasswords(database), vault, generate)

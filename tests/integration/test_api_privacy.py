@@ -79,7 +79,7 @@ def test_every_operation_that_shows_content_is_marked_as_such() -> None:
     reading = {
         route.operation_id
         for route in operations()
-        if "GET" in route.methods and route.path.startswith("/v1/accounts/{address:address}/")
+        if route.methods == {"GET"} and route.path.startswith("/v1/accounts/{address:address}/")
     }
     assert reading - marked == {"listContentAccess", "listMailboxes", "listAppPasswords"}
 

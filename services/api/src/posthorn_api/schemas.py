@@ -87,7 +87,8 @@ class DomainChange(_Request):
         None, description="Days after which mail is deleted; null: never."
     )
     undelete_days: Annotated[int, Field(ge=0, le=365)] = Field(
-        default_factory=int, description="Days in which deleted mail can be brought back; 0: not at all."
+        default_factory=int,
+        description="Days in which deleted mail can be brought back; 0: not at all. An account keeps at most twice its quota so.",
     )
 
 

@@ -6,7 +6,7 @@ Rules:
   is kept whose sender was told 451 long ago.
 - nats-py reconnects by itself, except after a protocol error of the server (``-ERR``), which closes the client for good. A
   keeper then makes a new client; whoever holds a subscription renews it in an ``on_up`` hook when ``client`` has changed.
-- A peer that is silently gone is noticed by pings within four seconds, also while a publish waits for its acknowledgement.
+- A peer that is silently gone is noticed by pings within four seconds.
 - User and password are taken out of the URLs before the library sees them, so that no error text can carry them.
 """
 
@@ -38,10 +38,8 @@ log = structlog.get_logger()
 REQUEST_TIMEOUT = 5.0
 """Seconds that one request to JetStream may take."""
 _RETRY_WAIT = 0.25
-_PING_SECONDS = 1
-_PINGS_UNANSWERED = 3
+_PING_SECONDS, _PINGS_UNANSWERED = 1, 3
 _CONNECT_SECONDS = 2
-_FLUSH_SECONDS = 2
 _DRAIN_SECONDS = 5.0
 _LOG_EVERY = 10.0
 _NOBODY = "503"
@@ -61,9 +59,8 @@ class _Client(Client):
         self._pending_data_size = 0
         await super()._attempt_reconnect()
 
-    async def flush(self, timeout: int = _FLUSH_SECONDS) -> None:
-        # The end of a reconnect is a flush, which may meet another silent peer: the library would wait ten seconds for it.
-        await super().flush(timeout)
+    async def flush(self, timeout: int = _CONNECT_SECONDS) -> None:
+        await super().flush(timeout)  # a reconnect ends with it, and the library waits ten seconds for a silent peer
 
 
 class Connection:

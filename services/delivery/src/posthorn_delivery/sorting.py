@@ -31,7 +31,7 @@ from posthorn.model.envelope import Envelope
 from posthorn.model.outbound import Notice, Notify, Outbound, QueueState, RecipientDsn
 from posthorn.ports.mailboxes import Forward, Resolution
 from posthorn.wire.passed import fields_of, has_passed
-from posthorn.wire.srs import SrsError, is_srs, reverse, rewrite
+from posthorn.wire.srs import SrsError, is_srs, reverse, rewrite, tag_of
 
 GONE_STATUS = "5.1.1"
 GONE_REPLY = "550 5.1.1 no such mailbox here any more"
@@ -118,7 +118,7 @@ def sort(
         found.accounts |= dict.fromkeys(accounts)
         if accounts:
             found.local.append(recipient)
-        forwards = found.open_ways(envelope, recipient, dsn, forwards, keys, alone=not accounts)
+        forwards = tuple(found.open_ways(envelope, recipient, dsn, forwards, keys, alone=not accounts))
         if envelope.reverse_path and dsn.wants(Notice.DELIVERED) and (accounts or len(forwards) > 1):
             found.tell(envelope, recipient, dsn, expanded=len(accounts) + len(forwards) > 1)
             dsn = replace(dsn, notify=(dsn.notify & ~Notify.SUCCESS) or Notify.NEVER)
@@ -176,7 +176,8 @@ class _Found:
         alone: bool,
     ) -> Sequence[Forward]:
         """Return the forwards that are made. Of others it is entered why not; ``alone``: nothing else is made of the recipient."""
-        ways, looping, unconfirmed = [], None, None
+        ways: list[Forward] = []
+        looping, unconfirmed = None, None
         for forward in forwards:
             if forward.withheld:
                 self._withhold(envelope, recipient, forward)
@@ -262,7 +263,10 @@ def _honoured(envelope: Envelope, recipient: str) -> RecipientDsn:
 
 def _rewritten(envelope: Envelope, forward: Forward, keys: Sequence[bytes]) -> str:
     try:
-        return rewrite(envelope.reverse_path, _domain(forward.alias), keys[0], _day(envelope)) if keys else ""
+        if not keys:
+            return ""
+        tag = tag_of(envelope.id.bytes)
+        return rewrite(envelope.reverse_path, _domain(forward.alias), keys[0], _day(envelope), tag)
     except SrsError:
         return ""
 

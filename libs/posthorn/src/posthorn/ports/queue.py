@@ -186,6 +186,10 @@ class Report:
     location: Location
     return_path_octets: int
     recipients: Sequence[NoticeDue]
+    is_known: bool = True
+    """The message was handed in by somebody who logged in."""
+    network: str = ""
+    """The network it came from, where it was not."""
 
 
 class Queue(Protocol):

@@ -90,7 +90,7 @@ async def enter(
             clean_text(letter.envelope.envid),
             clean_text(letter.signature),
             open_rows(letter),
-            "" if letter.envelope.submitter else network_of(letter.envelope.client_address),
+            (network_of(letter.envelope.client_address) or "unknown") if _is_strangers(letter.envelope) else "",
         )
         for letter in letters
     ]
@@ -134,7 +134,12 @@ async def enter(
 def _ret(envelope: Envelope) -> str:
     """What is returned of a message (RFC 3461 §4.3): to whom nobody has asked for a password the header at most, whatever he
     asks for, since nobody knows whether he is who gets it."""
-    return envelope.ret if envelope.submitter else "HDRS" if envelope.ret else ""
+    return "HDRS" if envelope.ret and _is_strangers(envelope) else envelope.ret
+
+
+def _is_strangers(envelope: Envelope) -> bool:
+    """Whether nobody logged in to hand it over."""
+    return envelope.role == "mx"
 
 
 def _waits(outbound: Outbound) -> bool:

@@ -19,6 +19,7 @@ Theory:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -27,6 +28,7 @@ from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.routes import COLUMNS, as_route
 from posthorn.adapters.postgres.suspensions import SUSPENDED_FOR
 from posthorn.model.outbound import Notify
+from posthorn.ports.faults import Unavailable
 from posthorn.ports.maildrops import Location
 from posthorn.ports.queue import Claim, Due, Job
 
@@ -173,7 +175,12 @@ async def take(
     """Claim, as the port says."""
     for _ in range(_MOST_ROUNDS):
         claim, met_suspended = await _take(database, relay, due, slot, connections, per_minute, limit)
-        if claim.jobs or not met_suspended:
+        if claim.jobs:
+            with suppress(Unavailable):  # what has been taken must be known to the relay
+                if met_suspended:
+                    await suspensions.put_aside(database, due.destination)
+            return claim
+        if not met_suspended:
             return claim
         await suspensions.put_aside(database, due.destination)
     if slot is not None:

@@ -389,7 +389,9 @@ outbound_messages = Table(
     Column("reporter", Uuid),  # who is telling its sender of notices, so that no other does at the same time
     Column("reporting_until", DateTime(timezone=True), nullable=False, server_default=text("'-infinity'")),
     _created(),
-    Column("client_network", Text, nullable=False, server_default=text("''")),  # of a sender who did not log in
+    Column(
+        "client_network", Text, nullable=False, server_default=text("''")
+    ),  # it came from there without login; else empty
     CheckConstraint("open >= 0", name="open"),
     postgresql_with={"fillfactor": 80},
 )

@@ -47,13 +47,14 @@ _CHOOSE = (
 # what a sending limit puts off goes earlier only by the word of the whole platform ($2)
 _DUE_NOW = f"""
 due_at = CASE WHEN $2 THEN now() ELSE greatest(now(), not_before) END,
+not_before = CASE WHEN $2 THEN NULL ELSE not_before END,
 overdue_at = greatest(overdue_at, now() + interval '{_CHANCE_SECONDS} seconds')
 """
 _CHANGES = {
     "retry": _DUE_NOW,
     "hold": "state = 'held', suspended_for = NULL",
     "release": f"state = CASE WHEN attempts = 0 THEN 'queued' ELSE 'deferred' END, suspended_for = NULL, {_DUE_NOW}",
-    "cancel": "state = 'cancelled', notice = NULL, closed_at = now()",
+    "cancel": "state = 'cancelled', notice = NULL, closed_at = now(), suspended_for = NULL",
 }
 _WAITING = (QueueState.QUEUED, QueueState.DEFERRED)
 _ALLOWED = {

@@ -50,10 +50,10 @@ UPDATE outbound_recipients r
 _RESUMED = """
 WITH RECURSIVE owners AS (
     (SELECT suspended_for AS owner FROM outbound_recipients
-      WHERE state = 'held' AND suspended_for IS NOT NULL ORDER BY suspended_for LIMIT 1)
+      WHERE suspended_for IS NOT NULL ORDER BY suspended_for, id LIMIT 1)
   UNION ALL
     SELECT (SELECT r.suspended_for FROM outbound_recipients r
-             WHERE r.state = 'held' AND r.suspended_for > o.owner ORDER BY r.suspended_for LIMIT 1)
+             WHERE r.suspended_for > o.owner ORDER BY r.suspended_for, r.id LIMIT 1)
       FROM owners o WHERE o.owner IS NOT NULL
 )
 SELECT owner FROM owners o
@@ -62,16 +62,23 @@ SELECT owner FROM owners o
    AND NOT EXISTS (SELECT FROM tenants t
                     WHERE t.id = CASE WHEN o.owner NOT LIKE '%@%' THEN o.owner::uuid END AND t.state = 'suspended')
 """
+# one that the release before has released, or cancelled, keeps its state and only loses the mark
 _RESUME = """
-WITH held AS MATERIALIZED (
-    SELECT id FROM outbound_recipients WHERE state = 'held' AND suspended_for = $1
-     ORDER BY id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
+WITH marked AS MATERIALIZED (
+    SELECT id FROM outbound_recipients WHERE suspended_for = $1
+     ORDER BY suspended_for, id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
+), held AS MATERIALIZED (
+    SELECT r.id, now() - r.suspended_at AS paused FROM outbound_recipients r
+     WHERE r.id = ANY (ARRAY (SELECT id FROM marked)) AND r.state = 'held'
+), unmarked AS (
+    UPDATE outbound_recipients r SET suspended_for = NULL
+     WHERE r.id = ANY (ARRAY (SELECT id FROM marked)) AND r.state <> 'held'
 )
 UPDATE outbound_recipients r
    SET state = CASE WHEN r.attempts = 0 THEN 'queued' ELSE 'deferred' END, suspended_for = NULL,
-       due_at = greatest(now(), r.not_before + (now() - r.suspended_at)),
-       overdue_at = r.overdue_at + (now() - r.suspended_at), expires_at = r.expires_at + (now() - r.suspended_at)
- WHERE r.id = ANY (ARRAY (SELECT id FROM held))
+       due_at = greatest(now(), r.not_before + held.paused), not_before = r.not_before + held.paused,
+       overdue_at = r.overdue_at + held.paused, expires_at = r.expires_at + held.paused
+  FROM held WHERE r.id = held.id AND r.id = ANY (ARRAY (SELECT id FROM held))
 RETURNING r.destination, r.due_at
 """
 

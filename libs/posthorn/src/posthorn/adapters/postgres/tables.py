@@ -455,7 +455,7 @@ outbound_recipients = Table(
         "outbound_recipients_suspended_for_idx",
         "suspended_for",
         "id",
-        postgresql_where=text("state = 'held' AND suspended_for IS NOT NULL"),
+        postgresql_where=text("suspended_for IS NOT NULL"),
     ),
     postgresql_with={"fillfactor": 80},
 )

@@ -21,7 +21,7 @@ _STATEMENTS: tuple[str, ...] = (
     """,
     """
     CREATE INDEX outbound_recipients_suspended_for_idx ON outbound_recipients (suspended_for, id)
-     WHERE state = 'held' AND suspended_for IS NOT NULL
+     WHERE suspended_for IS NOT NULL
     """,
     "ALTER TABLE outbound_messages ADD COLUMN client_network text DEFAULT '' NOT NULL",
     "ALTER TABLE aliases ADD COLUMN limited_until timestamptz",

@@ -309,6 +309,8 @@ class QueueFilter:
     older_than: float | None = None
     """Seconds in the queue at least."""
     younger_than: float | None = None
+    tenant: str | None = None
+    """Name or id of the tenant whose they are."""
 
 
 class QueueAdministration(Protocol):

@@ -373,6 +373,7 @@ class Operations(Connection):
         message: str | None = None,
         older_than: float | None = None,
         younger_than: float | None = None,
+        tenant: str | None = None,
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Page[QueueItemView]:
@@ -390,6 +391,7 @@ class Operations(Connection):
                     "message": message,
                     "older_than": older_than,
                     "younger_than": younger_than,
+                    "tenant": tenant,
                     "limit": limit,
                     "cursor": cursor,
                 },

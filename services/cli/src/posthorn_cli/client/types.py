@@ -631,6 +631,7 @@ class QueueSelection(TypedDict):
     message: NotRequired[str | None]
     older_than: NotRequired[float | None]
     younger_than: NotRequired[float | None]
+    tenant: NotRequired[str | None]
     all: NotRequired[bool]
 
 

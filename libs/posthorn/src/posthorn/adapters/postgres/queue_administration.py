@@ -21,6 +21,7 @@ from posthorn.adapters.postgres.audit import write_audit
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.outbound import canonical
 from posthorn.adapters.postgres.queue_closing import let_go, make_due
+from posthorn.adapters.postgres.tenants import tenant_named
 from posthorn.model.outbound import QueueState
 from posthorn.ports.administration import Conflict, Missing
 from posthorn.ports.queue import QueueFilter, QueueItem
@@ -153,6 +154,8 @@ async def _search(connection: Connection, tenant: UUID | None, which: QueueFilte
     search = _Search()
     if tenant is not None:
         search.add("tenant_id = {}", tenant)
+    if which.tenant is not None:
+        search.add("tenant_id = {}", await tenant_named(connection, tenant, which.tenant))
     if which.domain is not None:
         search.add("destination = {}", clean_text(which.domain).lower())
     if which.state is not None:

@@ -171,7 +171,11 @@ async def test_a_tenant_cannot_hurry_past_its_limit_and_the_platform_can(stage: 
     await stage.town.alias("team@example.test", "a@far.test", "b@far.test")
     await arrives(stage, "team@example.test")
     queue = PostgresQueueAdministration(stage.town.database)
-    (late,) = [item for item in await queue.items(None, QueueFilter(), None, 10) if item.due_at > item.created_at]
+    (late,) = [
+        item
+        for item in await queue.items(None, QueueFilter(), None, 10)
+        if item.due_at and item.due_at > item.created_at
+    ]
     for action in ("retry", "hold", "release"):
         item = await queue.act(DEFAULT_TENANT, action, late.id)
     assert item.due_at is not None and item.due_at > item.created_at + timedelta(seconds=3000)

@@ -63,7 +63,14 @@ async def list_queue(
 ) -> Page[QueueItemView]:
     """Recipients elsewhere, newest first, those that have come to their end among them for some days."""
     which = QueueFilter(
-        domain, None if state is None else QueueState(state), sender, recipient, message, older_than, younger_than, tenant
+        domain,
+        None if state is None else QueueState(state),
+        sender,
+        recipient,
+        message,
+        older_than,
+        younger_than,
+        tenant,
     )
     found = await service.items(caller, which, number_in(cursor), limit + 1)
     return page(found, limit, QueueItemView.of, lambda item: item.id)

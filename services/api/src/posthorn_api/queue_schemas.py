@@ -34,7 +34,9 @@ class QueueSelection(BaseModel):
     older_than: Age | None = Field(None, description="Seconds in the queue at least.")
     younger_than: Age | None = Field(None, description="Seconds in the queue at most.")
     tenant: Line | None = Field(
-        None, description="Name or id of the tenant whose they are: who sends, or whose alias forwards.", examples=["acme"]
+        None,
+        description="Name or id of the tenant whose they are: who sends, or whose alias forwards.",
+        examples=["acme"],
     )
     all: bool = Field(False, description="Must be true when nothing else is given: everything in the queue is meant.")
 

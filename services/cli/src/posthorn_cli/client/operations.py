@@ -34,6 +34,7 @@ from posthorn_cli.client.types import (
     DomainDnsView,
     DomainView,
     Format,
+    ForwardConfirmation,
     ImportAnswer,
     ImportSummary,
     MailboxCreation,
@@ -354,6 +355,10 @@ class Operations(Connection):
     def delete_alias(self, address: str, *, if_match: str | None = None) -> None:
         """Delete an alias."""
         self._call("DELETE", f"/v1/aliases/{quoted(address)}", if_match=if_match)
+
+    def confirm_forward(self, body: ForwardConfirmation, *, idempotency_key: str | None = None) -> AliasView:
+        """Confirm a target of an alias."""
+        return cast("AliasView", self._call("POST", "/v1/aliases/confirm", body=body, idempotency_key=idempotency_key))
 
     def send_message(self, body: Sending, *, idempotency_key: str | None = None) -> SentView:
         """Send a message."""

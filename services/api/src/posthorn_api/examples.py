@@ -77,9 +77,14 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "created_at": _THEN,
         "updated_at": _LATER,
     },
+    "TargetView": {"address": "dave@example.net", "state": "unconfirmed"},
     "AliasView": {
         "address": "sales@example.org",
         "targets": ["carol@example.org", "dave@example.net"],
+        "target_states": [
+            {"address": "carol@example.org", "state": "active"},
+            {"address": "dave@example.net", "state": "unconfirmed"},
+        ],
         "created_at": _THEN,
         "updated_at": _LATER,
     },

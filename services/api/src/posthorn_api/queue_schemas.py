@@ -34,6 +34,11 @@ class QueueSelection(BaseModel):
     message: Annotated[UUID, Field(strict=False)] | None = Field(None, description="Id of the message.")
     older_than: Age | None = Field(None, description="Seconds in the queue at least.")
     younger_than: Age | None = Field(None, description="Seconds in the queue at most.")
+    tenant: Line | None = Field(
+        None,
+        description="Name or id of the tenant whose they are: who sends, or whose alias forwards.",
+        examples=["acme"],
+    )
     all: bool = Field(False, description="Must be true when nothing else is given: everything in the queue is meant.")
 
     def which(self) -> QueueFilter:
@@ -46,6 +51,7 @@ class QueueSelection(BaseModel):
             self.message,
             self.older_than,
             self.younger_than,
+            self.tenant,
         )
 
 

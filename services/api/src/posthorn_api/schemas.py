@@ -126,6 +126,14 @@ class AliasChange(_Request):
     targets: Targets = Field(examples=[["bob@example.test"]])
 
 
+class ForwardConfirmation(_Request):
+    """What the message to a target of an alias holds."""
+
+    token: Line = Field(
+        description="The token in the message.", examples=["0198c1d2c3b47a519e2f8d7c6b5a4938.Zm9yd2FyZHM"]
+    )
+
+
 class DomainView(BaseModel):
     """A domain."""
 
@@ -198,11 +206,29 @@ class AccountView(BaseModel):
         )
 
 
+class TargetView(BaseModel):
+    """A target of an alias and whether it gets mail."""
+
+    address: str
+    state: Literal["active", "unconfirmed", "suppressed"] = Field(
+        description="unconfirmed: an address elsewhere that gets nothing before it confirms, which it has been asked by mail. "
+        "suppressed: on the tenant's suppression list."
+    )
+
+    @classmethod
+    def of(cls, alias: Alias, target: str) -> TargetView:
+        """Show a target."""
+        if target in alias.unconfirmed:
+            return cls(address=target, state="unconfirmed")
+        return cls(address=target, state="suppressed" if target in alias.suppressed else "active")
+
+
 class AliasView(BaseModel):
     """An alias."""
 
     address: str
     targets: list[str]
+    target_states: list[TargetView] = Field(description="Of each target, whether it gets mail.")
     created_at: datetime
     updated_at: datetime
 
@@ -210,7 +236,11 @@ class AliasView(BaseModel):
     def of(cls, alias: Alias) -> AliasView:
         """Show an alias."""
         return cls(
-            address=alias.address, targets=list(alias.targets), created_at=alias.created_at, updated_at=alias.updated_at
+            address=alias.address,
+            targets=list(alias.targets),
+            target_states=[TargetView.of(alias, target) for target in alias.targets],
+            created_at=alias.created_at,
+            updated_at=alias.updated_at,
         )
 
 

@@ -69,6 +69,8 @@ type _Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 class Submission(Reception):
     """Takes mail from people who have an account, for anybody."""
 
+    offers_dsn = True
+
     def __init__(
         self,
         settings: SubmissionSettings,

@@ -49,7 +49,7 @@ from posthorn.ports.tenants import Tenants
 from posthorn.runtime.health import Health
 from posthorn.runtime.http import bind, http_server
 from posthorn.runtime.ids import new_id
-from posthorn.runtime.passwords import Passwords
+from posthorn.runtime.passwords import Passwords, password_slots
 from posthorn.runtime.settings import PostgresSettings
 from posthorn.runtime.vault import Vault
 from posthorn_api import docs
@@ -102,6 +102,7 @@ class Api:
     ingest: Late[Ingest]
     hints: Hints
     dns: DnsServer
+    guard: Guard
     keys: dict[str, str] = field(default_factory=dict)
 
     async def key(self, role: Role, tenant: UUID | None = None) -> dict[str, str]:
@@ -191,9 +192,9 @@ async def running_api(
 ) -> AsyncIterator[Api]:
     """Run the API without NATS; a test may have a publication and dead letters arrive. ``bootstrap`` needs the database."""
     settings = PostgresSettings(database_url=SecretStr(database_url), database_timeout_seconds=10)
-    async with connect(settings) as database, DnsServer() as dns:
+    async with connect(settings, shared=True) as database, DnsServer() as dns:
         reader = SegmentReader(blobs)
-        passwords = Passwords()
+        passwords = Passwords(slots=password_slots())
         publication, dead = Late[Publication]("nats"), Late[DeadLetters]("nats")
         keys = PostgresApiKeys(database)
         if bootstrap:
@@ -227,7 +228,7 @@ async def running_api(
         tenants = PostgresTenants(database)
         guard = Guard(keys, PostgresIdempotency(database), audit, tokens=tokens(tenants) if tokens else None)
         tenancy = Tenancy(tenants, keys, audit)
-        imports = Import(PostgresImports(database), passwords)
+        imports = Import(PostgresImports(database), passwords, publication)
         names = DomainDns(service, identity, DnsResolver([dns.address], lifetime=2, keep=False), presence)
         known, statistics = PostgresImports(database), PostgresStatistics(database)
         hooks = Hooks(PostgresWebhooks(database), vault, allowed=[ip_network("127.0.0.0/8")])
@@ -255,9 +256,8 @@ async def running_api(
                 url = f"http://127.0.0.1:{port}"
                 headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
                 async with httpx.AsyncClient(base_url=url, headers=headers, timeout=20, verify=False) as client:
-                    yield Api(
-                        url, client, database_url, health, publication, dead, trace, directory, ingest, hints, dns
-                    )
+                    late = publication, dead, trace, directory, ingest
+                    yield Api(url, client, database_url, health, *late, hints, dns, guard)
         finally:
             await reader.close()
             passwords.close()

@@ -43,7 +43,7 @@ from posthorn.ports.events import Trace
 from posthorn.ports.ingest import DeadLetters, Ingest
 from posthorn.ports.tenants import Tenants
 from posthorn.runtime.http import bind, http_server
-from posthorn.runtime.passwords import Passwords
+from posthorn.runtime.passwords import Passwords, password_slots
 from posthorn.runtime.process import Process
 from posthorn.runtime.vault import Vault
 from posthorn_api.config_service import Configuration
@@ -98,11 +98,11 @@ async def start(process: Process) -> None:
     """Start everything on the process's stack; the listener last."""
     settings, stack = process.settings, process.stack
     assert isinstance(settings, ApiSettings)
-    database = await stack.enter_async_context(connect_postgres(settings))
+    database = await stack.enter_async_context(connect_postgres(settings, shared=True))
     blobs = await stack.enter_async_context(open_blobs(settings))
     reader = SegmentReader(blobs)
     stack.push_async_callback(reader.close)
-    passwords = Passwords()
+    passwords = Passwords(slots=password_slots())
     stack.callback(passwords.close)
 
     administration, audit = PostgresAdministration(database), PostgresAudit(database)
@@ -161,7 +161,7 @@ async def start(process: Process) -> None:
             outgoing,
             sending,
             tenancy,
-            Import(imports, passwords),
+            Import(imports, passwords, late.publication),
             DomainDns(service, identity, resolver, settings.presence),
             PublicPages(administration, settings.presence),
             hooks,

@@ -37,6 +37,7 @@ from posthorn.ports.audit import Audit
 from posthorn.ports.faults import Unavailable
 from posthorn.ports.idempotency import Idempotency
 from posthorn.runtime.acting import Acting, acts
+from posthorn.runtime.holders import work_for
 from posthorn.runtime.ids import new_id
 from posthorn_api.access import Rule, rule_of
 from posthorn_api.documents import SMALL, DocumentRequest
@@ -73,7 +74,7 @@ class Guard:
         self._keys = keys
         self._idempotency = idempotency
         self._audit = audit
-        self._large_bodies = large_bodies or LargeBodies()
+        self.large_bodies = large_bodies or LargeBodies()
         self._tokens = tokens
         self._remembered: dict[bytes, tuple[float, ApiKey]] = {}
 
@@ -81,11 +82,12 @@ class Guard:
         """Run the operation if it may run. Raises what ``problem_of`` knows."""
         caller, secret = await self._caller(_bearer(request))
         request.state.caller = caller
+        work_for(caller.tenant or caller.id)
         structlog.contextvars.bind_contextvars(key_id=str(caller.id), key_name=caller.name)
         if not rule.admits(caller):
             raise Problem(403, "forbidden", f"the role {caller.role.value} may not do this")
         if rule.action is None:
-            async with self._large_bodies.room(request):
+            async with self.large_bodies.room(request):
                 return await self._let_through(request, operation, secret, takes_json=takes_json)
         number = str(structlog.contextvars.get_contextvars().get("request", ""))
         with acts(Acting(str(caller.id), caller.name, caller.role.value, rule.action, number)) as act:
@@ -94,7 +96,7 @@ class Guard:
                     _check_media_type(request, _NDJSON, "lines of JSON: Content-Type: application/x-ndjson")
                 request.state.pieces = self._pieces(request, rule)
                 return await operation(request)
-            async with self._large_bodies.room(request):
+            async with self.large_bodies.room(request):
                 response = await self._let_through(request, operation, secret, takes_json=takes_json)
             if response.status_code < 400 and "idempotency-replayed" not in response.headers and not act.is_written:
                 await self._note(request, caller)
@@ -120,7 +122,7 @@ class Guard:
     ) -> Response:
         caller: ApiKey = request.state.caller
         try:
-            async with asyncio.timeout(self._large_bodies.patience(request)):
+            async with asyncio.timeout(self.large_bodies.patience(request)):
                 body = await request.body()
         except TimeoutError:
             raise Problem(408, "timeout", "the body did not arrive in time", headers={"Connection": "close"}) from None

@@ -6,6 +6,7 @@ Rules:
 
 - A recipient is what the directory says, never more: no relaying, whoever asks. A directory that cannot answer is a fault of ours
   and a 4yz (promise 3).
+- What the directory does not hold while it is behind with changes is a 4yz as well (ADR 22).
 - One thing the directory does not know: rewritten reverse-paths (``wire.srs``), to which bounces of forwarded mail come back.
 - ``keep`` gives the 250 only after the ingest stream has taken the message (promise 1). A large body is in the blob store before.
 - The message id stays the same while the stream is tried again, so that what it took without our learning of it is not doubled.
@@ -29,7 +30,7 @@ from posthorn.model.events import ACCEPTED, Event
 from posthorn.model.outbound import Notify, RecipientDsn
 from posthorn.ports.blobs import Blobs
 from posthorn.ports.clock import Clock
-from posthorn.ports.directory import Directory, Standing
+from posthorn.ports.directory import Behind, Directory, Standing
 from posthorn.ports.events import Events, NoEvents
 from posthorn.ports.faults import Full, Unavailable
 from posthorn.ports.ingest import Ingest
@@ -160,6 +161,10 @@ class Backends:
 class Reception:
     """Takes mail for the domains served here."""
 
+    _takes_elsewhere = False
+    """Whether recipients elsewhere are taken. Delivery asks Postgres what an address is, so for these it is enough that the
+    directory does not know it."""
+
     def __init__(
         self,
         settings: SmtpSettings,
@@ -207,8 +212,11 @@ class Reception:
             return smtp.RECIPIENT_OK
         if len(transaction.recipients) >= self._most_recipients(client):
             return smtp.TOO_MANY_RECIPIENTS
+        is_sure = True
         try:
             standing = await self._directory.standing(wanted)
+        except Behind as behind:
+            standing, is_sure = behind.standing, False
         except Unavailable as fault:
             log.warning(
                 "the directory does not answer", message=str(transaction.id), part=fault.part, detail=str(fault)
@@ -221,6 +229,8 @@ class Reception:
             # as written: the address it stands for may be of a host that minds the case
             transaction.recipients.setdefault(rcpt.written, dsn_of(rcpt))
             return smtp.RECIPIENT_OK
+        if not is_sure and not (standing is Standing.FOREIGN and self._takes_elsewhere):
+            return smtp.FAULT
         if standing is Standing.FOREIGN:
             if address is None:
                 return smtp.UNKNOWN_RECIPIENT  # nobody asked for relaying: there is just no postmaster

@@ -68,6 +68,8 @@ type _Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 class Submission(Reception):
     """Takes mail from people who have an account, for anybody."""
 
+    _takes_elsewhere = True
+
     def __init__(
         self,
         settings: SubmissionSettings,

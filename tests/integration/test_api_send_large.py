@@ -111,7 +111,7 @@ async def test_the_loop_goes_on_while_a_large_message_is_read_and_made(api: Api,
     async with beating() as gaps:
         sending = asyncio.create_task(api.client.post("/v1/send", content=content, headers=JSON, timeout=60))
         while not sending.done():
-            healthy += (await api.client.get("/healthz")).status_code == 200
+            healthy += (await api.client.get("/v1/status")).status_code == 200
             await asyncio.sleep(0.02)
         answer = await sending
     assert answer.status_code == 202, answer.text

@@ -47,7 +47,7 @@ from posthorn.ports.events import Trace
 from posthorn.ports.ingest import DeadLetters, Ingest
 from posthorn.ports.tenants import Tenants
 from posthorn.runtime.health import Health
-from posthorn.runtime.http import bind, http_server
+from posthorn.runtime.http import HttpLimits, bind, http_server
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.passwords import Passwords, password_slots
 from posthorn.runtime.settings import PostgresSettings
@@ -63,6 +63,7 @@ from posthorn_api.mailbox_service import Mail
 from posthorn_api.oidc import Tokens
 from posthorn_api.public_pages import PublicPages
 from posthorn_api.queue_service import Outgoing
+from posthorn_api.rate_limit import RateLimit
 from posthorn_api.sending_service import Sending, SendingLimits
 from posthorn_api.server import Parts, create_app
 from posthorn_api.service import Late, Publication, Service
@@ -103,6 +104,9 @@ class Api:
     hints: Hints
     dns: DnsServer
     guard: Guard
+    transfer: Transfer
+    imports: Import
+    names: DomainDns
     keys: dict[str, str] = field(default_factory=dict)
 
     async def key(self, role: Role, tenant: UUID | None = None) -> dict[str, str]:
@@ -189,6 +193,8 @@ async def running_api(
     presence: Presence = PRESENCE,
     max_size: int = 4 * 1024 * 1024,
     tokens: Callable[[Tenants], Tokens] | None = None,
+    rates: RateLimit | None = None,
+    http_limits: HttpLimits | None = None,
 ) -> AsyncIterator[Api]:
     """Run the API without NATS; a test may have a publication and dead letters arrive. ``bootstrap`` needs the database."""
     settings = PostgresSettings(database_url=SecretStr(database_url), database_timeout_seconds=10)
@@ -226,7 +232,9 @@ async def running_api(
         health.started = True
         audit = PostgresAudit(database)
         tenants = PostgresTenants(database)
-        guard = Guard(keys, PostgresIdempotency(database), audit, tokens=tokens(tenants) if tokens else None)
+        guard = Guard(
+            keys, PostgresIdempotency(database), audit, tokens=tokens(tenants) if tokens else None, rates=rates
+        )
         tenancy = Tenancy(tenants, keys, audit)
         imports = Import(PostgresImports(database), passwords, publication)
         names = DomainDns(service, identity, DnsResolver([dns.address], lifetime=2, keep=False), presence)
@@ -252,12 +260,12 @@ async def running_api(
         with patch.object(docs, "describe", _described):
             app = create_app(parts, guard, health, body_limit=body_limit)
         try:
-            async with http_server(app, bind("127.0.0.1", 0, "test"), grace=1) as port:
+            async with http_server(app, bind("127.0.0.1", 0, "test"), grace=1, limits=http_limits) as port:
                 url = f"http://127.0.0.1:{port}"
                 headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
                 async with httpx.AsyncClient(base_url=url, headers=headers, timeout=20, verify=False) as client:
                     late = publication, dead, trace, directory, ingest
-                    yield Api(url, client, database_url, health, *late, hints, dns, guard)
+                    yield Api(url, client, database_url, health, *late, hints, dns, guard, transfer, imports, names)
         finally:
             await reader.close()
             passwords.close()

@@ -156,26 +156,35 @@ async def start(process: Process) -> None:
         Parts(
             service,
             mail,
-            Transfer(PostgresTransfers(database), reader, blobs, zstd_frame, max_size=settings.send_max_size),
+            Transfer(
+                PostgresTransfers(database),
+                reader,
+                blobs,
+                zstd_frame,
+                max_size=settings.send_max_size,
+                whole_seconds=settings.transfer_seconds,
+            ),
             identity,
             outgoing,
             sending,
             tenancy,
-            Import(imports, passwords, late.publication),
+            Import(imports, passwords, late.publication, whole_seconds=settings.transfer_seconds),
             DomainDns(service, identity, resolver, settings.presence),
             PublicPages(administration, settings.presence),
             hooks,
             statistics,
             Configuration(service, tenancy, hooks, outgoing, imports, audit),
         ),
-        Guard(keys, idempotency, audit, LargeBodies(settings.send_large_at_once), tokens),
+        Guard(keys, idempotency, audit, LargeBodies(settings.send_large_at_once), tokens, settings.rate_limit),
         process.health,
         body_limit=settings.api_body_limit,
         send_body_limit=settings.send_body_limit,
         import_body_limit=settings.import_body_limit,
         mail_import_body_limit=settings.mail_import_body_limit,
     )
-    await stack.enter_async_context(http_server(app, listener, grace=settings.grace_seconds))
+    await stack.enter_async_context(
+        http_server(app, listener, grace=settings.grace_seconds, limits=settings.http_limits)
+    )
 
 
 async def _tokens(process: Process, settings: ApiSettings, tenants: Tenants, vault: Vault) -> Tokens | None:

@@ -2,6 +2,7 @@
 
 Rules:
 
+- A key may ask for so much at a time (``rate_limit``); what is done for it counts for its tenant (``runtime.holders``).
 - A key is looked up by its SHA-256; what was found is remembered for a moment. No line of any log holds a key.
 - Where an issuer is configured, what has the form of a token is one (``oidc``), and no key.
 - What a role may do stands in ``access``, and nowhere else.
@@ -39,11 +40,13 @@ from posthorn.ports.idempotency import Idempotency
 from posthorn.runtime.acting import Acting, acts
 from posthorn.runtime.holders import work_for
 from posthorn.runtime.ids import new_id
+from posthorn.runtime.listen import subscriber
 from posthorn_api.access import Rule, rule_of
 from posthorn_api.documents import SMALL, DocumentRequest
 from posthorn_api.large_bodies import LargeBodies
 from posthorn_api.oidc import Tokens
 from posthorn_api.problems import Problem, problem_of, unauthorized
+from posthorn_api.rate_limit import RateLimit
 from posthorn_api.tenancy import hash_of_key
 
 log = structlog.get_logger()
@@ -70,7 +73,9 @@ class Guard:
         audit: Audit,
         large_bodies: LargeBodies | None = None,
         tokens: Tokens | None = None,
+        rates: RateLimit | None = None,
     ) -> None:
+        self.rates = rates or RateLimit()
         self._keys = keys
         self._idempotency = idempotency
         self._audit = audit
@@ -78,12 +83,17 @@ class Guard:
         self._tokens = tokens
         self._remembered: dict[bytes, tuple[float, ApiKey]] = {}
 
-    async def handle(self, request: Request, operation: _Operation, rule: Rule, *, takes_json: bool) -> Response:
+    async def handle(
+        self, request: Request, operation: _Operation, rule: Rule, operation_id: str | None, *, takes_json: bool
+    ) -> Response:
         """Run the operation if it may run. Raises what ``problem_of`` knows."""
-        caller, secret = await self._caller(_bearer(request))
+        client = subscriber(request.client.host) if request.client else ""
+        work_for(f"client {client}")  # until it is known who asks
+        caller, secret = await self._caller(_bearer(request), client)
         request.state.caller = caller
         work_for(caller.tenant or caller.id)
         structlog.contextvars.bind_contextvars(key_id=str(caller.id), key_name=caller.name)
+        self.rates.charge(caller.id, operation_id)
         if not rule.admits(caller):
             raise Problem(403, "forbidden", f"the role {caller.role.value} may not do this")
         if rule.action is None:
@@ -106,7 +116,7 @@ class Guard:
         """Give the body as it comes, for as long as the caller may send it: it may take hours, and a key may be taken away."""
         shown = _bearer(request)
         async for piece in request.stream():
-            caller, _ = await self._caller(shown)
+            caller, _ = await self._caller(shown, "")
             if not rule.admits(caller):
                 raise Problem(403, "forbidden", f"the role {caller.role.value} may not do this")
             yield piece
@@ -178,23 +188,26 @@ class Guard:
         request.state.is_anchored = True
         return await self._idempotency.first_attempt(reservation)
 
-    async def _caller(self, shown: str) -> tuple[ApiKey, bytes]:
+    async def _caller(self, shown: str, client: str) -> tuple[ApiKey, bytes]:
         """Give who it is, and a secret that nobody else's requests are hashed with."""
         if self._tokens is not None and self._tokens.takes(shown):
             caller = await self._tokens.caller(shown)
             return caller, self._tokens.secret_of(caller)
-        return await self._holder(shown), shown.encode()
+        return await self._holder(shown, client), shown.encode()
 
-    async def _holder(self, shown: str) -> ApiKey:
+    async def _holder(self, shown: str, client: str) -> ApiKey:
         digest = hash_of_key(shown)
         now = time.monotonic()
         until, known = self._remembered.get(digest, (0.0, None))
         if known is not None and until > now:
             return _in_force(known)
+        self.rates.check_unknown(client, digest)
         found = await self._keys.by_hash(digest)
         if found is None:
+            self.rates.bad(client)
             self._remembered.pop(digest, None)
             raise unauthorized("this API key is not known", shown=True)
+        self.rates.good(digest)
         if len(self._remembered) >= _REMEMBERED:
             self._remembered.clear()
         self._remembered[digest] = (now + _REMEMBER_SECONDS, found)
@@ -208,13 +221,13 @@ class GuardedRoute(APIRoute):
         """Wrap FastAPI's own handler."""
         operation = super().get_route_handler()
         takes_json = self.body_field is not None
-        rule = rule_of(self.operation_id)
+        rule, operation_id = rule_of(self.operation_id), self.operation_id
 
         async def handle(request: Request) -> Response:
             guard: Guard = request.app.state.guard
             try:
                 request = DocumentRequest(request.scope, request.receive)
-                return await guard.handle(request, operation, rule, takes_json=takes_json)
+                return await guard.handle(request, operation, rule, operation_id, takes_json=takes_json)
             except Exception as error:
                 return problem_of(error).response()
 

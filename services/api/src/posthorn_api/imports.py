@@ -51,6 +51,8 @@ WHOLE_SECONDS = 6 * 3600.0
 """How long an import may take in all."""
 IDLE_SECONDS = 60.0
 """How long nothing may come before the import is broken off."""
+UNREAD_SECONDS = 60.0
+"""How long the answers may be left unread when there are too many."""
 _HASHING = 2
 _SPOOL_IN_MEMORY = 256 * 1024
 
@@ -261,7 +263,7 @@ class Answers:
         while self._written - self._read >= SPOOL_BYTES or (self._read and self._written >= 2 * SPOOL_BYTES):
             self._less.clear()
             try:
-                async with asyncio.timeout(IDLE_SECONDS):
+                async with asyncio.timeout(UNREAD_SECONDS):
                     await self._less.wait()
             except TimeoutError:
                 raise _Unread from None

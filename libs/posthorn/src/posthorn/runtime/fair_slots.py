@@ -86,12 +86,6 @@ class FairSlots:
         """Return how many slots the holder has."""
         return self._held[holder]
 
-    def open_to(self, holder: Hashable) -> int:
-        """Return how many slots the holder could take now, were nobody waiting."""
-        held = self._held[holder]
-        common = max(self._free - self._spare, 0)
-        return max(min(self._most_each - held, max(common, 1 if not held and self._free else 0)), 0)
-
     @asynccontextmanager
     async def hold(self, holder: Hashable) -> AsyncIterator[None]:
         """Hold a slot inside. Raises SlotsTaken when none comes free in time."""
@@ -129,9 +123,13 @@ class FairSlots:
         """Take a slot if the holder may have one at once; return whether it has."""
         if not self._may_have(holder):
             return False
+        self.charge(holder)
+        return True
+
+    def charge(self, holder: Hashable) -> None:
+        """Count a slot as held that was given by another judge of the same rules; ``give`` must follow."""
         self._free -= 1
         self._held[holder] += 1
-        return True
 
     def give(self, holder: Hashable) -> None:
         """Give a slot back."""

@@ -23,10 +23,8 @@ class LeastRate:
         bytes_per_second: float = LEAST_BYTES_PER_SECOND,
         idle_seconds: float = 60.0,
         whole_seconds: float = float("inf"),
-        window_seconds: float = _WINDOW_SECONDS,
     ) -> None:
         self._rate = bytes_per_second
-        self._window = window_seconds
         self._idle_seconds = idle_seconds
         self._end = time.monotonic() + whole_seconds
         self._waited = 0.0
@@ -49,7 +47,7 @@ class LeastRate:
     def count(self, octets: int) -> None:
         """Count what has come, or was taken."""
         self._bytes += octets
-        if self._waited >= self._window:
+        if self._waited >= _WINDOW_SECONDS:
             if self._bytes < self._rate * self._waited:
                 raise TimeoutError("the client is too slow")
             self._waited, self._bytes = 0.0, 0

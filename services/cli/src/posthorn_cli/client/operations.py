@@ -55,6 +55,7 @@ from posthorn_cli.client.types import (
     Sending,
     SentView,
     StatsView,
+    StatusView,
     SuppressionCreation,
     SuppressionView,
     TenantChange,
@@ -665,3 +666,7 @@ class Operations(Connection):
                 },
             ),
         )
+
+    def get_status(self) -> StatusView:
+        """Show what the API needs."""
+        return cast("StatusView", self._call("GET", "/v1/status"))

@@ -272,7 +272,7 @@ async def test_answers_that_nobody_reads_are_bounded(api: Api, monkeypatch: pyte
         sending.cancel()
         writer.close()
     assert b'"lines": 200000' in octets[-400:]
-    assert most < 2 * 256 * 1024 + 600 * BATCH
+    assert most < 256 * 1024 + 600 * BATCH
 
 
 async def sent(writer: asyncio.StreamWriter, lines: int) -> None:

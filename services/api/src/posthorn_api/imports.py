@@ -45,7 +45,7 @@ BATCH_BYTES = 1024 * 1024
 """Bytes of the lines in a transaction at most; one line more may pass it."""
 SPOOL_BYTES = 8 * 1024 * 1024
 """Bytes of answers that are kept for a client that does not read."""
-AT_ONCE, AT_ONCE_EACH = 8, 2
+AT_ONCE, AT_ONCE_EACH = 6, 2
 """Imports at work in this process, and of one tenant."""
 WHOLE_SECONDS = 6 * 3600.0
 """How long an import may take in all."""
@@ -260,7 +260,7 @@ class Answers:
 
     async def _room(self) -> None:
         """Wait until the client has read so much that there is room for the answers to a batch. Raises _Unread."""
-        while self._written - self._read >= SPOOL_BYTES or (self._read and self._written >= 2 * SPOOL_BYTES):
+        while self._written >= SPOOL_BYTES:  # until all is read: only then is the room on disk free
             self._less.clear()
             try:
                 async with asyncio.timeout(UNREAD_SECONDS):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 from posthorn.adapters.files import FileBlobs
 from posthorn.adapters.postgres.database import connect
@@ -86,7 +87,7 @@ async def test_a_client_that_takes_nothing_is_cut(database_url: str, tmp_path: P
     limits = HttpLimits(stall_seconds=0.5)
     async with running_api(database_url, FileBlobs(tmp_path), http_limits=limits) as api:
         _reader, writer = await opened(api)
-        writer.transport.pause_reading()
+        cast("asyncio.Transport", writer.transport).pause_reading()
         for _ in range(200):
             writer.write(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n")
         async with asyncio.timeout(30):

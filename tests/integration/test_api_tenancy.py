@@ -137,6 +137,7 @@ EXAMPLES: dict[str, Example] = {
     "getWebhookDelivery": Example(READ, "/v1/webhooks/{webhook}/deliveries/{told}"),
     "replayWebhookDelivery": Example(ADMIN, "/v1/webhooks/{webhook}/deliveries/{told}/replay"),
     "listStats": Example(READ, "/v1/stats", hides=None),
+    "getStatus": Example(READ, "/v1/status", hides=None),
     "getConfig": Example(READ, "/v1/config?tenant={tenant}"),
     "putConfig": Example(
         ADMIN,

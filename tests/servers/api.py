@@ -51,9 +51,9 @@ from posthorn.ports.forwards import ForwardPolicy
 from posthorn.ports.ingest import DeadLetters, Ingest
 from posthorn.ports.tenants import Tenants
 from posthorn.runtime.health import Health
-from posthorn.runtime.http import bind, http_server
+from posthorn.runtime.http import HttpLimits, bind, http_server
 from posthorn.runtime.ids import new_id
-from posthorn.runtime.passwords import Passwords
+from posthorn.runtime.passwords import Passwords, password_slots
 from posthorn.runtime.settings import PostgresSettings
 from posthorn.runtime.vault import Vault
 from posthorn_api import docs
@@ -69,6 +69,7 @@ from posthorn_api.mailbox_service import Mail
 from posthorn_api.oidc import Tokens
 from posthorn_api.public_pages import PublicPages
 from posthorn_api.queue_service import Outgoing
+from posthorn_api.rate_limit import RateLimit
 from posthorn_api.sending_service import Sending, SendingLimits
 from posthorn_api.server import Parts, create_app
 from posthorn_api.service import Late, Publication, Service
@@ -109,6 +110,10 @@ class Api:
     hints: Hints
     dns: DnsServer
     forwards: Confirmations
+    guard: Guard
+    transfer: Transfer
+    imports: Import
+    names: DomainDns
     keys: dict[str, str] = field(default_factory=dict)
 
     async def key(
@@ -199,12 +204,14 @@ async def running_api(
     max_size: int = 4 * 1024 * 1024,
     tokens: Callable[[Tenants], Tokens] | None = None,
     policy: ForwardPolicy = NO_POLICY,
+    rates: RateLimit | None = None,
+    http_limits: HttpLimits | None = None,
 ) -> AsyncIterator[Api]:
     """Run the API without NATS; a test may have a publication and dead letters arrive. ``bootstrap`` needs the database."""
     settings = PostgresSettings(database_url=SecretStr(database_url), database_timeout_seconds=10)
-    async with connect(settings) as database, DnsServer() as dns:
+    async with connect(settings, shared=True) as database, DnsServer() as dns:
         reader = SegmentReader(blobs)
-        passwords = Passwords()
+        passwords = Passwords(slots=password_slots())
         publication, dead = Late[Publication]("nats"), Late[DeadLetters]("nats")
         keys = PostgresApiKeys(database)
         if bootstrap:
@@ -244,9 +251,9 @@ async def running_api(
         tenants = PostgresTenants(database)
         logins = AccountLogins(PostgresSenders(database), PostgresThrottle(database), passwords)
         known_tokens = tokens(tenants) if tokens else None
-        guard = Guard(keys, PostgresIdempotency(database), audit, tokens=known_tokens, logins=logins)
+        guard = Guard(keys, PostgresIdempotency(database), audit, tokens=known_tokens, logins=logins, rates=rates)
         tenancy = Tenancy(tenants, keys, audit)
-        imports = Import(PostgresImports(database, policy), passwords)
+        imports = Import(PostgresImports(database, policy), passwords, publication)
         names = DomainDns(service, identity, DnsResolver([dns.address], lifetime=2, keep=False), presence)
         known, statistics = PostgresImports(database), PostgresStatistics(database)
         hooks = Hooks(PostgresWebhooks(database), vault, allowed=[ip_network("127.0.0.0/8")])
@@ -279,24 +286,13 @@ async def running_api(
         with patch.object(docs, "describe", _described):
             app = create_app(parts, guard, health, body_limit=body_limit)
         try:
-            async with http_server(app, bind("127.0.0.1", 0, "test"), grace=1) as port:
+            async with http_server(app, bind("127.0.0.1", 0, "test"), grace=1, limits=http_limits) as port:
                 url = f"http://127.0.0.1:{port}"
                 headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
                 async with httpx.AsyncClient(base_url=url, headers=headers, timeout=20, verify=False) as client:
-                    yield Api(
-                        url,
-                        client,
-                        database_url,
-                        health,
-                        publication,
-                        dead,
-                        trace,
-                        directory,
-                        ingest,
-                        hints,
-                        dns,
-                        forwards,
-                    )
+                    late = publication, dead, trace, directory, ingest
+                    made = forwards, guard, transfer, imports, names
+                    yield Api(url, client, database_url, health, *late, hints, dns, *made)
         finally:
             await reader.close()
             passwords.close()

@@ -140,6 +140,7 @@ RULES = {
     "getWebhookDelivery": _read(),
     "replayWebhookDelivery": _change("webhook.replay"),
     "listStats": _read(),
+    "getStatus": _read(),
     "getConfig": _read(),
     "putConfig": _change("config.apply"),
     "listSuppressions": _read(),

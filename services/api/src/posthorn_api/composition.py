@@ -45,7 +45,7 @@ from posthorn.ports.events import Trace
 from posthorn.ports.ingest import DeadLetters, Ingest
 from posthorn.ports.tenants import Tenants
 from posthorn.runtime.http import bind, http_server
-from posthorn.runtime.passwords import Passwords
+from posthorn.runtime.passwords import Passwords, password_slots
 from posthorn.runtime.process import Process
 from posthorn.runtime.vault import Vault
 from posthorn_api.account_logins import AccountLogins
@@ -102,11 +102,11 @@ async def start(process: Process) -> None:
     """Start everything on the process's stack; the listener last."""
     settings, stack = process.settings, process.stack
     assert isinstance(settings, ApiSettings)
-    database = await stack.enter_async_context(connect_postgres(settings))
+    database = await stack.enter_async_context(connect_postgres(settings, shared=True))
     blobs = await stack.enter_async_context(open_blobs(settings))
     reader = SegmentReader(blobs)
     stack.push_async_callback(reader.close)
-    passwords = Passwords()
+    passwords = Passwords(slots=password_slots())
     stack.callback(passwords.close)
 
     administration, audit = PostgresAdministration(database, settings.forward_policy), PostgresAudit(database)
@@ -172,12 +172,19 @@ async def start(process: Process) -> None:
         Parts(
             service,
             mail,
-            Transfer(PostgresTransfers(database), reader, blobs, zstd_frame, max_size=settings.send_max_size),
+            Transfer(
+                PostgresTransfers(database),
+                reader,
+                blobs,
+                zstd_frame,
+                max_size=settings.send_max_size,
+                whole_seconds=settings.transfer_seconds,
+            ),
             identity,
             outgoing,
             sending,
             tenancy,
-            Import(imports, passwords),
+            Import(imports, passwords, late.publication, whole_seconds=settings.transfer_seconds),
             DomainDns(service, identity, resolver, settings.presence),
             PublicPages(administration, settings.presence),
             hooks,
@@ -185,14 +192,16 @@ async def start(process: Process) -> None:
             Configuration(service, tenancy, hooks, outgoing, imports, audit),
             forwards,
         ),
-        Guard(keys, idempotency, audit, LargeBodies(settings.send_large_at_once), tokens, logins),
+        Guard(keys, idempotency, audit, LargeBodies(settings.send_large_at_once), tokens, logins, settings.rate_limit),
         process.health,
         body_limit=settings.api_body_limit,
         send_body_limit=settings.send_body_limit,
         import_body_limit=settings.import_body_limit,
         mail_import_body_limit=settings.mail_import_body_limit,
     )
-    await stack.enter_async_context(http_server(app, listener, grace=settings.grace_seconds))
+    await stack.enter_async_context(
+        http_server(app, listener, grace=settings.grace_seconds, limits=settings.http_limits)
+    )
 
 
 async def _tokens(process: Process, settings: ApiSettings, tenants: Tenants, vault: Vault) -> Tokens | None:

@@ -206,6 +206,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "created_at": _LATER,
         "closed_at": _LATER,
     },
+    "StatusView": {"ready": True},
+    "PartView": {"name": "postgres", "state": "ok"},
     "StatsView": {"at": _THEN, "domain": "example.org", "outcome": "delivered", "messages": 412, "octets": 1_730_112},
 }
 _TEXTS = {

@@ -10,6 +10,7 @@ Rules:
   take nothing but what looks like a report or an automatic reply, which is known at the end of data.
 - A message that has been here more often than may be, by Received fields of ours or marks of aliases, loops (RFC 5321 §6.3).
 - Strangers are not offered DSN (RFC 3461), as a report asked for goes to whomever they name (ADR 20).
+- What the directory does not hold while it is behind with changes is a 4yz as well (ADR 22).
 - ``keep`` gives the 250 only after the ingest stream has taken the message (promise 1). A large body is in the blob store before.
 - The message id stays the same while the stream is tried again, so that what it took without our learning of it is not doubled.
 """
@@ -32,7 +33,7 @@ from posthorn.model.events import ACCEPTED, Event
 from posthorn.model.outbound import Notify, RecipientDsn
 from posthorn.ports.blobs import Blobs
 from posthorn.ports.clock import Clock
-from posthorn.ports.directory import Directory, Standing
+from posthorn.ports.directory import Behind, Directory, Standing
 from posthorn.ports.events import Events, NoEvents
 from posthorn.ports.faults import Full, Unavailable
 from posthorn.ports.ingest import Ingest
@@ -169,6 +170,9 @@ class Reception:
 
     offers_dsn = False
     """Whether DSN (RFC 3461) is offered. What is asked for all the same is honoured as far as ADR 20 says."""
+    _takes_elsewhere = False
+    """Whether recipients elsewhere are taken. Delivery asks Postgres what an address is, so for these it is enough that the
+    directory does not know it."""
 
     def __init__(
         self,
@@ -217,8 +221,11 @@ class Reception:
             return smtp.RECIPIENT_OK
         if len(transaction.recipients) >= self._most_recipients(client):
             return smtp.TOO_MANY_RECIPIENTS
+        is_sure = True
         try:
             standing = await self._directory.standing(wanted)
+        except Behind as behind:
+            standing, is_sure = behind.standing, False
         except Unavailable as fault:
             log.warning(
                 "the directory does not answer", message=str(transaction.id), part=fault.part, detail=str(fault)
@@ -232,6 +239,8 @@ class Reception:
             transaction.recipients.setdefault(rcpt.written, dsn_of(rcpt))
             transaction.returns = True
             return smtp.RECIPIENT_OK
+        if not is_sure and not (standing is Standing.FOREIGN and self._takes_elsewhere):
+            return smtp.FAULT
         if standing is Standing.FOREIGN:
             if address is None:
                 return smtp.UNKNOWN_RECIPIENT  # nobody asked for relaying: there is just no postmaster

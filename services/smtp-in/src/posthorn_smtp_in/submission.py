@@ -70,6 +70,7 @@ class Submission(Reception):
     """Takes mail from people who have an account, for anybody."""
 
     offers_dsn = True
+    _takes_elsewhere = True
 
     def __init__(
         self,

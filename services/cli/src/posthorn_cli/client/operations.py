@@ -56,6 +56,7 @@ from posthorn_cli.client.types import (
     Sending,
     SentView,
     StatsView,
+    StatusView,
     SuppressionCreation,
     SuppressionView,
     TenantChange,
@@ -683,3 +684,7 @@ class Operations(Connection):
                 },
             ),
         )
+
+    def get_status(self) -> StatusView:
+        """Show what the API needs."""
+        return cast("StatusView", self._call("GET", "/v1/status"))

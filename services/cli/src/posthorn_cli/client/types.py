@@ -604,6 +604,13 @@ class NewWebhookView(TypedDict):
     secret: str | None
 
 
+class PartView(TypedDict):
+    """A part that the API needs."""
+
+    name: str
+    state: str
+
+
 class ProblemField(TypedDict):
     """What is wrong with one field."""
 
@@ -727,6 +734,13 @@ class StatsView(TypedDict):
     outcome: Literal["accepted", "delivered", "relayed", "deferred", "bounced", "cancelled"]
     messages: int
     octets: int
+
+
+class StatusView(TypedDict):
+    """Whether this process of the API is ready, and its parts."""
+
+    ready: bool
+    parts: list[PartView]
 
 
 class SuppressionCreation(TypedDict):

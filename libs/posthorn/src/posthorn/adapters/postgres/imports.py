@@ -15,7 +15,7 @@ from posthorn.adapters.postgres.accounts import FOLDERS
 from posthorn.adapters.postgres.aliases import NO_POLICY, insert_alias
 from posthorn.adapters.postgres.audit import write_audit
 from posthorn.adapters.postgres.database import Connection, Database
-from posthorn.adapters.postgres.directory_truth import write_outbox
+from posthorn.adapters.postgres.directory_truth import Lane, write_outbox
 from posthorn.adapters.postgres.domains import homes
 from posthorn.adapters.postgres.leading import hold_addresses
 from posthorn.adapters.postgres.limits import check_accounts
@@ -89,7 +89,7 @@ class PostgresImports:
             for owner, created in made.items():
                 if created:
                     await write_audit(connection, owner, f"{len(created)} accounts", {"created": created})
-                    await write_outbox(connection, *created)
+                    await write_outbox(connection, *created, lane=Lane.BULK)
         return [results[address] for address in addresses]
 
     async def aliases(self, tenant: UUID | None, batch: Sequence[tuple[str, Sequence[str]]]) -> Sequence[Result]:
@@ -119,7 +119,7 @@ class PostgresImports:
                     results.append(_CREATED)
             for owner, created in made.items():
                 await write_audit(connection, owner, f"{len(created)} aliases", {"created": created})
-                await write_outbox(connection, *created)
+                await write_outbox(connection, *created, lane=Lane.BULK)
         return results
 
 

@@ -286,6 +286,10 @@ directory_outbox = Table(
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("subject", Text, nullable=False),  # an address, or @domain
     _created(),
+    Column("lane", SmallInteger, nullable=False, server_default=text("0")),  # 0: interactive, 1: bulk (ADR 22)
+    # whose turn it takes, zero where that is not known; no foreign key, as the tenant may be gone before the row
+    Column("tenant_id", Uuid, nullable=False, server_default=text("'00000000-0000-0000-0000-000000000000'")),
+    Index("directory_outbox_lane_tenant_id_id_idx", "lane", "tenant_id", "id"),
 )
 
 leaderships = Table(
@@ -552,6 +556,7 @@ webhook_deliveries = Table(
     CheckConstraint("state IN ('waiting', 'delivered', 'failed')", name="state"),
     Index("webhook_deliveries_due_idx", "due_at", postgresql_where=text("state = 'waiting'")),
     Index("webhook_deliveries_webhook_id_idx", "webhook_id", "id"),
+    Index("webhook_deliveries_waiting_idx", "webhook_id", "due_at", postgresql_where=text("state = 'waiting'")),
     Index("webhook_deliveries_closed_at_idx", "closed_at", postgresql_where=text("closed_at IS NOT NULL")),
     postgresql_with={"fillfactor": 80},
 )

@@ -108,6 +108,11 @@ class PostgresSettings(EnvSettings):
     """False behind PgBouncer in transaction mode: no prepared statement outlives a transaction, no session setting is sent."""
     database_wait_seconds: Seconds = 60.0
     """How long ``posthorn-migrate`` waits for Postgres to come up."""
+    installation_beat_seconds: Annotated[float, Field(ge=0.1, le=60)] = 30.0
+    """From one comparison of Postgres, blob store and directory bucket to the next (ADR 18), in seconds."""
+    installation_tolerance_seconds: Annotated[float, Field(ge=60, le=1800)] = 900.0
+    """How many seconds Postgres may be behind the marks in blob store and directory bucket, as after a failover, before nothing is
+    served or deleted any more. Far below the age of orphans (``collector_orphan_age``)."""
 
 
 class BlobSettings(EnvSettings):

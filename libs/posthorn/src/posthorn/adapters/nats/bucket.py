@@ -13,6 +13,7 @@ from posthorn.adapters.nats.layout import BUCKET_PREFIX, BUCKET_STREAM
 from posthorn.adapters.nats.reading import read_through
 from posthorn.model.directory_entry import (
     FILLED_KEY,
+    MARK_KEYS,
     Entry,
     EntryError,
     decode_entry,
@@ -48,7 +49,7 @@ class NatsDirectoryBucket:
         async with aclosing(read_through(self._connection, BUCKET_STREAM, choice)) as messages:
             async for message in messages:
                 key = message.subject.removeprefix(BUCKET_PREFIX)
-                if key == FILLED_KEY:
+                if key in MARK_KEYS:
                     continue
                 try:
                     subject = decode_key(key)

@@ -8,6 +8,8 @@ Theory of operation:
   bucket's removal; then the cache is dropped, and the watch is made anew.
 - That something is absent counts only in a bucket that was filled: the mark is read again after each such answer, and must be
   the one known before. So a bucket that was lost and made anew never says ``unknown``.
+- A process that finds the stores not to belong together says so in the bucket (ADR 18). The watch brings that word, and while it
+  stands nothing is answered.
 """
 
 from __future__ import annotations
@@ -24,9 +26,11 @@ from nats.aio.subscription import Subscription
 
 from posthorn.adapters.nats.bucket import is_removal, read_key, read_mark
 from posthorn.adapters.nats.connection import Connection
+from posthorn.adapters.nats.installation import read_halted
 from posthorn.adapters.nats.layout import BUCKET_PREFIX, BUCKET_STREAM
 from posthorn.model.directory_entry import (
     FILLED_KEY,
+    HALTED_KEY,
     AddressEntry,
     DomainEntry,
     Entry,
@@ -36,7 +40,7 @@ from posthorn.model.directory_entry import (
     decode_key,
     encode_key,
 )
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.faults import Halted, Unavailable
 from posthorn.wire.address import Address
 
 log = structlog.get_logger()
@@ -60,6 +64,7 @@ class NatsDirectory:
         self._cache: OrderedDict[str, tuple[float, Entry | None]] = OrderedDict()  # by subject: good until, entry
         self._reads: dict[str, asyncio.Task[Entry | None]] = {}
         self._mark: tuple[str, str] | None = None
+        self._halted: str | None = None
         self._live = False
         self._broken = asyncio.Event()
         self._heard_at = 0.0
@@ -83,7 +88,8 @@ class NatsDirectory:
         return self._live
 
     async def standing(self, address: Address) -> Standing:
-        """See the port."""
+        """See the port. Raises Halted while the system is."""
+        self._refuse_halted()
         exact = await self._address(str(address))
         if exact is not None:
             return exact
@@ -104,8 +110,15 @@ class NatsDirectory:
 
     async def probe(self) -> None:
         """See the port. A bucket that was never filled does not serve."""
+        if not self._live:
+            self._halted = await read_halted(self._connection)
+        self._refuse_halted()
         if await read_mark(self._connection) is None:
             raise Unavailable("directory", "the bucket is not filled yet")
+
+    def _refuse_halted(self) -> None:
+        if self._halted is not None:
+            raise Halted("directory", f"halted: {self._halted}")
 
     async def run(self) -> None:
         """Keep the watch alive until cancelled."""
@@ -236,6 +249,7 @@ class NatsDirectory:
             )
             name = made["name"]
             self._mark = await read_mark(self._connection)
+            self._halted = await read_halted(self._connection)
             self._reads.clear()  # what was being read before the watch began may be old
             self._heard_at = time.monotonic()
             self._live = not self._broken.is_set()
@@ -277,6 +291,9 @@ class NatsDirectory:
         key = message.subject.removeprefix(BUCKET_PREFIX)
         if key == FILLED_KEY:
             self._mark = None  # read again when next needed
+            return
+        if key == HALTED_KEY:
+            self._halted = None if is_removal(message) else message.data.decode(errors="replace")
             return
         try:
             subject = decode_key(key)

@@ -16,7 +16,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -66,11 +66,18 @@ class Database:
     def __init__(self, engine: AsyncEngine, *, prepared: bool = True) -> None:
         self.engine = engine
         """For adapters that compose queries with SQLAlchemy; use it inside ``faults()``."""
+        self.gate: Callable[[], None] = _open
+        """Called before each use; raises Unavailable while this database must not be used (ADR 18)."""
         self._prepared = prepared
+
+    def ungated(self) -> Database:
+        """Give the same pool without the gate: for those who decide about it, and for probes."""
+        return Database(self.engine, prepared=self._prepared)
 
     @contextmanager
     def faults(self) -> Iterator[None]:
         """Turn faults of the store into Unavailable; faults of data, integrity and programming pass through."""
+        self.gate()
         try:
             yield
         except Exception as error:
@@ -118,7 +125,7 @@ class Database:
         A later one is served: steps expand before they contract, so that the processes of the release before go on while those
         of a new release, whose migration has run, are still starting, and so that a release can be taken back (ADR 17).
         """
-        async with self.session() as connection:
+        async with self.ungated().session() as connection:
             found = await connection.fetchval("SELECT version_num FROM alembic_version")
         if found is None or found < SCHEMA_VERSION:  # numbers of four digits
             raise Unavailable("postgres", f"schema {found or _ABSENT}, needed {SCHEMA_VERSION}")
@@ -193,6 +200,10 @@ def make_engine(
     )
     event.listen(engine.sync_engine, "checkout", _refuse_closed)
     return engine
+
+
+def _open() -> None:
+    """Let everybody through."""
 
 
 def _split_parameters(url: str) -> tuple[str, frozenset[str]]:

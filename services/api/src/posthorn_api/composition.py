@@ -107,6 +107,8 @@ async def start(process: Process) -> None:
     guard = InstallationGuard(PostgresInstallation(database), settings, keeps=True)
     guard.watch_blobs(blobs)
     database.gate = guard.check
+    await guard.look()
+    await process.task(guard.run(), "installation")
     reader = SegmentReader(blobs)
     stack.push_async_callback(reader.close)
     passwords = Passwords()
@@ -156,7 +158,6 @@ async def start(process: Process) -> None:
     process.health.need("postgres", upkeep.probe)
     process.health.need("installation", guard.probe)
     process.health.need("clock", guard.probe_clock)
-    await process.task(guard.run(), "installation")
     await process.task(upkeep.run(), "upkeep")
     await process.task(sender.run(), "webhooks")
     await process.task(_on_nats(settings, PostgresDirectoryTruth(database), late, reading, guard), "publisher")

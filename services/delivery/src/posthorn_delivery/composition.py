@@ -66,6 +66,7 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
         process.health.need(part, probe)
     process.health.need("installation", guard.probe)
     process.health.need("clock", guard.probe_clock)
+    await guard.look()
     await process.task(guard.run(), "installation")
     await process.task(_collecting(guard, PostgresStoreroom(database), blobs, source, settings), "collector")
     await process.task(_keeping(guard, PostgresRetention(database), settings), "retention")

@@ -36,6 +36,7 @@ async def start(process: Process) -> None:
     database.gate = guard.check
     process.health.need("installation", guard.probe)
     process.health.need("clock", guard.probe_clock)
+    await guard.look()
     await process.task(guard.run(), "installation")
     bodies = SegmentReader(blobs, cache_octets=settings.pop3_cache_octets)
     stack.push_async_callback(bodies.close)

@@ -45,6 +45,7 @@ async def compose(process: Process, settings: RelaySettings) -> None:
     database.gate = guard.check
     process.health.need("installation", guard.probe)
     process.health.need("clock", guard.probe_clock)
+    await guard.look()
     await process.task(guard.run(), "installation")
     bodies = SegmentReader(blobs, whole_limit=WHOLE_OCTETS)
     process.stack.push_async_callback(bodies.close)

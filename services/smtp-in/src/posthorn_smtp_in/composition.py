@@ -56,6 +56,7 @@ async def start(process: Process) -> None:
     guard.watch_directory(DirectoryMark(connection))
     database.gate = guard.check
     process.health.need("installation", guard.probe)
+    await guard.look()
     await process.task(guard.run(), "installation")
     passwords = Passwords()
     stack.callback(passwords.close)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Protocol
 
 import structlog
@@ -38,6 +39,7 @@ _BLOB_BEATS = 10
 """The blob store's copy is written once in so many beats: each is a request that may cost money."""
 _STALE_BEATS = 3
 _FIRST_PAUSE = 0.1
+_LOOK_SECONDS = 2.0
 
 _halted = Gauge("posthorn_installation_halted", "1 while the stores are not known to belong together")
 _halted.set(1)
@@ -134,6 +136,12 @@ class InstallationGuard:
             if self._closed is not None:
                 pause = min(pause, 1.0)
             await asyncio.sleep(pause)
+
+    async def look(self) -> None:
+        """Compare once, at start, so that nothing meets a closed gate for no reason; given up when that takes long."""
+        with suppress(Unavailable, TimeoutError):
+            async with asyncio.timeout(_LOOK_SECONDS):
+                await self.compare()
 
     async def passed(self) -> None:
         """Return as soon as a comparison with the stores that are watched now has passed."""

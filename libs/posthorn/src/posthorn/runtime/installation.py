@@ -157,9 +157,13 @@ class InstallationGuard:
                 return
 
     async def certain(self) -> None:
-        """Compare anew, on behalf of somebody who deletes. Raises Unavailable unless every store was read and agrees."""
+        """Compare anew, on behalf of somebody who deletes.
+
+        Raises Unavailable unless every store was read and agrees, and this host's clock is that of Postgres.
+        """
         if not await self.compare():
             raise Unavailable("installation", "not every store could be compared")
+        await self.probe_clock()
 
     async def compare(self) -> bool:
         """Compare, and open or close the gate; gives whether every store was read and agrees. Raises Unavailable of Postgres."""

@@ -91,6 +91,8 @@ class NatsSettings(EnvSettings):
     dead_max_bytes: Octets = 1024**3
     events_max_bytes: Octets = 2 * 1024**3
     """Byte limit of EVENTS; beyond it the oldest go."""
+    events_trim: bool = False
+    """Whether lower limits of EVENTS take effect though more than a tenth of what it holds goes at once; else they are put off."""
     events_max_age_seconds: Annotated[float, Field(ge=300, allow_inf_nan=False)] = 14 * 86_400.0
     """How long it is remembered what happened to a message."""
 

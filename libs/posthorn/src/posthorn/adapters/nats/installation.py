@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import time
 from contextlib import aclosing
-from datetime import datetime
 
 from posthorn.adapters.nats.acks import read_ack
 from posthorn.adapters.nats.bucket import is_removal, read_key
 from posthorn.adapters.nats.connection import Connection
-from posthorn.adapters.nats.layout import BUCKET_PREFIX, BUCKET_STREAM
+from posthorn.adapters.nats.layout import BUCKET_PREFIX, BUCKET_STREAM, parse_time
 from posthorn.adapters.nats.reading import read_through
 from posthorn.model.directory_entry import HALTED_KEY, INSTALLATION_KEY, MARK_KEYS
 from posthorn.model.installation import Copy, Mark, decode_mark, encode_mark
@@ -103,8 +102,4 @@ class NatsClock:
 
 
 def _epoch(stamp: str) -> float:
-    """Read RFC 3339 with nanoseconds. Raises ValueError."""
-    whole, dot, rest = stamp.partition(".")
-    digits = len(rest) - len(rest.lstrip("0123456789"))
-    text = f"{whole}{dot}{rest[: min(digits, 6)]}{rest[digits:]}"
-    return datetime.fromisoformat(text).timestamp()
+    return parse_time(stamp).timestamp()

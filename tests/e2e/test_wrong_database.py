@@ -5,6 +5,7 @@ The whole system, as an operator would meet it: audit finding 1.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import smtplib
@@ -12,11 +13,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
+import asyncpg
 import httpx
 import pytest
 
+from posthorn.adapters.nats.connection import connect
+from posthorn.adapters.nats.installation import DirectoryMark
+from posthorn.adapters.nats.layout import BUCKET_PREFIX, BUCKET_STREAM
+from posthorn.model.directory_entry import HALTED_KEY, INSTALLATION_KEY
+from posthorn_local.embedded import Nats, Postgres
+from tests.servers.jetstream import nats_settings
 from tests.servers.maildrop import Maildrop
 from tests.servers.system import System, await_that
 
@@ -86,6 +95,10 @@ def _state(system: System, service: str) -> str:
     return "" if answer.status_code == 200 else str(answer.json()["parts"])
 
 
+def _is_told(system: System, service: str) -> bool:
+    return "adopt" in _state(system, service)
+
+
 def _command(system: System, *words: str) -> tuple[int, str]:
     """Run a command of posthorn-api as in the API's container."""
     environment = system.parts()["api"].environ() | {"POSTHORN_LOG_LEVEL": "error"}
@@ -113,7 +126,7 @@ def test_an_empty_database_deletes_and_bounces_nothing_and_the_old_one_put_back_
     await_that("smtp-in answers", lambda: _answers(system), 60)
     await_that("smtp-in is told", lambda: "adopt" in _state(system, "smtp-in"), 40)
     for service in ("delivery", "api", "relay", "pop3", "submission"):
-        await_that(f"{service} says what to do", lambda service=service: "adopt" in _state(system, service), 20)
+        await_that(f"{service} says what to do", partial(_is_told, system, service), 20)
     seen = {_rcpt(system, address)[0] for address in (drop.address, "nobody@example.test", "alice@elsewhere.test")}
     assert seen == {451}
     with pytest.raises(Exception, match="SYS/TEMP"):
@@ -161,3 +174,37 @@ def test_an_operator_adopts_an_empty_database_and_the_orphans_stay_for_days(syst
     system.send(SMALL, fresh.address)
     fresh.await_mail(1)
     assert before.items() <= _bodies(system).items()
+
+
+def test_a_home_of_the_release_without_marks_takes_itself_up(system: System) -> None:
+    drop = _filled(system)
+    system.stop()
+    (mark,) = (system.home / "blobs").rglob("posthorn.id")
+    mark.unlink()
+    asyncio.run(_without_marks(system.home))
+    system.start()
+    assert mark.exists()
+    drop = system.maildrop(drop.address, drop.password)
+    assert len(list(drop.read())) == 7
+    system.send(SMALL, drop.address)
+    drop.await_mail(8)
+
+
+async def _without_marks(home: Path) -> None:
+    """Leave Postgres as a migration of an older schema does, and the directory bucket as a release without marks."""
+    postgres, nats = Postgres(home / "postgres"), Nats(home / "nats")
+    postgres.start()
+    nats.start()
+    try:
+        connection = await asyncpg.connect(postgres.url)
+        await connection.execute("UPDATE installation SET id = gen_random_uuid(), stage = 'new'")
+        await connection.close()
+        async with connect(nats_settings(nats), "test") as jetstream:
+            for key in (INSTALLATION_KEY, HALTED_KEY):
+                wish = {"filter": f"{BUCKET_PREFIX}{key}"}
+                await jetstream.api(f"STREAM.PURGE.{BUCKET_STREAM}", wish)
+            assert (await DirectoryMark(jetstream).read()).mark is None
+            assert (await DirectoryMark(jetstream).read()).holds_data
+    finally:
+        nats.stop()
+        postgres.stop()

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -392,7 +392,7 @@ async def test_delivery_takes_nothing_while_the_gate_is_closed_and_gives_back_wh
             self.takes += 1
             return [taken]
 
-    open_for, taken, source = [2], Taken(), Source()
+    open_for, taken, source = [2], cast(Any, Taken()), Source()
 
     def check() -> None:
         open_for[0] -= 1
@@ -400,7 +400,7 @@ async def test_delivery_takes_nothing_while_the_gate_is_closed_and_gives_back_wh
             raise Halted("installation", "another one")
 
     guarded = GuardedSource(source, check)  # type: ignore[arg-type]
-    assert await guarded.take(1, 1) == [taken]
+    assert list(await guarded.take(1, 1)) == [taken]
     with pytest.raises(Halted):
         await guarded.take(1, 1)
     assert source.takes == 1
@@ -461,15 +461,15 @@ async def test_adopting_a_database_from_an_old_backup_lets_it_go_on(house: House
 async def test_brakes_are_let_go_for_a_while(house: House, nats: Nats, tmp_path: Path) -> None:
     guard = house.guard()
     await guard.certain()
-    assert not guard.brakes_released
+    assert not guard.brakes_released()
     assert (await _command(house, nats, tmp_path, "release-brakes", "0"))[0] == 1
     status, out = await _command(house, nats, tmp_path, "release-brakes", "2")
     assert status == 0, out
     await guard.certain()
-    assert guard.brakes_released
+    assert guard.brakes_released()
     await house.sql("UPDATE installation SET brakes_released_until = now() - interval '1 second'")
     await guard.certain()
-    assert not guard.brakes_released
+    assert not guard.brakes_released()
 
 
 async def test_the_mark_in_the_bucket_is_what_the_documents_say(house: House) -> None:

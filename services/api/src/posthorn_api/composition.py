@@ -206,7 +206,7 @@ async def _on_nats(
     async with AsyncExitStack() as stack:
         connection = await stack.enter_async_context(connect_nats(settings, "posthorn-api"))
         guard.watch_directory(DirectoryMark(connection))
-        brake = Brake("directory", REMOVED_SHARE, REMOVED_LEAST, lambda: guard.brakes_released)
+        brake = Brake("directory", REMOVED_SHARE, REMOVED_LEAST, guard.brakes_released)
         bucket, every = NatsDirectoryBucket(connection), settings.directory_reconcile_seconds
         publisher = Publisher(truth, bucket, every, certain=guard.certain, brake=brake)
         events = await stack.enter_async_context(NatsEvents(connection))

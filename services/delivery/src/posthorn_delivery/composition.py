@@ -79,12 +79,12 @@ async def _collecting(
 ) -> None:
     """Collect from the moment it is known that the stores belong together."""
     await guard.passed()
-    brakes = CollectorBrakes.of(settings, lambda: guard.brakes_released)
+    brakes = CollectorBrakes.of(settings, guard.brakes_released)
     await Collector(storeroom, blobs, source.backlog, settings, certain=guard.certain, brakes=brakes).run()
 
 
 async def _keeping(guard: InstallationGuard, retention: Retention, settings: CollectorSettings) -> None:
     """Do the same for retention."""
     await guard.passed()
-    brake = Brake("retention", settings.retention_most_share, settings.retention_most, lambda: guard.brakes_released)
+    brake = Brake("retention", settings.retention_most_share, settings.retention_most, guard.brakes_released)
     await Keeper(retention, settings, certain=guard.certain, brake=brake).run()

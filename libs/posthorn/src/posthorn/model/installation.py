@@ -53,7 +53,7 @@ class Ours:
     mark: Mark
     stage: Stage
     holds_data: bool
-    """It has accounts, domains, aliases or messages; told in stage NEW only."""
+    """It has accounts, domains, aliases or messages; not asked after the stage NEW."""
     holds_bodies: bool
     """It refers to bodies in the blob store."""
 

@@ -42,7 +42,6 @@ _FIRST_PAUSE = 0.1
 _LOOK_SECONDS = 2.0
 
 _halted = Gauge("posthorn_installation_halted", "1 while the stores are not known to belong together")
-_halted.set(1)
 
 
 class DirectoryCopy(MarkedStore, Halting, Protocol):
@@ -118,7 +117,6 @@ class InstallationGuard:
         if abs(self._off) > CLOCK_SECONDS:
             raise Halted("clock", f"this host's clock is {self._off:+.0f} s from that of Postgres: set it")
 
-    @property
     def brakes_released(self) -> bool:
         """Whether an operator has let the brakes go for a while."""
         return self._now < self._released_until

@@ -59,9 +59,10 @@ class DirectoryMark:
         message = await read_key(self._connection, INSTALLATION_KEY)
         if message is None:
             return None
+        now = await self._connection.api(f"STREAM.INFO.{BUCKET_STREAM}")  # by the server's clock, as the stamp is
         try:
-            return time.time() - _epoch((message.headers or {})["Nats-Time-Stamp"])
-        except (KeyError, ValueError):
+            return _epoch(now["ts"]) - _epoch((message.headers or {})["Nats-Time-Stamp"])
+        except (KeyError, TypeError, ValueError):
             return None
 
     async def _holds_entries(self) -> bool:

@@ -13,10 +13,14 @@ _READ = """
 SELECT id, stage, extract(epoch FROM progress_at)::float8 AS progress,
        coalesce(extract(epoch FROM brakes_released_until), 0)::float8 AS released,
        extract(epoch FROM clock_timestamp())::float8 AS now,
-       stage = 'new' AND (EXISTS (SELECT FROM accounts) OR EXISTS (SELECT FROM domains) OR EXISTS (SELECT FROM aliases)
-                          OR EXISTS (SELECT FROM messages)) AS holds_data,
        EXISTS (SELECT FROM segments WHERE condemned_at IS NULL AND live_octets > 0) AS holds_bodies
   FROM installation
+"""
+
+# apart from the rest: asked once in a database's life, of tables that not every part's login may read
+_HOLDS_DATA = """
+SELECT EXISTS (SELECT FROM accounts) OR EXISTS (SELECT FROM domains) OR EXISTS (SELECT FROM aliases)
+       OR EXISTS (SELECT FROM messages)
 """
 
 _BEAT = """
@@ -48,10 +52,12 @@ class PostgresInstallation:
         """See the port."""
         async with self._database.session() as connection:
             row = await connection.fetchrow(_READ)
-        if row is None:
-            raise Unavailable("postgres", "the row of the installation is missing")
+            if row is None:
+                raise Unavailable("postgres", "the row of the installation is missing")
+            stage = Stage(row["stage"])
+            holds_data = stage is not Stage.NEW or await connection.fetchval(_HOLDS_DATA)
         mark = Mark(row["id"], row["progress"])
-        ours = Ours(mark, Stage(row["stage"]), holds_data=row["holds_data"], holds_bodies=row["holds_bodies"])
+        ours = Ours(mark, stage, holds_data=holds_data, holds_bodies=row["holds_bodies"])
         return Reading(ours, row["now"], row["released"])
 
     async def beat(self, installation: UUID, seconds: float) -> Mark | None:

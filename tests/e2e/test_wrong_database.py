@@ -136,6 +136,7 @@ def test_an_empty_database_deletes_and_bounces_nothing_and_the_old_one_put_back_
     )
     assert answer.status_code == 503
     assert answer.headers["content-type"] == "application/problem+json"
+    assert "posthorn-api installation" in answer.json()["detail"]
     time.sleep(5)
     assert _bodies(system) == before
     metrics = system.page("delivery", "/metrics").text

@@ -268,6 +268,27 @@ async def test_a_closed_gate_keeps_everybody_from_the_database_but_the_probe(hou
         assert await connection.fetchval("SELECT 1") == 1
 
 
+async def test_a_new_connection_to_another_database_is_used_for_nothing(house: House) -> None:
+    guard = house.guard()
+    database = house.database
+    database.gate, database.installation = guard.check, guard.installation
+    await guard.compare()
+    async with database.session() as connection:
+        assert await connection.fetchval("SELECT 1") == 1
+    own = await house.identity()
+    await house.sql("UPDATE installation SET id = gen_random_uuid()")
+    async with database.session() as connection:
+        assert await connection.fetchval("SELECT 1") == 1, "a connection that is known is not asked again"
+    await database.engine.dispose()  # as after a failover: the next connection is a new one
+    for lend in (database.session, database.transaction):
+        with pytest.raises(Halted, match="a new connection leads to installation"):
+            async with lend():
+                pass
+    await house.sql("UPDATE installation SET id = $1", own)
+    async with database.session() as connection:
+        assert await connection.fetchval("SELECT 1") == 1
+
+
 async def test_the_progress_grows_with_time_and_the_copies_follow(house: House) -> None:
     guard = house.guard(beat=0.1)
     await guard.certain()

@@ -108,7 +108,7 @@ async def start(process: Process) -> None:
     blobs = await stack.enter_async_context(open_blobs(settings))
     guard = InstallationGuard(PostgresInstallation(database), settings, keeps=True)
     guard.watch_blobs(blobs)
-    database.gate = guard.check
+    database.gate, database.installation = guard.check, guard.installation
     await guard.look()
     await process.task(guard.run(), "installation")
     reader = SegmentReader(blobs)

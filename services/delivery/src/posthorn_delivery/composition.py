@@ -43,7 +43,7 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
     guard = InstallationGuard(PostgresInstallation(database), settings, keeps=True)
     guard.watch_blobs(blobs)
     guard.watch_directory(DirectoryMark(nats))
-    database.gate = guard.check
+    database.gate, database.installation = guard.check, guard.installation
     source, events = await enter(NatsIngestSource(nats)), await enter(NatsEvents(nats))
     mailboxes = PostgresMailboxes(
         database, give_up=settings.relay_give_up_seconds, delay_notice=settings.relay_delay_notice_seconds

@@ -33,7 +33,7 @@ async def start(process: Process) -> None:
     process.health.need("blobs", blobs.probe)
     guard = InstallationGuard(PostgresInstallation(database), settings)
     guard.watch_blobs(blobs)
-    database.gate = guard.check
+    database.gate, database.installation = guard.check, guard.installation
     process.health.need("installation", guard.probe)
     process.health.need("clock", guard.probe_clock)
     await guard.look()

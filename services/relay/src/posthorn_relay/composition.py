@@ -42,7 +42,7 @@ async def compose(process: Process, settings: RelaySettings) -> None:
     guard = InstallationGuard(PostgresInstallation(database), settings)
     guard.watch_blobs(blobs)
     guard.watch_directory(DirectoryMark(nats))
-    database.gate = guard.check
+    database.gate, database.installation = guard.check, guard.installation
     process.health.need("installation", guard.probe)
     process.health.need("clock", guard.probe_clock)
     await guard.look()

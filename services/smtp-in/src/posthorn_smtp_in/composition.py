@@ -54,7 +54,7 @@ async def start(process: Process) -> None:
     guard = InstallationGuard(PostgresInstallation(database), settings)
     guard.watch_blobs(blobs)
     guard.watch_directory(DirectoryMark(connection))
-    database.gate = guard.check
+    database.gate, database.installation = guard.check, guard.installation
     process.health.need("installation", guard.probe)
     await guard.look()
     await process.task(guard.run(), "installation")

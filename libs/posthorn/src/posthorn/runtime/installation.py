@@ -19,6 +19,7 @@ import asyncio
 import time
 from contextlib import suppress
 from typing import Protocol
+from uuid import UUID
 
 import structlog
 from prometheus_client import Gauge
@@ -89,6 +90,7 @@ class InstallationGuard:
         self._blobs: MarkedStore | None = None
         self._directory: DirectoryCopy | None = None
         self._closed: Halted | None = Halted("installation", "the stores have not been compared yet")
+        self._id: UUID | None = None
         self._off = 0.0
         self._released_until = 0.0
         self._now = 0.0
@@ -107,6 +109,10 @@ class InstallationGuard:
         """The database's gate. Raises Halted."""
         if self._closed is not None:
             raise Halted(self._closed.part, self._closed.detail)
+
+    def installation(self) -> UUID | None:
+        """Which installation was last found to be ours; for the database's new connections."""
+        return self._id
 
     async def probe(self) -> None:
         """For readiness. Raises Halted, which says what to do."""
@@ -182,6 +188,7 @@ class InstallationGuard:
             if self._keeps:
                 await self._keep(reading, blobs, directory, adopts=verdict.finding is Finding.ADOPT)
             self._open()
+            self._id = reading.ours.mark.id
             return verdict.complete
 
     async def _keep(self, reading: Reading, blobs: Copy | None, directory: Copy | None, *, adopts: bool) -> None:
@@ -193,10 +200,11 @@ class InstallationGuard:
             await self._installation.begin(mark.id)
         elif stage is not Stage.ADOPTED:
             return
-        beat = None if adopts else await self._installation.beat(mark.id, self._settings.installation_beat_seconds)
-        mark = beat or mark
-        behind = mark.progress - _BLOB_BEATS * self._settings.installation_beat_seconds
+        seconds = self._settings.installation_beat_seconds
         try:
+            beat = None if adopts else await self._installation.beat(mark.id, seconds)
+            mark = beat or mark
+            behind = mark.progress - _BLOB_BEATS * seconds
             if self._blobs and blobs and (adopts or not blobs.mark or (beat and blobs.mark.progress <= behind)):
                 await self._blobs.write(mark)
             if self._directory and directory and (adopts or beat or directory.mark is None):
@@ -232,7 +240,7 @@ class InstallationGuard:
             ago = await directory.beaten_ago()
             if ago is not None and ago < _STALE_BEATS * self._settings.installation_beat_seconds:
                 return  # others write marks there
-            if await directory.halted() != detail:
+            if await directory.halted() is None:
                 await directory.halt(detail)
         except Unavailable as fault:
             log.warning("smtp-in cannot be told", part=fault.part, detail=str(fault))

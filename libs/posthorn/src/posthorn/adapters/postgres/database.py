@@ -20,14 +20,15 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
-from uuid import uuid4
+from uuid import UUID, uuid4
+from weakref import WeakSet
 
 import asyncpg
 from sqlalchemy import event, exc
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from posthorn.adapters.postgres.tables import SCHEMA_VERSION
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.faults import Halted, Unavailable
 from posthorn.runtime.settings import PostgresSettings
 
 type Connection = asyncpg.Connection[asyncpg.Record]
@@ -68,6 +69,9 @@ class Database:
         """For adapters that compose queries with SQLAlchemy; use it inside ``faults()``."""
         self.gate: Callable[[], None] = _open
         """Called before each use; raises Unavailable while this database must not be used (ADR 18)."""
+        self.installation: Callable[[], UUID | None] = _any
+        """Which installation a new connection must lead to; None: any. So no use of the pool meets another server unawares."""
+        self._known: WeakSet[Any] = WeakSet()
         self._prepared = prepared
 
     def ungated(self) -> Database:
@@ -112,12 +116,27 @@ class Database:
                 raw = await lent.get_raw_connection()
                 connection: Any = raw.driver_connection
                 try:
+                    await self._make_sure(connection)
                     yield connection
                 except BaseException as error:
                     # a server that fails over, or a cancelled roll-back, must not meet the next user
-                    if connection.is_in_transaction() or (isinstance(error, Exception) and _translate(error)):
+                    if (
+                        connection.is_in_transaction()
+                        or isinstance(error, Halted)
+                        or (isinstance(error, Exception) and _translate(error))
+                    ):
                         await lent.invalidate(error)
                     raise
+
+    async def _make_sure(self, connection: Connection) -> None:
+        """Ask a new connection whose database it leads to."""
+        expected = self.installation()
+        if expected is None or connection in self._known:
+            return
+        found = await connection.fetchval("SELECT id FROM installation")
+        if found != expected:
+            raise Halted("postgres", f"a new connection leads to installation {found}, not {expected}")
+        self._known.add(connection)
 
     async def probe(self) -> None:
         """Ask for the schema's revision. Raises Unavailable for one before that which this code needs.
@@ -204,6 +223,10 @@ def make_engine(
 
 def _open() -> None:
     """Let everybody through."""
+
+
+def _any() -> None:
+    """Expect no installation in particular."""
 
 
 def _split_parameters(url: str) -> tuple[str, frozenset[str]]:

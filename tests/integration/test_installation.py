@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -32,10 +32,12 @@ from posthorn.ports.faults import Halted, Unavailable
 from posthorn.runtime.installation import BlobMark, InstallationGuard
 from posthorn.runtime.settings import BlobSettings, PostgresSettings
 from posthorn.wire.address import parse_address
+from posthorn_api.adopt import adopt, release, release_brakes, show, take_over
+from posthorn_api.settings import ApiSettings
 from posthorn_delivery.guarded import GuardedSource
 from posthorn_local.embedded import Nats
 from tests.contract.town import pool
-from tests.integration.test_api_process import environment, spawn
+from tests.integration.test_api_process import SECRET_KEY
 from tests.servers.databases import Databases
 from tests.servers.jetstream import nats_settings, restart, until
 
@@ -431,37 +433,35 @@ async def test_delivery_takes_nothing_while_the_gate_is_closed_and_gives_back_wh
     assert (source.takes, taken.given_back is not None) == (2, True)
 
 
-async def _command(house: House, nats: Nats, tmp_path: Path, *words: str) -> tuple[int | None, str]:
-    process = await spawn(environment(house.url, nats.url, tmp_path, POSTHORN_LOG_LEVEL="error"), *words)
-    out, _ = await asyncio.wait_for(process.communicate(), 60)
-    return process.returncode, out.decode()
+@pytest.fixture
+def said(capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
+    return lambda: capsys.readouterr().out
 
 
 async def test_adopting_takes_the_stores_over_and_the_former_database_is_foreign_from_then_on(
-    house: House, databases: Databases, nats: Nats, tmp_path: Path
+    house: House, databases: Databases, nats: Nats, tmp_path: Path, said: Callable[[], str]
 ) -> None:
     await house.live_in()
     await house.guard().certain()
     async with databases.one() as url, pool(url) as database:
         new = await _stranger(house, database, url)
+        settings = _settings(new, nats, tmp_path)
         before = await new.identity()
-        status, out = await _command(new, nats, tmp_path, "installation")
-        assert status == 1, out
+        assert await show(settings) == 1
+        out = said()
         for text in (str(before), str(await house.identity()), "foreign"):
             assert text in out
-        status, out = await _command(new, nats, tmp_path, "adopt", "--installation", str(await house.identity()))
-        assert status == 1, "the id must be that of the database one stands before"
-        assert "nothing was done" in out
+        assert await take_over(settings, await house.identity()) == 1, "named must be the database one stands before"
+        assert "nothing was done" in said()
         assert await new.identity() == before
-        status, out = await _command(new, nats, tmp_path, "adopt", "--installation", str(before))
-        assert status == 0, out
+        assert await take_over(settings, before) == 0
         after = await new.identity()
         assert after not in (before, await house.identity())
         assert {mark.id for mark in await new.marks() if mark} == {after}
         assert await new.stage() == "adopted"
         assert await NatsDirectoryBucket(house.nats).entries() == {}, "the directory is that of the database"
         await new.guard().certain()
-        assert (await _command(new, nats, tmp_path, "installation"))[0] == 0
+        assert await show(settings) == 0
     former = house.guard()
     assert not await former.compare()
     with pytest.raises(Halted, match="of installation"):
@@ -474,8 +474,7 @@ async def test_adopting_a_database_from_an_old_backup_lets_it_go_on(house: House
     ahead = Mark(await house.identity(), (datetime.now(UTC) + timedelta(days=2)).timestamp())
     await house.blobs.put(MARK, [encode_mark(ahead)])
     assert not await house.guard().compare()
-    status, out = await _command(house, nats, tmp_path, "adopt", "--installation", str(await house.identity()))
-    assert status == 0, out
+    assert await take_over(_settings(house, nats, tmp_path), await house.identity()) == 0
     await house.guard().certain()
 
 
@@ -483,14 +482,33 @@ async def test_brakes_are_let_go_for_a_while(house: House, nats: Nats, tmp_path:
     guard = house.guard()
     await guard.certain()
     assert not guard.brakes_released()
-    assert (await _command(house, nats, tmp_path, "release-brakes", "0"))[0] == 1
-    status, out = await _command(house, nats, tmp_path, "release-brakes", "2")
-    assert status == 0, out
+    assert await release(_settings(house, nats, tmp_path), 2) == 0
     await guard.certain()
     assert guard.brakes_released()
     await house.sql("UPDATE installation SET brakes_released_until = now() - interval '1 second'")
     await guard.certain()
     assert not guard.brakes_released()
+
+
+@pytest.mark.parametrize("hours", ["0", "-1", "nan", "inf", "x", "169"])
+def test_hours_that_make_no_sense_let_no_brake_go(hours: str) -> None:
+    with pytest.raises(SystemExit, match="give hours"):
+        release_brakes(cast(ApiSettings, None), hours)
+
+
+def test_adopting_wants_an_id() -> None:
+    with pytest.raises(SystemExit, match="named by its id"):
+        adopt(cast(ApiSettings, None), "yes")
+
+
+def _settings(house: House, nats: Nats, tmp_path: Path) -> ApiSettings:
+    values = {
+        "database_url": house.url,
+        "nats_url": nats.url,
+        "blobs": f"file://{tmp_path}/blobs",
+        "secret_key": SECRET_KEY,
+    }
+    return ApiSettings.model_validate(values)
 
 
 async def test_the_mark_in_the_bucket_is_what_the_documents_say(house: House) -> None:

@@ -53,7 +53,7 @@ async def _stores(settings: ApiSettings) -> AsyncIterator[_Stores]:
 
 def show_installation(settings: ApiSettings) -> None:
     """Print what each store says, and what that comes to; exits with 0 when they belong together, else with 1."""
-    _run(settings, lambda: _show(settings))
+    _run(settings, lambda: show(settings))
 
 
 def adopt(settings: ApiSettings, installation: str) -> None:
@@ -62,7 +62,7 @@ def adopt(settings: ApiSettings, installation: str) -> None:
         named = UUID(installation)
     except ValueError:
         raise SystemExit("an installation is named by its id: see posthorn-api installation") from None
-    _run(settings, lambda: _adopt(settings, named))
+    _run(settings, lambda: take_over(settings, named))
 
 
 def release_brakes(settings: ApiSettings, hours: str) -> None:
@@ -73,7 +73,7 @@ def release_brakes(settings: ApiSettings, hours: str) -> None:
         number = math.nan
     if not 0 < number <= _MOST_HOURS:
         raise SystemExit(f"give hours, more than 0 and at most {_MOST_HOURS:.0f}")
-    _run(settings, lambda: _release(settings, number))
+    _run(settings, lambda: release(settings, number))
 
 
 def _run(settings: ApiSettings, work: Callable[[], Awaitable[int]]) -> None:
@@ -89,7 +89,8 @@ def _run(settings: ApiSettings, work: Callable[[], Awaitable[int]]) -> None:
     raise SystemExit(asyncio.run(run()))
 
 
-async def _show(settings: ApiSettings) -> int:
+async def show(settings: ApiSettings) -> int:
+    """Print what each store says; gives 0 when all are known to belong together, else 1. Raises Unavailable."""
     async with _stores(settings) as stores:
         reading = await stores.installation.read()
         ours = reading.ours
@@ -118,7 +119,11 @@ async def _told(store: MarkedStore) -> tuple[Copy | None, str]:
     return copy, f"{copy.mark.id}  {_time(copy.mark.progress)}"
 
 
-async def _adopt(settings: ApiSettings, named: UUID) -> int:
+async def take_over(settings: ApiSettings, named: UUID) -> int:
+    """Give the database, which must be that installation, a new id and mark the stores with it; gives 0, or 1 if nothing was done.
+
+    Raises Unavailable; begun anew it comes to its end.
+    """
     async with _stores(settings) as stores:
         reading = await stores.installation.read()
         if reading.ours.mark.id != named:
@@ -146,7 +151,8 @@ async def _adopt(settings: ApiSettings, named: UUID) -> int:
         return 0
 
 
-async def _release(settings: ApiSettings, hours: float) -> int:
+async def release(settings: ApiSettings, hours: float) -> int:
+    """Let the brakes go for so many hours; gives 0. Raises Unavailable."""
     async with connect_postgres(settings) as database:
         until = await PostgresInstallation(database).release_brakes(hours * 3600)
     _say(f"the brakes are let go until {_time(until)}")

@@ -127,7 +127,15 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "DeletedMessageView": {"deleted_at": _LATER, "until": "2026-12-07T10:30:00Z"},
     "ImportFailure": {"message": 17, "name": None, "reason": "it is larger than a message may be"},
-    "ImportSummary": {"messages": 1200, "imported": 1187, "duplicates": 12, "failed": 1, "octets": 48_213_771},
+    "ImportSummary": {
+        "messages": 1200,
+        "imported": 1187,
+        "duplicates": 12,
+        "failed": 1,
+        "octets": 48_213_771,
+        "left_out": 0,
+        "from_lines_left": 0,
+    },
     "SentView": {"id": _MESSAGE, "recipients": ["dave@example.net"]},
     "QueueItemView": {
         "id": 4711,

@@ -12,7 +12,8 @@ from posthorn.model.events import Event
 from posthorn.model.outbound import QueueState
 from posthorn.ports.queue import QueueFilter, QueueItem, Route
 from posthorn.ports.sending import Suppression
-from posthorn_api.schemas import Line, decoded
+from posthorn.wire.header_decoding import decode_text
+from posthorn_api.schemas import Line
 
 State = Literal["queued", "sending", "deferred", "held", "delivered", "bounced", "cancelled"]
 Tls = Literal["none", "opportunistic", "required", "verified", "implicit"]
@@ -88,7 +89,7 @@ class QueueItemView(BaseModel):
             recipient=item.recipient,
             domain=item.destination,
             forwarded_for=item.original or None,
-            subject=decoded(item.subject),
+            subject=decode_text(item.subject),
             size=item.size,
             attempts=item.attempts,
             next_attempt_at=item.due_at,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from email.errors import HeaderParseError
-from email.header import decode_header, make_header
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -15,6 +13,7 @@ from posthorn.ports.account_mail import Message
 from posthorn.ports.administration import Account, Alias, Domain
 from posthorn.ports.ingest import Parked
 from posthorn.wire.address import display_domain
+from posthorn.wire.header_decoding import decode_addresses, decode_text
 
 FLAGS = ("seen", "answered", "flagged", "deleted", "draft")
 """Names of the flags, by bit."""
@@ -240,8 +239,8 @@ class MessageView(BaseModel):
             uid=message.uid,
             size=message.size,
             received_at=message.received_at,
-            from_=decoded(message.from_),
-            subject=decoded(message.subject),
+            from_=decode_addresses(message.from_),
+            subject=decode_text(message.subject),
             date=message.date,
             message_id=message.message_id,
             reverse_path=message.reverse_path,
@@ -304,13 +303,3 @@ class ProblemView(BaseModel):
 
 def _listed(networks: tuple[str, ...] | None) -> list[str] | None:
     return None if networks is None else list(networks)
-
-
-def decoded(field: str) -> str:
-    """Decode the words of a header field (RFC 2047); a field that does not decode is given as it stands."""
-    try:
-        text = str(make_header(decode_header(field)))
-        text.encode()
-    except (HeaderParseError, LookupError, ValueError):
-        return field
-    return text

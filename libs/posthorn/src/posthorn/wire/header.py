@@ -9,15 +9,23 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from posthorn.wire.address import MAX_PATH_OCTETS
+from posthorn.wire.charsets import decode_unlabelled
+
 SCAN_LIMIT = 64 * 1024
 """Octets of a message looked at; a header block that is longer is read up to here."""
-FIELD_LIMIT = 998
-"""Characters kept of one field (RFC 5322 §2.1.1)."""
+FIELD_LIMIT = 4000
+"""Characters kept of one field, as it came: a subject of many encoded words takes four times what it says."""
 
 _FIELD_NAME = re.compile(rb"[\x21-\x39\x3b-\x7e]+[ \t]*:")
 _RECEIVED = re.compile(rb"^received[ \t]*:", re.IGNORECASE | re.MULTILINE)
 _WANTED = re.compile(
     rb"^(subject|from|date|message-id)[ \t]*:((?:[^\n]*\r\n[ \t])*[^\n]*)", re.IGNORECASE | re.MULTILINE
+)
+_FOLD = re.compile(rb"\r\n[ \t]+")
+_CHARSET = re.compile(
+    rb"^content-type[ \t]*:(?:[^\n]*\r\n[ \t])*[^\n]*?;\s*charset\s*=\s*\"?([^\s\";]{1,80})",
+    re.IGNORECASE | re.MULTILINE,
 )
 
 
@@ -63,7 +71,9 @@ def scan_header(head: bytes) -> HeaderScan:
     block = bytes(head[: end if end >= 0 else SCAN_LIMIT])
     found: dict[str, str] = {}
     for name, value in _WANTED.findall(block):
-        found.setdefault(name.decode("ascii").lower(), _text(value))
+        kind = name.decode("ascii").lower()
+        if kind not in found:
+            found[kind] = _text(value, block, keep_end=kind == "from")
     return HeaderScan(
         summary=Summary(
             subject=found.get("subject", ""),
@@ -77,6 +87,15 @@ def scan_header(head: bytes) -> HeaderScan:
     )
 
 
-def _text(value: bytes) -> str:
-    unfolded = value.replace(b"\r\n", b"").replace(b"\0", b"").strip()
-    return unfolded.decode("utf-8", "replace").replace("\r", " ")[:FIELD_LIMIT]
+def _text(value: bytes, block: bytes, *, keep_end: bool) -> str:
+    unfolded = _FOLD.sub(b" ", value).replace(b"\0", b"").strip()
+    if unfolded.isascii():
+        text = unfolded.decode("ascii")
+    else:
+        charset = _CHARSET.search(block)
+        text = decode_unlabelled(unfolded, charset[1].decode("ascii", "replace") if charset else "")
+    text = text.replace("\r", " ")
+    if len(text) > FIELD_LIMIT and keep_end and (angle := text.rfind("<")) >= 0:  # an author never loses the address
+        end = text[angle:][:MAX_PATH_OCTETS]
+        return f"{text[: FIELD_LIMIT - len(end) - 1]} {end}"
+    return text[:FIELD_LIMIT]

@@ -495,6 +495,9 @@ class ImportSummary(TypedDict):
     failed: int
     octets: int
     failures: list[ImportFailure]
+    left_out: int
+    left_out_records: list[ImportFailure]
+    from_lines_left: int
 
 
 class MailboxCreation(TypedDict):

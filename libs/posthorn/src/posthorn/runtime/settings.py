@@ -91,6 +91,8 @@ class NatsSettings(EnvSettings):
     dead_max_bytes: Octets = 1024**3
     events_max_bytes: Octets = 2 * 1024**3
     """Byte limit of EVENTS; beyond it the oldest go."""
+    events_trim: bool = False
+    """Whether lower limits of EVENTS take effect though more than a tenth of what it holds goes at once; else they are put off."""
     events_max_age_seconds: Annotated[float, Field(ge=300, allow_inf_nan=False)] = 14 * 86_400.0
     """How long it is remembered what happened to a message."""
 
@@ -108,6 +110,11 @@ class PostgresSettings(EnvSettings):
     """False behind PgBouncer in transaction mode: no prepared statement outlives a transaction, no session setting is sent."""
     database_wait_seconds: Seconds = 60.0
     """How long ``posthorn-migrate`` waits for Postgres to come up."""
+    installation_beat_seconds: Annotated[float, Field(ge=0.1, le=60)] = 30.0
+    """From one comparison of Postgres, blob store and directory bucket to the next (ADR 18), in seconds."""
+    installation_tolerance_seconds: Annotated[float, Field(ge=60, le=1800)] = 900.0
+    """How many seconds Postgres may be behind the marks in blob store and directory bucket, as after a failover, before nothing is
+    served or deleted any more. Far below the age of orphans (``collector_orphan_age``)."""
 
 
 class BlobSettings(EnvSettings):

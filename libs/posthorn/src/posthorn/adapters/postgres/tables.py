@@ -292,6 +292,18 @@ directory_outbox = Table(
     Index("directory_outbox_lane_tenant_id_id_idx", "lane", "tenant_id", "id"),
 )
 
+installation = Table(
+    "installation",  # one row: which installation this is (ADR 18)
+    metadata,
+    Column("only_row", Boolean, primary_key=True, server_default=text("true")),
+    Column("id", Uuid, nullable=False),
+    Column("stage", Text, nullable=False, server_default="new"),
+    Column("progress_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("brakes_released_until", DateTime(timezone=True)),
+    CheckConstraint("only_row", name="only_row"),
+    CheckConstraint("stage IN ('new', 'adopting', 'adopted')", name="stage"),
+)
+
 leaderships = Table(
     "leaderships",
     metadata,

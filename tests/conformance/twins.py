@@ -67,6 +67,9 @@ class MemoryBlobs:
             yield piece
             sent += len(piece)
 
+    async def move(self, key: str, to: str) -> None:
+        raise AssertionError("the POP3 service moves nothing")
+
     async def delete(self, key: str) -> None:
         self.objects.pop(key, None)
 

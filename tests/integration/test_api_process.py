@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
+import asyncpg
 import httpx
 import pytest
 
@@ -70,7 +71,8 @@ async def ready(client: httpx.AsyncClient, env: dict[str, str]) -> str:
 
     async def answers() -> bool:
         with suppress(httpx.TransportError):
-            return (await client.get(f"{url}/readyz")).status_code == 200
+            health = f"http://127.0.0.1:{env['POSTHORN_HEALTH_PORT']}"
+            return (await client.get(f"{health}/readyz")).status_code == 200
         return False
 
     await until(answers, 30, "readiness")
@@ -129,6 +131,11 @@ async def test_the_rebuild_command_puts_the_directory_right(database_url: str, n
     async with connect(nats_settings(nats), "test") as connection:
         bucket = NatsDirectoryBucket(connection)
         await bucket.put("extra@example.test", AddressEntry(Standing.DELIVERABLE))
+        refused = await spawn(environment(database_url, nats.url, tmp_path), "rebuild-directory")
+        out, _ = await asyncio.wait_for(refused.communicate(), 30)
+        assert refused.returncode == 1, "the database is new and empty, the bucket is not"
+        assert b"the directory bucket holds data" in out
+        await _execute(database_url, "UPDATE installation SET stage = 'adopted'")
         process = await spawn(environment(database_url, nats.url, tmp_path), "rebuild-directory")
         out, _ = await asyncio.wait_for(process.communicate(), 30)
         assert process.returncode == 0, out
@@ -137,11 +144,17 @@ async def test_the_rebuild_command_puts_the_directory_right(database_url: str, n
         assert await bucket.is_filled()
 
 
+async def _execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute(statement)
+    await connection.close()
+
+
 async def test_an_unknown_command_is_refused(tmp_path: Path) -> None:
     process = await spawn(environment("postgresql://x", "nats://x", tmp_path), "rebuild")
     out, _ = await asyncio.wait_for(process.communicate(), 30)
     assert process.returncode == 1
-    assert b"usage: posthorn-api [rebuild-directory]" in out
+    assert b"usage: posthorn-api [COMMAND]" in out
 
 
 def settings(monkeypatch: pytest.MonkeyPatch, **values: str) -> ApiSettings:

@@ -8,19 +8,29 @@ from posthorn.adapters.dkim import DkimSigner
 from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.dead import NatsDeadLetters
 from posthorn.adapters.nats.events import NatsEvents
+from posthorn.adapters.nats.installation import DirectoryMark
 from posthorn.adapters.nats.source import NatsIngestSource
 from posthorn.adapters.nats.storage import measure_storage
 from posthorn.adapters.nats.wakes import NatsWaker
 from posthorn.adapters.postgres.database import connect as connect_postgres
 from posthorn.adapters.postgres.dkim_keys import PostgresDkimKeys
+from posthorn.adapters.postgres.installation import PostgresInstallation
 from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
 from posthorn.adapters.postgres.replication import ReplicationWatch
 from posthorn.adapters.postgres.retention import PostgresRetention
 from posthorn.adapters.postgres.storeroom import PostgresStoreroom
+from posthorn.ports.blobs import Blobs
+from posthorn.ports.ingest import IngestSource
+from posthorn.ports.mailboxes import Storeroom
+from posthorn.ports.retention import Retention
+from posthorn.runtime.brakes import Brake
 from posthorn.runtime.ids import new_id
+from posthorn.runtime.installation import InstallationGuard
 from posthorn.runtime.process import Process
 from posthorn.runtime.vault import Vault
-from posthorn_delivery.collector import Collector
+from posthorn_delivery.collector import Collector, CollectorBrakes
+from posthorn_delivery.collector_settings import CollectorSettings
+from posthorn_delivery.guarded import GuardedSource
 from posthorn_delivery.retention import Keeper
 from posthorn_delivery.server import Intake, taking_in
 from posthorn_delivery.service import Deliverer
@@ -32,9 +42,16 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
     enter = process.stack.enter_async_context
     nats = await enter(connect_nats(settings, "posthorn-delivery"))
     database, blobs = await enter(connect_postgres(settings, by_key=True)), await enter(open_blobs(settings))
+    guard = InstallationGuard(PostgresInstallation(database), settings, keeps=True)
+    guard.watch_blobs(blobs)
+    guard.watch_directory(DirectoryMark(nats))
+    database.gate, database.installation = guard.check, guard.installation
     source, events = await enter(NatsIngestSource(nats)), await enter(NatsEvents(nats))
     mailboxes = PostgresMailboxes(
-        database, give_up=settings.relay_give_up_seconds, delay_notice=settings.relay_delay_notice_seconds
+        database,
+        give_up=settings.relay_give_up_seconds,
+        delay_notice=settings.relay_delay_notice_seconds,
+        limits=settings.forward_limits,
     )
     vault = Vault.of(settings)
     signer = DkimSigner(PostgresDkimKeys(database), vault)
@@ -52,12 +69,33 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
     )
     for part, probe in {"nats": source.probe, "postgres": mailboxes.probe, "blobs": blobs.probe}.items():
         process.health.need(part, probe)
-    replication = ReplicationWatch(database, demanded=settings.database_replication == "synchronous")
+    replication = ReplicationWatch(database.ungated(), demanded=settings.database_replication == "synchronous")
     process.health.need("replication", replication.probe)
     await process.task(replication.run(), "replication")
     await process.task(measure_storage(nats, settings), "nats storage")
-    await process.task(Collector(PostgresStoreroom(database), blobs, source.backlog, settings).run(), "collector")
-    await process.task(Keeper(PostgresRetention(database), settings).run(), "retention")
+    process.health.need("installation", guard.probe)
+    process.health.need("clock", guard.probe_clock)
+    await guard.look()
+    await process.task(guard.run(), "installation")
+    await process.task(_collecting(guard, PostgresStoreroom(database), blobs, source, settings), "collector")
+    await process.task(_keeping(guard, PostgresRetention(database), settings), "retention")
+    guarded = GuardedSource(source, guard.check)
     spacing = settings.delivery_spacing_seconds
-    intake = Intake(source, deliverer, settings.limits, spacing, permitted=lambda: replication.permits)
+    intake = Intake(guarded, deliverer, settings.limits, spacing, permitted=lambda: replication.permits)
     await enter(taking_in(process, intake))
+
+
+async def _collecting(
+    guard: InstallationGuard, storeroom: Storeroom, blobs: Blobs, source: IngestSource, settings: CollectorSettings
+) -> None:
+    """Collect from the moment it is known that the stores belong together."""
+    await guard.passed()
+    brakes = CollectorBrakes.of(settings, guard.brakes_released)
+    await Collector(storeroom, blobs, source.backlog, settings, certain=guard.certain, brakes=brakes).run()
+
+
+async def _keeping(guard: InstallationGuard, retention: Retention, settings: CollectorSettings) -> None:
+    """Do the same for retention."""
+    await guard.passed()
+    brake = Brake("retention", settings.retention_most_share, settings.retention_most, guard.brakes_released)
+    await Keeper(retention, settings, certain=guard.certain, brake=brake).run()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 from uuid import UUID
 
 from posthorn.model.envelope import Envelope
@@ -55,6 +55,8 @@ class Forward:
     alias: str
     """The alias whose target it is: its domain is the one that rewrites the reverse-path."""
     tenant: UUID
+    withheld: Literal["", "suppressed", "unconfirmed"] = ""
+    """Why it gets nothing: it is on the tenant's suppression list, or has not confirmed that it wants what the alias sends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +145,21 @@ class Storeroom(Protocol):
         """
         ...
 
-    async def condemned(self, older_than: float, limit: int) -> Sequence[tuple[UUID, str]]:
-        """Segments (id, key) marked for removal at least ``older_than`` seconds ago, so that readers have let go of them."""
+    async def condemned(
+        self, older_than: float, limit: int, *, long_standing: bool = True
+    ) -> Sequence[tuple[UUID, str]]:
+        """Segments (id, key) marked for removal at least ``older_than`` seconds ago, so that readers have let go of them.
+
+        Without ``long_standing`` only those that had not lived for a day when they were marked.
+        """
+        ...
+
+    async def long_standing_condemned(self, older_than: float) -> int:
+        """How many of those had lived for a day when they were marked."""
+        ...
+
+    async def long_standing(self) -> int:
+        """How many segments have lived for a day, those marked for removal included."""
         ...
 
     async def removed(self, segments: Collection[UUID]) -> None:

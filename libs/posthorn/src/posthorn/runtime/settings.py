@@ -94,6 +94,8 @@ class NatsSettings(EnvSettings):
     nats_storage_bytes: Octets | None = None
     """What the volume of a NATS server holds, for the alarm before it is full; unset, the account's limit, or the limits of the
     streams and 1 GiB."""
+    events_trim: bool = False
+    """Whether lower limits of EVENTS take effect though more than a tenth of what it holds goes at once; else they are put off."""
     events_max_age_seconds: Annotated[float, Field(ge=300, allow_inf_nan=False)] = 14 * 86_400.0
     """How long it is remembered what happened to a message."""
 
@@ -114,6 +116,11 @@ class PostgresSettings(EnvSettings):
     lose what it acknowledges. asynchronous: that loss, of the last moments before a failover, is accepted (ADR 25)."""
     database_wait_seconds: Seconds = 60.0
     """How long ``posthorn-migrate`` waits for Postgres to come up."""
+    installation_beat_seconds: Annotated[float, Field(ge=0.1, le=60)] = 30.0
+    """From one comparison of Postgres, blob store and directory bucket to the next (ADR 18), in seconds."""
+    installation_tolerance_seconds: Annotated[float, Field(ge=60, le=1800)] = 900.0
+    """How many seconds Postgres may be behind the marks in blob store and directory bucket, as after a failover, before nothing is
+    served or deleted any more. Far below the age of orphans (``collector_orphan_age``)."""
 
 
 class BlobSettings(EnvSettings):

@@ -8,6 +8,11 @@ Theory of operation:
   bucket's removal; then the cache is dropped, and the watch is made anew.
 - That something is absent counts only in a bucket that was filled: the mark is read again after each such answer, and must be
   the one known before. So a bucket that was lost and made anew never says ``unknown``.
+- Nor does it count for what the publisher is behind with (``model.unpublished``). That mark is kept by the watch, and costs no
+  read. It counts as it was before the entries were read and as it is afterwards: entries are written before the mark is lifted, so
+  whoever sees it lifted before reading sees the entries. Without the watch it is read before an absence is believed.
+- A process that finds the stores not to belong together says so in the bucket (ADR 18). The watch brings that word, and while it
+  stands nothing is answered.
 """
 
 from __future__ import annotations
@@ -22,11 +27,14 @@ import structlog
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from posthorn.adapters.nats.bucket import is_removal, read_key, read_mark
+from posthorn.adapters.nats.bucket import is_removal, read_behind, read_key, read_mark
 from posthorn.adapters.nats.connection import Connection
+from posthorn.adapters.nats.installation import read_halted
 from posthorn.adapters.nats.layout import BUCKET_PREFIX, BUCKET_STREAM
 from posthorn.model.directory_entry import (
+    BEHIND_KEY,
     FILLED_KEY,
+    HALTED_KEY,
     AddressEntry,
     DomainEntry,
     Entry,
@@ -36,7 +44,9 @@ from posthorn.model.directory_entry import (
     decode_key,
     encode_key,
 )
-from posthorn.ports.faults import Unavailable
+from posthorn.model.unpublished import NOTHING, Unpublished, decode_unpublished
+from posthorn.ports.directory import Behind
+from posthorn.ports.faults import Halted, Unavailable
 from posthorn.wire.address import Address
 
 log = structlog.get_logger()
@@ -60,6 +70,9 @@ class NatsDirectory:
         self._cache: OrderedDict[str, tuple[float, Entry | None]] = OrderedDict()  # by subject: good until, entry
         self._reads: dict[str, asyncio.Task[Entry | None]] = {}
         self._mark: tuple[str, str] | None = None
+        self._behind: tuple[int, Unpublished] | None = None
+        """The mark of what is not published yet with its revision; None: not known, as the watch is not alive."""
+        self._halted: str | None = None
         self._live = False
         self._broken = asyncio.Event()
         self._heard_at = 0.0
@@ -83,29 +96,49 @@ class NatsDirectory:
         return self._live
 
     async def standing(self, address: Address) -> Standing:
-        """See the port."""
+        """See the port. Raises Halted while the system is."""
+        self._refuse_halted()
+        before = self._behind
+        standing, absent = await self._standing(address)
+        if absent and (before is None or self._behind is None):
+            before = await read_behind(self._connection)
+            standing, absent = await self._standing(address)
+        if absent and before is not None:
+            for _, unpublished in (before, self._behind or before):
+                if any(map(unpublished.covers, absent)):
+                    raise Behind(standing)
+        return standing
+
+    async def _standing(self, address: Address) -> tuple[Standing, list[str]]:
+        """Return what the address is, and of one that is not here the subjects that were not found."""
         exact = await self._address(str(address))
         if exact is not None:
-            return exact
+            return exact, []
+        absent = [str(address), f"@{address.domain}"]
         domain = await self._entry(f"@{address.domain}")
         if domain is None:
-            return Standing.FOREIGN
+            return Standing.FOREIGN, absent
         if not isinstance(domain, DomainEntry):
             raise Unavailable("directory", "an entry of the wrong kind")
-        if (
-            domain.plus_addressing
-            and (base := address.base)
-            and (standing := await self._address(str(base))) is not None
-        ):
-            return standing
-        if domain.catch_all and (standing := await self._address(domain.catch_all)) is not None:
-            return standing
-        return Standing.UNKNOWN
+        for other in (str(base) if domain.plus_addressing and (base := address.base) else None, domain.catch_all):
+            if other is None:
+                continue
+            if (standing := await self._address(other)) is not None:
+                return standing, []
+            absent.append(other)
+        return Standing.UNKNOWN, absent
 
     async def probe(self) -> None:
         """See the port. A bucket that was never filled does not serve."""
+        if not self._live:
+            self._halted = await read_halted(self._connection)
+        self._refuse_halted()
         if await read_mark(self._connection) is None:
             raise Unavailable("directory", "the bucket is not filled yet")
+
+    def _refuse_halted(self) -> None:
+        if self._halted is not None:
+            raise Halted("directory", f"halted: {self._halted}")
 
     async def run(self) -> None:
         """Keep the watch alive until cancelled."""
@@ -129,7 +162,7 @@ class NatsDirectory:
             return None
         if not isinstance(entry, AddressEntry):
             raise Unavailable("directory", "an entry of the wrong kind")
-        return entry.standing
+        return entry.at(time.time())
 
     async def _entry(self, subject: str) -> Entry | None:
         kept = self._cache.get(subject)
@@ -197,6 +230,7 @@ class NatsDirectory:
     def _drop(self) -> None:
         self._live = False
         self._mark = None
+        self._behind = None
         self._cache.clear()
         self._reads.clear()
         self._broken.set()
@@ -236,6 +270,8 @@ class NatsDirectory:
             )
             name = made["name"]
             self._mark = await read_mark(self._connection)
+            self._note_behind(*await read_behind(self._connection))
+            self._halted = await read_halted(self._connection)
             self._reads.clear()  # what was being read before the watch began may be old
             self._heard_at = time.monotonic()
             self._live = not self._broken.is_set()
@@ -255,6 +291,10 @@ class NatsDirectory:
             if name and self._connection.is_up:
                 with suppress(Unavailable):
                     await self._connection.publish(f"$JS.API.CONSUMER.DELETE.{BUCKET_STREAM}.{name}")
+
+    def _note_behind(self, revision: int, unpublished: Unpublished) -> None:
+        if self._behind is None or self._behind[0] <= revision:
+            self._behind = revision, unpublished
 
     async def _bucket_changed(self, _: Msg) -> None:
         self._drop()
@@ -277,6 +317,13 @@ class NatsDirectory:
         key = message.subject.removeprefix(BUCKET_PREFIX)
         if key == FILLED_KEY:
             self._mark = None  # read again when next needed
+            return
+        if key == BEHIND_KEY:
+            found = NOTHING if is_removal(message) else decode_unpublished(message.data)
+            self._note_behind(message.metadata.sequence.stream, found)
+            return
+        if key == HALTED_KEY:
+            self._halted = None if is_removal(message) else message.data.decode(errors="replace")
             return
         try:
             subject = decode_key(key)

@@ -6,12 +6,15 @@ leads to another look.
 
 from __future__ import annotations
 
+from contextlib import suppress
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
 from posthorn.model.streams import DEAD, DIRECTORY, EVENTS, EVENTS_PREFIX, INGEST, INGEST_CONSUMER
 from posthorn.ports.faults import Unavailable
+from posthorn.runtime.brakes import Brake
 from posthorn.runtime.settings import NatsSettings
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ BUCKET_PREFIX: Final = f"$KV.{DIRECTORY}."
 """What the subject of a key begins with."""
 
 _SECOND = 1_000_000_000
+_TRIMMING = Brake("streams", 0.1, 1024**2)
 _IN_USE = 10058  # the stream's name is in use with a different configuration
 _NO_STREAM = 10059
 
@@ -110,7 +114,7 @@ async def ensure_layout(connection: Connection, settings: NatsSettings) -> None:
     """Make what is missing and change what differs. Raises Unavailable when JetStream does not serve."""
     for wanted in streams(settings):
         try:
-            await _ensure_stream(connection, wanted)
+            await _ensure_stream(connection, wanted, may_trim=settings.events_trim)
         except ApiError as refusal:
             if wanted["name"] != EVENTS:
                 raise
@@ -120,21 +124,28 @@ async def ensure_layout(connection: Connection, settings: NatsSettings) -> None:
     )
 
 
-async def _ensure_stream(connection: Connection, wanted: dict[str, Any]) -> None:
+async def _ensure_stream(connection: Connection, wanted: dict[str, Any], *, may_trim: bool) -> None:
     name = wanted["name"]
     try:
-        present = (await connection.api(f"STREAM.INFO.{name}"))["config"]
+        info = await connection.api(f"STREAM.INFO.{name}")
+        present = info["config"]
     except ApiError as error:
         if error.err_code != _NO_STREAM:
             raise
         try:
-            present = (await connection.api(f"STREAM.CREATE.{name}", wanted))["config"]
+            info = await connection.api(f"STREAM.CREATE.{name}", wanted)
+            present = info["config"]
             log.info("made a stream", stream=name)
         except ApiError as refusal:
             if refusal.err_code != _IN_USE:
                 raise
-            present = (await connection.api(f"STREAM.INFO.{name}"))["config"]  # another process was quicker
+            info = await connection.api(f"STREAM.INFO.{name}")  # another process was quicker
+            present = info["config"]
     different = sorted(key for key, value in wanted.items() if present.get(key, _absent(value)) != value)
+    if wanted["discard"] == "old" and not may_trim:
+        kept = limits_to_keep(info, wanted)
+        different = sorted(set(different) - kept.keys())
+        wanted = {**wanted, **kept}
     if not different:
         return
     try:
@@ -145,6 +156,30 @@ async def _ensure_stream(connection: Connection, wanted: dict[str, Any]) -> None
         log.warning(
             "a stream cannot be changed to what the settings say", stream=name, fields=different, detail=str(error)
         )
+
+
+def limits_to_keep(info: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """Give the limits that stay as they are: with the wanted ones much of what the stream holds would go at once (ADR 18)."""
+    present, state = info["config"], info.get("state", {})
+    stored = int(state.get("bytes", 0))
+    by_bytes = stored - wanted["max_bytes"] if wanted["max_bytes"] > 0 else 0
+    by_age, lasts = 0.0, wanted["max_age"] / _SECOND
+    with suppress(KeyError, TypeError, ValueError):
+        age = (parse_time(info["ts"]) - parse_time(state["first_ts"])).total_seconds()
+        by_age = stored * (1 - lasts / age) if 0 < lasts < age and stored else 0.0
+    limits = {limit: present.get(limit, 0) for limit in ("max_bytes", "max_age")}
+    lowered = any(limits[limit] != wanted[limit] for limit in limits)
+    if not _TRIMMING.holds(max(by_bytes, round(by_age)) if lowered else 0, stored):
+        return {}
+    log.error("a stream's limits stay as they are: see POSTHORN_EVENTS_TRIM", **limits)
+    return limits
+
+
+def parse_time(stamp: str) -> datetime:
+    """Read RFC 3339 with up to nine digits behind the point, as NATS writes times. Raises ValueError."""
+    whole, dot, rest = stamp.partition(".")
+    digits = len(rest) - len(rest.lstrip("0123456789"))
+    return datetime.fromisoformat(f"{whole}{dot}{rest[: min(digits, 6)]}{rest[digits:]}")
 
 
 def _absent(value: Any) -> Any:

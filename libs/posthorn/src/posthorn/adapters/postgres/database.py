@@ -9,6 +9,8 @@ Rules:
   the network may say becomes Unavailable. A missing table or column counts as an outage: the migration has not run yet.
 - Unavailable carries the type of the fault and its SQLSTATE, nothing else: no SQL, no value, no URL.
 - A peer that is silently gone is found out within seconds, however long statements may take: see ``liveness``.
+- With ``slots`` (as many as the pool has connections) those for whom work is done take turns at the pool: one tenant's slow
+  statements leave a connection to the others.
 - No ping before use: the driver knows when the server closed a connection, and a check-out drops such a connection for a new one.
 - Behind PgBouncer in transaction mode set ``POSTHORN_DATABASE_PREPARED=false``: statements are then prepared without a name inside
   a transaction, and no session setting is sent (set statement_timeout, jit=off and keep-alives in PgBouncer or for the role).
@@ -17,11 +19,12 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
-from uuid import uuid4
+from uuid import UUID, uuid4
+from weakref import WeakSet
 
 import asyncpg
 from sqlalchemy import event, exc
@@ -29,7 +32,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from posthorn.adapters.postgres.liveness import Liveness
 from posthorn.adapters.postgres.tables import SCHEMA_VERSION
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.faults import Halted, Unavailable
+from posthorn.runtime.fair_slots import FairSlots
+from posthorn.runtime.holders import present_holder
 from posthorn.runtime.settings import PostgresSettings
 
 type Connection = asyncpg.Connection[asyncpg.Record]
@@ -37,6 +42,7 @@ type Connection = asyncpg.Connection[asyncpg.Record]
 CONNECT_SECONDS = 4.0
 """How long a new connection, and a wait for one of the pool's, may take."""
 _RECYCLE_SECONDS = 1800
+_MOST_WAITING = 1000
 
 _PASSING_CLASSES = frozenset({"0L", "0P", "20", "21", "22", "23", "24", "42", "44", "54", "P0"})
 _SCHEMA_STATES = frozenset({"42P01", "42703", "42883", "42704", "42501", "3F000"})
@@ -65,15 +71,33 @@ _CLIENT_PARAMETERS = frozenset(
 class Database:
     """A pool of connections to Postgres. Made by ``connect``."""
 
-    def __init__(self, engine: AsyncEngine, *, prepared: bool = True, liveness: Liveness | None = None) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        *,
+        prepared: bool = True,
+        slots: FairSlots | None = None,
+        liveness: Liveness | None = None,
+    ) -> None:
         self.engine = engine
         """For adapters that compose queries with SQLAlchemy; use it inside ``faults()``."""
+        self.gate: Callable[[], None] = _open
+        """Called before each use; raises Unavailable while this database must not be used (ADR 18)."""
+        self.installation: Callable[[], UUID | None] = _any
+        """Which installation a new connection must lead to; None: any. So no use of the pool meets another server unawares."""
+        self._known: WeakSet[Any] = WeakSet()
         self._prepared = prepared
         self._liveness = liveness or Liveness()
+        self._slots = slots
+
+    def ungated(self) -> Database:
+        """Give the same pool without the gate: for those who decide about it, and for probes."""
+        return Database(self.engine, prepared=self._prepared, liveness=self._liveness)
 
     @contextmanager
     def faults(self) -> Iterator[None]:
         """Turn faults of the store into Unavailable; faults of data, integrity and programming pass through."""
+        self.gate()
         try:
             yield
         except Exception as error:
@@ -104,20 +128,34 @@ class Database:
     @asynccontextmanager
     async def _lent(self) -> AsyncIterator[Connection]:
         with self.faults():
-            async with self.engine.connect() as lent:
+            async with self._turn(), self.engine.connect() as lent:
                 raw = await lent.get_raw_connection()
                 connection: Any = raw.driver_connection
                 self._liveness.lent(connection)
                 try:
+                    await self._make_sure(connection)
                     yield connection
                 except BaseException as error:
                     # a server that fails over, or a cancelled roll-back, must not meet the next user
-                    lost = connection.is_closed() or connection.is_in_transaction()
+                    lost = connection.is_closed() or connection.is_in_transaction() or isinstance(error, Halted)
                     if lost or (isinstance(error, Exception) and _translate(error)):
                         await lent.invalidate(error)
                     raise
                 finally:
                     self._liveness.returned(connection)
+
+    def _turn(self) -> AbstractAsyncContextManager[None]:
+        return nullcontext() if self._slots is None else self._slots.hold(present_holder())
+
+    async def _make_sure(self, connection: Connection) -> None:
+        """Ask a new connection whose database it leads to."""
+        expected = self.installation()
+        if expected is None or connection in self._known:
+            return
+        found = await connection.fetchval("SELECT id FROM installation")
+        if found != expected:
+            raise Halted("postgres", f"a new connection leads to installation {found}, not {expected}")
+        self._known.add(connection)
 
     async def probe(self) -> None:
         """Ask for the schema's revision. Raises Unavailable for one before that which this code needs.
@@ -125,17 +163,18 @@ class Database:
         A later one is served: steps expand before they contract, so that the processes of the release before go on while those
         of a new release, whose migration has run, are still starting, and so that a release can be taken back (ADR 17).
         """
-        async with self.session() as connection:
+        async with self.ungated().session() as connection:
             found = await connection.fetchval("SELECT version_num FROM alembic_version")
         if found is None or found < SCHEMA_VERSION:  # numbers of four digits
             raise Unavailable("postgres", f"schema {found or _ABSENT}, needed {SCHEMA_VERSION}")
 
 
 @asynccontextmanager
-async def connect(settings: PostgresSettings, *, by_key: bool = False) -> AsyncIterator[Database]:
+async def connect(settings: PostgresSettings, *, by_key: bool = False, shared: bool = False) -> AsyncIterator[Database]:
     """Open a pool; nothing is connected before it is used, so that a service starts while Postgres is down.
 
-    ``by_key``: every statement goes by keys, whatever its values: one plan each is made and kept.
+    ``by_key``: every statement goes by keys, whatever its values: one plan each is made and kept. ``shared``: those for whom work
+    is done (``runtime.holders``) take turns.
     """
     url, liveness = settings.database_url.get_secret_value(), Liveness()
     engine = make_engine(
@@ -146,10 +185,19 @@ async def connect(settings: PostgresSettings, *, by_key: bool = False) -> AsyncI
         by_key=by_key,
         liveness=liveness,
     )
+    slots = None
+    if shared:
+        slots = FairSlots(
+            "database connections",
+            settings.database_pool,
+            wait_seconds=CONNECT_SECONDS,
+            waiting=_MOST_WAITING,
+            waiting_each=_MOST_WAITING // 4,
+        )
     dsn, _ = _split_parameters(url)
     watching = asyncio.create_task(liveness.run(lambda seconds: _open_probe(dsn, seconds)), name="postgres liveness")
     try:
-        yield Database(engine, prepared=settings.database_prepared, liveness=liveness)
+        yield Database(engine, prepared=settings.database_prepared, slots=slots, liveness=liveness)
     finally:
         watching.cancel()
         with suppress(asyncio.CancelledError):
@@ -223,6 +271,14 @@ def make_engine(
     )
     event.listen(engine.sync_engine, "checkout", _refuse_closed)
     return engine
+
+
+def _open() -> None:
+    """Let everybody through."""
+
+
+def _any() -> None:
+    """Expect no installation in particular."""
 
 
 def _split_parameters(url: str) -> tuple[str, frozenset[str]]:

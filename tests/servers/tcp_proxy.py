@@ -155,6 +155,8 @@ class _Carried:
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self.writer = writer
+        self.task = asyncio.current_task()
+        """Held here: the loop itself does not, and a connection that waits for nothing would be collected."""
         self.back: asyncio.StreamWriter | None = None
 
     def abort(self) -> None:

@@ -7,6 +7,8 @@ Theory:
 - A small message stays in memory. A large one, or any when the memory that all sessions share is used up, goes to a temporary file
   that has no name, so that nothing is left of it whatever happens to this process. The file's octets are limited too.
 - A message that turned out to be refused keeps nothing: its ``fault`` is set, its octets are given back, and more are ignored.
+- NUL is in no message (RFC 5322 §2.3). A submitted one that has any is refused. A stranger's is kept as it came, but not when a
+  line is of NULs and then a dot: a next hop that leaves NULs out would take that line for the end of the message.
 - The header of a submitted message is completed before it is kept. It is held back until its end has come, within a limit.
 """
 
@@ -16,6 +18,7 @@ import asyncio
 import hashlib
 import io
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -39,6 +42,8 @@ SCRAP = 4096
 """Octets below which a piece is joined with the next one."""
 LEAD_LIMIT = 1000
 """Octets within which a first line must show whether it is a header field."""
+_HIDDEN_DOT = re.compile(rb"\r\n\0+\.")
+_NULS_BEGIN_LINE = re.compile(rb"\r\n\0+\Z")
 _NO_HEADER = HeaderScan(Summary(), 0, starts_with_field=False, has_separator=True)
 
 _held = Gauge("posthorn_smtp_in_held_octets", "Octets of messages that are coming in", ["where"])
@@ -116,6 +121,7 @@ class Letter:
         self._has_header = False
         self._separated = True
         self._dots = False
+        self._nuls_begin_line = False
         self._last = b""
         self._hash = hashlib.sha256(usedforsecurity=False)
         self._parts: list[bytes] = []
@@ -255,6 +261,9 @@ class Letter:
     async def _keep(self, octets: bytes) -> None:
         if self.fault is not None:
             return
+        if (self._nuls_begin_line or b"\0" in octets) and self._smuggles(octets):
+            self.fail(smtp.NUL)
+            return
         seam = self._last + octets[:3]
         self._separated = self._separated or b"\r\n\r\n" in octets or b"\r\n\r\n" in seam
         self._dots = self._dots or b"\r\n." in octets or b"\r\n." in seam
@@ -272,6 +281,14 @@ class Letter:
         elif fits and self._in_memory < BLOCK:
             return
         await self._write()
+
+    def _smuggles(self, octets: bytes) -> bool:
+        """Tell whether NULs in the octets, or at the end of those before them, are to be refused."""
+        if self._complete is not None:
+            return True
+        window = (b"\r\n\0" if self._nuls_begin_line else self._last) + octets
+        self._nuls_begin_line = _NULS_BEGIN_LINE.search(window) is not None
+        return _HIDDEN_DOT.search(window) is not None
 
     async def _write(self) -> None:
         """Move what is in memory to the file."""

@@ -230,7 +230,7 @@ class Submission(Reception):
         login, submitted = client.login, transaction.submitted
         assert login is not None and submitted is not None
         owned = bool(submitted.authors)
-        for author in submitted.authors:
+        for author in (*submitted.authors, *submitted.senders):
             owned = owned and await self._owns(login, author)
         if not owned and self.rules.submission_check_from:
             log.info("the author is not the account", message=str(transaction.id), detail=submitted.fault)

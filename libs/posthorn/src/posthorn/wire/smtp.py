@@ -153,9 +153,10 @@ RECEIVE_ONLY = Reply(550, "5.7.1", "this account may receive mail but not send i
 NO_SENDING = Reply(550, "5.7.1", "this account may not send now", "no-sending")
 NOT_THE_OWNER = Reply(550, "5.7.1", "the sender address is not one of this account", "not-the-owner")
 NOT_THE_AUTHOR = Reply(
-    550, "5.7.1", "the From field names an address that is not one of this account", "not-the-author"
+    550, "5.7.1", "From, Sender or Resent-From names an address that is not one of this account", "not-the-author"
 )
 BAD_HEADER = Reply(550, "5.6.0", "the header of the message is not in the form of RFC 5322", "bad-header")
+NUL = Reply(554, "5.6.0", "the message holds NUL characters", "nul")
 BAD_FROM = Reply(550, "5.6.0", "the message needs one From field with mail addresses", "bad-from")
 RATE_REACHED = Reply(452, "4.7.1", "the sending limit is reached; try again later", "rate-reached")
 

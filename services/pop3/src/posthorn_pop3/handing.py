@@ -47,6 +47,10 @@ class Outlet(Protocol):
         """End the connection now."""
         ...
 
+    def interrupt(self) -> None:
+        """The maildrop was closed from outside: end now."""
+        ...
+
     async def start_tls(self) -> None:
         """Send what is queued, shake hands and tell the machine. Raises OSError when it fails."""
         ...

@@ -54,7 +54,12 @@ async def serving(settings: Pop3Settings, office: PostOffice, tls: ssl.SSLContex
     edge = Edge(
         office=office,
         gate=gate,
-        times=Times(settings.pop3_login_seconds, settings.pop3_idle_seconds, settings.pop3_write_seconds),
+        times=Times(
+            settings.pop3_login_seconds,
+            settings.pop3_idle_seconds,
+            settings.pop3_write_seconds,
+            settings.pop3_session_seconds,
+        ),
         policy=Policy(settings.pop3_login_attempts, settings.pop3_failure_delay_seconds, settings.pop3_outlook_no_nuls),
         tls=tls,
         loopback_passwords=settings.pop3_cleartext == "loopback",

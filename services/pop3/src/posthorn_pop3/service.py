@@ -5,8 +5,11 @@ Rules:
 - A fault of ours is never an empty maildrop and never a wrong password (promise 3): it is ``[SYS/TEMP]``.
 - A maildrop is held under a lease by one session. All leases of the process are renewed in one call; a session whose lease is lost
   deletes nothing.
-- The accounts of all open maildrops are looked at again in one call a second: a suspended account's session ends, and deletes
-  nothing. It gives its lease back, so that the account can log in at once when it is active again.
+- Of all open maildrops it is asked in one call a second whether what their sessions logged in with still holds: a session whose
+  password was changed or taken away, whose account is suspended or gone, or whose lease was taken over, is ended at once and
+  deletes nothing. It gives its lease back, so that the owner can log in. A commit asks once more, in its own transaction.
+- While Postgres cannot be asked, no session ends for it.
+- A lease that could not be given back is given back once Postgres is there again; until then its maildrop is ``[SYS/TEMP]``.
 - Deletions happen in ``Visit.commit`` and nowhere else.
 - Locations are asked for in batches, bodies ahead of the client, so that reading on costs no round trip for each message.
 """
@@ -14,7 +17,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -23,10 +26,12 @@ from uuid import UUID
 import structlog
 from prometheus_client import Counter
 
+from posthorn.ports.access import Ending, Proof
 from posthorn.ports.blobs import BlobMissing
 from posthorn.ports.faults import Unavailable
-from posthorn.ports.maildrops import RENEW_SECONDS, LeaseLost, Location, MaildropBusy, Maildrops
+from posthorn.ports.maildrops import RENEW_SECONDS, Location, MaildropBusy, Maildrops, Revoked
 from posthorn.ports.maildrops import Login as Account
+from posthorn.runtime.familiar_places import place_of
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.passwords import Busy
 from posthorn.wire.address import AddressError, parse_address
@@ -37,8 +42,8 @@ from posthorn_pop3.snapshot import Snapshot
 
 log = structlog.get_logger()
 
-CLOSED_SECONDS = 1.0
-"""How often it is asked whether the accounts of open maildrops may still be read."""
+WATCH_SECONDS = 1.0
+"""How often it is asked whether the sessions of open maildrops may go on."""
 WINDOW = 128
 """Messages located in one query."""
 AHEAD = 64
@@ -49,6 +54,7 @@ AHEAD_OCTETS = 1024 * 1024
 
 _logins = Counter("posthorn_pop3_logins_total", "Attempts to log in", ["outcome"])
 _deleted = Counter("posthorn_pop3_deleted_total", "Messages deleted by clients")
+_revoked = Counter("posthorn_pop3_revoked_total", "Sessions ended because they might not go on", ["reason"])
 _leases_lost = Counter("posthorn_pop3_leases_lost_total", "Sessions whose lease ran out")
 
 
@@ -105,6 +111,14 @@ class Opened:
     """None when ``first`` is all of it."""
 
 
+_ENDINGS: Mapping[Ending, tuple[str, str]] = {
+    Ending.CLOSED: ("suspended", "[SYS/PERM] this account is suspended or gone, nothing is deleted"),
+    Ending.CHANGED: ("revoked", "[AUTH] the password was changed or taken away, nothing is deleted"),
+    Ending.TAKEN: ("lease lost", "[SYS/TEMP] the maildrop was taken by another session, nothing is deleted"),
+}
+"""For each: how the session ended, for the log, and the text after ``-ERR``."""
+
+
 class PostOffice:
     """All open maildrops of this process."""
 
@@ -114,6 +128,7 @@ class PostOffice:
         self._doorkeeper = doorkeeper
         self._reads = reads
         self._visits: dict[UUID, Visit] = {}
+        self._owed: dict[UUID, int] = {}  # leases to be given back: holder and account
 
     async def log_in(self, login: Login, client: str) -> Visit:
         """Check name and password, take the lease, take the snapshot; ``client`` is its IP address. Raises LoginFailed."""
@@ -136,29 +151,50 @@ class PostOffice:
         raise failed
 
     async def _log_in(self, login: Login, client: str) -> Visit:
-        known = await self._known(login, client)
+        known, proof = await self._known(login, client)
         holder = new_id()
-        snapshot = Snapshot(await self._maildrops.open(known.account, holder))
-        visit = Visit(self._maildrops, self._bodies, self._reads, known, holder, snapshot)
+        await self._give_back(known.account)
+        try:
+            listing = await self._maildrops.open(known.account, holder, by_app_password=bool(proof.app_password))
+        except Unavailable:
+            self._owe(known.account, holder)
+            raise
+        visit = Visit(self._maildrops, self._bodies, self._reads, known, proof, holder, Snapshot(listing))
         self._visits[holder] = visit
         visit.on_leave = lambda: self._visits.pop(holder, None)
+        visit.on_owed = lambda: self._owe(known.account, holder)
         return visit
 
-    async def _known(self, login: Login, client: str) -> Account:
+    async def _known(self, login: Login, client: str) -> tuple[Account, Proof]:
         address = _canonical(login.name)
-        async with self._doorkeeper.attempt(address, client) as attempt:
-            if attempt.refused:
-                raise LoginFailed("throttled", "[SYS/TEMP] too many failed logins, try again in some minutes")
-            known = await self._maildrops.login(address) if address else None
-            number, stored = (known.account, known.password_hash) if known else (None, None)
-            right = await self._doorkeeper.verify(number, stored, login.password)
-            if known is None or not right or (login.authorize_as and _canonical(login.authorize_as) != address):
-                await attempt.wrong()
-                raise LoginFailed("wrong", "[AUTH] name or password is wrong")
-            if not known.active:
-                raise LoginFailed("suspended", "[SYS/PERM] this account is suspended, ask its administrator")
-            attempt.right()
-            return known
+        place = place_of(address, client) if address else b""
+        known = await self._maildrops.login(address, place) if address else None
+        is_own = not login.authorize_as or _canonical(login.authorize_as) == address
+        proof = await self._doorkeeper.by_app_password(known, login.password)
+        if proof is None or not is_own:
+            familiar = known is not None and known.place_age is not None
+            async with self._doorkeeper.attempt(address, client, familiar=familiar) as attempt:
+                if attempt.refused:
+                    raise LoginFailed("throttled", "[SYS/TEMP] too many failed logins, try again in some minutes")
+                proof = await self._doorkeeper.by_password(known, login.password)
+                if proof is None or not is_own:
+                    await attempt.wrong()
+                    raise LoginFailed("wrong", "[AUTH] name or password is wrong")
+        assert known is not None
+        if not known.active:
+            raise LoginFailed("suspended", "[SYS/PERM] this account is suspended, ask its administrator")
+        self._doorkeeper.let_in(known, place)
+        return known, proof
+
+    def _owe(self, account: int, holder: UUID) -> None:
+        self._owed[holder] = account
+
+    async def _give_back(self, account: int | None = None) -> None:
+        """Give back the leases that could not be, all or those of an account. Raises Unavailable."""
+        for holder, owner in list(self._owed.items()):
+            if account in (None, owner):
+                await self._maildrops.release(owner, holder)
+                self._owed.pop(holder, None)
 
     async def keep_leases(self) -> None:
         """Renew for ever; run as a supervised task."""
@@ -178,38 +214,55 @@ class PostOffice:
             log.warning("leases not renewed", part=error.part, detail=str(error), sessions=len(asked))
             return
         for holder, visit in asked.items():
-            if holder not in held and self._visits.pop(holder, None) is not None:
-                visit.lost = True
+            if holder not in held and not visit.is_leaving and self._visits.pop(holder, None) is not None:
+                visit.end(Ending.TAKEN)
                 _leases_lost.inc()
                 log.warning("lease lost", account=visit.address, session=str(holder))
 
     async def keep_watch(self) -> None:
-        """Look for suspended accounts for ever; run as a supervised task."""
+        """End sessions that may not go on, for ever; run as a supervised task."""
         while True:
-            await asyncio.sleep(CLOSED_SECONDS)
-            await self.close_suspended()
+            await asyncio.sleep(WATCH_SECONDS)
+            await self.watch()
 
-    async def close_suspended(self) -> None:
-        """Close the maildrops of accounts that may be read no more."""
-        asked = list(self._visits.values())
+    async def watch(self) -> None:
+        """End sessions that may not go on, and give back leases that could not be."""
+        try:
+            await self._give_back()
+        except Unavailable as error:
+            log.warning("leases not given back", part=error.part, detail=str(error), leases=len(self._owed))
+            return
+        asked = dict(self._visits)
         if not asked:
             return
         try:
-            closed = await self._maildrops.closed({visit.account for visit in asked})
+            ended = await self._maildrops.ended({holder: visit.proof for holder, visit in asked.items()})
         except Unavailable as error:
-            log.warning("states of accounts not read", part=error.part, detail=str(error), sessions=len(asked))
+            log.warning("sessions not looked at", part=error.part, detail=str(error), sessions=len(asked))
             return
-        for visit in asked:
-            if visit.account in closed and not visit.closed:
-                visit.closed = True
-                log.info("maildrop closed", account=visit.address, session=str(visit.holder))
+        for holder, ending in ended.items():
+            visit = asked[holder]
+            if holder in self._visits and visit.ending is None and not visit.is_leaving:
+                if ending is Ending.TAKEN:
+                    self._visits.pop(holder, None)
+                    _leases_lost.inc()
+                visit.end(ending)
+                _revoked.labels(ending.value).inc()
+                log.info("session is ended", account=visit.address, session=str(holder), why=ending.value)
 
 
 class Visit:
     """One session's open maildrop."""
 
     def __init__(
-        self, maildrops: Maildrops, bodies: Bodies, reads: Reads, account: Account, holder: UUID, snapshot: Snapshot
+        self,
+        maildrops: Maildrops,
+        bodies: Bodies,
+        reads: Reads,
+        account: Account,
+        proof: Proof,
+        holder: UUID,
+        snapshot: Snapshot,
     ) -> None:
         self._maildrops = maildrops
         self._bodies = bodies
@@ -219,16 +272,32 @@ class Visit:
         self.address = account.address
         self.holder = holder
         self.snapshot = snapshot
-        self.lost = False
-        """The lease ran out: nothing more may be done here."""
-        self.closed = False
-        """The account is suspended or gone: nothing more may be done here either."""
+        self.proof = proof
+        self.ending: Ending | None = None
+        """Why nothing more may be done here; None while all is well."""
+        self.is_leaving = False
+        """QUIT is under way: the lease may be gone already, and nobody has taken it."""
         self.on_leave: Callable[[], object] = _nothing
+        self.on_owed: Callable[[], object] = _nothing
+        """The lease could not be given back."""
+        self.on_end: Callable[[], object] = _nothing
+        """The session is to end now."""
         self._left = False
         self._located: dict[int, Location] = {}
         self._located_to = 0  # numbers below are located, or were not there
         self._warm_to = 0  # numbers below are cached or on their way
         self._locating: asyncio.Task[None] | None = None
+
+    @property
+    def farewell(self) -> tuple[str, str]:
+        """Once it was ended: how, for the log, and what is said to the client after ``-ERR``."""
+        assert self.ending is not None
+        return _ENDINGS[self.ending]
+
+    def end(self, ending: Ending) -> None:
+        """Nothing more may be done here: the session ends, and deletes nothing."""
+        self.ending = ending
+        self.on_end()
 
     def at_hand(self, number: int) -> tuple[Location, bytes] | None:
         """Give a message that can be had without waiting."""
@@ -264,15 +333,16 @@ class Visit:
     async def commit(self) -> int:
         """Delete what is marked and give the lease back, in one transaction; gives how many were deleted.
 
-        Raises LeaseLost with nothing deleted, or Unavailable, after which nothing is known to be deleted.
+        Raises LeaseLost or Revoked with nothing deleted, or Unavailable, after which nothing is known to be deleted.
         """
-        if self.lost:
-            raise LeaseLost
+        if self.ending is not None:
+            raise Revoked(self.ending)
+        self.is_leaving = True
         uids = self.snapshot.deleted()
         if not uids:
             await self.leave()
             return 0
-        count = await self._maildrops.commit(self.account, self.holder, uids)
+        count = await self._maildrops.commit(self.account, self.holder, uids, self.proof)
         self._leave()
         _deleted.inc(count)
         return count
@@ -282,12 +352,13 @@ class Visit:
         if self._left:
             return
         self._leave()
-        if self.lost:
+        if self.ending is Ending.TAKEN:
             return
         try:
             await self._maildrops.release(self.account, self.holder)
         except Unavailable as error:
-            log.warning("lease not given back, it runs out by itself", account=self.address, part=error.part)
+            log.warning("lease not given back", account=self.address, part=error.part)
+            self.on_owed()
 
     def _leave(self) -> None:
         self._left = True

@@ -46,6 +46,8 @@ class Pop3Settings(ProcessSettings, NatsSettings, PostgresSettings, BlobSettings
     """From connection to login."""
     pop3_idle_seconds: Seconds = 600.0
     """Between commands after login. RFC 1939 §3 asks for at least ten minutes."""
+    pop3_session_seconds: Seconds = 14_400.0
+    """A session as a whole, however busy; one that is ended so deletes nothing."""
     pop3_write_seconds: Seconds = 120.0
     """How long a client may take nothing of what is sent to it."""
     pop3_login_attempts: Count = 3

@@ -67,6 +67,12 @@ class Reach:
             return self.loopback
         if is_public(ip) or is_documentation(ip):
             return True
-        if ip in _THIS_NETWORK or ip.is_unspecified or ip.is_link_local or ip.is_multicast or (ip.version == 4 and ip.is_reserved):
+        if (
+            ip in _THIS_NETWORK
+            or ip.is_unspecified
+            or ip.is_link_local
+            or ip.is_multicast
+            or (ip.version == 4 and ip.is_reserved)
+        ):
             return False
         return any(ip in network for network in self.private)

@@ -105,6 +105,8 @@ class Connection(SMTP):
         self._output: list[bytes] = []
         self._output_octets = 0
         self._idle = False
+        self._waits = False
+        self._farewell: Reply | None = None
         self._room: asyncio.Future[None] | None = None
         self._draining = False
         self._penalty: asyncio.Future[None] | None = None
@@ -114,6 +116,7 @@ class Connection(SMTP):
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
+        self._began_at = 0.0
         self._ends_at = 0.0
 
     # from the transport
@@ -135,7 +138,8 @@ class Connection(SMTP):
             self._timer = self.loop.call_later(CLOSE_SECONDS, stream.abort)
             return
         self._admitted = True
-        self._ends_at = self.loop.time() + self.settings.smtp_session_seconds
+        self._began_at = self.loop.time()
+        self._ends_at = self._began_at + self.life
         _sessions.inc()
         super().connection_made(transport)
         assert self._handler_coroutine is not None
@@ -192,6 +196,14 @@ class Connection(SMTP):
         if self._idle and self._is_over:
             self._reader.set_exception(HangUp(smtp.GOING_DOWN))
 
+    def hang_up(self, reply: Reply) -> None:
+        """End the session with this reply where it waits for the client, now or the next time; what is being kept is answered."""
+        self._farewell = self._farewell or reply
+        if self._room is not None:
+            self._writer.transport.abort()  # a client that takes no replies cannot be told
+        elif self._waits and self._reader.exception() is None:
+            self._reader.set_exception(HangUp(reply))
+
     def abort(self) -> None:
         """End now."""
         self._aborted = True
@@ -201,6 +213,11 @@ class Connection(SMTP):
             self._writer.transport.abort()
 
     # what the subclass knows
+
+    @property
+    def life(self) -> float:
+        """Seconds that the session may last, as far as is known when it begins."""
+        return self.settings.smtp_session_seconds
 
     @property
     def is_receiving(self) -> bool:
@@ -336,11 +353,16 @@ class Connection(SMTP):
     async def _read(self, seconds: float) -> bytes:
         if self._output:
             await self._flush()
+        if self._farewell is not None:
+            raise HangUp(self._farewell)
         self._clients_turn(seconds)
+        self._waits = True
         try:
             octets = await self._reader.read(READ)
         except OSError:
             raise Gone from None
+        finally:
+            self._waits = False
         self._deadline = None
         if not octets:
             raise Gone

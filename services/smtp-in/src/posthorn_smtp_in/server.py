@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -104,6 +105,8 @@ async def serving_submission(
             submission_proxy=proxy_port,
             submissions_proxy=proxy_tls_port,
         )
+        watch = asyncio.create_task(submission.keep_watch(), name="watch")
+        stack.callback(watch.cancel)
         yield Listening(port, gate, room, tls_port, proxy_port, proxy_tls_port)
 
 

@@ -27,6 +27,7 @@ from prometheus_client import Counter, Histogram
 from posthorn.model.envelope import Envelope
 from posthorn.model.events import ACCEPTED, Event
 from posthorn.model.outbound import Notify, RecipientDsn
+from posthorn.ports.access import Proof, digest_of
 from posthorn.ports.blobs import Blobs
 from posthorn.ports.clock import Clock
 from posthorn.ports.directory import Directory, Standing
@@ -91,6 +92,16 @@ class Login:
     """Monotonic seconds at which the credentials were read."""
     owned: set[str] = field(default_factory=set)
     """Addresses that were found since then to be the account's."""
+    revoked: bool = False
+    """It does not hold any more: the session ends."""
+
+    @property
+    def proof(self) -> Proof:
+        """What it was logged in with."""
+        known = self.credentials
+        if self.app_password:
+            return Proof(known.account, app_password=self.app_password, scope="smtp")
+        return Proof(known.account, digest_of(known.password_hash))
 
 
 @dataclass(slots=True)

@@ -265,6 +265,8 @@ class Session(Connection):
             reply = await self.edge.reception.keep(transaction, letter, self.client)
         finally:
             self.forget()
+        if reply.code == smtp.REVOKED.code:
+            raise HangUp(reply)
         self.reply(reply)
 
     async def _swallow(self, octets: int) -> None:

@@ -106,6 +106,8 @@ class SubmissionSettings(SmtpSettings, RateSettings):
     """Failed logins from one client address in ten minutes (of IPv6, from one /64) at which more are not looked at."""
     submission_failures_per_account: Count = 10
     """Failed logins to one account in ten minutes at which more are not looked at, but from where it logged in lately."""
+    submission_login_seconds: Seconds = 60.0
+    """From connection to login; after it ``smtp_session_seconds`` counts."""
     submission_login_attempts: Count = 3
     """Failed logins on one connection at which it is closed with 421."""
     submission_failure_delay_seconds: Annotated[float, Field(ge=0, le=8)] = 1.0

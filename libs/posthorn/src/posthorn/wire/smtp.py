@@ -149,6 +149,7 @@ LOGIN_TOO_LONG = Reply(500, "5.5.6", "the line is longer than a login may be", "
 NEEDS_TLS = Reply(538, "5.7.11", "passwords are taken under TLS only; STARTTLS first", "needs-tls")
 NO_MECHANISM = Reply(504, "5.5.4", "mechanism not offered", "no-mechanism")
 NOT_BASE64 = Reply(501, "5.5.2", "this is no base64, or not what the mechanism asks for", "not-base64")
+REVOKED = Reply(421, "4.7.0", "the login does not hold any more; closing", "revoked")
 RECEIVE_ONLY = Reply(550, "5.7.1", "this account may receive mail but not send it", "receive-only")
 NO_SENDING = Reply(550, "5.7.1", "this account may not send now", "no-sending")
 NOT_THE_OWNER = Reply(550, "5.7.1", "the sender address is not one of this account", "not-the-owner")

@@ -34,6 +34,7 @@ OUTPUT_BUFFER = 64 * 1024
 """Octets collected before they are handed to the transport."""
 TURN = 256
 """Commands of one client in a row before others have their turn."""
+TOO_MANY = b"-ERR [SYS/TEMP] too many connections\r\n"
 LIFE_OVER = b"-ERR [SYS/TEMP] the session was open for too long, nothing is deleted\r\n"
 LINGER_SECONDS = 1.0
 """How long a client has to answer the end of TLS."""
@@ -92,7 +93,7 @@ class Connection(asyncio.BufferedProtocol):
         refusal = self._edge.gate.admit(self, address)
         if refusal is not None:
             _refusals.labels(refusal).inc()
-            self.send(GOING_DOWN if refusal == "draining" else b"-ERR [SYS/TEMP] too many connections\r\n")
+            self.send(GOING_DOWN if refusal == "draining" else TOO_MANY)
             self.close()
             return
         self._admitted = True
@@ -208,6 +209,33 @@ class Connection(asyncio.BufferedProtocol):
         if self._upgrading and self._work is not None:
             self._work.cancel()  # a handshake does not notice that the transport below it is gone
         self._transport.abort()
+
+    @property
+    def silent_seconds(self) -> float:
+        """Before login it waits all the time, as the gate knows; after it, it may be silent as long as the settings say."""
+        return 0.0
+
+    def give_way(self) -> bool:
+        """End before login, unless a login is being judged."""
+        if self._closing or self._session.visit is not None:
+            return False
+        if self._upgrading or self._blocked:
+            self.cut()
+            return True
+        if self._work is not None:
+            return False
+        _refusals.labels("gave-way").inc()
+        self.send(TOO_MANY)
+        self.close()
+        return True
+
+    def claim(self, account: str, tenant: str) -> bool:
+        """Take a place of the account's and the tenant's share, if there is one."""
+        return self._edge.gate.claim(self, account, tenant)
+
+    def unclaim(self) -> None:
+        """Give it back: the login came to nothing."""
+        self._edge.gate.unclaim(self)
 
     def interrupt(self) -> None:
         """End now, for the maildrop was closed from outside. A reply under way is cut; a QUIT under way asks for itself."""

@@ -47,6 +47,14 @@ class Outlet(Protocol):
         """End the connection now."""
         ...
 
+    def claim(self, account: str, tenant: str) -> bool:
+        """Take a place among those for logged-in sessions of an account and a tenant; gives whether there was one."""
+        ...
+
+    def unclaim(self) -> None:
+        """Give it back."""
+        ...
+
     def interrupt(self) -> None:
         """The maildrop was closed from outside: end now."""
         ...

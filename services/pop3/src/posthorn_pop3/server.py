@@ -50,7 +50,12 @@ class Listening:
 @asynccontextmanager
 async def serving(settings: Pop3Settings, office: PostOffice, tls: ssl.SSLContext | None) -> AsyncIterator[Listening]:
     """Serve POP3, and POP3 over TLS when there is a certificate. On leaving, sessions are drained."""
-    gate = Gate(settings.pop3_sessions, settings.pop3_sessions_per_address)
+    gate = Gate(
+        settings.pop3_sessions,
+        settings.pop3_sessions_per_address,
+        per_network=settings.pop3_sessions_per_network,
+        stress_seconds=settings.pop3_stress_seconds,
+    )
     edge = Edge(
         office=office,
         gate=gate,

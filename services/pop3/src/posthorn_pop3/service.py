@@ -97,6 +97,10 @@ class LoginFailed(Exception):  # noqa: N818 - it names what happened
         return self.outcome == "wrong"
 
 
+def _any_number(account: str, tenant: str) -> bool:
+    return True
+
+
 class Gone(Exception):  # noqa: N818 - it names the state
     """The message is not there any more, though the snapshot has it: somebody else deleted it."""
 
@@ -130,10 +134,13 @@ class PostOffice:
         self._visits: dict[UUID, Visit] = {}
         self._owed: dict[UUID, int] = {}  # leases to be given back: holder and account
 
-    async def log_in(self, login: Login, client: str) -> Visit:
-        """Check name and password, take the lease, take the snapshot; ``client`` is its IP address. Raises LoginFailed."""
+    async def log_in(self, login: Login, client: str, claim: Callable[[str, str], bool] = _any_number) -> Visit:
+        """Check name and password, take the lease, take the snapshot; ``client`` is its IP address. Raises LoginFailed.
+
+        ``claim`` tells whether there is a place for one more session of an account and a tenant.
+        """
         try:
-            visit = await self._log_in(login, client)
+            visit = await self._log_in(login, client, claim)
         except Busy:
             failed = LoginFailed("busy", "[SYS/TEMP] too many logins at this moment, try again")
         except Unavailable as error:
@@ -150,8 +157,10 @@ class PostOffice:
         _logins.labels(failed.outcome).inc()
         raise failed
 
-    async def _log_in(self, login: Login, client: str) -> Visit:
+    async def _log_in(self, login: Login, client: str, claim: Callable[[str, str], bool]) -> Visit:
         known, proof = await self._known(login, client)
+        if not claim(known.address, str(known.tenant)):
+            raise LoginFailed("sessions", "[SYS/TEMP] too many sessions of this account or its tenant, try again later")
         holder = new_id()
         await self._give_back(known.account)
         try:

@@ -178,8 +178,9 @@ class Session:
 
     async def _login(self, event: Login) -> None:
         try:
-            visit = await self._office.log_in(event, self._client)
+            visit = await self._office.log_in(event, self._client, self._out.claim)
         except LoginFailed as failed:
+            self._out.unclaim()
             await self._login_failed(failed)
             return
         self._handing = Handing(visit, self._out, no_nuls=self._policy.no_nuls)

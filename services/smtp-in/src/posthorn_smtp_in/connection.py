@@ -105,6 +105,8 @@ class Connection(SMTP):
         self._output: list[bytes] = []
         self._output_octets = 0
         self._idle = False
+        self._idle_since = 0.0
+        self._shaking = False
         self._waits = False
         self._farewell: Reply | None = None
         self._room: asyncio.Future[None] | None = None
@@ -203,6 +205,24 @@ class Connection(SMTP):
             self._writer.transport.abort()  # a client that takes no replies cannot be told
         elif self._waits and self._reader.exception() is None:
             self._reader.set_exception(HangUp(reply))
+
+    @property
+    def silent_seconds(self) -> float:
+        """For how long a command has been waited for; 0 while a message comes in, or work of ours is under way."""
+        return self.loop.time() - self._idle_since if self._idle and not self.is_receiving else 0.0
+
+    def give_way(self) -> bool:
+        """End with 421, unless work of ours is under way."""
+        if self.is_receiving or self._done or self._lost:
+            return False
+        if self._shaking and self._handler_coroutine is not None:
+            self._handler_coroutine.cancel()
+            return True
+        if not self._idle and self._room is None:
+            return False
+        self.edge.reception.refused(smtp.GAVE_WAY, self.client)
+        self.hang_up(smtp.GAVE_WAY)
+        return True
 
     def abort(self) -> None:
         """End now."""
@@ -305,17 +325,24 @@ class Connection(SMTP):
         # A new stream: the old one is dropped with all that came in plain, and with its flow control. Nothing is waited for
         # from here until the handshake has taken over the transport.
         self._reader = StreamReader(FLOW, self.loop)
+        self._shaking = True
         try:
             await self._writer.start_tls(
                 self.tls_context,
                 ssl_handshake_timeout=self.settings.smtp_handshake_seconds,
                 ssl_shutdown_timeout=LINGER_SECONDS,
             )
+        except asyncio.CancelledError:
+            self._writer.transport.abort()
+            self.connection_lost(None)
+            raise Gone from None
         except OSError as error:  # ssl.SSLError and TimeoutError are OSErrors
             log.info("no TLS", client=self.client.address, error=type(error).__name__)
             self._writer.transport.abort()
             self.connection_lost(None)  # the transport between the layers may not tell of its end
             raise Gone from None
+        finally:
+            self._shaking = False
         if self._lost:
             raise Gone
         self.transport = self._writer.transport
@@ -345,7 +372,7 @@ class Connection(SMTP):
             rest = self._input[self._at :]
             if len(rest) > LONGEST_LINE:
                 beginning, rest = beginning or rest[: LONGEST_LINE + 1], b""
-            self._idle = True
+            self._idle, self._idle_since = True, self.loop.time()
             octets = await self._read(self.settings.smtp_command_seconds)
             self._idle = False
             self._input, self._at = rest + octets, 0

@@ -48,7 +48,7 @@ async def serving(
     settings: SmtpSettings, backends: Backends, tls: ssl.SSLContext | None, *, grace: float
 ) -> AsyncIterator[Listening]:
     """Serve the mx role, with STARTTLS when there is a certificate. On leaving, sessions are drained within ``grace`` seconds."""
-    room, gate = _room(settings), Gate(settings.smtp_sessions, settings.smtp_sessions_per_address)
+    room, gate = _room(settings), _gate(settings)
     edge = Edge(settings, Reception(settings, room, backends), gate, tls)
     async with AsyncExitStack() as stack:
         doors = _Doors(stack, settings, gate, grace)
@@ -81,7 +81,7 @@ async def serving_submission(
         raise SystemExit(
             "refusing to start: POSTHORN_TLS_DIR: logins are taken under TLS only, and there is no certificate"
         )
-    room, gate = _room(settings), Gate(settings.smtp_sessions, settings.smtp_sessions_per_address)
+    room, gate = _room(settings), _gate(settings, settings.submission_sessions_per_account)
     submission = Submission(settings, room, backends, senders, throttle, passwords)
     edge = Edge(settings, submission, gate, tls)
     async with AsyncExitStack() as stack:
@@ -140,6 +140,16 @@ class _Doors:
         return await self._stack.enter_async_context(
             entering(entrance, listener, self._gate, balancers, grace=self._grace, tls=tls, handshake_seconds=seconds)
         )
+
+
+def _gate(settings: SmtpSettings, per_account: int | None = None) -> Gate:
+    return Gate(
+        settings.smtp_sessions,
+        settings.smtp_sessions_per_address,
+        per_network=settings.smtp_sessions_per_network,
+        per_account=per_account,
+        stress_seconds=settings.smtp_stress_seconds,
+    )
 
 
 def _room(settings: SmtpSettings) -> Room:

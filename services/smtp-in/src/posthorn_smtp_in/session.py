@@ -89,6 +89,8 @@ class Session(Connection):
         if self._letter is not None:
             self._letter.discard()
             self._letter = None
+        if self._transaction is not None:
+            self.edge.gate.waits(self)
         self._transaction = None
         self._in_data = False
         if self._state is not State.FRESH:
@@ -153,6 +155,7 @@ class Session(Connection):
             return
         reply = await self.edge.reception.sender(command, self.client)
         if reply is smtp.SENDER_OK:
+            self.edge.gate.began(self)
             self._transaction = Transaction(command, time.monotonic())
             self._state = State.MAIL
         else:

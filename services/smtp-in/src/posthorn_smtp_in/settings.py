@@ -64,6 +64,13 @@ class SmtpSettings(IntakeSettings, ProxySettings):
     """Sessions at a time from one client address, told by the balancer on the ports for balancers; on the others all clients of
     a balancer that hides addresses count as one."""
 
+    smtp_sessions_per_network: Count = 200
+    """Sessions at a time from one IPv4 /24 or IPv6 /48, and half as many from a /56; never fewer than from one address. Networks of
+    private addresses are not counted: balancers and nodes that hide their clients."""
+    smtp_stress_seconds: Seconds = 10.0
+    """While four fifths of the places are taken: how long a client may take until it logs in (submission) or begins a transaction,
+    and between its commands until its message begins."""
+
     smtp_memory_bytes: Octets = 64 * 1024**2
     """Octets of messages coming in that all sessions together hold in memory; beyond it they go to disk early."""
     smtp_spool_bytes: Octets = 2 * 1024**3
@@ -106,6 +113,9 @@ class SubmissionSettings(SmtpSettings, RateSettings):
     """Failed logins from one client address in ten minutes (of IPv6, from one /64) at which more are not looked at."""
     submission_failures_per_account: Count = 10
     """Failed logins to one account in ten minutes at which more are not looked at, but from where it logged in lately."""
+    submission_sessions_per_account: Count = 100
+    """Sessions at a time that are logged in to one account, in this process. A tenant may hold four times the places that no login
+    holds, so that there is always room for another."""
     submission_login_seconds: Seconds = 60.0
     """From connection to login; after it ``smtp_session_seconds`` counts."""
     submission_login_attempts: Count = 3

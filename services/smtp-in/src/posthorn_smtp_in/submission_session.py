@@ -66,7 +66,13 @@ class SubmissionSession(Session):
         if reply in (smtp.LOGIN_FAILED, smtp.LOGIN_THROTTLED):
             await self._failed(reply)
             return
-        if reply is smtp.LOGGED_IN:
+        if reply is smtp.LOGGED_IN and self.client.login is not None:
+            known = self.client.login.credentials
+            if not self.edge.gate.claim(self, known.address, str(known.tenant)):
+                self.client.login = None
+                self._submission.refused(smtp.LOGIN_TOO_MANY, self.client)
+                self.reply(smtp.LOGIN_TOO_MANY)
+                return
             self._submission.opened(self)
             self._ends_at = self._began_at + self.settings.smtp_session_seconds
         self.reply(reply)

@@ -34,9 +34,9 @@ def client_networks(address: str) -> tuple[str, ...]:
     except ValueError:
         return (address,)
     if isinstance(ip, ipaddress.IPv4Address):
-        client, wider = str(ip), (24,)
+        client, wider = str(ip), [24]
     else:
-        client, wider = str(ipaddress.ip_network((ip, 64), strict=False)), (56, 48)
+        client, wider = str(ipaddress.ip_network((ip, 64), strict=False)), [56, 48]
     if any(ip in network for network in _OWN if network.version == ip.version):
         return (client,)
     return client, *(str(ipaddress.ip_network((ip, bits), strict=False)) for bits in wider)

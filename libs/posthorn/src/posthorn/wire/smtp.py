@@ -168,5 +168,9 @@ FULL = Reply(452, "4.3.1", "no room to keep the message now; try again later", "
 TOO_MANY_ERRORS = Reply(421, "4.7.0", "too many errors; closing", "too-many-errors")
 ENDLESS_CHUNK = Reply(421, "4.7.0", "the chunk is far too long; closing", "endless-chunk")
 TOO_MANY_CONNECTIONS = Reply(421, "4.7.0", "too many connections; try again later", "too-many-connections")
+GAVE_WAY = Reply(421, "4.7.0", "the place is needed for others; try again later", "gave-way")
+LOGIN_TOO_MANY = Reply(
+    454, "4.7.0", "too many sessions of this account or its tenant; try again later", "too-many-sessions"
+)
 GOING_DOWN = Reply(421, "4.3.2", "shutting down; try again", "draining")
 TIMED_OUT = Reply(421, "4.4.2", "time is up; closing", "timed-out")

@@ -33,6 +33,7 @@ from posthorn.runtime.listen import Gate, peer_address
 from posthorn.wire import smtp
 from posthorn.wire.smtp import Reply
 from posthorn.wire.smtp_commands import LONGEST_LINE
+from posthorn_smtp_in.pace import Pace
 from posthorn_smtp_in.service import Client, Reception
 from posthorn_smtp_in.settings import SmtpSettings
 
@@ -106,6 +107,11 @@ class Connection(SMTP):
         self._output_octets = 0
         self._idle = False
         self._idle_since = 0.0
+        self._counts = True
+        self._counted = 0
+        self._unread = 0
+        self._overfed = False
+        self.pace: Pace | None = None
         self._shaking = False
         self._waits = False
         self._farewell: Reply | None = None
@@ -148,9 +154,26 @@ class Connection(SMTP):
         self._handler_coroutine.add_done_callback(self._ended)
 
     def data_received(self, data: bytes) -> None:
-        """Take what was read."""
-        if not self._lost:
-            self._reader.feed_data(data)
+        """Take what was read, if there is room for it."""
+        if self._lost:
+            return
+        if self._counts:
+            if self._overfed or not self.edge.reception.room.input.take(len(data)):
+                if not self._overfed:
+                    self._overfed = True
+                    self.edge.reception.refused(smtp.OVERFED, self.client, held=self._counted)
+                    self.hang_up(smtp.OVERFED)
+                return
+            self._counted += len(data)
+            self._unread += len(data)
+        self._reader.feed_data(data)
+
+    def _handled(self, *, all_of_it: bool = False) -> None:
+        """What was read and is done with is not counted any more."""
+        still = 0 if all_of_it else self._unread + len(self._input) - self._at
+        self.edge.reception.room.input.give(self._counted - still)
+        self._counted = still
+        self._counts = self._counts and not all_of_it
 
     def eof_received(self) -> bool:
         """The client sends no more: what it has sent is still answered. Under TLS there is no half-open connection."""
@@ -321,7 +344,7 @@ class Connection(SMTP):
         """Shake hands, and forget everything that came before it (RFC 3207 §4.2)."""
         assert self.tls_context is not None
         await self._flush()
-        self._input, self._at = b"", 0
+        self._input, self._at, self._unread = b"", 0, 0
         # A new stream: the old one is dropped with all that came in plain, and with its flow control. Nothing is waited for
         # from here until the handshake has taken over the transport.
         self._reader = StreamReader(FLOW, self.loop)
@@ -382,7 +405,9 @@ class Connection(SMTP):
             await self._flush()
         if self._farewell is not None:
             raise HangUp(self._farewell)
-        self._clients_turn(seconds)
+        self._handled()
+        began = self.loop.time()
+        self._clients_turn(seconds if self.pace is None else min(seconds, max(self.pace.left, 0.0)))
         self._waits = True
         try:
             octets = await self._reader.read(READ)
@@ -391,6 +416,9 @@ class Connection(SMTP):
         finally:
             self._waits = False
         self._deadline = None
+        self._unread -= len(octets)
+        if self.pace is not None:
+            self.pace.note(self.loop.time() - began, len(octets))
         if not octets:
             raise Gone
         return octets
@@ -409,6 +437,7 @@ class Connection(SMTP):
     async def _part(self, farewell: Reply) -> None:
         """Say the last word. Then let the client finish its sentence, lest a reset destroys our reply on its way."""
         self.reply(farewell)
+        self._handled(all_of_it=True)
         self._ends_at = self.loop.time() + CLOSE_SECONDS
         await self._flush()
         if farewell.code == smtp.BYE.code or self.client.tls or self._eof:
@@ -438,6 +467,7 @@ class Connection(SMTP):
         """Strike the session off when both the connection and the work on it have ended."""
         if self._admitted and self._lost and self._done:
             self._admitted = False
+            self._handled(all_of_it=True)
             self.edge.gate.leave(self)
             _sessions.dec()
 

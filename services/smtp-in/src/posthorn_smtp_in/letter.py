@@ -20,19 +20,21 @@ import io
 import os
 import re
 import tempfile
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import structlog
-from prometheus_client import Gauge
 
 from posthorn.model.envelope import Body
+from posthorn.runtime.client_networks import is_own_side, site
 from posthorn.wire import smtp
 from posthorn.wire.header import SCAN_LIMIT, HeaderScan, Summary, scan_header, starts_with_field
 from posthorn.wire.smtp import Reply
 from posthorn.wire.submission import HEADER_LIMIT, HeaderError
+from posthorn_smtp_in.room import Allowance as Allowance
+from posthorn_smtp_in.room import Room as Room
 
 log = structlog.get_logger()
 
@@ -45,43 +47,6 @@ LEAD_LIMIT = 1000
 _HIDDEN_DOT = re.compile(rb"\r\n\0+\.")
 _NULS_BEGIN_LINE = re.compile(rb"\r\n\0+\Z")
 _NO_HEADER = HeaderScan(Summary(), 0, starts_with_field=False, has_separator=True)
-
-_held = Gauge("posthorn_smtp_in_held_octets", "Octets of messages that are coming in", ["where"])
-
-
-class Allowance:
-    """Octets that all sessions of a process share."""
-
-    def __init__(self, limit: int, where: str) -> None:
-        self.limit = limit
-        self.used = 0
-        _held.labels(where).set_function(lambda: self.used)
-
-    def take(self, octets: int) -> bool:
-        """Take octets out, or none when there are not as many."""
-        if self.used + octets > self.limit:
-            return False
-        self.used += octets
-        return True
-
-    def give(self, octets: int) -> None:
-        """Put them back."""
-        self.used -= octets
-
-
-@dataclass(slots=True)
-class Room:
-    """Where messages may lie while they come in, shared by all sessions."""
-
-    memory: Allowance
-    spool: Allowance
-    inline: int
-    """Stored octets up to which a message stays in memory."""
-    max_size: int
-    """Octets of content beyond which a message is refused."""
-    directory: Path | None = None
-    read_back: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(8))
-    """Small messages that went to the file early come back into memory to be sent on, this many at a time."""
 
 
 class _Spool(io.FileIO):
@@ -104,9 +69,19 @@ class Letter:
     """One message. ``add`` its content, ``finish`` it, take ``facts`` and octets, and ``discard`` it in any case."""
 
     def __init__(
-        self, room: Room, trace: bytes, return_path_octets: int, complete: Callable[[bytes], bytes] | None = None
+        self,
+        room: Room,
+        trace: bytes,
+        return_path_octets: int,
+        complete: Callable[[bytes], bytes] | None = None,
+        *,
+        client: str = "",
     ) -> None:
-        """Begin with the trace fields. ``complete`` gives the completed form of a header block, or raises HeaderError."""
+        """Begin with the trace fields. ``complete`` gives the completed form of a header block, or raises HeaderError.
+        ``client`` is the address of whom the octets are counted to; empty: of nobody."""
+        self.network = site(client) if client else ""
+        self.is_own_side = is_own_side(client)
+        self.began_at = time.monotonic()
         self.fault: Reply | None = None
         """Why the message is refused; None while it is not."""
         self.size = 0
@@ -129,6 +104,7 @@ class Letter:
         self._in_file = 0
         self._file: _Spool | None = None
         self._finished = False
+        room.unfinished.add(self)
 
     @property
     def is_spooled(self) -> bool:
@@ -146,6 +122,15 @@ class Letter:
             self.fault = reply
             self.discard()
 
+    def held(self, where: Allowance) -> int:
+        """Return the bytes that it holds there."""
+        return self._in_memory if where is self._room.memory else self._in_file
+
+    def give_up(self) -> None:
+        """Make room for others."""
+        log.info("a message is given up for want of room", network=self.network, octets=self.content_octets)
+        self.fail(smtp.FULL)
+
     async def add(self, content: bytes) -> None:
         """Take content: dots taken off, line ends whole."""
         if self.fault is not None:
@@ -162,6 +147,7 @@ class Letter:
 
     async def finish(self) -> None:
         """The content is complete: bring it into its stored form."""
+        self._room.unfinished.discard(self)
         if self.fault is not None:
             return
         if self._lead is not None:
@@ -207,10 +193,11 @@ class Letter:
 
     def discard(self) -> None:
         """Give everything back. May come more than once."""
+        self._room.unfinished.discard(self)
         self._parts.clear()
         self._lead = None
-        self._room.memory.give(self._in_memory)
-        self._room.spool.give(self._in_file)
+        self._room.memory.give(self._in_memory, self.network)
+        self._room.spool.give(self._in_file, self.network)
         self._in_memory = self._in_file = 0
         self._file = None
 
@@ -224,7 +211,7 @@ class Letter:
             return len(self._lead) >= LEAD_LIMIT or self._lead.find(b"\r\n", seam) >= 0
         if self._complete is None:
             return True
-        if not self._room.memory.take(len(content)):
+        if not self._room.take(self._room.memory, len(content), self):
             self.fail(smtp.FULL)
             return False
         self._in_memory += len(content)
@@ -237,7 +224,7 @@ class Letter:
     def _open(self) -> bytes:
         """Decide what stands between the trace fields and the content (ADR 2); gives the first stored octets."""
         lead, self._lead = bytes(self._lead or b""), None
-        self._room.memory.give(self._in_memory)
+        self._room.memory.give(self._in_memory, self.network)
         self._in_memory = 0
         self._separated = not self._has_header
         gap = b"" if self._has_header or lead.startswith(b"\r\n") else b"\r\n"
@@ -269,7 +256,8 @@ class Letter:
         self._dots = self._dots or b"\r\n." in octets or b"\r\n." in seam
         self._last = octets[-3:] if len(octets) >= 3 else seam[-3:]
         self.size += len(octets)
-        fits = self._room.memory.take(len(octets))
+        memory = self._room.memory
+        fits = memory.grants(len(octets), self) and memory.take(len(octets), self.network)
         self._in_memory += len(octets) if fits else 0
         if self._parts and len(self._parts[-1]) < SCRAP:
             self._parts[-1] += octets  # a client that sends octet by octet must not make an object of each
@@ -294,24 +282,26 @@ class Letter:
         """Move what is in memory to the file."""
         block = b"".join(self._parts)
         self._parts.clear()
-        if self._room.spool.take(len(block)):
+        if self._room.take(self._room.spool, len(block), self):
             self._in_file += len(block)
             try:
-                await asyncio.to_thread(self._append, block)
+                if self._file is None:
+                    self._file = await asyncio.to_thread(_Spool.new, self._room.directory)
+                await asyncio.to_thread(self._append, self._file, block)
             except (OSError, ValueError) as error:
                 log.error("the spool does not take octets", error=type(error).__name__, detail=str(error))
                 self.fail(smtp.FULL)
         else:
             self.fail(smtp.FULL)
-        self._room.memory.give(self._in_memory)
+        self._room.memory.give(self._in_memory, self.network)
         self._in_memory = 0
+        if self.fault is not None:
+            self._file = None  # it may have been given up while a thread made the file
 
-    def _append(self, block: bytes) -> None:
-        if self._file is None:
-            self._file = _Spool.new(self._room.directory)
+    def _append(self, file: _Spool, block: bytes) -> None:
         view = memoryview(block)
         while view:
-            view = view[self._file.write(view) :]
+            view = view[file.write(view) :]
         self._hash.update(block)
 
     def _read(self, offset: int, length: int) -> bytes:

@@ -17,7 +17,7 @@ from posthorn.runtime.listen import Gate
 from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.proxied import Balancers, Entrance, entering
 from posthorn_smtp_in.connection import Edge
-from posthorn_smtp_in.letter import Allowance, Room
+from posthorn_smtp_in.room import Allowance, Room
 from posthorn_smtp_in.service import Backends, Reception
 from posthorn_smtp_in.session import Session
 from posthorn_smtp_in.settings import SmtpSettings, SubmissionSettings
@@ -159,4 +159,5 @@ def _room(settings: SmtpSettings) -> Room:
         inline=settings.smtp_inline_bytes,
         max_size=settings.smtp_max_size,
         directory=settings.smtp_spool_dir,
+        input=Allowance(settings.smtp_input_bytes, "input"),
     )

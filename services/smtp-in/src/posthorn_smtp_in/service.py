@@ -44,7 +44,8 @@ from posthorn.wire.smtp import Reply
 from posthorn.wire.smtp_commands import Mail, Rcpt
 from posthorn.wire.submission import Submitted
 from posthorn.wire.trace import Hop, received, return_path
-from posthorn_smtp_in.letter import Letter, Room
+from posthorn_smtp_in.letter import Letter
+from posthorn_smtp_in.room import Room
 from posthorn_smtp_in.settings import SmtpSettings
 
 log = structlog.get_logger()
@@ -259,7 +260,7 @@ class Reception:
     def letter(self, transaction: Transaction, client: Client) -> Letter:
         """Begin a message: its trace fields stand first."""
         path, trace = self._trace(transaction, client)
-        return Letter(self.room, path + trace, len(path))
+        return Letter(self.room, path + trace, len(path), client=client.address)
 
     def _trace(self, transaction: Transaction, client: Client, *, withheld: bool = False) -> tuple[bytes, bytes]:
         """Give Return-Path and Received."""

@@ -72,9 +72,12 @@ class SmtpSettings(IntakeSettings, ProxySettings):
     and between its commands until its message begins."""
 
     smtp_memory_bytes: Octets = 64 * 1024**2
-    """Octets of messages coming in that all sessions together hold in memory; beyond it they go to disk early."""
+    """Octets of messages coming in that all sessions together hold in memory; beyond it they go to disk early. One network of
+    clients holds an eighth of what is free at most, here and on disk."""
     smtp_spool_bytes: Octets = 2 * 1024**3
     """Octets of messages coming in that lie on disk; beyond it clients are told 452."""
+    smtp_input_bytes: Octets = 64 * 1024**2
+    """Octets read from clients and not handled yet, of all sessions together; who goes beyond it is closed with 421."""
     smtp_spool_dir: Path | None = None
     """Directory for the temporary files (unlinked while open); unset, the system's. Should not be memory-backed."""
 
@@ -82,6 +85,10 @@ class SmtpSettings(IntakeSettings, ProxySettings):
     """From one command to the next, and for a client to take its replies (RFC 5321 §4.5.3.2.7)."""
     smtp_data_seconds: Seconds = 180.0
     """Without an octet during a message (RFC 5321 §4.5.3.2.5)."""
+    smtp_least_rate: Annotated[float, Field(gt=0)] = 1000.0
+    """Octets a second that a message must come in at,"""
+    smtp_least_rate_seconds: Seconds = 60.0
+    """but for so long in all, and again as far as it came faster since. A slower one is closed with 421."""
     smtp_session_seconds: Seconds = 3600.0
     """A session as a whole, however busy; a message whose end has come is still answered."""
     smtp_handshake_seconds: Seconds = HANDSHAKE_SECONDS

@@ -51,7 +51,8 @@ from posthorn.wire.smtp import Reply
 from posthorn.wire.smtp_commands import Mail, Rcpt
 from posthorn.wire.submission import complete
 from posthorn.wire.trace import mail_date
-from posthorn_smtp_in.letter import Letter, Room
+from posthorn_smtp_in.letter import Letter
+from posthorn_smtp_in.room import Room
 from posthorn_smtp_in.service import Backends, Client, Login, Reception, Transaction, dsn_of
 from posthorn_smtp_in.settings import SubmissionSettings
 
@@ -297,7 +298,7 @@ class Submission(Reception):
             transaction.submitted = complete(block, date=date, message_id=message_id)
             return transaction.submitted.block
 
-        return Letter(self.room, path + trace, len(path), completed)
+        return Letter(self.room, path + trace, len(path), completed, client=client.address)
 
     async def _checked(self, transaction: Transaction, client: Client) -> Reply | None:
         login, submitted = client.login, transaction.submitted

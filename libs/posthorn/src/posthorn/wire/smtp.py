@@ -172,5 +172,6 @@ GAVE_WAY = Reply(421, "4.7.0", "the place is needed for others; try again later"
 LOGIN_TOO_MANY = Reply(
     454, "4.7.0", "too many sessions of this account or its tenant; try again later", "too-many-sessions"
 )
+OVERFED = Reply(421, "4.3.1", "no room for what was sent ahead; try again later", "overfed")
 GOING_DOWN = Reply(421, "4.3.2", "shutting down; try again", "draining")
 TIMED_OUT = Reply(421, "4.4.2", "time is up; closing", "timed-out")

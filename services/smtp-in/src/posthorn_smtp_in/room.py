@@ -5,6 +5,7 @@ Rules:
 - All sessions of a process share memory and spool. A client's network (``client_networks``) may hold an eighth of what is free, so
   that however many take all they can get, there is room for another one. One message of a network may always go on, for
   there must be room for the largest one. An address of our own side may hold as much as is free: many clients may be behind it.
+- At its share, a network's slowest message is told 452, be it the one that wants more or another.
 - When the spool is full, the slowest unfinished message of a network that holds more than the newcomer's is given up and told 452.
 - Of what was read and not handled yet a session holds half a MiB at most. All sessions together have a limit of it; who would go
   beyond it is closed with 421, and what it sent last is not kept.
@@ -117,27 +118,27 @@ class Room:
     """Messages whose end has not come."""
 
     def take(self, where: Allowance, octets: int, holder: Holder) -> bool:
-        """Take octets for a message, from slower ones of those who hold more if need be."""
-        if not where.grants(octets, holder):
+        """Take octets for a message: from slower ones of its network when that is at its share, and when all is taken from the
+        slowest of those who hold more."""
+        now = time.monotonic()
+
+        def rate(other: Holder) -> float:
+            return other.content_octets / (now - other.began_at + 1)
+
+        while not where.grants(octets, holder):
+            fellows = [each for each in self.unfinished if each.network == holder.network and each.held(where)]
+            slowest = min(fellows, key=rate, default=holder)
+            if slowest is holder or rate(slowest) >= rate(holder):
+                _refused.labels("share").inc()
+                return False
             _refused.labels("share").inc()
-            return False
+            slowest.give_up()
         while not where.fits(octets):
-            slowest = self._slowest(where, holder)
-            if slowest is None:
+            held = where.of(holder.network)
+            others = [each for each in self.unfinished if each.held(where) and where.of(each.network) > held]
+            if not others:
                 _refused.labels("full").inc()
                 return False
             _refused.labels("slowest").inc()
-            slowest.give_up()
+            min(others, key=rate).give_up()
         return where.take(octets, holder.network)
-
-    def _slowest(self, where: Allowance, newcomer: Holder) -> Holder | None:
-        now, held = time.monotonic(), where.of(newcomer.network)
-        others = [
-            other
-            for other in self.unfinished
-            if other is not newcomer
-            and other.network != newcomer.network
-            and other.held(where)
-            and where.of(other.network) > held
-        ]
-        return min(others, key=lambda other: other.content_octets / (now - other.began_at + 1), default=None)

@@ -75,10 +75,14 @@ class Letter:
         return_path_octets: int,
         complete: Callable[[bytes], bytes] | None = None,
         *,
+        whole: bool = True,
         client: str = "",
     ) -> None:
-        """Begin with the trace fields. ``complete`` gives the completed form of a header block, or raises HeaderError.
-        ``client`` is the address of whom the octets are counted to; empty: of nobody."""
+        """Begin with the trace fields. ``complete`` returns the stored form of a header block, or raises HeaderError.
+
+        ``whole``: whether a header block of more than HEADER_LIMIT is refused; otherwise its beginning is completed. ``client`` is
+        the address of whom the octets are counted to; empty: of nobody.
+        """
         self.network = site(client) if client else ""
         self.is_own_side = is_own_side(client)
         self.began_at = time.monotonic()
@@ -91,6 +95,7 @@ class Letter:
         self._trace = trace
         self._return_path_octets = return_path_octets
         self._complete = complete
+        self._whole = whole
         self._lead: bytearray | None = bytearray()
         self._content_at = 0
         self._has_header = False
@@ -211,15 +216,19 @@ class Letter:
             return len(self._lead) >= LEAD_LIMIT or self._lead.find(b"\r\n", seam) >= 0
         if self._complete is None:
             return True
+        ended = self._lead.find(b"\r\n\r\n", seam)
+        if ended + 2 > HEADER_LIMIT or (ended < 0 and len(self._lead) > HEADER_LIMIT):
+            if not self._whole:
+                return True
+            self.fail(smtp.HEADER_TOO_BIG)
+            return False
+        if ended >= 0:
+            return True
         if not self._room.take(self._room.memory, len(content), self):
             self.fail(smtp.FULL)
             return False
         self._in_memory += len(content)
-        ended = self._lead.find(b"\r\n\r\n", seam)
-        if ended + 2 > HEADER_LIMIT or (ended < 0 and len(self._lead) > HEADER_LIMIT):
-            self.fail(smtp.HEADER_TOO_BIG)
-            return False
-        return ended >= 0
+        return False
 
     def _open(self) -> bytes:
         """Decide what stands between the trace fields and the content (ADR 2); gives the first stored octets."""
@@ -272,7 +281,7 @@ class Letter:
 
     def _smuggles(self, octets: bytes) -> bool:
         """Tell whether NULs in the octets, or at the end of those before them, are to be refused."""
-        if self._complete is not None:
+        if self._complete is not None and self._whole:
             return True
         window = (b"\r\n\0" if self._nuls_begin_line else self._last) + octets
         self._nuls_begin_line = _NULS_BEGIN_LINE.search(window) is not None

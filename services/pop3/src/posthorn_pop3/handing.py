@@ -20,7 +20,7 @@ import structlog
 from posthorn.ports.faults import Unavailable
 from posthorn.ports.maildrops import Location
 from posthorn.wire.pop3_text import DotStuffer, TopCut, terminated, top
-from posthorn_pop3.service import Gone, Opened, Visit
+from posthorn_pop3.visit import Gone, Opened, Visit
 
 log = structlog.get_logger()
 

@@ -43,8 +43,9 @@ from posthorn.wire.pop3_events import (
     Utf8,
 )
 from posthorn_pop3.handing import Handing, Outlet, Work
-from posthorn_pop3.service import LoginFailed, PostOffice, Visit
+from posthorn_pop3.service import LoginFailed, PostOffice
 from posthorn_pop3.snapshot import Snapshot
+from posthorn_pop3.visit import Visit
 
 log = structlog.get_logger()
 

@@ -64,17 +64,18 @@ class Guesses:
         places = (networks[0], networks[-1]) if len(networks) > 2 else networks[:1]  # no network around an IPv4 address
         known = networks[1] if len(networks) == 2 else networks[0]  # the /24 of IPv4, the /64 of IPv6
         about = account, places, known if familiar else ""
-        if await self._is_used_up(*about):  # without a turn: what is refused must not hold up others
+        turn, account_turn = self._places[hash(places[0]) % _LANES], self._accounts[hash(account) % _LANES]
+        # where there is somebody to wait for, first without a turn: what is refused must not hold up others
+        if (turn.locked() or account_turn.locked()) and await self._is_used_up(*about):
             yield Attempt(self, about, refused=True)
             return
-        async with self._places[hash(places[0]) % _LANES], self._accounts[hash(account) % _LANES]:
+        async with turn, account_turn:
             yield Attempt(self, about, refused=await self._is_used_up(*about))
 
     async def _is_used_up(self, account: str, places: tuple[str, ...], familiar: str) -> bool:
         try:
-            return (
-                await self._throttle.take(failed_logins(places, account, self._limits, cost=0, familiar=familiar)) > 0
-            )
+            asked = failed_logins(places, account, self._limits, cost=0, familiar=familiar)
+            return await self._throttle.take(asked) > 0
         except Unavailable as fault:
             log.warning("failed logins cannot be looked up", detail=str(fault))
             return False

@@ -218,11 +218,15 @@ async def test_an_import_says_what_it_did_and_leaves_a_line_in_the_audit_log(api
             {"message": 3, "name": None, "reason": f"it has more than {MAX_SIZE} octets"},
             {"message": 4, "name": None, "reason": "it is empty"},
         ],
+        "left_out": 0,
+        "left_out_records": [],
+        "from_lines_left": 0,
     }
     lines = (await api.client.get("/v1/audit", params={"action": "message.import"})).json()["items"]
     assert [line["object"] for line in lines] == ["bob@example.test"] * 2
     assert lines[1]["details"] == {"format": "mbox"}
-    assert lines[0]["details"] == {"messages": 5, "imported": 2, "duplicates": 1, "failed": 2, "octets": 17}
+    counts = {"messages": 5, "imported": 2, "duplicates": 1, "failed": 2, "left_out": 0, "octets": 17}
+    assert lines[0]["details"] == counts
     (first, _) = (await api.client.get(f"{BOB}/messages")).json()["items"]
     assert (first["received_at"], first["reverse_path"]) == ("2024-01-01T10:20:30Z", "a@elsewhere.test")
     await town.sums_hold()
@@ -369,3 +373,16 @@ async def test_so_many_imports_at_once_and_no_more(api: Api, monkeypatch: pytest
     answer = await take_in(api, mbox(b"A: 1\n"))
     problem(answer, 429, "too-many-requests")
     assert json.loads(answer.headers["retry-after"]) > 0
+
+
+async def test_an_import_tells_what_it_left_out_and_what_it_took_for_text(api: Api) -> None:
+    expunged = b"X-Mozilla-Status: 0009\nSubject: gone\n\nx\n"
+    prose = b"X-Mozilla-Status: 0001\nSubject: prose\n\nShe wrote\n\nFrom time to time\nand again\n"
+    summary = (await take_in(api, mbox(expunged, prose, b"Subject: last\n\ny\n"))).json()
+    counts = {name: summary[name] for name in ("messages", "imported", "failed", "left_out", "from_lines_left")}
+    assert counts == {"messages": 3, "imported": 2, "failed": 0, "left_out": 1, "from_lines_left": 1}
+    assert [(each["message"], "X-Mozilla-Status" in each["reason"]) for each in summary["left_out_records"]] == [
+        (1, True)
+    ]
+    items = (await api.client.get(f"{BOB}/messages")).json()["items"]
+    assert {item["subject"]: "seen" in item["flags"] for item in items} == {"prose": True, "last": False}

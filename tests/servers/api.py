@@ -21,11 +21,13 @@ from posthorn.adapters.dkim import generate
 from posthorn.adapters.dns import DnsResolver
 from posthorn.adapters.postgres.account_mail import PostgresAccountMail
 from posthorn.adapters.postgres.administration import PostgresAdministration
+from posthorn.adapters.postgres.aliases import NO_POLICY
 from posthorn.adapters.postgres.api_keys import PostgresApiKeys
 from posthorn.adapters.postgres.app_passwords import PostgresAppPasswords
 from posthorn.adapters.postgres.audit import PostgresAudit
 from posthorn.adapters.postgres.database import connect
 from posthorn.adapters.postgres.dkim_keys import PostgresDkimKeys
+from posthorn.adapters.postgres.forward_targets import PostgresForwardTargets
 from posthorn.adapters.postgres.idempotency import PostgresIdempotency
 from posthorn.adapters.postgres.imports import PostgresImports
 from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
@@ -45,6 +47,7 @@ from posthorn.ports.administration import Role
 from posthorn.ports.blobs import Blobs
 from posthorn.ports.directory import Directory
 from posthorn.ports.events import Trace
+from posthorn.ports.forwards import ForwardPolicy
 from posthorn.ports.ingest import DeadLetters, Ingest
 from posthorn.ports.tenants import Tenants
 from posthorn.runtime.health import Health
@@ -57,6 +60,7 @@ from posthorn_api import docs
 from posthorn_api.account_logins import AccountLogins
 from posthorn_api.config_service import Configuration
 from posthorn_api.dns_service import DomainDns
+from posthorn_api.forwards import Confirmations
 from posthorn_api.guard import Guard
 from posthorn_api.hints import Hints
 from posthorn_api.identity import Identity
@@ -104,6 +108,7 @@ class Api:
     ingest: Late[Ingest]
     hints: Hints
     dns: DnsServer
+    forwards: Confirmations
     keys: dict[str, str] = field(default_factory=dict)
 
     async def key(
@@ -193,6 +198,7 @@ async def running_api(
     presence: Presence = PRESENCE,
     max_size: int = 4 * 1024 * 1024,
     tokens: Callable[[Tenants], Tokens] | None = None,
+    policy: ForwardPolicy = NO_POLICY,
 ) -> AsyncIterator[Api]:
     """Run the API without NATS; a test may have a publication and dead letters arrive. ``bootstrap`` needs the database."""
     settings = PostgresSettings(database_url=SecretStr(database_url), database_timeout_seconds=10)
@@ -204,7 +210,7 @@ async def running_api(
         if bootstrap:
             await keys.ensure_bootstrap(hash_of_key(ADMIN_KEY))
         service = Service(
-            PostgresAdministration(database),
+            PostgresAdministration(database, policy),
             passwords,
             publication,
             dead,
@@ -240,12 +246,20 @@ async def running_api(
         known_tokens = tokens(tenants) if tokens else None
         guard = Guard(keys, PostgresIdempotency(database), audit, tokens=known_tokens, logins=logins)
         tenancy = Tenancy(tenants, keys, audit)
-        imports = Import(PostgresImports(database), passwords)
+        imports = Import(PostgresImports(database, policy), passwords)
         names = DomainDns(service, identity, DnsResolver([dns.address], lifetime=2, keep=False), presence)
         known, statistics = PostgresImports(database), PostgresStatistics(database)
         hooks = Hooks(PostgresWebhooks(database), vault, allowed=[ip_network("127.0.0.0/8")])
         configuration = Configuration(service, tenancy, hooks, outgoing, known, audit)
         pages = PublicPages(PostgresAdministration(database), presence)
+        forwards = Confirmations(
+            PostgresForwardTargets(database),
+            PostgresThrottle(database),
+            ingest,
+            publication,
+            vault.derived("forward confirmation"),
+            presence.web,
+        )
         parts = Parts(
             service,
             mail,
@@ -260,6 +274,7 @@ async def running_api(
             hooks,
             statistics,
             configuration,
+            forwards,
         )
         with patch.object(docs, "describe", _described):
             app = create_app(parts, guard, health, body_limit=body_limit)
@@ -269,7 +284,18 @@ async def running_api(
                 headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
                 async with httpx.AsyncClient(base_url=url, headers=headers, timeout=20, verify=False) as client:
                     yield Api(
-                        url, client, database_url, health, publication, dead, trace, directory, ingest, hints, dns
+                        url,
+                        client,
+                        database_url,
+                        health,
+                        publication,
+                        dead,
+                        trace,
+                        directory,
+                        ingest,
+                        hints,
+                        dns,
+                        forwards,
                     )
         finally:
             await reader.close()

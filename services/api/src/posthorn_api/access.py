@@ -111,6 +111,7 @@ RULES = {
     "getAlias": _read(),
     "changeAlias": _change("alias.change"),
     "deleteAlias": _change("alias.delete"),
+    "confirmForward": _change("alias.confirm"),
     "sendMessage": Rule(_SENDERS),
     "traceMessage": _read(),
     "listQueue": _read(),

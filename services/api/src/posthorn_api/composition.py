@@ -26,6 +26,7 @@ from posthorn.adapters.postgres.audit import PostgresAudit
 from posthorn.adapters.postgres.database import connect as connect_postgres
 from posthorn.adapters.postgres.directory_truth import PostgresDirectoryTruth
 from posthorn.adapters.postgres.dkim_keys import PostgresDkimKeys
+from posthorn.adapters.postgres.forward_targets import PostgresForwardTargets
 from posthorn.adapters.postgres.idempotency import PostgresIdempotency
 from posthorn.adapters.postgres.imports import PostgresImports
 from posthorn.adapters.postgres.queue_administration import PostgresQueueAdministration
@@ -50,6 +51,7 @@ from posthorn.runtime.vault import Vault
 from posthorn_api.account_logins import AccountLogins
 from posthorn_api.config_service import Configuration
 from posthorn_api.dns_service import LOOKUP_SECONDS, DomainDns
+from posthorn_api.forwards import Confirmations
 from posthorn_api.guard import Guard
 from posthorn_api.hints import Hints
 from posthorn_api.identity import Identity
@@ -107,7 +109,7 @@ async def start(process: Process) -> None:
     passwords = Passwords()
     stack.callback(passwords.close)
 
-    administration, audit = PostgresAdministration(database), PostgresAudit(database)
+    administration, audit = PostgresAdministration(database, settings.forward_policy), PostgresAudit(database)
     keys, idempotency = PostgresApiKeys(database), PostgresIdempotency(database)
     late, vault = _OverNats(), Vault.of(settings)
     service = Service(
@@ -137,7 +139,16 @@ async def start(process: Process) -> None:
         late.hints,
         settings.sending_limits,
     )
-    tenants, imports = PostgresTenants(database), PostgresImports(database)
+    forwards = Confirmations(
+        PostgresForwardTargets(database),
+        PostgresThrottle(database),
+        late.ingest,
+        late.publication,
+        vault.derived("forward confirmation"),
+        settings.presence.web,
+        wait_seconds=settings.directory_wait_seconds,
+    )
+    tenants, imports = PostgresTenants(database), PostgresImports(database, settings.forward_policy)
     tenancy, tokens = Tenancy(tenants, keys, audit), await _tokens(process, settings, tenants, vault)
     logins = AccountLogins(PostgresSenders(database), PostgresThrottle(database), passwords)
     networks, dispatch, statistics = (
@@ -153,6 +164,7 @@ async def start(process: Process) -> None:
     process.health.need("postgres", upkeep.probe)
     await process.task(upkeep.run(), "upkeep")
     await process.task(sender.run(), "webhooks")
+    await process.task(forwards.run(), "forward confirmations")
     await process.task(_on_nats(settings, PostgresDirectoryTruth(database), late, reading), "publisher")
 
     listener = bind(settings.api_host, settings.api_port, "POSTHORN_API_PORT")
@@ -171,6 +183,7 @@ async def start(process: Process) -> None:
             hooks,
             statistics,
             Configuration(service, tenancy, hooks, outgoing, imports, audit),
+            forwards,
         ),
         Guard(keys, idempotency, audit, LargeBodies(settings.send_large_at_once), tokens, logins),
         process.health,

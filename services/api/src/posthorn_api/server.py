@@ -34,6 +34,8 @@ from posthorn_api.access import RULES
 from posthorn_api.config_service import Configuration
 from posthorn_api.dns_service import DomainDns
 from posthorn_api.edge import Edge
+from posthorn_api.forward_routes import confirmation_pages
+from posthorn_api.forwards import Confirmations
 from posthorn_api.guard import Guard
 from posthorn_api.identity import Identity
 from posthorn_api.imports import Import
@@ -94,6 +96,7 @@ class Parts:
     hooks: Hooks
     statistics: Statistics
     configuration: Configuration
+    forwards: Confirmations
 
 
 def operations() -> Iterator[APIRoute]:
@@ -127,7 +130,7 @@ def create_app(
     page = docs.render(document)
     _add_page(app, "/openapi.json", lambda: JSONResponse(document))
     _add_page(app, "/docs", lambda: HTMLResponse(page))
-    app.router.routes.extend(public_routes(parts.pages))
+    app.router.routes.extend([*public_routes(parts.pages), *confirmation_pages(parts.forwards)])
     limits = LIMITS | {SEND_PATH: send_body_limit} | dict.fromkeys(import_routes.PATHS, import_body_limit)
     return Edge(app, health, body_limit, limits, [(transfer_routes.IMPORT_PATH, mail_import_body_limit)])
 

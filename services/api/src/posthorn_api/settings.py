@@ -12,6 +12,7 @@ from pydantic_settings import NoDecode
 
 from posthorn.model.dns_records import Endpoint, Presence
 from posthorn.ports.administration import Role
+from posthorn.ports.forwards import ForwardPolicy
 from posthorn.runtime.settings import (
     BlobSettings,
     EnvSettings,
@@ -186,6 +187,23 @@ class OidcSettings(EnvSettings):
         )
 
 
+class ForwardPolicySettings(EnvSettings):
+    """What aliases may lead to outside of the domains here (ADR 20)."""
+
+    forward_targets: Annotated[int, Field(ge=0)] = 20
+    """Addresses elsewhere that an alias may lead to by the word of a tenant's key; 0 for no limit. Platform keys may go beyond."""
+    forward_confirmation: Literal["tenants", "always", "never"] = "tenants"
+    """Which addresses elsewhere get nothing from an alias before they confirm: those that keys of tenants name, those that any key
+    names, or none. Aliases from before this setting are not asked."""
+
+    @property
+    def forward_policy(self) -> ForwardPolicy:
+        """The same for the stores."""
+        return ForwardPolicy(
+            self.forward_targets or None, self.forward_confirmation != "never", self.forward_confirmation == "always"
+        )
+
+
 class ApiSettings(
     ProcessSettings,
     PostgresSettings,
@@ -195,6 +213,7 @@ class ApiSettings(
     PublicSettings,
     RateSettings,
     OidcSettings,
+    ForwardPolicySettings,
 ):
     """Where the API listens, its first key, and its limits."""
 

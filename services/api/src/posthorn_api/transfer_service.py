@@ -89,6 +89,12 @@ class Summary:
     octets: int = 0
     failures: list[tuple[int, str | None, str]] = field(default_factory=list)
     """Number, path and reason; the first ones only."""
+    left_out: int = 0
+    """Records that are no mail of their owner's."""
+    leavings: list[tuple[int, str | None, str]] = field(default_factory=list)
+    """Number, path and reason of those left out; the first ones only."""
+    from_lines_left: int = 0
+    """``From`` lines of an mbox, after an empty line, that were taken for text."""
 
     def fail(self, number: int, name: str | None, reason: str) -> None:
         """Count a message that was not taken."""
@@ -96,6 +102,13 @@ class Summary:
         _imported.labels("failed").inc()
         if len(self.failures) < _FAILURES_TOLD:
             self.failures.append((number, name, reason))
+
+    def leave_out(self, number: int, name: str | None, reason: str) -> None:
+        """Count what is no mail of its owner's."""
+        self.left_out += 1
+        _imported.labels("left out").inc()
+        if len(self.leavings) < _FAILURES_TOLD:
+            self.leavings.append((number, name, reason))
 
 
 class Transfer:
@@ -188,7 +201,10 @@ class Transfer:
             self._at_work -= 1
 
     async def _finish(self, importing: Importing, summary: Summary) -> None:
-        counts = {name: getattr(summary, name) for name in ("messages", "imported", "duplicates", "failed", "octets")}
+        counts = {
+            name: getattr(summary, name)
+            for name in ("messages", "imported", "duplicates", "failed", "left_out", "octets")
+        }
         log.info("mail imported", account=importing.address, **counts)
         with suppress(Unavailable):  # the lease runs out by itself
             await self._transfers.finish(importing, counts)
@@ -269,12 +285,15 @@ class _Import:
                 await self._transfer.stay(self._importing)
                 self._stayed = time.monotonic()
         await self._store()
+        self.summary.from_lines_left = self._reading.from_lines_left
         return self.summary
 
     def _broken(self, error: Exception) -> str:
         if isinstance(error, NotTar):
             return str(error) or "this is no tar archive"
-        return "this is no mbox: its first line must be From, an address and a date"
+        return (
+            "this is no mbox: its first line must be From, an address and a date (unpack it first if it is compressed)"
+        )
 
     def _so_far(self) -> str:
         counts = self.summary
@@ -284,6 +303,13 @@ class _Import:
         summary = self.summary
         summary.messages += 1
         number, content = summary.messages, incoming.content
+        fault = incoming.fault or ("" if self._mailbox else incoming.misplaced)
+        if fault:
+            summary.fail(number, incoming.name, fault)
+            return
+        if incoming.left_out:
+            summary.leave_out(number, incoming.name, incoming.left_out)
+            return
         if content is None or len(content) > self._transfer.max_size:
             summary.fail(number, incoming.name, f"it has more than {self._transfer.max_size} octets")
             return

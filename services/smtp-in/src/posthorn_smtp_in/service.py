@@ -6,7 +6,10 @@ Rules:
 
 - A recipient is what the directory says, never more: no relaying, whoever asks. A directory that cannot answer is a fault of ours
   and a 4yz (promise 3).
-- One thing the directory does not know: rewritten reverse-paths (``wire.srs``), to which bounces of forwarded mail come back.
+- One thing the directory does not know: rewritten reverse-paths (``wire.srs``), to which bounces of forwarded mail come back. They
+  take nothing but what looks like a report or an automatic reply, which is known at the end of data.
+- A message that has been here more often than may be, by Received fields of ours or marks of aliases, loops (RFC 5321 §6.3).
+- Strangers are not offered DSN (RFC 3461), as a report asked for goes to whomever they name (ADR 20).
 - ``keep`` gives the 250 only after the ingest stream has taken the message (promise 1). A large body is in the blob store before.
 - The message id stays the same while the stream is tried again, so that what it took without our learning of it is not doubled.
 """
@@ -78,6 +81,7 @@ _STANDINGS = {
     Standing.DELIVERABLE: smtp.RECIPIENT_OK,
     Standing.OVER_QUOTA: smtp.OVER_QUOTA,
     Standing.SUSPENDED: smtp.SUSPENDED,
+    Standing.LIMITED: smtp.LIMITED,
     Standing.UNKNOWN: smtp.UNKNOWN_RECIPIENT,
     Standing.FOREIGN: smtp.FOREIGN_RECIPIENT,
 }
@@ -156,6 +160,8 @@ class Transaction:
     """What was found in the header; in the submission role only."""
     signer: str = ""
     """Domain of ours in whose name the message may be signed."""
+    returns: bool = False
+    """A recipient is a rewritten reverse-path of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +178,9 @@ class Backends:
 
 class Reception:
     """Takes mail for the domains served here."""
+
+    offers_dsn = False
+    """Whether DSN (RFC 3461) is offered. What is asked for all the same is honoured as far as ADR 20 says."""
 
     def __init__(
         self,
@@ -233,6 +242,7 @@ class Reception:
         if standing is Standing.UNKNOWN and self._is_returning(transaction.mail, wanted):
             # as written: the address it stands for may be of a host that minds the case
             transaction.recipients.setdefault(rcpt.written, dsn_of(rcpt))
+            transaction.returns = True
             return smtp.RECIPIENT_OK
         if standing is Standing.FOREIGN:
             if address is None:
@@ -316,6 +326,10 @@ class Reception:
             scan = await letter.scan()
             if scan.received > self.settings.smtp_max_hops:
                 return smtp.LOOP
+            if scan.passes(self.settings.smtp_hostname) > self.settings.smtp_max_passes:
+                return smtp.LOOPS_HERE
+            if transaction.returns and not scan.looks_like_report:
+                return smtp.NO_REPORT
             refusal = await self._checked(transaction, client)
             if refusal is not None:
                 return refusal
@@ -361,6 +375,7 @@ class Reception:
             ret=mail.ret,
             envid=mail.envid,
             dsn={recipient: dsn for recipient, dsn in transaction.recipients.items() if dsn is not None},
+            passed=scan.passed,
         )
 
     async def _accept(self, envelope: Envelope, body: bytes | None, client: Client) -> None:

@@ -89,6 +89,8 @@ class Revocable(Protocol):
 class Submission(Reception):
     """Takes mail from people who have an account, for anybody."""
 
+    offers_dsn = True
+
     def __init__(
         self,
         settings: SubmissionSettings,

@@ -129,7 +129,7 @@ class NatsDirectory:
             return None
         if not isinstance(entry, AddressEntry):
             raise Unavailable("directory", "an entry of the wrong kind")
-        return entry.standing
+        return entry.at(time.time())
 
     async def _entry(self, subject: str) -> Entry | None:
         kept = self._cache.get(subject)

@@ -23,6 +23,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import batched
 from typing import Any
+from uuid import UUID
 
 import structlog
 from asyncpg import QueryCanceledError, Record
@@ -69,11 +70,31 @@ _BELOW = f"""
     SELECT below.address, alias.targets, CASE
                WHEN account.id IS NOT NULL THEN {_STANDING.format("account")}
                WHEN (SELECT verified_at FROM domains d WHERE d.name = split_part(below.address, '@', -1)) IS NULL THEN 0
-           END AS standing
+           END AS standing, account.id IS NULL AS elsewhere, extract(epoch FROM alias.limited_until)::float8 AS limited_until,
+           (SELECT t.state = 'suspended' FROM domains d JOIN tenants t ON t.id = d.tenant_id WHERE d.id = alias.domain_id)
+               AS suspended,
+           ARRAY (SELECT t.target FROM alias_targets t WHERE t.alias_id = alias.id AND t.confirmed_at IS NULL) AS unconfirmed
       FROM below
       LEFT JOIN aliases alias ON alias.address = below.address AND {_VERIFIED.format("alias")}
       LEFT JOIN accounts account ON account.address = below.address AND {_VERIFIED.format("account")}
 """  # noqa: S608
+
+_LEADING_OUT = """
+    SELECT a.address FROM aliases a JOIN domains d ON d.id = a.domain_id
+     WHERE d.tenant_id = $1
+       AND EXISTS (SELECT FROM unnest(a.targets) AS target
+                    WHERE NOT EXISTS (SELECT FROM domains o
+                                       WHERE o.name = split_part(target, '@', -1) AND o.tenant_id = $1))
+     ORDER BY a.address
+"""
+_LIFT = """
+    UPDATE aliases a SET limited_until = NULL
+     WHERE a.id = ANY (ARRAY (
+               SELECT l.id FROM aliases l JOIN domains d ON d.id = l.domain_id
+                WHERE d.tenant_id = $1 AND ($2::bigint IS NULL OR d.id = $2) AND l.limited_until IS NOT NULL
+                ORDER BY l.id FOR NO KEY UPDATE OF l))
+    RETURNING a.address
+"""
 
 _BOUND = """
     SELECT set_config('statement_timeout',
@@ -127,8 +148,8 @@ class PostgresDirectoryTruth:
                     yield row["subject"], _entry(row)
             cursor = await connection.cursor(_ALIASES)
             while rows := await cursor.fetch(_ALIASES_AT_ONCE):
-                for subject, standing in (await _alias_standings(connection, [row["address"] for row in rows])).items():
-                    yield subject, AddressEntry(_STANDINGS[standing])
+                for subject, entry in (await _alias_entries(connection, [row["address"] for row in rows])).items():
+                    yield subject, entry
 
     async def doubt(self, subjects: Collection[str]) -> None:
         """Have the subjects published anew."""
@@ -192,6 +213,18 @@ async def write_outbox(connection: Connection, *subjects: str) -> tuple[int, ...
     return tuple(row["id"] for row in rows)
 
 
+async def write_aliases(connection: Connection, tenant: UUID) -> tuple[int, ...]:
+    """Have the aliases of a tenant published anew that lead out of its domains: its suspension began or ended."""
+    rows = await connection.fetch(_LEADING_OUT, tenant)
+    return await write_outbox(connection, *(row["address"] for row in rows))
+
+
+async def lift_limits(connection: Connection, tenant: UUID, domain: int | None = None) -> tuple[int, ...]:
+    """Have the aliases of a tenant, or of one domain of it, take mail again that were limited: the limit is another now."""
+    rows = await connection.fetch(_LIFT, tenant, domain)
+    return await write_outbox(connection, *sorted(row["address"] for row in rows))
+
+
 class _TooSlow(Exception):  # noqa: N818 - it names what happened
     """The truth is not read by its deadline."""
 
@@ -222,25 +255,28 @@ async def _truth(connection: Connection, named: Collection[str], deadline: float
         for row in await connection.fetch(query, values):
             truth[row["subject"]] = _entry(row)
     for some in batched(addresses, _ALIASES_AT_ONCE, strict=False):
-        for subject, standing in (await _alias_standings(connection, some)).items():
-            truth[subject] = AddressEntry(_STANDINGS[standing])
+        truth |= await _alias_entries(connection, some)
         if time.monotonic() > deadline:
             raise _TooSlow
     return truth
 
 
-async def _alias_standings(connection: Connection, addresses: Sequence[str]) -> dict[str, int]:
-    """Give the standings of those of the addresses that are aliases.
+async def _alias_entries(connection: Connection, addresses: Sequence[str]) -> dict[str, AddressEntry]:
+    """Give the entries of those of the addresses that are aliases.
 
     An alias is as good as the best it leads to: delivery places a letter for it whenever one account takes mail, and an address in
     no domain of ours takes all. Of accounts that take none, a full one is emptied sooner than a suspended one wakes. An alias leads
-    nowhere once a domain is made that it led to while it was elsewhere; it is called suspended until its targets are put right.
+    nowhere once a domain is made that it led to while it was elsewhere; it is called suspended until its targets are put right. One
+    that leads elsewhere takes nothing while its tenant is suspended, and a target that has not confirmed counts for nothing.
     """
     rows: Sequence[Any] = await connection.fetch(_BELOW, list(addresses)) if addresses else ()
     above: defaultdict[str, list[str]] = defaultdict(list)
+    elsewhere = {row["address"] for row in rows if row["standing"] == 0 and row["elsewhere"]}
     for row in rows:
-        for target in row["targets"] or ():
-            above[target].append(row["address"])
+        ways = set(row["targets"] or ()) - set(row["unconfirmed"] or ())
+        if not (row["suspended"] and ways & elsewhere):
+            for target in ways:
+                above[target].append(row["address"])
     best: dict[str, int] = {}
     for standing in range(len(_STANDINGS)):
         found = [row["address"] for row in rows if row["standing"] == standing]
@@ -249,8 +285,12 @@ async def _alias_standings(connection: Connection, addresses: Sequence[str]) -> 
                 if alias not in best:
                     best[alias] = standing
                     found.append(alias)
-    aliases = {row["address"] for row in rows if row["targets"] is not None}
-    return {address: best.get(address, len(_STANDINGS) - 1) for address in addresses if address in aliases}
+    limited = {row["address"]: row["limited_until"] for row in rows if row["targets"] is not None}
+    return {
+        address: AddressEntry(_STANDINGS[best.get(address, len(_STANDINGS) - 1)], limited[address])
+        for address in addresses
+        if address in limited
+    }
 
 
 def _entry(row: Record) -> Entry:

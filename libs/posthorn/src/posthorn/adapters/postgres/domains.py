@@ -8,7 +8,7 @@ from uuid import UUID
 
 from posthorn.adapters.postgres.audit import write_audit
 from posthorn.adapters.postgres.database import Connection, Database
-from posthorn.adapters.postgres.directory_truth import write_outbox
+from posthorn.adapters.postgres.directory_truth import lift_limits, write_outbox
 from posthorn.adapters.postgres.idempotency import keep_answer
 from posthorn.adapters.postgres.leading import check_catch_all, doubt_aliases_into
 from posthorn.adapters.postgres.limits import check_domains
@@ -137,6 +137,8 @@ class PostgresDomains:
                 await check_catch_all(connection, row["tenant_id"], changes["catch_all"])
             await update(connection, "domains", row["id"], _SETTABLE, changes)
             await write_audit(connection, row["tenant_id"], name, changes)
+            if "max_recipients_per_hour" in changes:
+                await lift_limits(connection, row["tenant_id"], row["id"])
             domain = _as_domain(await one(connection, tenant, _NAMED, name))
             return Change(domain, await write_outbox(connection, f"@{name}"))
 

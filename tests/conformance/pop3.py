@@ -122,7 +122,9 @@ async def pop3_server(
         | changes
     )
     reader = SegmentReader(house.blobs, **(bodies or {}))
-    doorkeeper = Doorkeeper(passwords or shared_passwords(), senders or NoAppPasswords(), throttle or Patience())
+    doorkeeper = Doorkeeper(
+        passwords or shared_passwords(), senders or NoAppPasswords(), throttle or Patience(), house.maildrops
+    )
     office = PostOffice(house.maildrops, reader, doorkeeper, reads or Reads())
     tls = Certificate(tls_dir).context if tls_dir else None
     try:

@@ -42,7 +42,7 @@ async def start(process: Process) -> None:
     stack.push_async_callback(bodies.close)
     passwords = Passwords()
     stack.callback(passwords.close)
-    doorkeeper = Doorkeeper(passwords, PostgresSenders(database), PostgresThrottle(database))
+    doorkeeper = Doorkeeper(passwords, PostgresSenders(database), PostgresThrottle(database), maildrops)
     reads = Reads()
     await process.task(_tell(settings, reads), "reads")
     office = PostOffice(maildrops, bodies, doorkeeper, reads)

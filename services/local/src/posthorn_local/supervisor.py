@@ -23,6 +23,7 @@ from types import FrameType
 
 import httpx
 
+from posthorn.runtime.derived_keys import SRS, derive
 from posthorn_local.addresses import HOST, Ports
 from posthorn_local.announcement import announcement
 from posthorn_local.certificate import ensure_certificate
@@ -33,6 +34,10 @@ from posthorn_local.logs import Log
 from posthorn_local.seed import SeedError, seed
 from posthorn_local.settings import GRACE_SECONDS, HEALTH_SERVICES, LocalSettings, child_environment
 
+_DOORS = frozenset({"smtp-in", "submission"})
+"""Services that recognise rewritten reverse-paths."""
+_SEALING = frozenset({"delivery", "relay", "api"})
+"""Services that open what is sealed in Postgres. The others are not given the master key."""
 _TICK = 0.1
 _START_TIMEOUT = 60.0
 _CERTIFICATE_CHECK = 3600.0
@@ -137,6 +142,9 @@ class Supervisor:
     def _secret_key(self) -> str:
         return self._kept("secret.key", base64.b64encode(secrets.token_bytes(32)).decode())
 
+    def _srs_key(self) -> str:
+        return base64.b64encode(derive(base64.b64decode(self._secret_key()), SRS)).decode()
+
     def _kept(self, name: str, new: str) -> str:
         """The secret in this file of the home, made when there is none."""
         path = self._home / name
@@ -148,7 +156,7 @@ class Supervisor:
         blobs = self._settings.blobs
         return child_environment(
             database_url=self._postgres.url,
-            nats_url=self._nats.url,
+            nats_url=self._nats.url_of(service),
             blobs=blobs.get_secret_value() if blobs else (self._home / "blobs").as_uri(),
             tls_dir=str(self._home / "tls"),
             grace_seconds=str(GRACE_SECONDS),
@@ -159,19 +167,21 @@ class Supervisor:
             smtp_role="submission" if service == "submission" else "mx",
             submission_port=str(self._ports.submission),
             submissions_port=str(self._ports.submissions),
-            secret_key=self._secret_key(),
             relay_direct="true" if self._settings.relay_direct else "false",
             public_submission_port=str(self._ports.submission),
             public_submissions_port=str(self._ports.submissions),
             public_pop3_port=str(self._ports.pop3),
             public_pop3s_port=str(self._ports.pop3s),
             pop3_host=HOST,
+            pop3_cleartext="loopback",
             pop3_port=str(self._ports.pop3),
             pop3s_port=str(self._ports.pop3s),
             api_host=HOST,
             api_port=str(self._ports.api),
             api_admin_key="",
-            api_admin_key_file=str(self._home / "admin.key"),
+            api_admin_key_file=str(self._home / "admin.key") if service == "api" else "",
+            secret_key=self._secret_key() if service in _SEALING else "",
+            srs_key=self._srs_key() if service in _DOORS else "",
         )
 
     def _migrate(self) -> None:

@@ -226,8 +226,21 @@ def _secret_keys(value: SecretStr) -> SecretStr:
     return value
 
 
+def key_list(value: SecretStr) -> list[bytes]:
+    """Return the keys that a setting holds, the current one first."""
+    return [base64.b64decode(key.strip()) for key in value.get_secret_value().split(",")]
+
+
+class SrsSettings(EnvSettings):
+    """The key that verifies rewritten reverse-paths, for parts that need none of the others."""
+
+    srs_key: Annotated[SecretStr, AfterValidator(_secret_keys)]
+    """Derived from ``POSTHORN_SECRET_KEY``, as ``posthorn-keys`` prints it: recognises rewritten reverse-paths. Several by comma,
+    as many as there are secret keys."""
+
+
 class SecretSettings(EnvSettings):
-    """The key that seals what is kept secret in Postgres."""
+    """The master key, for parts that open what is kept secret in Postgres."""
 
     secret_key: Annotated[SecretStr, AfterValidator(_secret_keys)]
     """32 random octets in base64: seals DKIM keys and passwords of routes at rest, and signs rewritten reverse-paths.

@@ -19,6 +19,9 @@ from tests.servers.databases import Databases
 from tests.servers.ports import PortsInTurn
 from tests.servers.s3 import S3Server
 
+ROLE_PASSWORDS = {part: f"password of {part}" for part in ("submission", "delivery", "relay", "pop3", "api")}
+"""Passwords of the parts' roles on the session's Postgres."""
+
 _numbers = itertools.count(1)
 
 
@@ -44,7 +47,7 @@ def migrated(postgres: Postgres) -> str:
     """The name of a template database with the newest schema."""
     from posthorn.adapters.postgres.migrate import migrate_blocking
 
-    migrate_blocking(postgres.url)
+    migrate_blocking(postgres.url, role_passwords=ROLE_PASSWORDS)
     return "posthorn"
 
 

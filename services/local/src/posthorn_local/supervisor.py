@@ -13,6 +13,7 @@ Rules:
 from __future__ import annotations
 
 import base64
+import json
 import secrets
 import signal
 import subprocess
@@ -23,12 +24,13 @@ from types import FrameType
 
 import httpx
 
+from posthorn.adapters.postgres.privileges import PRIVILEGES
 from posthorn.runtime.derived_keys import SRS, derive
 from posthorn_local.addresses import HOST, Ports
 from posthorn_local.announcement import announcement
 from posthorn_local.certificate import ensure_certificate
 from posthorn_local.children import Backend, Service
-from posthorn_local.embedded import EmbeddedError, Nats, Postgres, die_with_parent
+from posthorn_local.embedded import ROLE_PREFIX, EmbeddedError, Nats, Postgres, die_with_parent
 from posthorn_local.home import Home, write_secret
 from posthorn_local.logs import Log
 from posthorn_local.seed import SeedError, seed
@@ -155,7 +157,7 @@ class Supervisor:
     def _environment(self, service: str) -> dict[str, str]:
         blobs = self._settings.blobs
         return child_environment(
-            database_url=self._postgres.url,
+            database_url=self._postgres.url_as(service) if service in PRIVILEGES else "",
             nats_url=self._nats.url_of(service),
             blobs=blobs.get_secret_value() if blobs else (self._home / "blobs").as_uri(),
             tls_dir=str(self._home / "tls"),
@@ -187,7 +189,11 @@ class Supervisor:
     def _migrate(self) -> None:
         done = subprocess.run(
             [sys.executable, "-P", "-c", "from posthorn.adapters.postgres.migrate import main; main()"],
-            env=child_environment(database_url=self._postgres.url),
+            env=child_environment(
+                database_url=self._postgres.url,
+                database_role_prefix=ROLE_PREFIX,
+                database_role_passwords=json.dumps({part: self._postgres.role_password(part) for part in PRIVILEGES}),
+            ),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

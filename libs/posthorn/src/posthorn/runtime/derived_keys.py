@@ -1,8 +1,9 @@
 """Keys derived from the master key, one for each purpose, so that a part holds only those that it uses.
 
 A derived key is HMAC-SHA-256 of the purpose under the master key (RFC 2104): one cannot be computed from another, nor the
-master key from any. Nothing is stored: whoever has ``POSTHORN_SECRET_KEY`` derives the same keys again, which is what ``posthorn-keys`` prints
-and what the Helm chart computes (``_keys.tpl``). When the master key is a list, so is every derived key, in the same order.
+master key from any. Nothing is stored: whoever has ``POSTHORN_SECRET_KEY`` derives the same keys again, which is what
+``posthorn-keys`` prints and what the Helm chart computes (``_keys.tpl``). When the master key is a list, so is every derived
+key, in the same order.
 """
 
 from __future__ import annotations

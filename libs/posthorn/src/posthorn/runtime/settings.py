@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as SourceError
 
@@ -108,6 +108,22 @@ class PostgresSettings(EnvSettings):
     """False behind PgBouncer in transaction mode: no prepared statement outlives a transaction, no session setting is sent."""
     database_wait_seconds: Seconds = 60.0
     """How long ``posthorn-migrate`` waits for Postgres to come up."""
+
+
+class RoleSettings(EnvSettings):
+    """The parts' roles in Postgres, for ``posthorn-migrate``."""
+
+    database_role_prefix: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,40}$")] = "posthorn_"
+    """What the names of the parts' roles begin with: ``posthorn_pop3`` is that of pop3. Roles that exist are granted what their part
+    needs, after every migration."""
+    database_role_passwords: dict[str, SecretStr] = Field(default_factory=dict)
+    """Passwords by part, as a JSON object: the roles of these parts are made, or given the password. The login of the migration must
+    then be allowed to make roles."""
+
+    @field_validator("database_role_passwords", mode="before")
+    @classmethod
+    def _blank_is_none(cls, value: object) -> object:
+        return {} if value == "" else value
 
 
 class BlobSettings(EnvSettings):

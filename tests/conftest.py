@@ -19,7 +19,7 @@ from tests.servers.databases import Databases
 from tests.servers.ports import PortsInTurn
 from tests.servers.s3 import S3Server
 
-ROLE_PASSWORDS = {part: f"password of {part}" for part in ("submission", "delivery", "relay", "pop3", "api")}
+ROLE_PASSWORDS = {part: f"secret-of-{part}" for part in ("submission", "delivery", "relay", "pop3", "api")}
 """Passwords of the parts' roles on the session's Postgres."""
 
 _numbers = itertools.count(1)

@@ -53,12 +53,13 @@ mail that matters, name your own by `existingSecret` and turn the bundled ones o
 [UPGRADING.md](UPGRADING.md) says what to do before upgrades, `docs/operations.md` how to run it, `docs/runbooks/` what each alert
 asks for.
 
-Rendering without a cluster (Argo CD, `helm template`) cannot look up the Secrets that were generated before, and would replace them each
-time: there the chart refuses to generate any. Give `existingSecret` for `secretKey` (with `srsKey`), `api.adminKey`, the stores
-and `tls`. With Argo CD, which tells Helm what its cluster serves, set `secrets.generate: never`, so that none is forgotten.
+Rendering without a cluster (Argo CD, `helm template`) cannot look up the Secrets that were generated before, and would replace
+them each time: there the chart refuses to generate any. Give `existingSecret` for `secretKey` (with `srsKey`), `api.adminKey`,
+the stores and `tls`. With Argo CD, which tells Helm what its cluster serves, set `secrets.generate: never`, so that none is
+forgotten.
 
-Each part logs in to NATS and Postgres as a user of its own, which may do what that part needs and no more. On the bundled stores these
-users are made; on your own, name their Secrets in `partSecrets` (docs/operations.md).
+Each part logs in to NATS and Postgres as a user of its own, which may do what that part needs and no more. On the bundled stores
+these users are made; on your own, name their Secrets in `partSecrets` (docs/operations.md).
 
 On a cluster without IPv4, have the services listen on IPv6: `settings` with `POSTHORN_HEALTH_HOST`, `POSTHORN_SMTP_HOST`,
 `POSTHORN_POP3_HOST` and `POSTHORN_API_HOST`, each `"::"`.

@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
+from posthorn.adapters.postgres.privileges import role_name
 from posthorn_local.embedded import Postgres
 
 _numbers = itertools.count(1)
@@ -50,6 +51,11 @@ BEGIN
     END LOOP;
 END $$
 """
+
+
+def as_part(url: str, part: str) -> str:
+    """The same database with the privileges of a part's role, whoever logs in."""
+    return f"{url}?role={role_name('posthorn_', part)}"
 
 
 class Databases:

@@ -139,7 +139,7 @@ without a cluster, lacks what every cluster serves. Argo CD gives its cluster's 
 {{- range $name, $_ := merge (dict) .Values.migrations.annotations .Values.commonAnnotations -}}
 {{- if hasPrefix "argocd.argoproj.io/" $name }}{{ $argo = true }}{{ end -}}
 {{- end -}}
-{{- if and (not $argo) (.Capabilities.APIVersions.Has "apiregistration.k8s.io/v1") -}}true{{- end -}}
+{{- if and (not $argo) (include "posthorn.serves" (dict "root" . "api" "apiregistration.k8s.io/v1")) -}}true{{- end -}}
 {{- end -}}
 {{- end -}}
 

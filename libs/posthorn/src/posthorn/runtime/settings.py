@@ -114,11 +114,11 @@ class RoleSettings(EnvSettings):
     """The parts' roles in Postgres, for ``posthorn-migrate``."""
 
     database_role_prefix: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,40}$")] = "posthorn_"
-    """What the names of the parts' roles begin with: ``posthorn_pop3`` is that of pop3. Roles that exist are granted what their part
-    needs, after every migration."""
+    """What the names of the parts' roles begin with: ``posthorn_pop3`` is that of pop3. Roles that exist are granted what their
+    part needs, after every migration."""
     database_role_passwords: dict[str, SecretStr] = Field(default_factory=dict)
-    """Passwords by part, as a JSON object: the roles of these parts are made, or given the password. The login of the migration must
-    then be allowed to make roles."""
+    """Passwords by part, as a JSON object: the roles of these parts are made, or given the password. The login of the migration
+    must then be allowed to make roles."""
 
     @field_validator("database_role_passwords", mode="before")
     @classmethod

@@ -78,14 +78,14 @@ def statements(
                 yield f"GRANT SELECT, INSERT, UPDATE, DELETE ON {where}.{_quoted(table)} TO {name}"
         return
     for table, allowed in privileges.tables.items():
-        hidden = privileges.hidden.get(table, ())
+        if table not in columns:
+            continue  # a later release has taken it away
         there = f"{where}.{_quoted(table)}"
-        if not hidden:
-            yield f"GRANT {', '.join(allowed)} ON {there} TO {name}"
-            continue
+        hidden = privileges.hidden.get(table, ())
         shown = ", ".join(_quoted(column) for column in columns[table] if column not in hidden)
         for privilege in allowed:
-            yield f"GRANT {privilege} {'' if privilege == 'DELETE' else f'({shown})'} ON {there} TO {name}"
+            which = f"SELECT ({shown})" if hidden and privilege == "SELECT" else privilege
+            yield f"GRANT {which} ON {there} TO {name}"
 
 
 def scram_verifier(password: str) -> str:

@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
-import nats as client_library
 import pytest
+from nats.aio.client import Client
 from nats.errors import TimeoutError as NoAnswerError
 
 from posthorn.adapters.nats.bucket import NatsDirectoryBucket
@@ -69,7 +69,7 @@ async def filled(parts: Parts) -> Connection:
 class Intruder:
     """Whoever has taken over a part and speaks NATS with its password."""
 
-    def __init__(self, client: client_library.NATS, errors: list[Exception]) -> None:
+    def __init__(self, client: Client, errors: list[Exception]) -> None:
         self.client = client
         self.errors = errors
 
@@ -105,7 +105,8 @@ async def intruder(nats: Nats, filled: Connection) -> AsyncIterator[Intruder]:
     async def note(error: Exception) -> None:
         errors.append(error)
 
-    client = await client_library.connect(
+    client = Client()
+    await client.connect(
         nats.url_of("smtp-in"), error_cb=note, inbox_prefix=inbox_prefix("smtp-in"), max_reconnect_attempts=0
     )
     yield Intruder(client, errors)

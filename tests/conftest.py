@@ -15,12 +15,9 @@ import pytest
 
 from posthorn_local import embedded
 from posthorn_local.embedded import Nats, Postgres
-from tests.servers.databases import Databases
+from tests.servers.databases import ROLE_PASSWORDS, Databases
 from tests.servers.ports import PortsInTurn
 from tests.servers.s3 import S3Server
-
-ROLE_PASSWORDS = {part: f"secret-of-{part}" for part in ("submission", "delivery", "relay", "pop3", "api")}
-"""Passwords of the parts' roles on the session's Postgres."""
 
 _numbers = itertools.count(1)
 

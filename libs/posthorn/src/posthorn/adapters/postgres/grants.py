@@ -32,6 +32,10 @@ _COLUMNS = text(
     " WHERE table_schema = current_schema() ORDER BY table_name, ordinal_position"
 )
 _HERE = text("SELECT current_schema(), current_database()")
+_HELD = text(
+    "SELECT has_database_privilege(:role, current_database(), 'CONNECT'),"
+    " has_schema_privilege(:role, current_schema(), 'USAGE'), has_schema_privilege(:role, current_schema(), 'CREATE')"
+)
 
 
 async def grant(connection: AsyncConnection, prefix: str, passwords: Mapping[str, str]) -> None:
@@ -56,21 +60,23 @@ async def grant(connection: AsyncConnection, prefix: str, passwords: Mapping[str
         columns.setdefault(table, []).append(column)
     for role, part in roles.items():
         if role in existing:
-            for statement in statements(role, PRIVILEGES[part], columns, schema, database):
+            connects, uses, creates = (await connection.execute(_HELD, {"role": role})).one()
+            if not connects:  # needs the database's owner, and everybody may connect unless somebody took that away
+                await connection.exec_driver_sql(f"GRANT CONNECT ON DATABASE {_quoted(database)} TO {_quoted(role)}")
+            if creates:
+                await connection.exec_driver_sql(f"REVOKE ALL ON SCHEMA {_quoted(schema)} FROM {_quoted(role)}")
+            if creates or not uses:
+                await connection.exec_driver_sql(f"GRANT USAGE ON SCHEMA {_quoted(schema)} TO {_quoted(role)}")
+            for statement in statements(role, PRIVILEGES[part], columns, schema):
                 await connection.exec_driver_sql(statement)
     log.info("roles have their grants", roles=sorted(existing))
 
 
-def statements(
-    role: str, privileges: Privileges, columns: Mapping[str, list[str]], schema: str, database: str
-) -> Iterator[str]:
-    """Give what is to be executed for a role, given the columns of all tables that there are."""
+def statements(role: str, privileges: Privileges, columns: Mapping[str, list[str]], schema: str) -> Iterator[str]:
+    """Give what is to be executed for a role's tables, given the columns of all that there are."""
     name, where = _quoted(role), _quoted(schema)
     # from nothing: a table's grants are taken with those of its columns
     yield f"REVOKE ALL ON ALL TABLES IN SCHEMA {where} FROM {name}"
-    yield f"REVOKE ALL ON SCHEMA {where} FROM {name}"
-    yield f"GRANT CONNECT ON DATABASE {_quoted(database)} TO {name}"
-    yield f"GRANT USAGE ON SCHEMA {where} TO {name}"
     yield f"GRANT SELECT ON {where}.{_quoted(SCHEMA_TABLE)} TO {name}"
     if privileges.everything:
         for table in columns:

@@ -258,6 +258,12 @@ async def test_a_watch_cannot_be_turned_on_other_subjects(intruder: Intruder, fi
     assert (await filled.api("STREAM.INFO.KV_directory"))["state"]["messages"] == 2
 
 
+async def test_a_connection_that_names_no_part_is_the_one_that_its_url_names(nats: Nats, filled: Connection) -> None:
+    settings = NatsSettings.model_validate({"nats_url": nats.url_of("api")})
+    async with connect(settings, "a command") as connection:
+        assert str(ALICE) in await NatsDirectoryBucket(connection).entries()
+
+
 @pytest.mark.parametrize("part", PARTS)
 def test_no_user_may_do_everything(part: str) -> None:
     (user,) = (user for user in USERS if user.part == part)

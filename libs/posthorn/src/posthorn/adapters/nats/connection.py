@@ -29,7 +29,7 @@ from nats.js import JetStreamContext
 
 from posthorn.adapters.nats.acks import NobodyThere
 from posthorn.adapters.nats.layout import ApiError, ensure_layout, expect_layout
-from posthorn.adapters.nats.permissions import LAYOUT_KEEPERS, inbox_prefix
+from posthorn.adapters.nats.permissions import LAYOUT_KEEPERS, PART_NAMES, inbox_prefix
 from posthorn.ports.faults import Unavailable
 from posthorn.runtime.settings import NatsSettings
 
@@ -65,10 +65,10 @@ class Connection:
     def __init__(self, settings: NatsSettings, name: str, part: str | None = None) -> None:
         self.settings = settings
         self.name = name
-        self.part = part
         self.client: Client = _Client()
         """The library's client. It is another object after the server closed the connection for good."""
         self._servers, self._user, self._password = split_urls(settings.nats_url.get_secret_value())
+        self.part = part or (self._user if self._user in PART_NAMES else None)
         self._hooks: list[Callable[[], Awaitable[None]]] = []
         self._down_hooks: list[Callable[[], None]] = []
         self._listening: Client | None = None  # the client that carries the subscription for answers
@@ -354,8 +354,8 @@ async def _close_quietly(client: Client) -> None:
 async def connect(settings: NatsSettings, name: str, part: str | None = None) -> AsyncIterator[Connection]:
     """Connect to NATS and make sure that the streams, the consumer and the bucket are there as the settings say.
 
-    ``part`` is the user of ``permissions`` that connects; one that makes no streams waits for those it needs. None: the
-    administrator.
+    ``part`` is the user of ``permissions`` that connects; one that makes no streams waits for those it needs. None: the one
+    that the URL names, else the administrator.
 
     Waits for NATS as long as it takes; what is wrong meanwhile is in the log. On leaving, the connection is drained within
     seconds. ``name`` is shown by NATS' monitoring.

@@ -68,7 +68,7 @@ _DIRECTORY = (
 """Reading the directory: direct gets, the watch, and its flow control."""
 _LAYOUT = (
     *_api(*(f"STREAM.{operation}.{stream}" for operation in ("INFO", "CREATE", "UPDATE") for stream in _STREAMS)),
-    *_api(f"CONSUMER.CREATE.{INGEST}.>", f"CONSUMER.INFO.{INGEST}.*"),
+    *_api(f"CONSUMER.CREATE.{INGEST}.>", f"CONSUMER.INFO.{INGEST}.*", "INFO"),
 )
 
 
@@ -93,7 +93,8 @@ USERS: Final = (
         "delivery",
         (
             *_LAYOUT,
-            *_api(f"CONSUMER.MSG.NEXT.{INGEST}.*", f"DIRECT.GET.{DEAD}", f"DIRECT.GET.{_BUCKET}.{_KEYS}"),
+            *_api(f"CONSUMER.MSG.NEXT.{INGEST}.*", f"DIRECT.GET.{INGEST}", f"STREAM.MSG.DELETE.{INGEST}"),
+            *_api(f"DIRECT.GET.{DEAD}", f"DIRECT.GET.{_BUCKET}.{_KEYS}"),
             f"$JS.ACK.{INGEST}.>",
             "retry.*",
             "dead.*",
@@ -119,6 +120,7 @@ USERS: Final = (
     ),
 )
 """The parts' users, by the names that the chart gives the parts."""
+PART_NAMES: Final = frozenset(user.part for user in USERS)
 
 
 def users_config(passwords: dict[str, str] | None = None) -> str:

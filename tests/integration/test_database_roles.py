@@ -22,7 +22,7 @@ _names = itertools.count(1)
 FORBIDDEN = {
     "submission": ["api_keys", "dkim_keys", "messages", "outbound_recipients", "routes"],
     "delivery": ["api_keys", "routes", "app_passwords", "webhooks"],
-    "relay": ["api_keys", "dkim_keys", "accounts", "app_passwords", "mailbox_entries"],
+    "relay": ["api_keys", "dkim_keys", "aliases", "app_passwords", "mailbox_entries"],
     "pop3": ["api_keys", "dkim_keys", "routes", "outbound_recipients", "webhooks"],
 }
 
@@ -84,8 +84,9 @@ async def test_a_part_does_not_read_what_is_not_its_business(database_url: str, 
         await connection.close()
 
 
-async def test_delivery_does_not_read_password_hashes(database_url: str) -> None:
-    connection = await asyncpg.connect(logged_in(database_url, "delivery"))
+@pytest.mark.parametrize("part", ["delivery", "relay"])
+async def test_delivery_and_relay_do_not_read_password_hashes(database_url: str, part: str) -> None:
+    connection = await asyncpg.connect(logged_in(database_url, part))
     try:
         await connection.execute("SELECT id, address, state FROM accounts")
         for statement in ("SELECT password_hash FROM accounts", "UPDATE accounts SET password_hash = ''"):

@@ -57,7 +57,8 @@ PRIVILEGES: Final[Mapping[str, Privileges]] = {
             "tenants": READ,
             "domains": READ,
             "accounts": COUNT,
-            "aliases": READ,
+            "aliases": ("SELECT", "UPDATE (limited_until)"),
+            "alias_targets": READ,
             "mailboxes": CHANGE,
             "segments": WRITE,
             "messages": WRITE,
@@ -78,6 +79,7 @@ PRIVILEGES: Final[Mapping[str, Privileges]] = {
         {
             "tenants": LOCK,
             "domains": READ,
+            "accounts": ("SELECT (id, address, state)",),
             "routes": READ,
             "suppressions": WRITE,
             "mta_sts_policies": WRITE,

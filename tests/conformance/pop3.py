@@ -114,6 +114,7 @@ async def pop3_server(
             "nats_url": "nats://not-used",
             "blobs": "file:///not-used",
             "pop3_host": "127.0.0.1",
+            "pop3_cleartext": "loopback",
             "pop3_port": 0,
             "pop3s_port": 0,
             "pop3_failure_delay_seconds": 0.0,

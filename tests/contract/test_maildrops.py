@@ -21,6 +21,7 @@ from posthorn.ports.mailboxes import Placement, Segment
 from posthorn.ports.maildrops import LEASE_SECONDS, LeaseLost, Listing, Location, Login, MaildropBusy, Revoked
 from posthorn.runtime.ids import new_id
 from tests.contract.town import Town, letter, pool, segment, until_waiting
+from tests.servers.databases import as_part
 
 
 @pytest.fixture
@@ -40,8 +41,9 @@ def mailboxes(database: Database) -> PostgresMailboxes:
 
 
 @pytest.fixture
-def maildrops(database: Database) -> PostgresMaildrops:
-    return PostgresMaildrops(database)
+async def maildrops(database_url: str) -> AsyncIterator[PostgresMaildrops]:
+    async with pool(as_part(database_url, "pop3"), database_pool=8) as own:
+        yield PostgresMaildrops(own)
 
 
 async def _expire(town: Town, account: int) -> None:

@@ -35,8 +35,9 @@ class Pop3Settings(ProcessSettings, NatsSettings, PostgresSettings, BlobSettings
     """POP3 over TLS from the first octet; used only with a certificate."""
     pop3s_proxy_port: ProxyPort = None
     """The same for balancers: the PROXY header in plain, then TLS; unset, there is no such port."""
-    pop3_cleartext: Literal["loopback", "never"] = "loopback"
-    """Where passwords are taken without TLS: from this very host, or nowhere. Who came by a balancer is never from this host."""
+    pop3_cleartext: Literal["loopback", "never"] = "never"
+    """Where passwords are taken without TLS: from this very host, or nowhere. Behind a proxy in the pod every client seems to be
+    on this host. Who came by a balancer is never from this host."""
     pop3_sessions: Count = 2000
     """Sessions at a time in this process."""
     pop3_sessions_per_address: Count = 200

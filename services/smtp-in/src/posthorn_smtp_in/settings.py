@@ -20,7 +20,7 @@ from posthorn.runtime.settings import (
     ProxySettings,
     RateSettings,
     Seconds,
-    SecretSettings,
+    SrsSettings,
     TlsSettings,
 )
 from posthorn.wire.address import parse_address
@@ -134,7 +134,7 @@ class SubmissionSettings(SmtpSettings, RateSettings):
     """Before a failed login is answered; doubled by each further one on the connection, up to 8 seconds."""
 
 
-class SmtpInSettings(ProcessSettings, NatsSettings, BlobSettings, TlsSettings, SecretSettings, SmtpSettings):
+class SmtpInSettings(ProcessSettings, NatsSettings, BlobSettings, TlsSettings, SrsSettings, SmtpSettings):
     """What the inbound SMTP service can be told in the role mx."""
 
 

@@ -54,7 +54,6 @@ PRIVILEGES: Final[Mapping[str, Privileges]] = {
             "maildrop_leases": READ,
             "installation": READ,
             "segments": READ,
-            "messages": READ,
         }
     ),
     "delivery": Privileges(
@@ -99,7 +98,6 @@ PRIVILEGES: Final[Mapping[str, Privileges]] = {
             "relays": WRITE,
             "throttles": WRITE,
             "installation": READ,
-            "aliases": READ,
         }
     ),
     "pop3": Privileges(

@@ -8,6 +8,7 @@
 # - The libraries' own tests are left out: they are a tenth of what the libraries weigh.
 # - Bytecode is compiled here and never checked again: the root filesystem is meant to be read-only.
 # - A service writes nowhere but to /tmp, and smtp-in to /var/spool/posthorn (large messages on their way in): mount both.
+# by digest for what is published: --build-arg PYTHON_IMAGE=python@sha256:...
 ARG PYTHON_IMAGE=python:3.13-slim-trixie
 
 # ---- every library of every service, installed and compiled once

@@ -37,7 +37,7 @@ _DECIDED_BY_VALUES = """
     NATS_CREDS_FILE NATS_REPLICAS NATS_URL OUTBOUND_ADDRESSES POP3S_PORT POP3_PORT POP3_PROXY_PORT POP3S_PROXY_PORT
     PROXY_NETWORKS PUBLIC_MTA_STS PUBLIC_MX PUBLIC_POP3 PUBLIC_POP3S_PORT PUBLIC_POP3_PORT PUBLIC_REPORTS
     PUBLIC_SPF_INCLUDE PUBLIC_SUBMISSION PUBLIC_SUBMISSIONS_PORT PUBLIC_SUBMISSION_PORT PUBLIC_WEB RELAY_HOSTNAME
-    RELAY_PROXY S3_ACCESS_KEY S3_ENDPOINT S3_REGION S3_SECRET_KEY SECRET_KEY SMTP_HOSTNAME SMTP_PORT SMTP_PROXY_PORT
+    RELAY_PROXY S3_ACCESS_KEY S3_ENDPOINT S3_REGION S3_SECRET_KEY SECRET_KEY SMTP_HOSTNAME SRS_KEY SMTP_PORT SMTP_PROXY_PORT
     SMTP_ROLE SMTP_SPOOL_DIR SUBMISSIONS_PORT SUBMISSIONS_PROXY_PORT SUBMISSION_MESSAGES_PER_HOUR SUBMISSION_PORT
     SUBMISSION_PROXY_PORT SUBMISSION_RECIPIENTS_PER_HOUR TLS_DIR
 """
@@ -135,6 +135,14 @@ _KEDA = {
     "pollingInterval": _whole(1),
     "cooldownPeriod": _whole(0),
 }
+
+
+_PARTS = ("smtp-in", "submission", "delivery", "relay", "pop3", "api")
+
+
+def _secrets_of(*parts: str) -> Schema:
+    """Names of Secrets by the names of parts."""
+    return _closed(dict.fromkeys(parts, _TEXT))
 
 
 def _foreign(**more: Schema) -> Schema:
@@ -237,7 +245,8 @@ def schema() -> Schema:
                     }
                 ),
                 "serviceAccount": _closed({"create": _BOOL, "name": _TEXT, "annotations": _TEXTS}),
-                "secretKey": _closed({"existingSecret": _TEXT, "key": _NAME}),
+                "secrets": _closed({"generate": {"enum": ["auto", "always", "never"]}}),
+                "secretKey": _closed({"existingSecret": _TEXT, "key": _NAME, "srsKey": _TEXT}),
                 "accountLimits": _closed({"messagesPerHour": _whole(0), "recipientsPerHour": _whole(0)}),
                 "public": _closed(
                     {
@@ -330,6 +339,8 @@ def schema() -> Schema:
                     {
                         "existingSecret": _TEXT,
                         "urlKey": _NAME,
+                        "partSecrets": _secrets_of("submission", "delivery", "relay", "pop3", "api"),
+                        "rolePrefix": {"type": "string", "pattern": "^[a-z_][a-z0-9_]{0,40}$"},
                         "url": {"type": "string", "pattern": "^(postgres(ql)?://.+)?$"},
                         "pool": _whole(1, 100),
                         "preparedStatements": _BOOL,
@@ -345,9 +356,11 @@ def schema() -> Schema:
                     {
                         "existingSecret": _TEXT,
                         "urlKey": _NAME,
+                        "partSecrets": _secrets_of(*_PARTS),
                         "url": {"type": "string", "pattern": "^((nats|tls)://.+)?$"},
                         "credsSecret": _TEXT,
                         "credsKey": _NAME,
+                        "partCredsSecrets": _secrets_of(*_PARTS),
                         "streamReplicas": _or_null(_whole(1, 5)),
                         "ingestMaxBytes": octets,
                         "deadMaxBytes": octets,
@@ -367,6 +380,7 @@ def schema() -> Schema:
                         "existingSecret": _TEXT,
                         "accessKeyKey": _NAME,
                         "secretKeyKey": _NAME,
+                        "partSecrets": _secrets_of(*_PARTS),
                         "bundled": _foreign(),
                     }
                 ),

@@ -283,3 +283,33 @@ async def test_the_intake_delivers_a_lone_message_at_once_and_drains(stage: Scen
     await intake.drain(5)
     await asyncio.wait_for(running, 1)
     assert time.monotonic() - began < 1
+
+
+async def test_an_envelope_that_claims_more_than_its_subject_allows_is_parked_with_the_reason(stage: Scene) -> None:
+    """What a door that was taken over can publish: under ingest.mx, envelopes that say they came by another door."""
+    (account,) = await stage.town.accounts(1)
+    honest = letter(BODY, to=("user0@example.test",))
+    forged = replace(
+        letter(BODY, to=("victim@bank.test",)), role="submission", signer="bank.test", submitter="x@bank.test"
+    )
+    stolen = replace(letter(BODY, to=("user0@example.test",)), blob="segments/0192")
+    await stage.nats.request("ingest.mx", encode_record(forged, BODY))
+    await stage.nats.request("ingest.mx", encode_record(stolen, None))
+    await stage.nats.request("ingest.mx", encode_record(honest, BODY))
+    await stage.deliver(3)
+    assert await stage.bodies(account) == [BODY]
+    assert await stage.town.value("SELECT count(*) FROM outbound_recipients") == 0
+    first, second = await stage.dead.parked(0, 10)
+    assert "published under ingest.mx, the envelope claims the role submission, a submitter, a signer" in first.reason
+    assert "the body of another message" in second.reason
+    assert await stage.dead.retry(first.sequence)
+    await stage.deliver(1)
+    assert "published under ingest.mx" in (await stage.dead.parked(second.sequence, 10))[-1].reason
+
+
+async def test_what_an_older_release_left_on_the_stream_is_delivered(stage: Scene) -> None:
+    (account,) = await stage.town.accounts(1)
+    sent = replace(letter(BODY, to=("user0@example.test",)), role="submission", submitter="user0@example.test")
+    await stage.nats.request("ingest.0", encode_record(sent, BODY))
+    await stage.deliver(1)
+    assert await stage.bodies(account) == [BODY]

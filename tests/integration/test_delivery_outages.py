@@ -13,6 +13,7 @@ import pytest
 from posthorn.adapters.postgres.migrate import migrate_blocking
 from posthorn_delivery.server import Intake
 from posthorn_local.embedded import Nats, Postgres
+from tests.servers.databases import ROLE_PASSWORDS
 from tests.servers.jetstream import restart, until
 from tests.servers.scene import Scene, scene
 
@@ -24,7 +25,7 @@ def own_postgres(tmp_path: Path) -> Iterator[Postgres]:
     """A server that the test may stop. Durable, so that a kill loses nothing."""
     server = Postgres(tmp_path / "postgres", durable=True)
     server.start()
-    migrate_blocking(server.url)
+    migrate_blocking(server.url, role_passwords=ROLE_PASSWORDS)
     yield server
     server.stop(kill=True)
 

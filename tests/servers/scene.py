@@ -28,6 +28,7 @@ from posthorn.runtime.vault import Vault
 from posthorn_delivery.service import Deliverer
 from posthorn_local.embedded import Nats
 from tests.contract.town import Town, pool
+from tests.servers.databases import as_part
 from tests.servers.jetstream import letter, nats_settings, until
 
 SECRET_KEY = b"s" * 32
@@ -139,13 +140,17 @@ class Scene:
 
 @asynccontextmanager
 async def scene(nats: Nats, database_url: str, directory: Path, **settings: int) -> AsyncIterator[Scene]:
-    """Set the scene. ``settings`` are those of NATS."""
-    async with pool(database_url) as database, connect(nats_settings(nats, **settings), "test") as connection:
+    """Set the scene. ``settings`` are those of NATS. Delivery has its own role in Postgres, the town has none."""
+    async with (
+        pool(database_url) as database,
+        pool(as_part(database_url, "delivery")) as deliverys,
+        connect(nats_settings(nats, **settings), "test") as connection,
+    ):
         blobs = CountedBlobs(directory)
         await blobs.open()
-        mailboxes, dead = PostgresMailboxes(database), NatsDeadLetters(connection)
+        mailboxes, dead = PostgresMailboxes(deliverys), NatsDeadLetters(connection)
         vault, told = Vault([SECRET_KEY]), Told()
-        signer = DkimSigner(PostgresDkimKeys(database), vault)
+        signer = DkimSigner(PostgresDkimKeys(deliverys), vault)
         try:
             async with NatsIngestSource(connection) as source:
                 yield Scene(

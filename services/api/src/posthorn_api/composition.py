@@ -233,7 +233,7 @@ async def _on_nats(
 ) -> None:
     """Do what needs NATS, from the moment it is there; everything else serves without it."""
     async with AsyncExitStack() as stack:
-        connection = await stack.enter_async_context(connect_nats(settings, "posthorn-api"))
+        connection = await stack.enter_async_context(connect_nats(settings, "posthorn-api", "api"))
         guard.watch_directory(DirectoryMark(connection))
         brake = Brake("directory", REMOVED_SHARE, REMOVED_LEAST, guard.brakes_released)
         bucket, every = NatsDirectoryBucket(connection), settings.directory_reconcile_seconds

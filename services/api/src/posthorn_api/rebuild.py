@@ -34,7 +34,7 @@ async def _rebuild(settings: ApiSettings) -> int:
     async with (
         connect_postgres(settings) as database,
         open_blobs(settings) as blobs,
-        connect_nats(settings, "posthorn-api-rebuild") as connection,
+        connect_nats(settings, "posthorn-api-rebuild", "api") as connection,
     ):
         guard = InstallationGuard(PostgresInstallation(database), settings)
         guard.watch_blobs(blobs)

@@ -24,6 +24,7 @@ from posthorn.ports.ingest import IngestSource
 from posthorn.ports.mailboxes import Storeroom
 from posthorn.ports.retention import Retention
 from posthorn.runtime.brakes import Brake
+from posthorn.runtime.derived_keys import SRS
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.installation import InstallationGuard
 from posthorn.runtime.process import Process
@@ -40,7 +41,7 @@ from posthorn_delivery.settings import DeliverySettings
 async def compose(process: Process, settings: DeliverySettings) -> None:
     """Put the service together on the process's stack and let it run."""
     enter = process.stack.enter_async_context
-    nats = await enter(connect_nats(settings, "posthorn-delivery"))
+    nats = await enter(connect_nats(settings, "posthorn-delivery", "delivery"))
     database, blobs = await enter(connect_postgres(settings, by_key=True)), await enter(open_blobs(settings))
     guard = InstallationGuard(PostgresInstallation(database), settings, keeps=True)
     guard.watch_blobs(blobs)
@@ -63,7 +64,7 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
         new_id=new_id,
         compress=compressor(settings.delivery_compression),
         signer=signer,
-        rewriting=vault.derived("srs"),
+        rewriting=vault.derived(SRS),
         waker=NatsWaker(nats),
         events=events,
     )

@@ -33,6 +33,7 @@ from uuid import UUID
 import structlog
 from prometheus_client import Counter, Histogram
 
+from posthorn.model.authority import admitted
 from posthorn.model.envelope import Envelope, Record, RecordError, decode_record
 from posthorn.model.segment import pack
 from posthorn.ports.blobs import SEGMENTS, Blobs
@@ -190,7 +191,7 @@ class Deliverer:
         repeats: list[_Item] = []
         for delivery in batch:
             try:
-                item = _Item(delivery, decode_record(delivery.octets))
+                item = _Item(delivery, admitted(decode_record(delivery.octets), delivery.subject))
             except RecordError as error:
                 await self._park(delivery, at_hand, _name_of(delivery.octets), f"{type(error).__name__}: {error}")
                 continue
@@ -346,7 +347,7 @@ class Deliverer:
     async def _park(self, delivery: Delivery, at_hand: _AtHand, name: str, reason: str) -> None:
         _poison.inc()
         try:
-            await self._dead.park(delivery.octets, name, reason)
+            await self._dead.park(delivery.octets, name, reason, delivery.subject)
         except Unavailable as fault:
             await self._try_later(delivery, at_hand, name, fault)
         else:

@@ -42,7 +42,7 @@ async def start(process: Process) -> None:
     stack.push_async_callback(bodies.close)
     passwords = Passwords()
     stack.callback(passwords.close)
-    doorkeeper = Doorkeeper(passwords, PostgresSenders(database), PostgresThrottle(database))
+    doorkeeper = Doorkeeper(passwords, PostgresSenders(database), PostgresThrottle(database), maildrops)
     reads = Reads()
     await process.task(_tell(settings, reads), "reads")
     office = PostOffice(maildrops, bodies, doorkeeper, reads)
@@ -56,5 +56,5 @@ async def start(process: Process) -> None:
 
 async def _tell(settings: Pop3Settings, reads: Reads) -> None:
     """Tell of what was read, from the moment NATS is there; people get their mail without it."""
-    async with connect_nats(settings, "posthorn-pop3") as connection, NatsEvents(connection) as events:
+    async with connect_nats(settings, "posthorn-pop3", "pop3") as connection, NatsEvents(connection) as events:
         await reads.tell(events)

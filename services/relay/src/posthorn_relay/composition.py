@@ -35,7 +35,7 @@ async def compose(process: Process, settings: RelaySettings) -> None:
     """Put the service together on the process's stack and let it run."""
     enter = process.stack.enter_async_context
     connector = SmtpConnector(settings)
-    nats = await enter(connect_nats(settings, "posthorn-relay"))
+    nats = await enter(connect_nats(settings, "posthorn-relay", "relay"))
     database, blobs = await enter(connect_postgres(settings, by_key=True)), await enter(open_blobs(settings))
     queue, ingest = PostgresQueue(database), NatsIngest(nats)
     for part, probe in {"nats": ingest.probe, "postgres": queue.probe, "blobs": blobs.probe}.items():

@@ -11,8 +11,8 @@ from posthorn.adapters.nats.installation import DirectoryMark, NatsClock
 from posthorn.runtime.installation import InstallationGuard
 from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.process import Process
+from posthorn.runtime.settings import key_list
 from posthorn.runtime.tls import Certificate
-from posthorn.runtime.vault import Vault
 from posthorn_smtp_in.server import serving, serving_submission
 from posthorn_smtp_in.service import Backends
 from posthorn_smtp_in.settings import SmtpInSettings, SubmissionInSettings
@@ -22,7 +22,8 @@ async def start(process: Process) -> None:
     """Start everything on the process's stack; the listeners last. The role mx opens no Postgres (promise 2)."""
     settings, stack = process.settings, process.stack
     assert isinstance(settings, SmtpInSettings)
-    connection = await stack.enter_async_context(connect_nats(settings, "smtp-in"))
+    part = "submission" if isinstance(settings, SubmissionInSettings) else "smtp-in"
+    connection = await stack.enter_async_context(connect_nats(settings, part, part))
     directory = await stack.enter_async_context(NatsDirectory(connection))
     ingest = NatsIngest(connection)
     process.health.need("nats", ingest.probe)
@@ -34,7 +35,7 @@ async def start(process: Process) -> None:
         ingest,
         blobs,
         await stack.enter_async_context(NatsEvents(connection)),
-        Vault.of(settings).derived("srs"),
+        key_list(settings.srs_key),
     )
     certificate = Certificate(settings.tls_dir) if settings.tls_dir else None
     if certificate:

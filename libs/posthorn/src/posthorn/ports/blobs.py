@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO, Protocol
 
+from posthorn.model.envelope import BODIES as BODIES_PREFIX
 from posthorn.ports.faults import Unavailable
 
 SEGMENTS = "segments/"
 """Key prefix of packed segments, written by delivery."""
-BODIES = "bodies/"
+BODIES = BODIES_PREFIX
 """Key prefix of single bodies too large for the stream, written before the 250: ``bodies/<message id>``."""
 TRASH = "trash/"
 """Key prefix of orphans that wait to be deleted: ``trash/<former key>``."""

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from posthorn.model.envelope import Envelope
+from posthorn.model.streams import LEGACY_SUBJECT
 
 
 class Ingest(Protocol):
@@ -32,6 +33,11 @@ class Delivery(Protocol):
     @property
     def octets(self) -> bytes:
         """The ingest record, see ``model.envelope``."""
+        ...
+
+    @property
+    def subject(self) -> str:
+        """The subject it was published under, which says by whom (``model.authority``)."""
         ...
 
     @property
@@ -92,8 +98,11 @@ class Parked:
 class DeadLetters(Protocol):
     """The stream DEAD: messages that delivery could not place. Nothing leaves it but by an administrator's hand."""
 
-    async def park(self, octets: bytes, message_id: str, reason: str) -> None:
-        """Keep a record with the reason; the same id and reason within two minutes is kept once. Raises Unavailable or Full."""
+    async def park(self, octets: bytes, message_id: str, reason: str, subject: str = LEGACY_SUBJECT) -> None:
+        """Keep a record with the reason and the subject that it came under, for a retry.
+
+        The same id and reason within two minutes is kept once. Raises Unavailable or Full.
+        """
         ...
 
     async def parked(self, after: int, limit: int) -> Sequence[Parked]:
@@ -101,7 +110,10 @@ class DeadLetters(Protocol):
         ...
 
     async def retry(self, sequence: int) -> bool:
-        """Put the message on INGEST again and take it off DEAD. False when there is none. Raises Unavailable."""
+        """Put the message on INGEST again, as of the same role, and take it off DEAD.
+
+        False when there is none. Raises Unavailable.
+        """
         ...
 
     async def discard(self, sequence: int) -> bool:

@@ -1,7 +1,7 @@
 """What Posthorn keeps on JetStream: three streams, a consumer and a bucket, made and kept as the settings say.
 
-Any process may do this at any time, and several at once: creation is idempotent, and a refusal because another was quicker
-leads to another look.
+The parts that may (``permissions.LAYOUT_KEEPERS``) do this at any time, and several at once: creation is idempotent, and a refusal
+because another was quicker leads to another look. All others wait until what they need is there.
 """
 
 from __future__ import annotations
@@ -31,6 +31,13 @@ BUCKET_STREAM: Final = f"KV_{DIRECTORY}"
 BUCKET_PREFIX: Final = f"$KV.{DIRECTORY}."
 """What the subject of a key begins with."""
 
+_NEEDED: Final = {
+    "smtp-in": (INGEST, BUCKET_STREAM),
+    "submission": (INGEST, BUCKET_STREAM),
+    "relay": (INGEST,),
+    "pop3": (),
+}
+"""Streams that a part cannot do without. Mail does not wait for EVENTS."""
 _SECOND = 1_000_000_000
 _TRIMMING = Brake("streams", 0.1, 1024**2)
 _IN_USE = 10058  # the stream's name is in use with a different configuration
@@ -122,6 +129,12 @@ async def ensure_layout(connection: Connection, settings: NatsSettings) -> None:
     await connection.api(
         f"CONSUMER.CREATE.{INGEST}.{INGEST_CONSUMER}", {"stream_name": INGEST, "config": consumer(settings)}
     )
+
+
+async def expect_layout(connection: Connection, part: str) -> None:
+    """Look whether the streams are there that a part needs and may not make. Raises Unavailable."""
+    for stream in _NEEDED[part]:
+        await connection.api(f"STREAM.INFO.{stream}")
 
 
 async def _ensure_stream(connection: Connection, wanted: dict[str, Any], *, may_trim: bool) -> None:

@@ -52,12 +52,13 @@ _NEXT = f"$JS.API.CONSUMER.MSG.NEXT.{INGEST}.{INGEST_CONSUMER}"
 class NatsDelivery:
     """A message from INGEST."""
 
-    __slots__ = ("_ack_subject", "_connection", "octets", "ours_until")
+    __slots__ = ("_ack_subject", "_connection", "octets", "ours_until", "subject")
 
     def __init__(self, connection: Connection, message: Msg) -> None:
         self._connection = connection
         self._ack_subject = message.reply
         self.octets = message.data
+        self.subject = message.subject
         self.ours_until = time.monotonic() + ACK_WAIT
 
     @property

@@ -275,6 +275,8 @@ maildrop_leases = Table(
     Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
     Column("holder", Uuid, nullable=False),
     Column("expires_at", DateTime(timezone=True), nullable=False),
+    # such a lease may be taken over by who knows the account's own password
+    Column("by_app_password", Boolean, nullable=False, server_default=text("false")),
     postgresql_with={"fillfactor": 50},
     # a login must not wait for the disk; should the server crash, every lease is lost, which its holder finds at the next renewal
     prefixes=["UNLOGGED"],
@@ -322,6 +324,14 @@ app_passwords = Table(
     Column("scopes", ARRAY(Text), nullable=False),  # smtp, pop3
     _created(),
     Column("last_used_at", DateTime(timezone=True)),
+)
+
+familiar_places = Table(
+    "familiar_places",
+    metadata,
+    Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("place", LargeBinary, primary_key=True),  # a hash of the account and the network it was logged in to from
+    Column("seen_at", DateTime(timezone=True), nullable=False),
 )
 
 throttles = Table(

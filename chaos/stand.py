@@ -20,6 +20,7 @@ import psutil
 from tests.servers.s3 import S3Server
 from tests.servers.tcp_proxy import TcpProxy
 
+from posthorn.runtime.derived_keys import SRS, derive
 from posthorn_local.certificate import ensure_certificate
 from posthorn_local.embedded import EmbeddedError, Nats, Postgres, die_with_parent, free_port
 
@@ -27,6 +28,8 @@ PARTS = ("api", "smtp-in", "submission", "delivery", "relay", "pop3")
 STORES = ("nats", "postgres", "s3")
 ADMIN_KEY = "ph_" + "c" * 43
 _MODULES = {"submission": "smtp_in", "smtp-in": "smtp_in"}
+_SECRET_KEY = base64.b64encode(bytes(32)).decode()
+_SRS_KEY = base64.b64encode(derive(bytes(32), SRS)).decode()
 _AGAIN_SECONDS = 0.3
 """From the end of a process to its next start."""
 _READY_SECONDS = 90.0
@@ -211,9 +214,10 @@ class Stand:
         if self._s3 is not None:
             blobs = self._s3.url("chaos").replace(f":{self._s3.port}/", f":{self.links['s3'].port}/")
         settings = {
-            "SECRET_KEY": base64.b64encode(bytes(32)).decode(),
+            "SECRET_KEY": _SECRET_KEY,
+            "SRS_KEY": _SRS_KEY if part in ("smtp-in", "submission") else "",
             "DATABASE_URL": self._postgres.url.replace(f":{self._postgres.port}/", f":{self.links['postgres'].port}/"),
-            "NATS_URL": self._nats.url.replace(f":{self._nats.port}", f":{self.links['nats'].port}"),
+            "NATS_URL": self._nats.url_of(part).replace(f":{self._nats.port}", f":{self.links['nats'].port}"),
             "BLOBS": blobs,
             "TLS_DIR": str(self.directory / "tls"),
             "HEALTH_HOST": "127.0.0.1",

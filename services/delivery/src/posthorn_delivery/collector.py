@@ -9,8 +9,9 @@ Rules:
   message, so it is never written anew.
 - A blob without a segment row is an orphan when it is old: what a running batch has just written is young.
 - A blob under ``bodies/`` has no row until its message is placed, and the message may lie on INGEST for long or on DEAD for
-  ever. A retry from DEAD gives a message a new time on INGEST, so times alone prove nothing. Such a blob goes only when it was
-  without a row on two searches, and on both of them DEAD was empty, and INGEST moved and held nothing as old as the blob.
+  ever. A retry from DEAD gives a message a new time on INGEST, and so does the retry lane, so times alone prove nothing. Such a
+  blob goes only when it was without a row on two searches, and on both of them DEAD and the retry lane were empty, and INGEST
+  moved and held nothing as old as the blob.
 - A fault of a part ends the round; the next one goes on.
 """
 
@@ -246,8 +247,12 @@ class Collector:
 
     def _bodies_may_go_before(self, old: datetime, backlog: Backlog) -> datetime | None:
         """How old a body without a row must be for no waiting message to refer to it; None when that cannot be told."""
-        if backlog.dead or backlog.oldest_dead is not None:
-            log.info("bodies without a row stay while messages are parked", parked=backlog.dead)
+        if backlog.dead or backlog.oldest_dead is not None or backlog.retrying:
+            log.info(
+                "bodies without a row stay while messages are parked or set aside",
+                parked=backlog.dead,
+                set_aside=backlog.retrying,
+            )
             return None
         if backlog.oldest is None:
             return old

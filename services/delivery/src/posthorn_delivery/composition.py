@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 from posthorn.adapters.blobs import open_blobs
 from posthorn.adapters.compression import compressor
 from posthorn.adapters.dkim import DkimSigner
@@ -9,20 +11,29 @@ from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.dead import NatsDeadLetters
 from posthorn.adapters.nats.events import NatsEvents
 from posthorn.adapters.nats.source import NatsIngestSource
+from posthorn.adapters.nats.strays import NatsStrays
 from posthorn.adapters.nats.wakes import NatsWaker
 from posthorn.adapters.postgres.database import connect as connect_postgres
 from posthorn.adapters.postgres.dkim_keys import PostgresDkimKeys
+from posthorn.adapters.postgres.expansions import PostgresExpansions
+from posthorn.adapters.postgres.leaderships import Leadership
 from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
 from posthorn.adapters.postgres.retention import PostgresRetention
 from posthorn.adapters.postgres.storeroom import PostgresStoreroom
+from posthorn.model.streams import RETRY_CONSUMER
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.process import Process
 from posthorn.runtime.vault import Vault
 from posthorn_delivery.collector import Collector
+from posthorn_delivery.expanding import Expander
+from posthorn_delivery.repairing import Repairer
 from posthorn_delivery.retention import Keeper
 from posthorn_delivery.server import Intake, taking_in
 from posthorn_delivery.service import Deliverer
 from posthorn_delivery.settings import DeliverySettings
+
+RETRIES_BUFFERED = 16
+"""Messages of the retry lane that one process has at hand."""
 
 
 async def compose(process: Process, settings: DeliverySettings) -> None:
@@ -31,12 +42,15 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
     nats = await enter(connect_nats(settings, "posthorn-delivery"))
     database, blobs = await enter(connect_postgres(settings, by_key=True)), await enter(open_blobs(settings))
     source, events = await enter(NatsIngestSource(nats)), await enter(NatsEvents(nats))
-    mailboxes = PostgresMailboxes(
-        database, give_up=settings.relay_give_up_seconds, delay_notice=settings.relay_delay_notice_seconds
-    )
+    retries = await enter(NatsIngestSource(nats, RETRY_CONSUMER, messages=RETRIES_BUFFERED, octets=0))
+    patience = {"give_up": settings.relay_give_up_seconds, "delay_notice": settings.relay_delay_notice_seconds}
+    mailboxes = PostgresMailboxes(database, **patience)
     vault = Vault.of(settings)
     signer = DkimSigner(PostgresDkimKeys(database), vault)
     process.stack.callback(signer.close)
+    rewriting, waker = vault.derived("srs"), NatsWaker(nats)
+    expansions = PostgresExpansions(database, **patience)
+    expander = Expander(expansions, rewriting=rewriting, waker=waker, events=events)
     deliverer = Deliverer(
         mailboxes,
         blobs,
@@ -44,12 +58,17 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
         new_id=new_id,
         compress=compressor(settings.delivery_compression),
         signer=signer,
-        rewriting=vault.derived("srs"),
-        waker=NatsWaker(nats),
+        rewriting=rewriting,
+        waker=waker,
         events=events,
+        on_expansion=expander.kick,
     )
+    repairer = Repairer(NatsStrays(nats), deliverer, Leadership(database, "ingest repair", uuid4()).lead)
     for part, probe in {"nats": source.probe, "postgres": mailboxes.probe, "blobs": blobs.probe}.items():
         process.health.need(part, probe)
     await process.task(Collector(PostgresStoreroom(database), blobs, source.backlog, settings).run(), "collector")
     await process.task(Keeper(PostgresRetention(database), settings).run(), "retention")
-    await enter(taking_in(process, Intake(source, deliverer, settings.limits, settings.delivery_spacing_seconds)))
+    await process.task(expander.run(), "expander")
+    await process.task(repairer.run(), "repair")
+    intake = Intake(source, deliverer, settings.limits, settings.delivery_spacing_seconds, retries)
+    await enter(taking_in(process, intake))

@@ -13,6 +13,8 @@ Rules:
 - A notice of success is due for a recipient in a mailbox here if it was asked for. An address that leads to one place out of here
   hands the wish on; one that leads to several is expanded, which is told in its stead (RFC 3461 §5.2.7).
 - An address that is reached twice gets one copy, and what was said of it by name counts.
+- What aliases of one message come to is bounded: beyond ``AT_ONCE`` addresses they are expanded later, in slices, and stand in the
+  queue meanwhile under their own names (ADR 19).
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ from posthorn.wire.srs import SrsError, is_srs, reverse, rewrite
 GONE_STATUS = "5.1.1"
 GONE_REPLY = "550 5.1.1 no such mailbox here any more"
 _OUTWARD = frozenset({"submission", "send", "notice"})
+AT_ONCE = 200
+"""Addresses that the aliases of one message are expanded to with its batch."""
 _DAY = 86_400
 _MOST_REWRITINGS = 3
 
@@ -50,8 +54,13 @@ class Sorted:
     @property
     def queued(self) -> tuple[str, ...]:
         """Recipients that are to be sent to, as the sender knows them: where an alias leads is its owner's affair."""
-        queued = (each for each in self.outbound if each.state is QueueState.QUEUED)
+        queued = (each for each in self.outbound if each.state in (QueueState.QUEUED, QueueState.HELD))
         return tuple(dict.fromkeys(each.original or each.recipient for each in queued))
+
+    @property
+    def wide(self) -> bool:
+        """Whether something is left to be expanded."""
+        return any(each.state is QueueState.HELD for each in self.outbound)
 
     @property
     def destinations(self) -> set[str]:
@@ -78,10 +87,17 @@ def ways_back(envelope: Envelope, keys: Sequence[bytes]) -> Mapping[str, tuple[s
 
 
 def sort(
-    envelope: Envelope, resolution: Resolution, back: Mapping[str, tuple[str, ...]], keys: Sequence[bytes]
+    envelope: Envelope,
+    resolution: Resolution,
+    back: Mapping[str, tuple[str, ...]],
+    keys: Sequence[bytes],
+    at_once: float = AT_ONCE,
 ) -> Sorted:
-    """Sort the recipients. ``resolution`` knows them and what is in ``back``; ``keys`` rewrite, the first one now."""
-    found = _Found(sender=envelope.tenant)
+    """Sort the recipients. ``resolution`` knows them and what is in ``back``; ``keys`` rewrite, the first one now.
+
+    ``at_once``: addresses that the message's aliases are expanded to now.
+    """
+    found = _Found(sender=envelope.tenant, room=at_once)
     for recipient in envelope.recipients:
         dsn = envelope.dsn.get(recipient, RecipientDsn())
         address = recipient
@@ -98,6 +114,11 @@ def sort(
                 found.lose(envelope, recipient, dsn)
             continue
         accounts, forwards = resolution.accounts.get(address, ()), resolution.forwards.get(address, ())
+        several = len(accounts) + len(forwards) if len(accounts) + len(forwards) > 1 else 0
+        if address in resolution.wide or several > found.room:
+            found.expand(envelope, address, recipient, dsn)
+            continue
+        found.room -= several
         if not accounts and not forwards:
             found.lose(envelope, recipient, dsn)
             continue
@@ -106,7 +127,7 @@ def sort(
             found.local.append(recipient)
         if envelope.reverse_path and dsn.wants(Notice.DELIVERED) and (accounts or len(forwards) > 1):
             found.tell(envelope, recipient, dsn, expanded=len(accounts) + len(forwards) > 1)
-            dsn = replace(dsn, notify=(dsn.notify & ~Notify.SUCCESS) or Notify.NEVER)
+            dsn = _without_success(dsn)
         for forward in forwards:
             found.tenant = found.tenant or forward.tenant
             reverse_path = _rewritten(envelope, forward, keys)
@@ -116,7 +137,7 @@ def sort(
     return Sorted(
         tuple(found.accounts),
         tuple(found.local),
-        (*found.leaving.values(), *found.ended),
+        (*found.leaving.values(), *found.wide.values(), *found.ended),
         envelope.tenant or found.tenant,
         tuple(found.dropped),
     )
@@ -130,6 +151,10 @@ class _Found:
     """The submitter's tenant."""
     leaving: dict[tuple[UUID | None, str], Outbound] = field(default_factory=dict)
     """By tenant and address: what two tenants forward to one address stays two, for each is one's own to hold or cancel."""
+    room: float = AT_ONCE
+    """Addresses to which aliases may still be expanded."""
+    wide: dict[str, Outbound] = field(default_factory=dict)
+    """Aliases that are left to be expanded in slices."""
     ended: list[Outbound] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
     tenant: UUID | None = None
@@ -139,6 +164,14 @@ class _Found:
         there = self.leaving.get(key)
         if there is None or (there.original and not outbound.original):
             self.leaving[key] = outbound
+
+    def expand(self, envelope: Envelope, address: str, recipient: str, dsn: RecipientDsn) -> None:
+        if envelope.reverse_path and dsn.wants(Notice.DELIVERED):
+            self.tell(envelope, recipient, dsn, expanded=True)
+            dsn = _without_success(dsn)
+        original = "" if address == recipient else recipient
+        waits = Outbound(address, _domain(address), envelope.reverse_path, original, dsn, QueueState.HELD)
+        self.wide.setdefault(address, replace(waits, reply="to be expanded"))
 
     def lose(self, envelope: Envelope, recipient: str, dsn: RecipientDsn) -> None:
         if envelope.reverse_path and dsn.wants(Notice.FAILED):
@@ -172,6 +205,11 @@ class _Found:
                 notice=notice,
             )
         )
+
+
+def _without_success(dsn: RecipientDsn) -> RecipientDsn:
+    """Give what is left of a wish once the notice of success has been seen to."""
+    return replace(dsn, notify=(dsn.notify & ~Notify.SUCCESS) or Notify.NEVER)
 
 
 def _rewritten(envelope: Envelope, forward: Forward, keys: Sequence[bytes]) -> str:

@@ -7,7 +7,9 @@ INGEST = "INGEST"
 INGEST_SUBJECT = "ingest.0"
 """Subject of partition 0; the stream takes ``ingest.*``."""
 INGEST_CONSUMER = "delivery"
-"""The durable pull consumer that all delivery processes share."""
+"""The durable pull consumer that all delivery processes share; it gets ``ingest.*``."""
+RETRY_CONSUMER = "delivery-retry"
+"""The same for what could not be placed at first; it gets ``retry.*``, on the same stream."""
 DEAD = "DEAD"
 """Stream of messages that delivery could not place."""
 DEAD_SUBJECT = "dead.0"
@@ -19,3 +21,13 @@ EVENTS_PREFIX = "events."
 """What the subject of an event begins with; the slot follows."""
 WAKE_SUBJECT = "relay.wake"
 """Plain subject, not on any stream: something is due in the outbound queue."""
+
+
+def retry_subject(subject: str) -> str:
+    """Return the subject of the retry lane for what came under ``subject``: the last token, the publisher's word, stays."""
+    return f"retry.{subject.rpartition('.')[2]}"
+
+
+def is_retry(subject: str) -> bool:
+    """Return whether a subject on INGEST belongs to the retry lane."""
+    return subject.startswith("retry.")

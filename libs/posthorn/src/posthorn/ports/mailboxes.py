@@ -70,15 +70,12 @@ class Resolution:
     """For each recipient that aliases lead out of here, where to; it may have accounts as well."""
     elsewhere: frozenset[str] = frozenset()
     """Those recipients whose own domain is not ours."""
+    wide: frozenset[str] = frozenset()
+    """Those recipients that come to too many addresses for a batch; they are in none of the above. ``ports.expansions``."""
 
 
 class AccountsGone(Exception):  # noqa: N818 - it names what happened
     """An account vanished between resolve and place. Resolve again; nothing has been written."""
-
-
-class TooWide(Exception):  # noqa: N818 - it names what happened
-    """A recipient comes to more addresses than are followed: its aliases lead to too many. Trying again will not help before they
-    are changed, so that its letter is parked."""
 
 
 class Mailboxes(Protocol):
@@ -86,7 +83,8 @@ class Mailboxes(Protocol):
 
     async def resolve(self, recipients: Collection[str], messages: Collection[UUID]) -> Resolution:
         """Follow aliases, ``+tags`` and catch-alls to accounts, and tell which messages are placed already. One round trip,
-        unless they lead to very many. Raises TooWide."""
+        unless they lead to thousands of addresses together. An alias that alone leads to more than about a hundred is only told
+        to be wide."""
         ...
 
     async def place(self, segments: Sequence[Segment]) -> int:

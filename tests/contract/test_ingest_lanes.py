@@ -130,6 +130,7 @@ async def test_the_age_of_first_deliveries_leaves_the_retry_lane_out(connection:
         await connection.request("ingest.mx", b"now")
         backlog = await source.backlog()
         assert (backlog.messages, backlog.retrying) == (2, 1)
+        assert backlog.oldest is not None
         assert backlog.oldest_first is not None
         assert backlog.oldest < before <= backlog.oldest_first
 

@@ -119,8 +119,8 @@ class TestResolve:
         read: list[int] = []
         fetch = asyncpg.Connection.fetch
 
-        async def counted(self: Connection, query: str, *values: object, **options: object) -> list[asyncpg.Record]:
-            rows: list[asyncpg.Record] = await fetch(self, query, *values, **options)
+        async def counted(self: Connection, query: str, *values: object) -> list[asyncpg.Record]:
+            rows: list[asyncpg.Record] = await fetch(self, query, *values)
             read.append(len(rows))
             return rows
 

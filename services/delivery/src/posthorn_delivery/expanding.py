@@ -81,7 +81,8 @@ class Expander:
                 await self._measure(began)
                 pause = _FIRST_PAUSE
             except Unavailable as fault:
-                log.warning("not expanded yet", part=fault.part, detail=str(fault))
+                if pause == _FIRST_PAUSE:
+                    log.warning("not expanded yet", part=fault.part, detail=str(fault))
                 rest, pause = pause, min(_LAST_PAUSE, pause * 2)
             except Exception:
                 _faults.inc()

@@ -91,7 +91,8 @@ class Mailboxes(Protocol):
         """Write messages, mailbox entries, quotas, outbound rows and segments in one transaction: all or nothing.
 
         A message id that is there already is left as it is (its part of the segment is dead at once), so that redelivery does
-        nothing. Raises AccountsGone. Over quota is no hindrance: the message was promised. Gives the number of entries made.
+        nothing. Raises AccountsGone. Over quota is no hindrance: the message was promised. An outbound part in the state HELD opens
+        an expansion (``ports.expansions``). Gives the number of entries made.
         """
         ...
 

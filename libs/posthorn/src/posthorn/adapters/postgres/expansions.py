@@ -32,7 +32,7 @@ from posthorn.ports.mailboxes import AccountsGone, Forward, Letter, Placement, R
 
 COUNTED = 10_000
 AGAIN_SECONDS = 900.0
-"""How long an expansion waits that was refused or failed."""
+"""How long an expansion waits at least that was refused or failed."""
 _GONE = ("5.1.1", "550 5.1.1 no such mailbox here any more")
 _WIDE = f"it comes to more than {MOST_ADDRESSES} addresses"
 
@@ -79,7 +79,12 @@ _COUNT_ENTRIES = "UPDATE messages SET refs = refs + $2 WHERE id = $1"
 _ADVANCE = """
 UPDATE outbound_expansions SET done = $2, accounts = accounts + $3, forwards = forwards + $4 WHERE recipient_id = $1
 """
-_POSTPONE = "UPDATE outbound_expansions SET due_at = now() + make_interval(secs => $2) WHERE recipient_id = $1"
+# the longer it has waited, the longer it waits, a day at most
+_POSTPONE = """
+UPDATE outbound_expansions
+   SET due_at = now() + least(greatest(make_interval(secs => $2), now() - created_at), interval '1 day')
+ WHERE recipient_id = $1
+"""
 _END = "DELETE FROM outbound_expansions WHERE recipient_id = $1"
 _FORGET_PLACES = """
 DELETE FROM outbound_reached p

@@ -19,8 +19,10 @@ from posthorn.ports.administration import Conflict, Missing
 from posthorn.ports.expansions import Places
 from posthorn.ports.mailboxes import Resolution
 from posthorn.ports.queue import QueueFilter
+from posthorn.runtime.ids import new_id
 from posthorn_delivery import service
 from posthorn_delivery.expanding import SLICE_ADDRESSES, Expander
+from posthorn_delivery.service import Deliverer
 from posthorn_delivery.sorting import Sorted, sort
 from posthorn_local.embedded import Nats
 from tests.servers.scene import Scene, scene
@@ -353,4 +355,22 @@ async def test_an_expansion_that_fails_is_put_off_and_the_others_go_on(stage: Sc
     await stage.town.rows("UPDATE outbound_expansions SET due_at = now()")
     await stage.expand()
     assert len(await queued(stage)) == 300
+    await finished(stage)
+
+
+async def test_what_a_wide_alias_leads_out_of_here_is_signed_for_its_submitter(stage: Scene) -> None:
+    await stage.town.domain("example.test")
+    await stage.town.alias("all@example.test", *(f"x{n}@far.test" for n in range(150)))
+
+    class Signer:
+        async def sign(self, domain: str, _: object) -> str:
+            return f"DKIM-Signature: d={domain}\r\n"
+
+    deliverer = Deliverer(stage.mailboxes, stage.blobs, stage.dead, new_id=new_id, signer=Signer())
+    await stage.send(BODY, "all@example.test", role="submission", signer="example.test")
+    await deliverer.deliver(await stage.take(1))
+    await stage.expand()
+    assert await stage.town.rows("SELECT signature, open FROM outbound_messages") == [
+        ("DKIM-Signature: d=example.test\r\n", 150)
+    ]
     await finished(stage)

@@ -83,6 +83,8 @@ MOST_RECIPIENTS = 1_000
 MOST_FAILURES = 32
 """Transactions of one batch that may fail in the search for what cannot be placed."""
 _YIELD_ROWS = 200
+_YIELD_MESSAGES = 100
+"""Rows sorted, and messages read or told of, without letting others run."""
 _TRIES = 3
 """Attempts at a group while a part answers its probe and fails all the same."""
 _FIRST_PAUSE = 0.1
@@ -158,7 +160,9 @@ class Deliverer:
     async def _bring_to_an_end(self, batch: Sequence[Delivery], at_hand: AtHand) -> None:
         items: dict[UUID, Item] = {}
         repeats: list[Item] = []
-        for delivery in batch:
+        for number, delivery in enumerate(batch, 1):
+            if number % _YIELD_MESSAGES == 0:
+                await asyncio.sleep(0)
             try:
                 item = Item(delivery, decode_record(delivery.octets))
             except RecordError as error:
@@ -256,7 +260,9 @@ class Deliverer:
         if any(item.sorted.wide for item in items):
             self._on_expansion()
         now = self._clock()
-        for item in items:
+        for number, item in enumerate(items, 1):
+            if number % _YIELD_MESSAGES == 0:
+                await asyncio.sleep(0)
             tell(self._events, item.envelope, item.sorted, now)
             await at_hand.done(item.delivery, "delivered")
             _latency.observe(max(0.0, now - item.envelope.received_at))

@@ -186,7 +186,7 @@ class PostgresExpansions:
         await _show(connection, row, shown)
         if letter.outbound:
             await outbound.enter_more(connection, letter, self._patience)
-            await connection.execute(_COUNT_ROWS, message, outbound.open_rows(letter))
+        await connection.execute(_COUNT_ROWS, message, outbound.open_rows(letter))  # before messages: see tables
         if letter.accounts:
             await connection.execute(_COUNT_ENTRIES, message, len(letter.accounts))
         if done:

@@ -14,7 +14,7 @@ from posthorn.adapters.postgres.expansions import PostgresExpansions
 from posthorn.adapters.postgres.queue_administration import PostgresQueueAdministration
 from posthorn.adapters.postgres.removal import LOCK_ACCOUNT, remove
 from posthorn.model.envelope import Envelope
-from posthorn.model.outbound import Notify, RecipientDsn
+from posthorn.model.outbound import Notice, Notify, Outbound, QueueState, RecipientDsn
 from posthorn.ports.administration import Conflict, Missing
 from posthorn.ports.expansions import Places
 from posthorn.ports.mailboxes import Resolution
@@ -333,6 +333,35 @@ async def test_a_wish_for_success_is_answered_by_the_expansion_alone(stage: Scen
         ],
         key=repr,
     )
+    await finished(stage)
+
+
+async def test_what_ends_in_a_slice_is_entered_once_however_many_slices_say_so(stage: Scene) -> None:
+    await stage.town.domain("example.test")
+    await stage.town.alias("all@example.test", *(f"x{n:03}@far.test" for n in range(250)))
+    await stage.send(BODY, "all@example.test")
+    await stage.deliver(1)
+    expansions = PostgresExpansions(stage.town.database)
+    refused = Outbound(
+        "all@example.test",
+        "example.test",
+        "sender@example.org",
+        state=QueueState.BOUNCED,
+        status="5.4.6",
+        notice=Notice.FAILED,
+    )
+
+    def sorting(envelope: Envelope, resolution: Resolution) -> Places:
+        found = sort(envelope, resolution, {}, (), at_once=1000)
+        return Places(found.accounts, (*found.outbound, refused))
+
+    while await expansions.expand(100, sorting) is not None:
+        await stage.town.sums_hold()
+    rows = await stage.town.rows(
+        "SELECT last_status, count(*) FROM outbound_recipients WHERE notice = 'failed' GROUP BY 1"
+    )
+    assert rows == [("5.4.6", 1)]
+    assert len(await queued(stage)) == 250
     await finished(stage)
 
 

@@ -34,6 +34,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from itertools import batched
 from uuid import UUID
 
 import structlog
@@ -91,6 +92,8 @@ _FIRST_PAUSE = 0.1
 _PROBE_PAUSE = 1.0
 _LAST_PAUSE = 5.0
 _LATER = (5.0, 300.0)
+_AT_ONCE = 64
+"""Messages that are set aside without waiting for one another."""
 
 
 class _Stopping(Exception):  # noqa: N818 - it names what happens
@@ -222,9 +225,10 @@ class Deliverer:
                     )
                 else:
                     log.error("a group is set aside unsearched", messages=len(group.items), fault=type(error).__name__)
-                    await asyncio.gather(
-                        *(self._put_off(item.delivery, at_hand, item.name, error) for item in group.items)
-                    )
+                    for some in batched(group.items, _AT_ONCE, strict=False):
+                        await asyncio.gather(
+                            *(self._put_off(item.delivery, at_hand, item.name, error) for item in some)
+                        )
 
     async def _resolved(self, group: Group, at_hand: AtHand) -> list[Group]:
         """Resolve, sort, sign and store a group; gives what is to be placed, by transactions, the first one last."""

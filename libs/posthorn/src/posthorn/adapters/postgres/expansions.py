@@ -184,15 +184,14 @@ class PostgresExpansions:
         else:
             shown = (QueueState.HELD.value, "", f"being expanded: {progress} so far", None)
         await _show(connection, row, shown)
-        if letter.outbound:
-            await outbound.enter_more(connection, letter, self._patience)
+        due = await outbound.enter_more(connection, letter, self._patience)
         await connection.execute(_COUNT_ROWS, message, outbound.open_rows(letter))  # before messages: see tables
         if letter.accounts:
             await connection.execute(_COUNT_ENTRIES, message, len(letter.accounts))
         if done:
             await _end(connection, row)
             await let_go(connection, [message])
-        await make_due_now(connection, outbound.due(letter))
+        await make_due_now(connection, due)
 
 
 def _resolution(recipient: str, found: list[Any]) -> Resolution:

@@ -98,32 +98,34 @@ async def enter(connection: Connection, letters: Sequence[Letter], patience: Pat
         )
         for letter in letters
     ]
-    await _insert(connection, messages, letters, patience, owners)
+    due = await _insert(connection, messages, letters, patience, owners)
     await _open_expansions(connection, letters)
-    await make_due_now(connection, _due(letters))
+    await make_due_now(connection, due)
 
 
-async def enter_more(connection: Connection, letter: Letter, patience: Patience) -> None:
-    """Enter more recipients of a message whose outbound part is there; the caller counts them, and makes ``due`` due."""
-    await _insert(connection, [], [letter], patience, {})
+async def enter_more(connection: Connection, letter: Letter, patience: Patience) -> set[str]:
+    """Enter more recipients of a message whose outbound part is there; gives the destinations that are due.
 
-
-def due(letter: Letter) -> set[str]:
-    """Destinations to which the letter can go at once."""
-    return _due([letter])
+    The caller counts the rows, and makes the destinations due at the end of its transaction.
+    """
+    return await _insert(connection, [], [letter], patience, {}) if letter.outbound else set()
 
 
 def places(letter: Letter) -> list[str]:
-    """Where the letter goes, as ``outbound_reached`` names it: accounts, and addresses elsewhere by whose they are."""
+    """Name where the letter goes, for ``outbound_reached``: accounts, and addresses elsewhere by whose they are."""
     return sorted(
         {f"account {account}" for account in letter.accounts}
-        | {place_of(each, letter.tenant) for each in letter.outbound if _waits(each)}
+        | {place_of(each, letter.tenant) for each in letter.outbound if not _expands(each)}
     )
 
 
 def place_of(outbound: Outbound, tenant: UUID | None) -> str:
-    """Name an address elsewhere: what two tenants forward there is two copies, for each is one's own to hold or cancel."""
-    return clean_text(f"{outbound.tenant or tenant} {outbound.recipient.lower()}")
+    """Name an address elsewhere: what two tenants forward there is two copies, for each is one's own to hold or cancel.
+
+    What has come to an end of its own has a name of its own: it is told of once, however many slices find it.
+    """
+    kind = "queued" if _waits(outbound) else "ended"
+    return clean_text(f"{kind} {outbound.tenant or tenant} {outbound.recipient.lower()}")
 
 
 async def _insert(
@@ -132,7 +134,8 @@ async def _insert(
     letters: Sequence[Letter],
     patience: Patience,
     owners: Mapping[str, UUID],
-) -> None:
+) -> set[str]:
+    """Enter the rows of messages and of the letters' recipients; gives the destinations to which something can go at once."""
     recipients: list[tuple[Any, ...]] = []
     for letter in letters:
         for each in letter.outbound:
@@ -145,6 +148,7 @@ async def _insert(
         for column in (zip(*rows, strict=True) if rows else ((),) * width)
     ]
     await connection.execute(_INSERT, *columns, patience.give_up)
+    return {clean_text(each.destination) for letter in letters for each in letter.outbound if _waits(each)}
 
 
 def _row(letter: Letter, each: Outbound, patience: Patience, owner: UUID | None) -> tuple[Any, ...]:
@@ -200,10 +204,6 @@ async def _owners(connection: Connection, letters: Sequence[Letter]) -> Mapping[
 
 def _owner(each: Outbound, owners: Mapping[str, UUID]) -> UUID | None:
     return each.tenant or (owners.get(each.destination) if _expands(each) else None)
-
-
-def _due(letters: Sequence[Letter]) -> set[str]:
-    return {clean_text(each.destination) for letter in letters for each in letter.outbound if _waits(each)}
 
 
 def _expands(outbound: Outbound) -> bool:

@@ -42,13 +42,17 @@ helm test posthorn --namespace mail --logs
 
 On a cluster without load balancers (kind, minikube) add `--set service.type=ClusterIP`.
 
-Needs Kubernetes {kube} and Helm 3.12 or later. Postgres, NATS and an S3 server come with it for trying out; for
-mail that matters, name your own by `existingSecret` and turn the bundled ones off. [ci/](ci) holds values files for several cases,
-[UPGRADING.md](UPGRADING.md) says what to do before upgrades, `docs/operations.md` how to run it, `docs/runbooks/` what each alert
-asks for.
+Needs Kubernetes {kube} and Helm 3.12 or later, or Helm 4, which the tests run. Postgres, NATS and an S3 server come with it
+for trying out; for mail that matters, name your own by `existingSecret` and turn the bundled ones off. [ci/](ci) holds values
+files for several cases, [UPGRADING.md](UPGRADING.md) says what to do before upgrades, `docs/operations.md` how to run it,
+`docs/runbooks/` what each alert asks for.
+
+To change the number of pods use the values, not `kubectl scale`: Helm 4 applies server-side, and stops at a number that another tool
+has set. The chart refuses such an upgrade before anything is sent, and says how to go on; see [UPGRADING.md](UPGRADING.md).
 
 Rendering without a cluster (Argo CD, `helm template`) cannot look up the Secrets that were generated before: give `existingSecret`
-for `secretKey`, `api.adminKey`, the stores and `tls` there.
+for `secretKey`, `api.adminKey`, the stores and `tls` there. Nor can it look up how many pods a part has; see
+`smtpIn.autoscaling.enabled`.
 
 On a cluster without IPv4, have the services listen on IPv6: `settings` with `POSTHORN_HEALTH_HOST`, `POSTHORN_SMTP_HOST`,
 `POSTHORN_POP3_HOST` and `POSTHORN_API_HOST`, each `"::"`.

@@ -47,8 +47,8 @@ for trying out; for mail that matters, name your own by `existingSecret` and tur
 files for several cases, [UPGRADING.md](UPGRADING.md) says what to do before upgrades, `docs/operations.md` how to run it,
 `docs/runbooks/` what each alert asks for.
 
-To change the number of pods use the values, not `kubectl scale`: Helm 4 applies server-side, and stops at a number that another tool
-has set. The chart refuses such an upgrade before anything is sent, and says how to go on; see [UPGRADING.md](UPGRADING.md).
+To change the number of pods use the values, not `kubectl scale`: Helm 4 applies server-side, and stops at a number that another
+tool has set. The chart refuses such an upgrade before anything is sent, and says how to go on; see [UPGRADING.md](UPGRADING.md).
 
 Rendering without a cluster (Argo CD, `helm template`) cannot look up the Secrets that were generated before: give `existingSecret`
 for `secretKey`, `api.adminKey`, the stores and `tls` there. Nor can it look up how many pods a part has; see

@@ -1,5 +1,5 @@
 #!/opt/standins/bin/python
-"""Takes the commands that docker-compose.yml and the chart give to the images of Postgres, NATS and Garage, and starts what stands in."""
+"""Takes the commands that compose and the chart give to Postgres, NATS and Garage, and starts what stands in."""
 
 from __future__ import annotations
 

@@ -18,9 +18,6 @@ from tests.cluster.settings import Settings
 
 HERE = Path(__file__).parent
 SENDER = "sender"
-_DOMAIN = "ledger.example"
-_ADDRESSES = [f"box{number}@{_DOMAIN}" for number in range(4)]
-_PROBE = f"probe@{_DOMAIN}"
 _DELIVERY_SECONDS = 300
 
 _MAKE_ACCOUNTS = """
@@ -57,6 +54,9 @@ class Scene:
         self.release = Release(self.kubectl, chart_for(self.kubectl, settings.results), self._values())
         self.faults: dict[str, str] = {}
         self._password = secrets.token_urlsafe(18)
+        self._domain = f"run-{secrets.token_hex(4)}.example"  # what an earlier run has left is not this one's
+        self._addresses = [f"box{number}@{self._domain}" for number in range(4)]
+        self._probe = f"probe@{self._domain}"
 
     def _values(self) -> dict[str, Any]:
         layers = [json.loads((HERE / "values.json").read_text())]
@@ -84,20 +84,12 @@ class Scene:
                 self.kubectl.said("get", "secret", "standins-s3")
             except KubectlError:
                 self.kubectl.apply(self._object("v1", "Secret", "standins-s3", stringData=keys))
+        self.outside.said("delete", "pod", SENDER, "--ignore-not-found")
+        self.release.uninstall()
         self.release.install()
         self._start_sender()
-        addresses = [*_ADDRESSES, _PROBE]
-        self.outside.run_in(
-            SENDER,
-            "python",
-            "-c",
-            _MAKE_ACCOUNTS,
-            self._url("api", 8080),
-            self._key(),
-            self._password,
-            _DOMAIN,
-            *addresses,
-        )
+        told = [self._url("api", 8080), self._key(), self._password, self._domain, *self._addresses, self._probe]
+        self.outside.run_in(SENDER, "python", "-c", _MAKE_ACCOUNTS, *told)
 
     def _object(self, version: str, kind: str, name: str, **more: Any) -> Object:
         return {"apiVersion": version, "kind": kind, "metadata": {"name": name}, **more}
@@ -121,8 +113,8 @@ class Scene:
             "POP3_HOST": self._host("pop3"),
             "API_HOST": self._host("api"),
             "RATE": str(self.settings.rate),
-            "ADDRESSES": ",".join(_ADDRESSES),
-            "PROBE": _PROBE,
+            "ADDRESSES": ",".join(self._addresses),
+            "PROBE": self._probe,
             "PASSWORD": self._password,
             "API_KEY": self._key(),
         }

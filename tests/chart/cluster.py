@@ -15,11 +15,11 @@ from tests.chart.rendering import NAME, NAMESPACE, Object, Rendered, chart, read
 
 
 class Cluster:
-    """An API server that knows Secrets and Deployments, and nothing else."""
+    """An API server that knows Secrets, Deployments and StatefulSets, and nothing else."""
 
     def __init__(self) -> None:
         self.secrets: dict[str, Object] = {}
-        self.deployments: dict[str, Object] = {}
+        self.controllers: dict[str, Object] = {}
         cluster = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -48,31 +48,33 @@ class Cluster:
         if path == "/api/v1":
             return 200, self._resources("v1", "Secret")
         if path == "/apis/apps/v1":
-            return 200, self._resources("apps/v1", "Deployment")
+            return 200, self._resources("apps/v1", "Deployment", "StatefulSet")
         if path == "/version":
             return 200, {"major": "1", "minor": "36", "gitVersion": "v1.36.0"}
         found = re.fullmatch(rf"/api/v1/namespaces/{NAMESPACE}/secrets/([a-z0-9.-]+)", path)
         if found and found[1] in self.secrets:
             return 200, self.secrets[found[1]]
-        found = re.fullmatch(rf"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/([a-z0-9.-]+)", path)
-        if found and found[1] in self.deployments:
-            return 200, self.deployments[found[1]]
+        found = re.fullmatch(rf"/apis/apps/v1/namespaces/{NAMESPACE}/(?:deployments|statefulsets)/([a-z0-9.-]+)", path)
+        if found and found[1] in self.controllers:
+            return 200, self.controllers[found[1]]
         return 404, {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}
 
     @staticmethod
-    def _resources(version: str, kind: str) -> Object:
-        name = kind.lower()
-        resource = {
-            "name": f"{name}s",
-            "singularName": name,
-            "kind": kind,
-            "namespaced": True,
-            "verbs": ["get", "list"],
-        }
-        return {"kind": "APIResourceList", "groupVersion": version, "resources": [resource]}
+    def _resources(version: str, *kinds: str) -> Object:
+        resources = [
+            {
+                "name": f"{kind.lower()}s",
+                "singularName": kind.lower(),
+                "kind": kind,
+                "namespaced": True,
+                "verbs": ["get", "list"],
+            }
+            for kind in kinds
+        ]
+        return {"kind": "APIResourceList", "groupVersion": version, "resources": resources}
 
-    def scaled(self, name: str, replicas: int, *owners: tuple[str, str, bool]) -> None:
-        """Have a Deployment with so many pods; owners are managers, their operations, and whether they own the number."""
+    def scaled(self, name: str, replicas: int, *owners: tuple[str, str, bool], kind: str = "Deployment") -> None:
+        """Have a Deployment, or another kind, with so many pods; owners are managers, operations, whether they own the number."""
         entries = [
             {
                 "manager": manager,
@@ -81,9 +83,9 @@ class Cluster:
             }
             for manager, operation, owned in owners
         ]
-        self.deployments[name] = {
+        self.controllers[name] = {
             "apiVersion": "apps/v1",
-            "kind": "Deployment",
+            "kind": kind,
             "metadata": {"name": name, "namespace": NAMESPACE, "managedFields": entries},
             "spec": {"replicas": replicas},
         }

@@ -82,3 +82,12 @@ def test_a_number_that_helm_can_set_is_set(cluster: Cluster, owners: tuple[tuple
     assert number(cluster, "posthorn-smtp-in", {}) == 2
     cluster.scaled("posthorn-smtp-in", 0, *owners)
     assert number(cluster, "posthorn-smtp-in", {}) == 2
+
+
+def test_a_store_that_was_scaled_is_told_too(cluster: Cluster) -> None:
+    cluster.scaled("posthorn-nats", 3, HELM, KUBECTL, kind="StatefulSet")
+    with pytest.raises(helm_python.HelmError) as refusal:
+        cluster.render({})
+    said = str(refusal.value)
+    assert "nats.bundled: posthorn-nats was scaled to 3 by other means" in said
+    assert "First run: kubectl --namespace mail scale statefulset posthorn-nats --replicas 1" in said

@@ -39,6 +39,15 @@ def chart_for(kubectl: Kubectl, folder: Path) -> Path:
     if not kubectl.serves("policy/v1"):
         budgets = copy / "templates" / "disruption.yaml"
         budgets.write_text(budgets.read_text().replace("policy/v1\n", "policy/v1beta1\n"))
+    if (major, minor) < (1, 22):
+        # its controllers come to own the list of claims whole, so Helm must say it as the API server has filled it in
+        bundled = copy / "templates" / "_bundled.tpl"
+        text = bundled.read_text().replace(
+            "- metadata:\n    name: data\n",
+            "- apiVersion: v1\n  kind: PersistentVolumeClaim\n  metadata:\n    creationTimestamp: null\n    name: data\n",
+        )
+        last = "requests: {storage: {{ .storage.size }}}\n"
+        bundled.write_text(text.replace(last, f"{last}    volumeMode: Filesystem\n  status: {{phase: Pending}}\n"))
     return copy
 
 
@@ -48,6 +57,7 @@ class Release:
     def __init__(self, kubectl: Kubectl, chart: Path, values: dict[str, Any]) -> None:
         self.kubectl = kubectl
         self.values = values
+        self._before = values
         self._chart = chart
         self._binary = shutil.which("helm")
 
@@ -71,7 +81,7 @@ class Release:
 
     def upgrade(self, **changes: Any) -> None:
         """Upgrade with values changed on the top level, and wait until all is ready and the old pods are gone."""
-        self.values = self.values | changes
+        self._before, self.values = self.values, self.values | changes
         if self._binary:
             self._with_values("upgrade")
         else:
@@ -79,13 +89,14 @@ class Release:
                 config.upgrade(str(self._chart), NAME, self.values, namespace=self.kubectl.namespace, timeout=600)
         self.await_ready()
 
-    def rollback(self, revision: int = 0) -> None:
-        """Go back to a revision, 0 for the one before."""
+    def rollback(self) -> None:
+        """Go back to the revision before."""
         if self._binary:
-            self._run("rollback", NAME, str(revision))
+            self._run("rollback", NAME)
         else:
             with self._config() as config:
-                config.rollback(NAME, version=revision, timeout=600)
+                config.rollback(NAME, timeout=600)
+        self.values = self._before
         self.await_ready()
 
     def uninstall(self) -> None:

@@ -84,8 +84,10 @@
 {{- with include "posthorn.podFaults" (dict "root" $ "name" $name "part" $part "values" $values) -}}
 {{- $faults = concat $faults (splitList "\n" .) -}}
 {{- end -}}
-{{- with include "posthorn.replicasFault" (dict "root" $ "part" $part "values" $values) -}}
+{{- if not (include "posthorn.scaler" (dict "values" $values)) -}}
+{{- with include "posthorn.replicasFault" (dict "root" $ "kind" "Deployment" "name" $part.fullname "value" (printf "%s.replicas" $part.key) "wanted" $values.replicas) -}}
 {{- $faults = append $faults . -}}
+{{- end -}}
 {{- end -}}
 {{- $needed := add (int $values.preStopSeconds) (int (ceil $values.graceSeconds)) -}}
 {{- if lt (int (include "posthorn.terminationGrace" (dict "values" $values))) (int $needed) -}}
@@ -101,6 +103,13 @@
 {{- range $store := list "postgresql" "nats" "s3" -}}
 {{- with include "posthorn.placementFaults" (dict "key" (printf "%s.bundled" $store) "values" (index $v $store).bundled) -}}
 {{- $faults = concat $faults (splitList "\n" .) -}}
+{{- end -}}
+{{- if (index $v $store).bundled.enabled -}}
+{{- $name := printf "%s-%s" (include "posthorn.fullname" $) $store -}}
+{{- $wanted := ternary $v.nats.bundled.replicas 1 (eq $store "nats") -}}
+{{- with include "posthorn.replicasFault" (dict "root" $ "kind" "StatefulSet" "name" $name "value" (printf "%s.bundled" $store) "wanted" $wanted) -}}
+{{- $faults = append $faults . -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- with include "posthorn.placementFaults" (dict "key" "migrations" "values" $v.migrations) -}}

@@ -45,17 +45,16 @@ Takes root, name, values.
 {{- end -}}
 {{- end -}}
 
-{{/* What is wrong with a part's number, when Helm could not set it. Takes root, part, values. */}}
+{{/* What is wrong with a number of pods, when Helm could not set it. Takes root, kind, name, value (the value's name) and wanted. */}}
 {{- define "posthorn.replicasFault" -}}
 {{- $helm := .root.Capabilities.HelmVersion.Version | default "v3" -}}
-{{- if and (semverCompare ">=4.0.0-0" $helm) (not (include "posthorn.scaler" .)) -}}
-{{- $live := lookup "apps/v1" "Deployment" .root.Release.Namespace .part.fullname -}}
-{{- if $live -}}
-{{- $has := int (dig "spec" "replicas" 1 $live) -}}
-{{- $wanted := int .values.replicas -}}
-{{- if and (ne $has $wanted) (include "posthorn.scaledByOthers" $live) -}}
-{{- printf "%s.replicas: %s was scaled to %d by other means, and Helm would stop half-way when it sets %d. Give %s.replicas=%d, or first run: kubectl --namespace %s scale deployment %s --replicas %d" .part.key .part.fullname $has $wanted .part.key $has .root.Release.Namespace .part.fullname $wanted -}}
-{{- end -}}
+{{- if semverCompare ">=4.0.0-0" $helm -}}
+{{- $live := lookup "apps/v1" .kind .root.Release.Namespace .name -}}
+{{- $has := int (dig "spec" "replicas" 1 ($live | default dict)) -}}
+{{- if and $live (ne $has (int .wanted)) (include "posthorn.scaledByOthers" $live) -}}
+{{- printf "%s: %s was scaled to %d by other means, and Helm would stop half-way when it sets %d. " .value .name $has (int .wanted) -}}
+{{- if eq .kind "Deployment" -}}{{- printf "Give %s=%d, or first run" .value $has -}}{{- else -}}First run{{- end -}}
+{{- printf ": kubectl --namespace %s scale %s %s --replicas %d" .root.Release.Namespace (lower .kind) .name (int .wanted) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -35,6 +35,7 @@ AWKWARD = {
     "100 KB of dots in a line": HEAD + b"." * 100_000 + b"\r\n",
     "a long header line": b"X-Long: " + b"h" * 20_000 + b"\r\n" + HEAD,
     "a header over 64 KiB": b"".join(b"X-%05d: %b\r\n" % (n, b"h" * 60) for n in range(1500)) + HEAD + b"text\r\n",
+    "a header over 256 KiB": b"".join(b"X-%05d: %b\r\n" % (n, b"h" * 60) for n in range(5000)) + HEAD + b"text\r\n",
     "a blank line at the end": HEAD + b"text\r\n\r\n\r\n",
     "only a header": HEAD,
 }
@@ -50,6 +51,16 @@ async def test_awkward_mail_is_kept_byte_for_byte(stage: Stage, name: str, way: 
         assert await talk.say(b"BDAT %d LAST\r\n" % len(AWKWARD[name]) + AWKWARD[name]) == "250 2.0.0"
     assert after_trace(stage.only()[1]) == AWKWARD[name]
     assert await talk.say(b"NOOP\r\n") == "250 2.0.0"
+
+
+@pytest.mark.parametrize("size", [1, 700])
+async def test_authentication_results_that_claim_to_be_ours_are_removed(stage: Stage, size: int) -> None:
+    forged = b"Authentication-Results: MX.example.test (x);\r\n\tspf=pass smtp.mailfrom=bank.test\r\n"
+    others = b"Authentication-Results: filter.example.org; dkim=fail\r\n"
+    rest = HEAD + b"Authentication-Results: mx.example.test; in the text\r\n" + b"line\r\n" * 1024 * size
+    talk = await (await stage.talk()).begin()
+    assert await talk.data(stuff(forged + others + forged + rest) + b".\r\n") == "250 2.0.0"
+    assert after_trace(stage.only()[1]) == others + rest
 
 
 async def test_a_message_of_nothing(stage: Stage) -> None:

@@ -402,7 +402,7 @@ async def test_a_list_refuses_what_it_cannot_take(api: Api) -> None:
 
 async def test_a_tenant_sees_and_touches_only_its_own(api: Api) -> None:
     ours, theirs = await api.tenant("ours"), await api.tenant("theirs")
-    admin, reader = await api.key(Role.TENANT_ADMIN, ours), await api.key(Role.READ_ONLY, ours)
+    admin, reader = await api.key(Role.TENANT_ADMIN, ours), await api.key(Role.READ_ONLY, ours, message_content=True)
     await api.domain("theirs.test", tenant="theirs")
     await api.account("eve@theirs.test")
     await api.alias("info@theirs.test", "eve@theirs.test")

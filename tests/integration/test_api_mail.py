@@ -164,7 +164,7 @@ async def test_raw_is_a_503_when_the_octets_cannot_be_had(api: Api, town: Town, 
 async def test_a_message_of_someone_else_is_not_there(api: Api, town: Town, blobs: FileBlobs) -> None:
     bob = (await account_ids(api))["bob@example.test"]
     (message,) = await deliver(town, blobs, [bob], b"a: b\r\n\r\n")
-    reader = await api.key(Role.READ_ONLY, await api.tenant("other"))
+    reader = await api.key(Role.READ_ONLY, await api.tenant("other"), message_content=True)
     for path in (f"{ALICE}/messages/{message}", f"{ALICE}/messages/{message}/raw"):
         problem(await api.client.get(path), 404, "not-found")
     problem(await api.client.delete(f"{ALICE}/messages/{message}"), 404, "not-found")

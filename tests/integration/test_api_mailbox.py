@@ -413,3 +413,21 @@ async def test_of_two_processes_one_does_the_rounds(town: Town) -> None:
     assert await first.lead(60)
     assert not await second.lead(60)
     assert await first.lead(60)
+
+
+async def test_what_could_be_brought_back_is_bounded_by_twice_the_quota(api: Api, town: Town) -> None:
+    await window(api, 30)
+    assert (await api.client.patch(ALICE, json={"quota_bytes": 3000})).status_code == 200
+    made: list[str] = []
+    for turn in range(5):  # filled and emptied again and again
+        made += await deliver(town, f"a {turn}", f"b {turn}", at=1.8e9 + 10 * turn)
+        for message in made[-2:]:
+            assert (await api.client.delete(f"{ALICE}/messages/{message}")).status_code == 204
+        await town.sums_hold()
+    kept = (await api.client.get(f"{ALICE}/deleted")).json()["items"]
+    assert {item["message"]["id"] for item in kept} == set(made[-6:])
+    assert await town.value("SELECT sum(live_octets)::bigint FROM segments") == 6000
+    assert (await api.client.patch(ALICE, json={"quota_bytes": None})).status_code == 200
+    (last,) = await deliver(town, "last")
+    assert (await api.client.delete(f"{ALICE}/messages/{last}")).status_code == 204
+    assert len((await api.client.get(f"{ALICE}/deleted")).json()["items"]) == 7

@@ -32,6 +32,7 @@ from posthorn.model.streams import INGEST
 from posthorn.ports.administration import Role
 from posthorn.ports.faults import Unavailable
 from posthorn.ports.sending import Limits, Payer, sent_message
+from posthorn.wire.submission import authors_of
 from posthorn_api.sending_service import SendingLimits
 from posthorn_local.embedded import Nats
 from tests.contract.town import pool
@@ -253,6 +254,8 @@ UNFIT: list[tuple[str, dict[str, Any]]] = [
     ("subject", {"raw": "", "text": None}),
     ("reply_to[0]", {"reply_to": ["x"]}),
     ("unknown", {"unknown": 1}),
+    ("subject", {"subject": "a\u2028b"}),
+    ("subject", {"subject": "a\x85b"}),
 ]
 
 
@@ -260,6 +263,25 @@ async def test_what_makes_no_message_is_refused_by_the_name_of_its_field(api: Ap
     for field, fields in UNFIT:
         problem(await api.client.post("/v1/send", json={**SIMPLE, **fields}), 422, "invalid", field)
     assert await records(connection) == []
+
+
+_LONG_NAME = (
+    "Customer service of the northern districts and the whole town at the sea <evil@attacker.test>, support of it"
+)
+
+
+@pytest.mark.parametrize(
+    "name", [_LONG_NAME, '"a" <b@c.test>, d', "=?utf-8?q?=0D=0ABcc:_evil@c.test?=", "ü" + _LONG_NAME]
+)
+async def test_a_display_name_never_becomes_an_address(api: Api, connection: Connection, name: str) -> None:
+    boxes = [f"{name} <help@example.org>"]
+    fields = {**SIMPLE, "to": [f"{name} <friend@example.org>"], "cc": boxes, "reply_to": boxes}
+    record, _ = await sent(api, connection, fields)
+    message = email.message_from_bytes(record.body or b"", policy=email.policy.compat32)
+    for field, expected in (("To", "friend"), ("Cc", "help"), ("Reply-To", "help")):
+        (found,) = authors_of(f"{field}: {message[field]}".replace("\n", "\r\n").replace("\r\r", "\r").encode())
+        assert str(found) == f"{expected}@example.org"
+    assert message["Bcc"] is None
 
 
 async def test_an_address_that_is_not_ascii_makes_the_message_utf8(api: Api, connection: Connection) -> None:

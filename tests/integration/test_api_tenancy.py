@@ -25,16 +25,17 @@ from posthorn_api.server import operations
 from tests.servers.api import Api, running_api
 
 ADMIN, READ, SEND = "admins", "readers", "senders"
-PLATFORM, PLATFORM_READ = "platform", "platform readers"
+PLATFORM, PLATFORM_READ, CONTENT = "platform", "platform readers", "readers of content"
 
 MAY = {
     ADMIN: {"platform-admin", "tenant-admin"},
-    READ: {"platform-admin", "tenant-admin", "read-only", "platform read-only"},
+    READ: {"platform-admin", "tenant-admin", "read-only", "platform read-only", "content reader"},
+    CONTENT: {"platform-admin", "tenant-admin", "content reader"},
     SEND: {"platform-admin", "tenant-admin", "send-only"},
     PLATFORM: {"platform-admin"},
     PLATFORM_READ: {"platform-admin", "platform read-only"},
 }
-ROLES = ("platform-admin", "platform read-only", "tenant-admin", "read-only", "send-only")
+ROLES = ("platform-admin", "platform read-only", "tenant-admin", "read-only", "content reader", "send-only")
 
 Body = dict[str, Any] | str | None
 
@@ -65,6 +66,7 @@ EXAMPLES: dict[str, Example] = {
     "getApiKey": Example(READ, "/v1/api-keys/{key}"),
     "deleteApiKey": Example(ADMIN, "/v1/api-keys/{key}"),
     "listAudit": Example(READ, "/v1/audit", hides=None),
+    "listContentAccess": Example(READ, "/v1/accounts/alice@{d}/content-access"),
     "importAccounts": Example(ADMIN, body='{"address": "i@{d}", "password": "correct horse"}', hides=None),
     "importAliases": Example(ADMIN, body='{"address": "j@{d}", "targets": ["alice@{d}"]}', hides=None),
     "createDomain": Example(ADMIN, body={"name": "new.{d}", "tenant": "{tenant}"}, hides=422),
@@ -85,17 +87,17 @@ EXAMPLES: dict[str, Example] = {
     "createAppPassword": Example(ADMIN, "/v1/accounts/alice@{d}/app-passwords", {"name": "n", "scopes": ["pop3"]}),
     "listAppPasswords": Example(READ, "/v1/accounts/alice@{d}/app-passwords"),
     "deleteAppPassword": Example(ADMIN, "/v1/accounts/alice@{d}/app-passwords/{app_password}"),
-    "listMessages": Example(READ, "/v1/accounts/alice@{d}/messages"),
-    "getMessage": Example(READ, "/v1/accounts/alice@{d}/messages/{message}"),
-    "getRawMessage": Example(READ, "/v1/accounts/alice@{d}/messages/{message}/raw"),
+    "listMessages": Example(CONTENT, "/v1/accounts/alice@{d}/messages"),
+    "getMessage": Example(CONTENT, "/v1/accounts/alice@{d}/messages/{message}"),
+    "getRawMessage": Example(CONTENT, "/v1/accounts/alice@{d}/messages/{message}/raw"),
     "deleteMessage": Example(ADMIN, "/v1/accounts/alice@{d}/messages/{message}"),
     "moveMessage": Example(ADMIN, "/v1/accounts/alice@{d}/messages/{message}/move", {"mailbox": "Trash"}),
-    "listDeletedMessages": Example(READ, "/v1/accounts/alice@{d}/deleted"),
+    "listDeletedMessages": Example(CONTENT, "/v1/accounts/alice@{d}/deleted"),
     "undeleteMessage": Example(ADMIN, "/v1/accounts/alice@{d}/messages/{deleted}/undelete"),
     "listMailboxes": Example(READ, "/v1/accounts/alice@{d}/mailboxes"),
     "createMailbox": Example(ADMIN, "/v1/accounts/alice@{d}/mailboxes", {"name": "New"}),
     "deleteMailbox": Example(ADMIN, "/v1/accounts/alice@{d}/mailboxes/Old"),
-    "exportMail": Example(READ, "/v1/accounts/alice@{d}/export?format=mbox"),
+    "exportMail": Example(CONTENT, "/v1/accounts/alice@{d}/export?format=mbox"),
     "importMail": Example(ADMIN, "/v1/accounts/alice@{d}/import?format=mbox", MBOX),
     "createAlias": Example(ADMIN, body={"address": "new@{d}", "targets": ["alice@{d}"]}, hides=422),
     "listAliases": Example(READ, "/v1/aliases?domain={d}", hides=None),
@@ -235,6 +237,7 @@ async def house(api: Api, name: str) -> House:
         "platform-admin": await api.key(Role.PLATFORM_ADMIN),
         "platform read-only": await api.key(Role.READ_ONLY),
         **{role.value: await api.key(role, tenant) for role in (Role.TENANT_ADMIN, Role.READ_ONLY, Role.SEND_ONLY)},
+        "content reader": await api.key(Role.READ_ONLY, tenant, message_content=True),
     }
     return House(
         name,
@@ -271,7 +274,7 @@ def test_every_operation_has_a_rule_and_an_example() -> None:
     for name, route in TABLE.items():
         assert route.path.startswith("/v1/"), name
         is_read = route.methods == {"GET"}
-        assert (EXAMPLES[name].who in (READ, PLATFORM_READ)) == is_read, name
+        assert (EXAMPLES[name].who in (READ, PLATFORM_READ, CONTENT)) == is_read, name
         if not is_read and name != "sendMessage":
             assert access.RULES[name].action, f"{name} leaves nothing in the audit log"
 

@@ -31,6 +31,7 @@ from posthorn.adapters.postgres.imports import PostgresImports
 from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
 from posthorn.adapters.postgres.queue_administration import PostgresQueueAdministration
 from posthorn.adapters.postgres.routes import PostgresRoutes
+from posthorn.adapters.postgres.senders import PostgresSenders
 from posthorn.adapters.postgres.statistics import PostgresStatistics
 from posthorn.adapters.postgres.suppressions import PostgresSuppressions
 from posthorn.adapters.postgres.tenants import PostgresTenants
@@ -53,6 +54,7 @@ from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.settings import PostgresSettings
 from posthorn.runtime.vault import Vault
 from posthorn_api import docs
+from posthorn_api.account_logins import AccountLogins
 from posthorn_api.config_service import Configuration
 from posthorn_api.dns_service import DomainDns
 from posthorn_api.guard import Guard
@@ -104,18 +106,21 @@ class Api:
     dns: DnsServer
     keys: dict[str, str] = field(default_factory=dict)
 
-    async def key(self, role: Role, tenant: UUID | None = None) -> dict[str, str]:
+    async def key(
+        self, role: Role, tenant: UUID | None = None, *, message_content: bool | None = None
+    ) -> dict[str, str]:
         """Make a key; gives the headers that show it."""
         number = len(self.keys) + 1
         key = f"ph_{number:043d}"
         self.keys[key] = role.value
         await self.sql(
-            "INSERT INTO api_keys (id, tenant_id, name, role, key_hash) VALUES ($1, $2, $3, $4, $5)",
+            "INSERT INTO api_keys (id, tenant_id, name, role, key_hash, message_content) VALUES ($1, $2, $3, $4, $5, $6)",
             new_id(),
             tenant,
             f"key {number}",
             role.value,
             hash_of_key(key),
+            message_content,
         )
         return {"Authorization": f"Bearer {key}"}
 
@@ -198,7 +203,13 @@ async def running_api(
         keys = PostgresApiKeys(database)
         if bootstrap:
             await keys.ensure_bootstrap(hash_of_key(ADMIN_KEY))
-        service = Service(PostgresAdministration(database), passwords, publication, dead)
+        service = Service(
+            PostgresAdministration(database),
+            passwords,
+            publication,
+            dead,
+            account_limits=(limits or SendingLimits()).account,
+        )
         mail = Mail(PostgresAccountMail(database), reader, publication)
         transfer = Transfer(PostgresTransfers(database), reader, blobs, zstd_frame, max_size=max_size)
         vault, hints = Vault([SECRET_KEY]), Hints()
@@ -225,7 +236,9 @@ async def running_api(
         health.started = True
         audit = PostgresAudit(database)
         tenants = PostgresTenants(database)
-        guard = Guard(keys, PostgresIdempotency(database), audit, tokens=tokens(tenants) if tokens else None)
+        logins = AccountLogins(PostgresSenders(database), PostgresThrottle(database), passwords)
+        known_tokens = tokens(tenants) if tokens else None
+        guard = Guard(keys, PostgresIdempotency(database), audit, tokens=known_tokens, logins=logins)
         tenancy = Tenancy(tenants, keys, audit)
         imports = Import(PostgresImports(database), passwords)
         names = DomainDns(service, identity, DnsResolver([dns.address], lifetime=2, keep=False), presence)

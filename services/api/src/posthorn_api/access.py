@@ -30,9 +30,17 @@ class Rule:
     """Whether the operation reads the body by itself, line by line."""
     any_type: bool = False
     """Whether a body that the operation reads by itself may be of any media type."""
+    content: bool = False
+    """Whether it shows the content of an account's mailboxes: it needs the right to, and each use has a line in the audit log."""
+    own: bool = False
+    """Whether an account may call it for its own address."""
 
     def admits(self, caller: ApiKey) -> bool:
         """Tell whether the caller may."""
+        if caller.role is Role.ACCOUNT:
+            return self.own
+        if self.content and not caller.message_content:
+            return False
         if caller.role is Role.TENANT_ADMIN and caller.tenant is None:
             return False  # it would administer everybody
         return caller.role in self.roles and not (self.whole_platform and caller.tenant is not None)
@@ -44,6 +52,10 @@ def _read() -> Rule:
 
 def _change(action: str) -> Rule:
     return Rule(_ADMINS, action)
+
+
+def _content(action: str) -> Rule:
+    return Rule(_READERS, action, content=True)
 
 
 def _platform(action: str) -> Rule:
@@ -81,15 +93,16 @@ RULES = {
     "createAppPassword": _change("app-password.create"),
     "listAppPasswords": _read(),
     "deleteAppPassword": _change("app-password.delete"),
-    "listMessages": _read(),
-    "getMessage": _read(),
-    "getRawMessage": _read(),
+    "listMessages": _content("content.list"),
+    "getMessage": _content("content.show"),
+    "getRawMessage": _content("content.read"),
     "deleteMessage": _change("message.delete"),
     "moveMessage": _change("message.move"),
-    "listDeletedMessages": _read(),
+    "listDeletedMessages": _content("content.list-deleted"),
     "undeleteMessage": _change("message.undelete"),
-    "exportMail": _read(),
+    "exportMail": _content("content.export"),
     "importMail": Rule(_ADMINS, "message.import", streams=True, any_type=True),
+    "listContentAccess": Rule(_READERS, own=True),
     "listMailboxes": _read(),
     "createMailbox": _change("mailbox.create"),
     "deleteMailbox": _change("mailbox.delete"),

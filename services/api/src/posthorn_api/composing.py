@@ -16,26 +16,24 @@ import email.policy
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from email.headerregistry import Address as HeaderAddress
 from email.message import EmailMessage
-from typing import Any
 from uuid import UUID
 
 from posthorn.ports.administration import Fault, Unfit
 from posthorn.wire.address import MAX_PATH_OCTETS, Address, AddressError, parse_address
+from posthorn.wire.header_text import WordTooLongError, address_field, text_field
+from posthorn.wire.submission import AuthorError, authors_of
 
 _BETWEEN_ANGLES = re.compile(r"\s*(?P<name>.*?)\s*<(?P<address>[^<>]*)>\s*\Z", re.DOTALL)
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"\Z')
 _NAME = re.compile(r"[\x21-\x39\x3b-\x7e]{1,100}\Z")
 _TYPE = re.compile(r"(?P<main>[a-z0-9!#$&^_.+-]+)/(?P<sub>[a-z0-9!#$&^_.+-]+)\Z", re.IGNORECASE)
 _CONTENT_ID = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~@-]{1,200}\Z")
-_LINE = 78
 _LARGE = 64 * 1024
 """Octets from which a text or a file is put into the message after it was made: the email package takes its time over such."""
 _PIECE = 1024 * 1024
 _BASE64_LINE = 57
 """Octets in a line of base64 (RFC 2045 §6.8)."""
-_LONGEST_LINE = 998
 
 _OURS = frozenset(
     {
@@ -113,15 +111,15 @@ def mailbox(where: str, text: str) -> Mailbox:
 def compose(draft: Draft, number: UUID) -> bytes:
     """Make the message, with CRLF line ends, without Date and Message-ID unless its headers name them. Raises Unfit."""
     boxes = (draft.sender, *draft.to, *draft.cc, *draft.reply_to)
-    policy = email.policy.SMTP.clone(cte_type="7bit", utf8=not all(box.address.is_ascii for box in boxes))
-    lines = _extra_fields(draft.headers, policy)
-    message = EmailMessage(policy)
-    message["From"] = _shown(draft.sender)
-    for name, found in (("To", draft.to), ("Cc", draft.cc), ("Reply-To", draft.reply_to)):
+    utf8 = not all(box.address.is_ascii for box in boxes)
+    policy = email.policy.SMTP.clone(cte_type="7bit", utf8=utf8)
+    lines = _extra_fields(draft.headers)
+    for name, found in (("From", [draft.sender]), ("To", draft.to), ("Cc", draft.cc), ("Reply-To", draft.reply_to)):
         if found:
-            message[name] = [_shown(box) for box in found]
+            lines.append(_address_field(name, found))
     if draft.subject is not None:
-        message["Subject"] = draft.subject
+        lines.append(_text_field("subject", "Subject", draft.subject, utf8=utf8))
+    message = EmailMessage(policy)
     large = _Large(number)
     _fill(message, draft, large)
     for place, part in enumerate(message.walk()):
@@ -177,9 +175,19 @@ def _base64_lines(content: bytes) -> Iterator[bytes]:
         )
 
 
-def _shown(box: Mailbox) -> HeaderAddress:
-    local = box.written.rpartition("@")[0]
-    return HeaderAddress(box.name, box.address.local if local.startswith('"') else local, box.address.domain)
+def _address_field(name: str, boxes: Sequence[Mailbox]) -> bytes:
+    """Write the addresses, and read each back: a display name must not turn into another address. Raises Unfit."""
+    for box in boxes:
+        one = address_field(name, [(box.name, box.written)]).encode()
+        try:
+            is_same = authors_of(one) == (box.address,)
+        except AuthorError:
+            is_same = False
+        if not is_same:
+            raise Unfit(
+                Fault(name.lower().replace("-", "_"), f"{box.written}: this name cannot be written in a header")
+            )
+    return address_field(name, [(box.name, box.written) for box in boxes]).encode()
 
 
 def _fill(message: EmailMessage, draft: Draft, large: _Large) -> None:
@@ -225,7 +233,7 @@ def _type(where: str, text: str) -> tuple[str, str]:
     return found["main"].lower(), found["sub"].lower()
 
 
-def _extra_fields(headers: Mapping[str, str], policy: email.policy.EmailPolicy[Any]) -> list[bytes]:
+def _extra_fields(headers: Mapping[str, str]) -> list[bytes]:
     lines: list[bytes] = []
     seen: set[str] = set()
     for name, value in headers.items():
@@ -237,22 +245,12 @@ def _extra_fields(headers: Mapping[str, str], policy: email.policy.EmailPolicy[A
         if folded in seen:
             raise Unfit(Fault(where, "this header field is named twice"))
         seen.add(folded)
-        if value.isascii():
-            lines.append(_folded(where, name, value))
-        else:
-            lines.append(
-                policy.header_factory("x-text", value).fold(policy=policy).encode().replace(b"x-text", name.encode(), 1)
-            )
+        lines.append(_text_field(where, name, value))
     return lines
 
 
-def _folded(where: str, name: str, value: str) -> bytes:
-    """Fold at white space alone: the library would encode what is too long for a line, and so break a list of message ids."""
-    lines = [f"{name}:"]
-    for word in value.split():
-        if len(lines[-1]) + 1 + len(word) > _LINE and lines[-1].strip():
-            lines.append("")
-        lines[-1] += f" {word}"
-    if any(len(line) > _LONGEST_LINE for line in lines):
-        raise Unfit(Fault(where, f"a word is longer than a line can be ({_LONGEST_LINE} octets)"))
-    return "".join(f"{line}\r\n" for line in lines).encode("ascii")
+def _text_field(where: str, name: str, value: str, *, utf8: bool = False) -> bytes:
+    try:
+        return text_field(name, value, utf8=utf8).encode()
+    except WordTooLongError as error:
+        raise Unfit(Fault(where, str(error))) from None

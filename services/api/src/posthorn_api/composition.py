@@ -30,6 +30,7 @@ from posthorn.adapters.postgres.idempotency import PostgresIdempotency
 from posthorn.adapters.postgres.imports import PostgresImports
 from posthorn.adapters.postgres.queue_administration import PostgresQueueAdministration
 from posthorn.adapters.postgres.routes import PostgresRoutes
+from posthorn.adapters.postgres.senders import PostgresSenders
 from posthorn.adapters.postgres.statistics import PostgresEventBook, PostgresStatistics
 from posthorn.adapters.postgres.suppressions import PostgresSuppressions
 from posthorn.adapters.postgres.tenants import PostgresTenants
@@ -46,6 +47,7 @@ from posthorn.runtime.http import bind, http_server
 from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.process import Process
 from posthorn.runtime.vault import Vault
+from posthorn_api.account_logins import AccountLogins
 from posthorn_api.config_service import Configuration
 from posthorn_api.dns_service import LOOKUP_SECONDS, DomainDns
 from posthorn_api.guard import Guard
@@ -114,6 +116,7 @@ async def start(process: Process) -> None:
         late.publication,
         late.dead,
         wait_seconds=settings.directory_wait_seconds,
+        account_limits=settings.account_limits,
     )
     mail = Mail(PostgresAccountMail(database), reader, late.publication, wait_seconds=settings.directory_wait_seconds)
     identity = Identity(PostgresDkimKeys(database), PostgresAppPasswords(database), vault, generate)
@@ -136,6 +139,7 @@ async def start(process: Process) -> None:
     )
     tenants, imports = PostgresTenants(database), PostgresImports(database)
     tenancy, tokens = Tenancy(tenants, keys, audit), await _tokens(process, settings, tenants, vault)
+    logins = AccountLogins(PostgresSenders(database), PostgresThrottle(database), passwords)
     networks, dispatch, statistics = (
         settings.webhook_private_networks,
         PostgresDispatch(database),
@@ -168,7 +172,7 @@ async def start(process: Process) -> None:
             statistics,
             Configuration(service, tenancy, hooks, outgoing, imports, audit),
         ),
-        Guard(keys, idempotency, audit, LargeBodies(settings.send_large_at_once), tokens),
+        Guard(keys, idempotency, audit, LargeBodies(settings.send_large_at_once), tokens, logins),
         process.health,
         body_limit=settings.api_body_limit,
         send_body_limit=settings.send_body_limit,

@@ -14,6 +14,7 @@ _KEY = {
     "name": "deploy",
     "role": "tenant-admin",
     "tenant": "acme",
+    "message_content": True,
     "expires_at": "2027-11-23T00:00:00Z",
     "last_used_at": _LATER,
     "created_at": _THEN,

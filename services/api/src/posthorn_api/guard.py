@@ -5,6 +5,8 @@ Rules:
 - A key is looked up by its SHA-256; what was found is remembered for a moment. No line of any log holds a key.
 - Where an issuer is configured, what has the form of a token is one (``oidc``), and no key.
 - What a role may do stands in ``access``, and nowhere else.
+- Content of mailboxes is shown only when its line in the audit log is written: where that fails the answer is 503.
+- Who shows the password of an account (``account_logins``) is that account, and reaches its own address alone.
 - A change that succeeds has a line in the audit log. What changes things writes it in its own transaction; of the rest the line is
   written here, right after.
 - The body is read before the operation, bounded in octets (``edge``) and time.
@@ -22,7 +24,7 @@ import hashlib
 import hmac
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -30,6 +32,7 @@ from uuid import UUID
 import structlog
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from starlette.responses import StreamingResponse
 
 from posthorn.ports.administration import Answer, ApiKey, Receipt, Reservation
 from posthorn.ports.api_keys import ApiKeys
@@ -38,7 +41,9 @@ from posthorn.ports.faults import Unavailable
 from posthorn.ports.idempotency import Idempotency
 from posthorn.runtime.acting import Acting, acts
 from posthorn.runtime.ids import new_id
+from posthorn.wire.address import AddressError, parse_address
 from posthorn_api.access import Rule, rule_of
+from posthorn_api.account_logins import AccountLogins
 from posthorn_api.documents import SMALL, DocumentRequest
 from posthorn_api.large_bodies import LargeBodies
 from posthorn_api.oidc import Tokens
@@ -49,6 +54,7 @@ log = structlog.get_logger()
 
 _REMEMBER_SECONDS = 1.5
 _REMEMBERED = 1000
+_SHOWN_OF_QUERY = 200
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
 _JSON = re.compile(r"application/(?:json|[\w.+-]+\+json)\Z", re.IGNORECASE)
 _NDJSON = re.compile(r"application/(?:x-)?(?:ndjson|jsonl|jsonlines)\Z", re.IGNORECASE)
@@ -69,21 +75,23 @@ class Guard:
         audit: Audit,
         large_bodies: LargeBodies | None = None,
         tokens: Tokens | None = None,
+        logins: AccountLogins | None = None,
     ) -> None:
         self._keys = keys
         self._idempotency = idempotency
         self._audit = audit
         self._large_bodies = large_bodies or LargeBodies()
         self._tokens = tokens
+        self._logins = logins
         self._remembered: dict[bytes, tuple[float, ApiKey]] = {}
 
     async def handle(self, request: Request, operation: _Operation, rule: Rule, *, takes_json: bool) -> Response:
         """Run the operation if it may run. Raises what ``problem_of`` knows."""
-        caller, secret = await self._caller(_bearer(request))
+        caller, secret = await self._authenticated(request, rule)
         request.state.caller = caller
         structlog.contextvars.bind_contextvars(key_id=str(caller.id), key_name=caller.name)
         if not rule.admits(caller):
-            raise Problem(403, "forbidden", f"the role {caller.role.value} may not do this")
+            raise Problem(403, "forbidden", _refusal(caller, rule))
         if rule.action is None:
             async with self._large_bodies.room(request):
                 return await self._let_through(request, operation, secret, takes_json=takes_json)
@@ -96,6 +104,8 @@ class Guard:
                 return await operation(request)
             async with self._large_bodies.room(request):
                 response = await self._let_through(request, operation, secret, takes_json=takes_json)
+            if rule.content and response.status_code < 400:
+                await self._note_content(request, response)
             if response.status_code < 400 and "idempotency-replayed" not in response.headers and not act.is_written:
                 await self._note(request, caller)
             return response
@@ -114,6 +124,17 @@ class Guard:
             await self._audit.record(caller.tenant, request.url.path.removeprefix("/v1/"), {})
         except Unavailable as fault:
             log.error("a change could not be written to the audit log", path=request.url.path, detail=str(fault))
+
+    async def _note_content(self, request: Request, response: Response) -> None:
+        """Write what of whose content is shown, before it is. Raises Unavailable, and then shows nothing."""
+        asked = {name: value[:_SHOWN_OF_QUERY] for name, value in request.query_params.items()}
+        message = {"message": request.path_params["id"]} if "id" in request.path_params else {}
+        try:
+            await self._audit.record_content(_account_in(request), {**message, **asked})
+        except BaseException:
+            if isinstance(response, StreamingResponse) and isinstance(response.body_iterator, AsyncGenerator):
+                await response.body_iterator.aclose()
+            raise
 
     async def _let_through(
         self, request: Request, operation: _Operation, secret: bytes, *, takes_json: bool
@@ -175,6 +196,16 @@ class Guard:
             return new_id()
         request.state.is_anchored = True
         return await self._idempotency.first_attempt(reservation)
+
+    async def _authenticated(self, request: Request, rule: Rule) -> tuple[ApiKey, bytes]:
+        header = request.headers.get("authorization", "")
+        if not (rule.own and self._logins is not None and header.lower().startswith("basic ")):
+            return await self._caller(_bearer(request))
+        place = request.client.host if request.client else ""
+        caller = await self._logins.caller(header[6:].strip(), place)
+        if _account_in(request) != caller.account:
+            raise Problem(403, "forbidden", "an account may do this for its own address only")
+        return caller, header.encode()
 
     async def _caller(self, shown: str) -> tuple[ApiKey, bytes]:
         """Give who it is, and a secret that nobody else's requests are hashed with."""
@@ -242,6 +273,19 @@ def _bearer(request: Request) -> str:
     if scheme.lower() != "bearer" or not key:
         raise unauthorized("the Authorization header must be: Bearer <key>", shown=False)
     return key
+
+
+def _account_in(request: Request) -> str:
+    try:
+        return str(parse_address(request.path_params["address"]))
+    except AddressError as error:
+        raise Problem(404, "not-found", str(error)) from None
+
+
+def _refusal(caller: ApiKey, rule: Rule) -> str:
+    if rule.content and caller.role in rule.roles:
+        return "this key may not read the content of mailboxes: it was made without message_content"
+    return f"the role {caller.role.value} may not do this"
 
 
 def _in_force(caller: ApiKey) -> ApiKey:

@@ -64,7 +64,7 @@ class Trust:
     audiences: tuple[str, ...]
     role_claim: str = "roles"
     """The claim that holds a role or a list of roles; ``a.b`` is ``b`` in the object ``a``, where no claim has that very name."""
-    roles: Mapping[str, Role] = field(default_factory=lambda: {role.value: role for role in Role})
+    roles: Mapping[str, Role] = field(default_factory=lambda: {role.value: role for role in _RANKS})
     """Our roles by what the issuer calls them."""
     tenant_claim: str = "tenant"
     """The claim that holds the tenant's name or id; as ``role_claim``."""
@@ -157,6 +157,7 @@ class Tokens:
             role,
             None if standing is None else standing.id,
             tenant_name=None if standing is None else standing.name,
+            message_content=role in (Role.PLATFORM_ADMIN, Role.TENANT_ADMIN),
         )
 
     async def _standing(self, named: object) -> Standing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
@@ -19,9 +20,12 @@ FLAGS = ("seen", "answered", "flagged", "deleted", "draft")
 """Names of the flags, by bit."""
 
 
+_NOT_IN_LINES = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
 def _printable(value: str) -> str:
-    if any(character < " " or character == "\x7f" or "\ud800" <= character <= "\udfff" for character in value):
-        raise ValueError("control characters and broken Unicode are not allowed")
+    if _NOT_IN_LINES.search(value):
+        raise ValueError("control characters, line separators and broken Unicode are not allowed")
     return value
 
 
@@ -83,7 +87,8 @@ class DomainChange(_Request):
         None, description="Days after which mail is deleted; null: never."
     )
     undelete_days: Annotated[int, Field(ge=0, le=365)] = Field(
-        default_factory=int, description="Days in which deleted mail can be brought back; 0: not at all."
+        default_factory=int,
+        description="Days in which deleted mail can be brought back; 0: not at all. An account keeps at most twice its quota so.",
     )
 
 

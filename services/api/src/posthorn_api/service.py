@@ -26,6 +26,7 @@ from posthorn.ports.administration import (
 )
 from posthorn.ports.faults import Unavailable
 from posthorn.ports.ingest import DeadLetters, Parked
+from posthorn.ports.sending import Limits
 from posthorn.runtime.passwords import Passwords
 from posthorn.wire.address import MAX_PATH_OCTETS, AddressError, canonical_domain, display_domain, parse_address
 
@@ -70,12 +71,15 @@ class Service:
         dead: Late[DeadLetters],
         *,
         wait_seconds: float = 2.0,
+        account_limits: Limits = Limits(),  # noqa: B008 - it is frozen
     ) -> None:
+        """``account_limits`` are the operator's for each account, which a tenant's key may lower and not lift."""
         self._administration = administration
         self._passwords = passwords
         self._publication = publication
         self._dead = dead
         self._wait_seconds = wait_seconds
+        self._account_limits = account_limits
 
     async def create_domain(self, caller: ApiKey, new: NewDomain, receipt: Receipt[Domain] | None) -> Domain:
         """Make a domain."""
@@ -176,6 +180,7 @@ class Service:
     ) -> Account:
         """Set ``password``, ``quota_bytes``, ``state`` or the rules of sending."""
         address = address_in("address", address)
+        self._check_limits(caller, changes)
         values = _with_networks(changes)
         if "password" in values:
             await self._check_password(caller, address, str(values["password"]))
@@ -186,6 +191,19 @@ class Service:
             return await self._shown(
                 await self._administration.change_account(caller.tenant, address, values, expected)
             )
+
+    def _check_limits(self, caller: ApiKey, changes: Mapping[str, object]) -> None:
+        """Raise Unfit when a tenant's key lifts what the operator lets each account send."""
+        if caller.tenant is None:
+            return
+        general = self._account_limits
+        for name, most in (
+            ("max_messages_per_hour", general.messages_per_hour),
+            ("max_recipients_per_hour", general.recipients_per_hour),
+        ):
+            wanted = changes.get(name)
+            if most is not None and isinstance(wanted, int) and wanted > most:
+                raise Unfit(Fault(name, f"at most {most}; only a key of the platform may allow more"))
 
     async def delete_account(self, caller: ApiKey, address: str, expected: Versions = None) -> None:
         """Remove an account with its mail."""

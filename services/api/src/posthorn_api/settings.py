@@ -178,7 +178,7 @@ class OidcSettings(EnvSettings):
             self.oidc_issuer,
             self.oidc_audience,
             self.oidc_role_claim,
-            self.oidc_roles or {role.value: role for role in Role},
+            self.oidc_roles or {role.value: role for role in Role if role is not Role.ACCOUNT},
             self.oidc_tenant_claim,
             self.oidc_platform,
             self.oidc_leeway_seconds,

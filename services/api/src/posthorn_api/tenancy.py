@@ -9,12 +9,14 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
-from posthorn.ports.administration import ApiKey, Fault, Missing, Receipt, Role, Unfit, Versions
+from posthorn.ports.administration import Account, ApiKey, Fault, Missing, Receipt, Role, Unfit, Versions
 from posthorn.ports.api_keys import ApiKeys
 from posthorn.ports.audit import Audit, AuditFilter, AuditLine
 from posthorn.ports.tenants import Tenant, TenantRules, Tenants, TenantState
 from posthorn.runtime.ids import new_id
 
+CONTENT = "content"
+"""What the actions begin with by which content of mailboxes is read."""
 _NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?\Z")
 
 
@@ -73,14 +75,25 @@ class Tenancy:
         tenant: str | None,
         expires_at: datetime | None,
         receipt: Receipt[ApiKey] | None,
+        *,
+        message_content: bool | None = None,
     ) -> tuple[ApiKey, str]:
-        """Make a key; gives it with what is to be shown, which nobody can be told again."""
+        """Make a key; gives it with what is to be shown, which nobody can be told again.
+
+        ``message_content``: whether it may read the content of mailboxes; None: where its role is an admin's and the caller may.
+        """
         if caller.role is not Role.PLATFORM_ADMIN and role is Role.PLATFORM_ADMIN:
             raise Unfit(Fault("role", "only a platform admin makes a key of a platform admin"))
         if expires_at is not None and expires_at <= datetime.now(UTC):
             raise Unfit(Fault("expires_at", "this time is past"))
+        if message_content and not caller.message_content:
+            raise Unfit(Fault("message_content", "your own key may not read the content of mailboxes"))
+        if message_content and role is Role.SEND_ONLY:
+            raise Unfit(Fault("message_content", "a key of the role send-only reads nothing"))
+        if message_content is None:
+            message_content = caller.message_content and role in (Role.PLATFORM_ADMIN, Role.TENANT_ADMIN)
         key = f"ph_{secrets.token_urlsafe(32)}"
-        new = ApiKey(new_id(), name, role, caller.tenant, expires_at)
+        new = ApiKey(new_id(), name, role, caller.tenant, expires_at, message_content=message_content)
         return await self._keys.create(caller.tenant, new, tenant, hash_of_key(key), receipt), key
 
     async def keys(self, caller: ApiKey, after: UUID | None, limit: int) -> Sequence[ApiKey]:
@@ -100,6 +113,13 @@ class Tenancy:
             await self._keys.delete(caller.tenant, number)
         except Missing:
             raise Missing(f"there is no API key {number}") from None
+
+    async def content_access(
+        self, caller: ApiKey, account: Account, before: int | None, limit: int
+    ) -> Sequence[AuditLine]:
+        """List who read the content of an account's mailboxes since the account was made, newest first."""
+        which = AuditFilter(action=CONTENT, subject=account.address, since=account.created_at)
+        return await self._audit.items(caller.tenant, which, before, limit)
 
     async def audit(self, caller: ApiKey, which: AuditFilter, before: int | None, limit: int) -> Sequence[AuditLine]:
         """List what was changed, newest first."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Path, Query, Request, Response
+from fastapi import Depends, Path, Query, Request, Response, Security
+from fastapi.security import HTTPBasic
 from pydantic import AwareDatetime
 
 from posthorn.ports.administration import ApiKey
@@ -15,7 +16,9 @@ from posthorn_api.guard import receipt
 from posthorn_api.operations import (
     BODY_PROBLEMS,
     POST_ONLY,
+    AddressPath,
     Caller,
+    Decisions,
     Expected,
     created,
     etag,
@@ -39,6 +42,9 @@ from posthorn_api.tenancy_schemas import (
 tenants = router("tenants")
 api_keys = router("API keys")
 audit = router("audit log")
+
+
+_BASIC = HTTPBasic(auto_error=False, scheme_name="Account", description="The address and password of an account.")
 
 
 def _tenancy(request: Request) -> Tenancy:
@@ -125,13 +131,20 @@ async def delete_tenant(tenant: TenantPath, caller: Caller, service: Owners, exp
     dependencies=POST_ONLY,
 )
 async def create_api_key(request: Request, body: ApiKeyCreation, caller: Caller, service: Owners) -> Response:
-    """It is shown in this answer only. A tenant's admin makes keys of the tenant, and none of a platform admin."""
+    """It is shown in this answer only. A tenant's admin makes keys of the tenant, and none of a platform admin. Reading the
+    content of mailboxes is a right of its own (`message_content`), which only a key that has it can give."""
 
     def render(made: ApiKey, key: str | None = None) -> Response:
         return created(NewApiKeyView.shown(made, key), "api-keys", str(made.id))
 
     made, key = await service.create_key(
-        caller, body.name, ROLES[body.role], body.tenant, body.expires_at, receipt(request, render)
+        caller,
+        body.name,
+        ROLES[body.role],
+        body.tenant,
+        body.expires_at,
+        receipt(request, render),
+        message_content=body.message_content,
     )
     return render(made, key)
 
@@ -162,6 +175,23 @@ async def delete_api_key(number: KeyPath, caller: Caller, service: Owners) -> Re
     return Response(status_code=204)
 
 
+@audit.get(
+    "/v1/accounts/{address:address}/content-access",
+    operation_id="listContentAccess",
+    summary="List who read the content of an account's mailboxes",
+    responses=problems(404, 429),
+    dependencies=[Security(_BASIC)],
+)
+async def list_content_access(
+    address: AddressPath, caller: Caller, service: Owners, accounts: Decisions, limit: Limit = 50, cursor: Cursor = None
+) -> Page[AuditView]:
+    """Every list, search, reading and export of the account's messages through the API, newest first. The account itself may call
+    this, with its address and password (HTTP Basic)."""
+    account = await accounts.account(caller, address)
+    found = await service.content_access(caller, account, number_in(cursor), limit + 1)
+    return page(found, limit, AuditView.of, lambda line: line.id)
+
+
 @audit.get("/v1/audit", operation_id="listAudit", summary="Read the audit log", responses=problems())
 async def list_audit(
     caller: Caller,
@@ -174,7 +204,8 @@ async def list_audit(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[AuditView]:
-    """Every change made through the API, newest first. A tenant sees what was done to its own, by whomever."""
+    """Every change made through the API and every reading of mailbox content, newest first. A tenant sees what was done to
+    its own, by whomever."""
     which = AuditFilter(actor, action, subject, since, until)
     found = await service.audit(caller, which, number_in(cursor), limit + 1)
     return page(found, limit, AuditView.of, lambda line: line.id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -23,6 +23,12 @@ _VERIFY = (
     " others here send to it stays here."
 )
 _LENGTH = "Characters that a new password must have at least."
+
+
+_CONTENT = (
+    "Whether it may list, search, read and export the messages of mailboxes; each use is written to the audit log and shown to the"
+    " account. Null: an admin's key may if yours may, any other may not."
+)
 
 
 class _Request(BaseModel):
@@ -123,6 +129,7 @@ class ApiKeyCreation(_Request):
     expires_at: Annotated[AwareDatetime, Field(strict=False)] | None = Field(
         None, description="When it ceases to work; null: never.", examples=["2036-12-31T00:00:00Z"]
     )
+    message_content: bool | None = Field(None, description=_CONTENT)
 
 
 class ApiKeyView(BaseModel):
@@ -132,6 +139,7 @@ class ApiKeyView(BaseModel):
     name: str
     role: RoleName
     tenant: str | None = Field(description="Null: the whole platform.")
+    message_content: bool = Field(description="Whether it may read the content of mailboxes.")
     expires_at: datetime | None
     last_used_at: datetime | None = Field(description="Exact to a minute.")
     created_at: datetime
@@ -143,8 +151,9 @@ class ApiKeyView(BaseModel):
         return cls(
             id=key.id,
             name=key.name,
-            role=key.role.value,
+            role=cast(RoleName, key.role.value),
             tenant=key.tenant_name,
+            message_content=key.message_content,
             expires_at=key.expires_at,
             last_used_at=key.last_used_at,
             created_at=key.created_at,
@@ -165,7 +174,7 @@ class NewApiKeyView(ApiKeyView):
 
 
 class AuditView(BaseModel):
-    """A change that was made through the API."""
+    """A change that was made, or content that was read, through the API."""
 
     id: int
     at: datetime
@@ -195,5 +204,5 @@ class AuditView(BaseModel):
         )
 
 
-ROLES = {role.value: role for role in Role}
+ROLES = {role.value: role for role in Role if role is not Role.ACCOUNT}
 """Roles by name."""

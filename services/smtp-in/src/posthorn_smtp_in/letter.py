@@ -99,9 +99,18 @@ class Letter:
     """One message. ``add`` its content, ``finish`` it, take ``facts`` and octets, and ``discard`` it in any case."""
 
     def __init__(
-        self, room: Room, trace: bytes, return_path_octets: int, complete: Callable[[bytes], bytes] | None = None
+        self,
+        room: Room,
+        trace: bytes,
+        return_path_octets: int,
+        complete: Callable[[bytes], bytes] | None = None,
+        *,
+        whole: bool = True,
     ) -> None:
-        """Begin with the trace fields. ``complete`` gives the completed form of a header block, or raises HeaderError."""
+        """Begin with the trace fields. ``complete`` returns the stored form of a header block, or raises HeaderError.
+
+        ``whole``: whether a header block of more than HEADER_LIMIT is refused; otherwise its beginning is completed.
+        """
         self.fault: Reply | None = None
         """Why the message is refused; None while it is not."""
         self.size = 0
@@ -111,6 +120,7 @@ class Letter:
         self._trace = trace
         self._return_path_octets = return_path_octets
         self._complete = complete
+        self._whole = whole
         self._lead: bytearray | None = bytearray()
         self._content_at = 0
         self._has_header = False
@@ -218,15 +228,19 @@ class Letter:
             return len(self._lead) >= LEAD_LIMIT or self._lead.find(b"\r\n", seam) >= 0
         if self._complete is None:
             return True
+        ended = self._lead.find(b"\r\n\r\n", seam)
+        if ended + 2 > HEADER_LIMIT or (ended < 0 and len(self._lead) > HEADER_LIMIT):
+            if not self._whole:
+                return True
+            self.fail(smtp.HEADER_TOO_BIG)
+            return False
+        if ended >= 0:
+            return True
         if not self._room.memory.take(len(content)):
             self.fail(smtp.FULL)
             return False
         self._in_memory += len(content)
-        ended = self._lead.find(b"\r\n\r\n", seam)
-        if ended + 2 > HEADER_LIMIT or (ended < 0 and len(self._lead) > HEADER_LIMIT):
-            self.fail(smtp.HEADER_TOO_BIG)
-            return False
-        return ended >= 0
+        return False
 
     def _open(self) -> bytes:
         """Decide what stands between the trace fields and the content (ADR 2); gives the first stored octets."""

@@ -17,7 +17,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import partial, reduce
 from operator import or_
 from uuid import UUID
 
@@ -38,6 +38,7 @@ from posthorn.runtime.bodies import Bodies
 from posthorn.runtime.ids import new_id
 from posthorn.wire import smtp, srs
 from posthorn.wire.address import Address, parse_address
+from posthorn.wire.authentication_results import without_ours
 from posthorn.wire.header import HeaderScan
 from posthorn.wire.smtp import Reply
 from posthorn.wire.smtp_commands import Mail, Rcpt
@@ -248,7 +249,8 @@ class Reception:
     def letter(self, transaction: Transaction, client: Client) -> Letter:
         """Begin a message: its trace fields stand first."""
         path, trace = self._trace(transaction, client)
-        return Letter(self.room, path + trace, len(path))
+        ours = partial(without_ours, authserv_id=self.settings.smtp_hostname)
+        return Letter(self.room, path + trace, len(path), ours, whole=False)
 
     def _trace(self, transaction: Transaction, client: Client, *, withheld: bool = False) -> tuple[bytes, bytes]:
         """Give Return-Path and Received."""

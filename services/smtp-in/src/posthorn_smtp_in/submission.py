@@ -41,6 +41,7 @@ from posthorn.runtime.guesses import Attempt, Guesses
 from posthorn.runtime.passwords import Busy, Passwords
 from posthorn.wire import smtp
 from posthorn.wire.address import Address, AddressError, parse_address
+from posthorn.wire.authentication_results import without_ours
 from posthorn.wire.header import HeaderScan
 from posthorn.wire.sasl import Secret
 from posthorn.wire.smtp import Reply
@@ -221,6 +222,7 @@ class Submission(Reception):
         date, message_id = mail_date(self._clock()), f"<{transaction.id}@{domain}>"
 
         def completed(block: bytes) -> bytes:
+            block = without_ours(block, self.settings.smtp_hostname)
             transaction.submitted = complete(block, date=date, message_id=message_id)
             return transaction.submitted.block
 

@@ -32,6 +32,8 @@ class Role(Enum):
     TENANT_ADMIN = "tenant-admin"
     READ_ONLY = "read-only"
     SEND_ONLY = "send-only"
+    ACCOUNT = "account"
+    """Who logs in with the password of an account; no key has this role."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,10 @@ class ApiKey:
     last_used_at: datetime | None = None
     """Exact to a minute."""
     tenant_name: str | None = None
+    message_content: bool = False
+    """Whether it may read the content of mailboxes, which is a right of its own beside the role."""
+    account: str | None = None
+    """The address of the account that is calling; None: a key or a token."""
 
 
 class State(Enum):

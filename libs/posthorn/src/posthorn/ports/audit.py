@@ -1,4 +1,4 @@
-"""The audit log: who changed what, and when."""
+"""The audit log: who changed what, who read the content of whose mailboxes, and when."""
 
 from __future__ import annotations
 
@@ -54,4 +54,8 @@ class Audit(Protocol):
 
     async def record(self, tenant: UUID | None, object_name: str, details: Mapping[str, object]) -> None:
         """Write the line of the request at hand (``runtime.acting``), unless its transaction wrote one."""
+        ...
+
+    async def record_content(self, address: str, details: Mapping[str, object]) -> None:
+        """Write that the request at hand reads content of this account's mailboxes; the line is its tenant's."""
         ...

@@ -637,6 +637,17 @@ class Operations(Connection):
             ),
         )
 
+    def list_content_access(
+        self, address: str, *, limit: int | None = None, cursor: str | None = None
+    ) -> Page[AuditView]:
+        """List who read the content of an account's mailboxes."""
+        return cast(
+            "Page[AuditView]",
+            self._call(
+                "GET", f"/v1/accounts/{quoted(address)}/content-access", query={"limit": limit, "cursor": cursor}
+            ),
+        )
+
     def list_audit(
         self,
         *,

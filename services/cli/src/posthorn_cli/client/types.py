@@ -95,6 +95,7 @@ class ApiKeyCreation(TypedDict):
     role: Literal["platform-admin", "tenant-admin", "read-only", "send-only"]
     tenant: NotRequired[str | None]
     expires_at: NotRequired[str | None]
+    message_content: NotRequired[bool | None]
 
 
 class ApiKeyView(TypedDict):
@@ -104,6 +105,7 @@ class ApiKeyView(TypedDict):
     name: str
     role: Literal["platform-admin", "tenant-admin", "read-only", "send-only"]
     tenant: str | None
+    message_content: bool
     expires_at: str | None
     last_used_at: str | None
     created_at: str
@@ -137,7 +139,7 @@ class AttachmentPart(TypedDict):
 
 
 class AuditView(TypedDict):
-    """A change that was made through the API."""
+    """A change that was made, or content that was read, through the API."""
 
     id: int
     at: str
@@ -560,6 +562,7 @@ class NewApiKeyView(TypedDict):
     name: str
     role: Literal["platform-admin", "tenant-admin", "read-only", "send-only"]
     tenant: str | None
+    message_content: bool
     expires_at: str | None
     last_used_at: str | None
     created_at: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from typing import Annotated, Any, cast
 
 import typer
@@ -49,6 +50,7 @@ KEY_COLUMNS = [
     Column("name"),
     Column("role"),
     Column("tenant"),
+    Column("message_content", "reads mail"),
     Column("expires_at"),
     Column("last_used_at", "last used"),
 ]
@@ -193,6 +195,13 @@ def create_key(
     expires: Annotated[
         str | None, typer.Option(metavar="SPAN|TIME", help="When it ceases to work: 90d, or 2036-01-31T00:00:00Z.")
     ] = None,
+    message_content: Annotated[
+        bool | None,
+        typer.Option(
+            "--message-content/--no-message-content",
+            help="Whether it may read the content of mailboxes; without it, an admin's key may if yours may.",
+        ),
+    ] = None,
 ) -> None:
     """Make an API key. It is printed this once: keep it.
 
@@ -200,7 +209,7 @@ def create_key(
 
     Example: `posthorn key create "backup job" --role tenant-admin --tenant acme --expires 90d`
     """
-    body = {"name": name, "role": role.value} | given(tenant=tenant)
+    body = {"name": name, "role": role.value} | given(tenant=tenant, message_content=message_content)
     if expires is not None:
         body["expires_at"] = _end(expires).isoformat()
     made = session.api.create_api_key(cast("ApiKeyCreation", body))
@@ -247,6 +256,21 @@ def list_audit(
         until=until and start_of(until),
     )
     session.list(session.api.list_audit, AUDIT_COLUMNS, limit, whole, **filters)
+
+
+@command(audit, "content")
+def list_content_access(
+    session: Session,
+    address: Annotated[str, typer.Argument(help="The account.")],
+    *,
+    limit: Limit = DEFAULT_LIMIT,
+    whole: All = False,
+) -> None:
+    """Show who read the content of an account's mailboxes through the API, newest first.
+
+    Example: `posthorn audit content alice@example.test`
+    """
+    session.list(partial(session.api.list_content_access, address), AUDIT_COLUMNS, limit, whole)
 
 
 def something(body: dict[str, Any]) -> None:

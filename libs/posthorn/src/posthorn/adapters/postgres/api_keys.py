@@ -19,6 +19,7 @@ _BOOTSTRAP_LOCK = 0x706F7374_0003
 
 _KEY = (
     "SELECT k.id, k.name, k.role, k.tenant_id, k.expires_at, k.created_at, k.last_used_at, t.name AS tenant,"
+    " coalesce(k.message_content, k.role IN ('platform-admin', 'tenant-admin')) AS message_content,"
     " coalesce(t.state = 'suspended', false) AS is_suspended FROM api_keys k LEFT JOIN tenants t ON t.id = k.tenant_id"
 )
 _FIND = Scoped(f"{_KEY} WHERE {{visible}} AND k.id = $2", "k.tenant_id")
@@ -81,11 +82,13 @@ class PostgresApiKeys:
             if mine is not None and made.role is Role.PLATFORM_ADMIN:
                 raise Unfit(Fault("tenant", "a platform-admin's key belongs to no tenant"))
             await connection.execute(
-                "INSERT INTO api_keys (id, tenant_id, name, role, key_hash, expires_at) VALUES ($1, $2, $3, $4, $5, $6)",
-                *(made.id, mine, made.name, made.role.value, key_hash, made.expires_at),
+                "INSERT INTO api_keys (id, tenant_id, name, role, key_hash, expires_at, message_content)"
+                " VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                *(made.id, mine, made.name, made.role.value, key_hash, made.expires_at, made.message_content),
             )
             entered = _as_key(await one(connection, tenant, _FIND, made.id))
             details = {"name": made.name, "role": made.role, "expires_at": made.expires_at}
+            details["message_content"] = made.message_content
             await write_audit(connection, mine, str(made.id), details)
             if receipt is not None:
                 await keep_answer(connection, receipt.reservation, receipt.render(entered))
@@ -121,4 +124,5 @@ def _as_key(row: Any) -> ApiKey:
         created_at=row["created_at"],
         last_used_at=row["last_used_at"],
         tenant_name=row["tenant"],
+        message_content=row["message_content"],
     )

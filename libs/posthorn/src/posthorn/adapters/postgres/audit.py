@@ -32,6 +32,7 @@ _SELECT = Scoped(
     """,  # noqa: S608
     "a.tenant_id",
 )
+_OWNER = "SELECT d.tenant_id FROM accounts a JOIN domains d ON d.id = a.domain_id WHERE a.address = $1"
 _SECRET = frozenset({"password", "password_hash", "secret"})
 
 
@@ -78,6 +79,12 @@ class PostgresAudit:
         if request is not None and not request.is_written:
             async with self._database.session() as connection:
                 await write_audit(connection, tenant, object_name, details)
+
+    async def record_content(self, address: str, details: Mapping[str, object]) -> None:
+        """Write that the request at hand reads content of this account's mailboxes."""
+        async with self._database.session() as connection:
+            owner = await connection.fetchval(_OWNER, address)
+            await write_audit(connection, owner, address, details)
 
 
 def _as_line(row: Any) -> AuditLine:

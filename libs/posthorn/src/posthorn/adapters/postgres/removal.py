@@ -6,6 +6,8 @@ Theory:
   holds that lock.
 - In a domain with an undelete window an entry becomes a row of ``deleted_entries``: the quota is free at once, and the message
   keeps its reference, so its octets stay. Without a window the reference goes with the entry.
+- What an account has deleted and could bring back is bounded by twice its quota: beyond that the oldest goes at once, in the
+  transaction of the removal. Otherwise filling and emptying a mailbox would store any amount.
 - Where references go, rows of ``deleted_entries`` are locked first, then messages, then segments, each by a statement of its
   own and each by id, before one statement changes all of them: within a statement the order of locks would be the planner's.
 - What is past its window is dropped by ``purge``, which holds no account: it skips rows that somebody is bringing back.
@@ -137,6 +139,18 @@ _PURGE = f"""
 """  # noqa: S608
 
 
+_BEYOND_QUOTA = """
+    SELECT e.account_id, e.message_id, e.mailbox_id, e.deleted_at
+      FROM (
+          SELECT account_id, message_id, mailbox_id, deleted_at,
+                 sum(size_crlf) OVER (ORDER BY deleted_at DESC, message_id, mailbox_id) AS total
+            FROM deleted_entries WHERE account_id = $1
+      ) AS e
+      JOIN accounts a ON a.id = e.account_id
+     WHERE e.total > 2 * a.quota_bytes
+"""
+
+
 class Removed(NamedTuple):
     """What a removal did."""
 
@@ -162,6 +176,8 @@ async def remove(connection: Connection, account: int, where: Sequence[tuple[int
         row: Any = await connection.fetchrow(_KEEP if keep else _DROP, account, boxes, uids)
         entries += row["entries"]
         roomy = roomy or row["roomy"]
+    if keep and entries and (beyond := await connection.fetch(_BEYOND_QUOTA, account)):
+        await purge(connection, beyond)
     return Removed(entries, roomy)
 
 

@@ -157,6 +157,7 @@ api_keys = Table(
     Column("expires_at", DateTime(timezone=True)),
     Column("last_used_at", DateTime(timezone=True)),  # exact to a minute
     _created(),
+    Column("message_content", Boolean),  # null: as the role has it
     Index("api_keys_tenant_id_idx", "tenant_id", "id"),
     CheckConstraint("role IN ('platform-admin', 'tenant-admin', 'read-only', 'send-only')", name="role"),
 )

@@ -9,7 +9,8 @@ down_revision = "0008"
 branch_labels = None
 depends_on = None
 
-_STATEMENTS: tuple[str, ...] = ()
+# Null is what the release before writes, and what keys from before have: admins may, others may not.
+_STATEMENTS: tuple[str, ...] = ("ALTER TABLE api_keys ADD COLUMN message_content boolean",)
 
 
 def upgrade() -> None:

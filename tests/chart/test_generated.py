@@ -186,7 +186,12 @@ def test_notes_say_the_next_steps_and_the_dns() -> None:
         "v=spf1", "_dmarc", "PTR", "/v1/accounts", "get secret posthorn-admin-key", "posthorn-secret-key",
     ):  # fmt: skip
         assert needed in notes, needed
-    for needed in ("claim that stays Pending", "*.bundled.storage.className", "uninstall` keeps these claims", "secrets,jobs,"):
+    for needed in (
+        "claim that stays Pending",
+        "*.bundled.storage.className",
+        "uninstall` keeps these claims",
+        "secrets,jobs,",
+    ):
         assert needed in notes, needed
     external = case("external").notes
     for unwanted in ("WARNING", "self-signed", "without replicas", "Back up the Secret", "stays Pending"):

@@ -72,6 +72,13 @@ class Kubectl:
         told = json.loads(self.said("get", "--raw", "/version"))
         return int(told["major"]), int(told["minor"].rstrip("+"))
 
+    def is_going(self) -> bool:
+        """Whether the namespace is being deleted."""
+        found = json.loads(self.said("get", "namespaces", "--output", "json"))["items"]
+        return any(
+            each["metadata"]["name"] == self.namespace and "deletionTimestamp" in each["metadata"] for each in found
+        )
+
     def serves(self, version: str) -> bool:
         """Whether the API server has a group and version, such as ``policy/v1``."""
         return version in self.said("api-versions").split()

@@ -21,15 +21,21 @@ SENDER = "sender"
 _DELIVERY_SECONDS = 300
 
 _MAKE_ACCOUNTS = """
-import json, sys, urllib.error, urllib.request
-api, key, password, domain, *addresses = sys.argv[1:]
+import json, sys, time, urllib.error, urllib.request
+api, key, password, domain, *addresses = json.load(sys.stdin)
+deadline = time.monotonic() + 120
 def post(path, document):
     head = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-    try:
-        urllib.request.urlopen(urllib.request.Request(api + path, json.dumps(document).encode(), head), timeout=30).close()
-    except urllib.error.HTTPError as refusal:
-        if refusal.code != 409:
-            sys.exit(f"{path}: {refusal.code} {refusal.read()}")
+    while True:
+        try:
+            urllib.request.urlopen(urllib.request.Request(api + path, json.dumps(document).encode(), head), timeout=30).close()
+            return
+        except urllib.error.HTTPError as refusal:
+            if refusal.code == 409:
+                return
+            if refusal.code != 503 or time.monotonic() > deadline:
+                sys.exit(f"{path}: {refusal.code} {refusal.read()}")
+        time.sleep(1)
 post("/v1/domains", {"name": domain})
 for address in addresses:
     post("/v1/accounts", {"address": address, "password": password})
@@ -73,6 +79,11 @@ class Scene:
 
     def prepare(self) -> None:
         """Make the namespaces, install, and have the sender ready. It sends nothing before the first phase."""
+        await_that(
+            "what an earlier run has left is gone",
+            lambda: not (self.kubectl.is_going() or self.outside.is_going()),
+            600,
+        )
         self.kubectl.apply(restricted(self.kubectl.namespace), restricted(self.outside.namespace))
         if self.settings.standins:  # Swift's keys have a colon in them, Garage's have not
             keys = {
@@ -89,7 +100,7 @@ class Scene:
         self.release.install()
         self._start_sender()
         told = [self._url("api", 8080), self._key(), self._password, self._domain, *self._addresses, self._probe]
-        self.outside.run_in(SENDER, "python", "-c", _MAKE_ACCOUNTS, *told)
+        self.outside.run_in(SENDER, "python", "-c", _MAKE_ACCOUNTS, given=json.dumps(told), seconds=180)
 
     def _object(self, version: str, kind: str, name: str, **more: Any) -> Object:
         return {"apiVersion": version, "kind": kind, "metadata": {"name": name}, **more}

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 import structlog
 
+from posthorn.ports.directory import Behind, Standing
 from posthorn.ports.faults import Full, Unavailable
 from posthorn_smtp_in import service
 from tests.conformance.smtp_stage import LETTER, Stage, Talk, after_trace, staged
@@ -39,6 +40,16 @@ async def test_a_directory_that_does_not_answer_is_never_a_bounce(stage: Stage) 
     stage.directory.fault = None
     assert await talk.say(b"RCPT TO:<alice@example.test>\r\n") == "250 2.1.5"
     assert await talk.data(LETTER + b".\r\n") == "250 2.0.0"
+
+
+async def test_what_a_directory_that_is_behind_does_not_hold_is_put_off(stage: Stage) -> None:
+    talk = await (await stage.talk()).hello()
+    await talk.say(b"MAIL FROM:<a@example.org>\r\n")
+    for standing in (Standing.UNKNOWN, Standing.FOREIGN):
+        stage.directory.fault = Behind(standing)
+        assert await talk.say(b"RCPT TO:<carol@example.test>\r\n") == "451 4.3.0"
+    stage.directory.fault = None
+    assert await talk.say(b"RCPT TO:<carol@example.test>\r\n") == "550 5.1.1"
 
 
 async def test_the_250_comes_after_the_stream_s_promise() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from posthorn.model.events import ACCEPTED
 from posthorn.model.outbound import Notify, RecipientDsn
-from posthorn.ports.directory import Standing
+from posthorn.ports.directory import Behind, Standing
 from posthorn.ports.faults import Full, Unavailable
 from tests.conformance.smtp_stage import after_trace
 from tests.conformance.submission_stage import (
@@ -314,3 +314,12 @@ async def test_smtplib_logs_in_by_login_too(stage: Office, certificates: Certifi
 
     await asyncio.to_thread(send)
     assert len(stage.kept()) == 1
+
+
+async def test_while_the_directory_is_behind_mail_elsewhere_goes_on(stage: Office) -> None:
+    talk = await stage.known()
+    await talk.say(b"MAIL FROM:<alice@example.test>\r\n")
+    stage.directory.fault = Behind(Standing.FOREIGN)
+    assert await talk.say(b"RCPT TO:<someone@elsewhere.example>\r\n") == "250 2.1.5"
+    stage.directory.fault = Behind(Standing.UNKNOWN)
+    assert await talk.say(b"RCPT TO:<carol@example.test>\r\n") == "451 4.3.0"

@@ -14,7 +14,8 @@ from posthorn.adapters.nats.connection import Connection, connect
 from posthorn.adapters.nats.directory import NatsDirectory
 from posthorn.adapters.nats.layout import BUCKET_PREFIX, BUCKET_STREAM
 from posthorn.model.directory_entry import encode_key
-from posthorn.ports.directory import AddressEntry, DomainEntry, Entry, Standing
+from posthorn.model.unpublished import NOTHING, of_subjects
+from posthorn.ports.directory import AddressEntry, Behind, DomainEntry, Entry, Standing
 from posthorn.ports.faults import Unavailable
 from posthorn.wire.address import parse_address
 from posthorn_local.embedded import Nats
@@ -311,3 +312,111 @@ async def test_marking_twice_changes_nothing(connection: Connection, bucket: Nat
     before = (await connection.api(f"STREAM.INFO.{BUCKET_STREAM}"))["state"]["last_seq"]
     await bucket.mark_filled()
     assert (await connection.api(f"STREAM.INFO.{BUCKET_STREAM}"))["state"]["last_seq"] == before
+
+
+async def marked(bucket: NatsDirectoryBucket, *subjects: str) -> None:
+    revision, _ = await bucket.behind()
+    assert await bucket.mark_behind(of_subjects(subjects), revision)
+
+
+async def is_behind(directory: NatsDirectory, address: str) -> Standing | None:
+    try:
+        await standing(directory, address)
+    except Behind as behind:
+        return behind.standing
+    return None
+
+
+async def behind_soon(directory: NatsDirectory, address: str, wanted: Standing | None) -> None:
+    async def so() -> bool:
+        return await is_behind(directory, address) is wanted
+
+    await until(so, 5, f"{address} {wanted}")
+
+
+async def test_what_is_absent_is_not_known_while_it_is_marked_as_behind(
+    bucket: NatsDirectoryBucket, directory: NatsDirectory
+) -> None:
+    await bucket.put("@all.test", DomainEntry(catch_all="box@example.test", plus_addressing=True))
+    await bucket.put("@strict.test", DomainEntry(catch_all=None, plus_addressing=False))
+    await marked(bucket, "new@example.test", "@new.test", "box@example.test", "new@strict.test")
+    await behind_soon(directory, "new@example.test", Standing.UNKNOWN)
+    assert await is_behind(directory, "new+tag@example.test") is Standing.UNKNOWN
+    assert await is_behind(directory, "any@all.test") is Standing.UNKNOWN, "its catch-all may be there"
+    assert await is_behind(directory, "any@new.test") is Standing.FOREIGN
+    assert await standing(directory, "alice@example.test") is Standing.DELIVERABLE, "what is there is there"
+    assert await standing(directory, "other@example.test") is Standing.UNKNOWN, "nobody else is held up"
+    assert await standing(directory, "new+tag@strict.test") is Standing.UNKNOWN
+    assert await standing(directory, "new@elsewhere.test") is Standing.FOREIGN
+    await bucket.put("new@example.test", HERE)
+    await becomes_anyhow(directory, "new@example.test")
+    await marked(bucket)
+    await behind_soon(directory, "any@new.test", None)
+    assert await standing(directory, "any@new.test") is Standing.FOREIGN
+
+
+async def becomes_anyhow(directory: NatsDirectory, address: str) -> None:
+    async def so() -> bool:
+        try:
+            return await standing(directory, address) is Standing.DELIVERABLE
+        except Behind:
+            return False
+
+    await until(so, 5, address)
+
+
+async def test_a_mark_is_replaced_by_who_knows_its_revision_only(bucket: NatsDirectoryBucket) -> None:
+    assert await bucket.behind() == (0, NOTHING)
+    assert await bucket.mark_behind(of_subjects(["a@example.test"]), 0)
+    revision, mark = await bucket.behind()
+    assert mark == of_subjects(["a@example.test"])
+    assert not await bucket.mark_behind(NOTHING, 0)
+    assert await bucket.mark_behind(mark, revision), "the same mark again has another revision"
+    assert not await bucket.mark_behind(NOTHING, revision)
+    later, _ = await bucket.behind()
+    assert await bucket.mark_behind(NOTHING, later)
+    assert (await bucket.behind())[1] == NOTHING
+    assert set(await bucket.entries()) == {"@example.test", "alice@example.test"}, "the mark is no entry"
+
+
+async def test_without_a_watch_the_mark_is_read(connection: Connection, bucket: NatsDirectoryBucket) -> None:
+    directory = NatsDirectory(connection)
+    assert await standing(directory, "new@example.test") is Standing.UNKNOWN
+    await marked(bucket, "new@example.test")
+    assert await is_behind(directory, "new@example.test") is Standing.UNKNOWN
+    assert await standing(directory, "other@example.test") is Standing.UNKNOWN
+
+
+async def test_a_watch_that_comes_alive_knows_the_mark(connection: Connection, bucket: NatsDirectoryBucket) -> None:
+    await marked(bucket, "new@example.test")
+    async with NatsDirectory(connection) as directory:
+        await live(directory)
+        assert await is_behind(directory, "new@example.test") is Standing.UNKNOWN
+
+
+async def test_a_mark_that_is_lifted_while_an_entry_is_read_still_counts(
+    bucket: NatsDirectoryBucket, directory: NatsDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await marked(bucket, "new@example.test")
+    await behind_soon(directory, "new@example.test", Standing.UNKNOWN)
+    directory._cache.clear()
+    go_on, has_read = asyncio.Event(), asyncio.Event()
+
+    async def slow(connection: Connection, key: str) -> object:
+        message = await read_key(connection, key)
+        has_read.set()
+        await go_on.wait()
+        return message
+
+    monkeypatch.setattr(directory_module, "read_key", slow)
+    reading = asyncio.create_task(is_behind(directory, "new@example.test"))
+    await has_read.wait()
+    await marked(bucket)
+    revision, _ = await bucket.behind()
+
+    async def heard() -> bool:
+        return directory._behind is not None and directory._behind[0] == revision
+
+    await until(heard, 5, "the mark's being lifted")
+    go_on.set()
+    assert await reading is Standing.UNKNOWN

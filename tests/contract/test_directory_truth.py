@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from uuid import UUID
 
 import pytest
 from structlog.testing import capture_logs
 
 from posthorn.adapters.postgres.directory_truth import PostgresDirectoryTruth
+from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.model.unpublished import Unpublished
 from posthorn.ports.directory import AddressEntry, DomainEntry, Entry, Standing
 from posthorn.ports.faults import Unavailable
+from posthorn.runtime.ids import new_id
 from posthorn_local.embedded import free_port
 from tests.contract.town import Town, pool
 
@@ -179,3 +183,66 @@ async def test_without_postgres_it_is_unavailable() -> None:
             async with asyncio.timeout(10):
                 async for _ in truth.everything():
                     pass
+
+
+async def lane_of_tenant(town: Town, tenant: UUID, lane: int, *subjects: str) -> None:
+    await town.rows(
+        "INSERT INTO directory_outbox (subject, lane, tenant_id) SELECT subject, $2, $3 FROM unnest($1::text[]) AS subject",
+        list(subjects),
+        lane,
+        tenant,
+    )
+
+
+async def order(truth: PostgresDirectoryTruth, limit: int) -> list[list[str]]:
+    """What is published round by round."""
+    rounds: list[list[str]] = []
+    while changes := await taken(truth, limit):
+        rounds.append(sorted(changes))
+    return rounds
+
+
+async def test_tenants_take_turns_and_bulk_comes_after_what_is_interactive(
+    truth: PostgresDirectoryTruth, town: Town
+) -> None:
+    first, second, third = sorted(new_id() for _ in range(3))
+    await lane_of_tenant(town, first, 1, *(f"i{number}@bulk.test" for number in range(9)))
+    await lane_of_tenant(town, first, 0, *(f"a{number}@a.test" for number in range(9)))
+    await lane_of_tenant(town, second, 0, "b0@b.test", "b1@b.test")
+    await lane_of_tenant(town, third, 0, "c0@c.test")
+    assert await order(truth, 8) == [
+        ["a0@a.test", "a1@a.test", "a2@a.test", "a3@a.test", "b0@b.test", "b1@b.test", "c0@c.test", "i0@bulk.test"],
+        [*(f"a{number}@a.test" for number in range(4, 9)), "i1@bulk.test", "i2@bulk.test", "i3@bulk.test"],
+        [f"i{number}@bulk.test" for number in range(4, 9)],
+    ]
+
+
+async def test_the_turn_goes_on_where_a_round_was_full(truth: PostgresDirectoryTruth, town: Town) -> None:
+    tenants = sorted(new_id() for _ in range(5))
+    for place, tenant in enumerate(tenants):
+        await lane_of_tenant(town, tenant, 1, *(f"u{number}@t{place}.test" for number in range(2)))
+    assert await order(truth, 3) == [
+        ["u0@t0.test", "u0@t1.test", "u0@t2.test"],
+        ["u0@t3.test", "u0@t4.test", "u1@t0.test"],
+        ["u1@t1.test", "u1@t2.test", "u1@t3.test"],
+        ["u1@t4.test"],
+    ]
+
+
+async def test_rows_know_their_tenant_and_lane(truth: PostgresDirectoryTruth, town: Town) -> None:
+    await truth.doubt(["fine@example.test", "who@nowhere.test"])
+    await truth.doubt([f"u{number}@example.test" for number in range(101)])
+    rows = await town.rows("SELECT lane, tenant_id, count(*) FROM directory_outbox GROUP BY 1, 2 ORDER BY 1, 2")
+    assert [tuple(row) for row in rows] == [(0, UUID(int=0), 1), (0, DEFAULT_TENANT, 1), (1, DEFAULT_TENANT, 101)]
+
+
+async def test_what_is_not_published_is_named_within_bounds(truth: PostgresDirectoryTruth, town: Town) -> None:
+    assert await truth.unpublished() == Unpublished()
+    await truth.doubt(["fine@example.test", "@example.test"])
+    assert await truth.unpublished() == Unpublished(frozenset({"fine@example.test", "@example.test"}))
+    marks = [number for (number,) in await town.rows("SELECT id FROM directory_outbox WHERE subject LIKE 'fine%'")]
+    assert await truth.unpublished(marks) == Unpublished(frozenset({"fine@example.test"}))
+    await truth.doubt([f"u{number}@example.test" for number in range(6000)])
+    assert await truth.unpublished() == Unpublished(domains=frozenset({"example.test"}))
+    await truth.doubt([f"@d{number}.test" for number in range(300)])
+    assert await truth.unpublished() == Unpublished(everything=True)

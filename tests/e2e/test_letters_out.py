@@ -236,6 +236,10 @@ def test_an_alias_forwards_out_and_its_bounce_finds_the_way_back(
         session.mail("")
         assert session.rcpt(taken.reverse_path)[0] == 250
         assert session.rcpt(taken.reverse_path.replace("=", "=x", 1))[0] == 550
-        assert session.data(b"Subject: bounce\r\n\r\nno such friend\r\n")[0] == 250
+        assert session.data(b"Subject: bounce\r\n\r\nbuy this\r\n")[0] == 550
+        session.mail("")
+        assert session.rcpt(taken.reverse_path)[0] == 250
+        report = b"Content-Type: multipart/report; boundary=x\r\nSubject: bounce\r\n\r\nno such friend\r\n"
+        assert session.data(report)[0] == 250
     (returned,) = await_that("returned", lambda: sink.of("Some.One@sink.test"))
     assert returned.reverse_path in ("", "<>")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ from argon2 import PasswordHasher
 
 from posthorn.adapters.files import FileBlobs
 from posthorn.ports.administration import Role
-from posthorn_api.imports import BATCH, LONGEST_LINE
-from tests.servers.api import Api, problem, running_api
+from posthorn.runtime import least_rate
+from posthorn_api import imports
+from posthorn_api.imports import BATCH, LONGEST_LINE, Import
+from tests.servers.api import ADMIN_KEY, Api, problem, running_api
 
+NDJSON = "application/x-ndjson"
 HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("correct horse")
 OTHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("another horse")
 
@@ -219,3 +223,134 @@ async def test_a_key_that_is_taken_away_ends_the_import_it_has_open(api: Api) ->
     async with api.client.stream("POST", "/v1/import/accounts", content=pieces(), headers=headers) as answer:
         (last,) = [json.loads(line) async for line in answer.aiter_lines()]
     assert (last["done"], last["status"], last["created"]) == (False, 401, 0)
+
+
+async def begin(api: Api, headers: dict[str, str] | None = None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Begin an import whose answers nobody reads unless the test does."""
+    host, _, port = api.url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port), limit=2**16)
+    shown = headers or {"Authorization": f"Bearer {ADMIN_KEY}"}
+    lines = ("POST /v1/import/accounts HTTP/1.1", "Host: x", f"Authorization: {shown['Authorization']}")
+    rest = ("Content-Type: application/x-ndjson", "Transfer-Encoding: chunked", "", "")
+    writer.write("\r\n".join((*lines, *rest)).encode())
+    return reader, writer
+
+
+def chunk(octets: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(octets), octets)
+
+
+async def test_answers_that_nobody_reads_are_bounded(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The audit's p8a: 800 kB of lines of two bytes made 56 MiB of answers on disk."""
+    monkeypatch.setattr(imports, "SPOOL_BYTES", 256 * 1024)
+    made: list[imports.Answers] = []
+    plain = imports.Answers._tell
+    most = 0
+
+    def tell(answers: imports.Answers, line: dict[str, object]) -> None:
+        nonlocal most
+        plain(answers, line)
+        made.append(answers)
+        most = max(most, answers._written)
+
+    monkeypatch.setattr(imports.Answers, "_tell", tell)
+    reader, writer = await begin(api)
+    sending = asyncio.create_task(sent(writer, 200_000))
+    try:
+        async with asyncio.timeout(60):
+            told = -1
+            while told != len(made) or not made:
+                told = len(made)
+                await asyncio.sleep(1)
+        assert told < 200_000, "nothing more is read while nobody reads the answers"
+        async with asyncio.timeout(120):
+            octets = bytearray()
+            while b'"done"' not in octets[-400:]:
+                octets += await reader.read(2**16)
+        await sending
+    finally:
+        sending.cancel()
+        writer.close()
+    assert b'"lines": 200000' in octets[-400:]
+    assert most < 256 * 1024 + 600 * BATCH
+
+
+async def sent(writer: asyncio.StreamWriter, lines: int) -> None:
+    for _ in range(lines // 10_000):
+        writer.write(chunk(b"x\n" * 10_000))
+        await writer.drain()
+    writer.write(b"0\r\n\r\n")
+
+
+async def test_whoever_never_reads_is_given_up(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(imports, "SPOOL_BYTES", 64 * 1024)
+    monkeypatch.setattr(imports, "UNREAD_SECONDS", 0.3)
+    given_up: list[None] = []
+
+    class Unread(imports._Unread):
+        def __init__(self) -> None:
+            given_up.append(None)
+
+    monkeypatch.setattr(imports, "_Unread", Unread)
+    reader, writer = await begin(api)
+    sending = asyncio.create_task(sent(writer, 200_000))
+    async with asyncio.timeout(60):
+        while not given_up:
+            await asyncio.sleep(0.05)
+    octets = bytearray()
+    async with asyncio.timeout(60):
+        while b'"done"' not in octets[-400:]:
+            octets += await reader.read(2**16)
+    sending.cancel()
+    writer.close()
+    assert b'"status": 408' in octets[-400:]
+    assert b"not read in time" in octets[-400:]
+
+
+async def test_a_batch_is_bounded_in_bytes(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The audit's p8b: 499 long lines were held in memory."""
+    batches: list[int] = []
+    plain = Import._accounts
+
+    async def noted(self: Import, caller: Any, batch: Any) -> Any:
+        batches.append(len(batch))
+        return await plain(self, caller, batch)
+
+    monkeypatch.setattr(Import, "_accounts", noted)
+    padding = " " * (100 * 1024)
+    results, last = await send(api, "accounts", *(json.dumps(account(f"u{n}")) + padding for n in range(40)))
+    assert last["created"] == len(results) == 40
+    assert max(batches) <= 11
+
+
+async def test_imports_of_one_tenant_keep_no_other_tenant_out(api: Api) -> None:
+    tenant = await api.tenant("slow")
+    slow = await api.key(Role.TENANT_ADMIN, tenant)
+    held = [await begin(api, slow) for _ in range(2)]
+    async with asyncio.timeout(10):
+        while api.imports.slots.held_by(tenant) < 2:
+            await asyncio.sleep(0.01)
+    api.imports.slots.wait_seconds = 0.2
+    answer = await api.client.post("/v1/import/accounts", content="", headers={**slow, "Content-Type": NDJSON})
+    problem(answer, 429, "too-many-requests")
+    results, _ = await send(api, "accounts", account("a"))
+    assert results[0]["status"] == "created"
+    for _, writer in held:
+        writer.close()
+    async with asyncio.timeout(10):
+        while api.imports.slots.held_by(tenant):
+            await asyncio.sleep(0.01)
+
+
+async def test_an_import_that_is_too_slow_is_broken_off(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(least_rate, "_WINDOW_SECONDS", 0.3)
+    reader, writer = await begin(api)
+    async with asyncio.timeout(20):
+        octets = b""
+        while b'"done"' not in octets:
+            writer.write(chunk(b" "))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    octets += await reader.read(2**16)
+    writer.close()
+    assert b'"status": 408' in octets

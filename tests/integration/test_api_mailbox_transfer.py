@@ -8,6 +8,7 @@ import json
 import random
 import tarfile
 from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ import pytest
 
 from posthorn.adapters.files import FileBlobs
 from posthorn.adapters.postgres.transfers import PostgresTransfers
+from posthorn.ports.administration import Role
 from posthorn.ports.faults import Unavailable
+from posthorn.runtime import least_rate
 from posthorn.wire.tar import END, file_header, padding
 from posthorn_api import transfer_service
 from tests.contract.town import Town, pool
@@ -218,11 +221,15 @@ async def test_an_import_says_what_it_did_and_leaves_a_line_in_the_audit_log(api
             {"message": 3, "name": None, "reason": f"it has more than {MAX_SIZE} octets"},
             {"message": 4, "name": None, "reason": "it is empty"},
         ],
+        "left_out": 0,
+        "left_out_records": [],
+        "from_lines_left": 0,
     }
     lines = (await api.client.get("/v1/audit", params={"action": "message.import"})).json()["items"]
     assert [line["object"] for line in lines] == ["bob@example.test"] * 2
     assert lines[1]["details"] == {"format": "mbox"}
-    assert lines[0]["details"] == {"messages": 5, "imported": 2, "duplicates": 1, "failed": 2, "octets": 17}
+    counts = {"messages": 5, "imported": 2, "duplicates": 1, "failed": 2, "left_out": 0, "octets": 17}
+    assert lines[0]["details"] == counts
     (first, _) = (await api.client.get(f"{BOB}/messages")).json()["items"]
     assert (first["received_at"], first["reverse_path"]) == ("2024-01-01T10:20:30Z", "a@elsewhere.test")
     await town.sums_hold()
@@ -364,8 +371,76 @@ async def test_only_an_import_may_be_that_long(api: Api) -> None:
     assert await summary(api, mbox(*(b"n: %d\n\n" % number + b"x" * 250_000 for number in range(6)))) == (6, 0, 0)
 
 
-async def test_so_many_imports_at_once_and_no_more(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer_service, "AT_ONCE", 0)
-    answer = await take_in(api, mbox(b"A: 1\n"))
+async def trickle(api: Api, path: str, headers: dict[str, str], came: asyncio.Event) -> httpx.Response:
+    """The audit's p9: an import of a few octets a minute."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"From"
+        came.set()
+        while True:
+            await asyncio.sleep(0.05)
+            yield b" "
+
+    return await api.client.post(path, params={"format": "mbox"}, content=pieces(), headers=headers)
+
+
+async def test_imports_of_one_tenant_keep_no_other_tenant_out(api: Api) -> None:
+    for name in ("c", "d", "e"):
+        await api.account(f"{name}@example.test")
+    (row,) = await api.sql("SELECT id FROM tenants WHERE name = 'default'")
+    mine = await api.key(Role.TENANT_ADMIN, row["id"])
+    came = [asyncio.Event() for _ in range(2)]
+    slow = [
+        asyncio.create_task(trickle(api, f"/v1/accounts/{name}@example.test/import", mine, event))
+        for name, event in zip("cd", came, strict=True)
+    ]
+    try:
+        for event in came:
+            await event.wait()
+        api.transfer.importing.wait_seconds = 0.2
+        answer = await api.client.post(
+            "/v1/accounts/e@example.test/import", params={"format": "mbox"}, content=mbox(b"A: 1\n"), headers=mine
+        )
+        problem(answer, 429, "too-many-requests")
+        assert json.loads(answer.headers["retry-after"]) > 0
+        assert await summary(api, mbox(b"A: 1\n")) == (1, 0, 0), "the platform's key is another holder"
+    finally:
+        for task in slow:
+            task.cancel()
+        await asyncio.gather(*slow, return_exceptions=True)
+
+
+async def test_an_import_that_is_too_slow_is_broken_off(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(least_rate, "_WINDOW_SECONDS", 0.3)
+    with suppress(httpx.HTTPError):  # it goes on writing, and may not see the answer
+        problem(await trickle(api, f"{BOB}/import", {}, asyncio.Event()), 408, "timeout")
+    assert api.transfer.importing.free == transfer_service.AT_ONCE
+    assert await summary(api, mbox(b"A: 1\n")) == (1, 0, 0), "its slot is free"
+
+
+async def test_exports_of_one_tenant_keep_no_other_tenant_out(api: Api) -> None:
+    (row,) = await api.sql("SELECT id FROM tenants WHERE name = 'default'")
+    mine = await api.key(Role.TENANT_ADMIN, row["id"])
+    exporting = api.transfer.exporting
+    exporting.wait_seconds = 0.2
+    for _ in range(2):
+        await exporting.take(row["id"])
+    answer = await api.client.get(f"{BOB}/export", params={"format": "mbox"}, headers=mine)
     problem(answer, 429, "too-many-requests")
-    assert json.loads(answer.headers["retry-after"]) > 0
+    assert (await api.client.get(f"{BOB}/export", params={"format": "mbox"})).status_code == 200
+    exporting.give(row["id"])
+    assert (await api.client.get(f"{BOB}/export", params={"format": "mbox"}, headers=mine)).status_code == 200
+    assert exporting.free == 5
+
+
+async def test_an_import_tells_what_it_left_out_and_what_it_took_for_text(api: Api) -> None:
+    expunged = b"X-Mozilla-Status: 0009\nSubject: gone\n\nx\n"
+    prose = b"X-Mozilla-Status: 0001\nSubject: prose\n\nShe wrote\n\nFrom time to time\nand again\n"
+    summary = (await take_in(api, mbox(expunged, prose, b"Subject: last\n\ny\n"))).json()
+    counts = {name: summary[name] for name in ("messages", "imported", "failed", "left_out", "from_lines_left")}
+    assert counts == {"messages": 3, "imported": 2, "failed": 0, "left_out": 1, "from_lines_left": 1}
+    assert [(each["message"], "X-Mozilla-Status" in each["reason"]) for each in summary["left_out_records"]] == [
+        (1, True)
+    ]
+    items = (await api.client.get(f"{BOB}/messages")).json()["items"]
+    assert {item["subject"]: "seen" in item["flags"] for item in items} == {"prose": True, "last": False}

@@ -70,7 +70,8 @@ async def ready(client: httpx.AsyncClient, env: dict[str, str]) -> str:
 
     async def answers() -> bool:
         with suppress(httpx.TransportError):
-            return (await client.get(f"{url}/readyz")).status_code == 200
+            health = f"http://127.0.0.1:{env['POSTHORN_HEALTH_PORT']}"
+            return (await client.get(f"{health}/readyz")).status_code == 200
         return False
 
     await until(answers, 30, "readiness")

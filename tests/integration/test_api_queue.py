@@ -257,3 +257,20 @@ async def test_suppressions_belong_to_a_tenant(api: Api) -> None:
     assert (await api.client.get("/v1/suppressions")).json()["items"] == []
     problem(await api.client.delete("/v1/suppressions/x@example.org"), 404, "not-found")
     assert (await api.client.delete("/v1/suppressions/x@example.org", headers=key)).status_code == 204
+
+
+async def test_a_platform_key_searches_and_holds_what_is_one_tenants(api: Api, heard: Heard) -> None:
+    theirs = await api.tenant("acme")
+    await api.tenant("others")
+    await api.enter("a@example.org", tenant=theirs)
+    await api.enter("b@example.org")
+    for named in ("acme", str(theirs)):
+        assert await listed(api, tenant=named) == ["a@example.org"]
+    assert await listed(api, tenant="others") == []
+    problem(await api.client.get("/v1/queue", params={"tenant": "nobody"}), 422, "invalid", "tenant")
+    answer = await api.post("/v1/queue/hold", {"tenant": "acme"})
+    assert answer.json() == {"matched": 1, "more": False}
+    assert await listed(api, state="held") == ["a@example.org"]
+    key = await api.key(Role.TENANT_ADMIN, theirs)
+    assert await listed(api, key, tenant="acme") == ["a@example.org"]
+    problem(await api.client.get("/v1/queue", params={"tenant": "others"}, headers=key), 422, "invalid", "tenant")

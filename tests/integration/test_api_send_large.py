@@ -23,7 +23,6 @@ from posthorn.model.envelope import Envelope
 from posthorn.ports.administration import Role
 from posthorn.ports.directory import Standing
 from posthorn.wire.address import Address
-from posthorn_api import large_bodies
 from posthorn_api.composing import Attachment, Draft, compose, crlf_lines, mailbox
 from tests.servers.api import ADMIN_KEY, Api, problem, running_api
 
@@ -112,7 +111,7 @@ async def test_the_loop_goes_on_while_a_large_message_is_read_and_made(api: Api,
     async with beating() as gaps:
         sending = asyncio.create_task(api.client.post("/v1/send", content=content, headers=JSON, timeout=60))
         while not sending.done():
-            healthy += (await api.client.get("/healthz")).status_code == 200
+            healthy += (await api.client.get("/v1/status")).status_code == 200
             await asyncio.sleep(0.02)
         answer = await sending
     assert answer.status_code == 202, answer.text
@@ -166,10 +165,8 @@ async def test_a_large_document_that_does_not_read_is_refused_as_a_small_one(api
     problem(await api.client.post("/v1/send", content=content, headers=JSON), 422, "invalid", "attachments[0].content")
 
 
-async def test_a_key_whose_bodies_do_not_come_keeps_no_other_key_out(
-    api: Api, kept: Kept, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(large_bodies, "WAIT_SECONDS", 0.2)
+async def test_a_key_whose_bodies_do_not_come_keeps_no_other_key_out(api: Api, kept: Kept) -> None:
+    api.guard.large_bodies.slots.wait_seconds = 0.2
     host, _, port = api.url.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     lines = ("POST /v1/send HTTP/1.1", "Host: x", f"Authorization: Bearer {ADMIN_KEY}", "Expect: 100-continue")

@@ -104,6 +104,7 @@ EXAMPLES: dict[str, Example] = {
     "getAlias": Example(READ, "/v1/aliases/team@{d}"),
     "changeAlias": Example(ADMIN, "/v1/aliases/team@{d}", {"targets": ["alice@{d}"]}),
     "deleteAlias": Example(ADMIN, "/v1/aliases/team@{d}"),
+    "confirmForward": Example(ADMIN, body={"token": "{token}"}, hides=422),
     "sendMessage": Example(
         SEND, body={"from": "alice@{d}", "to": ["x@elsewhere.test"], "subject": "s", "text": "t"}, hides=None
     ),
@@ -136,6 +137,7 @@ EXAMPLES: dict[str, Example] = {
     "getWebhookDelivery": Example(READ, "/v1/webhooks/{webhook}/deliveries/{told}"),
     "replayWebhookDelivery": Example(ADMIN, "/v1/webhooks/{webhook}/deliveries/{told}/replay"),
     "listStats": Example(READ, "/v1/stats", hides=None),
+    "getStatus": Example(READ, "/v1/status", hides=None),
     "getConfig": Example(READ, "/v1/config?tenant={tenant}"),
     "putConfig": Example(
         ADMIN,
@@ -167,10 +169,23 @@ class House:
     queued: str
     webhook: str
     told: str
+    token: str
     shows: dict[str, dict[str, str]]
 
     def fill(self, text: str) -> str:
-        names = ("tenant", "d", "key", "app_password", "message", "letter", "deleted", "queued", "webhook", "told")
+        names = (
+            "tenant",
+            "d",
+            "key",
+            "app_password",
+            "message",
+            "letter",
+            "deleted",
+            "queued",
+            "webhook",
+            "told",
+            "token",
+        )
         for name in names:
             text = text.replace(f"{{{name}}}", str(getattr(self, name)))
         return text
@@ -233,6 +248,11 @@ async def house(api: Api, name: str) -> House:
     )
     await api.sql("UPDATE messages SET refs = refs + 1 WHERE id = $1", deleted)
     await api.client.post(f"/v1/accounts/alice@{domain}/mailboxes", json={"name": "Old"})
+    target = new_id()
+    await api.sql(
+        "INSERT INTO alias_targets (id, alias_id, target) SELECT $1, id, 'x@e.test' FROM aliases WHERE address = $2",
+        *(target, f"team@{domain}"),
+    )
     shows = {
         "platform-admin": await api.key(Role.PLATFORM_ADMIN),
         "platform read-only": await api.key(Role.READ_ONLY),
@@ -250,6 +270,7 @@ async def house(api: Api, name: str) -> House:
         str(row["id"]),
         str(webhook),
         str(told),
+        api.forwards.token(target),
         shows,
     )
 
@@ -331,6 +352,7 @@ async def test_who_is_not_known_is_told_nothing(api: Api, operation: str) -> Non
         "1",
         str(new_id()),
         str(new_id()),
+        "no token",
         {},
     )
     for headers in ({"Authorization": ""}, {"Authorization": f"Bearer ph_{'x' * 43}"}):

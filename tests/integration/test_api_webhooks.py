@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Network, ip_network
@@ -13,9 +14,10 @@ from typing import Any
 import pytest
 
 from posthorn.adapters.files import FileBlobs
+from posthorn.adapters.postgres import webhook_dispatch
 from posthorn.adapters.postgres.webhook_dispatch import PostgresDispatch
 from posthorn.ports.administration import Role
-from posthorn.ports.webhooks import FAILURES
+from posthorn.ports.webhooks import FAILURES, Shares
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.vault import Vault
 from posthorn_api import webhook_sender
@@ -342,8 +344,9 @@ async def test_what_a_dead_sender_had_at_hand_is_sent_by_another(api: Api, recei
     made = await hook(api, receiver.url)
     delivery = await try_out(api, made)
     async with pool(api.database_url) as database:
-        (parcel,) = await PostgresDispatch(database).claim(10, 10, [], 0.3)
-        assert not await PostgresDispatch(database).claim(10, 10, [], 0.3), "it is at hand"
+        shares = Shares(10, 10, 10, 0)
+        (parcel,) = await PostgresDispatch(database).claim(shares, 0.3)
+        assert not await PostgresDispatch(database).claim(shares, 0.3), "it is at hand"
     assert str(parcel.id) == delivery["id"]
     async with sending(api) as sender:
 
@@ -353,6 +356,40 @@ async def test_what_a_dead_sender_had_at_hand_is_sent_by_another(api: Api, recei
 
         await until(is_sent)
         assert (await in_state(api, made, delivery["id"], "delivered"))["attempts"] == 2
+
+
+async def test_a_backlog_of_one_tenant_hides_no_other_s(api: Api) -> None:
+    """By reading: five hundred older deliveries of one tenant hid everybody else's."""
+    tenant, lone = await api.tenant("many"), await api.tenant("one")
+    many = [await hook(api, f"http://127.0.0.1:1/{number}", tenant="many") for number in range(10)]
+    one = await hook(api, "http://127.0.0.1:1/one", tenant="one")
+    platform = await hook(api, "http://127.0.0.1:1/platform")
+    fill = (
+        "INSERT INTO webhook_deliveries (id, webhook_id, event_type, event, due_at)"
+        " SELECT gen_random_uuid(), $1, 'test', '{}', now() - $2 * interval '1 minute' FROM generate_series(1, $3)"
+    )
+    for each in many:
+        await api.sql(fill, each["id"], 60, 60)
+    await api.sql(fill, one["id"], 2, 3)
+    await api.sql(fill, platform["id"], 1, 1)
+    async with pool(api.database_url) as database:
+        dispatch = PostgresDispatch(database)
+        taken = await dispatch.claim(Shares(8, 4, 4, 2), 60)
+        by_tenant = Counter(parcel.tenant for parcel in taken)
+        assert by_tenant == {tenant: 3, lone: 2, None: 1}, "two of eight stay for who has nothing at work"
+        more = await dispatch.claim(Shares(8, 4, 4, 0, at_work={tenant: 3}), 60)
+        assert Counter(parcel.tenant for parcel in more)[tenant] == 1, "four at work at a time"
+        assert not await dispatch.claim(Shares(8, 4, 4, 0, at_work={tenant: 4}), 60)
+
+
+async def test_claims_go_on_where_the_last_one_ended(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhook_dispatch, "_LOOKED_AT", 2)
+    for number in range(5):
+        await try_out(api, await hook(api, f"http://127.0.0.1:1/{number}"))
+    async with pool(api.database_url) as database:
+        dispatch = PostgresDispatch(database)
+        taken = [len(await dispatch.claim(Shares(10, 4, 10, 0), 60)) for _ in range(3)]
+    assert taken == [2, 2, 1]
 
 
 async def test_a_slow_receiver_gets_few_at_a_time_and_holds_up_nobody(api: Api, receiver: HookReceiver) -> None:

@@ -30,6 +30,8 @@ class Server:
     def __init__(self, database_url: str, nats_url: str, home: Path) -> None:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
+        health = free_port()
+        self.health = f"http://127.0.0.1:{health}"
         mine = {
             "POSTHORN_DATABASE_URL": database_url,
             "POSTHORN_NATS_URL": nats_url,
@@ -37,7 +39,7 @@ class Server:
             "POSTHORN_API_HOST": "127.0.0.1",
             "POSTHORN_HEALTH_HOST": "127.0.0.1",
             "POSTHORN_API_PORT": str(port),
-            "POSTHORN_HEALTH_PORT": str(free_port()),
+            "POSTHORN_HEALTH_PORT": str(health),
             "POSTHORN_GRACE_SECONDS": "2",
             "POSTHORN_SECRET_KEY": base64.b64encode(b"s" * 32).decode(),
             "POSTHORN_API_ADMIN_KEY": KEY,
@@ -76,7 +78,7 @@ async def test_every_event_arrives_and_counts_once_though_a_process_is_killed(
 
             async def answers() -> bool:
                 with suppress(httpx.TransportError):
-                    return (await client.get(f"{server.url}/readyz")).status_code == 200
+                    return (await client.get(f"{server.health}/readyz")).status_code == 200
                 return False
 
             await until(answers, 40, "readiness")

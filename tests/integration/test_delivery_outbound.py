@@ -203,7 +203,7 @@ async def test_a_sender_that_asked_is_told_of_delivery_into_a_mailbox(stage: Sce
     await stage.town.account("bob@example.test")
     await stage.town.account("carol@example.test")
     dsn = {"bob@example.test": RecipientDsn(Notify.SUCCESS | Notify.FAILURE, "rfc822;bob@x")}
-    facts: dict[str, Any] = {"reverse_path": SENDER, "dsn": dsn, "envid": "e1", "ret": "HDRS"}
+    facts = submitted(reverse_path=SENDER, dsn=dsn, envid="e1", ret="HDRS")
     await stage.send(BODY, "bob@example.test", "carol@example.test", **facts)
     await stage.deliver(1)
     await ended(stage)
@@ -220,7 +220,7 @@ async def test_an_alias_to_one_place_hands_the_wish_on_and_one_to_several_is_exp
     await stage.town.alias("list@example.test", "bob@example.test", "two@far.test")
     success = RecipientDsn(Notify.SUCCESS)
     dsn = dict.fromkeys(("one@example.test", "list@example.test"), success)
-    await stage.send(BODY, "one@example.test", "list@example.test", reverse_path=SENDER, dsn=dsn)
+    await stage.send(BODY, "one@example.test", "list@example.test", **submitted(reverse_path=SENDER, dsn=dsn))
     await stage.deliver(1)
     await ended(stage)
     assert await queued(stage, "recipient, state, notice, notify") == [

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from argon2 import PasswordHasher
 
 from posthorn.adapters.files import FileBlobs
 from posthorn.adapters.nats.bucket import NatsDirectoryBucket
 from posthorn.adapters.nats.connection import Connection, connect
 from posthorn.adapters.nats.directory import NatsDirectory
 from posthorn.adapters.postgres.directory_truth import PostgresDirectoryTruth
-from posthorn.ports.directory import AddressEntry, DomainEntry, Entry, Standing
+from posthorn.model.unpublished import NOTHING, of_subjects
+from posthorn.ports.directory import AddressEntry, Behind, DomainEntry, Entry, Standing, Unpublished
 from posthorn.ports.faults import Unavailable
 from posthorn.wire.address import parse_address
 from posthorn_api.publisher import Publisher
@@ -25,6 +28,7 @@ from tests.contract.town import Town, pool
 from tests.servers.api import Api, running_api
 from tests.servers.jetstream import nats_settings, restart, until
 
+HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("correct horse")
 FINE = AddressEntry(Standing.DELIVERABLE)
 
 
@@ -247,3 +251,129 @@ async def test_settle_does_not_wait_where_nothing_is_to_come(scene: Scene) -> No
     began = time.monotonic()
     assert not await scene.publisher.settle((10**9,), 0.2), "nothing publishes, so it waits its time out"
     assert time.monotonic() - began < 2
+
+
+NDJSON = {"Content-Type": "application/x-ndjson"}
+
+
+async def imported(api: Api, domain: str, count: int) -> None:
+    lines = [{"address": f"u{number}@{domain}", "password_hash": HASH} for number in range(count)]
+    content = "".join(json.dumps(line) + "\n" for line in lines)
+    answer = await api.client.post("/v1/import/accounts", content=content, headers=NDJSON, timeout=60)
+    assert json.loads(answer.text.splitlines()[-1])["created"] == count
+
+
+class SlowBucket(NatsDirectoryBucket):
+    """A bucket in which an import stands still until ``flowing``, and is slow until somebody else's entry has been written."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self.written: list[str] = []
+        self.flowing = asyncio.Event()
+
+    async def put(self, subject: str, entry: Entry | None) -> None:
+        if subject.startswith("u"):
+            await self.flowing.wait()
+            if "carol@b.test" not in self.written:
+                await asyncio.sleep(0.3)
+        await super().put(subject, entry)
+        self.written.append(subject)
+
+
+async def test_a_large_import_holds_up_nobody_and_bounces_nothing(scene: Scene) -> None:
+    """The audit's p12: tenant A imports; tenant B's account takes mail at once, and A's are never said to be unknown."""
+    bucket = SlowBucket(scene.connection)
+    publisher = Publisher(scene.truth, bucket)
+    scene.api.publication.arrive(publisher)
+    await publisher.reconcile()
+    await scene.api.tenant("a")
+    await scene.api.tenant("b")
+    await scene.api.domain("a.test", tenant="a")
+    await scene.api.domain("b.test", tenant="b")
+    assert await publisher.publish()
+    await imported(scene.api, "a.test", 1500)
+    assert await scene.town.value("SELECT count(*) FROM directory_outbox WHERE lane = 1") == 1500
+    running = asyncio.create_task(publisher.run())
+    try:
+        with pytest.raises(Behind):
+            await scene.standing("u1499@a.test")
+        assert await scene.standing("nobody@b.test") is Standing.UNKNOWN, "only the tenant itself is late"
+        assert await scene.standing("nobody@elsewhere.test") is Standing.FOREIGN
+        bucket.flowing.set()
+        await scene.api.account("carol@b.test")
+        assert await scene.standing("carol@b.test") is Standing.DELIVERABLE
+        assert len({subject for subject in bucket.written if subject.startswith("u")}) < 1500, (
+            "it did not wait for the import"
+        )
+        seen: set[object] = set()
+
+        async def all_here() -> bool:
+            try:
+                seen.add(await scene.standing("u1499@a.test"))
+            except Behind:
+                seen.add(Behind)
+            return Standing.DELIVERABLE in seen
+
+        await until(all_here, 60, "the last account of the import")
+        assert seen <= {Behind, Standing.DELIVERABLE}, "never UNKNOWN"
+
+        async def lifted() -> bool:
+            with suppress(Behind):
+                return await scene.standing("nobody@a.test") is Standing.UNKNOWN
+            return False
+
+        await until(lifted, 30, "the lifting of the mark")
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_an_account_that_is_announced_unpublished_is_put_off_whoever_dies(scene: Scene) -> None:
+    """The publisher stands still, so a creation is answered before it is published; then the process is gone."""
+    await scene.publisher.reconcile()
+    await scene.api.domain("b.test")
+    assert await scene.publisher.publish()
+    dead = Publisher(scene.truth, scene.bucket)  # it never runs: nothing is published
+    scene.api.publication.arrive(dead)
+    await scene.api.account("carol@b.test")
+    with pytest.raises(Behind):
+        await scene.standing("carol@b.test")
+    assert await scene.standing("dave@b.test") is Standing.UNKNOWN
+    assert await Publisher(scene.truth, scene.bucket).publish(), "the next publisher"
+    assert await scene.standing("carol@b.test") is Standing.DELIVERABLE
+    assert (await scene.bucket.behind())[1] == NOTHING
+
+
+async def test_a_mark_that_is_set_while_another_is_lifted_stays(scene: Scene) -> None:
+    await scene.publisher.reconcile()
+    await scene.api.domain("b.test")
+
+    class Interrupted(PostgresDirectoryTruth):
+        async def unpublished(self, marks: Sequence[int] | None = None) -> Unpublished:
+            found = await super().unpublished(marks)
+            await scene.town.rows("INSERT INTO directory_outbox (subject) VALUES ('late@b.test')")
+            await other.announce(["late@b.test"])
+            return found
+
+    other = Publisher(scene.truth, scene.bucket)
+    await other.announce(["b@b.test"])
+    lifting = Publisher(Interrupted(scene.town.database), scene.bucket)
+    assert await lifting.publish()
+    assert (await scene.bucket.behind())[1].covers("late@b.test")
+    assert await scene.publisher.publish()
+    assert (await scene.bucket.behind())[1] == NOTHING
+
+
+async def test_a_subject_that_is_stepped_over_keeps_only_itself_marked(scene: Scene) -> None:
+    await scene.api.domain("b.test")
+    await scene.api.account("hub@b.test")
+    await scene.town.rows(
+        "INSERT INTO aliases (domain_id, address, targets)"
+        " SELECT id, 'n' || n || '@b.test', ARRAY['hub@b.test'] FROM domains, generate_series(1, 20000) n"
+    )
+    hasty = Publisher(PostgresDirectoryTruth(scene.town.database, seconds=0.05), scene.bucket)
+    await scene.bucket.mark_filled()
+    await hasty.announce(["hub@b.test", "gone@b.test"])
+    assert await hasty.publish()
+    assert (await scene.bucket.behind())[1] == of_subjects(["hub@b.test"])
+    assert await scene.standing("gone@b.test") is Standing.UNKNOWN

@@ -116,6 +116,33 @@ async def test_claiming_and_recording(office: PostOffice, destination: str) -> N
     assert found >= TIMES
 
 
+async def test_claiming_beside_a_suspended_tenant(office: PostOffice) -> None:
+    """Its mail is put aside once, a thousand at a time, and then costs nothing."""
+    tenant = new_id()
+    await office.rows("INSERT INTO tenants (id, name, state) VALUES ($1, 'hushed', 'suspended')", tenant)
+    await office.rows(
+        "UPDATE outbound_recipients SET tenant_id = $1, due_at = now() - interval '9 days' WHERE id = ANY (ARRAY ("
+        " SELECT id FROM outbound_recipients WHERE destination = 'big.test' AND state = 'deferred' ORDER BY id LIMIT 1500))",
+        tenant,
+    )
+    relay = await office.relay()
+    assert await office.jobs(relay, "big.test", limit=20)
+    assert await office.queue.resume(20) == 0
+    held = "SELECT count(*) FROM outbound_recipients WHERE state = 'held' AND suspended_for = $1::text"
+    assert await office.rows(held, str(tenant)) == [(1500,)]
+
+    async def claim() -> None:
+        assert await office.jobs(relay, "big.test", limit=20)
+        assert await office.queue.resume(20) == 0
+
+    await costs_little(office, claim)
+    await office.queue.leave(relay)
+    await office.rows(
+        "UPDATE outbound_recipients SET state = 'deferred', suspended_for = NULL WHERE tenant_id = $1", tenant
+    )
+    await office.rows("DELETE FROM tenants WHERE id = $1", tenant)
+
+
 async def test_finding_nothing_among_many_that_are_put_off(office: PostOffice) -> None:
     relay = await office.relay()
 
@@ -140,6 +167,7 @@ async def test_claiming_at_a_limited_rate(office: PostOffice) -> None:
 async def test_the_upkeep(office: PostOffice) -> None:
     await costs_little(office, lambda: office.queue.sweep_overdue(True, 20))
     await costs_little(office, office.queue.bury)
+    await costs_little(office, lambda: office.queue.resume(20))
     await costs_little(office, lambda: office.queue.reports(20))
     await costs_little(office, lambda: office.queue.purge(60, 20))
 

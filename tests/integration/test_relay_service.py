@@ -561,3 +561,71 @@ async def test_many_destinations_by_one_connection_do_not_wait_for_lingering_wor
             await office.become(message, one="delivered")
         took = time.monotonic() - began
     assert took < 30 * service._LINGER_SECONDS, "each would linger"
+
+
+async def test_a_forwarded_copy_begins_with_the_fields_of_its_alias(office: PostOffice, sink: Sink) -> None:
+    fields = {
+        name: f"Delivered-To: {name}@example.test\r\nX-Posthorn-Passed: {name * 3}\r\n" for name in ("one", "two")
+    }
+    async with office.relay():
+        message = await office.post(
+            *(Outbound(f"{name}@sink.test", "sink.test", SENDER, header=fields[name]) for name in ("one", "two"))
+        )
+        await office.become(message, one="delivered", two="delivered")
+        large = await office.post(
+            Outbound("big@sink.test", "sink.test", SENDER, header=fields["one"]),
+            body=BODY + b"x" * 70 + b"\r\n" * 70_000,
+        )
+        await office.become(large, big="delivered")
+    contents = {taken.recipients: taken.content for taken in sink.taken}
+    assert contents[("one@sink.test",)] == fields["one"].encode() + BODY
+    assert contents[("two@sink.test",)] == fields["two"].encode() + BODY
+    assert contents[("big@sink.test",)].startswith(fields["one"].encode() + BODY)
+
+
+async def test_strangers_are_told_little_and_not_more_than_so_often(office: PostOffice, sink: Sink) -> None:
+    long = b"From: x@stranger.test\r\nSubject: buy this\r\n" + b"X-Spam: %s\r\n" % (b"x" * 60) * 2000 + b"\r\nbody\r\n"
+    async with office.relay(relay_reports_per_domain_per_hour=2):
+        sent = [
+            await office.post(
+                "nobody@sink.test", body=long, sender="x@stranger.test", client_address=f"192.0.{n}.1", stranger=True
+            )
+            for n in range(4)
+        ]
+        for message in sent:
+            await office.become(message, nobody="bounced")
+
+        async def told() -> bool:
+            return await office.rows("SELECT id FROM outbound_recipients WHERE closed_at IS NULL") == []
+
+        await until(told, 10)
+        notices = await office.notices(2)
+        await until(office.nothing_left, 10)
+    for notice in notices:
+        body = notice.body or b""
+        assert len(body) < 12_000 and body.count(b"buy this") == 1
+    events = [
+        event for message in sent for event in office.seen.events if event.message == message and event.kind == "notice"
+    ]
+    assert sorted("suppressed" in event.detail for event in events) == [False, False, True, True]
+
+
+async def test_reports_on_what_comes_from_one_network_are_counted_and_those_to_accounts_are_not(
+    office: PostOffice, sink: Sink
+) -> None:
+    async with office.relay(relay_reports_per_network_per_hour=1):
+        for number in range(3):
+            message = await office.post(
+                "nobody@sink.test", sender=f"x@s{number}.test", client_address=f"192.0.2.{number}", stranger=True
+            )
+            await office.become(message, nobody="bounced")
+            message = await office.post("nobody@sink.test")
+            await office.become(message, nobody="bounced")
+        notices = await office.notices(4)
+
+        async def told() -> bool:
+            return await office.rows("SELECT id FROM outbound_recipients WHERE closed_at IS NULL") == []
+
+        await until(told, 10)
+        await until(office.nothing_left, 10)
+    assert sorted(notice.envelope.recipients[0] for notice in notices) == [SENDER] * 3 + ["x@s0.test"]

@@ -21,11 +21,13 @@ from posthorn.adapters.dkim import generate
 from posthorn.adapters.dns import DnsResolver
 from posthorn.adapters.postgres.account_mail import PostgresAccountMail
 from posthorn.adapters.postgres.administration import PostgresAdministration
+from posthorn.adapters.postgres.aliases import NO_POLICY
 from posthorn.adapters.postgres.api_keys import PostgresApiKeys
 from posthorn.adapters.postgres.app_passwords import PostgresAppPasswords
 from posthorn.adapters.postgres.audit import PostgresAudit
 from posthorn.adapters.postgres.database import connect
 from posthorn.adapters.postgres.dkim_keys import PostgresDkimKeys
+from posthorn.adapters.postgres.forward_targets import PostgresForwardTargets
 from posthorn.adapters.postgres.idempotency import PostgresIdempotency
 from posthorn.adapters.postgres.imports import PostgresImports
 from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
@@ -45,18 +47,20 @@ from posthorn.ports.administration import Role
 from posthorn.ports.blobs import Blobs
 from posthorn.ports.directory import Directory
 from posthorn.ports.events import Trace
+from posthorn.ports.forwards import ForwardPolicy
 from posthorn.ports.ingest import DeadLetters, Ingest
 from posthorn.ports.tenants import Tenants
 from posthorn.runtime.health import Health
-from posthorn.runtime.http import bind, http_server
+from posthorn.runtime.http import HttpLimits, bind, http_server
 from posthorn.runtime.ids import new_id
-from posthorn.runtime.passwords import Passwords
+from posthorn.runtime.passwords import Passwords, password_slots
 from posthorn.runtime.settings import PostgresSettings
 from posthorn.runtime.vault import Vault
 from posthorn_api import docs
 from posthorn_api.account_logins import AccountLogins
 from posthorn_api.config_service import Configuration
 from posthorn_api.dns_service import DomainDns
+from posthorn_api.forwards import Confirmations
 from posthorn_api.guard import Guard
 from posthorn_api.hints import Hints
 from posthorn_api.identity import Identity
@@ -65,6 +69,7 @@ from posthorn_api.mailbox_service import Mail
 from posthorn_api.oidc import Tokens
 from posthorn_api.public_pages import PublicPages
 from posthorn_api.queue_service import Outgoing
+from posthorn_api.rate_limit import RateLimit
 from posthorn_api.sending_service import Sending, SendingLimits
 from posthorn_api.server import Parts, create_app
 from posthorn_api.service import Late, Publication, Service
@@ -104,6 +109,11 @@ class Api:
     ingest: Late[Ingest]
     hints: Hints
     dns: DnsServer
+    forwards: Confirmations
+    guard: Guard
+    transfer: Transfer
+    imports: Import
+    names: DomainDns
     keys: dict[str, str] = field(default_factory=dict)
 
     async def key(
@@ -193,18 +203,21 @@ async def running_api(
     presence: Presence = PRESENCE,
     max_size: int = 4 * 1024 * 1024,
     tokens: Callable[[Tenants], Tokens] | None = None,
+    policy: ForwardPolicy = NO_POLICY,
+    rates: RateLimit | None = None,
+    http_limits: HttpLimits | None = None,
 ) -> AsyncIterator[Api]:
     """Run the API without NATS; a test may have a publication and dead letters arrive. ``bootstrap`` needs the database."""
     settings = PostgresSettings(database_url=SecretStr(database_url), database_timeout_seconds=10)
-    async with connect(settings) as database, DnsServer() as dns:
+    async with connect(settings, shared=True) as database, DnsServer() as dns:
         reader = SegmentReader(blobs)
-        passwords = Passwords()
+        passwords = Passwords(slots=password_slots())
         publication, dead = Late[Publication]("nats"), Late[DeadLetters]("nats")
         keys = PostgresApiKeys(database)
         if bootstrap:
             await keys.ensure_bootstrap(hash_of_key(ADMIN_KEY))
         service = Service(
-            PostgresAdministration(database),
+            PostgresAdministration(database, policy),
             passwords,
             publication,
             dead,
@@ -238,14 +251,22 @@ async def running_api(
         tenants = PostgresTenants(database)
         logins = AccountLogins(PostgresSenders(database), PostgresThrottle(database), passwords)
         known_tokens = tokens(tenants) if tokens else None
-        guard = Guard(keys, PostgresIdempotency(database), audit, tokens=known_tokens, logins=logins)
+        guard = Guard(keys, PostgresIdempotency(database), audit, tokens=known_tokens, logins=logins, rates=rates)
         tenancy = Tenancy(tenants, keys, audit)
-        imports = Import(PostgresImports(database), passwords)
+        imports = Import(PostgresImports(database, policy), passwords, publication)
         names = DomainDns(service, identity, DnsResolver([dns.address], lifetime=2, keep=False), presence)
         known, statistics = PostgresImports(database), PostgresStatistics(database)
         hooks = Hooks(PostgresWebhooks(database), vault, allowed=[ip_network("127.0.0.0/8")])
         configuration = Configuration(service, tenancy, hooks, outgoing, known, audit)
         pages = PublicPages(PostgresAdministration(database), presence)
+        forwards = Confirmations(
+            PostgresForwardTargets(database),
+            PostgresThrottle(database),
+            ingest,
+            publication,
+            vault.derived("forward confirmation"),
+            presence.web,
+        )
         parts = Parts(
             service,
             mail,
@@ -260,17 +281,18 @@ async def running_api(
             hooks,
             statistics,
             configuration,
+            forwards,
         )
         with patch.object(docs, "describe", _described):
             app = create_app(parts, guard, health, body_limit=body_limit)
         try:
-            async with http_server(app, bind("127.0.0.1", 0, "test"), grace=1) as port:
+            async with http_server(app, bind("127.0.0.1", 0, "test"), grace=1, limits=http_limits) as port:
                 url = f"http://127.0.0.1:{port}"
                 headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
                 async with httpx.AsyncClient(base_url=url, headers=headers, timeout=20, verify=False) as client:
-                    yield Api(
-                        url, client, database_url, health, publication, dead, trace, directory, ingest, hints, dns
-                    )
+                    late = publication, dead, trace, directory, ingest
+                    made = forwards, guard, transfer, imports, names
+                    yield Api(url, client, database_url, health, *late, hints, dns, *made)
         finally:
             await reader.close()
             passwords.close()

@@ -22,6 +22,7 @@ from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
 from posthorn.adapters.postgres.queue import PostgresQueue
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.adapters.postgres.throttle import PostgresThrottle
 from posthorn.adapters.segments import SegmentReader
 from posthorn.model.envelope import Body, Envelope, Record, decode_record
 from posthorn.model.events import Event
@@ -109,8 +110,10 @@ class PostOffice:
         async with self.database.session() as connection:
             return [tuple(row) for row in await connection.fetch(query, *values)]
 
-    async def post(self, *recipients: str | Outbound, body: bytes = BODY, sender: str = SENDER, **more: Any) -> UUID:
-        """Enter a letter into the queue, as delivery does, and wake relays."""
+    async def post(
+        self, *recipients: str | Outbound, body: bytes = BODY, sender: str = SENDER, stranger: bool = False, **more: Any
+    ) -> UUID:
+        """Enter a letter into the queue, as delivery does, and wake relays. ``stranger``: nobody logged in to hand it over."""
         path = f"Return-Path: <{sender}>\r\n".encode()
         octets, number = path + body, new_id()
         await self.blobs.put(f"segments/{number}", [octets])
@@ -119,7 +122,13 @@ class PostOffice:
         )
         facts = Body(len(octets), hashlib.sha256(octets).digest(), b"\r\n." in octets, len(path))
         envelope = Envelope(
-            number, time.time(), sender, tuple(one.recipient for one in outbound), facts, role="submission", **more
+            number,
+            time.time(),
+            sender,
+            tuple(one.recipient for one in outbound),
+            facts,
+            role="mx" if stranger else "submission",
+            **more,
         )
         letter = Letter(envelope, Placement(0, len(octets)), (), outbound, DEFAULT_TENANT)
         await self.mailboxes.place([Segment(number, f"segments/{number}", len(octets), (letter,))])
@@ -162,7 +171,10 @@ class PostOffice:
     def notifier(self) -> Notifier:
         """One that works when it is told to."""
         bodies = SegmentReader(self.blobs)
-        return Notifier(PostgresQueue(self.database), NatsIngest(self.nats), bodies, self.seen, self.settings)
+        throttle = PostgresThrottle(self.database)
+        return Notifier(
+            PostgresQueue(self.database), NatsIngest(self.nats), bodies, self.seen, self.settings, throttle=throttle
+        )
 
     @asynccontextmanager
     async def relay(self, **changes: Any) -> AsyncIterator[Relay]:
@@ -173,7 +185,15 @@ class PostOffice:
             bodies = SegmentReader(self.blobs, whole_limit=64 * 1024)
             stack.push_async_callback(bodies.close)
             wakes = await stack.enter_async_context(NatsWakes(self.nats))
-            parts = Parts(self.queue, self.ways, SmtpConnector(settings), bodies, wakes, self.seen)
+            parts = Parts(
+                self.queue,
+                self.ways,
+                SmtpConnector(settings),
+                bodies,
+                wakes,
+                self.seen,
+                PostgresThrottle(self.database),
+            )
             relay = await stack.enter_async_context(relaying(process, parts, NatsIngest(self.nats), settings))
             yield relay
         assert process.well

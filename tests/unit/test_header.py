@@ -27,7 +27,7 @@ LETTER = (
 def test_a_letter_as_it_comes() -> None:
     scan = scan_header(LETTER)
     assert scan.summary == Summary(
-        "one two\tthree", "Alice <alice@example.test>", "Mon, 1 Jan 2024 00:00:00 +0000", "<1@example.test>"
+        "one two three", "Alice <alice@example.test>", "Mon, 1 Jan 2024 00:00:00 +0000", "<1@example.test>"
     )
     assert (scan.received, scan.starts_with_field, scan.has_separator) == (2, True, True)
 
@@ -61,7 +61,22 @@ def test_whether_the_first_line_is_a_field(head: bytes, field: bool) -> None:
 
 def test_odd_octets_in_fields_become_text_that_can_be_stored() -> None:
     scan = scan_header(b"Subject: a\0b\xffc\rd =?utf-8?q?=C3=A4?= \xc3\xa4 \r\n\r\n")
-    assert scan.summary.subject == "ab\ufffdc d =?utf-8?q?=C3=A4?= ä"
+    assert scan.summary.subject == "abÿc d =?utf-8?q?=C3=A4?= ä"
+
+
+def test_raw_octets_are_read_by_the_charset_of_the_text() -> None:
+    head = 'Subject: Привет\r\nContent-Type: text/plain;\r\n format=flowed; charset="koi8-r"\r\n\r\n'.encode("koi8-r")
+    assert scan_header(head).summary.subject == "Привет"
+    assert scan_header("Subject: Grüße – x\r\n\r\n".encode("cp1252")).summary.subject == "Grüße – x"  # noqa: RUF001
+
+
+def test_a_fold_is_one_blank() -> None:
+    assert scan_header(b"Subject: one\r\n\t  two\r\n three\r\n\r\n").summary.subject == "one two three"
+
+
+def test_an_author_keeps_the_address_however_long_the_name() -> None:
+    found = scan_header(b"From: " + b"=?utf-8?q?x?= " * 1000 + b"<a@example.org>\r\n\r\n").summary.from_
+    assert (len(found), found.endswith(" <a@example.org>")) == (FIELD_LIMIT, True)
 
 
 def test_a_long_field_is_cut() -> None:

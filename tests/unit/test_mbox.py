@@ -49,8 +49,7 @@ def pieces(octets: bytes, size: int) -> list[bytes]:
 def read_mbox(octets: bytes, size: int = 65_536, limit: int = LIMIT) -> list[MboxMessage]:
     reader = MboxReader(limit)
     found = [message for piece in pieces(octets, size) for message in reader.feed(piece)]
-    last = reader.end()
-    return found if last is None else [*found, last]
+    return [*found, *reader.end()]
 
 
 def read_tar(octets: bytes, size: int = 65_536, limit: int = LIMIT) -> list[TarFile]:
@@ -147,7 +146,7 @@ def test_a_message_that_is_too_long_is_told_of_and_not_kept() -> None:
     for piece in pieces(octets, 500):
         found += list(reader.feed(piece))
         assert len(reader._held) < 2600
-    found.append(reader.end() or found[0])
+    found += list(reader.end())
     assert [each.content for each in found] == [b"a\n", None, b"b\n"]
 
 

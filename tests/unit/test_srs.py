@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posthorn.wire.address import AddressError, parse_address
-from posthorn.wire.srs import VALID_DAYS, SrsError, is_srs, reverse, rewrite
+from posthorn.wire.srs import VALID_DAYS, SrsError, is_srs, reverse, rewrite, tag_of
 
 KEY, OTHER = b"k" * 32, b"o" * 32
 TODAY = 20_600
@@ -24,6 +24,20 @@ def test_an_address_is_rewritten_at_the_domain_and_comes_back() -> None:
     out = rewrite("Alice@Example.org", "ours.test", KEY, TODAY)
     assert re.fullmatch(r"SRS0=[a-z2-7]{8}=[A-Z2-7]{2}=Example\.org=Alice@ours\.test", out)
     assert reverse(local_of(out), [KEY], TODAY) == "Alice@example.org"
+
+
+def test_each_message_has_an_address_of_its_own_where_there_is_room() -> None:
+    one, other = (tag_of(bytes([number]) * 16) for number in (1, 2))
+    out = rewrite("alice@example.org", "ours.test", KEY, TODAY, one)
+    assert re.fullmatch(r"SRS0=[a-z2-7]{8}=[A-Z2-7]{6}=example\.org=alice@ours\.test", out)
+    assert out != rewrite("alice@example.org", "ours.test", KEY, TODAY, other)
+    assert reverse(local_of(out).lower(), [KEY], TODAY) == "alice@example.org"
+    with pytest.raises(SrsError):
+        reverse(local_of(out).replace(one, other), [KEY], TODAY)
+    with pytest.raises(SrsError):
+        reverse(local_of(out), [KEY], TODAY + VALID_DAYS + 1)
+    full = "a" * 34 + "@example.org"
+    assert rewrite(full, "ours.test", KEY, TODAY, one) == rewrite(full, "ours.test", KEY, TODAY)
 
 
 def test_it_comes_back_after_its_case_was_folded() -> None:

@@ -26,6 +26,7 @@ from posthorn.adapters.postgres.audit import PostgresAudit
 from posthorn.adapters.postgres.database import connect as connect_postgres
 from posthorn.adapters.postgres.directory_truth import PostgresDirectoryTruth
 from posthorn.adapters.postgres.dkim_keys import PostgresDkimKeys
+from posthorn.adapters.postgres.forward_targets import PostgresForwardTargets
 from posthorn.adapters.postgres.idempotency import PostgresIdempotency
 from posthorn.adapters.postgres.imports import PostgresImports
 from posthorn.adapters.postgres.queue_administration import PostgresQueueAdministration
@@ -44,12 +45,13 @@ from posthorn.ports.events import Trace
 from posthorn.ports.ingest import DeadLetters, Ingest
 from posthorn.ports.tenants import Tenants
 from posthorn.runtime.http import bind, http_server
-from posthorn.runtime.passwords import Passwords
+from posthorn.runtime.passwords import Passwords, password_slots
 from posthorn.runtime.process import Process
 from posthorn.runtime.vault import Vault
 from posthorn_api.account_logins import AccountLogins
 from posthorn_api.config_service import Configuration
 from posthorn_api.dns_service import LOOKUP_SECONDS, DomainDns
+from posthorn_api.forwards import Confirmations
 from posthorn_api.guard import Guard
 from posthorn_api.hints import Hints
 from posthorn_api.identity import Identity
@@ -100,14 +102,14 @@ async def start(process: Process) -> None:
     """Start everything on the process's stack; the listener last."""
     settings, stack = process.settings, process.stack
     assert isinstance(settings, ApiSettings)
-    database = await stack.enter_async_context(connect_postgres(settings))
+    database = await stack.enter_async_context(connect_postgres(settings, shared=True))
     blobs = await stack.enter_async_context(open_blobs(settings))
     reader = SegmentReader(blobs)
     stack.push_async_callback(reader.close)
-    passwords = Passwords()
+    passwords = Passwords(slots=password_slots())
     stack.callback(passwords.close)
 
-    administration, audit = PostgresAdministration(database), PostgresAudit(database)
+    administration, audit = PostgresAdministration(database, settings.forward_policy), PostgresAudit(database)
     keys, idempotency = PostgresApiKeys(database), PostgresIdempotency(database)
     late, vault = _OverNats(), Vault.of(settings)
     service = Service(
@@ -137,7 +139,16 @@ async def start(process: Process) -> None:
         late.hints,
         settings.sending_limits,
     )
-    tenants, imports = PostgresTenants(database), PostgresImports(database)
+    forwards = Confirmations(
+        PostgresForwardTargets(database),
+        PostgresThrottle(database),
+        late.ingest,
+        late.publication,
+        vault.derived("forward confirmation"),
+        settings.presence.web,
+        wait_seconds=settings.directory_wait_seconds,
+    )
+    tenants, imports = PostgresTenants(database), PostgresImports(database, settings.forward_policy)
     tenancy, tokens = Tenancy(tenants, keys, audit), await _tokens(process, settings, tenants, vault)
     logins = AccountLogins(PostgresSenders(database), PostgresThrottle(database), passwords)
     networks, dispatch, statistics = (
@@ -153,6 +164,7 @@ async def start(process: Process) -> None:
     process.health.need("postgres", upkeep.probe)
     await process.task(upkeep.run(), "upkeep")
     await process.task(sender.run(), "webhooks")
+    await process.task(forwards.run(), "forward confirmations")
     await process.task(_on_nats(settings, PostgresDirectoryTruth(database), late, reading), "publisher")
 
     listener = bind(settings.api_host, settings.api_port, "POSTHORN_API_PORT")
@@ -160,26 +172,36 @@ async def start(process: Process) -> None:
         Parts(
             service,
             mail,
-            Transfer(PostgresTransfers(database), reader, blobs, zstd_frame, max_size=settings.send_max_size),
+            Transfer(
+                PostgresTransfers(database),
+                reader,
+                blobs,
+                zstd_frame,
+                max_size=settings.send_max_size,
+                whole_seconds=settings.transfer_seconds,
+            ),
             identity,
             outgoing,
             sending,
             tenancy,
-            Import(imports, passwords),
+            Import(imports, passwords, late.publication, whole_seconds=settings.transfer_seconds),
             DomainDns(service, identity, resolver, settings.presence),
             PublicPages(administration, settings.presence),
             hooks,
             statistics,
             Configuration(service, tenancy, hooks, outgoing, imports, audit),
+            forwards,
         ),
-        Guard(keys, idempotency, audit, LargeBodies(settings.send_large_at_once), tokens, logins),
+        Guard(keys, idempotency, audit, LargeBodies(settings.send_large_at_once), tokens, logins, settings.rate_limit),
         process.health,
         body_limit=settings.api_body_limit,
         send_body_limit=settings.send_body_limit,
         import_body_limit=settings.import_body_limit,
         mail_import_body_limit=settings.mail_import_body_limit,
     )
-    await stack.enter_async_context(http_server(app, listener, grace=settings.grace_seconds))
+    await stack.enter_async_context(
+        http_server(app, listener, grace=settings.grace_seconds, limits=settings.http_limits)
+    )
 
 
 async def _tokens(process: Process, settings: ApiSettings, tenants: Tenants, vault: Vault) -> Tokens | None:

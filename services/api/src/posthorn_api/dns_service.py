@@ -3,7 +3,7 @@
 Rules:
 
 - A check looks everything up anew, at once where it can, and ends within CHECK_SECONDS whatever the name servers do: what is not
-  known by then is said to be unknown.
+  known by then is said to be unknown. A tenant has a few checks under way at a time (``runtime.fair_slots``).
 - What stands in a foreign zone is data to be shown: it decides what else is asked for only within the bounds of ``model``.
 - A domain is verified by its TXT record, or by asking for it where the tenant's domains need not be.
 - Whoever shows that a domain is its own takes it from a tenant that has only named it. That is always shown, whatever the tenant's
@@ -37,6 +37,8 @@ from posthorn.model.spf_record import spf_records
 from posthorn.ports.administration import ApiKey, Conflict, Domain, Missing
 from posthorn.ports.faults import Unavailable
 from posthorn.ports.resolver import LookupFailed, Records
+from posthorn.runtime.fair_slots import FairSlots
+from posthorn.runtime.holders import present_holder
 from posthorn_api.identity import Identity, state_of
 from posthorn_api.service import Service
 
@@ -48,7 +50,8 @@ CHECK_SECONDS = 15.0
 PEEK_SECONDS = 2.0
 """How long the list of records waits for the SPF record that the domain has already."""
 _LOOKUPS_AT_ONCE = 64
-_CHECKS_AT_ONCE = 8
+CHECKS_AT_ONCE, CHECKS_AT_ONCE_EACH = 16, 4
+_LEAST_SECONDS = 2.0
 _MOST_ROUNDS = 40
 _MOST_FOUND = 500
 
@@ -89,12 +92,14 @@ class DomainDns:
         self._identity = identity
         self._records = records
         self.presence = presence
-        self._room = asyncio.Semaphore(_CHECKS_AT_ONCE)
+        self.slots = FairSlots(
+            "checks of domains", CHECKS_AT_ONCE, most_each=CHECKS_AT_ONCE_EACH, spare=4, wait_seconds=CHECK_SECONDS
+        )
 
     async def to_publish(self, caller: ApiKey, name: str) -> ToPublish:
         """Give the records; the SPF record that is there, if it can be learnt soon, is merged with ours."""
         domain, keys, notes = await self._known(caller, name)
-        inquiry = _Inquiry(self._records, PEEK_SECONDS)
+        inquiry = _Inquiry(self._records, PEEK_SECONDS)  # one look-up, and a short one: it needs no slot
         await inquiry.ask(frozenset({(domain.name, "TXT")}))
         texts = inquiry.known[domain.name, "TXT"]
         if isinstance(texts, Failed):
@@ -106,17 +111,10 @@ class DomainDns:
         """Look everything up, and compare."""
         domain, keys, notes = await self._known(caller, name)
         deadline = time.monotonic() + CHECK_SECONDS
-        try:
-            async with asyncio.timeout(CHECK_SECONDS):
-                await self._room.acquire()
-        except TimeoutError:
-            raise Unavailable("dns", "too many checks at a time") from None
-        try:
-            inquiry = _Inquiry(self._records, deadline - time.monotonic())
+        async with self.slots.hold(present_holder()):
+            inquiry = _Inquiry(self._records, max(deadline - time.monotonic(), _LEAST_SECONDS))
             records = self._of(domain, keys, ())
             found = await asyncio.gather(*(self._judge(inquiry, domain.name, record) for record in records))
-        finally:
-            self._room.release()
         findings = tuple(zip(records, found, strict=True))
         log.info("checked", domain=domain.name, right=sum(each.verdict is Verdict.RIGHT for each in found))
         return Checked(domain, datetime.now(UTC), findings, tuple(notes))
@@ -143,7 +141,8 @@ class DomainDns:
         """Raise Conflict unless the domain's TXT record holds the token, Unavailable when that cannot be known."""
         found = records_of(name, self.presence, (), token, ())
         record = next(one for one in found if one.purpose is Purpose.OWNERSHIP)
-        finding = await self._judge(_Inquiry(self._records, CHECK_SECONDS), name, record)
+        async with self.slots.hold(present_holder()):
+            finding = await self._judge(_Inquiry(self._records, CHECK_SECONDS), name, record)
         if finding.verdict is Verdict.UNKNOWN:
             raise Unavailable("dns", finding.detail)
         if finding.verdict is not Verdict.RIGHT:

@@ -1,4 +1,4 @@
-"""The outermost layer of the API, in ASGI: request ids, limits, metrics, one log line a request, and the health pages."""
+"""The outermost layer of the API, in ASGI: request ids, limits, metrics, one log line a request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any
 import structlog
 from prometheus_client import Counter, Histogram
 
-from posthorn.runtime.health import Health
 from posthorn.runtime.ids import new_id
 from posthorn_api.problems import Problem, problem_of
 
@@ -24,7 +23,6 @@ type Receive = Callable[[], Awaitable[Message]]
 type Send = Callable[[Message], Awaitable[None]]
 type Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_HEALTH = frozenset({"/healthz", "/readyz", "/metrics"})
 _METHODS = frozenset({"GET", "POST", "PATCH", "PUT", "DELETE", "HEAD", "OPTIONS"})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,100}\Z")
 _SWALLOWED = 8 * 1024 * 1024
@@ -45,13 +43,11 @@ class Edge:
     def __init__(
         self,
         application: Application,
-        health: Health,
         body_limit: int,
         limits: Mapping[str, int] | None = None,
         patterns: Sequence[tuple[re.Pattern[str], int]] = (),
     ) -> None:
         self._application = application
-        self._health = health
         self._body_limit = body_limit
         self._limits = limits or {}  # of the paths that take more
         self._patterns = patterns  # the same, for POST
@@ -60,8 +56,6 @@ class Edge:
         """Answer one request (ASGI)."""
         if scope["type"] != "http":
             await self._application(scope, receive, send)
-        elif scope["path"] in _HEALTH:
-            await self._health(scope, receive, send)
         else:
             await _Exchange(scope, receive, send, self._limit(scope)).run(self._application)
 

@@ -77,9 +77,14 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "created_at": _THEN,
         "updated_at": _LATER,
     },
+    "TargetView": {"address": "dave@example.net", "state": "unconfirmed"},
     "AliasView": {
         "address": "sales@example.org",
         "targets": ["carol@example.org", "dave@example.net"],
+        "target_states": [
+            {"address": "carol@example.org", "state": "active"},
+            {"address": "dave@example.net", "state": "unconfirmed"},
+        ],
         "created_at": _THEN,
         "updated_at": _LATER,
     },
@@ -127,7 +132,15 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "DeletedMessageView": {"deleted_at": _LATER, "until": "2026-12-07T10:30:00Z"},
     "ImportFailure": {"message": 17, "name": None, "reason": "it is larger than a message may be"},
-    "ImportSummary": {"messages": 1200, "imported": 1187, "duplicates": 12, "failed": 1, "octets": 48_213_771},
+    "ImportSummary": {
+        "messages": 1200,
+        "imported": 1187,
+        "duplicates": 12,
+        "failed": 1,
+        "octets": 48_213_771,
+        "left_out": 0,
+        "from_lines_left": 0,
+    },
     "SentView": {"id": _MESSAGE, "recipients": ["dave@example.net"]},
     "QueueItemView": {
         "id": 4711,
@@ -193,6 +206,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "created_at": _LATER,
         "closed_at": _LATER,
     },
+    "StatusView": {"ready": True},
+    "PartView": {"name": "postgres", "state": "ok"},
     "StatsView": {"at": _THEN, "domain": "example.org", "outcome": "delivered", "messages": 412, "octets": 1_730_112},
 }
 _TEXTS = {

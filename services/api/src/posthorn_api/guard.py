@@ -2,6 +2,7 @@
 
 Rules:
 
+- A key may ask for so much at a time (``rate_limit``); what is done for it counts for its tenant (``runtime.holders``).
 - A key is looked up by its SHA-256; what was found is remembered for a moment. No line of any log holds a key.
 - Where an issuer is configured, what has the form of a token is one (``oidc``), and no key.
 - What a role may do stands in ``access``, and nowhere else.
@@ -40,7 +41,9 @@ from posthorn.ports.audit import Audit
 from posthorn.ports.faults import Unavailable
 from posthorn.ports.idempotency import Idempotency
 from posthorn.runtime.acting import Acting, acts
+from posthorn.runtime.holders import work_for
 from posthorn.runtime.ids import new_id
+from posthorn.runtime.listen import subscriber
 from posthorn.wire.address import AddressError, parse_address
 from posthorn_api.access import Rule, rule_of
 from posthorn_api.account_logins import AccountLogins
@@ -48,6 +51,7 @@ from posthorn_api.documents import SMALL, DocumentRequest
 from posthorn_api.large_bodies import LargeBodies
 from posthorn_api.oidc import Tokens
 from posthorn_api.problems import Problem, problem_of, unauthorized
+from posthorn_api.rate_limit import RateLimit
 from posthorn_api.tenancy import hash_of_key
 
 log = structlog.get_logger()
@@ -76,24 +80,32 @@ class Guard:
         large_bodies: LargeBodies | None = None,
         tokens: Tokens | None = None,
         logins: AccountLogins | None = None,
+        rates: RateLimit | None = None,
     ) -> None:
+        self.rates = rates or RateLimit()
         self._keys = keys
         self._idempotency = idempotency
         self._audit = audit
-        self._large_bodies = large_bodies or LargeBodies()
+        self.large_bodies = large_bodies or LargeBodies()
         self._tokens = tokens
         self._logins = logins
         self._remembered: dict[bytes, tuple[float, ApiKey]] = {}
 
-    async def handle(self, request: Request, operation: _Operation, rule: Rule, *, takes_json: bool) -> Response:
+    async def handle(
+        self, request: Request, operation: _Operation, rule: Rule, operation_id: str | None, *, takes_json: bool
+    ) -> Response:
         """Run the operation if it may run. Raises what ``problem_of`` knows."""
-        caller, secret = await self._authenticated(request, rule)
+        client = subscriber(request.client.host) if request.client else ""
+        work_for(f"client {client}")  # until it is known who asks
+        caller, secret = await self._authenticated(request, rule, client)
         request.state.caller = caller
+        work_for(caller.tenant or caller.id)
         structlog.contextvars.bind_contextvars(key_id=str(caller.id), key_name=caller.name)
+        self.rates.charge(caller.id, operation_id)
         if not rule.admits(caller):
             raise Problem(403, "forbidden", _refusal(caller, rule))
         if rule.action is None:
-            async with self._large_bodies.room(request):
+            async with self.large_bodies.room(request):
                 return await self._let_through(request, operation, secret, takes_json=takes_json)
         number = str(structlog.contextvars.get_contextvars().get("request", ""))
         with acts(Acting(str(caller.id), caller.name, caller.role.value, rule.action, number)) as act:
@@ -102,7 +114,7 @@ class Guard:
                     _check_media_type(request, _NDJSON, "lines of JSON: Content-Type: application/x-ndjson")
                 request.state.pieces = self._pieces(request, rule)
                 return await operation(request)
-            async with self._large_bodies.room(request):
+            async with self.large_bodies.room(request):
                 response = await self._let_through(request, operation, secret, takes_json=takes_json)
             if rule.content and response.status_code < 400:
                 await self._note_content(request, response)
@@ -114,7 +126,7 @@ class Guard:
         """Give the body as it comes, for as long as the caller may send it: it may take hours, and a key may be taken away."""
         shown = _bearer(request)
         async for piece in request.stream():
-            caller, _ = await self._caller(shown)
+            caller, _ = await self._caller(shown, "")
             if not rule.admits(caller):
                 raise Problem(403, "forbidden", f"the role {caller.role.value} may not do this")
             yield piece
@@ -141,7 +153,7 @@ class Guard:
     ) -> Response:
         caller: ApiKey = request.state.caller
         try:
-            async with asyncio.timeout(self._large_bodies.patience(request)):
+            async with asyncio.timeout(self.large_bodies.patience(request)):
                 body = await request.body()
         except TimeoutError:
             raise Problem(408, "timeout", "the body did not arrive in time", headers={"Connection": "close"}) from None
@@ -197,33 +209,36 @@ class Guard:
         request.state.is_anchored = True
         return await self._idempotency.first_attempt(reservation)
 
-    async def _authenticated(self, request: Request, rule: Rule) -> tuple[ApiKey, bytes]:
+    async def _authenticated(self, request: Request, rule: Rule, client: str) -> tuple[ApiKey, bytes]:
         header = request.headers.get("authorization", "")
         if not (rule.own and self._logins is not None and header.lower().startswith("basic ")):
-            return await self._caller(_bearer(request))
+            return await self._caller(_bearer(request), client)
         place = request.client.host if request.client else ""
         caller = await self._logins.caller(header[6:].strip(), place)
         if _account_in(request) != caller.account:
             raise Problem(403, "forbidden", "an account may do this for its own address only")
         return caller, header.encode()
 
-    async def _caller(self, shown: str) -> tuple[ApiKey, bytes]:
+    async def _caller(self, shown: str, client: str) -> tuple[ApiKey, bytes]:
         """Give who it is, and a secret that nobody else's requests are hashed with."""
         if self._tokens is not None and self._tokens.takes(shown):
             caller = await self._tokens.caller(shown)
             return caller, self._tokens.secret_of(caller)
-        return await self._holder(shown), shown.encode()
+        return await self._holder(shown, client), shown.encode()
 
-    async def _holder(self, shown: str) -> ApiKey:
+    async def _holder(self, shown: str, client: str) -> ApiKey:
         digest = hash_of_key(shown)
         now = time.monotonic()
         until, known = self._remembered.get(digest, (0.0, None))
         if known is not None and until > now:
             return _in_force(known)
+        self.rates.check_unknown(client, digest)
         found = await self._keys.by_hash(digest)
         if found is None:
+            self.rates.bad(client)
             self._remembered.pop(digest, None)
             raise unauthorized("this API key is not known", shown=True)
+        self.rates.good(digest)
         if len(self._remembered) >= _REMEMBERED:
             self._remembered.clear()
         self._remembered[digest] = (now + _REMEMBER_SECONDS, found)
@@ -237,13 +252,13 @@ class GuardedRoute(APIRoute):
         """Wrap FastAPI's own handler."""
         operation = super().get_route_handler()
         takes_json = self.body_field is not None
-        rule = rule_of(self.operation_id)
+        rule, operation_id = rule_of(self.operation_id), self.operation_id
 
         async def handle(request: Request) -> Response:
             guard: Guard = request.app.state.guard
             try:
                 request = DocumentRequest(request.scope, request.receive)
-                return await guard.handle(request, operation, rule, takes_json=takes_json)
+                return await guard.handle(request, operation, rule, operation_id, takes_json=takes_json)
             except Exception as error:
                 return problem_of(error).response()
 

@@ -59,7 +59,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
         "description": "A line for each line",
         "content": {_NDJSON: {"schema": {"$ref": f"#/components/schemas/{ImportAnswer.__name__}"}}},
     },
-    **problems(413, 415),
+    **problems(413, 415, 429),
 }
 
 
@@ -75,7 +75,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 async def import_accounts(request: Request, caller: Caller, service: Importer) -> Response:
     """A line of JSON in, a line of JSON out, any number of them. An account that is there just so is `unchanged`; repeat an import
     that broke off as a whole. By its nature a repeat does nothing twice, with an Idempotency-Key or without."""
-    return _Streamed(service.accounts(caller, request.state.pieces))
+    return _Streamed(await service.accounts(caller, request.state.pieces))
 
 
 @imports.post(
@@ -91,4 +91,4 @@ async def import_accounts(request: Request, caller: Caller, service: Importer) -
 )
 async def import_aliases(request: Request, caller: Caller, service: Importer) -> Response:
     """As with accounts; a line may lead to an alias of a line before it."""
-    return _Streamed(service.aliases(caller, request.state.pieces))
+    return _Streamed(await service.aliases(caller, request.state.pieces))

@@ -4,8 +4,12 @@ Rules:
 
 - A line that says what is there already is ``unchanged``: an import that broke off is repeated as a whole.
 - Nothing is overwritten: a line that differs from what is there fails, and says in which field.
-- Memory is bounded: by the batch, and by a spool for answers that the client does not read yet. Many clients write everything
-  before they read anything; were the writing of answers to wait for them, both sides would wait for ever.
+- Memory and disk are bounded: by the batch, in lines and bytes, and by a spool for answers that the client does not read yet, for
+  many clients write everything before they read anything. When the spool is full no more is read until the client has read; one
+  that goes on writing only is given up after a minute.
+- A tenant has a few imports at a time (``runtime.fair_slots``), each with a least rate.
+- Answers are told when the directory is marked as behind with what was made (``Publication.announce``): mail for an account that
+  is told of as created never bounces.
 """
 
 from __future__ import annotations
@@ -23,21 +27,37 @@ from pydantic import BaseModel, ValidationError
 
 from posthorn.ports.administration import ApiKey, Fault, NewAccount, State, Unfit
 from posthorn.ports.imports import Imports, Known, Outcome, Result
+from posthorn.runtime.fair_slots import FairSlots
+from posthorn.runtime.holders import present_holder
+from posthorn.runtime.least_rate import LeastRate
 from posthorn.runtime.passwords import Busy, Passwords, check_hash
 from posthorn_api.import_schemas import AccountLine, AliasLine
 from posthorn_api.problems import faults_of, problem_of
-from posthorn_api.service import address_in, password_fault, targets_in
+from posthorn_api.service import Late, Publication, address_in, announced, password_fault, targets_in
 
 log = structlog.get_logger()
 
 BATCH = 500
 """Lines in a transaction at most."""
 LONGEST_LINE = 128 * 1024
-"""Octets of a line."""
+"""Bytes of a line."""
+BATCH_BYTES = 1024 * 1024
+"""Bytes of the lines in a transaction at most; one line more may pass it."""
+SPOOL_BYTES = 8 * 1024 * 1024
+"""Bytes of answers that are kept for a client that does not read."""
+AT_ONCE, AT_ONCE_EACH = 6, 2
+"""Imports at work in this process, and of one tenant."""
+WHOLE_SECONDS = 6 * 3600.0
+"""How long an import may take in all."""
 IDLE_SECONDS = 60.0
 """How long nothing may come before the import is broken off."""
+UNREAD_SECONDS = 60.0
+"""How long the answers may be left unread when there are too many."""
 _HASHING = 2
-_SPOOL = 1024 * 1024
+_SPOOL_IN_MEMORY = 256 * 1024
+
+
+type _Work[T] = Callable[[Sequence[Line[T]]], Awaitable[dict[int, Result]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,25 +73,41 @@ class Line[T]:
 class Import:
     """Reads accounts or aliases and makes them. Every method takes the caller's key and sees what its tenant sees."""
 
-    def __init__(self, imports: Imports, passwords: Passwords) -> None:
+    def __init__(
+        self,
+        imports: Imports,
+        passwords: Passwords,
+        publication: Late[Publication] | None = None,
+        *,
+        whole_seconds: float = WHOLE_SECONDS,
+    ) -> None:
         self._imports = imports
         self._passwords = passwords
+        self._publication = publication or Late[Publication]("nats")
+        self._whole_seconds = whole_seconds
+        self.slots = FairSlots("imports", AT_ONCE, most_each=AT_ONCE_EACH, spare=2)
 
-    def accounts(self, caller: ApiKey, lines: AsyncIterator[bytes]) -> Answers:
-        """Begin an import of accounts; ``lines`` are the octets of the body in pieces."""
+    async def accounts(self, caller: ApiKey, lines: AsyncIterator[bytes]) -> Answers:
+        """Begin an import of accounts; ``lines`` are the bytes of the body in pieces. Raises SlotsTaken."""
 
         async def work(batch: Sequence[Line[AccountLine]]) -> dict[int, Result]:
             return await self._accounts(caller, batch)
 
-        return Answers(lines, AccountLine, work)
+        return await self._begin(lines, AccountLine, work)
 
-    def aliases(self, caller: ApiKey, lines: AsyncIterator[bytes]) -> Answers:
+    async def aliases(self, caller: ApiKey, lines: AsyncIterator[bytes]) -> Answers:
         """The same of aliases."""
 
         async def work(batch: Sequence[Line[AliasLine]]) -> dict[int, Result]:
             return await self._aliases(caller, batch)
 
-        return Answers(lines, AliasLine, work)
+        return await self._begin(lines, AliasLine, work)
+
+    async def _begin[T: BaseModel](self, lines: AsyncIterator[bytes], shape: type[T], work: _Work[T]) -> Answers:
+        holder = present_holder()
+        await self.slots.take(holder)
+        paced = LeastRate(idle_seconds=IDLE_SECONDS, whole_seconds=self._whole_seconds).read(lines)
+        return Answers(paced, shape, work, lambda: self.slots.give(holder))
 
     async def _accounts(self, caller: ApiKey, batch: Sequence[Line[AccountLine]]) -> dict[int, Result]:
         results: dict[int, Result] = {}
@@ -104,6 +140,10 @@ class Import:
         if ready:
             done = await self._imports.accounts(caller.tenant, ready)
             results |= {wanted[new.address][0]: result for new, result in zip(ready, done, strict=True)}
+            made_now = [
+                new.address for new, result in zip(ready, done, strict=True) if result.outcome is Outcome.CREATED
+            ]
+            await announced(self._publication, made_now)
         return results
 
     async def _prepared(self, address: str, value: AccountLine, known: Known) -> NewAccount | Result:
@@ -141,23 +181,23 @@ class Import:
             else:
                 ready.append((line.number, pair))
         done = await self._imports.aliases(caller.tenant, [pair for _, pair in ready])
+        made = [pair[0] for (_, pair), result in zip(ready, done, strict=True) if result.outcome is Outcome.CREATED]
+        await announced(self._publication, made)
         return results | {number: result for (number, _), result in zip(ready, done, strict=True)}
 
 
 class Answers:
-    """The answers of an import, as octets in pieces. The import runs from the moment this is made, and ends with it."""
+    """The answers of an import, as bytes in pieces. The import runs from the moment this is made, and ends with it."""
 
     def __init__[T: BaseModel](
-        self,
-        pieces: AsyncIterator[bytes],
-        shape: type[T],
-        work: Callable[[Sequence[Line[T]]], Awaitable[dict[int, Result]]],
+        self, pieces: AsyncIterator[bytes], shape: type[T], work: _Work[T], ended: Callable[[], None]
     ) -> None:
-        self._file = SpooledTemporaryFile(_SPOOL)  # noqa: SIM115 - close() closes it
+        self._file = SpooledTemporaryFile(_SPOOL_IN_MEMORY)  # noqa: SIM115 - close() closes it
         self._written = self._read = 0
-        self._more = asyncio.Event()
+        self._more, self._less = asyncio.Event(), asyncio.Event()
         self._counts: Counter[str] = Counter()
         self._done = False
+        self._ended = ended
         self._task = asyncio.create_task(self._run(pieces, shape, work))
 
     async def octets(self) -> AsyncIterator[bytes]:
@@ -171,6 +211,7 @@ class Answers:
                     self._file.seek(0)
                     self._file.truncate()
                     self._read = self._written = 0
+                self._less.set()
                 yield piece
             elif self._done:
                 return
@@ -184,13 +225,9 @@ class Answers:
         with suppress(asyncio.CancelledError):
             await self._task
         self._file.close()
+        self._ended()
 
-    async def _run[T: BaseModel](
-        self,
-        pieces: AsyncIterator[bytes],
-        shape: type[T],
-        work: Callable[[Sequence[Line[T]]], Awaitable[dict[int, Result]]],
-    ) -> None:
+    async def _run[T: BaseModel](self, pieces: AsyncIterator[bytes], shape: type[T], work: _Work[T]) -> None:
         last: dict[str, object] = {"done": True}
         try:
             async for batch in _batches(pieces, shape):
@@ -200,8 +237,15 @@ class Answers:
                     result = results.get(line.number) or Result(Outcome.FAILED, line.faults)
                     self._counts[result.outcome.value] += 1
                     self._tell(_shown(line, result))
+                await self._room()
         except Busy:
             last = {"done": False, "status": 503, "detail": "too many passwords wait to be hashed; send it again"}
+        except _Unread:
+            last = {
+                "done": False,
+                "status": 408,
+                "detail": "the answers were not read in time; read them while you send",
+            }
         except TimeoutError:
             last = {"done": False, "status": 408, "detail": "the lines did not arrive in time; send them again"}
         except Exception as error:
@@ -214,6 +258,16 @@ class Answers:
             self._done = True
             self._more.set()
 
+    async def _room(self) -> None:
+        """Wait until the client has read so much that there is room for the answers to a batch. Raises _Unread."""
+        while self._written >= SPOOL_BYTES:  # until all is read: only then is the room on disk free
+            self._less.clear()
+            try:
+                async with asyncio.timeout(UNREAD_SECONDS):
+                    await self._less.wait()
+            except TimeoutError:
+                raise _Unread from None
+
     def _tell(self, line: dict[str, object]) -> None:
         octets = json.dumps(line, ensure_ascii=False).encode() + b"\n"
         self._file.seek(self._written)
@@ -222,26 +276,33 @@ class Answers:
         self._more.set()
 
 
+class _Unread(Exception):  # noqa: N818 - it names what happened
+    """The client does not read its answers."""
+
+
 async def _batches[T: BaseModel](pieces: AsyncIterator[bytes], shape: type[T]) -> AsyncIterator[list[Line[T]]]:
     batch: list[Line[T]] = []
-    number, rest = 0, b""
-    is_over = False
-    while not is_over:
-        async with asyncio.timeout(IDLE_SECONDS):
-            piece = await anext(pieces, None)
-        is_over = piece is None
-        *lines, rest = (rest + (b"\n" if piece is None else piece)).split(b"\n")
+    number, held, rest = 0, 0, b""
+    async for piece in _with_end(pieces):
+        *lines, rest = (rest + piece).split(b"\n")
         for octets in lines:
             number += 1
             _check_length(number, octets)
             if octets.strip():
                 batch.append(_read(number, octets, shape))
-            if len(batch) == BATCH:
+                held += len(octets)
+            if len(batch) == BATCH or held >= BATCH_BYTES:
                 yield batch
-                batch = []
+                batch, held = [], 0
         _check_length(number + 1, rest)
     if batch:
         yield batch
+
+
+async def _with_end(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async for piece in pieces:
+        yield piece
+    yield b"\n"  # the last line may have none
 
 
 def _check_length(number: int, octets: bytes) -> None:

@@ -89,3 +89,10 @@ class ImportSummary(BaseModel):
     failed: int
     octets: int = Field(description="Of those imported.")
     failures: list[ImportFailure] = Field(description="The first hundred.")
+    left_out: int = Field(
+        description="Records that are no mail: messages that a mail program has deleted, and its own data about the folder."
+    )
+    left_out_records: list[ImportFailure] = Field(description="The first hundred of them, with the reason.")
+    from_lines_left: int = Field(
+        description="Lines of an mbox that begin with From after an empty line and were taken for text of a message."
+    )

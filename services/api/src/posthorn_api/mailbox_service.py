@@ -12,7 +12,7 @@ from posthorn.ports.account_mail import INBOX, AccountMail, DeletedKey, DeletedM
 from posthorn.ports.administration import ApiKey, Fault, Receipt, Unfit
 from posthorn.ports.blobs import BlobMissing
 from posthorn.ports.maildrops import Location
-from posthorn_api.schemas import decoded
+from posthorn.wire.header_decoding import decode_addresses, decode_text
 from posthorn_api.service import Late, Publication, address_in, settled
 
 LONGEST_NAME = 255
@@ -133,7 +133,6 @@ def mailbox_in(field: str, name: str) -> str:
 
 def _matches(message: Message, which: Which) -> bool:
     """Whether the texts match once they are decoded; the store has seen to the rest."""
-    for wanted, text in ((which.from_, message.from_), (which.subject, message.subject)):
-        if wanted is not None and wanted.lower() not in decoded(text).lower():
-            return False
-    return True
+    if which.from_ is not None and which.from_.lower() not in decode_addresses(message.from_).lower():
+        return False
+    return which.subject is None or which.subject.lower() in decode_text(message.subject).lower()

@@ -120,7 +120,7 @@ _EXPLAINED = {
     413: "The body is too large",
     415: "The body is no JSON",
     422: "A field holds a value that cannot be taken",
-    429: "The key has done this as often as it may for now",
+    429: "The key, or its tenant, has asked for as much as it may for now; see Retry-After",
     500: "A fault of the system; the answer names its id in the log",
     503: "A part of the system does not answer now; try again",
 }
@@ -128,7 +128,7 @@ _EXPLAINED = {
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Give the responses of an operation that are problem documents."""
-    always = (401, 403, 422, 500, 503)
+    always = (401, 403, 422, 429, 500, 503)
     return {
         status: {"model": ProblemView, "description": _EXPLAINED[status]} for status in sorted({*always, *statuses})
     }

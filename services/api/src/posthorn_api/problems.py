@@ -16,6 +16,7 @@ from starlette.responses import Response
 from posthorn.ports.administration import Changed, Conflict, Fault, Missing, Unfit
 from posthorn.ports.faults import Unavailable
 from posthorn.ports.idempotency import IdempotencyClash
+from posthorn.runtime.fair_slots import SlotsTaken
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.passwords import Busy
 from posthorn_api.sending_service import Throttled
@@ -98,9 +99,9 @@ def problem_of(error: Exception) -> Problem:
             )
         case IdempotencyClash():
             return Problem(422, "idempotency-key-reused", "this key was used for another request; take a new one")
-        case Throttled():
+        case Throttled() | SlotsTaken(own=True):
             seconds = str(math.ceil(error.seconds))
-            return Problem(429, "too-many-requests", str(error), headers={"Retry-After": seconds})
+            return Problem(429, "too-many-requests", _detail(error), headers={"Retry-After": seconds})
         case Unavailable() | Busy():
             log.warning("a part does not serve", detail=str(error))
             return Problem(
@@ -109,6 +110,10 @@ def problem_of(error: Exception) -> Problem:
     number = new_id()
     log.error("unexpected failure", error_id=str(number), exc_info=error)
     return Problem(500, "internal", f"something went wrong here; it is logged under the id {number}")
+
+
+def _detail(error: Throttled | SlotsTaken) -> str:
+    return error.detail if isinstance(error, SlotsTaken) else str(error)
 
 
 def _http(error: HTTPException) -> Problem:

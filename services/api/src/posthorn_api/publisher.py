@@ -7,6 +7,11 @@ Theory:
   older state never follows a newer one.
 - The bucket is marked as filled only after a comparison that found nothing to repair. A bucket that was lost and made anew is not
   marked; that is looked for every few seconds and repaired at once.
+- What is behind is said in the bucket (ADR 22), so that nobody takes an absence for an answer. A change that is announced before
+  it is published is marked first (``announce``), after its commit; whoever lifts the mark reads its revision, then what the outbox
+  holds, and replaces just that revision: a mark that was set meanwhile has another one and stays. So the mark names every change
+  that was announced and is not published, whichever process dies. Besides, all that waits is marked while there is more than a
+  round to go: it may come from the release before, or be something that the bucket has lost.
 - While NATS or Postgres does not serve, the outbox keeps what is to be said. After any fault both sides are compared again soon,
   for a write may have landed of which the answer was lost.
 - A comparison that fails keeps nothing from being published, and is put off: it reads everything, and must not be all that is done.
@@ -22,12 +27,15 @@ from contextlib import suppress
 import structlog
 from prometheus_client import Counter, Gauge
 
+from posthorn.model.unpublished import Unpublished, of_subjects
 from posthorn.ports.directory import DirectoryBucket, DirectoryTruth, Entry
 from posthorn.ports.faults import Unavailable
 
 log = structlog.get_logger()
 
 _AT_ONCE = 128
+_FULL_ROUND = 100
+"""Entries in a round behind which there are probably more: an eighth of a round is not for interactive changes."""
 _PARALLEL = 64
 _POLL_SECONDS = 1.0
 _BUSY_SECONDS = 0.02
@@ -35,12 +43,19 @@ _CHECK_SECONDS = 5.0
 _AFTER_FAULT_SECONDS = 15.0
 _MOST_PASSES = 10
 _HOPE_SECONDS = 3.0
+_MARK_SECONDS = 1.0
+_MARK_TRIES = 20
+_ANNOUNCE_SECONDS = 3.0
 
 _published = Counter("posthorn_api_directory_published_total", "Directory entries written")
 _repaired = Counter("posthorn_api_directory_repaired_total", "Directory entries that reconciliation found wrong")
 _reconciled = Counter("posthorn_api_directory_reconciliations_total", "Comparisons of the directory with the database")
 _faults = Counter("posthorn_api_directory_faults_total", "Rounds of publishing that failed, by part", ["part"])
 _stalled = Gauge("posthorn_api_directory_stalled", "1 while publishing fails")
+_behind = Gauge("posthorn_api_directory_behind", "1 while the directory is marked as behind with changes")
+_unmarked = Counter(
+    "posthorn_api_directory_unmarked_total", "Changes announced that could neither be published nor marked as late"
+)
 
 
 class Publisher:
@@ -52,6 +67,8 @@ class Publisher:
         self._reconcile_seconds = reconcile_seconds
         self._reconcile_at = 0.0
         self._check_at = 0.0
+        self._mark_at = 0.0
+        self._marking = asyncio.Lock()
         self._wake = asyncio.Event()
         self._round = asyncio.Event()
         self._waiting = 0
@@ -77,8 +94,7 @@ class Publisher:
                 self._report(None)
             except Unavailable as fault:
                 self._report(fault)
-            finished, self._round = self._round, asyncio.Event()
-            finished.set()
+            self._round_ends()
             if not self._works:
                 await asyncio.sleep(_POLL_SECONDS)
                 continue
@@ -89,11 +105,30 @@ class Publisher:
     async def settle(self, marks: Sequence[int], timeout: float) -> bool:
         """Wait until the outbox entries are published, at most ``timeout`` seconds, and not once publishing has failed for a while.
 
-        Gives whether they are. Never raises: the change is made, and will be published. It is worth some patience: mail for an
-        account that was answered with 201 and is not in the directory yet bounces.
+        Gives whether they are; those that are not are marked, so that mail for them is put off and not refused. Never raises: the
+        change is made, and will be published.
         """
-        if not marks:
+        if not marks or await self._settled(marks, timeout):
             return True
+        try:
+            async with asyncio.timeout(_ANNOUNCE_SECONDS):
+                await self._join(await self._truth.unpublished(marks))
+        except (TimeoutError, Unavailable) as fault:
+            self._unmarkable(fault)
+        return False
+
+    async def announce(self, subjects: Collection[str]) -> None:
+        """Mark subjects whose change is committed and is told of before it is published. Never raises."""
+        if not subjects:
+            return
+        self._wake.set()
+        try:
+            async with asyncio.timeout(_ANNOUNCE_SECONDS):
+                await self._join(of_subjects(subjects))
+        except (TimeoutError, Unavailable) as fault:
+            self._unmarkable(fault)
+
+    async def _settled(self, marks: Sequence[int], timeout: float) -> bool:
         self._waiting += 1
         try:
             async with asyncio.timeout(timeout):
@@ -111,13 +146,52 @@ class Publisher:
 
     async def publish(self) -> bool:
         """Publish what the outbox holds. False while another process does so. Raises Unavailable."""
+        is_more = False
         while True:
+            if is_more and (now := time.monotonic()) >= self._mark_at:
+                await self._mark_all()
+                self._mark_at = time.monotonic() + max(_MARK_SECONDS, 10 * (time.monotonic() - now))
             async with self._truth.pending(_AT_ONCE) as changes:
                 if changes is None:
                     return False
                 await self._put(changes)
+            self._round_ends()
             if not changes:
+                await self._lift()
                 return True
+            is_more = len(changes) >= _FULL_ROUND
+
+    def _round_ends(self) -> None:
+        """Have those that wait for their change look again: it may be published long before all that waits is."""
+        finished, self._round = self._round, asyncio.Event()
+        finished.set()
+
+    async def _join(self, unpublished: Unpublished) -> None:
+        """Add to the mark. It is written even if it covers all of this already: its revision keeps it from being lifted."""
+        async with self._marking:
+            for _ in range(_MARK_TRIES if unpublished else 0):
+                revision, before = await self._bucket.behind()
+                if await self._bucket.mark_behind(before.joined(unpublished), revision):
+                    _behind.set(1)
+                    return
+            if unpublished:
+                raise Unavailable("directory", "others change the mark all the time")
+
+    async def _mark_all(self) -> None:
+        """Say that all that waits is late. What others have marked stays, as of now it may not be in the outbox that was read."""
+        await self._join(await self._truth.unpublished())
+
+    async def _lift(self) -> None:
+        """Take out of the mark what is published."""
+        revision, before = await self._bucket.behind()  # before the outbox is read; see above
+        if before and (still := await self._truth.unpublished()) != before:
+            await self._bucket.mark_behind(still, revision)
+            before = still
+        _behind.set(bool(before))
+
+    def _unmarkable(self, fault: Exception) -> None:
+        _unmarked.inc()
+        log.warning("a change is neither published nor marked as late", detail=f"{type(fault).__name__}: {fault}")
 
     async def reconcile(self) -> int:
         """Compare both sides and publish what differs, until nothing does; then mark the bucket as filled.

@@ -55,12 +55,22 @@ async def list_queue(
     message: Annotated[UUID | None, Query(description="Id of the message.")] = None,
     older_than: Annotated[Age | None, Query(description="Seconds in the queue at least.")] = None,
     younger_than: Annotated[Age | None, Query(description="Seconds in the queue at most.")] = None,
+    tenant: Annotated[
+        Line | None, Query(description="Name or id of the tenant whose they are: who sends, or whose alias forwards.")
+    ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[QueueItemView]:
     """Recipients elsewhere, newest first, those that have come to their end among them for some days."""
     which = QueueFilter(
-        domain, None if state is None else QueueState(state), sender, recipient, message, older_than, younger_than
+        domain,
+        None if state is None else QueueState(state),
+        sender,
+        recipient,
+        message,
+        older_than,
+        younger_than,
+        tenant,
     )
     found = await service.items(caller, which, number_in(cursor), limit + 1)
     return page(found, limit, QueueItemView.of, lambda item: item.id)

@@ -12,7 +12,8 @@ from posthorn.model.events import Event
 from posthorn.model.outbound import QueueState
 from posthorn.ports.queue import QueueFilter, QueueItem, Route
 from posthorn.ports.sending import Suppression
-from posthorn_api.schemas import Line, decoded
+from posthorn.wire.header_decoding import decode_text
+from posthorn_api.schemas import Line
 
 State = Literal["queued", "sending", "deferred", "held", "delivered", "bounced", "cancelled"]
 Tls = Literal["none", "opportunistic", "required", "verified", "implicit"]
@@ -33,6 +34,11 @@ class QueueSelection(BaseModel):
     message: Annotated[UUID, Field(strict=False)] | None = Field(None, description="Id of the message.")
     older_than: Age | None = Field(None, description="Seconds in the queue at least.")
     younger_than: Age | None = Field(None, description="Seconds in the queue at most.")
+    tenant: Line | None = Field(
+        None,
+        description="Name or id of the tenant whose they are: who sends, or whose alias forwards.",
+        examples=["acme"],
+    )
     all: bool = Field(False, description="Must be true when nothing else is given: everything in the queue is meant.")
 
     def which(self) -> QueueFilter:
@@ -45,6 +51,7 @@ class QueueSelection(BaseModel):
             self.message,
             self.older_than,
             self.younger_than,
+            self.tenant,
         )
 
 
@@ -88,7 +95,7 @@ class QueueItemView(BaseModel):
             recipient=item.recipient,
             domain=item.destination,
             forwarded_for=item.original or None,
-            subject=decoded(item.subject),
+            subject=decode_text(item.subject),
             size=item.size,
             attempts=item.attempts,
             next_attempt_at=item.due_at,

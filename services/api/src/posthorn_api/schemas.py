@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from email.errors import HeaderParseError
-from email.header import decode_header, make_header
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -15,6 +13,7 @@ from posthorn.ports.account_mail import Message
 from posthorn.ports.administration import Account, Alias, Domain
 from posthorn.ports.ingest import Parked
 from posthorn.wire.address import display_domain
+from posthorn.wire.header_decoding import decode_addresses, decode_text
 
 FLAGS = ("seen", "answered", "flagged", "deleted", "draft")
 """Names of the flags, by bit."""
@@ -127,6 +126,14 @@ class AliasChange(_Request):
     targets: Targets = Field(examples=[["bob@example.test"]])
 
 
+class ForwardConfirmation(_Request):
+    """What the message to a target of an alias holds."""
+
+    token: Line = Field(
+        description="The token in the message.", examples=["0198c1d2c3b47a519e2f8d7c6b5a4938.Zm9yd2FyZHM"]
+    )
+
+
 class DomainView(BaseModel):
     """A domain."""
 
@@ -199,11 +206,29 @@ class AccountView(BaseModel):
         )
 
 
+class TargetView(BaseModel):
+    """A target of an alias and whether it gets mail."""
+
+    address: str
+    state: Literal["active", "unconfirmed", "suppressed"] = Field(
+        description="unconfirmed: an address elsewhere that gets nothing before it confirms, which it has been asked by mail. "
+        "suppressed: on the tenant's suppression list."
+    )
+
+    @classmethod
+    def of(cls, alias: Alias, target: str) -> TargetView:
+        """Show a target."""
+        if target in alias.unconfirmed:
+            return cls(address=target, state="unconfirmed")
+        return cls(address=target, state="suppressed" if target in alias.suppressed else "active")
+
+
 class AliasView(BaseModel):
     """An alias."""
 
     address: str
     targets: list[str]
+    target_states: list[TargetView] = Field(description="Of each target, whether it gets mail.")
     created_at: datetime
     updated_at: datetime
 
@@ -211,7 +236,11 @@ class AliasView(BaseModel):
     def of(cls, alias: Alias) -> AliasView:
         """Show an alias."""
         return cls(
-            address=alias.address, targets=list(alias.targets), created_at=alias.created_at, updated_at=alias.updated_at
+            address=alias.address,
+            targets=list(alias.targets),
+            target_states=[TargetView.of(alias, target) for target in alias.targets],
+            created_at=alias.created_at,
+            updated_at=alias.updated_at,
         )
 
 
@@ -240,8 +269,8 @@ class MessageView(BaseModel):
             uid=message.uid,
             size=message.size,
             received_at=message.received_at,
-            from_=decoded(message.from_),
-            subject=decoded(message.subject),
+            from_=decode_addresses(message.from_),
+            subject=decode_text(message.subject),
             date=message.date,
             message_id=message.message_id,
             reverse_path=message.reverse_path,
@@ -304,13 +333,3 @@ class ProblemView(BaseModel):
 
 def _listed(networks: tuple[str, ...] | None) -> list[str] | None:
     return None if networks is None else list(networks)
-
-
-def decoded(field: str) -> str:
-    """Decode the words of a header field (RFC 2047); a field that does not decode is given as it stands."""
-    try:
-        text = str(make_header(decode_header(field)))
-        text.encode()
-    except (HeaderParseError, LookupError, ValueError):
-        return field
-    return text

@@ -36,7 +36,7 @@ from posthorn.ports.administration import (
 )
 from posthorn.ports.blobs import Blobs
 from posthorn.ports.clock import Clock
-from posthorn.ports.directory import Directory, Standing
+from posthorn.ports.directory import Behind, Directory, Standing
 from posthorn.ports.events import Events
 from posthorn.ports.ingest import Ingest
 from posthorn.ports.sending import (
@@ -79,6 +79,16 @@ class Throttled(Exception):  # noqa: N818 - it names the state
         super().__init__(detail)
         self.seconds = seconds
         """When the same would be taken."""
+
+
+async def _standing(directory: Directory, address: Address) -> Standing:
+    """Return what the directory says. Delivery asks Postgres again, so an address that may be elsewhere counts as elsewhere."""
+    try:
+        return await directory.standing(address)
+    except Behind as behind:
+        if behind.standing is not Standing.FOREIGN:
+            raise
+        return behind.standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +264,7 @@ class Sending:
             raise Unfit(Fault("to", "there must be a recipient"))
         if len(wanted) > self._limits.max_recipients:
             raise Unfit(Fault("to", f"a message has at most {self._limits.max_recipients} recipients"))
-        standings = await asyncio.gather(*(directory.standing(each.mailbox.address) for each in wanted))
+        standings = await asyncio.gather(*(_standing(directory, each.mailbox.address) for each in wanted))
         faults = [
             Fault(each.where, f"{each.mailbox.address}: {_REFUSALS[standing]}")
             for each, standing in zip(wanted, standings, strict=True)

@@ -26,6 +26,7 @@ from posthorn_api import (
     route_routes,
     sending_routes,
     stats_routes,
+    status_routes,
     tenancy_routes,
     transfer_routes,
     webhook_routes,
@@ -34,6 +35,8 @@ from posthorn_api.access import RULES
 from posthorn_api.config_service import Configuration
 from posthorn_api.dns_service import DomainDns
 from posthorn_api.edge import Edge
+from posthorn_api.forward_routes import confirmation_pages
+from posthorn_api.forwards import Confirmations
 from posthorn_api.guard import Guard
 from posthorn_api.identity import Identity
 from posthorn_api.imports import Import
@@ -73,6 +76,7 @@ ROUTERS = (
     stats_routes.stats,
     config_routes.config,
     tenancy_routes.audit,
+    status_routes.status,
 )
 """All operations, in the order of the documentation."""
 
@@ -94,6 +98,7 @@ class Parts:
     hooks: Hooks
     statistics: Statistics
     configuration: Configuration
+    forwards: Confirmations
 
 
 def operations() -> Iterator[APIRoute]:
@@ -118,7 +123,7 @@ def create_app(
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     for each in fields(parts):
         setattr(app.state, each.name, getattr(parts, each.name))
-    app.state.guard = guard
+    app.state.guard, app.state.health = guard, health
     for part in ROUTERS:
         app.include_router(part)
     _check_rules()
@@ -127,9 +132,9 @@ def create_app(
     page = docs.render(document)
     _add_page(app, "/openapi.json", lambda: JSONResponse(document))
     _add_page(app, "/docs", lambda: HTMLResponse(page))
-    app.router.routes.extend(public_routes(parts.pages))
+    app.router.routes.extend([*public_routes(parts.pages), *confirmation_pages(parts.forwards)])
     limits = LIMITS | {SEND_PATH: send_body_limit} | dict.fromkeys(import_routes.PATHS, import_body_limit)
-    return Edge(app, health, body_limit, limits, [(transfer_routes.IMPORT_PATH, mail_import_body_limit)])
+    return Edge(app, body_limit, limits, [(transfer_routes.IMPORT_PATH, mail_import_body_limit)])
 
 
 def _check_rules() -> None:

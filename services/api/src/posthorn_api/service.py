@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Protocol
@@ -36,6 +36,10 @@ class Publication(Protocol):
 
     async def settle(self, marks: Sequence[int], timeout: float) -> bool:
         """Wait until the outbox entries are published, at most ``timeout`` seconds. Never raises."""
+        ...
+
+    async def announce(self, subjects: Collection[str]) -> None:
+        """Say in the directory that these subjects, which are told of now, are published later. Never raises."""
         ...
 
 
@@ -271,6 +275,15 @@ async def settled[T](publication: Late[Publication], change: Change[T], seconds:
         return change.value  # NATS has not come up yet; the outbox keeps the change
     await published.settle(change.marks, seconds)
     return change.value
+
+
+async def announced(publication: Late[Publication], subjects: Collection[str]) -> None:
+    """Say of changes made in bulk that they are published later, before their success is told."""
+    try:
+        published = publication.get()
+    except Unavailable:
+        return
+    await published.announce(subjects)
 
 
 @contextmanager

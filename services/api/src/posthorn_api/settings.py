@@ -12,6 +12,8 @@ from pydantic_settings import NoDecode
 
 from posthorn.model.dns_records import Endpoint, Presence
 from posthorn.ports.administration import Role
+from posthorn.ports.forwards import ForwardPolicy
+from posthorn.runtime.http import HttpLimits
 from posthorn.runtime.settings import (
     BlobSettings,
     EnvSettings,
@@ -30,6 +32,7 @@ from posthorn.wire.address import canonical_domain, parse_address
 from posthorn.wire.mta_sts import Mode
 from posthorn_api.oidc import Trust
 from posthorn_api.oidc_keys import is_safe
+from posthorn_api.rate_limit import RateLimit
 from posthorn_api.sending_service import SendingLimits
 
 Count = Annotated[int, Field(ge=1)]
@@ -186,6 +189,23 @@ class OidcSettings(EnvSettings):
         )
 
 
+class ForwardPolicySettings(EnvSettings):
+    """What aliases may lead to outside of the domains here (ADR 20)."""
+
+    forward_targets: Annotated[int, Field(ge=0)] = 20
+    """Addresses elsewhere that an alias may lead to by the word of a tenant's key; 0 for no limit. Platform keys may go beyond."""
+    forward_confirmation: Literal["tenants", "always", "never"] = "tenants"
+    """Which addresses elsewhere get nothing from an alias before they confirm: those that keys of tenants name, those that any key
+    names, or none. Aliases from before this setting are not asked."""
+
+    @property
+    def forward_policy(self) -> ForwardPolicy:
+        """The same for the stores."""
+        return ForwardPolicy(
+            self.forward_targets or None, self.forward_confirmation != "never", self.forward_confirmation == "always"
+        )
+
+
 class ApiSettings(
     ProcessSettings,
     PostgresSettings,
@@ -195,6 +215,7 @@ class ApiSettings(
     PublicSettings,
     RateSettings,
     OidcSettings,
+    ForwardPolicySettings,
 ):
     """Where the API listens, its first key, and its limits."""
 
@@ -211,6 +232,21 @@ class ApiSettings(
     """Octets of a bulk import, which is read line by line."""
     mail_import_body_limit: Octets = 64 * 1024 * 1024 * 1024
     """Octets of an import of mail, which is read as the stores take it."""
+    api_requests_per_minute: Annotated[int, Field(ge=0)] = 6000
+    """Requests that one key may make in a process of the API over some time; 0: any number. Costly ones count for several."""
+    api_requests_burst: Count = 1000
+    """Requests that it may make at once after a pause."""
+    api_unknown_keys_per_minute: Annotated[int, Field(ge=0)] = 300
+    """Keys that are not known, which one client address may show to a process; 0: any number."""
+    api_header_seconds: Seconds = 10.0
+    """How long the header of a request may take."""
+    api_connections: Count = 2000
+    """Connections to a process."""
+    api_connections_per_client: Count = 500
+    """Connections of one client address, or of the 64 bits that an IPv6 address begins with. Behind an Ingress its address is that
+    of all clients."""
+    transfer_seconds: Seconds = 21_600.0
+    """How long a bulk import, and an import or export of a mailbox, may take in all."""
     directory_reconcile_seconds: Seconds = 600.0
     """How often the directory is compared with the database and put right."""
     directory_wait_seconds: Annotated[float, Field(ge=0)] = 10.0
@@ -255,6 +291,18 @@ class ApiSettings(
         if self.api_admin_key is not None and self.api_admin_key_file is not None:
             raise ValueError("API_ADMIN_KEY and API_ADMIN_KEY_FILE must not both be set")
         return self
+
+    @property
+    def rate_limit(self) -> RateLimit:
+        """What keys may ask for."""
+        return RateLimit(self.api_requests_per_minute, self.api_requests_burst, self.api_unknown_keys_per_minute)
+
+    @property
+    def http_limits(self) -> HttpLimits:
+        """What clients of the listener may do."""
+        limits = HttpLimits(connections=self.api_connections, connections_each=self.api_connections_per_client)
+        limits.header_seconds = self.api_header_seconds
+        return limits
 
     @property
     def sending_limits(self) -> SendingLimits:

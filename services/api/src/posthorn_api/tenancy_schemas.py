@@ -62,7 +62,8 @@ class TenantChange(_Request):
     name: Line = Field(default_factory=str, description=_NAME)
     state: TenantStateName = Field(
         default_factory=lambda: "active",
-        description="suspended: its keys are refused, its accounts may not log in or send; mail for them is still received.",
+        description="suspended: its keys are refused, its accounts may not log in or send, and what is in its queue is held; "
+        "mail for them is still received, but aliases that lead elsewhere take none.",
         examples=["suspended"],
     )
     max_domains: Count | None = None

@@ -130,6 +130,11 @@ async def import_mail(
         failed=found.failed,
         octets=found.octets,
         failures=failures,
+        left_out=found.left_out,
+        left_out_records=[
+            ImportFailure(message=number, name=name, reason=reason) for number, name, reason in found.leavings
+        ],
+        from_lines_left=found.from_lines_left,
     )
 
 

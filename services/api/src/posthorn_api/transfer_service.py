@@ -3,6 +3,8 @@
 Rules:
 
 - Neither holds more than a few messages: an export reads as its client takes, an import reads as the stores take.
+- A tenant has a few of each at a time (``runtime.fair_slots``). A client that is too slow is cut off: an import has a least rate
+  (``runtime.least_rate``), what an export's client takes is watched by ``runtime.http``; both have a time in all.
 - An export that cannot read a message ends in an error, so that the client sees that it is not whole. A message that is deleted
   meanwhile is left out.
 - An import stores mail as delivery does: a segment of many bodies is written first, then its rows in one transaction. What was
@@ -16,7 +18,7 @@ import asyncio
 import hashlib
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable, Iterable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -34,21 +36,26 @@ from posthorn.ports.faults import Unavailable
 from posthorn.ports.mailboxes import Letter, Placement, Segment
 from posthorn.ports.maildrops import Location
 from posthorn.ports.transfers import Contents, Entry, Exported, Importing, ImportLost, Transfers
+from posthorn.runtime.fair_slots import FairSlots
+from posthorn.runtime.holders import present_holder
 from posthorn.runtime.ids import new_id
+from posthorn.runtime.least_rate import LeastRate
 from posthorn.wire import maildir
-from posthorn.wire.header import SCAN_LIMIT, header_end, scan_header
-from posthorn.wire.mbox import MboxWriter, NotMbox, from_line, status_lines
-from posthorn.wire.tar import END, NotTar, directory_header, file_header, padding
+from posthorn.wire.header import SCAN_LIMIT, scan_header
+from posthorn.wire.mbox import NotMbox
+from posthorn.wire.tar import END, NotTar, directory_header
 from posthorn_api.digests import Digests
 from posthorn_api.mailbox_service import known_mailbox, mailbox_in
-from posthorn_api.sending_service import Throttled
 from posthorn_api.service import address_in
 from posthorn_api.transfer_reading import Format, Incoming, reading
+from posthorn_api.transfer_writing import gathered, written
 
 log = structlog.get_logger()
 
-AT_ONCE = 4
-"""Imports at work in this process; each holds a batch and a message."""
+AT_ONCE, AT_ONCE_EACH = 6, 2
+"""Imports at work in this process, and of one tenant; each holds a batch and a message. The same of exports."""
+WHOLE_SECONDS = 6 * 3600.0
+"""How long an import or an export may take in all."""
 BATCH_OCTETS = 4 * 1024 * 1024
 BATCH_MESSAGES = 256
 IDLE_SECONDS = 60.0
@@ -60,7 +67,6 @@ _AHEAD = 16
 _FAILURES_TOLD = 100
 _PAUSES = (0.5, 1.0, 2.0)
 _LATEST_SECONDS = 86_400.0
-_PIECES_OCTETS = 65_536
 
 _exported = Counter("posthorn_api_exported_messages_total", "Messages exported")
 _imported = Counter("posthorn_api_imported_messages_total", "Messages of imports, by what became of them", ["result"])
@@ -89,6 +95,12 @@ class Summary:
     octets: int = 0
     failures: list[tuple[int, str | None, str]] = field(default_factory=list)
     """Number, path and reason; the first ones only."""
+    left_out: int = 0
+    """Records that are no mail of their owner's."""
+    leavings: list[tuple[int, str | None, str]] = field(default_factory=list)
+    """Number, path and reason of those left out; the first ones only."""
+    from_lines_left: int = 0
+    """``From`` lines of an mbox, after an empty line, that were taken for text."""
 
     def fail(self, number: int, name: str | None, reason: str) -> None:
         """Count a message that was not taken."""
@@ -96,6 +108,13 @@ class Summary:
         _imported.labels("failed").inc()
         if len(self.failures) < _FAILURES_TOLD:
             self.failures.append((number, name, reason))
+
+    def leave_out(self, number: int, name: str | None, reason: str) -> None:
+        """Count what is no mail of its owner's."""
+        self.left_out += 1
+        _imported.labels("left out").inc()
+        if len(self.leavings) < _FAILURES_TOLD:
+            self.leavings.append((number, name, reason))
 
 
 class Transfer:
@@ -110,6 +129,7 @@ class Transfer:
         *,
         max_size: int = 40 * 1024 * 1024,
         clock: Clock = time.time,
+        whole_seconds: float = WHOLE_SECONDS,
     ) -> None:
         self._transfers = transfers
         self._bodies = bodies
@@ -117,15 +137,25 @@ class Transfer:
         self._compress = compress
         self.max_size = max_size
         self.clock = clock
-        self._at_work = 0
+        self.whole_seconds = whole_seconds
+        self.importing = FairSlots("imports of mail", AT_ONCE, most_each=AT_ONCE_EACH, spare=2, retry_seconds=10.0)
+        self.exporting = FairSlots("exports of mail", AT_ONCE, most_each=AT_ONCE_EACH, spare=2, retry_seconds=10.0)
 
     async def export(
         self, caller: ApiKey, address: str, form: Format, mailbox: str | None
     ) -> tuple[Contents, AsyncGenerator[bytes]]:
-        """Begin an export. The pieces raise Unavailable when a message cannot be read."""
+        """Begin an export. The pieces raise Unavailable when a message cannot be read, SlotsTaken when too many are under way."""
         wanted = None if mailbox is None else known_mailbox(mailbox)
         contents = await self._transfers.contents(caller.tenant, address_in("address", address), wanted)
-        return contents, _gathered(self._octets(contents, form))
+        return contents, self._in_time(gathered(self._octets(contents, form)), present_holder())
+
+    async def _in_time(self, pieces: AsyncGenerator[bytes], holder: Hashable) -> AsyncGenerator[bytes]:
+        end = time.monotonic() + self.whole_seconds
+        async with self.exporting.hold(holder), aclosing(pieces):
+            async for piece in pieces:
+                if time.monotonic() > end:
+                    raise Unavailable("export", "it takes too long")
+                yield piece
 
     async def _octets(self, contents: Contents, form: Format) -> AsyncGenerator[bytes]:
         if form is Format.MAILDIR:
@@ -138,7 +168,7 @@ class Transfer:
                 if place % (_AHEAD // 2) == 0:
                     self._bodies.prefetch(ahead.location for ahead in page[place : place + _AHEAD])
                 async with aclosing(self._message(contents, entry)) as pieces:
-                    async for octets in _written(form, contents, entry, pieces):
+                    async for octets in written(form, contents, entry, pieces):
                         yield octets
             after = page[-1].mailbox, page[-1].uid
         if form is not Format.MBOX:
@@ -169,26 +199,25 @@ class Transfer:
     async def take_in(
         self, caller: ApiKey, address: str, form: Format, mailbox: str | None, octets: AsyncIterator[bytes]
     ) -> Summary:
-        """Import a file. Raises Unfit for one that does not read, TimeoutError when it stops coming, Throttled, Conflict while
-        another import into this account runs, Unavailable."""
+        """Import a file. Raises Unfit for one that does not read, TimeoutError when it stops coming or is too slow, SlotsTaken,
+        Conflict while another import into this account runs, Unavailable."""
         address = address_in("address", address)
         into = None if mailbox is None else mailbox_in("mailbox", mailbox)
-        if self._at_work >= AT_ONCE:
-            raise Throttled("too many imports at a time; send them one after another", 10.0)
-        self._at_work += 1
-        try:
+        async with self.importing.hold(present_holder()):
             details = {"format": form.value} | ({} if into is None else {"mailbox": into})
             importing = await self._transfers.begin(caller.tenant, address, new_id(), details)
             work = _Import(self, importing, form, into)
+            paced = LeastRate(idle_seconds=IDLE_SECONDS, whole_seconds=self.whole_seconds).read(octets)
             try:
-                return await work.run(octets)
+                return await work.run(paced)
             finally:
                 await asyncio.shield(self._finish(importing, work.summary))
-        finally:
-            self._at_work -= 1
 
     async def _finish(self, importing: Importing, summary: Summary) -> None:
-        counts = {name: getattr(summary, name) for name in ("messages", "imported", "duplicates", "failed", "octets")}
+        counts = {
+            name: getattr(summary, name)
+            for name in ("messages", "imported", "duplicates", "failed", "left_out", "octets")
+        }
         log.info("mail imported", account=importing.address, **counts)
         with suppress(Unavailable):  # the lease runs out by itself
             await self._transfers.finish(importing, counts)
@@ -254,8 +283,7 @@ class _Import:
         digests = await self._transfer.known(self._importing)
         is_over = False
         while not is_over:
-            async with asyncio.timeout(IDLE_SECONDS):
-                piece = await anext(octets, None)
+            piece = await anext(octets, None)
             is_over = piece is None
             try:
                 for incoming in self._reading.end() if piece is None else self._reading.feed(piece):
@@ -269,12 +297,15 @@ class _Import:
                 await self._transfer.stay(self._importing)
                 self._stayed = time.monotonic()
         await self._store()
+        self.summary.from_lines_left = self._reading.from_lines_left
         return self.summary
 
     def _broken(self, error: Exception) -> str:
         if isinstance(error, NotTar):
             return str(error) or "this is no tar archive"
-        return "this is no mbox: its first line must be From, an address and a date"
+        return (
+            "this is no mbox: its first line must be From, an address and a date (unpack it first if it is compressed)"
+        )
 
     def _so_far(self) -> str:
         counts = self.summary
@@ -284,6 +315,13 @@ class _Import:
         summary = self.summary
         summary.messages += 1
         number, content = summary.messages, incoming.content
+        fault = incoming.fault or ("" if self._mailbox else incoming.misplaced)
+        if fault:
+            summary.fail(number, incoming.name, fault)
+            return
+        if incoming.left_out:
+            summary.leave_out(number, incoming.name, incoming.left_out)
+            return
         if content is None or len(content) > self._transfer.max_size:
             summary.fail(number, incoming.name, f"it has more than {self._transfer.max_size} octets")
             return
@@ -343,49 +381,3 @@ async def _patiently[T](attempt: Callable[[], Awaitable[T]]) -> T:
 
 def _lost() -> Conflict:
     return Conflict("another import into this account has taken over, or the account is gone")
-
-
-async def _written(
-    form: Format, contents: Contents, entry: Exported, pieces: AsyncIterator[bytes]
-) -> AsyncIterator[bytes]:
-    """Give a message as the file holds it; nothing when there are no pieces."""
-    first = await anext(pieces, None)
-    if first is None:
-        return
-    at, size = entry.received_at.timestamp(), entry.location.size
-    if form is Format.MBOX:
-        head = first[: header_end(first)] if header_end(first) >= 0 else first[:SCAN_LIMIT]
-        yield from_line(entry.reverse_path, at) + status_lines(entry.flags, head)
-        writer = MboxWriter()
-        yield writer.feed(first)
-        async for piece in pieces:
-            yield writer.feed(piece)
-        yield writer.end()
-        return
-    number = f"U{entry.uid}.{entry.location.message.hex}"
-    folder = contents.mailboxes[entry.mailbox]
-    if form is Format.MAILDIR:
-        path = f"{folder}/cur/{maildir.file_name(number, at, entry.flags)}"
-    else:
-        path = f"{folder}/{entry.uid:010}-{entry.location.message}.eml"
-    yield file_header(path, size, at)
-    yield first
-    async for piece in pieces:
-        yield piece
-    yield padding(size)
-
-
-async def _gathered(pieces: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-    """Give the same octets in larger pieces: small ones cost a system call each."""
-    held: list[bytes] = []
-    octets = 0
-    async with aclosing(pieces):
-        async for piece in pieces:
-            held.append(piece)
-            octets += len(piece)
-            if octets >= _PIECES_OCTETS:
-                yield b"".join(held)
-                held.clear()
-                octets = 0
-    if held:
-        yield b"".join(held)

@@ -6,7 +6,8 @@ Rules:
 - At least once: a receiver may get a delivery again, under the same ``webhook-id``.
 - Any 2xx is success; all else, redirects too, is not. 410 says that nothing more is wanted, and pauses the webhook.
 - Eleven attempts over a day, each pause with jitter; a longer Retry-After is respected.
-- Few at a time for one receiver, so that a slow one holds up itself alone.
+- Few at a time for one receiver, so that a slow one holds up itself alone, and no more than its share for one tenant
+  (``runtime.fair_slots``): each gets its turn, however much waits for another.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from prometheus_client import Counter, Histogram
 
 from posthorn.ports.clock import Clock
 from posthorn.ports.faults import Unavailable
-from posthorn.ports.webhooks import Attempt, Dispatch, Parcel, WebhookState
+from posthorn.ports.webhooks import Attempt, Dispatch, Parcel, Shares, WebhookState
+from posthorn.runtime.fair_slots import FairSlots
 from posthorn.runtime.vault import Sealed
 from posthorn_api.webhook_post import Poster, Reply, Unreachable
 from posthorn_api.webhook_signing import read_secrets, signed_headers
@@ -38,6 +40,8 @@ CLAIM_SECONDS = 60.0
 _LONGEST_WISH = 86_400.0
 _JITTER = 0.2
 _AT_ONCE = 64
+_FOR_TENANT = 16
+_SPARE = 16
 _FOR_EACH = 8
 _POLL_SECONDS = 1.0
 _FAULT_SECONDS = 2.0
@@ -69,6 +73,8 @@ class Sender:
         self._clock = clock
         self._for_each = for_each
         self._at_work: Tally[UUID] = Tally()
+        self.slots = FairSlots("webhooks", _AT_ONCE, most_each=_FOR_TENANT, spare=_SPARE)
+        self._tenants: set[UUID | None] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
 
@@ -98,14 +104,17 @@ class Sender:
 
     async def _take(self) -> bool:
         """Take and begin what there is room for; gives whether there may be more at once."""
-        room = _AT_ONCE - len(self._tasks)
-        if room <= 0:
+        if not (room := self.slots.free):
             return False
         part = max(self._for_each // 2, 1)
         busy = [webhook for webhook, number in self._at_work.items() if number + part > self._for_each]
-        parcels = await self._dispatch.claim(room, part, busy, CLAIM_SECONDS)
+        at_work = {tenant: self.slots.held_by(tenant) for tenant in self._tenants}
+        shares = Shares(room, part, _FOR_TENANT, _SPARE, busy, at_work)
+        parcels = await self._dispatch.claim(shares, CLAIM_SECONDS)
         for parcel in parcels:
             self._at_work[parcel.webhook] += 1
+            self.slots.charge(parcel.tenant)
+            self._tenants.add(parcel.tenant)
             task = asyncio.create_task(self._send(parcel), name="webhook")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -126,6 +135,9 @@ class Sender:
             self._at_work[parcel.webhook] -= 1
             if not self._at_work[parcel.webhook]:
                 del self._at_work[parcel.webhook]
+            self.slots.give(parcel.tenant)
+            if not self.slots.held_by(parcel.tenant):
+                self._tenants.discard(parcel.tenant)
             self._wake.set()
 
     async def _attempt(self, parcel: Parcel) -> Attempt:

@@ -32,7 +32,10 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
     database, blobs = await enter(connect_postgres(settings, by_key=True)), await enter(open_blobs(settings))
     source, events = await enter(NatsIngestSource(nats)), await enter(NatsEvents(nats))
     mailboxes = PostgresMailboxes(
-        database, give_up=settings.relay_give_up_seconds, delay_notice=settings.relay_delay_notice_seconds
+        database,
+        give_up=settings.relay_give_up_seconds,
+        delay_notice=settings.relay_delay_notice_seconds,
+        limits=settings.forward_limits,
     )
     vault = Vault.of(settings)
     signer = DkimSigner(PostgresDkimKeys(database), vault)

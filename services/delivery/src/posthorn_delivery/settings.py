@@ -16,10 +16,17 @@ from posthorn.runtime.settings import (
     SecretSettings,
 )
 from posthorn_delivery.collector_settings import CollectorSettings
+from posthorn_delivery.forward_settings import ForwardSettings
 
 
 class DeliverySettings(
-    ProcessSettings, NatsSettings, PostgresSettings, BlobSettings, CollectorSettings, SecretSettings
+    ProcessSettings,
+    NatsSettings,
+    PostgresSettings,
+    BlobSettings,
+    CollectorSettings,
+    SecretSettings,
+    ForwardSettings,
 ):
     """Everything the delivery service can be told."""
 

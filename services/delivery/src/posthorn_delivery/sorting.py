@@ -13,6 +13,11 @@ Rules:
 - A notice of success is due for a recipient in a mailbox here if it was asked for. An address that leads to one place out of here
   hands the wish on; one that leads to several is expanded, which is told in its stead (RFC 3461 §5.2.7).
 - An address that is reached twice gets one copy, and what was said of it by name counts.
+- A message that carries the mark of an alias has been forwarded by it before (``wire.passed``): it loops, is not forwarded by that
+  alias again, and its sender is told, once for each recipient as the sender knows it.
+- A target that is suppressed or has not confirmed gets nothing. That is entered into the queue as ended, so that the alias's owner
+  finds it; the sender hears of it only when nothing else is left of an address whose targets have not confirmed.
+- Of senders whom nobody has asked for a password no success is reported and no body is returned (ADR 20).
 """
 
 from __future__ import annotations
@@ -25,10 +30,17 @@ from uuid import UUID
 from posthorn.model.envelope import Envelope
 from posthorn.model.outbound import Notice, Notify, Outbound, QueueState, RecipientDsn
 from posthorn.ports.mailboxes import Forward, Resolution
-from posthorn.wire.srs import SrsError, is_srs, reverse, rewrite
+from posthorn.wire.passed import fields_of, has_passed
+from posthorn.wire.srs import SrsError, is_srs, reverse, rewrite, tag_of
 
 GONE_STATUS = "5.1.1"
 GONE_REPLY = "550 5.1.1 no such mailbox here any more"
+LOOP_STATUS = "5.4.6"
+LOOP_REPLY = "554 5.4.6 the message has been forwarded by this alias before: it loops"
+_WITHHELD = {
+    "suppressed": ("5.7.1", "550 5.7.1 the address is on the suppression list of the alias's owner"),
+    "unconfirmed": ("5.7.1", "550 5.7.1 the address has not confirmed that mail may be forwarded to it"),
+}
 _OUTWARD = frozenset({"submission", "send", "notice"})
 _DAY = 86_400
 _MOST_REWRITINGS = 3
@@ -82,8 +94,9 @@ def sort(
 ) -> Sorted:
     """Sort the recipients. ``resolution`` knows them and what is in ``back``; ``keys`` rewrite, the first one now."""
     found = _Found(sender=envelope.tenant)
+    headers: dict[str, str] = {}
     for recipient in envelope.recipients:
-        dsn = envelope.dsn.get(recipient, RecipientDsn())
+        dsn = _honoured(envelope, recipient)
         address = recipient
         for behind in back.get(recipient, ()):
             if address in resolution.elsewhere:
@@ -91,7 +104,8 @@ def sort(
             address = behind
         if address in resolution.elsewhere:
             if address != recipient:
-                found.leave(Outbound(address, _domain(address), envelope.reverse_path, recipient, dsn))
+                returned = Outbound(address, _domain(address), envelope.reverse_path, recipient, dsn)
+                found.leave(replace(returned, returns=envelope.role not in _OUTWARD))
             elif envelope.role in _OUTWARD:
                 found.leave(Outbound(address, _domain(address), envelope.reverse_path, dsn=dsn))
             else:
@@ -104,14 +118,25 @@ def sort(
         found.accounts |= dict.fromkeys(accounts)
         if accounts:
             found.local.append(recipient)
+        forwards = tuple(found.open_ways(envelope, recipient, dsn, forwards, keys, alone=not accounts))
         if envelope.reverse_path and dsn.wants(Notice.DELIVERED) and (accounts or len(forwards) > 1):
             found.tell(envelope, recipient, dsn, expanded=len(accounts) + len(forwards) > 1)
             dsn = replace(dsn, notify=(dsn.notify & ~Notify.SUCCESS) or Notify.NEVER)
         for forward in forwards:
             found.tenant = found.tenant or forward.tenant
-            reverse_path = _rewritten(envelope, forward, keys)
+            if keys and forward.alias not in headers:
+                headers[forward.alias] = fields_of(forward.alias, keys[0])
             found.leave(
-                Outbound(forward.address, _domain(forward.address), reverse_path, recipient, dsn, tenant=forward.tenant)
+                Outbound(
+                    forward.address,
+                    _domain(forward.address),
+                    _rewritten(envelope, forward, keys),
+                    recipient,
+                    dsn,
+                    tenant=forward.tenant,
+                    alias=forward.alias,
+                    header=headers.get(forward.alias, ""),
+                )
             )
     return Sorted(
         tuple(found.accounts),
@@ -140,6 +165,57 @@ class _Found:
         if there is None or (there.original and not outbound.original):
             self.leaving[key] = outbound
 
+    def open_ways(
+        self,
+        envelope: Envelope,
+        recipient: str,
+        dsn: RecipientDsn,
+        forwards: Sequence[Forward],
+        keys: Sequence[bytes],
+        *,
+        alone: bool,
+    ) -> Sequence[Forward]:
+        """Return the forwards that are made. Of others it is entered why not; ``alone``: nothing else is made of the recipient."""
+        ways: list[Forward] = []
+        looping, unconfirmed = None, None
+        for forward in forwards:
+            if forward.withheld:
+                self._withhold(envelope, recipient, forward)
+                unconfirmed = forward if forward.withheld == "unconfirmed" else unconfirmed
+            elif has_passed(forward.alias, envelope.passed, keys):
+                looping = forward
+            else:
+                ways.append(forward)
+        if looping is not None:
+            self._refuse(envelope, recipient, dsn, looping, LOOP_STATUS, LOOP_REPLY)
+        elif unconfirmed is not None and alone and not ways:
+            self._refuse(envelope, recipient, dsn, unconfirmed, *_WITHHELD["unconfirmed"])
+        return ways
+
+    def _withhold(self, envelope: Envelope, recipient: str, forward: Forward) -> None:
+        status, reply = _WITHHELD[forward.withheld]
+        self.tenant = self.tenant or forward.tenant
+        self.ended.append(
+            Outbound(
+                forward.address,
+                _domain(forward.address),
+                envelope.reverse_path,
+                recipient,
+                state=QueueState.BOUNCED,
+                status=status,
+                reply=reply,
+                tenant=forward.tenant,
+            )
+        )
+
+    def _refuse(
+        self, envelope: Envelope, recipient: str, dsn: RecipientDsn, forward: Forward, status: str, reply: str
+    ) -> None:
+        """End the forwarding of a recipient. Its sender is told, unless nobody is to be told: then it is entered all the same."""
+        told = Notice.FAILED if envelope.reverse_path and dsn.wants(Notice.FAILED) else None
+        self.tenant = self.tenant or forward.tenant
+        self._end(envelope, recipient, dsn, QueueState.BOUNCED, status, reply, told, forward.tenant)
+
     def lose(self, envelope: Envelope, recipient: str, dsn: RecipientDsn) -> None:
         if envelope.reverse_path and dsn.wants(Notice.FAILED):
             self._end(envelope, recipient, dsn, QueueState.BOUNCED, GONE_STATUS, GONE_REPLY, Notice.FAILED)
@@ -158,7 +234,8 @@ class _Found:
         state: QueueState,
         status: str,
         reply: str,
-        notice: Notice,
+        notice: Notice | None,
+        tenant: UUID | None = None,
     ) -> None:
         self.ended.append(
             Outbound(
@@ -170,13 +247,26 @@ class _Found:
                 status=status,
                 reply=reply,
                 notice=notice,
+                tenant=tenant,
             )
         )
 
 
+def _honoured(envelope: Envelope, recipient: str) -> RecipientDsn:
+    """Return what the sender asked about notices, as far as it is done."""
+    dsn = envelope.dsn.get(recipient, RecipientDsn())
+    if envelope.role in _OUTWARD or not dsn.notify & Notify.SUCCESS:
+        return dsn
+    # a stranger's word for who he is: what he asks for would be sent to whomever he names
+    return replace(dsn, notify=(dsn.notify & ~Notify.SUCCESS) or Notify.NEVER)
+
+
 def _rewritten(envelope: Envelope, forward: Forward, keys: Sequence[bytes]) -> str:
     try:
-        return rewrite(envelope.reverse_path, _domain(forward.alias), keys[0], _day(envelope)) if keys else ""
+        if not keys:
+            return ""
+        tag = tag_of(envelope.id.bytes)
+        return rewrite(envelope.reverse_path, _domain(forward.alias), keys[0], _day(envelope), tag)
     except SrsError:
         return ""
 

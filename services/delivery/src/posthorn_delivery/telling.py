@@ -14,13 +14,19 @@ from posthorn_delivery.sorting import GONE_REPLY, GONE_STATUS, Sorted
 log = structlog.get_logger()
 
 _queued = Counter("posthorn_delivery_queued_total", "Recipients entered into the outbound queue")
+_refused = Counter(
+    "posthorn_delivery_forwards_refused_total",
+    "Forwards not made: loops (5.4.6), targets suppressed or not confirmed (5.7.1)",
+    ["status"],
+)
 _gone = Counter("posthorn_delivery_gone_total", "Recipients that had gone since RCPT, by who is told", ["told"])
 
 
 def tell(events: Events, envelope: Envelope, found: Sorted, now: float) -> None:
     """Say what has become of the recipients. ``now`` is in seconds since the epoch."""
     name, queued = str(envelope.id), found.queued
-    bounced = [each.recipient for each in found.outbound if each.state is QueueState.BOUNCED]
+    bounced = [each.recipient for each in found.outbound if each.status == GONE_STATUS]
+    refused = [each for each in found.outbound if each.state is QueueState.BOUNCED and each.status != GONE_STATUS]
     told = [Event(envelope.id, now, DELIVERED, {"recipients": list(found.local)})] if found.local else []
     if queued:
         _queued.inc(len(queued))
@@ -32,6 +38,11 @@ def tell(events: Events, envelope: Envelope, found: Sorted, now: float) -> None:
         for recipient in recipients:
             detail = {"recipient": recipient, "host": "", "reply": GONE_REPLY, "status": GONE_STATUS}
             told.append(Event(envelope.id, now, BOUNCED, detail))
+    for each in refused:
+        _refused.labels(each.status).inc()
+        detail = {"recipient": each.recipient, "host": "", "reply": each.reply, "status": each.status}
+        log.info("not forwarded", message=name, **detail)
+        told.append(Event(envelope.id, now, BOUNCED, detail | ({"original": each.original} if each.original else {})))
     events.record(*told)
     if found.accounts or queued:
         log.info("delivered", message=name, accounts=len(found.accounts), queued=len(queued), size=envelope.body.size)

@@ -30,6 +30,7 @@ from posthorn.model.retry import LANE
 from posthorn.ports.events import Events
 from posthorn.ports.faults import Unavailable
 from posthorn.ports.queue import Due, Job, Outcome, Queue
+from posthorn.ports.sending import Throttle
 from posthorn.ports.wakes import Wakes
 from posthorn_relay.lanes import Lane
 from posthorn_relay.parcels import Bodies, groups, parcel
@@ -71,6 +72,8 @@ class Parts:
     bodies: Bodies
     wakes: Wakes
     events: Events
+    throttle: Throttle | None = None
+    """Counts reports to strangers."""
 
 
 class Carriage:

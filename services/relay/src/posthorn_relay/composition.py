@@ -14,6 +14,7 @@ from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.database import connect as connect_postgres
 from posthorn.adapters.postgres.mta_sts import PostgresPolicies
 from posthorn.adapters.postgres.queue import PostgresQueue
+from posthorn.adapters.postgres.throttle import PostgresThrottle
 from posthorn.adapters.segments import SegmentReader
 from posthorn.runtime.process import Process
 from posthorn.runtime.vault import Vault
@@ -39,7 +40,7 @@ async def compose(process: Process, settings: RelaySettings) -> None:
     bodies = SegmentReader(blobs, whole_limit=WHOLE_OCTETS)
     process.stack.push_async_callback(bodies.close)
     events, wakes = await enter(NatsEvents(nats)), await enter(NatsWakes(nats))
-    parts = Parts(queue, _planner(settings, database), connector, bodies, wakes, events)
+    parts = Parts(queue, _planner(settings, database), connector, bodies, wakes, events, PostgresThrottle(database))
     await enter(relaying(process, parts, ingest, settings))
 
 

@@ -25,6 +25,7 @@ from posthorn.ports.events import Events
 from posthorn.ports.faults import Unavailable
 from posthorn.ports.ingest import Ingest
 from posthorn.ports.queue import NoticeDue, Queue, Report
+from posthorn.ports.sending import SENDING_SECONDS, Charge, Throttle
 from posthorn.wire import dsn
 from posthorn.wire.address import AddressError, parse_address
 from posthorn.wire.header import scan_header
@@ -39,9 +40,14 @@ LOT = 50
 """Recipients that one notice tells of at most."""
 LOOK_SECONDS = 10.0
 """How often notices are looked for without being told of any."""
+STRANGER_HEADER_LIMIT = 8 * 1024
+"""Octets of the header that are returned to whom nobody has asked for a password."""
 _UNREADABLE_SECONDS = 120.0
 """How long a notice waits for the message's octets; then it goes without."""
 
+_suppressed = Counter(
+    "posthorn_relay_notices_suppressed_total", "Notices to strangers that were not sent, since there were too many"
+)
 _notices = Counter("posthorn_relay_notices_total", "Notices to senders, by what they tell", ["kind"])
 
 
@@ -56,14 +62,21 @@ class Notifier:
         events: Events,
         settings: RelaySettings,
         *,
+        throttle: Throttle | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """``throttle`` counts what is reported to strangers; without one nothing is counted."""
         self._queue = queue
         self._ingest = ingest
         self._bodies = bodies
         self._events = events
         self._host = settings.relay_hostname
         self._postmaster = settings.relay_postmaster or f"MAILER-DAEMON@{settings.relay_hostname}"
+        self._limits = {
+            "domain": settings.relay_reports_per_domain_per_hour,
+            "network": settings.relay_reports_per_network_per_hour,
+        }
+        self._throttle = throttle
         self._clock = clock
         self._told = asyncio.Event()
         self._unreadable: dict[UUID, float] = {}
@@ -104,7 +117,11 @@ class Notifier:
     async def _send(self, report: Report) -> bool:
         rows = [one.id for one in report.recipients]
         if report.sender:  # never a bounce for a bounce (RFC 5321 §6.1)
-            full = report.ret == "FULL" and any(one.notice is Notice.FAILED for one in report.recipients)
+            if not await self._may_tell(report):
+                await self._queue.reported(rows)
+                return True
+            failed = any(one.notice is Notice.FAILED for one in report.recipients)
+            full = report.is_known and report.ret == "FULL" and failed
             original = await self._original(report, full)
             if original is None:
                 return False
@@ -112,6 +129,30 @@ class Notifier:
                 await self._accept(report, told[0].notice, told, original, full)
         await self._queue.reported(rows)
         return True
+
+    async def _may_tell(self, report: Report) -> bool:
+        """Tell whether the sender is told. Whom nobody has asked for a password may be anybody, and what is sent to him in answer
+        may be sent to somebody else: so much an hour for a domain, and for the network it came from. The trace says so."""
+        if report.is_known or self._throttle is None:
+            return True
+        counted = {"domain": report.sender.rpartition("@")[2].lower(), "network": report.network}
+        charges = [
+            Charge(f"reports-{what}:{name}", self._limits[what], SENDING_SECONDS)
+            for what, name in counted.items()
+            if name and self._limits[what]
+        ]
+        if not await self._throttle.take(charges):
+            return True
+        kinds = sorted({one.notice.value for one in report.recipients})
+        _suppressed.inc()
+        log.warning("a stranger is not told: too many reports an hour", message=str(report.message), **counted)
+        detail = {
+            "kind": kinds[0],
+            "suppressed": "too many reports an hour to this domain, or for what came from this network",
+            "recipients": [_shown(one) for one in report.recipients],
+        }
+        self._events.record(Event(report.message, self._clock(), NOTICE, detail))
+        return False
 
     async def _accept(
         self, report: Report, kind: Notice, told: Sequence[NoticeDue], original: bytes, full: bool
@@ -132,6 +173,7 @@ class Notifier:
                 full=full and kind is Notice.FAILED,  # RFC 3461 §4.3: RET is about failures only
                 envid=report.envid,
                 smtputf8=report.smtputf8,
+                quotes_subject=report.is_known,
             )
         )
         facts = Body(len(body), hashlib.sha256(body).digest(), b"\r\n." in body, len(path))
@@ -156,7 +198,9 @@ class Notifier:
 
     async def _original(self, report: Report, full: bool) -> bytes | None:
         """Give the message without its Return-Path, or its beginning; None to try again later."""
-        wanted = report.return_path_octets + (dsn.FULL_LIMIT + 1 if full else dsn.HEADER_LIMIT)
+        wanted = report.return_path_octets + (
+            dsn.FULL_LIMIT + 1 if full else dsn.HEADER_LIMIT if report.is_known else STRANGER_HEADER_LIMIT
+        )
         taken = bytearray()
         try:
             async with aclosing(self._bodies.stream(report.location)) as pieces:  # type: ignore[type-var]  # a generator

@@ -39,10 +39,10 @@ class Bodies(Protocol):
 
 def groups(jobs: Iterable[Job]) -> list[list[Job]]:
     """Put jobs together that may share a transaction, in the order they came."""
-    found: dict[tuple[object, str], list[list[Job]]] = {}
+    found: dict[tuple[object, str, str], list[list[Job]]] = {}
     ordered: list[list[Job]] = []
     for job in jobs:
-        ours = found.setdefault((job.message, job.reverse_path), [])
+        ours = found.setdefault((job.message, job.reverse_path, job.header), [])
         if not ours or len(ours[-1]) >= RECIPIENTS:
             ours.append([])
             ordered.append(ours[-1])
@@ -62,9 +62,9 @@ async def _has_utf8_header(location: Location, cut: int, bodies: Bodies) -> bool
 async def parcel(jobs: Sequence[Job], bodies: Bodies) -> Parcel:
     """Make the parcel of a group. Reads a small message at once; raises Unavailable."""
     job = jobs[0]
-    location, cut, signature = job.location, job.return_path_octets, job.signature.encode()
+    location, cut, lead = job.location, job.return_path_octets, (job.header + job.signature).encode()
     if bodies.whole(location):
-        body = signature + (await bodies.read(location))[cut:]
+        body = lead + (await bodies.read(location))[cut:]
         eight_bit = not body.isascii()
         # Submitted with SMTPUTF8, it needs it only where an address or the header is not ASCII; the client sees to addresses.
         utf8 = job.smtputf8 and eight_bit and not body[: header_end(body)].isascii()
@@ -75,11 +75,11 @@ async def parcel(jobs: Sequence[Job], bodies: Bodies) -> Parcel:
         size = len(body)
     else:
         eight_bit, utf8 = True, job.smtputf8 and await _has_utf8_header(location, cut, bodies)
-        size = len(signature) + location.size - cut
+        size = len(lead) + location.size - cut
 
         async def content() -> AsyncIterator[bytes]:
-            if signature:
-                yield signature
+            if lead:
+                yield lead
             left = cut
             async with aclosing(bodies.stream(location)) as pieces:  # type: ignore[type-var]  # it is a generator
                 async for piece in pieces:

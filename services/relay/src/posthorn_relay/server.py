@@ -19,7 +19,7 @@ from posthorn_relay.upkeep import Upkeep
 @asynccontextmanager
 async def relaying(process: Process, parts: Parts, ingest: Ingest, settings: RelaySettings) -> AsyncIterator[Relay]:
     """Run relay, notifier and upkeep. On leaving, transactions under way are finished and the rest is given back."""
-    notifier = Notifier(parts.queue, ingest, parts.bodies, parts.events, settings)
+    notifier = Notifier(parts.queue, ingest, parts.bodies, parts.events, settings, throttle=parts.throttle)
     relay = Relay(parts, settings, new_id=new_id, told=notifier.told)
     upkeep = Upkeep(parts.queue, parts.events, relay.pool, settings, told=notifier.told)
     await process.task(notifier.run(), "notifier")

@@ -99,3 +99,7 @@ class RelaySettings(
     """How often the queue is looked at without being woken."""
     relay_postmaster: str = ""
     """Address in the From field of notices; unset, ``MAILER-DAEMON@`` the host name."""
+    relay_reports_per_domain_per_hour: Annotated[int, Field(ge=0)] = 200
+    """Reports to senders of one domain who did not log in; 0 for no limit. Beyond it they are not told, which the trace says."""
+    relay_reports_per_network_per_hour: Annotated[int, Field(ge=0)] = 50
+    """Reports on messages that came without login from one network (/24, or /48 of IPv6); 0 for no limit."""

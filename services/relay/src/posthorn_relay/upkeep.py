@@ -1,4 +1,5 @@
-"""What any relay does for the queue now and then: bury dead relays, end what has expired, forget what is long over, measure.
+"""What any relay does for the queue now and then: bury dead relays, end what has expired, let go on what was suspended, forget what
+is long over, measure.
 
 Every relay does all of it, at times of its own: each step is harmless when another has just done it.
 """
@@ -24,6 +25,7 @@ log = structlog.get_logger()
 
 BURY_SECONDS = 5.0
 SWEEP_SECONDS = 20.0
+RESUME_SECONDS = 5.0
 PURGE_SECONDS = 60.0
 MEASURE_SECONDS = 10.0
 _POOL_SECONDS = 1.0
@@ -52,6 +54,7 @@ class Upkeep:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._every(BURY_SECONDS, self.bury))
             group.create_task(self._every(SWEEP_SECONDS, self.sweep))
+            group.create_task(self._every(RESUME_SECONDS, self.resume))
             group.create_task(self._every(PURGE_SECONDS, self.purge))
             group.create_task(self._every(MEASURE_SECONDS, self.measure))
             group.create_task(self._every(_POOL_SECONDS, self._close_idle))
@@ -77,6 +80,13 @@ class Upkeep:
         if swept.count:
             self._told()
         return swept.count >= AT_ONCE
+
+    async def resume(self) -> bool:
+        """Let go on what a suspension held that is over; gives whether there may be more."""
+        count = await self._queue.resume(AT_ONCE)
+        if count:
+            log.info("no longer held by a suspension", recipients=count)
+        return count >= AT_ONCE
 
     async def purge(self) -> bool:
         """Forget what ended long ago; gives whether there may be more."""

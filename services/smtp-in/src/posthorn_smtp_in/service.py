@@ -6,7 +6,11 @@ Rules:
 
 - A recipient is what the directory says, never more: no relaying, whoever asks. A directory that cannot answer is a fault of ours
   and a 4yz (promise 3).
-- One thing the directory does not know: rewritten reverse-paths (``wire.srs``), to which bounces of forwarded mail come back.
+- One thing the directory does not know: rewritten reverse-paths (``wire.srs``), to which bounces of forwarded mail come back. They
+  take nothing but what looks like a report or an automatic reply, which is known at the end of data.
+- A message that has been here more often than may be, by Received fields of ours or marks of aliases, loops (RFC 5321 §6.3).
+- Strangers are not offered DSN (RFC 3461), as a report asked for goes to whomever they name (ADR 20).
+- What the directory does not hold while it is behind with changes is a 4yz as well (ADR 22).
 - ``keep`` gives the 250 only after the ingest stream has taken the message (promise 1). A large body is in the blob store before.
 - The message id stays the same while the stream is tried again, so that what it took without our learning of it is not doubled.
 """
@@ -29,7 +33,7 @@ from posthorn.model.events import ACCEPTED, Event
 from posthorn.model.outbound import Notify, RecipientDsn
 from posthorn.ports.blobs import Blobs
 from posthorn.ports.clock import Clock
-from posthorn.ports.directory import Directory, Standing
+from posthorn.ports.directory import Behind, Directory, Standing
 from posthorn.ports.events import Events, NoEvents
 from posthorn.ports.faults import Full, Unavailable
 from posthorn.ports.ingest import Ingest
@@ -76,6 +80,7 @@ _STANDINGS = {
     Standing.DELIVERABLE: smtp.RECIPIENT_OK,
     Standing.OVER_QUOTA: smtp.OVER_QUOTA,
     Standing.SUSPENDED: smtp.SUSPENDED,
+    Standing.LIMITED: smtp.LIMITED,
     Standing.UNKNOWN: smtp.UNKNOWN_RECIPIENT,
     Standing.FOREIGN: smtp.FOREIGN_RECIPIENT,
 }
@@ -144,6 +149,8 @@ class Transaction:
     """What was found in the header; in the submission role only."""
     signer: str = ""
     """Domain of ours in whose name the message may be signed."""
+    returns: bool = False
+    """A recipient is a rewritten reverse-path of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +167,12 @@ class Backends:
 
 class Reception:
     """Takes mail for the domains served here."""
+
+    offers_dsn = False
+    """Whether DSN (RFC 3461) is offered. What is asked for all the same is honoured as far as ADR 20 says."""
+    _takes_elsewhere = False
+    """Whether recipients elsewhere are taken. Delivery asks Postgres what an address is, so for these it is enough that the
+    directory does not know it."""
 
     def __init__(
         self,
@@ -208,8 +221,11 @@ class Reception:
             return smtp.RECIPIENT_OK
         if len(transaction.recipients) >= self._most_recipients(client):
             return smtp.TOO_MANY_RECIPIENTS
+        is_sure = True
         try:
             standing = await self._directory.standing(wanted)
+        except Behind as behind:
+            standing, is_sure = behind.standing, False
         except Unavailable as fault:
             log.warning(
                 "the directory does not answer", message=str(transaction.id), part=fault.part, detail=str(fault)
@@ -221,7 +237,10 @@ class Reception:
         if standing is Standing.UNKNOWN and self._is_returning(transaction.mail, wanted):
             # as written: the address it stands for may be of a host that minds the case
             transaction.recipients.setdefault(rcpt.written, dsn_of(rcpt))
+            transaction.returns = True
             return smtp.RECIPIENT_OK
+        if not is_sure and not (standing is Standing.FOREIGN and self._takes_elsewhere):
+            return smtp.FAULT
         if standing is Standing.FOREIGN:
             if address is None:
                 return smtp.UNKNOWN_RECIPIENT  # nobody asked for relaying: there is just no postmaster
@@ -304,6 +323,10 @@ class Reception:
             scan = await letter.scan()
             if scan.received > self.settings.smtp_max_hops:
                 return smtp.LOOP
+            if scan.passes(self.settings.smtp_hostname) > self.settings.smtp_max_passes:
+                return smtp.LOOPS_HERE
+            if transaction.returns and not scan.looks_like_report:
+                return smtp.NO_REPORT
             refusal = await self._checked(transaction, client)
             if refusal is not None:
                 return refusal
@@ -349,6 +372,7 @@ class Reception:
             ret=mail.ret,
             envid=mail.envid,
             dsn={recipient: dsn for recipient, dsn in transaction.recipients.items() if dsn is not None},
+            passed=scan.passed,
         )
 
     async def _accept(self, envelope: Envelope, body: bytes | None, client: Client) -> None:

@@ -115,7 +115,13 @@ class Session(Connection):
         settings = self.settings
         starttls = self.tls_context is not None and not self.client.tls
         self.reply(
-            smtp.ehlo_reply(settings.smtp_hostname, settings.smtp_max_size, starttls=starttls, auth=self._offers_login)
+            smtp.ehlo_reply(
+                settings.smtp_hostname,
+                settings.smtp_max_size,
+                starttls=starttls,
+                auth=self._offers_login,
+                dsn=self.edge.reception.offers_dsn,
+            )
         )
 
     @property

@@ -54,6 +54,9 @@ class SmtpSettings(IntakeSettings, ProxySettings):
     """Recipients of one message; the rest is told 452, to be sent separately."""
     smtp_max_hops: Count = 50
     """Received fields beyond which a message is taken to loop (RFC 5321 §6.3)."""
+    smtp_max_passes: Count = 5
+    """Times that a message may have been here before, by Received fields of ours or marks of aliases; beyond it is taken to
+    loop."""
     smtp_max_errors: Count = 10
     """Commands that cannot be obeyed, in one session, at which it is closed with 421."""
     smtp_max_unknown: Count = 20

@@ -69,6 +69,9 @@ type _Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 class Submission(Reception):
     """Takes mail from people who have an account, for anybody."""
 
+    offers_dsn = True
+    _takes_elsewhere = True
+
     def __init__(
         self,
         settings: SubmissionSettings,

@@ -36,6 +36,8 @@ class Standing(Enum):
     """Known, but the mailbox is full: 452 4.2.2."""
     SUSPENDED = "suspended"
     """Known, but its account takes no mail now: 450 4.2.1."""
+    LIMITED = "limited"
+    """Known, but it leads elsewhere and its owner may send no more now: 450 4.7.1. Never an entry's own standing."""
     UNKNOWN = "unknown"
     """The domain is ours, the address is not: 550 5.1.1."""
     FOREIGN = "foreign"
@@ -56,6 +58,14 @@ class AddressEntry:
     """What the projection says of an account's or an alias's address."""
 
     standing: Standing
+    limited_until: float | None = None
+    """Seconds since the epoch until which it is LIMITED where it would be DELIVERABLE; None: not at all. A time, so that nobody
+    need publish that it is over, and a field of its own, so that a release that does not know it goes on."""
+
+    def at(self, now: float) -> Standing:
+        """Return the standing at a time in seconds since the epoch."""
+        is_limited = self.limited_until is not None and now < self.limited_until
+        return Standing.LIMITED if is_limited and self.standing is Standing.DELIVERABLE else self.standing
 
 
 type Entry = DomainEntry | AddressEntry
@@ -90,8 +100,10 @@ def encode_entry(entry: Entry) -> bytes:
     match entry:
         case DomainEntry(catch_all, plus_addressing):
             document = {"kind": "domain", "catch_all": catch_all, "plus": plus_addressing}
-        case AddressEntry(standing):
+        case AddressEntry(standing, limited_until):
             document = {"kind": "address", "standing": standing.value}
+            if limited_until is not None:
+                document["until"] = limited_until
     return json.dumps(document, separators=(",", ":")).encode()
 
 
@@ -105,7 +117,8 @@ def decode_entry(octets: bytes) -> Entry:
                 if isinstance(plus, bool) and (catch_all is None or isinstance(catch_all, str)):
                     return DomainEntry(catch_all, plus)
             case "address":
-                return AddressEntry(Standing(document["standing"]))
+                until = document.get("until")
+                return AddressEntry(Standing(document["standing"]), None if until is None else float(until))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise EntryError(f"an entry does not read: {type(error).__name__}") from error
     raise EntryError("an entry does not read")

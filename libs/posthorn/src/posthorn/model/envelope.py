@@ -69,6 +69,8 @@ class Envelope:
     """RFC 3461 §4.4, xtext decoded."""
     dsn: Mapping[str, RecipientDsn] = field(default_factory=dict)
     """By recipient, for those of which something was said."""
+    passed: tuple[str, ...] = ()
+    """Marks of aliases that may have forwarded it before, as its header has them (``wire.passed``)."""
 
     def to(self, recipients: tuple[str, ...]) -> Envelope:
         """The same message for other recipients."""
@@ -118,6 +120,8 @@ def encode_record(envelope: Envelope, body: bytes | None) -> bytes:
             "envid": envelope.envid,
             "dsn": {recipient: [int(dsn.notify), dsn.orcpt] for recipient, dsn in envelope.dsn.items()},
         }
+    if envelope.passed:
+        document["passed"] = envelope.passed
     head = json.dumps(document, separators=(",", ":")).encode() + b"\n"
     return head if body is None else head + body
 
@@ -159,6 +163,7 @@ def decode_record(octets: bytes) -> Record:
                 str(recipient): RecipientDsn(Notify(int(notify)), str(orcpt))
                 for recipient, (notify, orcpt) in document.get("dsn", {}).items()
             },
+            passed=tuple(str(mark) for mark in document.get("passed", ())),
         )
     except RecordError:
         raise

@@ -84,3 +84,9 @@ class Outbound:
     notice: Notice | None = None
     tenant: UUID | None = None
     """Whose it is, where that is not the message's: the tenant of the alias that forwards. Nobody else may see the address."""
+    alias: str = ""
+    """The alias whose target it is: its owner is charged for it (ADR 20); empty for what no alias forwards."""
+    returns: bool = False
+    """It goes to what a rewritten reverse-path of ours, ``original``, stands for."""
+    header: str = ""
+    """Fields that a relay puts before the message, with their line ends (``wire.passed``)."""

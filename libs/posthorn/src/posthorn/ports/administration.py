@@ -139,6 +139,10 @@ class Alias:
     created_at: datetime
     updated_at: datetime
     version: str = ""
+    unconfirmed: tuple[str, ...] = ()
+    """Targets elsewhere that get nothing before they confirm (``ports.forwards``)."""
+    suppressed: tuple[str, ...] = ()
+    """Targets on the tenant's suppression list, which get nothing."""
 
 
 @dataclass(frozen=True, slots=True)

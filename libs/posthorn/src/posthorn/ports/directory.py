@@ -7,9 +7,30 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from posthorn.model.directory_entry import AddressEntry, DomainEntry, Entry, Standing
+from posthorn.model.unpublished import Unpublished
+from posthorn.ports.faults import Unavailable
 from posthorn.wire.address import Address
 
-__all__ = ["AddressEntry", "Directory", "DirectoryBucket", "DirectoryTruth", "DomainEntry", "Entry", "Standing"]
+__all__ = [
+    "AddressEntry",
+    "Behind",
+    "Directory",
+    "DirectoryBucket",
+    "DirectoryTruth",
+    "DomainEntry",
+    "Entry",
+    "Standing",
+    "Unpublished",
+]
+
+
+class Behind(Unavailable):
+    """The directory does not hold the address, and is known to be behind with changes that may have made it (ADR 22)."""
+
+    def __init__(self, standing: Standing) -> None:
+        super().__init__("directory", "it is behind with changes")
+        self.standing = standing
+        """UNKNOWN or FOREIGN: what the address is if none of these changes is about it."""
 
 
 class Directory(Protocol):
@@ -19,7 +40,8 @@ class Directory(Protocol):
         """Tell what the address is: exact account, alias, ``+tag`` of an account, or the domain's catch-all.
 
         Raises Unavailable when the answer cannot be known (no connection, no bucket, bucket not yet filled). It never
-        answers UNKNOWN or FOREIGN for want of data (promise 3).
+        answers UNKNOWN or FOREIGN for want of data (promise 3); raises Behind, an Unavailable, where a change that is not
+        published yet may have made the address.
         """
         ...
 
@@ -48,15 +70,24 @@ class DirectoryBucket(Protocol):
         """Whether mark_filled was done since the bucket was made."""
         ...
 
+    async def behind(self) -> tuple[int, Unpublished]:
+        """Return the mark of what is not published yet, and its revision for ``mark_behind`` (0: there was none yet)."""
+        ...
+
+    async def mark_behind(self, unpublished: Unpublished, revision: int) -> bool:
+        """Replace the mark, if it still has this revision; return whether it had. Durable on return."""
+        ...
+
 
 class DirectoryTruth(Protocol):
     """Postgres, the truth, as the publisher sees it. Every method raises Unavailable."""
 
     def pending(self, limit: int) -> AbstractAsyncContextManager[Mapping[str, Entry | None] | None]:
-        """Open the oldest outbox entries: a mapping of subject to what is true of it now (None: it is gone).
+        """Open the next outbox entries: a mapping of subject to what is true of it now (None: it is gone).
 
-        Leaving the block normally strikes them off; leaving it by an error keeps them. Gives None while another process publishes:
-        there is one publisher at a time.
+        Changes made one by one go before those made in bulk, of which an eighth comes along all the same; tenants take turns in
+        both. Leaving the block normally strikes them off; leaving it by an error keeps them. Gives None while another process
+        publishes: there is one publisher at a time.
         """
         ...
 
@@ -70,4 +101,8 @@ class DirectoryTruth(Protocol):
 
     async def published(self, marks: Sequence[int]) -> bool:
         """Whether none of these outbox entries is waiting any more."""
+        ...
+
+    async def unpublished(self, marks: Sequence[int] | None = None) -> Unpublished:
+        """Return what of these outbox entries is still waiting; of all, without ``marks``. Bounded in time and size."""
         ...

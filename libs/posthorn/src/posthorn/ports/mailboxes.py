@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 from uuid import UUID
 
 from posthorn.model.envelope import Envelope
@@ -55,6 +55,8 @@ class Forward:
     alias: str
     """The alias whose target it is: its domain is the one that rewrites the reverse-path."""
     tenant: UUID
+    withheld: Literal["", "suppressed", "unconfirmed"] = ""
+    """Why it gets nothing: it is on the tenant's suppression list, or has not confirmed that it wants what the alias sends."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,8 @@ class Job:
     return_path_octets: int
     """Octets at the start of the body that are left out (the Return-Path line)."""
     tenant: UUID | None
+    header: str = ""
+    """Fields, with their line ends, that stand before everything else: those of the alias that forwards (``wire.passed``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,10 @@ class Outcome:
     notice: Notice | None = None
     suppress: str = ""
     """Not empty: put the address on the suppression list, for this reason."""
+
+
+SUSPENDED_REPLY = "the tenant or the account it is sent for is suspended; it goes on when that is active again"
+"""What a recipient shows that a suspension holds."""
 
 
 EXPIRED = "4.4.7"
@@ -180,6 +186,10 @@ class Report:
     location: Location
     return_path_octets: int
     recipients: Sequence[NoticeDue]
+    is_known: bool = True
+    """The message was handed in by somebody who logged in."""
+    network: str = ""
+    """The network it came from, where it was not."""
 
 
 class Queue(Protocol):
@@ -234,6 +244,11 @@ class Queue(Protocol):
     async def sweep_overdue(self, delay_notices: bool, limit: int) -> Swept:
         """End recipients that have expired (BOUNCED, EXPIRED, notice FAILED) and mark those that wait long (notice DELAYED).
         Never both for one recipient at a time; a null sender gets no notice."""
+        ...
+
+    async def resume(self, limit: int) -> int:
+        """Let go on what a suspension held whose tenant and account are active again; gives how many recipients. They get as
+        much time as they had left when they were held."""
         ...
 
     async def reports(self, limit: int) -> Sequence[Report]:
@@ -294,6 +309,8 @@ class QueueFilter:
     older_than: float | None = None
     """Seconds in the queue at least."""
     younger_than: float | None = None
+    tenant: str | None = None
+    """Name or id of the tenant whose they are."""
 
 
 class QueueAdministration(Protocol):

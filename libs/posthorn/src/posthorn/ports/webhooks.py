@@ -10,7 +10,7 @@ Words:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from typing import Any, Protocol
@@ -181,6 +181,25 @@ class Parcel:
     event: Mapping[str, Any]
     attempt: int
     """Which one this is; the first is 1."""
+    tenant: UUID | None = None
+    """Whose webhook it is; None: the platform's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """How many deliveries may be taken, and by whose they are."""
+
+    most: int
+    """In all."""
+    of_webhook: int
+    of_tenant: int
+    """At work at a time."""
+    spare: int
+    """Of ``most``, for tenants of which nothing is at work."""
+    busy: Sequence[UUID] = ()
+    """Webhooks of which none is taken."""
+    at_work: Mapping[UUID | None, int] = field(default_factory=dict)
+    """Deliveries at work, by tenant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +218,9 @@ class Attempt:
 class Dispatch(Protocol):
     """The sender's side. Every method raises Unavailable."""
 
-    async def claim(self, most: int, for_each: int, busy: Sequence[UUID], seconds: float) -> Sequence[Parcel]:
-        """Take what is due: ``for_each`` of a webhook at most, none of the busy ones. Whoever dies with them at hand leaves them to
-        others after ``seconds``."""
+    async def claim(self, shares: Shares, seconds: float) -> Sequence[Parcel]:
+        """Take what is due, by turns: of each tenant one, then of each another, the tenants with the fewest at work first. Whoever
+        dies with them at hand leaves them to others after ``seconds``."""
         ...
 
     async def close(self, parcel: Parcel, attempt: Attempt) -> WebhookState | None:

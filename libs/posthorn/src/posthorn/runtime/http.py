@@ -1,14 +1,124 @@
-"""uvicorn inside a process that has signal handlers and an exit stack of its own."""
+"""uvicorn inside a process that has signal handlers and an exit stack of its own.
+
+What uvicorn leaves to a proxy before it is done here, for there need not be one:
+
+- a request whose header does not come in ``header_seconds``, or whose body goes on coming after its answer, is cut;
+- so is a client that takes nothing of an answer for ``stall_seconds``;
+- connections are limited, in all and for each client. Of an IPv6 address the first 64 bits count.
+
+How long a body may take is the application's to say: it knows what the body is.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any
 
+import h11
 import uvicorn
+from prometheus_client import Counter as Metric
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from posthorn.runtime.listen import peer_address, subscriber
+
+_cut = Metric("posthorn_http_cut_total", "HTTP connections that were refused or cut", ["reason"])
+_CROWDED = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 2\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+@dataclass(slots=True)
+class HttpLimits:
+    """What clients of one listener may do."""
+
+    header_seconds: float = 10.0
+    stall_seconds: float = 60.0
+    connections: int = 2000
+    connections_each: int = 500
+    open: Counter[str] = field(default_factory=Counter)
+    """Connections there are, by client."""
+
+
+class _Limited(H11Protocol):
+    """uvicorn's protocol within limits."""
+
+    def __init__(self, limits: HttpLimits, **rest: Any) -> None:
+        super().__init__(**rest)
+        self._limits = limits
+        self._counted = ""
+        self._waiting: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin, or refuse one connection too many."""
+        super().connection_made(transport)  # type: ignore[arg-type]
+        address, limits = subscriber(peer_address(transport)), self._limits
+        reason = "each" if limits.open[address] >= limits.connections_each else ""
+        if reason or limits.open.total() >= limits.connections:
+            _cut.labels(reason or "total").inc()
+            self.transport.write(_CROWDED)
+            self.transport.close()
+            return
+        self._counted = address
+        limits.open[address] += 1
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        super().connection_lost(exc)
+        if self._counted:
+            self._limits.open[self._counted] -= 1
+            if not self._limits.open[self._counted]:
+                del self._limits.open[self._counted]
+            self._counted = ""
+        for timer in (self._waiting, self._stalled):
+            if timer is not None:
+                timer.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Take in what comes."""
+        if self._counted:
+            super().data_received(data)
+            self._watch()
+
+    def on_response_complete(self) -> None:
+        """Go on to the next request."""
+        super().on_response_complete()
+        self._watch()
+
+    def pause_writing(self) -> None:
+        """The client does not take what is there for it."""
+        super().pause_writing()
+        if self._stalled is None:
+            self._stalled = self.loop.call_later(self._limits.stall_seconds, self._cut, "stalled")
+
+    def resume_writing(self) -> None:
+        """It does."""
+        super().resume_writing()
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
+    def _watch(self) -> None:
+        """Limit the time while a request is not whole that nobody works on."""
+        begun = self.cycle is not None
+        is_at_work = begun and not self.cycle.response_complete
+        is_idle = begun and self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
+        if (
+            is_at_work or is_idle or self.transport.is_closing()
+        ):  # of one that is idle, uvicorn's keep-alive is the limit
+            if self._waiting is not None:
+                self._waiting.cancel()
+                self._waiting = None
+        elif self._waiting is None:
+            self._waiting = self.loop.call_later(self._limits.header_seconds, self._cut, "unfinished")
+
+    def _cut(self, reason: str) -> None:
+        _cut.labels(reason).inc()
+        self.transport.abort()
 
 
 class _Server(uvicorn.Server):
@@ -34,10 +144,19 @@ def bind(host: str, port: int, variable: str) -> socket.socket:
 
 
 @asynccontextmanager
-async def http_server(app: Any, listener: socket.socket, *, grace: float = 5.0) -> AsyncIterator[int]:
+async def http_server(
+    app: Any, listener: socket.socket, *, grace: float = 5.0, limits: HttpLimits | None = None
+) -> AsyncIterator[int]:
     """Serve an ASGI application on a bound socket; gives the port. On leaving, open requests have ``grace`` seconds."""
+    within = limits or HttpLimits()
+
+    def protocol(**rest: Any) -> _Limited:
+        return _Limited(within, **rest)
+
+    made: Any = protocol  # uvicorn calls it as it would a class
     config = uvicorn.Config(
         app,
+        http=made,
         log_config=None,
         access_log=False,
         lifespan="off",

@@ -3,6 +3,7 @@
 - Hashing takes about 20 ms and 19 MiB (OWASP's lower argon2id setting), so that a small pod bears a burst of logins.
 - Hashes that were brought along may cost more, within bounds (``check_hash``). Those are verified one at a time, beside the others,
   so that a few accounts with dear hashes take neither the memory nor the turn of all the rest.
+- With ``slots`` those for whom hashes are made take turns (``runtime.fair_slots``).
 - A success is remembered under a keyed digest together with the stored hash, so a changed password is forgotten at once: the
   caller reads the stored hash afresh at every login. The key lives only in this process.
 """
@@ -20,6 +21,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from argon2 import PasswordHasher, Type, extract_parameters
 from argon2.exceptions import InvalidHashError, VerificationError
+
+from posthorn.runtime.fair_slots import FairSlots
+from posthorn.runtime.holders import present_holder
 
 REMEMBER_SECONDS = 120.0
 _REMEMBERED = 10_000
@@ -73,10 +77,16 @@ class _Threads:
             self._waiting -= 1
 
 
+def password_slots(parallel: int = 2) -> FairSlots:
+    """Return slots for hashing, for a service that works for many tenants."""
+    return FairSlots("password hashes", parallel, spare=0, waiting=4 * _WAITING, waiting_each=_WAITING)
+
+
 class Passwords:
     """Hashes and verifies passwords."""
 
-    def __init__(self, parallel: int = 2) -> None:
+    def __init__(self, parallel: int = 2, slots: FairSlots | None = None) -> None:
+        self._slots = slots
         self._hasher = PasswordHasher(time_cost=_TIME, memory_cost=_MEMORY, parallelism=1)
         self._usual = _Threads(parallel, _WAITING)
         self._dear = _Threads(1, _DEAR_WAITING)
@@ -90,8 +100,8 @@ class Passwords:
         self._dear.close()
 
     async def hash(self, password: str) -> str:
-        """Give the argon2id hash to store. Raises Busy."""
-        return await self._usual.run(lambda: self._hasher.hash(_octets(password)))
+        """Give the argon2id hash to store. Raises Busy; with ``slots``, SlotsTaken."""
+        return await self._run(self._usual, lambda: self._hasher.hash(_octets(password)))
 
     async def verify(self, stored: str | None, password: str) -> bool:
         """Tell whether the password belongs to the stored hash. None (no such account) takes as long and is False. Raises Busy."""
@@ -100,13 +110,19 @@ class Passwords:
         if self._remembered.get(mark, 0.0) > now:
             return True
         threads = self._dear if stored is not None and _is_dear(stored) else self._usual
-        right = await threads.run(lambda: self._verify(stored, password))
+        right = await self._run(threads, lambda: self._verify(stored, password))
         if right:
             self._remembered[mark] = now + REMEMBER_SECONDS
             self._remembered.move_to_end(mark)
             if len(self._remembered) > _REMEMBERED:
                 self._remembered.popitem(last=False)
         return right
+
+    async def _run[T](self, threads: _Threads, work: Callable[[], T]) -> T:
+        if self._slots is None:
+            return await threads.run(work)
+        async with self._slots.hold(present_holder()):
+            return await threads.run(work)
 
     def _verify(self, stored: str | None, password: str) -> bool:
         try:

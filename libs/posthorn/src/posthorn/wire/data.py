@@ -21,8 +21,13 @@ def line_ends_are_whole(octets: bytes) -> bool:
 
 
 def with_whole_line_ends(octets: bytes) -> bytes:
-    """Give the octets with every CR, LF and CRLF made CRLF, and one at the end of what is not empty."""
+    """Give the octets with every CR, LF, CRLF and CR CR LF made CRLF, and one at the end of what is not empty.
+
+    CR CR LF is what a text has that was converted twice: one line end, not two.
+    """
     if not line_ends_are_whole(octets):
+        while b"\r\r\n" in octets:
+            octets = octets.replace(b"\r\r\n", b"\r\n")
         octets = octets.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
     return octets if not octets or octets.endswith(b"\r\n") else octets + b"\r\n"
 

@@ -90,6 +90,8 @@ class Report:
     envid: str = ""
     smtputf8: bool = False
     """The message needed SMTPUTF8: its header comes back as RFC 6533 has it."""
+    quotes_subject: bool = True
+    """The text names the subject. False where the sender may be anybody: it would be a text of his choice, sent to another."""
 
 
 _SUBJECTS = {
@@ -166,7 +168,7 @@ def _header(report: Report, head: bytes, boundary: str) -> Iterator[str]:
 def _words(report: Report, head: bytes) -> str:
     action = report.fates[0].action
     lines = [f"This is the mail server {report.host}.", ""]
-    subject = _decoded(scan_header(head).summary.subject)
+    subject = _decoded(scan_header(head).summary.subject) if report.quotes_subject else ""
     about = f'Your message "{subject}"' if subject else "Your message"
     lines += [f"{about} of {mail_date(report.arrived_at)}", f"{_OPENINGS[action]}:", ""]
     for fate in report.fates:

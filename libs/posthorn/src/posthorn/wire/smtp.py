@@ -53,8 +53,11 @@ def helo_reply(hostname: str) -> Reply:
 
 
 @cache
-def ehlo_reply(hostname: str, max_size: int, *, starttls: bool, auth: bool = False) -> Reply:
-    """Answer EHLO with the extensions that work: RFC 1870, 6152, 6531, 2920, 2034, 3030, 3461, 3207 and 4954."""
+def ehlo_reply(hostname: str, max_size: int, *, starttls: bool, auth: bool = False, dsn: bool = True) -> Reply:
+    """Answer EHLO with the extensions that work: RFC 1870, 6152, 6531, 2920, 2034, 3030, 3461, 3207 and 4954.
+
+    Without ``dsn`` RFC 3461 is not offered: the client then tells its sender itself that the message went on (RFC 3461 §5.2.2).
+    """
     lines = [
         hostname,
         f"SIZE {max_size}",
@@ -63,8 +66,9 @@ def ehlo_reply(hostname: str, max_size: int, *, starttls: bool, auth: bool = Fal
         "PIPELINING",
         "ENHANCEDSTATUSCODES",
         "CHUNKING",
-        "DSN",
     ]
+    if dsn:
+        lines.append("DSN")
     if starttls:
         lines.append("STARTTLS")
     if auth:
@@ -124,6 +128,7 @@ UNKNOWN_RECIPIENT = Reply(550, "5.1.1", "no such mailbox here", "unknown-recipie
 FOREIGN_RECIPIENT = Reply(550, "5.7.1", "this domain is not served here; relaying denied", "relay-denied")
 OVER_QUOTA = Reply(452, "4.2.2", "the mailbox is full", "over-quota")
 SUSPENDED = Reply(450, "4.2.1", "the mailbox takes no mail at present", "suspended")
+LIMITED = Reply(450, "4.7.1", "this address forwards, and its sending limit is reached; try again later", "limited")
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "too many recipients; send to the rest separately", "too-many-recipients")
 HARVESTING = Reply(421, "4.7.0", "too many unknown recipients; closing", "harvesting")
 
@@ -132,6 +137,10 @@ HARVESTING = Reply(421, "4.7.0", "too many unknown recipients; closing", "harves
 TOO_BIG = Reply(552, "5.3.4", "the message is larger than SIZE allows", "too-big")
 BARE_LINE_END = Reply(550, "5.5.2", "lines must end in <CR><LF>; a bare CR or LF is not accepted", "bare-line-end")
 LOOP = Reply(554, "5.4.6", "too many Received fields; the message loops", "loop")
+LOOPS_HERE = Reply(554, "5.4.6", "the message has been here too often; it loops", "loop-here")
+NO_REPORT = Reply(
+    550, "5.7.1", "this address of a forwarded message takes delivery reports and automatic replies only", "no-report"
+)
 
 HEADER_TOO_BIG = Reply(552, "5.3.4", "the header of the message is too long", "header-too-big")
 

@@ -3,7 +3,8 @@
 Rules:
 
 - ``SRS0=hash=day=domain=local`` stands for ``local@domain``. The hash is keyed, so that nobody else can make one and send
-  through us; the day lets it expire.
+  through us; the day lets it expire. Behind the day may stand four characters of the message that was forwarded: then each forward
+  has an address of its own, and what comes back to it can be counted (ADR 20).
 - A sender that is an SRS0 address of another forwarder becomes ``SRS1=hash=forwarder=rest``, ``rest`` being what stood behind
   the word SRS0, its separator included. A sender that is an SRS1 address keeps its forwarder and rest and gets a hash of ours.
   However many forwarders follow one another, the address grows no further than that, and its bounce goes to the first of them,
@@ -25,6 +26,7 @@ import re
 import unicodedata
 from base64 import b32encode
 from collections.abc import Sequence
+from contextlib import suppress
 
 from posthorn.wire.address import MAX_LOCAL_OCTETS, AddressError, canonical_domain, quote_local
 
@@ -33,12 +35,13 @@ VALID_DAYS = 21
 
 _HASH = 8
 """Characters of the hash, five bits each."""
+_TAG = 4
 _AHEAD_DAYS = 1
 """How far the clock of the process that wrote an address may be ahead of the one that reads it."""
 _DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _CYCLE = len(_DIGITS) ** 2
 _SRS0 = re.compile(r"srs0([-+=].*)\Z", re.IGNORECASE | re.DOTALL)
-_OURS0 = re.compile(r"srs0=([a-z2-7]{8})=([a-z2-7]{2})=([^=]+)=(.+)\Z", re.IGNORECASE | re.DOTALL)
+_OURS0 = re.compile(r"srs0=([a-z2-7]{8})=([a-z2-7]{2})(?:[a-z2-7]{4})?=([^=]+)=(.+)\Z", re.IGNORECASE | re.DOTALL)
 _SRS1 = re.compile(r"srs1[-+=]([^=]+)=([^=]+)=([-+=].*)\Z", re.IGNORECASE | re.DOTALL)
 
 
@@ -46,12 +49,25 @@ class SrsError(ValueError):
     """The sender cannot be rewritten, or the address is none of ours, forged or expired. No retry will help."""
 
 
-def rewrite(reverse_path: str, domain: str, key: bytes, day: int) -> str:
+def tag_of(message: bytes) -> str:
+    """Return the characters that tell the forwards of one message, given by its id, from others."""
+    return b32encode(hashlib.sha256(message).digest()[:5]).decode()[:_TAG]
+
+
+def rewrite(reverse_path: str, domain: str, key: bytes, day: int, tag: str = "") -> str:
     """Give the reverse-path with which a message from ``reverse_path`` is forwarded in the name of ``domain``.
 
-    The null reverse-path stays as it is. ``day`` counts days since the epoch. Raises SrsError when the result does not fit into
-    64 octets, or when the sender's characters would not survive the way back.
+    The null reverse-path stays as it is. ``day`` counts days since the epoch. ``tag`` (``tag_of``) goes in where there is
+    room for it. Raises SrsError when the result does not fit into 64 octets, or when the sender's characters would not survive the
+    way back.
     """
+    if tag:
+        with suppress(SrsError):
+            return _rewrite(reverse_path, domain, key, day, tag)
+    return _rewrite(reverse_path, domain, key, day, "")
+
+
+def _rewrite(reverse_path: str, domain: str, key: bytes, day: int, tag: str) -> str:
     if not reverse_path:
         return ""
     local, at, host = reverse_path.rpartition("@")
@@ -63,7 +79,7 @@ def rewrite(reverse_path: str, domain: str, key: bytes, day: int) -> str:
     elif first := _SRS0.match(local):
         new = f"SRS1={_hash(key, 'srs1:' + host + first[1])}={host}={first[1]}"
     else:
-        rest = f"{_digits(day)}={host}={local}"
+        rest = f"{_digits(day)}{tag}={host}={local}"
         new = f"SRS0={_hash(key, rest)}={rest}"
     quoted = quote_local(new)
     if max(len(quoted.encode()), len(_fold(quoted).encode())) > MAX_LOCAL_OCTETS:

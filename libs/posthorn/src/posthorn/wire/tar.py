@@ -10,8 +10,10 @@ Rules:
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+
+from posthorn.wire.compressed import compression_of
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
@@ -55,10 +57,11 @@ def padding(size: int) -> bytes:
 
 
 class TarReader:
-    """Reads an archive. ``limit`` is how many octets of one file are kept."""
+    """Reads an archive. ``limit`` is how many octets of one file are kept; ``on_directory`` gets each directory's path."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, on_directory: Callable[[str], None] | None = None) -> None:
         self._limit = limit
+        self._on_directory = on_directory
         self._held = bytearray()
         self._info: tarfile.TarInfo | None = None
         self._skip = 0
@@ -97,6 +100,8 @@ class TarReader:
 
     def end(self) -> None:
         """The octets are over. Raises NotTar when the archive is not."""
+        if not self._began and (form := compression_of(self._held)):
+            raise NotTar(f"it is compressed ({form}); unpack it first")
         if not self._began or self._held or self._info is not None or self._skip:
             raise NotTar("the archive breaks off")
 
@@ -115,7 +120,8 @@ class TarReader:
             if not self._began and not block.strip(b"\0"):
                 self._began = self._is_over = True  # an empty archive
                 return True
-            raise NotTar("this is no tar archive") from None
+            form = None if self._began else compression_of(block)
+            raise NotTar(f"it is compressed ({form}); unpack it first" if form else "this is no tar archive") from None
         self._began = True
         is_header = info.type in (tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME)
         if not is_header:
@@ -129,6 +135,8 @@ class TarReader:
             self._info = info
             return True
         self._skip = info.size + -info.size % BLOCK if info.isreg() or info.type not in _WITHOUT_CONTENT else 0
+        if info.isdir() and self._on_directory is not None:
+            self._on_directory(info.name[:_LONGEST_PATH])
         if info.isreg():
             self._left_out = TarFile(info.name[:_LONGEST_PATH], float(info.mtime), None)
         return True

@@ -123,13 +123,6 @@ class Connection:
         )
         return self._sent(built, once)
 
-    def look(self, path: str) -> httpx.Response:
-        """Ask for a page once, and give the answer whatever it says. Raises Unreachable."""
-        try:
-            return self._http.get(path)
-        except httpx.HTTPError as error:
-            raise Unreachable(f"no answer from {self.url}: {_reason(error)}") from error
-
     def _sent(self, request: httpx.Request, once: bool) -> httpx.Response:
         pause = FIRST_PAUSE
         lost = False
@@ -224,6 +217,9 @@ def _given(query: Mapping[str, object] | None) -> httpx.QueryParams:
 def _again(answer: httpx.Response) -> bool:
     if answer.status_code == httpx.codes.CONFLICT:  # our first try still runs there
         return ApiError.of(answer.status_code, _json(answer)).slug == _IN_USE
+    if answer.status_code == httpx.codes.TOO_MANY_REQUESTS:  # nothing was done; worth it when it is over soon
+        said = answer.headers.get("Retry-After", "")
+        return said.isascii() and said.isdigit() and float(said) <= LONGEST_PAUSE
     return answer.status_code in (502, 503, 504) and (answer.status_code == 503 or answer.request.method != "PATCH")
 
 

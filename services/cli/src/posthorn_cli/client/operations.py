@@ -34,6 +34,7 @@ from posthorn_cli.client.types import (
     DomainDnsView,
     DomainView,
     Format,
+    ForwardConfirmation,
     ImportAnswer,
     ImportSummary,
     MailboxCreation,
@@ -55,6 +56,7 @@ from posthorn_cli.client.types import (
     Sending,
     SentView,
     StatsView,
+    StatusView,
     SuppressionCreation,
     SuppressionView,
     TenantChange,
@@ -355,6 +357,10 @@ class Operations(Connection):
         """Delete an alias."""
         self._call("DELETE", f"/v1/aliases/{quoted(address)}", if_match=if_match)
 
+    def confirm_forward(self, body: ForwardConfirmation, *, idempotency_key: str | None = None) -> AliasView:
+        """Confirm a target of an alias."""
+        return cast("AliasView", self._call("POST", "/v1/aliases/confirm", body=body, idempotency_key=idempotency_key))
+
     def send_message(self, body: Sending, *, idempotency_key: str | None = None) -> SentView:
         """Send a message."""
         return cast("SentView", self._call("POST", "/v1/send", body=body, idempotency_key=idempotency_key))
@@ -373,6 +379,7 @@ class Operations(Connection):
         message: str | None = None,
         older_than: float | None = None,
         younger_than: float | None = None,
+        tenant: str | None = None,
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Page[QueueItemView]:
@@ -390,6 +397,7 @@ class Operations(Connection):
                     "message": message,
                     "older_than": older_than,
                     "younger_than": younger_than,
+                    "tenant": tenant,
                     "limit": limit,
                     "cursor": cursor,
                 },
@@ -676,3 +684,7 @@ class Operations(Connection):
                 },
             ),
         )
+
+    def get_status(self) -> StatusView:
+        """Show what the API needs."""
+        return cast("StatusView", self._call("GET", "/v1/status"))

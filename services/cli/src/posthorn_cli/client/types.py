@@ -84,6 +84,7 @@ class AliasView(TypedDict):
 
     address: str
     targets: list[str]
+    target_states: list[TargetView]
     created_at: str
     updated_at: str
 
@@ -469,6 +470,12 @@ type Format = Literal["mbox", "maildir", "eml"]
 """How the mail of an account is written to a file."""
 
 
+class ForwardConfirmation(TypedDict):
+    """What the message to a target of an alias holds."""
+
+    token: str
+
+
 class ImportAnswer(TypedDict):
     """What became of a line."""
 
@@ -495,6 +502,9 @@ class ImportSummary(TypedDict):
     failed: int
     octets: int
     failures: list[ImportFailure]
+    left_out: int
+    left_out_records: list[ImportFailure]
+    from_lines_left: int
 
 
 class MailboxCreation(TypedDict):
@@ -594,6 +604,13 @@ class NewWebhookView(TypedDict):
     secret: str | None
 
 
+class PartView(TypedDict):
+    """A part that the API needs."""
+
+    name: str
+    state: str
+
+
 class ProblemField(TypedDict):
     """What is wrong with one field."""
 
@@ -634,6 +651,7 @@ class QueueSelection(TypedDict):
     message: NotRequired[str | None]
     older_than: NotRequired[float | None]
     younger_than: NotRequired[float | None]
+    tenant: NotRequired[str | None]
     all: NotRequired[bool]
 
 
@@ -718,6 +736,13 @@ class StatsView(TypedDict):
     octets: int
 
 
+class StatusView(TypedDict):
+    """Whether this process of the API is ready, and its parts."""
+
+    ready: bool
+    parts: list[PartView]
+
+
 class SuppressionCreation(TypedDict):
     """An address that is to get no more mail."""
 
@@ -733,6 +758,13 @@ class SuppressionView(TypedDict):
     source: Literal["bounce", "api"]
     message: str | None
     created_at: str
+
+
+class TargetView(TypedDict):
+    """A target of an alias and whether it gets mail."""
+
+    address: str
+    state: Literal["active", "unconfirmed", "suppressed"]
 
 
 class TenantChange(TypedDict):

@@ -305,6 +305,17 @@ def set_alias(session: Session, address: Alias, targets: Targets) -> None:
     _set_targets(session, address, targets)
 
 
+@command(aliases, "confirm")
+def confirm_target(
+    session: Session, token: Annotated[str, typer.Argument(help="The token that the target has got by mail.")]
+) -> None:
+    """Have an alias forward to an address elsewhere that has given you its token.
+
+    Example: `posthorn alias confirm 0198c1d2c3b47a519e2f8d7c6b5a4938.Zm9yd2FyZHM`
+    """
+    session.output.item(session.api.confirm_forward({"token": token}), ALIAS_COLUMNS)
+
+
 @command(aliases, "add")
 def add_targets(session: Session, address: Alias, targets: Targets) -> None:
     """Add targets to an alias.

@@ -163,14 +163,14 @@ def _api(session: Session) -> Iterator[Finding]:
 
 def _ready(session: Session) -> Finding:
     """What the API needs: each part is named with its state."""
-    answer = session.api.look("/readyz")
+    what = "what the API needs"
     try:
-        parts = answer.json()["parts"].items()
-        wrong = [f"{part}: {state}" for part, state in parts if state != "ok"]
-        detail = ", ".join(wrong or [f"{part} ok" for part, _ in parts])
-    except (ValueError, KeyError, TypeError, AttributeError):
-        wrong, detail = [], f"it answered {answer.status_code}"
-    return Finding("what the API needs", OK if answer.is_success and not wrong else FAIL, detail)
+        found = session.api.get_status()
+    except ApiError as error:
+        return Finding(what, UNKNOWN if error.status in (401, 403, 404) else FAIL, lines_of(error)[0])
+    wrong = [f"{part['name']}: {part['state']}" for part in found["parts"] if part["state"] != "ok"]
+    detail = ", ".join(wrong or [f"{part['name']} ok" for part in found["parts"]])
+    return Finding(what, OK if found["ready"] and not wrong else FAIL, detail)
 
 
 def _dns(session: Session, names: list[str] | None, pointers: set[IPv4Address | IPv6Address]) -> Iterator[Finding]:

@@ -61,6 +61,7 @@ Recipient = Annotated[str | None, typer.Option(help="Only this address.")]
 OfMessage = Annotated[str | None, typer.Option("--message", metavar="ID", help="Only this message.")]
 Older = Annotated[str | None, typer.Option(metavar="SPAN", help="In the queue for longer, such as 6h.")]
 Younger = Annotated[str | None, typer.Option(metavar="SPAN", help="In the queue for less.")]
+OfTenant = Annotated[str | None, typer.Option("--tenant", metavar="NAME", help="Only what is this tenant's.")]
 Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID]...", help="Numbers from the list.")]
 Everything = Annotated[bool, typer.Option("--all", help="Everything in the queue.")]
 Destination = Annotated[str, typer.Argument(help="A domain name, or `*` for all that have none of their own.")]
@@ -106,6 +107,7 @@ def list_queue(
     message: OfMessage = None,
     older_than: Older = None,
     younger_than: Younger = None,
+    tenant: OfTenant = None,
     limit: Limit = DEFAULT_LIMIT,
     whole: All = False,
 ) -> None:
@@ -113,7 +115,7 @@ def list_queue(
 
     Example: `posthorn queue list --state deferred --domain example.org`
     """
-    filters = _filters(domain, state, sender, recipient, message, older_than, younger_than)
+    filters = _filters(domain, state, sender, recipient, message, older_than, younger_than, tenant)
     session.list(session.api.list_queue, COLUMNS, limit, whole, **filters)
 
 
@@ -140,13 +142,14 @@ def retry(
     message: OfMessage = None,
     older_than: Older = None,
     younger_than: Younger = None,
+    tenant: OfTenant = None,
     everything: Everything = False,
 ) -> None:
     """Try again now what is queued or deferred.
 
     Example: `posthorn queue retry 4711 4712`, or `posthorn queue retry --domain example.org`
     """
-    filters = _filters(domain, state, sender, recipient, message, older_than, younger_than)
+    filters = _filters(domain, state, sender, recipient, message, older_than, younger_than, tenant)
     _act(session, "retry", ids, filters, everything)
 
 
@@ -162,13 +165,14 @@ def hold(
     message: OfMessage = None,
     older_than: Older = None,
     younger_than: Younger = None,
+    tenant: OfTenant = None,
     everything: Everything = False,
 ) -> None:
     """Hold back what is queued or deferred, until it is released.
 
     Example: `posthorn queue hold --sender alice@example.test`
     """
-    filters = _filters(domain, state, sender, recipient, message, older_than, younger_than)
+    filters = _filters(domain, state, sender, recipient, message, older_than, younger_than, tenant)
     _act(session, "hold", ids, filters, everything)
 
 
@@ -184,13 +188,14 @@ def release(
     message: OfMessage = None,
     older_than: Older = None,
     younger_than: Younger = None,
+    tenant: OfTenant = None,
     everything: Everything = False,
 ) -> None:
     """Let go what is held.
 
     Example: `posthorn queue release --all`
     """
-    filters = _filters(domain, state, sender, recipient, message, older_than, younger_than)
+    filters = _filters(domain, state, sender, recipient, message, older_than, younger_than, tenant)
     _act(session, "release", ids, filters, everything)
 
 
@@ -206,6 +211,7 @@ def cancel(
     message: OfMessage = None,
     older_than: Older = None,
     younger_than: Younger = None,
+    tenant: OfTenant = None,
     everything: Everything = False,
     yes: Yes = False,
 ) -> None:
@@ -213,7 +219,7 @@ def cancel(
 
     Example: `posthorn queue cancel --message 0198c1d2-…`
     """
-    filters = _filters(domain, state, sender, recipient, message, older_than, younger_than)
+    filters = _filters(domain, state, sender, recipient, message, older_than, younger_than, tenant)
     _check_choice(ids, filters, everything)
     what = f"{len(ids)} recipients" if ids else "all recipients that match" if filters else "everything in the queue"
     session.ask(f"Cancel {what}?", yes)
@@ -228,6 +234,7 @@ def _filters(
     message: str | None,
     older_than: str | None,
     younger_than: str | None,
+    tenant: str | None,
 ) -> dict[str, Any]:
     return given(
         domain=domain,
@@ -237,6 +244,7 @@ def _filters(
         message=message,
         older_than=None if older_than is None else seconds_of(older_than),
         younger_than=None if younger_than is None else seconds_of(younger_than),
+        tenant=tenant,
     )
 
 

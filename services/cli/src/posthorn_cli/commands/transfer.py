@@ -96,9 +96,16 @@ def import_mail(
         for failure in found["failures"]:
             name = failure.get("name") or f"message {failure['message']}"
             session.output.note(f"{name}: {failure['reason']}")
-        session.output.line(
-            f"{found['imported']} imported, {found['duplicates']} there already, {found['failed']} failed"
-        )
+        for record in found["left_out_records"]:
+            session.output.note(f"{record.get('name') or f'message {record["message"]}'} left out: {record['reason']}")
+        if found["from_lines_left"]:
+            session.output.note(
+                f"{found['from_lines_left']} lines that begin with From were taken for text of a message"
+            )
+        counts = [f"{found['imported']} imported", f"{found['duplicates']} there already", f"{found['failed']} failed"]
+        if found["left_out"]:
+            counts.append(f"{found['left_out']} left out")
+        session.output.line(", ".join(counts))
     if found["failed"]:
         raise CommandError(f"{found['failed']} messages were not imported", FAILED)
 

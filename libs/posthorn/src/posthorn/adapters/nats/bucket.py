@@ -9,7 +9,7 @@ from nats.aio.msg import Msg
 
 from posthorn.adapters.nats.acks import read_ack
 from posthorn.adapters.nats.connection import Connection
-from posthorn.adapters.nats.layout import BUCKET_PREFIX, BUCKET_STREAM
+from posthorn.adapters.nats.layout import BUCKET_PREFIX, BUCKET_STREAM, ApiError
 from posthorn.adapters.nats.reading import read_through
 from posthorn.model.directory_entry import (
     FILLED_KEY,
@@ -20,10 +20,12 @@ from posthorn.model.directory_entry import (
     encode_entry,
     encode_key,
 )
+from posthorn.model.unpublished import BEHIND_KEY, NOTHING, Unpublished, decode_unpublished, encode_unpublished
 from posthorn.ports.faults import Unavailable
 
 log = structlog.get_logger()
 
+_WRONG_SEQUENCE = frozenset({10071, 10164})  # the subject's last message is another one
 _GONE = {"KV-Operation": "DEL", "Nats-TTL": "24h"}  # the marker itself goes after a day
 
 
@@ -48,7 +50,7 @@ class NatsDirectoryBucket:
         async with aclosing(read_through(self._connection, BUCKET_STREAM, choice)) as messages:
             async for message in messages:
                 key = message.subject.removeprefix(BUCKET_PREFIX)
-                if key == FILLED_KEY:
+                if key in (FILLED_KEY, BEHIND_KEY):
                     continue
                 try:
                     subject = decode_key(key)
@@ -68,6 +70,21 @@ class NatsDirectoryBucket:
     async def is_filled(self) -> bool:
         """See the port."""
         return await read_mark(self._connection) is not None
+
+    async def behind(self) -> tuple[int, Unpublished]:
+        """See the port."""
+        return await read_behind(self._connection)
+
+    async def mark_behind(self, unpublished: Unpublished, revision: int) -> bool:
+        """See the port."""
+        expected = {"Nats-Expected-Last-Subject-Sequence": str(revision)}
+        try:
+            await self._store(BEHIND_KEY, encode_unpublished(unpublished), expected)
+        except ApiError as refusal:
+            if refusal.err_code in _WRONG_SEQUENCE:
+                return False
+            raise
+        return True
 
     async def _store(self, key: str, value: bytes, headers: dict[str, str] | None) -> None:
         read_ack(await self._connection.request(f"{BUCKET_PREFIX}{key}", value, headers), BUCKET_STREAM)
@@ -97,3 +114,11 @@ async def read_mark(connection: Connection) -> tuple[str, str] | None:
         return None
     headers = message.headers or {}
     return headers["Nats-Sequence"], headers.get("Nats-Time-Stamp", "")
+
+
+async def read_behind(connection: Connection) -> tuple[int, Unpublished]:
+    """Read the mark of what is not published yet, with its revision; 0 when there is none. Raises Unavailable."""
+    message = await read_key(connection, BEHIND_KEY)
+    if message is None:
+        return 0, NOTHING
+    return int((message.headers or {})["Nats-Sequence"]), decode_unpublished(message.data)

@@ -8,6 +8,9 @@ Theory of operation:
   bucket's removal; then the cache is dropped, and the watch is made anew.
 - That something is absent counts only in a bucket that was filled: the mark is read again after each such answer, and must be
   the one known before. So a bucket that was lost and made anew never says ``unknown``.
+- Nor does it count for what the publisher is behind with (``model.unpublished``). That mark is kept by the watch, and costs no
+  read. It counts as it was before the entries were read and as it is afterwards: entries are written before the mark is lifted, so
+  whoever sees it lifted before reading sees the entries. Without the watch it is read before an absence is believed.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ import structlog
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from posthorn.adapters.nats.bucket import is_removal, read_key, read_mark
+from posthorn.adapters.nats.bucket import is_removal, read_behind, read_key, read_mark
 from posthorn.adapters.nats.connection import Connection
 from posthorn.adapters.nats.layout import BUCKET_PREFIX, BUCKET_STREAM
 from posthorn.model.directory_entry import (
@@ -36,6 +39,8 @@ from posthorn.model.directory_entry import (
     decode_key,
     encode_key,
 )
+from posthorn.model.unpublished import BEHIND_KEY, NOTHING, Unpublished, decode_unpublished
+from posthorn.ports.directory import Behind
 from posthorn.ports.faults import Unavailable
 from posthorn.wire.address import Address
 
@@ -60,6 +65,8 @@ class NatsDirectory:
         self._cache: OrderedDict[str, tuple[float, Entry | None]] = OrderedDict()  # by subject: good until, entry
         self._reads: dict[str, asyncio.Task[Entry | None]] = {}
         self._mark: tuple[str, str] | None = None
+        self._behind: tuple[int, Unpublished] | None = None
+        """The mark of what is not published yet with its revision; None: not known, as the watch is not alive."""
         self._live = False
         self._broken = asyncio.Event()
         self._heard_at = 0.0
@@ -84,23 +91,35 @@ class NatsDirectory:
 
     async def standing(self, address: Address) -> Standing:
         """See the port."""
+        before = self._behind
+        standing, absent = await self._standing(address)
+        if absent and (before is None or self._behind is None):
+            before = await read_behind(self._connection)
+            standing, absent = await self._standing(address)
+        if absent and before is not None:
+            for _, unpublished in (before, self._behind or before):
+                if any(map(unpublished.covers, absent)):
+                    raise Behind(standing)
+        return standing
+
+    async def _standing(self, address: Address) -> tuple[Standing, list[str]]:
+        """Return what the address is, and of one that is not here the subjects that were not found."""
         exact = await self._address(str(address))
         if exact is not None:
-            return exact
+            return exact, []
+        absent = [str(address), f"@{address.domain}"]
         domain = await self._entry(f"@{address.domain}")
         if domain is None:
-            return Standing.FOREIGN
+            return Standing.FOREIGN, absent
         if not isinstance(domain, DomainEntry):
             raise Unavailable("directory", "an entry of the wrong kind")
-        if (
-            domain.plus_addressing
-            and (base := address.base)
-            and (standing := await self._address(str(base))) is not None
-        ):
-            return standing
-        if domain.catch_all and (standing := await self._address(domain.catch_all)) is not None:
-            return standing
-        return Standing.UNKNOWN
+        for other in (str(base) if domain.plus_addressing and (base := address.base) else None, domain.catch_all):
+            if other is None:
+                continue
+            if (standing := await self._address(other)) is not None:
+                return standing, []
+            absent.append(other)
+        return Standing.UNKNOWN, absent
 
     async def probe(self) -> None:
         """See the port. A bucket that was never filled does not serve."""
@@ -129,7 +148,7 @@ class NatsDirectory:
             return None
         if not isinstance(entry, AddressEntry):
             raise Unavailable("directory", "an entry of the wrong kind")
-        return entry.standing
+        return entry.at(time.time())
 
     async def _entry(self, subject: str) -> Entry | None:
         kept = self._cache.get(subject)
@@ -197,6 +216,7 @@ class NatsDirectory:
     def _drop(self) -> None:
         self._live = False
         self._mark = None
+        self._behind = None
         self._cache.clear()
         self._reads.clear()
         self._broken.set()
@@ -236,6 +256,7 @@ class NatsDirectory:
             )
             name = made["name"]
             self._mark = await read_mark(self._connection)
+            self._note_behind(*await read_behind(self._connection))
             self._reads.clear()  # what was being read before the watch began may be old
             self._heard_at = time.monotonic()
             self._live = not self._broken.is_set()
@@ -255,6 +276,10 @@ class NatsDirectory:
             if name and self._connection.is_up:
                 with suppress(Unavailable):
                     await self._connection.publish(f"$JS.API.CONSUMER.DELETE.{BUCKET_STREAM}.{name}")
+
+    def _note_behind(self, revision: int, unpublished: Unpublished) -> None:
+        if self._behind is None or self._behind[0] <= revision:
+            self._behind = revision, unpublished
 
     async def _bucket_changed(self, _: Msg) -> None:
         self._drop()
@@ -277,6 +302,10 @@ class NatsDirectory:
         key = message.subject.removeprefix(BUCKET_PREFIX)
         if key == FILLED_KEY:
             self._mark = None  # read again when next needed
+            return
+        if key == BEHIND_KEY:
+            found = NOTHING if is_removal(message) else decode_unpublished(message.data)
+            self._note_behind(message.metadata.sequence.stream, found)
             return
         try:
             subject = decode_key(key)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from posthorn.adapters.postgres.accounts import PostgresAccounts
-from posthorn.adapters.postgres.aliases import PostgresAliases
+from posthorn.adapters.postgres.aliases import NO_POLICY, PostgresAliases
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.domains import PostgresDomains
+from posthorn.ports.forwards import ForwardPolicy
 
 
 class PostgresAdministration(PostgresDomains, PostgresAccounts, PostgresAliases):
     """All of them over one database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, policy: ForwardPolicy = NO_POLICY) -> None:
         self._database = database
+        self.policy = policy
 
     async def probe(self) -> None:
         """A cheap real query that also checks the schema version. Raises Unavailable."""

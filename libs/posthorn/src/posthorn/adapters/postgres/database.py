@@ -8,6 +8,8 @@ Rules:
   faults of data, integrity and programming pass through as they are, and everything else that Postgres, the driver, the pool or
   the network may say becomes Unavailable. A missing table or column counts as an outage: the migration has not run yet.
 - Unavailable carries the type of the fault and its SQLSTATE, nothing else: no SQL, no value, no URL.
+- With ``slots`` (as many as the pool has connections) those for whom work is done take turns at the pool: one tenant's slow
+  statements leave a connection to the others.
 - No ping before use: the driver knows when the server closed a connection, and a check-out drops such a connection for a new one.
 - Behind PgBouncer in transaction mode set ``POSTHORN_DATABASE_PREPARED=false``: statements are then prepared without a name inside
   a transaction, and no session setting is sent (set statement_timeout, jit=off and keep-alives in PgBouncer or for the role).
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 from uuid import uuid4
@@ -28,6 +30,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from posthorn.adapters.postgres.tables import SCHEMA_VERSION
 from posthorn.ports.faults import Unavailable
+from posthorn.runtime.fair_slots import FairSlots
+from posthorn.runtime.holders import present_holder
 from posthorn.runtime.settings import PostgresSettings
 
 type Connection = asyncpg.Connection[asyncpg.Record]
@@ -35,6 +39,7 @@ type Connection = asyncpg.Connection[asyncpg.Record]
 CONNECT_SECONDS = 5.0
 """How long a new connection, and a wait for one of the pool's, may take."""
 _RECYCLE_SECONDS = 1800
+_MOST_WAITING = 1000
 
 _PASSING_CLASSES = frozenset({"0L", "0P", "20", "21", "22", "23", "24", "42", "44", "54", "P0"})
 _SCHEMA_STATES = frozenset({"42P01", "42703", "42883", "42704", "42501", "3F000"})
@@ -63,10 +68,11 @@ _CLIENT_PARAMETERS = frozenset(
 class Database:
     """A pool of connections to Postgres. Made by ``connect``."""
 
-    def __init__(self, engine: AsyncEngine, *, prepared: bool = True) -> None:
+    def __init__(self, engine: AsyncEngine, *, prepared: bool = True, slots: FairSlots | None = None) -> None:
         self.engine = engine
         """For adapters that compose queries with SQLAlchemy; use it inside ``faults()``."""
         self._prepared = prepared
+        self._slots = slots
 
     @contextmanager
     def faults(self) -> Iterator[None]:
@@ -101,7 +107,7 @@ class Database:
     @asynccontextmanager
     async def _lent(self) -> AsyncIterator[Connection]:
         with self.faults():
-            async with self.engine.connect() as lent:
+            async with self._turn(), self.engine.connect() as lent:
                 raw = await lent.get_raw_connection()
                 connection: Any = raw.driver_connection
                 try:
@@ -111,6 +117,9 @@ class Database:
                     if connection.is_in_transaction() or (isinstance(error, Exception) and _translate(error)):
                         await lent.invalidate(error)
                     raise
+
+    def _turn(self) -> AbstractAsyncContextManager[None]:
+        return nullcontext() if self._slots is None else self._slots.hold(present_holder())
 
     async def probe(self) -> None:
         """Ask for the schema's revision. Raises Unavailable for one before that which this code needs.
@@ -125,10 +134,11 @@ class Database:
 
 
 @asynccontextmanager
-async def connect(settings: PostgresSettings, *, by_key: bool = False) -> AsyncIterator[Database]:
+async def connect(settings: PostgresSettings, *, by_key: bool = False, shared: bool = False) -> AsyncIterator[Database]:
     """Open a pool; nothing is connected before it is used, so that a service starts while Postgres is down.
 
-    ``by_key``: every statement goes by keys, whatever its values: one plan each is made and kept.
+    ``by_key``: every statement goes by keys, whatever its values: one plan each is made and kept. ``shared``: those for whom work
+    is done (``runtime.holders``) take turns.
     """
     engine = make_engine(
         settings.database_url.get_secret_value(),
@@ -137,8 +147,17 @@ async def connect(settings: PostgresSettings, *, by_key: bool = False) -> AsyncI
         prepared=settings.database_prepared,
         by_key=by_key,
     )
+    slots = None
+    if shared:
+        slots = FairSlots(
+            "database connections",
+            settings.database_pool,
+            wait_seconds=CONNECT_SECONDS,
+            waiting=_MOST_WAITING,
+            waiting_each=_MOST_WAITING // 4,
+        )
     try:
-        yield Database(engine, prepared=settings.database_prepared)
+        yield Database(engine, prepared=settings.database_prepared, slots=slots)
     finally:
         await engine.dispose()
 

@@ -11,6 +11,8 @@ Theory:
 - A domain that is not verified is no domain of ours: neither it nor its addresses are said to be here.
 - A change of an account changes what its aliases say; ``pending`` adds every alias that leads to a named address.
 - Aliases are judged over one graph of distinct addresses, from its ends upwards: a mesh costs its size, not its ways.
+- Two lanes: what is changed one by one goes before what is changed in bulk, of which an eighth of each round is all the same. In
+  both, tenants take turns (ADR 22). Rows of one lane and tenant keep their order.
 - A subject that takes too long all the same is stepped over, so that those behind it are published, and tried again ever more
   rarely; its row stays.
 """
@@ -21,14 +23,17 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from enum import IntEnum
 from itertools import batched
 from typing import Any
+from uuid import UUID
 
 import structlog
 from asyncpg import QueryCanceledError, Record
 
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.model.directory_entry import AddressEntry, DomainEntry, Entry, Standing
+from posthorn.model.unpublished import MOST_NAMED, Unpublished, of_subjects
 
 log = structlog.get_logger()
 
@@ -42,6 +47,10 @@ _MOST_SECONDS = 3.0
 _ROUND_SECONDS = 10.0
 _RETRY_SECONDS = (60.0, 3600.0)
 _MOST_SLOW = 10_000
+_MOST_INTERACTIVE = 100
+"""Subjects that one change may name and still be interactive."""
+_MOST_NAMED_SUBJECTS = 5000
+_NOBODY = UUID(int=0)
 
 _STANDING = "CASE WHEN {0}.state = 'suspended' THEN 2 WHEN {0}.used_bytes >= {0}.quota_bytes THEN 1 ELSE 0 END"
 _STANDINGS = (Standing.DELIVERABLE, Standing.OVER_QUOTA, Standing.SUSPENDED)
@@ -69,17 +78,84 @@ _BELOW = f"""
     SELECT below.address, alias.targets, CASE
                WHEN account.id IS NOT NULL THEN {_STANDING.format("account")}
                WHEN (SELECT verified_at FROM domains d WHERE d.name = split_part(below.address, '@', -1)) IS NULL THEN 0
-           END AS standing
+           END AS standing, account.id IS NULL AS elsewhere, extract(epoch FROM alias.limited_until)::float8 AS limited_until,
+           (SELECT t.state = 'suspended' FROM domains d JOIN tenants t ON t.id = d.tenant_id WHERE d.id = alias.domain_id)
+               AS suspended,
+           ARRAY (SELECT t.target FROM alias_targets t WHERE t.alias_id = alias.id AND t.confirmed_at IS NULL) AS unconfirmed
       FROM below
       LEFT JOIN aliases alias ON alias.address = below.address AND {_VERIFIED.format("alias")}
       LEFT JOIN accounts account ON account.address = below.address AND {_VERIFIED.format("account")}
 """  # noqa: S608
+
+_LEADING_OUT = """
+    SELECT a.address FROM aliases a JOIN domains d ON d.id = a.domain_id
+     WHERE d.tenant_id = $1
+       AND EXISTS (SELECT FROM unnest(a.targets) AS target
+                    WHERE NOT EXISTS (SELECT FROM domains o
+                                       WHERE o.name = split_part(target, '@', -1) AND o.tenant_id = $1))
+     ORDER BY a.address
+"""
+_LIFT = """
+    UPDATE aliases a SET limited_until = NULL
+     WHERE a.id = ANY (ARRAY (
+               SELECT l.id FROM aliases l JOIN domains d ON d.id = l.domain_id
+                WHERE d.tenant_id = $1 AND ($2::bigint IS NULL OR d.id = $2) AND l.limited_until IS NOT NULL
+                ORDER BY l.id FOR NO KEY UPDATE OF l))
+    RETURNING a.address
+"""
+_WRITE = """
+    INSERT INTO directory_outbox (subject, lane, tenant_id)
+    SELECT subject, $2, coalesce((SELECT d.tenant_id FROM domains d WHERE d.name = split_part(subject, '@', -1)), $3)
+      FROM unnest($1::text[]) AS subject
+    RETURNING id
+"""
 
 _BOUND = """
     SELECT set_config('statement_timeout',
                       CASE WHEN reset_val = '0' THEN $1::int ELSE least($1, reset_val::int / 2) END::text, true)
       FROM pg_settings WHERE name = 'statement_timeout'
 """
+
+
+# The tenants that have rows in a lane ($1), those behind $2 first: found by jumps in the index, however many rows each has. Then of
+# each tenant its first row, then of each its second, up to $4.
+_NEXT = """
+    WITH RECURSIVE waiting (part, tenant_id, place) AS (
+        (
+            SELECT 1, (SELECT tenant_id FROM directory_outbox WHERE lane = $1 AND tenant_id > $2 ORDER BY tenant_id LIMIT 1), 1
+          UNION ALL
+            SELECT 2, (SELECT tenant_id FROM directory_outbox WHERE lane = $1 ORDER BY tenant_id LIMIT 1), 1
+        )
+      UNION ALL
+        SELECT part, (SELECT o.tenant_id FROM directory_outbox o
+                       WHERE o.lane = $1 AND o.tenant_id > waiting.tenant_id ORDER BY o.tenant_id LIMIT 1), place + 1
+          FROM waiting WHERE tenant_id IS NOT NULL AND place < 1000
+    ), tenants AS (
+        SELECT part, tenant_id, least($4::bigint, 1 + 4096 / count(*) OVER ()) AS most
+          FROM waiting WHERE tenant_id IS NOT NULL AND (part = 1 OR tenant_id <= $2)
+    )
+    SELECT id, subject, tenant_id, turn
+      FROM (
+          SELECT first.id, first.subject, tenants.part, tenants.tenant_id,
+                 row_number() OVER (PARTITION BY tenants.tenant_id ORDER BY first.id) AS turn
+            FROM tenants
+            CROSS JOIN LATERAL (
+                SELECT o.id, o.subject FROM directory_outbox o
+                 WHERE o.lane = $1 AND o.tenant_id = tenants.tenant_id AND o.subject <> ALL($3::text[])
+                 ORDER BY o.id LIMIT tenants.most
+            ) AS first
+      ) AS ranked
+     ORDER BY turn, part, tenant_id LIMIT $4
+"""
+
+
+class Lane(IntEnum):
+    """Which changes of the directory are published first."""
+
+    INTERACTIVE = 0
+    """Somebody waits for it."""
+    BULK = 1
+    """One of many."""
 
 
 class PostgresDirectoryTruth:
@@ -91,25 +167,24 @@ class PostgresDirectoryTruth:
         self._seconds = seconds
         self._slow: dict[str, tuple[float, float]] = {}
         """Subjects that took too long: when each is tried again, and how long it was put off."""
+        self._turns = dict.fromkeys(Lane, _NOBODY)
+        """The tenant after which the next round of a lane begins."""
 
     @asynccontextmanager
     async def pending(self, limit: int) -> AsyncIterator[Mapping[str, Entry | None] | None]:
-        """Open the oldest outbox entries; see the port."""
+        """Open the next outbox entries; see the port."""
         async with self._database.transaction() as connection:
             if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", PUBLISHER_LOCK):
                 yield None
                 return
             truth: dict[str, Entry | None] = {}
             told: set[str] = set()
-            rows: Sequence[Record] = ()
+            rows: list[Record] = []
             end = time.monotonic() + _ROUND_SECONDS
             while not told and (now := time.monotonic()) < end:
                 waiting = [subject for subject, (again, _) in self._slow.items() if again > now]
-                rows = await connection.fetch(
-                    "SELECT id, subject FROM directory_outbox WHERE subject <> ALL($2) ORDER BY id LIMIT $1",
-                    limit,
-                    waiting,
-                )
+                rows = await self._next(connection, Lane.INTERACTIVE, waiting, limit - limit // 8)
+                rows += await self._next(connection, Lane.BULK, waiting, limit - len(rows))
                 if not rows:
                     break
                 truth, told = await self._read(connection, {row["subject"] for row in rows}, end)
@@ -117,6 +192,15 @@ class PostgresDirectoryTruth:
             if told:
                 done = [row["id"] for row in rows if row["subject"] in told]
                 await connection.execute("DELETE FROM directory_outbox WHERE id = ANY($1)", done)
+
+    async def _next(self, connection: Connection, lane: Lane, waiting: list[str], most: int) -> list[Record]:
+        if most <= 0:
+            return []
+        rows: list[Record] = await connection.fetch(_NEXT, lane, self._turns[lane], waiting, most)
+        for row in rows:
+            if row["turn"] == 1:
+                self._turns[lane] = row["tenant_id"]
+        return rows
 
     async def everything(self) -> AsyncIterator[tuple[str, Entry]]:
         """All subjects with their entries, in one consistent reading."""
@@ -127,15 +211,16 @@ class PostgresDirectoryTruth:
                     yield row["subject"], _entry(row)
             cursor = await connection.cursor(_ALIASES)
             while rows := await cursor.fetch(_ALIASES_AT_ONCE):
-                for subject, standing in (await _alias_standings(connection, [row["address"] for row in rows])).items():
-                    yield subject, AddressEntry(_STANDINGS[standing])
+                for subject, entry in (await _alias_entries(connection, [row["address"] for row in rows])).items():
+                    yield subject, entry
 
     async def doubt(self, subjects: Collection[str]) -> None:
         """Have the subjects published anew."""
         ordered = sorted(subjects)
+        lane = lane_of(len(ordered))
         for start in range(0, len(ordered), _DOUBTS_AT_ONCE):
             async with self._database.transaction() as connection:
-                await write_outbox(connection, *ordered[start : start + _DOUBTS_AT_ONCE])
+                await write_outbox(connection, *ordered[start : start + _DOUBTS_AT_ONCE], lane=lane)
 
     async def published(self, marks: Sequence[int]) -> bool:
         """Whether none of the outbox entries is waiting any more."""
@@ -143,6 +228,19 @@ class PostgresDirectoryTruth:
             return not await connection.fetchval(
                 "SELECT EXISTS (SELECT FROM directory_outbox WHERE id = ANY($1))", list(marks)
             )
+
+    async def unpublished(self, marks: Sequence[int] | None = None) -> Unpublished:
+        """See the port. Beyond some thousand rows only their domains are named."""
+        async with self._database.session() as connection:
+            if marks is not None:
+                query = "SELECT subject FROM directory_outbox WHERE id = ANY($1)"
+                return of_subjects([row["subject"] for row in await connection.fetch(query, list(marks))])
+            rows = await connection.fetch("SELECT subject FROM directory_outbox LIMIT $1", _MOST_NAMED_SUBJECTS + 1)
+            if len(rows) <= _MOST_NAMED_SUBJECTS:
+                return of_subjects([row["subject"] for row in rows])
+            query = "SELECT DISTINCT split_part(subject, '@', -1) AS domain FROM directory_outbox LIMIT $1"
+            domains = await connection.fetch(query, MOST_NAMED + 1)
+            return of_subjects((), [row["domain"] for row in domains])
 
     async def _read(
         self, connection: Connection, subjects: set[str], end: float
@@ -184,12 +282,30 @@ class PostgresDirectoryTruth:
         log.error("what is true of a subject takes too long to read", subject=subject, again_in_seconds=pause)
 
 
-async def write_outbox(connection: Connection, *subjects: str) -> tuple[int, ...]:
-    """Name subjects whose directory entries have changed, in the transaction that changes them; gives the rows' ids."""
-    rows = await connection.fetch(
-        "INSERT INTO directory_outbox (subject) SELECT unnest($1::text[]) RETURNING id", list(subjects)
-    )
+def lane_of(subjects: int) -> Lane:
+    """Return the lane of a change that names so many subjects."""
+    return Lane.INTERACTIVE if subjects <= _MOST_INTERACTIVE else Lane.BULK
+
+
+async def write_outbox(connection: Connection, *subjects: str, lane: Lane | None = None) -> tuple[int, ...]:
+    """Name subjects whose directory entries have changed, in the transaction that changes them; gives the rows' ids.
+
+    ``lane``: by the number of subjects, if it is not given.
+    """
+    rows = await connection.fetch(_WRITE, list(subjects), lane_of(len(subjects)) if lane is None else lane, _NOBODY)
     return tuple(row["id"] for row in rows)
+
+
+async def write_aliases(connection: Connection, tenant: UUID) -> tuple[int, ...]:
+    """Have the aliases of a tenant published anew that lead out of its domains: its suspension began or ended."""
+    rows = await connection.fetch(_LEADING_OUT, tenant)
+    return await write_outbox(connection, *(row["address"] for row in rows))
+
+
+async def lift_limits(connection: Connection, tenant: UUID, domain: int | None = None) -> tuple[int, ...]:
+    """Have the aliases of a tenant, or of one domain of it, take mail again that were limited: the limit is another now."""
+    rows = await connection.fetch(_LIFT, tenant, domain)
+    return await write_outbox(connection, *sorted(row["address"] for row in rows))
 
 
 class _TooSlow(Exception):  # noqa: N818 - it names what happened
@@ -222,25 +338,28 @@ async def _truth(connection: Connection, named: Collection[str], deadline: float
         for row in await connection.fetch(query, values):
             truth[row["subject"]] = _entry(row)
     for some in batched(addresses, _ALIASES_AT_ONCE, strict=False):
-        for subject, standing in (await _alias_standings(connection, some)).items():
-            truth[subject] = AddressEntry(_STANDINGS[standing])
+        truth |= await _alias_entries(connection, some)
         if time.monotonic() > deadline:
             raise _TooSlow
     return truth
 
 
-async def _alias_standings(connection: Connection, addresses: Sequence[str]) -> dict[str, int]:
-    """Give the standings of those of the addresses that are aliases.
+async def _alias_entries(connection: Connection, addresses: Sequence[str]) -> dict[str, AddressEntry]:
+    """Give the entries of those of the addresses that are aliases.
 
     An alias is as good as the best it leads to: delivery places a letter for it whenever one account takes mail, and an address in
     no domain of ours takes all. Of accounts that take none, a full one is emptied sooner than a suspended one wakes. An alias leads
-    nowhere once a domain is made that it led to while it was elsewhere; it is called suspended until its targets are put right.
+    nowhere once a domain is made that it led to while it was elsewhere; it is called suspended until its targets are put right. One
+    that leads elsewhere takes nothing while its tenant is suspended, and a target that has not confirmed counts for nothing.
     """
     rows: Sequence[Any] = await connection.fetch(_BELOW, list(addresses)) if addresses else ()
     above: defaultdict[str, list[str]] = defaultdict(list)
+    elsewhere = {row["address"] for row in rows if row["standing"] == 0 and row["elsewhere"]}
     for row in rows:
-        for target in row["targets"] or ():
-            above[target].append(row["address"])
+        ways = set(row["targets"] or ()) - set(row["unconfirmed"] or ())
+        if not (row["suspended"] and ways & elsewhere):
+            for target in ways:
+                above[target].append(row["address"])
     best: dict[str, int] = {}
     for standing in range(len(_STANDINGS)):
         found = [row["address"] for row in rows if row["standing"] == standing]
@@ -249,8 +368,12 @@ async def _alias_standings(connection: Connection, addresses: Sequence[str]) -> 
                 if alias not in best:
                     best[alias] = standing
                     found.append(alias)
-    aliases = {row["address"] for row in rows if row["targets"] is not None}
-    return {address: best.get(address, len(_STANDINGS) - 1) for address in addresses if address in aliases}
+    limited = {row["address"]: row["limited_until"] for row in rows if row["targets"] is not None}
+    return {
+        address: AddressEntry(_STANDINGS[best.get(address, len(_STANDINGS) - 1)], limited[address])
+        for address in addresses
+        if address in limited
+    }
 
 
 def _entry(row: Record) -> Entry:

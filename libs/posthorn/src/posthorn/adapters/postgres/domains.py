@@ -8,7 +8,7 @@ from uuid import UUID
 
 from posthorn.adapters.postgres.audit import write_audit
 from posthorn.adapters.postgres.database import Connection, Database
-from posthorn.adapters.postgres.directory_truth import write_outbox
+from posthorn.adapters.postgres.directory_truth import lane_of, lift_limits, write_outbox
 from posthorn.adapters.postgres.idempotency import keep_answer
 from posthorn.adapters.postgres.leading import check_catch_all, doubt_aliases_into
 from posthorn.adapters.postgres.limits import check_domains
@@ -82,10 +82,13 @@ _CLAIM = """
 INSERT INTO domains (tenant_id, name, verification_token, verified_at)
 VALUES ($1, $2, replace(gen_random_uuid()::text, '-', ''), now())
 """
-_PUBLISH_ADDRESSES = """
-INSERT INTO directory_outbox (subject)
-SELECT address FROM accounts WHERE domain_id = $1 UNION ALL SELECT address FROM aliases WHERE domain_id = $1
-"""
+_ADDRESSES = (
+    "(SELECT address FROM accounts WHERE domain_id = $1 UNION ALL SELECT address FROM aliases WHERE domain_id = $1)"
+)
+_COUNT_ADDRESSES = f"SELECT count(*) FROM {_ADDRESSES} AS of_domain"  # noqa: S608
+_PUBLISH_ADDRESSES = f"""
+INSERT INTO directory_outbox (subject, lane, tenant_id) SELECT address, $2, $3 FROM {_ADDRESSES} AS of_domain
+"""  # noqa: S608
 
 
 class PostgresDomains:
@@ -137,6 +140,8 @@ class PostgresDomains:
                 await check_catch_all(connection, row["tenant_id"], changes["catch_all"])
             await update(connection, "domains", row["id"], _SETTABLE, changes)
             await write_audit(connection, row["tenant_id"], name, changes)
+            if "max_recipients_per_hour" in changes:
+                await lift_limits(connection, row["tenant_id"], row["id"])
             domain = _as_domain(await one(connection, tenant, _NAMED, name))
             return Change(domain, await write_outbox(connection, f"@{name}"))
 
@@ -150,11 +155,13 @@ class PostgresDomains:
                 f"UPDATE domains SET verified_at = now(), updated_at = {MOVED} WHERE id = $1",  # noqa: S608
                 row["id"],
             )
-            await connection.execute(_PUBLISH_ADDRESSES, row["id"])
+            lane = lane_of(await connection.fetchval(_COUNT_ADDRESSES, row["id"]))
+            await connection.execute(_PUBLISH_ADDRESSES, row["id"], lane, row["tenant_id"])
             await doubt_aliases_into(connection, name)
             await write_audit(connection, row["tenant_id"], name)
             domain = _as_domain(await one(connection, tenant, _NAMED, name))
-            return Change(domain, await write_outbox(connection, f"@{name}"))  # the last entry: the others go before it
+            # the last entry of the same lane: the others go before it
+            return Change(domain, await write_outbox(connection, f"@{name}", lane=lane))
 
     async def claimable(self, tenant: UUID, name: str) -> None:
         """Raise Missing unless another tenant's row is not verified."""

@@ -12,15 +12,16 @@ from typing import Any
 from uuid import UUID
 
 from posthorn.adapters.postgres.accounts import FOLDERS
-from posthorn.adapters.postgres.aliases import insert_alias
+from posthorn.adapters.postgres.aliases import NO_POLICY, insert_alias
 from posthorn.adapters.postgres.audit import write_audit
 from posthorn.adapters.postgres.database import Connection, Database
-from posthorn.adapters.postgres.directory_truth import write_outbox
+from posthorn.adapters.postgres.directory_truth import Lane, write_outbox
 from posthorn.adapters.postgres.domains import homes
 from posthorn.adapters.postgres.leading import hold_addresses
 from posthorn.adapters.postgres.limits import check_accounts
 from posthorn.adapters.postgres.tenancy import Scoped, found
 from posthorn.ports.administration import Conflict, Fault, NewAccount, Unfit
+from posthorn.ports.forwards import ForwardPolicy
 from posthorn.ports.imports import Known, Outcome, Result
 
 _HASHES = Scoped(
@@ -46,8 +47,9 @@ _CREATED, _UNCHANGED = Result(Outcome.CREATED), Result(Outcome.UNCHANGED)
 class PostgresImports:
     """The port Imports over Postgres."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, policy: ForwardPolicy = NO_POLICY) -> None:
         self._database = database
+        self._policy = policy
 
     async def known(self, tenant: UUID | None, addresses: Sequence[str]) -> Known:
         """Look up what is there of these addresses and their domains."""
@@ -87,7 +89,7 @@ class PostgresImports:
             for owner, created in made.items():
                 if created:
                     await write_audit(connection, owner, f"{len(created)} accounts", {"created": created})
-                    await write_outbox(connection, *created)
+                    await write_outbox(connection, *created, lane=Lane.BULK)
         return [results[address] for address in addresses]
 
     async def aliases(self, tenant: UUID | None, batch: Sequence[tuple[str, Sequence[str]]]) -> Sequence[Result]:
@@ -107,7 +109,7 @@ class PostgresImports:
                     results.append(_UNCHANGED if is_same else _failed("targets", f"{address} has other targets"))
                     continue
                 try:
-                    await insert_alias(connection, domain, address, targets)
+                    await insert_alias(connection, domain, address, targets, self._policy, tenant)
                 except Conflict as conflict:
                     results.append(_failed("address", str(conflict)))
                 except Unfit as unfit:
@@ -117,7 +119,7 @@ class PostgresImports:
                     results.append(_CREATED)
             for owner, created in made.items():
                 await write_audit(connection, owner, f"{len(created)} aliases", {"created": created})
-                await write_outbox(connection, *created)
+                await write_outbox(connection, *created, lane=Lane.BULK)
         return results
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from uuid import UUID
 
 from posthorn.adapters.postgres import outbound
+from posthorn.adapters.postgres.charging import ForwardLimits
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.tables import INBOX
 from posthorn.ports.mailboxes import AccountsGone, Forward, Letter, Resolution, Segment, TooWide
@@ -77,32 +78,44 @@ WITH RECURSIVE walk (recipient, address, account) AS (
 ), led AS MATERIALIZED (
     SELECT recipient, address, account, row_number() OVER () AS place FROM (SELECT * FROM walk LIMIT $3) AS walk
 )
-SELECT DISTINCT 'account' AS kind, recipient, account, NULL::uuid AS id, NULL::text AS forward, NULL::text AS alias
+SELECT DISTINCT 'account' AS kind, recipient, account, NULL::uuid AS id, NULL::text AS forward, NULL::text AS alias,
+       NULL::text AS withheld
   FROM led
  WHERE account IS NOT NULL AND (SELECT verified_at FROM domains d WHERE d.name = split_part(led.address, '@', -1)) IS NOT NULL
 UNION ALL
-SELECT 'wide', recipient, NULL, NULL, NULL, NULL FROM led GROUP BY recipient HAVING count(*) > $4
+SELECT 'wide', recipient, NULL, NULL, NULL, NULL, NULL FROM led GROUP BY recipient HAVING count(*) > $4
 UNION ALL
-SELECT 'more', NULL, NULL, NULL, NULL, NULL WHERE (SELECT count(*) FROM led) >= $3
+SELECT 'more', NULL, NULL, NULL, NULL, NULL, NULL WHERE (SELECT count(*) FROM led) >= $3
 UNION ALL
-SELECT 'placed', NULL, NULL, id, NULL, NULL FROM messages WHERE id = ANY ($2::uuid[])
+SELECT 'placed', NULL, NULL, id, NULL, NULL, NULL FROM messages WHERE id = ANY ($2::uuid[])
 UNION ALL
-SELECT 'elsewhere', address, NULL, NULL, NULL, NULL
+SELECT 'elsewhere', address, NULL, NULL, NULL, NULL, NULL
   FROM unnest($1::text[]) AS asked (address)
  WHERE address LIKE '_%@_%'
    AND (SELECT verified_at FROM domains d WHERE d.name = split_part(asked.address, '@', -1)) IS NULL
 UNION ALL
 (
     SELECT DISTINCT ON (led.recipient, via.target)
-           'forward', led.recipient, NULL, (SELECT tenant_id FROM domains d WHERE d.id = via.domain_id), via.target, via.address
+           'forward', led.recipient, NULL, (SELECT tenant_id FROM domains d WHERE d.id = via.domain_id), via.target, via.address,
+           kept.withheld
       FROM led
       CROSS JOIN LATERAL (
-          SELECT aliases.address, domain_id, unnest(targets) AS target FROM aliases WHERE aliases.address = led.address OFFSET 0
+          SELECT aliases.id, aliases.address, domain_id, unnest(targets) AS target
+            FROM aliases WHERE aliases.address = led.address OFFSET 0
       ) AS via
+      CROSS JOIN LATERAL (
+          SELECT CASE WHEN EXISTS (SELECT FROM alias_targets t
+                                    WHERE t.alias_id = via.id AND t.target = via.target AND t.confirmed_at IS NULL)
+                      THEN 'unconfirmed'
+                      WHEN EXISTS (SELECT FROM suppressions s
+                                    WHERE s.tenant_id = (SELECT tenant_id FROM domains d WHERE d.id = via.domain_id)
+                                      AND s.address = via.target)
+                      THEN 'suppressed' END AS withheld OFFSET 0
+      ) AS kept
      WHERE led.account IS NULL AND via.target LIKE '_%@_%' AND (SELECT count(*) FROM led) < $3
        AND (SELECT verified_at FROM domains d WHERE d.id = via.domain_id) IS NOT NULL
        AND (SELECT verified_at FROM domains d WHERE d.name = split_part(via.target, '@', -1)) IS NULL
-     ORDER BY led.recipient, via.target, led.place
+     ORDER BY led.recipient, via.target, kept.withheld IS NOT NULL, led.place
 )
 """
 
@@ -171,11 +184,19 @@ class PostgresMailboxes:
     """The port Mailboxes on Postgres.
 
     ``give_up`` and ``delay_notice`` are seconds: how long a recipient elsewhere is tried, and after how long its sender is told
-    that it is late (0: never).
+    that it is late (0: never). ``limits`` are those of forwards, besides what domains and tenants have.
     """
 
-    def __init__(self, database: Database, *, give_up: float = 432_000.0, delay_notice: float = 14_400.0) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        give_up: float = 432_000.0,
+        delay_notice: float = 14_400.0,
+        limits: ForwardLimits = outbound.NO_LIMITS,
+    ) -> None:
         self._database = database
+        self._limits = limits
         self._patience = outbound.Patience(give_up, delay_notice)
 
     async def probe(self) -> None:
@@ -194,12 +215,12 @@ class PostgresMailboxes:
         accounts: defaultdict[str, list[int]] = defaultdict(list)
         forwards: defaultdict[str, list[Forward]] = defaultdict(list)
         placed, elsewhere = [], []
-        for kind, recipient, account, number, forward, alias in rows:
+        for kind, recipient, account, number, forward, alias, withheld in rows:
             match kind:
                 case "account":
                     accounts[recipient].append(account)
                 case "forward":
-                    forwards[recipient].append(Forward(forward, alias, number))
+                    forwards[recipient].append(Forward(forward, alias, number, withheld or ""))
                 case "elsewhere":
                     elsewhere.append(recipient)
                 case _:
@@ -225,7 +246,7 @@ class PostgresMailboxes:
             made = await insert_messages(connection, letters, segments)
             fresh = [letter for _, letter in letters if letter.envelope.id in made]
             entries = await _enter(connection, fresh)
-            await outbound.enter(connection, fresh, self._patience)
+            await outbound.enter(connection, fresh, self._patience, self._limits)
             return entries
 
 

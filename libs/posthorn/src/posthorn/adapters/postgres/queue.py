@@ -18,7 +18,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
-from posthorn.adapters.postgres import queue_claim
+from posthorn.adapters.postgres import queue_claim, suspensions
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.queue_closing import let_go, make_due
 from posthorn.adapters.postgres.queue_notices import Notices
@@ -293,6 +293,10 @@ class PostgresQueue:
             if row["ended"]
         ]
         return Swept(sum(row["counts"] for row in rows), expired)
+
+    async def resume(self, limit: int) -> int:
+        """Let go on what a suspension held whose tenant and account are active again."""
+        return await suspensions.resume(self._database, limit)
 
     async def purge(self, older_than: float, limit: int) -> int:
         """Forget what was closed so many seconds ago; gives how many recipients.

@@ -21,6 +21,7 @@ from posthorn.adapters.postgres.audit import write_audit
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.outbound import canonical
 from posthorn.adapters.postgres.queue_closing import let_go, make_due
+from posthorn.adapters.postgres.tenants import tenant_named
 from posthorn.model.outbound import QueueState
 from posthorn.ports.administration import Conflict, Missing
 from posthorn.ports.queue import QueueFilter, QueueItem
@@ -44,12 +45,17 @@ _CHOOSE = (
     "SELECT id FROM outbound_recipients WHERE {where} ORDER BY id DESC LIMIT {limit} FOR NO KEY UPDATE SKIP LOCKED"
 )
 
-_DUE_NOW = f"due_at = now(), overdue_at = greatest(overdue_at, now() + interval '{_CHANCE_SECONDS} seconds')"
+# what a sending limit puts off goes earlier only by the word of the whole platform ($2)
+_DUE_NOW = f"""
+due_at = CASE WHEN $2 THEN now() ELSE greatest(now(), not_before) END,
+not_before = CASE WHEN $2 THEN NULL ELSE not_before END,
+overdue_at = greatest(overdue_at, now() + interval '{_CHANCE_SECONDS} seconds')
+"""
 _CHANGES = {
     "retry": _DUE_NOW,
-    "hold": "state = 'held'",
-    "release": f"state = CASE WHEN attempts = 0 THEN 'queued' ELSE 'deferred' END, {_DUE_NOW}",
-    "cancel": "state = 'cancelled', notice = NULL, closed_at = now()",
+    "hold": "state = 'held', suspended_for = NULL",
+    "release": f"state = CASE WHEN attempts = 0 THEN 'queued' ELSE 'deferred' END, suspended_for = NULL, {_DUE_NOW}",
+    "cancel": "state = 'cancelled', notice = NULL, closed_at = now(), suspended_for = NULL",
 }
 _WAITING = (QueueState.QUEUED, QueueState.DEFERRED)
 _ALLOWED = {
@@ -100,7 +106,7 @@ class PostgresQueueAdministration:
                 raise Missing(f"the queue has no item {item}")
             if (state := QueueState(found)) not in allowed:
                 raise Conflict(f"the item {item} cannot take this: {_REFUSALS[state]}")
-            await _change(connection, action, [item], f"queue/{item}", {})
+            await _change(connection, action, [item], f"queue/{item}", {}, by_platform=tenant is None)
             return await _item(connection, tenant, item)
 
     async def act_on_all(
@@ -119,7 +125,8 @@ class PostgresQueueAdministration:
                 search.add("due_at > now()")  # or what is due already would be found again, page after page
             ids = [row["id"] for row in await connection.fetch(search.into(_CHOOSE, limit), *search.values)]
             searched = {name: value for name, value in asdict(which).items() if value is not None}
-            rows = await _change(connection, action, ids, "queue", searched) if ids else []
+            by_platform = tenant is None
+            rows = await _change(connection, action, ids, "queue", searched, by_platform=by_platform) if ids else []
         named = ((row["id"], row["message_id"], row["recipient"], row["original"]) for row in rows)
         return sorted(named, reverse=True)
 
@@ -147,6 +154,8 @@ async def _search(connection: Connection, tenant: UUID | None, which: QueueFilte
     search = _Search()
     if tenant is not None:
         search.add("tenant_id = {}", tenant)
+    if which.tenant is not None:
+        search.add("tenant_id = {}", await tenant_named(connection, tenant, which.tenant))
     if which.domain is not None:
         search.add("destination = {}", clean_text(which.domain).lower())
     if which.state is not None:
@@ -208,14 +217,21 @@ async def _item(connection: Connection, tenant: UUID | None, item: int) -> Queue
 
 
 async def _change(
-    connection: Connection, action: str, items: Sequence[int], subject: str, details: Mapping[str, object]
+    connection: Connection,
+    action: str,
+    items: Sequence[int],
+    subject: str,
+    details: Mapping[str, object],
+    *,
+    by_platform: bool,
 ) -> Sequence[Any]:
     """Change rows that are locked and whose state allows it, with all that follows; each tenant reads in the audit log how many of
     its own were meant."""
     rows: list[Any] = await connection.fetch(
-        f"UPDATE outbound_recipients SET {_CHANGES[action]} WHERE id = ANY ($1::bigint[])"  # noqa: S608
+        f"UPDATE outbound_recipients SET {_CHANGES[action]} WHERE id = ANY ($1::bigint[]) AND $2::boolean IS NOT NULL"  # noqa: S608
         " RETURNING id, tenant_id, message_id, recipient, original, destination, due_at",
         list(items),
+        by_platform,
     )
     for owner, number in sorted(Counter(row["tenant_id"] for row in rows).items()):
         await write_audit(connection, owner, subject, {**details, "recipients": number})

@@ -10,6 +10,8 @@ Theory:
 - The lane's row is locked while a slot is taken or messages are counted against the rate, and only then: a worker that goes on
   with its slot claims by one statement. Slots are counted by a statement of its own, begun under that lock.
 - A lane that has failed and has not been opened since gets one slot and one recipient at a time: a try.
+- What belongs to a suspended tenant or account is passed over by the claim that meets it, and then put aside (``suspensions``), so
+  that nobody walks over it again.
 - Recipients are taken through ``outbound_recipients_due_idx``, in its order. Arrays and LATERAL with LIMIT keep the plan to
   look-ups by key, whatever the planner believes of the tables: it knows neither the limit nor the destination.
 """
@@ -17,15 +19,21 @@ Theory:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import UUID, uuid4
 
+from posthorn.adapters.postgres import suspensions
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.routes import COLUMNS, as_route
+from posthorn.adapters.postgres.suspensions import SUSPENDED_FOR
 from posthorn.model.outbound import Notify
+from posthorn.ports.faults import Unavailable
 from posthorn.ports.maildrops import Location
 from posthorn.ports.queue import Claim, Due, Job
 
+_MOST_ROUNDS = 50
+"""Claims that one look makes while it meets nothing but what belongs to suspended owners."""
 _ROUTE = ", ".join(f"r.{name}" for name in COLUMNS)
 _LANE = """
 '[' || r.host || ']:' || coalesce(r.port, CASE WHEN r.tls = 'implicit' THEN 465 ELSE 25 END)
@@ -93,14 +101,16 @@ WITH lane AS MATERIALIZED (
            coalesce(lane.ahead, 0) + lane.unit - greatest(10, lane.unit) AS wait
       FROM lane
 ), picked AS MATERIALIZED (
-    SELECT id, message_id, reverse_path, due_at FROM outbound_recipients
+    SELECT id, message_id, tenant_id, reverse_path, header, due_at FROM outbound_recipients
      WHERE destination = $2 AND state IN ('queued', 'deferred') AND due_at <= statement_timestamp()
        AND (SELECT ok AND coalesce(spare, 1) >= 1 FROM room)
      ORDER BY due_at, id LIMIT (SELECT most FROM room) FOR NO KEY UPDATE SKIP LOCKED
+), judged AS MATERIALIZED (
+    SELECT picked.*, {suspended} IS NOT NULL AS stopped FROM picked
 ), numbered AS (
     SELECT id, message_id, reverse_path,
-           min(place) OVER (PARTITION BY message_id, reverse_path) AS first
-      FROM (SELECT *, row_number() OVER (ORDER BY due_at, id) AS place FROM picked) AS p
+           min(place) OVER (PARTITION BY message_id, reverse_path, header) AS first
+      FROM (SELECT *, row_number() OVER (ORDER BY due_at, id) AS place FROM judged WHERE NOT stopped) AS p
 ), chosen AS MATERIALIZED (
     SELECT id, first, rank FROM (SELECT *, dense_rank() OVER (ORDER BY first) AS rank FROM numbered) AS n
      WHERE rank <= (SELECT coalesce(spare, rank) FROM room)
@@ -118,10 +128,11 @@ WITH lane AS MATERIALIZED (
      WHERE name = (SELECT name FROM outbound_destinations
                     WHERE name = $2 AND due_at < statement_timestamp() - interval '1 second' FOR NO KEY UPDATE SKIP LOCKED)
 ){slot}
-SELECT room.ok, CASE WHEN room.spare < 1 THEN room.wait ELSE 0 END AS wait, job.*
+SELECT room.ok, CASE WHEN room.spare < 1 THEN room.wait ELSE 0 END AS wait,
+       (SELECT bool_or(stopped) FROM judged) AS stopped, job.*
   FROM room LEFT JOIN (
       SELECT taken.id, taken.message_id, taken.recipient, taken.reverse_path, taken.sender, taken.original, taken.orcpt,
-             taken.notify, taken.attempts, taken.created_at, taken.expires_at, taken.tenant_id, taken.first,
+             taken.notify, taken.attempts, taken.created_at, taken.expires_at, taken.tenant_id, taken.header, taken.first,
              o.smtputf8, o.ret, o.envid, o.signature,
              m.offset_octets, m.stored_octets, m.encoding, m.size_crlf,
              m.has_dot_lines, m.return_path_octets,
@@ -134,8 +145,8 @@ SELECT room.ok, CASE WHEN room.spare < 1 THEN room.wait ELSE 0 END AS wait, job.
   ) AS job ON true
  ORDER BY job.first, job.id
 """
-_TAKE_WITH_SLOT = _TAKE.format(ok=_HOLDS_SLOT, slot="")
-_TAKE_AND_SLOT = _TAKE.format(ok=_ROOM_FOR_SLOT, slot=_NEW_SLOT)
+_TAKE_WITH_SLOT = _TAKE.format(ok=_HOLDS_SLOT, slot="", suspended=SUSPENDED_FOR.format("picked"))
+_TAKE_AND_SLOT = _TAKE.format(ok=_ROOM_FOR_SLOT, slot=_NEW_SLOT, suspended=SUSPENDED_FOR.format("picked"))
 
 _FREE = "DELETE FROM outbound_slots WHERE id = $1 AND relay = $2"
 _LOCK_DESTINATION = "SELECT FROM outbound_destinations WHERE name = $1 FOR NO KEY UPDATE"
@@ -162,6 +173,25 @@ async def take(
     database: Database, relay: UUID, due: Due, slot: UUID | None, connections: int, per_minute: int | None, limit: int
 ) -> Claim:
     """Claim, as the port says."""
+    for _ in range(_MOST_ROUNDS):
+        claim, met_suspended = await _take(database, relay, due, slot, connections, per_minute, limit)
+        if claim.jobs:
+            with suppress(Unavailable):  # what has been taken must be known to the relay
+                if met_suspended:
+                    await suspensions.put_aside(database, due.destination)
+            return claim
+        if not met_suspended:
+            return claim
+        await suspensions.put_aside(database, due.destination)
+    if slot is not None:
+        await free(database, relay, slot)
+    return Claim(None, ())
+
+
+async def _take(
+    database: Database, relay: UUID, due: Due, slot: UUID | None, connections: int, per_minute: int | None, limit: int
+) -> tuple[Claim, bool]:
+    """Claim; says besides whether anything of somebody suspended was passed over."""
     held = slot or uuid4()
     values = (relay, due.destination, limit, due.lane, held, connections, per_minute or None)
     if slot is not None and not per_minute:
@@ -171,13 +201,16 @@ async def take(
         async with database.transaction() as connection:
             await _lock_lane(connection, due.lane)
             rows = await connection.fetch(_TAKE_AND_SLOT if slot is None else _TAKE_WITH_SLOT, *values)
+    stopped = rows[0]["stopped"] is True
     if rows[0]["id"] is not None:
-        return Claim(held, [_as_job(row) for row in rows])
+        return Claim(held, [_as_job(row) for row in rows]), stopped
+    if stopped:
+        return Claim(slot, ()), True
     if rows[0]["ok"]:
         await _settle(database, relay, due.destination, slot, rows[0]["wait"])
     elif slot is not None:
         await free(database, relay, slot)
-    return Claim(None, ())
+    return Claim(None, ()), False
 
 
 async def free(database: Database, relay: UUID, slot: UUID) -> None:
@@ -221,6 +254,7 @@ def _as_job(row: Any) -> Job:
         location=as_location(row),
         return_path_octets=row["return_path_octets"],
         tenant=row["tenant_id"],
+        header=row["header"],
     )
 
 

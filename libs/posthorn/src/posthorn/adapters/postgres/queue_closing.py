@@ -6,7 +6,7 @@ Both take locks, in the order of ``tables``: outbound_messages, messages, segmen
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from uuid import UUID
 
@@ -59,7 +59,8 @@ async def make_due(connection: Connection, rows: Iterable[tuple[str, datetime]])
         await connection.execute(_MAKE_DUE, names, [earliest[name] for name in names])
 
 
-async def make_due_now(connection: Connection, names: Collection[str]) -> None:
-    """The same for rows that are due with this transaction."""
-    if names:
-        await connection.execute(_MAKE_DUE, sorted(names), [None] * len(names))
+async def make_due_or_now(connection: Connection, due: Mapping[str, datetime | None]) -> None:
+    """The same for destinations of which some rows are due with this transaction (None)."""
+    if due:
+        names = sorted(due)
+        await connection.execute(_MAKE_DUE, names, [due[name] for name in names])

@@ -43,8 +43,8 @@ RETURNING o.message_id
 """
 _NOTICES = """
 SELECT r.id, r.message_id, r.recipient, r.original, r.orcpt, r.notice, r.attempts, r.last_attempt_at, r.last_host, r.last_status,
-       r.last_reply, r.expires_at, r.sender, o.ret, o.envid, o.smtputf8, o.tenant_id, m.received_at, m.offset_octets,
-       m.stored_octets, m.encoding, m.size_crlf, m.has_dot_lines, m.return_path_octets,
+       r.last_reply, r.expires_at, r.sender, o.ret, o.envid, o.smtputf8, o.client_network, o.tenant_id, m.received_at,
+       m.offset_octets, m.stored_octets, m.encoding, m.size_crlf, m.has_dot_lines, m.return_path_octets,
        coalesce((SELECT s.key FROM segments s WHERE s.id = m.segment_id), '') AS key
   FROM outbound_recipients r
   CROSS JOIN LATERAL (SELECT * FROM outbound_messages WHERE message_id = r.message_id LIMIT 1) AS o
@@ -117,6 +117,8 @@ def _as_report(rows: Sequence[Any]) -> Report:
         tenant=first["tenant_id"],
         location=as_location(first),
         return_path_octets=first["return_path_octets"],
+        is_known=not first["client_network"],
+        network=first["client_network"],
         recipients=[
             NoticeDue(
                 id=row["id"],

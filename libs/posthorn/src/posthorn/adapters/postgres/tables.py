@@ -9,7 +9,7 @@ Theory:
 - ``segments.live_octets`` is what is still referred to: kept by the statements that add and drop entries, read by the
   collector.
 - Locks are always taken in the order accounts (by id), mailboxes, deleted_entries, outbound_lanes, outbound_recipients (by id),
-  outbound_messages, messages, segments (each by id), outbound_destinations (by name).
+  outbound_messages, messages, segments (each by id), throttles (by key), aliases (by id), outbound_destinations (by name).
 - Rows that change with every delivery (accounts, mailboxes, leases) leave room on their page, so that an update touches no
   index.
 - Whatever changes what the directory must say writes the address or ``@domain`` to ``directory_outbox`` in the same
@@ -142,8 +142,22 @@ aliases = Table(
     Column("targets", ARRAY(Text), nullable=False),  # canonical addresses
     _created(),
     _updated(),
+    Column("limited_until", DateTime(timezone=True)),  # its owner's sending limit is reached until then
     Index("aliases_domain_id_address_idx", "domain_id", "address"),
     Index("aliases_targets_idx", "targets", postgresql_using="gin"),
+)
+
+alias_targets = Table(
+    "alias_targets",
+    metadata,
+    Column("id", Uuid, primary_key=True),  # UUIDv7; the id of the message that asks for confirmation
+    Column("alias_id", BigInteger, ForeignKey("aliases.id", ondelete="CASCADE"), nullable=False),
+    Column("target", Text, nullable=False),  # canonical address elsewhere; one without a row counts as confirmed
+    _created(),
+    Column("due_at", DateTime(timezone=True), server_default=func.now()),  # when to ask; null: asked
+    Column("confirmed_at", DateTime(timezone=True)),  # null: it gets nothing yet
+    UniqueConstraint("alias_id", "target"),
+    Index("alias_targets_due_at_idx", "due_at", postgresql_where=text("due_at IS NOT NULL")),
 )
 
 api_keys = Table(
@@ -272,6 +286,10 @@ directory_outbox = Table(
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("subject", Text, nullable=False),  # an address, or @domain
     _created(),
+    Column("lane", SmallInteger, nullable=False, server_default=text("0")),  # 0: interactive, 1: bulk (ADR 22)
+    # whose turn it takes, zero where that is not known; no foreign key, as the tenant may be gone before the row
+    Column("tenant_id", Uuid, nullable=False, server_default=text("'00000000-0000-0000-0000-000000000000'")),
+    Index("directory_outbox_lane_tenant_id_id_idx", "lane", "tenant_id", "id"),
 )
 
 leaderships = Table(
@@ -376,6 +394,9 @@ outbound_messages = Table(
     Column("reporter", Uuid),  # who is telling its sender of notices, so that no other does at the same time
     Column("reporting_until", DateTime(timezone=True), nullable=False, server_default=text("'-infinity'")),
     _created(),
+    Column(
+        "client_network", Text, nullable=False, server_default=text("''")
+    ),  # it came from there without login; else empty
     CheckConstraint("open >= 0", name="open"),
     postgresql_with={"fillfactor": 80},
 )
@@ -408,6 +429,12 @@ outbound_recipients = Table(
     Column("notice", Text),  # to be told to the sender
     _created(),
     Column("closed_at", DateTime(timezone=True)),
+    Column("header", Text, nullable=False, server_default=text("''")),  # fields that stand before the forwarded message
+    Column(
+        "not_before", DateTime(timezone=True)
+    ),  # a sending limit lets it go then; only a platform key sends it earlier
+    Column("suspended_for", Text),  # held by the suspension of this tenant (id) or account (address)
+    Column("suspended_at", DateTime(timezone=True)),
     CheckConstraint(
         "state IN ('queued', 'sending', 'deferred', 'held', 'delivered', 'bounced', 'cancelled')", name="state"
     ),
@@ -429,6 +456,12 @@ outbound_recipients = Table(
     Index("outbound_recipients_sender_idx", text("lower(sender)"), "id"),
     Index("outbound_recipients_tenant_id_idx", "tenant_id", "id"),
     Index("outbound_recipients_state_idx", "state", "id"),
+    Index(
+        "outbound_recipients_suspended_for_idx",
+        "suspended_for",
+        "id",
+        postgresql_where=text("suspended_for IS NOT NULL"),
+    ),
     postgresql_with={"fillfactor": 80},
 )
 
@@ -523,6 +556,7 @@ webhook_deliveries = Table(
     CheckConstraint("state IN ('waiting', 'delivered', 'failed')", name="state"),
     Index("webhook_deliveries_due_idx", "due_at", postgresql_where=text("state = 'waiting'")),
     Index("webhook_deliveries_webhook_id_idx", "webhook_id", "id"),
+    Index("webhook_deliveries_waiting_idx", "webhook_id", "due_at", postgresql_where=text("state = 'waiting'")),
     Index("webhook_deliveries_closed_at_idx", "closed_at", postgresql_where=text("closed_at IS NOT NULL")),
     postgresql_with={"fillfactor": 80},
 )

@@ -16,6 +16,7 @@ import asyncpg
 
 from posthorn.adapters.postgres.audit import write_audit
 from posthorn.adapters.postgres.database import Connection, Database
+from posthorn.adapters.postgres.directory_truth import lift_limits, write_aliases
 from posthorn.adapters.postgres.idempotency import keep_answer
 from posthorn.adapters.postgres.tenancy import MOVED, Scoped, check_version, found, one, version_of
 from posthorn.ports.administration import Conflict, Fault, Missing, Receipt, Unfit, Versions
@@ -116,6 +117,10 @@ class PostgresTenants:
                 except asyncpg.UniqueViolationError:
                     raise Conflict(f"the tenant {changes['name']} is there already") from None
                 await write_audit(connection, row["id"], row["name"], {name: changes[name] for name in setting})
+                if "state" in changes:
+                    await write_aliases(connection, row["id"])
+                if "max_recipients_per_hour" in changes:
+                    await lift_limits(connection, row["id"])
             return _as_tenant(await one(connection, tenant, _FIND, str(row["id"])))
 
     async def delete(self, tenant: UUID | None, named: str, expected: Versions = None) -> None:

@@ -12,28 +12,52 @@ from uuid import UUID
 
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.webhooks import put_off
-from posthorn.ports.webhooks import DAYS_OF_FAILURE, FAILURES, MOST_WAITING, Attempt, Parcel, WebhookState
+from posthorn.ports.webhooks import DAYS_OF_FAILURE, FAILURES, MOST_WAITING, Attempt, Parcel, Shares, WebhookState
 
 _LOOKED_AT = 500
+"""Webhooks that are looked at in one claim; the next one goes on behind them."""
+_NOBODY = UUID(int=0)
 _KEPT_DAYS = 7
 _AT_ONCE = 5000
 
-# Of the first that are due a few of each webhook are taken. Those that are at work already are left out, so that one with much to
-# do does not stand in the way of others.
+# Webhooks with something waiting are found by jumps in the index, however much waits for each. Of each the first that are due; of
+# those the first of each tenant, then its second, counted from what it has at work. What others take meanwhile is left to them.
 _CLAIM = """
-WITH ready AS (
-    SELECT id, webhook_id, due_at FROM webhook_deliveries
-     WHERE state = 'waiting' AND due_at <= now() AND webhook_id <> ALL ($3::uuid[])
-     ORDER BY due_at LIMIT $5 FOR UPDATE SKIP LOCKED
+WITH RECURSIVE waiting (webhook_id, place) AS (
+    SELECT (SELECT webhook_id FROM webhook_deliveries WHERE state = 'waiting' AND webhook_id > $1 ORDER BY webhook_id LIMIT 1), 1
+  UNION ALL
+    SELECT (SELECT d.webhook_id FROM webhook_deliveries d
+             WHERE d.state = 'waiting' AND d.webhook_id > waiting.webhook_id ORDER BY d.webhook_id LIMIT 1), place + 1
+      FROM waiting WHERE webhook_id IS NOT NULL AND place < $2
+), asked AS (
+    SELECT w.id, coalesce(w.tenant_id, $9) AS tenant
+      FROM waiting JOIN webhooks w ON w.id = waiting.webhook_id WHERE w.state <> 'paused' AND w.id <> ALL ($3::uuid[])
+), due AS (
+    SELECT first.id, first.due_at, asked.tenant,
+           row_number() OVER (PARTITION BY asked.tenant ORDER BY first.place, first.due_at, first.id) AS turn
+      FROM asked CROSS JOIN LATERAL (
+          SELECT d.id, d.due_at, row_number() OVER (ORDER BY d.due_at, d.id) AS place FROM webhook_deliveries d
+           WHERE d.webhook_id = asked.id AND d.state = 'waiting' AND d.due_at <= now() ORDER BY d.due_at, d.id LIMIT $4
+      ) AS first
+), ranked AS (
+    SELECT id, due_at, turn + coalesce(at_work.number, 0) AS turn,
+           row_number() OVER (ORDER BY turn + coalesce(at_work.number, 0), due_at, id) AS place
+      FROM due LEFT JOIN unnest($7::uuid[], $8::integer[]) AS at_work (tenant, number) USING (tenant)
 ), taken AS (
-    SELECT id FROM (
-        SELECT id, due_at, row_number() OVER (PARTITION BY webhook_id ORDER BY due_at, id) AS place FROM ready
-    ) AS ranked WHERE place <= $2 ORDER BY due_at LIMIT $1
+    SELECT v.id FROM webhook_deliveries v JOIN ranked ON ranked.id = v.id
+     WHERE ranked.turn <= $5 AND ranked.place <= CASE WHEN ranked.turn = 1 THEN $6::integer ELSE $6 - $11::integer END
+       AND v.state = 'waiting' AND v.due_at <= now()
+       FOR UPDATE OF v SKIP LOCKED
+), claimed AS (
+    UPDATE webhook_deliveries v SET attempts = v.attempts + 1, due_at = now() + make_interval(secs => $10)
+      FROM taken, webhooks w
+     WHERE v.id = taken.id AND w.id = v.webhook_id AND w.state <> 'paused'
+    RETURNING v.id, v.webhook_id, w.tenant_id, w.url, w.secret, v.event_type, v.event::text AS event, v.attempts
 )
-UPDATE webhook_deliveries v SET attempts = v.attempts + 1, due_at = now() + make_interval(secs => $4)
-  FROM taken, webhooks w
- WHERE v.id = taken.id AND w.id = v.webhook_id AND w.state <> 'paused'
-RETURNING v.id, v.webhook_id, w.url, w.secret, v.event_type, v.event::text AS event, v.attempts
+SELECT claimed.*, seen.last, seen.number FROM (
+    SELECT max(place) AS number, (SELECT webhook_id FROM waiting WHERE webhook_id IS NOT NULL ORDER BY place DESC LIMIT 1) AS last
+      FROM waiting WHERE webhook_id IS NOT NULL
+) AS seen LEFT JOIN claimed ON true
 """
 _CLOSE = """
 UPDATE webhook_deliveries SET state = $3, last_status = $4, last_reply = $5, due_at = now() + make_interval(secs => $6),
@@ -71,11 +95,27 @@ class PostgresDispatch:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._after = _NOBODY
+        """The webhook behind which the next claim begins."""
 
-    async def claim(self, most: int, for_each: int, busy: Sequence[UUID], seconds: float) -> Sequence[Parcel]:
+    async def claim(self, shares: Shares, seconds: float) -> Sequence[Parcel]:
         """Take what is due."""
         async with self._database.transaction() as connection:
-            rows = await connection.fetch(_CLAIM, most, for_each, list(busy), seconds, _LOOKED_AT)
+            rows = await connection.fetch(
+                _CLAIM,
+                self._after,
+                _LOOKED_AT,
+                list(shares.busy),
+                shares.of_webhook,
+                shares.of_tenant,
+                shares.most,
+                [tenant or _NOBODY for tenant in shares.at_work],
+                list(shares.at_work.values()),
+                _NOBODY,
+                seconds,
+                shares.spare,
+            )
+        self._after = rows[0]["last"] if rows[0]["number"] == _LOOKED_AT else _NOBODY
         return [
             Parcel(
                 id=row["id"],
@@ -85,8 +125,10 @@ class PostgresDispatch:
                 event_type=row["event_type"],
                 event=json.loads(row["event"]),
                 attempt=row["attempts"],
+                tenant=row["tenant_id"],
             )
             for row in rows
+            if row["id"] is not None
         ]
 
     async def close(self, parcel: Parcel, attempt: Attempt) -> WebhookState | None:

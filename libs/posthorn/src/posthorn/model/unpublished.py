@@ -1,0 +1,93 @@
+"""What the directory is known to be behind with: the subjects whose changes are not published yet (ADR 22).
+
+It stands in the directory's bucket under ``BEHIND_KEY``. An address or domain that it covers, and that the directory does not
+hold, may exist all the same: that is a transient answer, never a permanent one (promise 3).
+
+The set is bounded: many subjects of one domain become the domain, many domains become everything.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+BEHIND_KEY = "behind"
+"""Key of the mark in the bucket. No subject has it: keys of subjects begin with ``a.`` or ``d.``."""
+MOST_OF_DOMAIN = 20
+"""Subjects of one domain that are named; beyond, the domain is."""
+MOST_NAMED = 256
+"""Domains and subjects that are named; beyond, everything is covered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unpublished:
+    """Subjects that the directory may not know yet. A subject is a canonical address or ``@domain``."""
+
+    subjects: frozenset[str] = frozenset()
+    domains: frozenset[str] = field(default=frozenset())
+    """Domains of which every subject is covered."""
+    everything: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.everything or self.domains or self.subjects)
+
+    def covers(self, subject: str) -> bool:
+        """Whether a change of the subject may be missing in the directory."""
+        return self.everything or subject in self.subjects or subject.rpartition("@")[2] in self.domains
+
+    def joined(self, other: Unpublished) -> Unpublished:
+        """Return what either covers."""
+        if self.everything or other.everything:
+            return EVERYTHING
+        return of_subjects(self.subjects | other.subjects, self.domains | other.domains)
+
+
+EVERYTHING = Unpublished(everything=True)
+NOTHING = Unpublished()
+
+
+def of_subjects(subjects: Iterable[str], domains: Collection[str] = ()) -> Unpublished:
+    """Return the bounded form of these subjects, and of all subjects of these domains."""
+    whole = set(domains)
+    named: defaultdict[str, set[str]] = defaultdict(set)
+    for subject in subjects:
+        domain = subject.rpartition("@")[2]
+        if domain not in whole:
+            named[domain].add(subject)
+            if len(named[domain]) > MOST_OF_DOMAIN:
+                whole.add(domain)
+                del named[domain]
+        if len(whole) + len(named) > MOST_NAMED:
+            break
+    if len(whole) + len(named) > MOST_NAMED:
+        return EVERYTHING
+    single = frozenset[str]().union(*named.values())
+    if len(whole) + len(single) > MOST_NAMED:
+        return Unpublished(domains=frozenset(whole | named.keys()))
+    return Unpublished(single, frozenset(whole))
+
+
+def encode_unpublished(unpublished: Unpublished) -> bytes:
+    """Return the form that the mark has in the bucket."""
+    document = {
+        "all": unpublished.everything,
+        "domains": sorted(unpublished.domains),
+        "subjects": sorted(unpublished.subjects),
+    }
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+def decode_unpublished(octets: bytes) -> Unpublished:
+    """Read a mark. One that does not read covers everything: doubt is never a permanent refusal."""
+    try:
+        document = json.loads(octets)
+        if document["all"]:
+            return EVERYTHING
+        subjects, domains = frozenset(document["subjects"]), frozenset(document["domains"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return EVERYTHING
+    if not all(isinstance(each, str) for each in subjects | domains):
+        return EVERYTHING
+    return Unpublished(subjects, domains)

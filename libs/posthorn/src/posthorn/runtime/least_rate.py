@@ -1,0 +1,66 @@
+"""A least rate for what a client sends or takes over a long time, so that it cannot hold on to what it uses by a few octets a
+minute. Only the time in which the client is waited for counts."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+LEAST_BYTES_PER_SECOND = 1000
+"""About what a modem does; mail relays ask for the same."""
+_WINDOW_SECONDS = 30.0
+
+
+class LeastRate:
+    """Raises TimeoutError for a client that is slower over half a minute of waiting, silent for ``idle_seconds`` or busy for
+    ``whole_seconds``."""
+
+    def __init__(
+        self,
+        *,
+        bytes_per_second: float = LEAST_BYTES_PER_SECOND,
+        idle_seconds: float = 60.0,
+        whole_seconds: float = float("inf"),
+    ) -> None:
+        self._rate = bytes_per_second
+        self._idle_seconds = idle_seconds
+        self._end = time.monotonic() + whole_seconds
+        self._waited = 0.0
+        self._bytes = 0
+
+    @property
+    def patience(self) -> float:
+        """Seconds for which the client may be waited for now."""
+        return max(min(self._idle_seconds, self._end - time.monotonic()), 0.0)
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count the time inside as waiting for the client."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._waited += time.monotonic() - began
+
+    def count(self, octets: int) -> None:
+        """Count what has come, or was taken."""
+        self._bytes += octets
+        if self._waited >= _WINDOW_SECONDS:
+            if self._bytes < self._rate * self._waited:
+                raise TimeoutError("the client is too slow")
+            self._waited, self._bytes = 0.0, 0
+        if time.monotonic() > self._end:
+            raise TimeoutError("it takes too long")
+
+    async def read(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Give the pieces as they come."""
+        while True:
+            with self.waiting():
+                async with asyncio.timeout(self.patience):
+                    piece = await anext(pieces, None)
+            if piece is None:
+                return
+            self.count(len(piece))
+            yield piece

@@ -1,0 +1,54 @@
+"""Compressed and encrypted files, told by their first octets.
+
+Mail stores compress single messages on disk (Dovecot's zlib plugin), and people compress whole archives.
+"""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import zlib
+
+_MAGIC = (
+    (b"\x1f\x8b", "gzip"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ\x00", "xz"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"\x04\x22\x4d\x18", "lz4"),
+    (b"CRYPTED\x03\x07", "Dovecot's mail-crypt"),
+    (b"PK\x03\x04", "zip"),
+)
+
+
+class NotUnpackedError(ValueError):
+    """The octets cannot be unpacked: broken, too large, or in a form that is not read here."""
+
+
+def compression_of(octets: bytes | bytearray) -> str | None:
+    """Return the name of the compression or encryption that the octets begin with; None for none that is known."""
+    return next((name for magic, name in _MAGIC if octets.startswith(magic)), None)
+
+
+def unpacked(octets: bytes, limit: int) -> bytes:
+    """Return the content of compressed octets, at most ``limit`` octets of it. Raises NotUnpackedError."""
+    form = compression_of(octets)
+    try:
+        match form:
+            case "gzip":
+                gzip = zlib.decompressobj(zlib.MAX_WBITS | 16)
+                content, is_whole = gzip.decompress(octets, limit + 1), gzip.eof
+            case "bzip2":
+                bzip2 = bz2.BZ2Decompressor()
+                content, is_whole = bzip2.decompress(octets, limit + 1), bzip2.eof
+            case "xz":
+                xz = lzma.LZMADecompressor()
+                content, is_whole = xz.decompress(octets, limit + 1), xz.eof
+            case _:
+                raise NotUnpackedError(f"it is compressed or encrypted ({form}); unpack it first")
+    except (zlib.error, OSError, lzma.LZMAError, EOFError):
+        raise NotUnpackedError(f"it is compressed ({form}) and damaged") from None
+    if len(content) > limit:
+        raise NotUnpackedError(f"it has more than {limit} octets once unpacked")
+    if not is_whole:
+        raise NotUnpackedError(f"it is compressed ({form}) and breaks off")
+    return content

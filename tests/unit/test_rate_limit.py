@@ -1,0 +1,89 @@
+"""Rates of API keys and of clients that show unknown ones."""
+
+from __future__ import annotations
+
+import pytest
+
+from posthorn_api import rate_limit
+from posthorn_api.access import RULES
+from posthorn_api.rate_limit import COSTS, Buckets, RateLimit
+from posthorn_api.sending_service import Throttled
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_bucket_fills_at_its_rate_up_to_its_burst() -> None:
+    clock = Clock()
+    buckets = Buckets(60, 3, clock)
+    assert [buckets.take("a", 1) for _ in range(4)] == [0, 0, 0, 1]
+    assert buckets.take("b", 1) == 0, "each key has its own"
+    clock.now += 2
+    assert [buckets.take("a", 1) for _ in range(3)] == [0, 0, 1]
+    clock.now += 100
+    assert [buckets.take("a", 1) for _ in range(4)] == [0, 0, 0, 1]
+
+
+def test_what_costs_more_than_the_burst_leaves_a_debt() -> None:
+    clock = Clock()
+    buckets = Buckets(60, 3, clock)
+    assert buckets.take("a", 10) == 0
+    assert buckets.take("a", 1) == 8
+    clock.now += 8
+    assert buckets.take("a", 1) == 0
+
+
+def test_buckets_that_are_full_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    buckets = Buckets(60, 3, clock)
+    for number in range(100):
+        buckets.take(number, 1)
+    clock.now += 1
+    buckets.take("last", 1)
+    assert list(buckets._levels) == ["last"]
+    monkeypatch.setattr(rate_limit, "_MOST", 5)
+    for number in range(100):
+        buckets.take(number, 2)
+    assert len(buckets._levels) == 5
+
+
+def test_costly_operations_count_for_several() -> None:
+    limit = RateLimit(60, 100, clock=Clock())
+    limit.charge("key", "putConfig")
+    limit.charge("key", "putConfig")
+    with pytest.raises(Throttled) as caught:
+        limit.charge("key", "getAccount")
+    assert caught.value.seconds == 1
+    limit.charge("other", "getAccount")
+    assert COSTS.keys() <= RULES.keys()
+
+
+def test_unknown_keys_of_a_client_do_not_shut_out_good_ones() -> None:
+    clock = Clock()
+    limit = RateLimit(unknown_per_minute=2, clock=clock)
+    limit.good(b"good")
+    for _ in range(2):
+        limit.check_unknown("192.0.2.1", b"bad")
+        limit.bad("192.0.2.1")
+    with pytest.raises(Throttled):
+        limit.check_unknown("192.0.2.1", b"another")
+    limit.check_unknown("192.0.2.1", b"good")
+    limit.check_unknown("192.0.2.2", b"another")
+    clock.now += 3601
+    limit.bad("192.0.2.1")
+    limit.bad("192.0.2.1")
+    with pytest.raises(Throttled):
+        limit.check_unknown("192.0.2.1", b"good")
+
+
+def test_no_limits() -> None:
+    limit = RateLimit(0, 1, 0)
+    for _ in range(5):
+        limit.charge("key", None)
+        limit.check_unknown("192.0.2.1", b"bad")
+        limit.bad("192.0.2.1")

@@ -10,6 +10,7 @@
 # - The first process of a container has no default action for signals. Loading its libraries takes a service seconds on a busy node; one
 #   that is told to stop meanwhile must not overhear it, or its pod would stay for the whole grace period.
 # - A service writes nowhere but to /tmp, and smtp-in to /var/spool/posthorn (large messages on their way in): mount both.
+# by digest for what is published: --build-arg PYTHON_IMAGE=python@sha256:...
 ARG PYTHON_IMAGE=python:3.13-slim-trixie
 
 # ---- every library of every service, installed and compiled once

@@ -15,7 +15,7 @@ import pytest
 
 from posthorn_local import embedded
 from posthorn_local.embedded import Nats, Postgres
-from tests.servers.databases import Databases
+from tests.servers.databases import ROLE_PASSWORDS, Databases
 from tests.servers.ports import PortsInTurn
 from tests.servers.s3 import S3Server
 
@@ -44,7 +44,7 @@ def migrated(postgres: Postgres) -> str:
     """The name of a template database with the newest schema."""
     from posthorn.adapters.postgres.migrate import migrate_blocking
 
-    migrate_blocking(postgres.url)
+    migrate_blocking(postgres.url, role_passwords=ROLE_PASSWORDS)
     return "posthorn"
 
 

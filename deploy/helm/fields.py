@@ -53,6 +53,7 @@ OBJECT_OR_NONE: Schema = {"type": "string", "pattern": f"^({OBJECT})?$", "maxLen
 NAME_PART: Schema = {"type": "string", "pattern": "^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$", "maxLength": 63}
 DATA_KEY: Schema = {"type": "string", "pattern": "^[-._a-zA-Z0-9]+$", "maxLength": 253}
 """A key in a Secret."""
+DATA_KEY_OR_NONE: Schema = {"type": "string", "pattern": "^[-._a-zA-Z0-9]*$", "maxLength": 253}
 WORD = "[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 QUALIFIED = f"^({OBJECT}/)?{WORD}$"
 """A key of a label or an annotation."""
@@ -144,6 +145,11 @@ KEDA = {
     "pollingInterval": whole(1),
     "cooldownPeriod": whole(0),
 }
+
+
+def secrets_of(*parts: str) -> Schema:
+    """Return the schema of names of Secrets by the names of parts."""
+    return closed(dict.fromkeys(parts, OBJECT_OR_NONE))
 
 
 def bundled(**more: Schema) -> Schema:

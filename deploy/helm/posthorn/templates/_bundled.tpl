@@ -104,10 +104,7 @@ jetstream {
   # the default of two minutes would lose mail that was answered with 250 when the power goes
   sync_interval: always
 }
-authorization {
-  user: posthorn
-  password: $NATS_PASSWORD
-}
+{{ .Files.Get "files/nats-users.conf" | trim }}
 {{- if gt (int .Values.nats.bundled.replicas) 1 }}
 cluster {
   name: {{ include "posthorn.fullname" . | quote }}

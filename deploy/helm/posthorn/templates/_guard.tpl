@@ -118,6 +118,28 @@
 {{- with include "posthorn.serviceFaults" . -}}
 {{- $faults = concat $faults (splitList "\n" .) -}}
 {{- end -}}
+{{- if not (include "posthorn.mayGenerate" .) -}}
+{{- $wanted := dict -}}
+{{- if not $v.secretKey.existingSecret }}{{ $_ := set $wanted "secretKey.existingSecret" "" }}{{ end -}}
+{{- if not $v.api.adminKey.existingSecret }}{{ $_ := set $wanted "api.adminKey.existingSecret" "" }}{{ end -}}
+{{- range $store := list "postgresql" "nats" "s3" -}}
+{{- $block := index $v $store -}}
+{{- if and $block.bundled.enabled (not $block.bundled.existingSecret) }}{{ $_ := set $wanted (printf "%s.bundled.existingSecret" $store) "" }}{{ end -}}
+{{- end -}}
+{{- if and $v.tls.selfSigned (not $v.tls.existingSecret) (not $v.tls.certManager.enabled) }}{{ $_ := set $wanted "tls.existingSecret" "" }}{{ end -}}
+{{- range $name, $_ := $wanted -}}
+{{- $faults = append $faults (printf "%s: name a Secret; without a cluster to look in, each rendering would generate another one (secrets.generate)" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- if and $v.secretKey.existingSecret (not $v.secretKey.srsKey) (not (include "posthorn.masterKey" .)) -}}
+{{- $faults = append $faults (printf "secretKey.srsKey: name the key in %s that holds what posthorn-keys prints; the chart derives it only where it can look the Secret up" $v.secretKey.existingSecret) -}}
+{{- end -}}
+{{- if and .Release.IsUpgrade (eq $v.secrets.generate "auto") (not $v.secretKey.existingSecret) -}}
+{{- $name := printf "%s-secret-key" (include "posthorn.fullname" .) -}}
+{{- if not (include "posthorn.kept" (dict "root" . "name" $name "key" "secret-key" "default" "")) -}}
+{{- $faults = append $faults (printf "secretKey: this is an upgrade, and the Secret %s is gone; restore it, or accept that DKIM keys and passwords of routes are lost, by secrets.generate=always once" $name) -}}
+{{- end -}}
+{{- end -}}
 {{- if $faults -}}
 {{- fail (printf "\n  %s\n" (join "\n  " $faults)) -}}
 {{- end -}}

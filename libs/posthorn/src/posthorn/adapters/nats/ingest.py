@@ -9,6 +9,8 @@ Theory of operation:
   enough wait they go as one batch; while it is under way the next one gathers. Nobody waits for messages that may never come.
 - A batch that is refused for any reason (one of its ids is known already, the stream is nearly full, an old server) is sent
   again plainly: the ids make the repeat harmless, and each message gets an answer of its own.
+- The envelope's role decides the subject. A part may publish under that of its own role alone, so a role that is not its own is
+  refused by NATS (``adapters.nats.permissions``).
 - Whatever is in flight when the connection breaks is sent again, under the same id, once it is back or fails in time.
 """
 
@@ -25,7 +27,7 @@ from nats.aio.msg import Msg
 from posthorn.adapters.nats.acks import Ack, NobodyThere, read_ack
 from posthorn.adapters.nats.connection import Connection
 from posthorn.model.envelope import Envelope, encode_record
-from posthorn.model.streams import INGEST, INGEST_SUBJECT
+from posthorn.model.streams import INGEST, ingest_subject
 from posthorn.ports.faults import Full, Unavailable
 
 log = structlog.get_logger()
@@ -42,6 +44,7 @@ _ROOM = 64 * 1024
 @dataclass(eq=False, slots=True)
 class _Message:
     id: str
+    subject: str
     record: bytes
     kept: asyncio.Future[Ack]
     token: str = ""
@@ -64,12 +67,12 @@ class NatsIngest:
 
     async def accept(self, envelope: Envelope, body: bytes | None) -> None:
         """See the port."""
-        record = encode_record(envelope, body)
+        record, subject = encode_record(envelope, body), ingest_subject(envelope.role)
         message_id = str(envelope.id)
         fault = Unavailable("nats", "no acknowledgement in time")
         for _ in range(_TRIES):
             await self._connection.wait_up(self._timeout)
-            message = _Message(message_id, record, asyncio.get_running_loop().create_future())
+            message = _Message(message_id, subject, record, asyncio.get_running_loop().create_future())
             try:
                 async with asyncio.timeout(self._timeout):
                     await self._listen()
@@ -134,7 +137,7 @@ class NatsIngest:
             self._fail(messages, error)
 
     async def _publish(self, message: _Message, reply: str, headers: dict[str, str]) -> None:
-        await self._connection.publish(INGEST_SUBJECT, message.record, reply, headers)
+        await self._connection.publish(message.subject, message.record, reply, headers)
 
     async def _answered(self, answer: Msg) -> None:
         messages = self._settle(answer.subject.rpartition(".")[2])

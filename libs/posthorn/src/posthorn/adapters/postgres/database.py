@@ -18,18 +18,19 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
-from uuid import uuid4
+from uuid import UUID, uuid4
+from weakref import WeakSet
 
 import asyncpg
 from sqlalchemy import event, exc
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from posthorn.adapters.postgres.tables import SCHEMA_VERSION
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.faults import Halted, Unavailable
 from posthorn.runtime.fair_slots import FairSlots
 from posthorn.runtime.holders import present_holder
 from posthorn.runtime.settings import PostgresSettings
@@ -71,12 +72,22 @@ class Database:
     def __init__(self, engine: AsyncEngine, *, prepared: bool = True, slots: FairSlots | None = None) -> None:
         self.engine = engine
         """For adapters that compose queries with SQLAlchemy; use it inside ``faults()``."""
+        self.gate: Callable[[], None] = _open
+        """Called before each use; raises Unavailable while this database must not be used (ADR 18)."""
+        self.installation: Callable[[], UUID | None] = _any
+        """Which installation a new connection must lead to; None: any. So no use of the pool meets another server unawares."""
+        self._known: WeakSet[Any] = WeakSet()
         self._prepared = prepared
         self._slots = slots
+
+    def ungated(self) -> Database:
+        """Give the same pool without the gate: for those who decide about it, and for probes."""
+        return Database(self.engine, prepared=self._prepared)
 
     @contextmanager
     def faults(self) -> Iterator[None]:
         """Turn faults of the store into Unavailable; faults of data, integrity and programming pass through."""
+        self.gate()
         try:
             yield
         except Exception as error:
@@ -111,15 +122,30 @@ class Database:
                 raw = await lent.get_raw_connection()
                 connection: Any = raw.driver_connection
                 try:
+                    await self._make_sure(connection)
                     yield connection
                 except BaseException as error:
                     # a server that fails over, or a cancelled roll-back, must not meet the next user
-                    if connection.is_in_transaction() or (isinstance(error, Exception) and _translate(error)):
+                    if (
+                        connection.is_in_transaction()
+                        or isinstance(error, Halted)
+                        or (isinstance(error, Exception) and _translate(error))
+                    ):
                         await lent.invalidate(error)
                     raise
 
     def _turn(self) -> AbstractAsyncContextManager[None]:
         return nullcontext() if self._slots is None else self._slots.hold(present_holder())
+
+    async def _make_sure(self, connection: Connection) -> None:
+        """Ask a new connection whose database it leads to."""
+        expected = self.installation()
+        if expected is None or connection in self._known:
+            return
+        found = await connection.fetchval("SELECT id FROM installation")
+        if found != expected:
+            raise Halted("postgres", f"a new connection leads to installation {found}, not {expected}")
+        self._known.add(connection)
 
     async def probe(self) -> None:
         """Ask for the schema's revision. Raises Unavailable for one before that which this code needs.
@@ -127,7 +153,7 @@ class Database:
         A later one is served: steps expand before they contract, so that the processes of the release before go on while those
         of a new release, whose migration has run, are still starting, and so that a release can be taken back (ADR 17).
         """
-        async with self.session() as connection:
+        async with self.ungated().session() as connection:
             found = await connection.fetchval("SELECT version_num FROM alembic_version")
         if found is None or found < SCHEMA_VERSION:  # numbers of four digits
             raise Unavailable("postgres", f"schema {found or _ABSENT}, needed {SCHEMA_VERSION}")
@@ -212,6 +238,14 @@ def make_engine(
     )
     event.listen(engine.sync_engine, "checkout", _refuse_closed)
     return engine
+
+
+def _open() -> None:
+    """Let everybody through."""
+
+
+def _any() -> None:
+    """Expect no installation in particular."""
 
 
 def _split_parameters(url: str) -> tuple[str, frozenset[str]]:

@@ -17,7 +17,7 @@ PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PACKAGES := libs/posthorn $(addprefix services/,$(SERVICES))
 LOCKED  := requirements/dev.txt $(addsuffix /pyproject.toml,$(PACKAGES))
 
-.PHONY: help run test test-root lint types lock bench interop containers cluster chart client clean format
+.PHONY: help run test test-root lint types lock bench chaos interop containers cluster chart client clean format
 
 help:  ## show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,13 +63,16 @@ lint: $(VENV)/.ready types  ## ruff, import rules and types
 	@$(BIN)/lint-imports --no-cache
 
 types: $(VENV)/.ready  ## mypy, strict
-	@$(BIN)/mypy libs/posthorn/src $(foreach s,$(SERVICES),services/$(s)/src) tests bench deploy
+	@$(BIN)/mypy libs/posthorn/src $(foreach s,$(SERVICES),services/$(s)/src) tests bench chaos deploy
 
 format: $(VENV)/.ready  ## put the code in form
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
 
 bench: $(VENV)/.ready  ## measure against Postfix and Dovecot in one run (Debian packages postfix and dovecot-pop3d)
 	@$(BIN)/python -m bench $(ARGS)
+
+chaos: $(VENV)/.ready  ## hurt the running system under a load and account for every message (ARGS="--seed 7 --minutes 30")
+	@$(BIN)/python -m chaos $(ARGS)
 
 # One locked set per image and one for development. No index address is written.
 lock: $(UV)  ## renew requirements/*.txt from the pyproject files

@@ -270,3 +270,16 @@ def test_docs_tell_what_a_restart_of_a_store_costs() -> None:
     table = text[text.index("### What a restart of a single bundled store costs") :]
     for store in ("NATS", "Postgres", "S3"):
         assert re.search(rf"^\| {store} \|.*\d+ (to \d+ )?s", table, re.MULTILINE), store
+
+
+def test_a_single_nats_server_starts_again_after_a_full_disk_and_a_cluster_is_left_to_itself() -> None:
+    probes = {}
+    for servers in (1, 3):
+        rendered = render({"nats": {"bundled": {"replicas": servers}}})
+        container = rendered.of("StatefulSet")["posthorn-nats"]["spec"]["template"]["spec"]["containers"][0]
+        probes[servers] = container["livenessProbe"]
+    script = probes[1]["exec"]["command"][-1]
+    assert "http://127.0.0.1:8222/healthz" in script
+    assert "df -Pk /data" in script
+    assert probes[1]["periodSeconds"] * probes[1]["failureThreshold"] <= 20
+    assert probes[3]["httpGet"]["path"] == "/healthz?js-enabled-only=true"

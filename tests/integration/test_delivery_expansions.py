@@ -319,7 +319,7 @@ async def test_a_wish_for_success_is_answered_by_the_expansion_alone(stage: Scen
     await stage.town.domain("example.test")
     await stage.town.alias("all@example.test", *(f"x{n}@far.test" for n in range(150)))
     dsn = {"all@example.test": RecipientDsn(Notify.SUCCESS | Notify.FAILURE)}
-    await stage.send(BODY, "all@example.test", dsn=dsn)
+    await stage.send(BODY, "all@example.test", dsn=dsn, role="send")
     await stage.deliver(1)
     await stage.expand()
     rows = await stage.town.rows(

@@ -12,6 +12,7 @@ from posthorn.adapters.nats.dead import NatsDeadLetters
 from posthorn.adapters.nats.events import NatsEvents
 from posthorn.adapters.nats.installation import DirectoryMark
 from posthorn.adapters.nats.source import NatsIngestSource
+from posthorn.adapters.nats.storage import measure_storage
 from posthorn.adapters.nats.strays import NatsStrays
 from posthorn.adapters.nats.wakes import NatsWaker
 from posthorn.adapters.postgres.database import connect as connect_postgres
@@ -20,6 +21,7 @@ from posthorn.adapters.postgres.expansions import PostgresExpansions
 from posthorn.adapters.postgres.installation import PostgresInstallation
 from posthorn.adapters.postgres.leaderships import Leadership
 from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
+from posthorn.adapters.postgres.replication import ReplicationWatch
 from posthorn.adapters.postgres.retention import PostgresRetention
 from posthorn.adapters.postgres.storeroom import PostgresStoreroom
 from posthorn.model.streams import RETRY_CONSUMER
@@ -82,6 +84,10 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
     repairer = Repairer(NatsStrays(nats), deliverer, Leadership(database, "ingest repair", uuid4()).lead)
     for part, probe in {"nats": source.probe, "postgres": mailboxes.probe, "blobs": blobs.probe}.items():
         process.health.need(part, probe)
+    replication = ReplicationWatch(database.ungated(), demanded=settings.database_replication == "synchronous")
+    process.health.need("replication", replication.probe)
+    await process.task(replication.run(), "replication")
+    await process.task(measure_storage(nats, settings), "nats storage")
     process.health.need("installation", guard.probe)
     process.health.need("clock", guard.probe_clock)
     await guard.look()
@@ -91,7 +97,14 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
     await process.task(expander.run(), "expander")
     await process.task(repairer.run(), "repair")
     lanes = GuardedSource(source, guard.check), GuardedSource(retries, guard.check)
-    intake = Intake(lanes[0], deliverer, settings.limits, settings.delivery_spacing_seconds, lanes[1])
+    intake = Intake(
+        lanes[0],
+        deliverer,
+        settings.limits,
+        settings.delivery_spacing_seconds,
+        lanes[1],
+        permitted=lambda: replication.permits,
+    )
     await enter(taking_in(process, intake))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 
@@ -51,18 +51,20 @@ class Intake:
         limits: tuple[int, int, int],
         spacing: float = 0.0,
         retries: IngestSource | None = None,
+        permitted: Callable[[], bool] = lambda: True,
     ) -> None:
         """``limits``: most messages of a batch, about its most octets, and batches in flight at a time.
 
         ``spacing``: seconds from the start of a batch to the start of the next, while batches are less than half full (ADR 11);
         twice as long after a batch of DENSE messages. ``retries`` is the source of the retry lane, whose messages are tried one by
-        one, beside the batches.
+        one, beside the batches. ``permitted``: while it says no, nothing is taken.
         """
         self._source = source
         self._retries = retries
         self._deliverer = deliverer
         self._messages, self._octets, self._parallel = limits
         self._spacing = spacing
+        self._permitted = permitted
         self._draining = asyncio.Event()
         self._taking: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
@@ -128,6 +130,9 @@ class Intake:
         assert task is not None
         pause, said_at = _FIRST_PAUSE, -60.0
         while not self._draining.is_set():
+            if not self._permitted():
+                await self._let_gather(_FIRST_PAUSE)
+                continue
             self._taking.add(task)
             try:
                 return await source.take(messages, octets)

@@ -21,6 +21,7 @@ from uuid import UUID
 from posthorn.adapters.postgres import outbound
 from posthorn.adapters.postgres.charging import ForwardLimits
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
+from posthorn.adapters.postgres.replication import confirm
 from posthorn.adapters.postgres.resolving import resolve
 from posthorn.adapters.postgres.tables import INBOX
 from posthorn.ports.mailboxes import AccountsGone, Letter, Resolution, Segment
@@ -116,7 +117,10 @@ class PostgresMailboxes:
         resolve: their mail was promised. Raises Unavailable.
         """
         async with self._database.session() as connection:
-            return await resolve(connection, recipients, messages)
+            found = await resolve(connection, recipients, messages)
+            if found.placed:
+                await confirm(connection)
+            return found
 
     async def place(self, segments: Sequence[Segment]) -> int:
         """Write a batch, all or nothing; gives the number of entries made.

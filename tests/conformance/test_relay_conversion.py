@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY
 from posthorn.ports.faults import Unavailable
 from posthorn_relay.transport import Accepted, Failed
 from tests.conformance.relay_stage import connector, hop, parcel, post, told, without
-from tests.servers.scripted_smtp import FULL, ScriptedSmtp
+from tests.servers.scripted_smtp import FULL, ScriptedSmtp, Step
 
 SEVEN = without(b"8BITMIME", b"SIZE")
 FIELDS = b"Subject: hi\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
@@ -170,7 +170,10 @@ async def test_long_lines_of_forwarded_mail_go_as_they_are_unless_the_host_refus
 ) -> None:
     content = (FIELDS + b"x" * 2000 + b"\r\n", *([b"y" * 70_000 + b"\r\n"] * (pieces - 1)))
     what = replace(parcel("b@y.test", "c@y.test", content=content), forwarded=True)
-    script = {"EHLO": without(b"CHUNKING", b"SIZE"), "RCPT": [b"250 ok\r\n", b"550 5.1.1 no\r\n", b"250 ok\r\n"]}
+    script: dict[str, Step] = {
+        "EHLO": without(b"CHUNKING", b"SIZE"),
+        "RCPT": [b"250 ok\r\n", b"550 5.1.1 no\r\n", b"250 ok\r\n"],
+    }
     async with ScriptedSmtp(script) as server:
         first, second = await post(server, what)
         assert isinstance(first, Accepted) and not first.reply.endswith("encoding)")

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from posthorn_local import embedded
 from posthorn_local.embedded import Nats, Postgres
@@ -20,6 +21,9 @@ from tests.servers.ports import PortsInTurn
 from tests.servers.s3 import S3Server
 
 _numbers = itertools.count(1)
+
+settings.register_profile("any speed", deadline=None)  # how long an example takes is the machine's business
+settings.load_profile("any speed")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -48,15 +48,18 @@ helm test posthorn --namespace mail --logs
 
 On a cluster without load balancers (kind, minikube) add `--set service.type=ClusterIP`.
 
-Needs Kubernetes {kube} and Helm 3.12 or later. Postgres, NATS and an S3 server come with it for trying out; for
-mail that matters, name your own by `existingSecret` and turn the bundled ones off. [ci/](ci) holds values files for several cases,
-[UPGRADING.md](UPGRADING.md) says what to do before upgrades, `docs/operations.md` how to run it, `docs/runbooks/` what each alert
-asks for.
+Needs Kubernetes {kube} and Helm 3.12 or later, or Helm 4, which the tests run. Postgres, NATS and an S3 server come with it
+for trying out; for mail that matters, name your own by `existingSecret` and turn the bundled ones off. [ci/](ci) holds values
+files for several cases, [UPGRADING.md](UPGRADING.md) says what to do before upgrades, `docs/operations.md` how to run it,
+`docs/runbooks/` what each alert asks for.
+
+To change the number of pods use the values, not `kubectl scale`: Helm 4 applies server-side, and stops at a number that another
+tool has set. The chart refuses such an upgrade before anything is sent, and says how to go on; see [UPGRADING.md](UPGRADING.md).
 
 Rendering without a cluster (Argo CD, `helm template`) cannot look up the Secrets that were generated before, and would replace
 them each time: there the chart refuses to generate any. Give `existingSecret` for `secretKey` (with `srsKey`), `api.adminKey`,
 the stores and `tls`. With Argo CD, which tells Helm what its cluster serves, set `secrets.generate: never`, so that none is
-forgotten.
+forgotten. Nor can it look up how many pods a part has; see `smtpIn.autoscaling.enabled`.
 
 Each part logs in to NATS and Postgres as a user of its own, which may do what that part needs and no more. On the bundled stores
 these users are made; on your own, name their Secrets in `partSecrets` (docs/operations.md).

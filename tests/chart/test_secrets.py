@@ -7,102 +7,15 @@ import json
 import os
 import re
 import ssl
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import helm_python
 import pytest
 from cryptography import x509
 
 from posthorn.runtime.derived_keys import SRS, derive
-from tests.chart.rendering import NAME, NAMESPACE, Object, Rendered, at, case, chart, merged, read, render
-
-
-class Cluster:
-    """An API server that knows Secrets, and nothing else."""
-
-    def __init__(self) -> None:
-        self.secrets: dict[str, Object] = {}
-        cluster = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                status, document = cluster.answer(self.path.partition("?")[0])
-                body = json.dumps(document).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: Any) -> None:
-                """Keep quiet."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
-
-    def answer(self, path: str) -> tuple[int, Object]:
-        if path == "/api":
-            return 200, {"kind": "APIVersions", "versions": ["v1"]}
-        if path == "/apis":
-            return 200, {"kind": "APIGroupList", "apiVersion": "v1", "groups": []}
-        if path == "/api/v1":
-            resource = {
-                "name": "secrets",
-                "singularName": "secret",
-                "kind": "Secret",
-                "namespaced": True,
-                "verbs": ["get", "list"],
-            }
-            return 200, {"kind": "APIResourceList", "groupVersion": "v1", "resources": [resource]}
-        if path == "/version":
-            return 200, {"major": "1", "minor": "36", "gitVersion": "v1.36.0"}
-        found = re.fullmatch(rf"/api/v1/namespaces/{NAMESPACE}/secrets/([a-z0-9.-]+)", path)
-        if found and found[1] in self.secrets:
-            return 200, self.secrets[found[1]]
-        return 404, {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}
-
-    def keep(self, rendered: Rendered) -> None:
-        """Store the Secrets of a release as a cluster does: all data in base64."""
-        for name, secret in rendered.of("Secret").items():
-            data = dict(secret.get("data", {}))
-            data |= {
-                key: base64.b64encode(value.encode()).decode() for key, value in secret.get("stringData", {}).items()
-            }
-            self.secrets[name] = {"apiVersion": "v1", "kind": "Secret", "metadata": secret["metadata"], "data": data}
-
-    def render(self, values: dict[str, Any] | None = None, *, upgrade: bool = True) -> Rendered:
-        """Render with ``lookup`` at work, and what Helm learns of a cluster of what it serves."""
-        values = merged(at("capabilities.apiVersions", ["apiregistration.k8s.io/v1"]), values or {})
-        host, port = self.server.server_address[:2]
-        kubeconfig = json.dumps(
-            {
-                "apiVersion": "v1",
-                "kind": "Config",
-                "clusters": [{"name": "c", "cluster": {"server": f"http://{host!s}:{port}"}}],
-                "users": [{"name": "u", "user": {}}],
-                "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-                "current-context": "x",
-            }
-        )
-        with helm_python.Config(kubeconfig_content=kubeconfig, namespace=NAMESPACE) as config:
-            return read(config.render(chart(), values, name=NAME, namespace=NAMESPACE, **_stage(upgrade)))
-
-
-def _stage(upgrade: bool) -> dict[str, Any]:
-    return {"is_upgrade": upgrade, "is_install": not upgrade, "revision": 2 if upgrade else 1}
-
-
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    running = Cluster()
-    running.thread.start()
-    yield running
-    running.server.shutdown()
-    running.server.server_close()
+from tests.chart.cluster import Cluster
+from tests.chart.rendering import Rendered, at, case, render
 
 
 def texts(rendered: Rendered) -> dict[str, dict[str, str]]:

@@ -207,7 +207,8 @@ def test_a_parts_own_false_wins_over_a_true_for_all() -> None:
 
 def test_the_migration_reads_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     rendered = case("default")
-    container = rendered.of("Job")["posthorn-migrate-1"]["spec"]["template"]["spec"]["containers"][0]
+    (job,) = rendered.of("Job").values()
+    container = job["spec"]["template"]["spec"]["containers"][0]
     given = environment(container, rendered)
     assert given.keys() <= {PREFIX + name.upper() for name in MigrateSettings.model_fields} | {
         name for name in given if name.startswith("PASSWORD_")

@@ -105,3 +105,18 @@ def test_without_settings_it_refuses_and_names_what_is_missing(
     with pytest.raises(DockerError, match="refusing to start") as refusal:
         run(docker, images[service])
     assert "POSTHORN_BLOBS" in str(refusal.value) and "Traceback" not in str(refusal.value)
+
+
+def test_an_image_that_is_told_to_stop_while_it_loads_stops(
+    docker: Docker, images: dict[str, str], service: str
+) -> None:
+    # the first process of a container has no default action for a signal: without a handler it would overhear it
+    status = ""
+    for _ in range(10):  # on a busy machine it may have ended by itself, for want of settings
+        container = docker.said("run", "--detach", "--network=none", images[service])
+        docker.tried("kill", "--signal=TERM", container)
+        status = docker.said("wait", container)
+        docker.said("rm", container)
+        if status == "143":
+            break
+    assert status == "143"

@@ -206,7 +206,7 @@ class TestNotices:
         relay = await office.relay()
         dsn = RecipientDsn(Notify.FAILURE, "rfc822;a@x.test")
         number = await office.send(
-            "a@far.test", "b@far.test", "c@far.test", dsn=dsn, ret="FULL", envid="e", smtputf8=True
+            "a@far.test", "b@far.test", "c@far.test", dsn=dsn, ret="FULL", envid="e", smtputf8=True, role="submission"
         )
         await office.rows(
             "UPDATE outbound_recipients SET original = 'list@example.test' WHERE recipient = 'a@far.test'"

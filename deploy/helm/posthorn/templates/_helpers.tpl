@@ -41,10 +41,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 name: {{ .name }}
 namespace: {{ .root.Release.Namespace }}
 labels:
-  {{- include "posthorn.labels" . | nindent 2 }}
-  {{- with .labels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+  {{- toYaml (merge (include "posthorn.labels" . | fromYaml) (.labels | default dict)) | nindent 2 }}
 {{- with merge (dict) (.annotations | default dict) .root.Values.commonAnnotations }}
 annotations:
   {{- toYaml . | nindent 2 }}
@@ -57,6 +54,11 @@ annotations:
 {{- else -}}
 {{- default "default" .Values.serviceAccount.name -}}
 {{- end -}}
+{{- end -}}
+
+{{/* The account of the bundled stores: theirs has no role, such as that for S3. */}}
+{{- define "posthorn.storesAccountName" -}}
+{{- include "posthorn.serviceAccountName" . -}}{{- if .Values.serviceAccount.create -}}-stores{{- end -}}
 {{- end -}}
 
 {{/* What an SPF record says of where mail leaves from. */}}

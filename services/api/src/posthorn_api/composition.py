@@ -32,6 +32,7 @@ from posthorn.adapters.postgres.idempotency import PostgresIdempotency
 from posthorn.adapters.postgres.imports import PostgresImports
 from posthorn.adapters.postgres.installation import PostgresInstallation
 from posthorn.adapters.postgres.queue_administration import PostgresQueueAdministration
+from posthorn.adapters.postgres.replication import ReplicationWatch
 from posthorn.adapters.postgres.routes import PostgresRoutes
 from posthorn.adapters.postgres.senders import PostgresSenders
 from posthorn.adapters.postgres.statistics import PostgresEventBook, PostgresStatistics
@@ -174,6 +175,8 @@ async def start(process: Process) -> None:
     process.health.need("installation", guard.probe)
     process.health.need("clock", guard.probe_clock)
     await process.task(upkeep.run(), "upkeep")
+    replication = ReplicationWatch(database.ungated(), demanded=settings.database_replication == "synchronous")
+    await process.task(replication.run(), "replication")  # it says so; what the API writes it goes on writing
     await process.task(sender.run(), "webhooks")
     await process.task(forwards.run(), "forward confirmations")
     await process.task(_on_nats(settings, PostgresDirectoryTruth(database), late, reading, guard), "publisher")

@@ -29,6 +29,10 @@ class GuardedSource:
             raise
         return batch
 
+    async def stop(self) -> None:
+        """See the port."""
+        await self._source.stop()
+
     async def backlog(self) -> Backlog:
         """See the port."""
         return await self._source.backlog()

@@ -130,8 +130,12 @@ class Orphans:
 
     def _bodies_may_go_before(self, old: datetime, backlog: Backlog) -> datetime | None:
         """How old a body without a row must be for no waiting message to refer to it; None when that cannot be told."""
-        if backlog.dead or backlog.oldest_dead is not None:
-            log.info("bodies without a row stay while messages are parked", parked=backlog.dead)
+        if backlog.dead or backlog.oldest_dead is not None or backlog.retrying:
+            log.info(
+                "bodies without a row stay while messages are parked or set aside",
+                parked=backlog.dead,
+                set_aside=backlog.retrying,
+            )
             return None
         if backlog.oldest is None:
             return old

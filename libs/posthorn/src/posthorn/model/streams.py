@@ -10,7 +10,9 @@ _ROLE_WORDS = {"mx": "mx", "submission": "submission", "send": "api", "notice": 
 """Envelope role: last token of the subjects of its messages."""
 _ROLES = {word: role for role, word in _ROLE_WORDS.items()}
 INGEST_CONSUMER = "delivery"
-"""The durable pull consumer that all delivery processes share."""
+"""The durable pull consumer that all delivery processes share; it gets ``ingest.*``."""
+RETRY_CONSUMER = "delivery-retry"
+"""The same for what could not be placed at first; it gets ``retry.*``, on the same stream."""
 DEAD = "DEAD"
 """Stream of messages that delivery could not place."""
 DEAD_SUBJECT = "dead.0"
@@ -46,3 +48,13 @@ def role_of_subject(subject: str) -> str | None:
     if word not in _ROLES:
         raise ValueError(f"the subject {subject} belongs to no role")
     return _ROLES[word]
+
+
+def retry_subject(subject: str) -> str:
+    """Return the subject of the retry lane for what came under ``subject``: the last token, the publisher's word, stays."""
+    return f"retry.{subject.rpartition('.')[2]}"
+
+
+def is_retry(subject: str) -> bool:
+    """Return whether a subject on INGEST belongs to the retry lane."""
+    return subject.startswith("retry.")

@@ -37,7 +37,7 @@ class Delivery(Protocol):
 
     @property
     def subject(self) -> str:
-        """The subject it was published under, which says by whom (``model.authority``)."""
+        """The subject it was published under, which says by whom (``model.authority``), and in which lane it is."""
         ...
 
     @property
@@ -51,6 +51,13 @@ class Delivery(Protocol):
 
     async def again(self, delay: float) -> None:
         """Give it back, to be delivered again after ``delay`` seconds."""
+        ...
+
+    async def set_aside(self) -> None:
+        """Publish it to the retry lane; on return it is kept there, and ``done`` takes it off this one. A repeat is harmless.
+
+        Raises Unavailable, or Full when the stream has no room for a moment's second copy.
+        """
         ...
 
     async def working(self) -> None:
@@ -67,6 +74,10 @@ class IngestSource(Protocol):
         """
         ...
 
+    async def stop(self) -> None:
+        """Ask for nothing more, and give back at once what waits to be taken: others have it while this process drains."""
+        ...
+
     async def backlog(self) -> Backlog:
         """What waits on the stream. Raises Unavailable."""
         ...
@@ -79,9 +90,24 @@ class Backlog:
     messages: int
     octets: int
     oldest: datetime | None
-    """When the oldest message still on INGEST arrived; None when it is empty."""
+    """When the oldest message still on INGEST arrived, in whatever lane; None when it is empty."""
     dead: int
     oldest_dead: datetime | None
+    retrying: int = 0
+    """Messages in the retry lane."""
+    oldest_first: datetime | None = None
+    """When the oldest message arrived that is not in the retry lane; None when there is none."""
+
+
+class Strays(Protocol):
+    """Messages that INGEST holds while neither of its consumers knows of them, as a full disk under the stream may leave them."""
+
+    async def find(self, limit: int) -> Sequence[Delivery]:
+        """Give the oldest, at most ``limit``. They come to no one else; ``done`` deletes them, ``again`` leaves them there.
+
+        One that is just being acknowledged may be among them. Raises Unavailable.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -91,6 +91,9 @@ class NatsSettings(EnvSettings):
     dead_max_bytes: Octets = 1024**3
     events_max_bytes: Octets = 2 * 1024**3
     """Byte limit of EVENTS; beyond it the oldest go."""
+    nats_storage_bytes: Octets | None = None
+    """What the volume of a NATS server holds, for the alarm before it is full; unset, the account's limit, or the limits of the
+    streams and 1 GiB."""
     events_trim: bool = False
     """Whether lower limits of EVENTS take effect though more than a tenth of what it holds goes at once; else they are put off."""
     events_max_age_seconds: Annotated[float, Field(ge=300, allow_inf_nan=False)] = 14 * 86_400.0
@@ -108,6 +111,9 @@ class PostgresSettings(EnvSettings):
     """How long one statement may take."""
     database_prepared: bool = True
     """False behind PgBouncer in transaction mode: no prepared statement outlives a transaction, no session setting is sent."""
+    database_replication: Literal["synchronous", "asynchronous"] = "synchronous"
+    """synchronous: while commits do not wait for the standbys that are attached, delivery takes nothing, since a failover would
+    lose what it acknowledges. asynchronous: that loss, of the last moments before a failover, is accepted (ADR 25)."""
     database_wait_seconds: Seconds = 60.0
     """How long ``posthorn-migrate`` waits for Postgres to come up."""
     installation_beat_seconds: Annotated[float, Field(ge=0.1, le=60)] = 30.0

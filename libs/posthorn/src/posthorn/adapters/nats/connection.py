@@ -6,6 +6,7 @@ Rules:
   is kept whose sender was told 451 long ago.
 - nats-py reconnects by itself, except after a protocol error of the server (``-ERR``), which closes the client for good. A
   keeper then makes a new client; whoever holds a subscription renews it in an ``on_up`` hook when ``client`` has changed.
+- A peer that is silently gone is noticed by pings within four seconds.
 - User and password are taken out of the URLs before the library sees them, so that no error text can carry them.
 """
 
@@ -38,7 +39,8 @@ log = structlog.get_logger()
 REQUEST_TIMEOUT = 5.0
 """Seconds that one request to JetStream may take."""
 _RETRY_WAIT = 0.25
-_PING_INTERVAL = 5
+_PING_SECONDS, _PINGS_UNANSWERED = 1, 3
+_CONNECT_SECONDS = 2
 _DRAIN_SECONDS = 5.0
 _LOG_EVERY = 10.0
 _NOBODY = "503"
@@ -57,6 +59,9 @@ class _Client(Client):
         self._pending: list[bytes] = []
         self._pending_data_size = 0
         await super()._attempt_reconnect()
+
+    async def flush(self, timeout: int = _CONNECT_SECONDS) -> None:
+        await super().flush(timeout)  # a reconnect ends with it, and the library waits ten seconds for a silent peer
 
 
 class Connection:
@@ -292,9 +297,9 @@ class Connection:
                     closed_cb=self._on_closed,
                     max_reconnect_attempts=-1,
                     reconnect_time_wait=_RETRY_WAIT,  # type: ignore[arg-type]  # any number of seconds will do
-                    connect_timeout=3,
-                    ping_interval=_PING_INTERVAL,
-                    max_outstanding_pings=2,
+                    connect_timeout=_CONNECT_SECONDS,
+                    ping_interval=_PING_SECONDS,
+                    max_outstanding_pings=_PINGS_UNANSWERED,
                     pending_size=0,
                     drain_timeout=round(_DRAIN_SECONDS) - 1,
                     **options,

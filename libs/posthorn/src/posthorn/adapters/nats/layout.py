@@ -1,7 +1,12 @@
-"""What Posthorn keeps on JetStream: three streams, a consumer and a bucket, made and kept as the settings say.
+"""What Posthorn keeps on JetStream: three streams, two consumers and a bucket, made and kept as the settings say.
 
 The parts that may (``permissions.LAYOUT_KEEPERS``) do this at any time, and several at once: creation is idempotent, and a refusal
 because another was quicker leads to another look. All others wait until what they need is there.
+
+INGEST has two lanes, each with a consumer of its own: ``ingest.*`` for first deliveries, ``retry.*`` for what could not be placed
+(ADR 19). On a work-queue stream no message may belong to two consumers, so the order is: the first consumer's filter, the
+stream's subjects, the second consumer. A release without the lane sets the first two back when it connects, and works on; the
+next process of this release that misses the lane makes it again.
 """
 
 from __future__ import annotations
@@ -12,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from posthorn.model.streams import DEAD, DIRECTORY, EVENTS, EVENTS_PREFIX, INGEST, INGEST_CONSUMER
+from posthorn.model.streams import DEAD, DIRECTORY, EVENTS, EVENTS_PREFIX, INGEST, INGEST_CONSUMER, RETRY_CONSUMER
 from posthorn.ports.faults import Unavailable
 from posthorn.runtime.brakes import Brake
 from posthorn.runtime.settings import NatsSettings
@@ -66,7 +71,7 @@ def streams(settings: NatsSettings) -> list[dict[str, Any]]:
     return [
         {
             "name": INGEST,
-            "subjects": ["ingest.*"],
+            "subjects": ["ingest.*", "retry.*"],
             "retention": "workqueue",
             "max_bytes": settings.ingest_max_bytes,
             "allow_atomic": True,
@@ -102,23 +107,36 @@ def streams(settings: NatsSettings) -> list[dict[str, Any]]:
     ]
 
 
-def consumer(settings: NatsSettings) -> dict[str, Any]:
-    """The configuration of the pull consumer that all delivery processes share."""
-    return {
-        "name": INGEST_CONSUMER,
-        "durable_name": INGEST_CONSUMER,
-        "deliver_policy": "all",
-        "ack_policy": "explicit",
-        "ack_wait": round(ACK_WAIT * _SECOND),
-        "max_deliver": -1,
-        "max_ack_pending": 8192,
-        "max_waiting": 512,
-        "replay_policy": "instant",
-    }
+def consumers(settings: NatsSettings) -> list[dict[str, Any]]:
+    """The configurations of the pull consumers that all delivery processes share, that of first deliveries first.
+
+    What waits for another try counts as unacknowledged: the retry lane may hold many that wait, and none in the first lane does.
+    """
+    return [
+        {
+            "name": name,
+            "durable_name": name,
+            "filter_subject": subjects,
+            "deliver_policy": "all",
+            "ack_policy": "explicit",
+            "ack_wait": round(ACK_WAIT * _SECOND),
+            "max_deliver": -1,
+            "max_ack_pending": most,
+            "max_waiting": 512,
+            "replay_policy": "instant",
+        }
+        for name, subjects, most in ((INGEST_CONSUMER, "ingest.*", 8192), (RETRY_CONSUMER, "retry.*", 1024))
+    ]
 
 
 async def ensure_layout(connection: Connection, settings: NatsSettings) -> None:
     """Make what is missing and change what differs. Raises Unavailable when JetStream does not serve."""
+    first, retries = consumers(settings)
+    try:
+        await _ensure_consumer(connection, first)
+    except ApiError as refusal:
+        if refusal.err_code != _NO_STREAM:
+            raise
     for wanted in streams(settings):
         try:
             await _ensure_stream(connection, wanted, may_trim=settings.events_trim)
@@ -126,9 +144,12 @@ async def ensure_layout(connection: Connection, settings: NatsSettings) -> None:
             if wanted["name"] != EVENTS:
                 raise
             log.warning("no events are recorded", detail=str(refusal))  # mail does not wait for its trace
-    await connection.api(
-        f"CONSUMER.CREATE.{INGEST}.{INGEST_CONSUMER}", {"stream_name": INGEST, "config": consumer(settings)}
-    )
+    await _ensure_consumer(connection, first)
+    await _ensure_consumer(connection, retries)
+
+
+async def _ensure_consumer(connection: Connection, wanted: dict[str, Any]) -> None:
+    await connection.api(f"CONSUMER.CREATE.{INGEST}.{wanted['name']}", {"stream_name": INGEST, "config": wanted})
 
 
 async def expect_layout(connection: Connection, part: str) -> None:

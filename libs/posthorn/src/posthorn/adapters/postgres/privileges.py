@@ -77,6 +77,8 @@ PRIVILEGES: Final[Mapping[str, Privileges]] = {
             "outbound_recipients": WRITE,
             "outbound_destinations": WRITE,
             "installation": CHANGE,
+            "outbound_expansions": WRITE,
+            "outbound_reached": WRITE,
         },
         hidden=_PASSWORDS,
     ),

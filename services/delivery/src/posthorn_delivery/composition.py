@@ -81,11 +81,16 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
         events=events,
         on_expansion=expander.kick,
     )
-    repairer = Repairer(NatsStrays(nats), deliverer, Leadership(database, "ingest repair", uuid4()).lead)
     for part, probe in {"nats": source.probe, "postgres": mailboxes.probe, "blobs": blobs.probe}.items():
         process.health.need(part, probe)
     replication = ReplicationWatch(database.ungated(), demanded=settings.database_replication == "synchronous")
     process.health.need("replication", replication.probe)
+    leadership = Leadership(database, "ingest repair", uuid4())
+
+    async def may_repair(seconds: float) -> bool:
+        return replication.permits and await leadership.lead(seconds)
+
+    repairer = Repairer(NatsStrays(nats), deliverer, may_repair)
     await process.task(replication.run(), "replication")
     await process.task(measure_storage(nats, settings), "nats storage")
     process.health.need("installation", guard.probe)

@@ -120,7 +120,8 @@ def test_the_pieces_do_not_matter(size: int) -> None:
         ("Content-Type: multipart/mixed; boundary=b\n\n--b--", [("1", "multipart/mixed", b"--b--")]),
         ("Content-Type: multipart/mixed; boundary=b\n\n--b", [("1", "text/plain", b"")]),
         # an outer delimiter closes what lies within
-        ("Content-Type: multipart/mixed; boundary=a\n\n--a\nContent-Type: multipart/mixed; boundary=b\n\n--b\n\nx\n--a\n\ny\n--a--\n",
+        ("Content-Type: multipart/mixed; boundary=a\n\n--a\nContent-Type: multipart/mixed; boundary=b\n\n--b\n\nx\n"
+         "--a\n\ny\n--a--\n",
          [("1.1", "text/plain", b"x"), ("2", "text/plain", b"y")]),
         # no boundary, or none that comes
         ("Content-Type: multipart/mixed\n\n--b\n\nx\n", [("1", "multipart/mixed", b"--b\r\n\r\nx\r\n")]),
@@ -130,7 +131,8 @@ def test_the_pieces_do_not_matter(size: int) -> None:
          [("1", "text/plain", b"--bb\r\n--b-\r\n --b\r\n--b x")]),
         ("Content-Type: multipart/mixed; boundary=b--\n\n--b--\n\nx\n--b----\n", [("1", "text/plain", b"x")]),
         # the same boundary within itself
-        ("Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: multipart/mixed; boundary=b\n\n--b\n\nx\n--b--\n--b\n\ny\n--b--\n",
+        ("Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: multipart/mixed; boundary=b\n\n--b\n\nx\n"
+         "--b--\n--b\n\ny\n--b--\n",
          [("1.1", "text/plain", b"x"), ("2", "text/plain", b"y")]),
         # empty parts, and parts whose header does not end
         ("Content-Type: multipart/mixed; boundary=b\n\n--b\n--b\n\n--b\nA: b\n--b\n\n\n--b--\n",

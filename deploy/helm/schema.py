@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from deploy.helm import patterns
+
 from posthorn.runtime.settings import PREFIX, EnvSettings
 from posthorn_api.settings import ApiSettings
 from posthorn_delivery.settings import DeliverySettings
@@ -50,7 +52,16 @@ def variables(part: str) -> dict[str, Schema]:
     document = CLASSES[part].model_json_schema()
     shared = document.get("$defs", {})
     found = {PREFIX + name.upper(): _plain(schema, shared) for name, schema in document["properties"].items()}
-    return {name: found[name] for name in sorted(found) if name not in MANAGED}
+    return {name: _strict(name, found[name]) for name in sorted(found) if name not in MANAGED}
+
+
+def _strict(name: str, schema: Schema) -> Schema:
+    """A schema with the pattern of what the class checks by code of its own."""
+    pattern = patterns.OF_SETTINGS.get(name)
+    if pattern is None:
+        return schema
+    text = _SOURCE if pattern == patterns.SOURCE else {"type": "string", "pattern": pattern}
+    return {**schema, "items": text} if schema["type"] == "array" else text
 
 
 def _plain(schema: Any, shared: Schema) -> Any:
@@ -99,20 +110,16 @@ _OPEN_LIST = _list(_OPEN)
 _TEXTS: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
 _QUANTITY: Schema = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P)?$"}
 _DIGEST: Schema = {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"}
-_HOST: Schema = {
-    "type": "string",
-    "pattern": r"^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$",
-    "maxLength": 253,
+_HOST: Schema = {"type": "string", "pattern": patterns.HOST, "maxLength": 253}
+_RECORD_NAME: Schema = {"type": "string", "pattern": patterns.RECORD_NAME, "maxLength": 253}
+_CIDR: Schema = {"$ref": "#/definitions/network"}
+_SOURCE: Schema = {"$ref": "#/definitions/source"}
+_DEFINITIONS: Schema = {
+    "network": {"type": "string", "pattern": patterns.NETWORK},
+    "source": {"type": "string", "pattern": patterns.SOURCE},
 }
-_RECORD_NAME: Schema = {**_HOST, "pattern": r"^(_?[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9-]+$"}
-_CIDR: Schema = {
-    "type": "string",
-    "pattern": r"^([0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*/[0-9]{1,3})$",
-}
-_SOURCE: Schema = {
-    "type": "string",
-    "pattern": r"^([0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]{1,2})?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*(/[0-9]{1,3})?)$",
-}
+_DURATION: Schema = {"type": "string", "pattern": patterns.GO_DURATION}
+_INTERVAL: Schema = {"type": "string", "minLength": 1, "pattern": patterns.PROMETHEUS_DURATION}
 _SHARE: Schema = {"oneOf": [_whole(0), {"type": "string", "pattern": "^[0-9]+%$"}, {"type": "null"}]}
 _KIND = _choice("", "LoadBalancer", "NodePort", "ClusterIP")
 _PORT = _whole(1, 65535)
@@ -212,6 +219,7 @@ def schema() -> Schema:
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Values of the chart posthorn",
+        "definitions": _DEFINITIONS,
         **_closed(
             {
                 "global": _OPEN,
@@ -251,7 +259,7 @@ def schema() -> Schema:
                         "web": _or_empty(_HOST),
                         "mtaSts": _choice("testing", "enforce", "none"),
                         "spfInclude": _or_empty(_RECORD_NAME),
-                        "reports": {"type": "string", "pattern": "^([^@]+@[^@]+)?$"},
+                        "reports": {"type": "string", "pattern": patterns.MAIL_ADDRESS, "maxLength": 254},
                     }
                 ),
                 "outboundAddresses": _list(_SOURCE),
@@ -264,8 +272,8 @@ def schema() -> Schema:
                                 "enabled": _BOOL,
                                 "issuerRef": _closed({"name": _TEXT, "kind": _NAME, "group": _NAME}),
                                 "dnsNames": _list(_NAME),
-                                "duration": _TEXT,
-                                "renewBefore": _TEXT,
+                                "duration": _DURATION,
+                                "renewBefore": _DURATION,
                                 "privateKey": _closed(
                                     {"algorithm": _choice("RSA", "ECDSA", "Ed25519"), "size": _whole(0)}
                                 ),
@@ -360,10 +368,10 @@ def schema() -> Schema:
                     {
                         "bucket": {
                             "type": "string",
-                            "pattern": "^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._/-]*)?$",
+                            "allOf": [{"pattern": patterns.BUCKET}, {"pattern": patterns.BUCKET_LENGTH}],
                         },
-                        "endpoint": {"type": "string", "pattern": "^(https?://[^/]+)?$"},
-                        "region": _TEXT,
+                        "endpoint": {"type": "string", "pattern": patterns.ENDPOINT},
+                        "region": {"type": "string", "pattern": patterns.REGION},
                         "existingSecret": _TEXT,
                         "accessKeyKey": _NAME,
                         "secretKeyKey": _NAME,
@@ -387,7 +395,7 @@ def schema() -> Schema:
                 ),
                 "monitoring": _closed(
                     {
-                        "serviceMonitor": _closed({"enabled": _BOOL, "labels": _TEXTS, "interval": _NAME}),
+                        "serviceMonitor": _closed({"enabled": _BOOL, "labels": _TEXTS, "interval": _INTERVAL}),
                         "prometheusRule": _closed(
                             {
                                 "enabled": _BOOL,

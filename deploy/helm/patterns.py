@@ -102,8 +102,6 @@ BUCKET = r"^[a-z0-9]+(?:-[a-z0-9]+)*(/[A-Za-z0-9._/-]*)?$"
 """Without dots: a name with one would be taken for a host."""
 BUCKET_LENGTH = "^[^/]{3,63}(/|$)"
 REGION = "^[A-Za-z0-9_-]{0,64}$"
-GO_DURATION = r"^(?:(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|µs|ms|s|m|h))+)?$"
-PROMETHEUS_DURATION = "^(?:0|(?:[0-9]+y)?(?:[0-9]+w)?(?:[0-9]+d)?(?:[0-9]+h)?(?:[0-9]+m)?(?:[0-9]+s)?(?:[0-9]+ms)?)$"
 
 OF_SETTINGS = {
     "POSTHORN_API_HOST": LISTENER,

@@ -303,9 +303,8 @@ def test_s_nail_sends_with_an_attachment_and_reads(system: System, drop: Maildro
         f"set v15-compat ttycharset=utf-8 tls-verify=strict tls-ca-file={trust} tls-ca-no-defaults\n"
         f"set mta=submissions://{login}@localhost:{system.ports['SUBMISSIONS']} smtp-auth=login from={drop.address}\n",
     )
-    home = {"home": tmp_path}
     program("s-nail", "-:/", "-n", "-X", f"source {config}", "-s", "Pläne", "-a", str(attached), drop.address,
-            stdin="Grüße\n".encode(), **home)  # fmt: skip
+            stdin="Grüße\n".encode(), home=tmp_path)  # fmt: skip
     stored = submitted(drop)
     (item,) = system.api.get(f"/v1/accounts/{drop.address}/messages").json()["items"]
     assert item["subject"] == "Pläne"
@@ -316,7 +315,7 @@ def test_s_nail_sends_with_an_attachment_and_reads(system: System, drop: Maildro
     assert system.api.get(f"{path}/parts/{part['number']}").content == attached.read_bytes()
     box = f"pop3s://{login}@localhost:{system.ports['POP3S']}"
     shown = program("s-nail", "-:/", "-n", "-R", "-X", f"source {config}", "-X", "set pop3-auth=plain", "-X", f"file {box}",
-                    "-X", "type 1", "-X", "xit", **home)  # fmt: skip
+                    "-X", "type 1", "-X", "xit", home=tmp_path)  # fmt: skip
     assert "Grüße" in shown.decode()
     assert stored == drop.read()[0]
 

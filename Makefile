@@ -43,7 +43,7 @@ test: $(VENV)/.ready  ## run every test that needs no root and no container, on 
 test-root: $(VENV)/.ready  ## run the tests that only root can run, such as starting local mode as another user
 	@$(BIN)/pytest -m root $(ARGS)
 
-interop: $(VENV)/.ready  ## run the tests with swaks, curl, mpop, fetchmail and haproxy (Debian packages; absent, they fail)
+interop: $(VENV)/.ready  ## run the tests with swaks, curl, mpop, fetchmail, getmail6, msmtp, s-nail, neomutt, haproxy (Debian packages)
 	@$(BIN)/pytest -m interop $(ARGS)
 
 containers: $(VENV)/.ready  ## build the images and run the compose system with stand-ins for Postgres, NATS and S3 (as root)

@@ -11,8 +11,13 @@ host=${1:-mail.example.test}
 tls=deploy/compose/private/tls
 
 case $host in
-  "" | -* | *[!A-Za-z0-9.-]*) echo "init.sh: not a host name: $host" >&2; exit 2 ;;
+  "" | -* | .* | *. | *..* | *.-* | *-.* | *- | *[!A-Za-z0-9.-]*) echo "init.sh: not a host name: $host" >&2; exit 2 ;;
 esac
+# labels of 63 characters and names of 253 at most, as the services have them
+if [ "${#host}" -gt 253 ] || printf '%s' "$host" | grep -Eq '[^.]{64}'; then
+  echo "init.sh: not a host name: $host" >&2
+  exit 2
+fi
 for tool in openssl od tr; do
   command -v "$tool" >/dev/null || { echo "init.sh: $tool is needed" >&2; exit 1; }
 done

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from deploy.helm import patterns
 from deploy.helm.kubernetes import QUANTITY_PATTERN, reference
 
 type Schema = dict[str, Any]
@@ -83,17 +84,18 @@ PROBE = reference("Probe")
 PEERS = list_of(reference("NetworkPolicyPeer"))
 QUANTITY: Schema = {"type": "string", "pattern": QUANTITY_PATTERN}
 DIGEST: Schema = {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"}
-HOST: Schema = {
-    "type": "string",
-    "pattern": r"^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$",
-    "maxLength": 253,
-}
-RECORD_NAME: Schema = {**HOST, "pattern": r"^(_?[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9-]+$"}
+HOST: Schema = {"type": "string", "pattern": patterns.HOST, "maxLength": 253}
+RECORD_NAME: Schema = {"type": "string", "pattern": patterns.RECORD_NAME, "maxLength": 253}
 IPV4 = r"((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
-IPV6 = "[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*"
+IPV6 = patterns.IPV6
 _BITS4, _BITS6 = "/(3[0-2]|[12]?[0-9])", "/(12[0-8]|1[01][0-9]|[1-9]?[0-9])"
 CIDR: Schema = {"type": "string", "pattern": f"^({IPV4}{_BITS4}|{IPV6}{_BITS6})$"}
-SOURCE: Schema = {"type": "string", "pattern": f"^({IPV4}({_BITS4})?|{IPV6}({_BITS6})?)$"}
+NETWORK, SOURCE = reference("network"), reference("source")
+"""A network, and an address or network, as the services read them: without bits beyond the prefix."""
+OWN_DEFINITIONS: Schema = {
+    "network": {"type": "string", "pattern": patterns.NETWORK},
+    "source": {"type": "string", "pattern": patterns.SOURCE},
+}
 ADDRESS_OR_NONE: Schema = {"type": "string", "pattern": f"^({IPV4}|{IPV6})?$"}
 SHARE: Schema = {"oneOf": [whole(0), {"type": "string", "pattern": "^(100|[1-9]?[0-9])%$"}, {"type": "null"}]}
 KIND = choice("", "LoadBalancer", "NodePort", "ClusterIP")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from deploy.helm import patterns
 from deploy.helm.fields import (
     ADDRESS_OR_NONE,
     BOOL,
@@ -29,10 +30,12 @@ from deploy.helm.fields import (
     LABELS,
     NAME,
     NAME_PART,
+    NETWORK,
     NOTES,
     OBJECT,
     OBJECT_NAME,
     OBJECT_OR_NONE,
+    OWN_DEFINITIONS,
     PARAMETERS,
     PEERS,
     PLACEMENT,
@@ -99,7 +102,16 @@ def variables(part: str) -> dict[str, Schema]:
     document = CLASSES[part].model_json_schema()
     shared = document.get("$defs", {})
     found = {PREFIX + name.upper(): _plain(schema, shared) for name, schema in document["properties"].items()}
-    return {name: found[name] for name in sorted(found) if name not in MANAGED}
+    return {name: _strict(name, found[name]) for name in sorted(found) if name not in MANAGED}
+
+
+def _strict(name: str, schema: Schema) -> Schema:
+    """A schema with the pattern of what the class checks by code of its own."""
+    pattern = patterns.OF_SETTINGS.get(name)
+    if pattern is None:
+        return schema
+    text = SOURCE if pattern == patterns.SOURCE else {"type": "string", "pattern": pattern}
+    return {**schema, "items": text} if schema["type"] == "array" else text
 
 
 def _plain(schema: Any, shared: Schema) -> Any:
@@ -177,7 +189,7 @@ def schema() -> Schema:
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Values of the chart posthorn",
-        "definitions": definitions(*TYPES),
+        "definitions": definitions(*TYPES) | OWN_DEFINITIONS,
         **closed(
             {
                 "global": {"type": "object"},
@@ -218,7 +230,7 @@ def schema() -> Schema:
                         "web": or_empty(HOST),
                         "mtaSts": choice("testing", "enforce", "none"),
                         "spfInclude": or_empty(RECORD_NAME),
-                        "reports": {"type": "string", "pattern": "^([^@]+@[^@]+)?$"},
+                        "reports": {"type": "string", "pattern": patterns.MAIL_ADDRESS, "maxLength": 254},
                     }
                 ),
                 "outboundAddresses": list_of(SOURCE),
@@ -250,7 +262,7 @@ def schema() -> Schema:
                         "ipFamilies": list_of(choice("IPv4", "IPv6")) | {"maxItems": 2, "uniqueItems": True},
                     }
                 ),
-                "proxyProtocol": closed({"enabled": BOOL, "networks": list_of(CIDR)}),
+                "proxyProtocol": closed({"enabled": BOOL, "networks": list_of(NETWORK)}),
                 "smtpIn": _part("smtpIn", "smtp", enabled=BOOL),
                 "submission": _part("submission", "submission", "submissions", enabled=BOOL),
                 "delivery": _part(
@@ -326,10 +338,10 @@ def schema() -> Schema:
                     {
                         "bucket": {
                             "type": "string",
-                            "pattern": "^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._/-]*)?$",
+                            "allOf": [{"pattern": patterns.BUCKET}, {"pattern": patterns.BUCKET_LENGTH}],
                         },
-                        "endpoint": {"type": "string", "pattern": "^(https?://[^/]+)?$"},
-                        "region": TEXT,
+                        "endpoint": {"type": "string", "pattern": patterns.ENDPOINT},
+                        "region": {"type": "string", "pattern": patterns.REGION},
                         "existingSecret": OBJECT_OR_NONE,
                         "accessKeyKey": DATA_KEY,
                         "secretKeyKey": DATA_KEY,

@@ -225,3 +225,121 @@ def test_fetchmail_keeps_then_deletes(system: System, drop: Maildrop, tmp_path: 
     drop.await_mail(len(LETTERS) + 2)
     fetch("nokeep", "fetchall")
     assert drop.count() == 0
+
+
+# ---- getmail6
+
+
+@pytest.mark.parametrize("way", ["plain", "TLS"])
+def test_getmail_keeps_then_deletes(system: System, drop: Maildrop, tmp_path: Path, way: str) -> None:
+    stored = fill(system, drop)
+    box = tmp_path / "box"
+    box.mkdir()
+    keeper = tmp_path / "keeper"
+    keeper.write_text(f'#!/bin/sh\nexec cat > "$(mktemp {box}/XXXXXX)"\n')
+    keeper.chmod(0o755)
+    kind, port = ("SimplePOP3SSLRetriever", "POP3S") if way == "TLS" else ("SimplePOP3Retriever", "POP3")
+    trust = f"ca_certs = {system.home / 'tls' / 'tls.crt'}\n" if way == "TLS" else ""
+
+    def fetch(delete: bool) -> list[bytes]:
+        before = set(box.iterdir())
+        config = secret(
+            tmp_path / "getmailrc",
+            f"[retriever]\ntype = {kind}\nserver = localhost\nport = {system.ports[port]}\nusername = {drop.address}\n"
+            f"password = {drop.password}\n{trust}[destination]\ntype = MDA_external\npath = {keeper}\nallow_root_commands = true\n"
+            f"[options]\nread_all = false\ndelete = {str(delete).lower()}\nreceived = false\ndelivered_to = false\n",
+        )
+        program("getmail", "--getmaildir", str(tmp_path), "--rcfile", str(config), "--quiet", home=tmp_path)
+        return [path.read_bytes() for path in set(box.iterdir()) - before]
+
+    def content(octets: bytes) -> bytes:
+        return octets.replace(b"\r\n", b"\n").rstrip()
+
+    taken = fetch(delete=False)
+    assert len(taken) == len(stored)
+    assert sorted(map(content, (split_trace(octets)[2] for octets in stored))) == sorted(
+        content(octets[octets.index(b"From: sender@") :]) for octets in taken
+    )
+    assert fetch(delete=False) == []  # it remembers what it has by UIDL
+    assert drop.count() == len(stored)
+    system.send(LETTERS[0], drop.address)
+    drop.await_mail(len(LETTERS) + 1)
+    assert len(fetch(delete=True)) == 1
+    assert drop.count() == 0
+
+
+# ---- programs that send by submission
+
+
+def submitted(drop: Maildrop) -> bytes:
+    """The one message that has arrived, as its author wrote it."""
+    (stored,) = drop.await_mail(1)
+    assert " with ESMTPSA" in split_trace(stored)[1] or b" with ESMTPSA" in stored
+    return stored
+
+
+@pytest.mark.parametrize("way", ["STARTTLS", "TLS"])
+@pytest.mark.parametrize("mechanism", ["plain", "login"])
+def test_msmtp_sends(system: System, drop: Maildrop, tmp_path: Path, way: str, mechanism: str) -> None:
+    port = system.ports["SUBMISSION" if way == "STARTTLS" else "SUBMISSIONS"]
+    config = secret(
+        tmp_path / "msmtprc",
+        f"account a\nhost localhost\nport {port}\ntls on\ntls_starttls {'on' if way == 'STARTTLS' else 'off'}\n"
+        f"tls_trust_file {system.home / 'tls' / 'tls.crt'}\nauth {mechanism}\nuser {drop.address}\n"
+        f"password {drop.password}\nfrom {drop.address}\n",
+    )
+    text = f"From: {drop.address}\nTo: {drop.address}\nSubject: by msmtp\n\n.Grüße\n.\n".encode()
+    program("msmtp", "-C", str(config), "-a", "a", drop.address, home=tmp_path, stdin=text)
+    stored = submitted(drop)
+    assert stored.endswith("\r\n\r\n.Grüße\r\n.\r\n".encode())
+    assert b"\r\nSubject: by msmtp\r\n" in stored
+
+
+def test_s_nail_sends_with_an_attachment_and_reads(system: System, drop: Maildrop, tmp_path: Path) -> None:
+    trust = Path(shutil.copy(system.home / "tls" / "tls.crt", tmp_path))  # its own path holds a blank
+    login = f"{drop.address.replace('@', '%40')}:{drop.password.replace(' ', '%20')}"
+    attached = tmp_path / "plans.bin"
+    attached.write_bytes(bytes(range(256)) * 20)
+    config = secret(
+        tmp_path / "nailrc",
+        f"set v15-compat ttycharset=utf-8 tls-verify=strict tls-ca-file={trust} tls-ca-no-defaults\n"
+        f"set mta=submissions://{login}@localhost:{system.ports['SUBMISSIONS']} smtp-auth=login from={drop.address}\n",
+    )
+    program("s-nail", "-:/", "-X", f"source {config}", "-s", "Pläne", "-a", str(attached), drop.address,
+            stdin="Grüße\n".encode(), home=tmp_path)  # fmt: skip
+    stored = submitted(drop)
+    (item,) = system.api.get(f"/v1/accounts/{drop.address}/messages").json()["items"]
+    assert item["subject"] == "Pläne"
+    path = f"/v1/accounts/{drop.address}/messages/{item['id']}"
+    parts = system.api.get(f"{path}/structure").json()["parts"]
+    (part,) = (part for part in parts if part["is_attachment"])
+    assert part["name"] == "plans.bin"
+    assert system.api.get(f"{path}/parts/{part['number']}").content == attached.read_bytes()
+    box = f"pop3s://{login}@localhost:{system.ports['POP3S']}"
+    shown = program("s-nail", "-:/", "-R", "-X", f"source {config}", "-X", "set pop3-auth=plain", "-X", f"file {box}",
+                    "-X", "type 1", "-X", "xit", home=tmp_path)  # fmt: skip
+    assert "Grüße" in shown.decode()
+    assert stored == drop.read()[0]
+
+
+def test_neomutt_sends_with_an_attachment(system: System, drop: Maildrop, tmp_path: Path) -> None:
+    trust = Path(shutil.copy(system.home / "tls" / "tls.crt", tmp_path))  # its own path holds a blank
+    attached = tmp_path / "plans.bin"
+    attached.write_bytes(bytes(range(256)) * 20)
+    login = drop.address.replace("@", "%40")
+    config = secret(
+        tmp_path / "neomuttrc",
+        f"set from = {drop.address}\nset realname = 'A Tester'\nset charset = utf-8\nset send_charset = utf-8\n"
+        f"set smtp_url = smtps://{login}@localhost:{system.ports['SUBMISSIONS']}/\nset smtp_pass = '{drop.password}'\n"
+        f"set ssl_ca_certificates_file = {trust}\nset certificate_file = {trust}\n"
+        f"set copy = no\nset record = ''\n",
+    )
+    program("neomutt", "-n", "-F", str(config), "-s", "Pläne", "-a", str(attached), "--", drop.address,
+            home=tmp_path, stdin="Grüße\n".encode())  # fmt: skip
+    submitted(drop)
+    (item,) = system.api.get(f"/v1/accounts/{drop.address}/messages").json()["items"]
+    assert item["subject"] == "Pläne"
+    path = f"/v1/accounts/{drop.address}/messages/{item['id']}"
+    parts = system.api.get(f"{path}/structure").json()["parts"]
+    (part,) = (part for part in parts if part["is_attachment"])
+    assert system.api.get(f"{path}/parts/{part['number']}").content == attached.read_bytes()

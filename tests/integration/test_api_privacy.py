@@ -58,6 +58,8 @@ def content_paths(message: UUID) -> dict[str, str]:
         "listMessages": f"{ALICE}/messages?subject=private",
         "getMessage": f"{ALICE}/messages/{message}",
         "getRawMessage": f"{ALICE}/messages/{message}/raw",
+        "getMessageStructure": f"{ALICE}/messages/{message}/structure",
+        "getMessagePart": f"{ALICE}/messages/{message}/parts/1?raw=true",
         "listDeletedMessages": f"{ALICE}/deleted",
         "exportMail": f"{ALICE}/export?format=mbox",
     }
@@ -131,6 +133,8 @@ async def test_every_use_is_audited_for_the_tenant_and_shown_to_the_account(api:
     assert seen == [
         ("content.export", "alice@example.test", "bootstrap", {"format": "mbox"}),
         ("content.list-deleted", "alice@example.test", "bootstrap", {}),
+        ("content.read", "alice@example.test", "bootstrap", {**about, "part": "1", "raw": "true"}),
+        ("content.show", "alice@example.test", "bootstrap", about),
         ("content.read", "alice@example.test", "bootstrap", about),
         ("content.show", "alice@example.test", "bootstrap", about),
         ("content.list", "alice@example.test", "bootstrap", {"subject": "private"}),

@@ -90,6 +90,8 @@ EXAMPLES: dict[str, Example] = {
     "listMessages": Example(CONTENT, "/v1/accounts/alice@{d}/messages"),
     "getMessage": Example(CONTENT, "/v1/accounts/alice@{d}/messages/{message}"),
     "getRawMessage": Example(CONTENT, "/v1/accounts/alice@{d}/messages/{message}/raw"),
+    "getMessageStructure": Example(CONTENT, "/v1/accounts/alice@{d}/messages/{message}/structure"),
+    "getMessagePart": Example(CONTENT, "/v1/accounts/alice@{d}/messages/{message}/parts/1"),
     "deleteMessage": Example(ADMIN, "/v1/accounts/alice@{d}/messages/{message}"),
     "moveMessage": Example(ADMIN, "/v1/accounts/alice@{d}/messages/{message}/move", {"mailbox": "Trash"}),
     "listDeletedMessages": Example(CONTENT, "/v1/accounts/alice@{d}/deleted"),

@@ -77,13 +77,44 @@ def test_a_configuration_that_others_can_read_is_refused(tmp_path: Path, mode: i
     assert caught.value.code == REFUSED
 
 
-def test_a_key_file_that_everyone_can_read_is_refused(key_file: Path) -> None:
-    assert contexts.read_key(key_file) == "ph_from_file"
-    key_file.chmod(0o440)  # as Kubernetes mounts it for a group
-    assert contexts.read_key(key_file) == "ph_from_file"
+@pytest.mark.parametrize("mode", [0o400, 0o440, 0o444, 0o604, 0o644, 0o664, 0o666, 0o777])
+def test_a_mounted_key_file_is_read_whatever_its_mode(tmp_path: Path, key_file: Path, mode: int) -> None:
+    key_file.chmod(mode)
+    direct = settings(tmp_path, POSTHORN_URL="https://mail.example.org", POSTHORN_API_KEY_FILE=str(key_file))
+    assert contexts.choose(None, direct).secret() == "ph_from_file"
+    saved(tmp_path, Config({"kept": Context("https://mail.example.org", "", key_file)}, "kept"))
+    kept = contexts.choose(None, settings(tmp_path))
+    assert kept.secret() == "ph_from_file"
+    warning = kept.warning()
+    if mode & 0o007 and os.access(key_file, os.W_OK):
+        assert warning is not None
+        assert f"{mode:04o}" in warning
+    else:
+        assert warning is None
+
+
+def test_a_key_file_may_be_a_link_as_kubernetes_makes_them(tmp_path: Path) -> None:
+    (tmp_path / "..2026_11_23").mkdir()
+    (tmp_path / "..2026_11_23/key").write_text("ph_mounted")
+    (tmp_path / "..2026_11_23/key").chmod(0o644)
+    (tmp_path / "..data").symlink_to("..2026_11_23")
+    (tmp_path / "key").symlink_to("..data/key")
+    assert contexts.read_key(tmp_path / "key") == "ph_mounted"
+
+
+def test_nothing_is_said_of_a_file_that_belongs_to_another(
+    tmp_path: Path, key_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key_file.chmod(0o444)
+    monkeypatch.setattr(os, "geteuid", lambda: key_file.stat().st_uid + 1)
+    assert Context("https://mail.example.org", "", key_file).warning() is None
+    assert Context("https://mail.example.org", "", tmp_path / "none").warning() is None
+
+
+def test_a_key_file_that_was_written_here_must_be_closed(key_file: Path) -> None:
     key_file.chmod(0o604)
     with pytest.raises(CommandError, match="everyone"):
-        contexts.read_key(key_file)
+        contexts.read_key(key_file, is_written_here=True)
 
 
 @pytest.mark.parametrize("text", ["", "\n", "\xff"])

@@ -172,6 +172,45 @@ def test_the_policy_reads_and_its_id_changes_with_it() -> None:
     assert replace(HERE, mta_sts=Mode.ENFORCE).policy_id != HERE.policy_id
 
 
+# an alias in the place of the domain
+
+
+@pytest.mark.parametrize("purpose", [Purpose.MX, Purpose.SPF])
+@pytest.mark.parametrize("target", ["shop.elsewhere.test", "dangling.test"])
+def test_an_alias_at_the_domain_is_told_as_the_cause(purpose: Purpose, target: str) -> None:
+    record = only(purpose)
+    through = {"shop.elsewhere.test": {"MX": ("10 mx.elsewhere.test",), "TXT": ("v=spf1 -all",)}}.get(target, {})
+    zone: Zone = {("a.test", "CNAME"): (target,), ("a.test", record.type): through.get(record.type, ())}
+    finding = found_in(zone, record)
+    assert finding.verdict is Verdict.WRONG
+    assert finding.detail.startswith(f"a.test is itself an alias (CNAME) for {target}, ")
+    assert "remove the CNAME" in finding.detail
+    assert record.values[0] in finding.detail
+
+
+def test_an_alias_at_the_domain_whose_target_has_what_is_wanted_stays_right_and_is_told() -> None:
+    zone: Zone = {("a.test", "CNAME"): ("b.test",), ("a.test", "MX"): only(Purpose.MX).values}
+    finding = found_in(zone, only(Purpose.MX))
+    assert finding.verdict is Verdict.RIGHT
+    assert "alias (CNAME) for b.test" in finding.detail
+
+
+def test_an_alias_that_leads_nowhere_known_is_told_beside_that() -> None:
+    zone: Zone = {("a.test", "CNAME"): ("b.test",), ("a.test", "MX"): Failed("the name server answered SERVFAIL")}
+    finding = found_in(zone, only(Purpose.MX))
+    assert finding.verdict is Verdict.UNKNOWN
+    assert "alias (CNAME) for b.test" in finding.detail
+    assert "SERVFAIL" in finding.detail
+
+
+def test_records_below_the_domain_do_not_mind_an_alias_and_a_silent_lookup_says_nothing() -> None:
+    dmarc = only(Purpose.DMARC)
+    zone: Zone = {("a.test", "CNAME"): ("b.test",), (dmarc.name, "TXT"): dmarc.values}
+    assert "alias" not in found_in(zone, dmarc).detail
+    zone = {("a.test", "CNAME"): Failed("silence"), ("a.test", "MX"): only(Purpose.MX).values}
+    assert found_in(zone, only(Purpose.MX)).verdict is Verdict.RIGHT
+
+
 # MX
 
 

@@ -96,6 +96,8 @@ RULES = {
     "listMessages": _content("content.list"),
     "getMessage": _content("content.show"),
     "getRawMessage": _content("content.read"),
+    "getMessageStructure": _content("content.show"),
+    "getMessagePart": _content("content.read"),
     "deleteMessage": _change("message.delete"),
     "moveMessage": _change("message.move"),
     "listDeletedMessages": _content("content.list-deleted"),

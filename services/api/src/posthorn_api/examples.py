@@ -130,6 +130,24 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "flags": ["seen"],
         "keywords": [],
     },
+    "MessagePartView": {
+        "number": "2",
+        "depth": 1,
+        "type": "application/pdf",
+        "charset": None,
+        "name": "plans.pdf",
+        "disposition": "attachment",
+        "is_attachment": True,
+        "content_id": None,
+        "description": None,
+        "encoding": "base64",
+        "header_offset": 1204,
+        "body_offset": 1370,
+        "body_bytes": 2734,
+        "decoded_bytes": 1997,
+        "lines": 35,
+    },
+    "StructureView": {"size_bytes": 4213, "is_complete": True},
     "DeletedMessageView": {"deleted_at": _LATER, "until": "2026-12-07T10:30:00Z"},
     "ImportFailure": {"message": 17, "name": None, "reason": "it is larger than a message may be"},
     "ImportSummary": {
@@ -212,6 +230,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 }
 _TEXTS = {
     "text/dns": "example.org. 3600 IN MX 10 mx.example.com.\n",
+    "application/octet-stream": "Here they are.\r\n",
     "message/rfc822": "From: dave@example.net\r\nTo: carol@example.org\r\nSubject: The plans\r\n\r\nHere they are.\r\n",
     "application/mbox": "From dave@example.net Mon Nov 23 10:29:58 2026\nSubject: The plans\n\nHere they are.\n\n",
 }

@@ -141,7 +141,12 @@ class Guard:
     async def _note_content(self, request: Request, response: Response) -> None:
         """Write what of whose content is shown, before it is. Raises Unavailable, and then shows nothing."""
         asked = {name: value[:_SHOWN_OF_QUERY] for name, value in request.query_params.items()}
-        message = {"message": request.path_params["id"]} if "id" in request.path_params else {}
+        path = request.path_params
+        message = {
+            shown: str(path[name])[:_SHOWN_OF_QUERY]
+            for name, shown in (("id", "message"), ("part", "part"))
+            if name in path
+        }
         try:
             await self._audit.record_content(_account_in(request), {**message, **asked})
         except BaseException:

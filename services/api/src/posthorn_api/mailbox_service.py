@@ -9,15 +9,19 @@ from typing import Protocol
 from uuid import UUID
 
 from posthorn.ports.account_mail import INBOX, AccountMail, DeletedKey, DeletedMessage, Found, Mailbox, Message, Which
-from posthorn.ports.administration import ApiKey, Fault, Receipt, Unfit
+from posthorn.ports.administration import ApiKey, Fault, Missing, Receipt, Unfit
 from posthorn.ports.blobs import BlobMissing
 from posthorn.ports.maildrops import Location
+from posthorn.runtime.fair_slots import FairSlots
+from posthorn.runtime.holders import present_holder
 from posthorn.wire.header_decoding import decode_addresses, decode_text
+from posthorn_api.mail_structure import PartContent, Structure, content, scan
 from posthorn_api.service import Late, Publication, address_in, settled
 
 LONGEST_NAME = 255
 """Octets of a mailbox's name."""
 _TAKEN = frozenset({"cur", "new", "tmp"})
+_SCANS_AT_ONCE, _SCANS_AT_ONCE_EACH = 8, 4
 
 
 class Bodies(Protocol):
@@ -41,6 +45,7 @@ class Mail:
         self._bodies = bodies
         self._publication = publication
         self._wait_seconds = wait_seconds
+        self._scans = FairSlots("scans of messages", _SCANS_AT_ONCE, most_each=_SCANS_AT_ONCE_EACH, spare=2)
 
     async def mailboxes(self, caller: ApiKey, address: str) -> Sequence[Mailbox]:
         """List an account's mailboxes with their counts."""
@@ -83,6 +88,20 @@ class Mail:
             except BlobMissing:
                 if not attempts:
                     raise
+
+    async def structure(self, caller: ApiKey, address: str, message: UUID) -> Structure:
+        """Return what a message consists of."""
+        async with self._scans.hold(present_holder()):
+            size, first, rest = await self.raw(caller, address, message)
+            return await scan(first, rest, size)
+
+    async def part(self, caller: ApiKey, address: str, message: UUID, number: str, *, raw: bool) -> PartContent:
+        """Return a part of a message, decoded or ``raw``. A fault of the store shows before anything is answered."""
+        found = (await self.structure(caller, address, message)).root.find(number)
+        if found is None:
+            raise Missing(f"the message has no part {number[:80]}")
+        _, first, rest = await self.raw(caller, address, message)
+        return await content(first, rest, found, raw=raw)
 
     async def move_message(self, caller: ApiKey, address: str, message: UUID, mailbox: str) -> Message:
         """Move a message into a mailbox."""

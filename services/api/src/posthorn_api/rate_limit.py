@@ -26,6 +26,8 @@ COSTS = {
     "importAliases": 20.0,
     "importMail": 50.0,
     "exportMail": 50.0,
+    "getMessageStructure": 5.0,
+    "getMessagePart": 5.0,
     "getConfig": 20.0,
     "putConfig": 50.0,
     "checkDns": 20.0,

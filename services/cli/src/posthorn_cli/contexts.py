@@ -36,10 +36,16 @@ class Context:
     key_file: Path | None = None
     """Where the key is read at each use, in place of ``key``."""
     ca_file: Path | None = None
+    is_written_here: bool = False
+    """Whether a program of ours wrote the key file, for its owner alone: one that others can read is refused."""
 
     def secret(self) -> str:
         """Give the key. Raises CommandError."""
-        return read_key(self.key_file) if self.key_file else self.key
+        return read_key(self.key_file, is_written_here=self.is_written_here) if self.key_file else self.key
+
+    def warning(self) -> str | None:
+        """Return what should be said of the key file: that others can read it, where its owner runs this and could mend it."""
+        return None if self.key_file is None or self.is_written_here else _exposure(self.key_file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +105,15 @@ def check_name(name: str) -> str:
     return name
 
 
-def read_key(path: Path) -> str:
-    """Read a key from a file, which must not be readable by everyone. Raises CommandError."""
+def read_key(path: Path, *, is_written_here: bool = False) -> str:
+    """Read a key from a file. Raises CommandError.
+
+    Who may read it is the business of whoever made it: Docker, Kubernetes and CI systems mount secrets with modes such as 0444
+    and 0644. One that a program of ours wrote must not be readable by everyone.
+    """
     try:
-        _refuse_open(path, 0o007)
+        if is_written_here:
+            _refuse_open(path, 0o007)
         text = path.read_text("utf-8")[: _LARGEST_KEY + 1].strip()
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"cannot read the API key in {path}: {_why(error)}", REFUSED) from None
@@ -146,7 +157,7 @@ def _from_environment(url: str, settings: Settings) -> Context:
 
 
 def _local(settings: Settings) -> Context:
-    return Context(settings.local_url, "", settings.home / "admin.key")
+    return Context(settings.local_url, "", settings.home / "admin.key", is_written_here=True)
 
 
 def _refuse_open(path: Path, forbidden: int) -> None:
@@ -154,6 +165,18 @@ def _refuse_open(path: Path, forbidden: int) -> None:
     if mode & forbidden:
         who = "everyone" if mode & 0o007 else "its group"
         raise CommandError(f"{path} is open to {who} (mode {mode:04o}) and holds a key: chmod 600 {path}", REFUSED)
+
+
+def _exposure(path: Path) -> str | None:
+    """Say that everyone can read a file; not of one that is mounted read-only or belongs to another, which nobody here can mend."""
+    try:
+        found = path.stat()
+        if not found.st_mode & 0o007 or found.st_uid != os.geteuid() or not os.access(path, os.W_OK):
+            return None
+    except OSError:
+        return None
+    mode = stat.S_IMODE(found.st_mode)
+    return f"warning: everyone on this machine can read the API key in {path} (mode {mode:04o}): chmod 600 {path}"
 
 
 def _path(value: object) -> Path | None:

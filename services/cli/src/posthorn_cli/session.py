@@ -56,6 +56,8 @@ class Session:
             )
             if client.is_exposed:
                 self.output.note(f"warning: {client.url} is not encrypted: anyone on the way can read the API key")
+            if warning := chosen.warning():
+                self.output.note(warning)
             self._client = client
         return self._client
 

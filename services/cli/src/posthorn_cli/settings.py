@@ -20,7 +20,7 @@ class Settings:
     key: str | None
     """POSTHORN_API_KEY."""
     key_file: Path | None
-    """POSTHORN_API_KEY_FILE: a file that holds the key."""
+    """POSTHORN_API_KEY_FILE: a file that holds the key, also one that a container system mounts for all to read."""
     ca_file: Path | None
     """POSTHORN_CA_FILE: certificates to trust in place of the system's."""
     context: str | None

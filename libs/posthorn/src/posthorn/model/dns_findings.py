@@ -5,6 +5,7 @@ Rules:
 - A lookup that fails makes a record unknown, never missing or wrong.
 - Records are compared by what they mean: names without regard to case, TXT strings joined, DKIM keys by their octets, SPF by whom
   it lets send. What says the same in another way is right.
+- A CNAME at the domain itself leaves no room for the records there: that is said first, since nothing else mends it.
 - Every text is for the owner of the domain: what is there, what is wanted, what to do.
 """
 
@@ -92,12 +93,37 @@ class _Case:
 
 def judge(domain: str, presence: Presence, record: Record, answers: Answers) -> Finding:
     """Say of a record how it stands. Raises Wanted."""
+    if record.name == domain and record.purpose is not Purpose.PTR:
+        answers.need((domain, record.type), (domain, "CNAME"))
     found: tuple[str, ...] = ()
     try:
         found = answers.get(record.name, record.type)
-        return _JUDGES[record.purpose](_Case(domain, presence, record, answers, found))
+        finding = _JUDGES[record.purpose](_Case(domain, presence, record, answers, found))
     except Unanswered as failure:
-        return Finding(Verdict.UNKNOWN, found, f"it cannot be known now: {failure}")
+        finding = Finding(Verdict.UNKNOWN, found, f"it cannot be known now: {failure}")
+    return _with_alias(domain, record, answers, finding) if record.name == domain else finding
+
+
+def _with_alias(domain: str, record: Record, answers: Answers, finding: Finding) -> Finding:
+    """Say of a record at the domain itself that an alias stands there, which leaves no room for it."""
+    try:
+        target = answers.get(domain, "CNAME") if record.purpose is not Purpose.PTR else ()
+    except Unanswered:
+        return finding
+    if not target:
+        return finding
+    alias = (
+        f"{domain} is itself an alias (CNAME) for {target[0]}, beside which no other record can stand (RFC 1034 §3.6.2)"
+    )
+    if finding.verdict is Verdict.RIGHT:
+        text = f"{alias}: what is found is of {target[0]}, and changes with it; better remove the CNAME and publish the record"
+        return replace(finding, detail="; ".join(filter(None, (finding.detail, text))))
+    verdict = Verdict.UNKNOWN if finding.verdict is Verdict.UNKNOWN else Verdict.WRONG
+    text = (
+        f"{alias}: what is found is of {target[0]}; remove the CNAME (for a web site at the bare name publish A and AAAA records,"
+        f" or what the zone's host calls ALIAS, ANAME or flattening), then publish {', '.join(record.values)}"
+    )
+    return replace(finding, verdict=verdict, detail="; ".join(filter(None, (text, finding.detail))))
 
 
 def _ownership(case: _Case) -> Finding:

@@ -57,6 +57,7 @@ from posthorn_cli.client.types import (
     SentView,
     StatsView,
     StatusView,
+    StructureView,
     SuppressionCreation,
     SuppressionView,
     TenantChange,
@@ -268,6 +269,21 @@ class Operations(Connection):
     def get_raw_message(self, address: str, message_id: str) -> Iterator[bytes]:
         """Fetch a message."""
         return self._stream("GET", f"/v1/accounts/{quoted(address)}/messages/{quoted(message_id)}/raw")
+
+    def get_message_structure(self, address: str, message_id: str) -> StructureView:
+        """List the parts and attachments of a message."""
+        return cast(
+            "StructureView",
+            self._call("GET", f"/v1/accounts/{quoted(address)}/messages/{quoted(message_id)}/structure"),
+        )
+
+    def get_message_part(self, address: str, message_id: str, part: str, *, raw: bool | None = None) -> Iterator[bytes]:
+        """Fetch a part of a message."""
+        return self._stream(
+            "GET",
+            f"/v1/accounts/{quoted(address)}/messages/{quoted(message_id)}/parts/{quoted(part)}",
+            query={"raw": raw},
+        )
 
     def move_message(
         self, address: str, message_id: str, body: MessageMove, *, idempotency_key: str | None = None

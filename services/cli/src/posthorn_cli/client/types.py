@@ -545,6 +545,26 @@ class MessageMove(TypedDict):
     mailbox: str
 
 
+class MessagePartView(TypedDict):
+    """A part of a message."""
+
+    number: str | None
+    depth: int
+    type: str
+    charset: str | None
+    name: str | None
+    disposition: str | None
+    is_attachment: bool
+    content_id: str | None
+    description: str | None
+    encoding: str
+    header_offset: int
+    body_offset: int
+    body_bytes: int
+    decoded_bytes: int
+    lines: int
+
+
 MessageView = TypedDict(
     "MessageView",
     {
@@ -741,6 +761,14 @@ class StatusView(TypedDict):
 
     ready: bool
     parts: list[PartView]
+
+
+class StructureView(TypedDict):
+    """What a message consists of."""
+
+    size_bytes: int
+    is_complete: bool
+    parts: list[MessagePartView]
 
 
 class SuppressionCreation(TypedDict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,6 +30,14 @@ MESSAGE_COLUMNS = [
     Column("subject"),
     Column("size", show=size),
     Column("flags"),
+]
+PART_COLUMNS = [
+    Column("number"),
+    Column("type"),
+    Column("name"),
+    Column("disposition"),
+    Column("charset"),
+    Column("decoded_bytes", "size", size),
 ]
 DELETED_COLUMNS = [
     Column("id"),
@@ -127,7 +136,39 @@ def raw_message(
 
     Example: `posthorn message raw carol@example.org 0198c1d2-… -o letter.eml`
     """
-    pieces = session.api.get_raw_message(address, message)
+    _write(session, session.api.get_raw_message(address, message), to)
+
+
+@command(messages, "structure")
+def message_structure(session: Session, address: Address, message: Message) -> None:
+    """List the parts and attachments of a message.
+
+    Example: `posthorn message structure carol@example.org 0198c1d2-…`
+    """
+    session.output.items(session.api.get_message_structure(address, message)["parts"], PART_COLUMNS)
+
+
+@command(messages, "part")
+def message_part(
+    session: Session,
+    address: Address,
+    message: Message,
+    part: Annotated[
+        str, typer.Argument(metavar="NUMBER", help="The part's number, from `posthorn message structure`.")
+    ],
+    *,
+    raw: Annotated[bool, typer.Option("--raw", help="As it lies in the message, encoded.")] = False,
+    to: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Where to write it; `-`: to stdout.")] = "-",
+) -> None:
+    """Fetch a part of a message, such as an attachment, decoded.
+
+    Example: `posthorn message part carol@example.org 0198c1d2-… 2 -o plans.pdf`
+    """
+    _write(session, session.api.get_message_part(address, message, part, raw=raw or None), to)
+
+
+def _write(session: Session, pieces: Iterator[bytes], to: str) -> None:
+    """Write octets to stdout, or into a file that is not there yet."""
     if to == "-":
         session.output.octets(pieces)
         return

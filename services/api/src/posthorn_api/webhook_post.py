@@ -21,6 +21,8 @@ from urllib.parse import urlsplit
 
 import httpcore
 
+from posthorn.runtime.tls import verifying_context
+
 _SECONDS = 15.0
 _CONNECT_SECONDS = 5.0
 _ADDRESSES = 3
@@ -62,7 +64,7 @@ class Poster:
     def __init__(
         self, allowed: Sequence[Network] = (), *, trust: ssl.SSLContext | None = None, seconds: float = _SECONDS
     ) -> None:
-        self._trust = trust or ssl.create_default_context()
+        self._trust = trust or verifying_context()
         self._backend = _Backend(allowed)
         self._seconds = seconds
 

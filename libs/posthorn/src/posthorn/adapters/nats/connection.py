@@ -31,6 +31,7 @@ from posthorn.adapters.nats.acks import NobodyThere
 from posthorn.adapters.nats.layout import ApiError, ensure_layout
 from posthorn.ports.faults import Unavailable
 from posthorn.runtime.settings import NatsSettings
+from posthorn.runtime.tls import verifying_context
 
 log = structlog.get_logger()
 
@@ -269,6 +270,8 @@ class Connection:
             options["user"], options["password"] = self._user, self._password
         elif self._user is not None:
             options["token"] = self._user
+        if any(server.startswith(("tls:", "wss:")) for server in self._servers):
+            options["tls"] = verifying_context()
         while True:
             client = _Client()
             try:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from posthorn.ports.queue import Due
+from posthorn.adapters.postgres.queue_administration import PostgresQueueAdministration
+from posthorn.ports.queue import Due, QueueFilter
 from posthorn_local.embedded import Nats, free_port
 from posthorn_relay import lanes
 from tests.servers.post_office import BODY, PostOffice, post_office
@@ -134,7 +135,7 @@ async def test_kind_a_where_no_host_takes_any_mail_the_lane_is_closed(office: Po
 
 
 async def test_kind_a_the_host_in_trouble_stands_behind_the_others_for_a_while(office: PostOffice) -> None:
-    async with ScriptedSmtp({"DATA": b"451 4.3.0 no\r\n"}) as first, ScriptedSmtp() as second:
+    async with ScriptedSmtp({"EHLO": _NO_CHUNKS, "DATA": b"451 4.3.0 no\r\n"}) as first, ScriptedSmtp() as second:
         office.ways.ports = [first.port, second.port]
         async with office.relay(**_SLOW) as relay:
             for name in ("one", "two", "three"):
@@ -258,3 +259,30 @@ async def test_kind_50_recipients_of_one_message_share_transactions(
             await office.become(message, **{f"r{n}": "delivered" for n in range(recipients)})
         assert host.verbs.count("MAIL") == transactions
         assert host.verbs.count("RCPT") == recipients
+
+
+# D: "send it now"
+
+
+@pytest.mark.parametrize("action", ["retry each", "retry all", "route"])
+async def test_kind_d_a_host_that_is_back_gets_what_waits_at_once(office: PostOffice, action: str) -> None:
+    administration = PostgresQueueAdministration(office.database)
+    port = free_port()
+    office.ways.ports = [port]
+    async with office.relay(**_SLOW):
+        first = await office.post("one@back.test")
+        await office.become(first, one="deferred")
+        second = await office.post("two@back.test")
+        (waiting,) = await administration.items(None, QueueFilter(message=second), None, 10)
+        assert waiting.lane is not None and "Connection refused" in waiting.lane.reply
+        async with ScriptedSmtp(port=port) as host:
+            if action == "retry each":
+                for item in await administration.items(None, QueueFilter(domain="back.test"), None, 10):
+                    await administration.act(None, "retry", item.id)
+            elif action == "retry all":
+                await administration.act_on_all(None, "retry", QueueFilter(domain="back.test"), 10)
+            else:
+                await administration.route_changed("back.test", 10)
+            await office.become(first, one="delivered")
+            await office.become(second, two="delivered")
+            assert len(host.contents) == 2

@@ -40,10 +40,11 @@ SELECT r.id, r.message_id, r.state, r.sender, r.recipient, r.destination, r.atte
        coalesce(m.subject, '') AS subject, coalesce(m.size_crlf, 0) AS size,
        l.closed_until, l.last_host AS lane_host, l.last_reply AS lane_reply
   FROM (SELECT * FROM outbound_recipients WHERE {{where}} ORDER BY id DESC LIMIT {{limit}}) AS r
+ CROSS JOIN LATERAL (SELECT r.destination AS name) AS d
   LEFT JOIN LATERAL (SELECT subject, size_crlf FROM messages WHERE id = r.message_id LIMIT 1) AS m ON true
   LEFT JOIN LATERAL (
       SELECT * FROM outbound_lanes
-       WHERE r.state IN ('queued', 'deferred') AND key = {lane_of("r.destination")} AND closed_until > now() LIMIT 1
+       WHERE r.state IN ('queued', 'deferred') AND key = {lane_of("d.name")} AND closed_until > now() LIMIT 1
   ) AS l ON true
  ORDER BY r.id DESC
 """  # noqa: S608

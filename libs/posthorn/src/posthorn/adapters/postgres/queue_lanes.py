@@ -14,7 +14,7 @@ from posthorn.adapters.postgres.queue_claim import LANE
 
 
 def lane_of(name: str) -> str:
-    """Return the SQL expression for the lane of the destination that the expression ``name`` gives."""
+    """Return the SQL expression for the lane of the destination that the expression ``name`` gives; ``r`` is taken in it."""
     return f"""coalesce((
         SELECT {LANE} FROM routes r
          WHERE r.domain = coalesce((SELECT domain FROM routes WHERE domain = {name}), '*')

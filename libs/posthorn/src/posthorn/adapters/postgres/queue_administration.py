@@ -6,6 +6,7 @@ Theory:
 - Ids grow with time. An age is turned into bounds of ids by halving, a few dozen look-ups by key; the exact time is compared
   besides. So a search for what is old does not walk over all that is young.
 - What is to be tried now goes by a lane that may be closed: it is opened first, for one try (``queue_lanes``).
+- The row of an alias that is being expanded is held, and released by nobody: to release it is to have the next slice at once.
 - Whoever makes recipients due writes their destinations afterwards; see ``queue_claim``.
 """
 
@@ -49,6 +50,12 @@ SELECT r.id, r.message_id, r.state, r.sender, r.recipient, r.destination, r.atte
  ORDER BY r.id DESC
 """  # noqa: S608
 _FIND = "SELECT state FROM outbound_recipients WHERE id = $2 AND ($1::uuid IS NULL OR tenant_id = $1) FOR NO KEY UPDATE"
+_HURRY = """
+UPDATE outbound_expansions SET due_at = now() WHERE recipient_id = $2
+   AND EXISTS (SELECT FROM outbound_recipients r WHERE r.id = $2 AND r.state = 'held' AND ($1::uuid IS NULL OR r.tenant_id = $1))
+RETURNING true
+"""
+_NOT_EXPANDING = "NOT EXISTS (SELECT FROM outbound_expansions e WHERE e.recipient_id = outbound_recipients.id)"
 _CHOOSE = (
     "SELECT id FROM outbound_recipients WHERE {where} ORDER BY id DESC LIMIT {limit} FOR NO KEY UPDATE SKIP LOCKED"
 )
@@ -110,6 +117,8 @@ class PostgresQueueAdministration:
         """Change one. Raises Missing, Conflict, and KeyError for an action that does not exist."""
         allowed = _ALLOWED[action]
         async with self._database.transaction() as connection:
+            if action == "release" and await connection.fetchval(_HURRY, tenant, item):
+                return await _item(connection, tenant, item)
             if action in _AT_ONCE:
                 await open_of_item(connection, tenant, item)
             found = await connection.fetchval(_FIND, tenant, item)
@@ -132,6 +141,8 @@ class PostgresQueueAdministration:
             search = await _search(connection, tenant, which)
             names = ", ".join(f"'{state.value}'" for state in states)
             search.add(f"state IN ({names})")
+            if action == "release":
+                search.add(_NOT_EXPANDING)
             if action in _AT_ONCE:
                 await open_where(connection, " AND ".join(search.conditions), search.values)
             if action == "retry":

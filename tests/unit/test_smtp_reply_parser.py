@@ -52,7 +52,7 @@ def test_whole_octet_by_octet_and_with_more_behind(sample: bytes) -> None:
     "bad",
     [
         b"\r\n", b"ok\r\n", b"25 ok\r\n", b"2500 ok\r\n", b"250ok\r\n", b"250\tok\r\n", b"150 ok\r\n", b"600 ok\r\n",
-        b" 250 ok\r\n", b"\xb2\xb5\xb0 ok\r\n", b"HTTP/1.1 200 OK\r\n",
+        b" 250 ok\r\n", b"250-a\r\n251 b\r\n", b"250-a\r\n251-b\r\n", b"\xb2\xb5\xb0 ok\r\n", b"HTTP/1.1 200 OK\r\n",
         b"250-a\r\n" * MOST_LINES, b"x" * LONGEST_LINE, b"250 " + b"x" * LONGEST_LINE + b"\r\n",
     ],
 )  # fmt: skip

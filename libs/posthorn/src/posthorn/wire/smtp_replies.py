@@ -4,8 +4,9 @@ Rules:
 
 - ``ReplyParser`` takes octets cut anywhere and gives whole replies. It never raises: what does not read makes it ``broken``, and
   what came whole before that is still given.
-- The lines of a reply should carry one code. Where they do not, the last one decides (RFC 5321 §4.2.1 lets a client look at any
-  of them), and the texts of all are kept. A code alone on its line is a reply too, and a bare LF ends a line.
+- The lines of a reply should carry one code (RFC 5321 §4.2.1). Where a refusal stands among others, the last code decides, and the
+  texts of all lines are kept. Two different positive codes mean that host and client are out of step: that is no reply. A code
+  alone on its line is a reply too, and a bare LF ends a line.
 - Nothing a server says is believed to be short or printable: lines and their number are bounded, and ``HostReply.line`` is
   what may be shown to people, kept and logged.
 """
@@ -95,6 +96,10 @@ class ReplyParser:
                 return replies
             code, mark, text = found.groups(b"")
             self._lines.append((code, text.removesuffix(b"\r")))
+            if len({each for each, _ in self._lines if each < b"400"}) > 1:
+                told = "; ".join(f"{each.decode()} {_text(text)}" for each, text in self._lines)
+                self.broken = f"a reply with several codes: {printable(told, 200)}"
+                return replies
             if mark != b"-":
                 own = tuple(text for each, text in self._lines if each == code)
                 others = tuple((int(each), text) for each, text in self._lines if each != code)

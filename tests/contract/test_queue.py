@@ -142,6 +142,17 @@ class TestClaim:
         assert [job.message for job in await office.jobs(relay, limit=3)] == [first, first, second]
         assert [job.recipient for job in await office.jobs(relay, limit=3)] == ["d@far.test"]
 
+    async def test_kind_50_the_recipients_of_a_message_are_kept_together(self, office: PostOffice) -> None:
+        relay = await office.relay()
+        await office.send(*(f"r{number}@far.test" for number in range(8)), "x@near.test")
+        second = await office.send("c@far.test", "d@far.test")
+        due = Due("far.test", None)
+        claim = await office.queue.claim(relay, due, None, 5, None, 2, 6)
+        assert [job.recipient for job in claim.jobs] == [f"r{number}@far.test" for number in range(6)]
+        claim = await office.queue.claim(relay, due, claim.slot, 5, None, 3, 100)
+        assert [job.recipient for job in claim.jobs] == ["r6@far.test", "r7@far.test", "c@far.test", "d@far.test"]
+        assert claim.jobs[-1].message == second
+
     async def test_what_is_not_due_held_or_elsewhere_is_left(self, office: PostOffice) -> None:
         relay = await office.relay()
         await office.send("a@far.test", "late@far.test", "held@far.test", "x@near.test")

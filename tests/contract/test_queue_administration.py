@@ -284,3 +284,88 @@ class TestAct:
         states = {state for _, state in await office.states()}
         assert states <= {"sending", "held", "queued"}
         assert len(await office.rows("SELECT FROM outbound_recipients WHERE state = 'sending'")) == len(claims.jobs)
+
+
+class TestNow:
+    """Kind D: what is to be tried now is tried now, though its lane is closed."""
+
+    @staticmethod
+    async def closed(office: PostOffice, lane: str, reply: str = "421 busy") -> None:
+        await office.queue.close_lane(lane, 600, f"mx.{lane} (192.0.2.1)", reply)
+
+    async def test_kind_d_a_waiting_item_shows_why_and_until_when(
+        self, office: PostOffice, administration: PostgresQueueAdministration
+    ) -> None:
+        await office.send("a@far.test", "b@near.test")
+        await self.closed(office, "far.test", "connecting to port 25: Connection refused")
+        near, far = sorted(await administration.items(None, QueueFilter(), None, 10), key=lambda item: item.recipient)[
+            ::-1
+        ]
+        assert near.lane is None
+        assert far.lane is not None and (far.state, far.attempts) == (QueueState.QUEUED, 0)
+        assert (far.lane.host, far.lane.reply) == (
+            "mx.far.test (192.0.2.1)",
+            "connecting to port 25: Connection refused",
+        )
+        assert (far.lane.until - far.created_at).total_seconds() > 500
+        await administration.act(None, "hold", far.id)
+        assert (await administration.item(None, far.id)).lane is None
+
+    @pytest.mark.parametrize("lane", ["far.test", "[smart.test]:587", "[any.test]:25"])
+    @pytest.mark.parametrize("action", ["retry", "release", "retry all", "release all"])
+    async def test_kind_d_an_action_opens_the_lane_for_one_try(
+        self, office: PostOffice, administration: PostgresQueueAdministration, lane: str, action: str
+    ) -> None:
+        routes = {"[smart.test]:587": ("far.test", "smart.test", 587), "[any.test]:25": ("*", "any.test", None)}
+        if lane in routes:
+            await office.rows("INSERT INTO routes (domain, host, port, tls) VALUES ($1, $2, $3, 'none')", *routes[lane])
+        await office.send("a@far.test", "b@far.test")
+        await self.closed(office, lane)
+        await self.closed(office, "other.test")
+        item = await number(office, "a@far.test")
+        shown = (await administration.item(None, item)).lane
+        assert shown is not None and shown.reply == "421 busy"
+        word, _, everything = action.partition(" ")
+        if word == "release":
+            await administration.act(None, "hold", item)
+        assert await office.due_names() == []
+        if everything:
+            await administration.act_on_all(DEFAULT_TENANT, word, QueueFilter(domain="far.test"), 10)
+        else:
+            assert (await administration.act(None, word, item)).lane is None
+        (due,) = [one for one in await office.queue.due(10) if one.destination == "far.test"]
+        assert due.lane == lane
+        claim = await office.queue.claim(await office.relay(), due, None, 5, None, 50, 100)
+        assert len(claim.jobs) == 1  # a try
+        query = "SELECT key, failures FROM outbound_lanes WHERE closed_until > now()"
+        assert await office.rows(query) == [("other.test", 1)]
+
+    async def test_kind_d_what_does_not_match_or_is_refused_opens_nothing(
+        self, office: PostOffice, administration: PostgresQueueAdministration
+    ) -> None:
+        await office.send("a@far.test")
+        await self.closed(office, "far.test")
+        await administration.act_on_all(None, "retry", QueueFilter(domain="near.test"), 10)
+        await administration.act_on_all(None, "release", QueueFilter(domain="far.test"), 10)
+        with pytest.raises(Conflict):
+            await administration.act(None, "release", await number(office, "a@far.test"))
+        with pytest.raises(Missing):
+            await administration.act(new_id(), "retry", await number(office, "a@far.test"))
+        assert await office.due_names() == []
+
+    @pytest.mark.parametrize(("domain", "lane"), [("far.test", "[smart.test]:25"), ("*", "[smart.test]:25")])
+    async def test_kind_d_a_changed_route_opens_its_lane_and_hastens_what_was_put_off(
+        self, office: PostOffice, administration: PostgresQueueAdministration, domain: str, lane: str
+    ) -> None:
+        await office.rows(
+            "INSERT INTO routes (domain, host, tls) VALUES ($1, 'smart.test', 'none'), ('own.test', 'own.test', 'none')",
+            domain,
+        )
+        await office.send("a@far.test", "b@own.test")
+        await deferred(office, "a@far.test")
+        await deferred(office, "b@own.test")
+        await self.closed(office, lane)
+        await administration.route_changed(domain, 100)
+        assert await due_for(office, "a@far.test")
+        assert not await due_for(office, "b@own.test")
+        assert await office.due_names() == ["far.test"]

@@ -130,3 +130,34 @@ def test_extensions() -> None:
     assert offered.pop("\ufffd") == ""
     assert offered == {"SIZE": "100", "8BITMIME": "", "AUTH": "PLAIN LOGIN", "X-A": "b c"}
     assert extensions(HostReply(250, (b"mx.test PIPELINING",))) == {}
+
+
+@pytest.mark.parametrize(
+    ("octets", "code", "status", "line"),
+    [
+        (
+            b"220-mx.test ESMTP\r\n521 5.7.1 listed at bl.test\r\n",
+            521,
+            "5.7.1",
+            "521 5.7.1 listed at bl.test (before it: 220 mx.test ESMTP)",
+        ),
+        (b"220-hello\r\n421-busy\r\n421 later\r\n", 421, "", "421 busy later (before it: 220 hello)"),
+        (
+            b"250-2.1.0 ok\r\n451-4.7.1 grey\r\n550 5.7.1 no\r\n",
+            550,
+            "5.7.1",
+            "550 5.7.1 no (before it: 250 2.1.0 ok; 451 4.7.1 grey)",
+        ),
+        (b"554-5.7.1 no\n554-5.7.1 see x\n250 fine\n", 250, "", "250 fine (before it: 554 5.7.1 no; 554 5.7.1 see x)"),
+        (b"220-\r\n521\r\n", 521, "", "521 (before it: 220 )"),
+    ],
+)
+def test_of_several_codes_the_last_one_decides_and_all_texts_are_kept(
+    octets: bytes, code: int, status: str, line: str
+) -> None:
+    """Trial 25: the text behind the refusal, such as a blocklist's name, was lost."""
+    for pieces in ([octets], [bytes([octet]) for octet in octets]):
+        parser = ReplyParser()
+        (reply,) = [reply for piece in pieces for reply in parser.feed(piece)]
+        assert (reply.code, reply.status, " ".join(reply.line.split())) == (code, status, " ".join(line.split()))
+        assert not parser.broken and not parser.is_within

@@ -179,6 +179,9 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "last_tls": "TLSv1.3",
         "created_at": _THEN,
         "expires_at": "2026-11-28T09:00:00Z",
+        "next_hop_closed_until": None,
+        "next_hop_host": None,
+        "next_hop_reply": None,
     },
     "MatchedView": {"matched": 212, "more": False},
     "RouteView": {

@@ -20,6 +20,7 @@ from ipaddress import ip_address
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+import certifi
 import httpcore
 import structlog
 from jwt import PyJWK
@@ -27,6 +28,7 @@ from jwt.exceptions import PyJWTError
 from prometheus_client import Counter
 
 from posthorn.ports.faults import Unavailable
+from posthorn.runtime.tls import verifying_context
 
 log = structlog.get_logger()
 
@@ -89,8 +91,10 @@ async def fetch(url: str) -> bytes:
 
 async def _fetch(url: str) -> bytes:
     headers = [("Host", urlsplit(url).netloc), ("Accept", "application/json"), ("Accept-Encoding", "identity")]
+    trust = verifying_context()
+    trust.load_verify_locations(certifi.where())  # beside the system's anchors, among them what SSL_CERT_FILE names
     async with (
-        httpcore.AsyncConnectionPool() as pool,
+        httpcore.AsyncConnectionPool(ssl_context=trust) as pool,
         pool.stream("GET", url, headers=[*headers, ("User-Agent", "posthorn")]) as response,
     ):
         octets = b""

@@ -83,6 +83,13 @@ class QueueItemView(BaseModel):
     last_tls: str | None
     created_at: datetime
     expires_at: datetime = Field(description="When it is given up.")
+    next_hop_closed_until: datetime | None = Field(
+        None,
+        description="Set while it waits because its next hop failed as a host: until then nothing is sent there. `retry` opens it"
+        " for one try at once.",
+    )
+    next_hop_host: str | None = Field(None, description="The host that failed.")
+    next_hop_reply: str | None = Field(None, description="What that host said, or why it could not be asked.")
 
     @classmethod
     def of(cls, item: QueueItem) -> QueueItemView:
@@ -106,6 +113,9 @@ class QueueItemView(BaseModel):
             last_tls=item.last_tls or None,
             created_at=item.created_at,
             expires_at=item.expires_at,
+            next_hop_closed_until=item.lane.until if item.lane else None,
+            next_hop_host=(item.lane.host or None) if item.lane else None,
+            next_hop_reply=(item.lane.reply or None) if item.lane else None,
         )
 
 

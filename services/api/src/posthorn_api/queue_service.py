@@ -12,7 +12,6 @@ from uuid import UUID
 import structlog
 
 from posthorn.model.events import ACCEPTED, BOUNCED, CANCELLED, DELIVERED, HELD, READ, RELEASED, RETRIED, Event
-from posthorn.model.outbound import QueueState
 from posthorn.ports.administration import ApiKey, Fault, Missing, Receipt, Unfit
 from posthorn.ports.clock import Clock
 from posthorn.ports.events import Trace
@@ -99,6 +98,8 @@ class Outgoing:
                 return Matched(total, more=True)  # what was tried again matches still, and hides the rest
             total += len(done)
             self._tell(caller, action, (each[1:] for each in done))
+            if action in _WAKING:
+                self._hints.wake()  # also where nothing is made due: a lane may have been opened
             if len(done) < _AT_ONCE:
                 return Matched(total, more=False)
             newest = done[0][0]
@@ -132,8 +133,8 @@ class Outgoing:
 
     async def delete_route(self, domain: str) -> None:
         """Remove a route."""
-        await self._routes.delete(_destination(domain))
-        self._hints.wake()
+        await self._routes.delete(domain := _destination(domain))
+        await self._try_again(domain)
 
     async def suppress(self, caller: ApiKey, address: str, reason: str) -> tuple[Suppression, bool]:
         """Put an address on the list; whether it is new there."""
@@ -163,12 +164,10 @@ class Outgoing:
 
     async def _try_again(self, domain: str) -> None:
         """Have what waits for the domain try its new way at once."""
-        if domain != ANY:
-            which = QueueFilter(domain=domain, state=QueueState.DEFERRED)
-            try:
-                await self._queue.act_on_all(None, "retry", which, _AT_ONCE)
-            except Unavailable as fault:  # the route is set all the same, and what waits takes it in its own time
-                log.warning("what waits for a route is not hastened", domain=domain, detail=str(fault))
+        try:
+            await self._queue.route_changed(domain, _AT_ONCE)
+        except Unavailable as fault:  # the route is set all the same, and what waits takes it in its own time
+            log.warning("what waits for a route is not hastened", domain=domain, detail=str(fault))
         self._hints.wake()
 
     async def _kept_password(self, route: Route) -> bytes | None:

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import httpcore
 
 from posthorn.model.public_addresses import Network, is_public, plain_ip
+from posthorn.runtime.tls import verifying_context
 
 _SECONDS = 15.0
 _CONNECT_SECONDS = 5.0
@@ -56,7 +57,7 @@ class Poster:
     def __init__(
         self, allowed: Sequence[Network] = (), *, trust: ssl.SSLContext | None = None, seconds: float = _SECONDS
     ) -> None:
-        self._trust = trust or ssl.create_default_context()
+        self._trust = trust or verifying_context()
         self._backend = _Backend(allowed)
         self._seconds = seconds
 

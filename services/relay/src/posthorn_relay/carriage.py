@@ -3,11 +3,14 @@
 Rules:
 
 - Every recipient that was claimed gets exactly one outcome, whatever happens; only a relay that was taken for dead gives none.
-- The next hop is tried when one fails as a host; when all fail, the lane is closed for everybody, and what is at hand is put off.
+- The next hop is tried when one fails as a host, and for the recipients that one gave a transient answer (``rounds``). When all
+  fail as hosts, the lane is closed for everybody, and what is at hand is put off.
+- A hop that takes a message for nobody, for the time being, stands behind the others for a while.
 - A host that refuses one more connection while it serves others of ours is not down: what is at hand goes back, and for a while
   no more connections are opened than it put up with.
-- A connection that the host has closed while it was idle is no failure: the parcel goes by a new one. A new one that is closed at
-  MAIL, or answered 421, counts as the host's failure, so that a busy host is not asked by every message in turn.
+- A connection that has carried messages and is closed, or answered 421, is no failure: the parcel goes by a new one, and how many
+  messages the host took before 421 is remembered (``pool``). A new one that is closed at MAIL, or answered 421, counts as the
+  host's failure, so that a busy host is not asked by every message in turn.
 - A fault of ours (the store does not give the octets) puts the message off for a little while.
 """
 
@@ -15,8 +18,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
@@ -36,7 +40,8 @@ from posthorn_relay.lanes import Lane
 from posthorn_relay.parcels import Bodies, groups, parcel
 from posthorn_relay.pool import Carrier, Pool
 from posthorn_relay.recorder import Recorder
-from posthorn_relay.transport import Accepted, Connector, Failed, Planner, Verdict
+from posthorn_relay.rounds import Round
+from posthorn_relay.transport import Accepted, Connector, Failed, Hop, Parcel, Planner, Verdict
 from posthorn_relay.verdicts import Judge
 
 log = structlog.get_logger()
@@ -60,6 +65,9 @@ _KINDS = {
     QueueState.BOUNCED: BOUNCED,
 }
 _HINDERED = "the message could not be read here; it is tried again"
+_IDLE = "4.4.2"
+"""Status of a 421 that is about time and not about a number of messages."""
+_ADDRESS = re.compile(r"[^\s<>]+@[^\s<>]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +107,7 @@ class Carriage:
         self._relay = relay
         self._may_go_on = may_go_on
         self._carrier: Carrier | None = None
+        self._hops: Sequence[Hop] = ()
         self.is_sending = False
         """A transaction is under way: to be cut short now might mean to send the message twice."""
 
@@ -148,17 +157,21 @@ class Carriage:
         return True
 
     async def _carry_group(self, group: list[Job], left: dict[int, Job]) -> bool:
-        try:
-            parcel_ = await parcel(group, self._parts.bodies)
-        except Unavailable as fault:
-            log.warning("a message's octets are not at hand", message=str(group[0].message), detail=str(fault))
-            self._settle_all(group, lambda job: self._judge.hindered(job, _HINDERED), left)
-            return True
+        """Offer a message to the hosts in turn until every recipient has an answer; False when the worker should end."""
+        round_ = Round(group)
+        parcel_: Parcel | None = None
         while True:
             try:
-                carrier = await self._connected()
+                if parcel_ is None or len(parcel_.recipients) != len(round_.waiting):
+                    parcel_ = await parcel(round_.waiting, self._parts.bodies)
+            except Unavailable as fault:
+                log.warning("a message's octets are not at hand", message=str(group[0].message), detail=str(fault))
+                self._settle_all(round_.waiting, lambda job: self._judge.hindered(job, _HINDERED), left)
+                return True
+            try:
+                carrier = await self._connected(round_.tried)
             except Failed as failed:
-                return await self._unreachable(failed, left)
+                return await self._exhausted(round_, failed, left)
             fresh = carrier.parcels == 0
             carrier.parcels += 1
             self.is_sending = True
@@ -167,43 +180,87 @@ class Carriage:
             except Unavailable as fault:
                 log.warning("a message's octets broke off", message=str(group[0].message), detail=str(fault))
                 self._let_go()
-                self._settle_all(group, lambda job: self._judge.hindered(job, _HINDERED), left)
+                self._settle_all(round_.waiting, lambda job: self._judge.hindered(job, _HINDERED), left)
                 return True
             finally:
                 self.is_sending = False
-            if not carrier.connection.usable:
-                self._let_go()
-                first = verdicts[0]
-                if isinstance(first, Failed) and first.stage == "mail" and first.code in (0, 421):
-                    if fresh:
-                        first.stage = "ehlo"  # it took the connection and no mail: the host, not the message
-                        return await self._unreachable(first, left)
-                    if first.code == 0:
-                        continue
-            for job, verdict in zip(group, verdicts, strict=True):
+            for job, verdict in round_.take(verdicts):
                 self._settle(job, self._judge.outcome(job, verdict), left, verdict)
-            if self._carrier and self._pool.is_worn(self._carrier):
+            accepted = any(isinstance(verdict, Accepted) for verdict in verdicts)
+            if accepted:
+                self._lane.worked(carrier.connection.hop)
+            if (broken := not carrier.connection.usable) or self._pool.is_worn(carrier):
                 self._let_go()
+            if not round_.waiting:
+                return True
+            if not await self._goes_on(round_, carrier, fresh=fresh, broken=broken, accepted=accepted):
+                return await self._exhausted(round_, None, left)
+
+    async def _goes_on(self, round_: Round, carrier: Carrier, *, fresh: bool, broken: bool, accepted: bool) -> bool:
+        """Tell whether there is another connection to offer the message by, after a transient answer to some recipient."""
+        hop, failed = carrier.connection.hop, round_.last
+        assert failed is not None
+        if broken and not fresh and failed.code == 421 and failed.status != _IDLE:
+            self._pool.ended(carrier)
+        if round_.is_anew(hop, failed, broken=broken, fresh=fresh):
             return True
+        round_.refused(hop, failed, broken=broken, fresh=fresh)
+        if not accepted:
+            self._lane.failed(hop)
+        with suppress(Failed):
+            hops = self._hops or await self._plan()
+            if any(one.key not in round_.tried for one in hops):
+                if not await self._may_go_on():
+                    round_.is_down = False  # not all hosts were asked
+                    return False
+                log.info(
+                    "the next host is tried", destination=self._due.destination, host=failed.host, reply=failed.reply
+                )
+                self._let_go(keep=True)
+                return True
+        return False
+
+    async def _exhausted(self, round_: Round, failed: Failed | None, left: dict[int, Job]) -> bool:
+        """No further host can be asked. ``failed``: what the last connection failed by."""
+        if round_.is_down:  # no host took mail at all
+            told = round_.answer(round_.waiting[0]) if round_.tried else None
+            if told is not None:
+                told.stage = "ehlo"
+                if failed is None or told.code or not failed.code:
+                    failed = told
+            assert failed is not None
+            self._let_go()
+            return await self._unreachable(failed, left)
+        for job in round_.waiting:
+            answer = round_.answer(job)
+            self._settle(job, self._judge.outcome(job, answer), left, answer)
+        return True
 
     # The connection
 
-    async def _connected(self) -> Carrier:
-        """Give a connection: the one at hand, one kept from before, or a new one. Raises Failed."""
+    async def _connected(self, tried: Collection[tuple[str, int]]) -> Carrier:
+        """Give a connection to a hop that is not ``tried``: the one at hand, one kept from before, or a new one. Raises Failed."""
         if self._carrier is not None and self._carrier.connection.usable:
-            return self._carrier
+            if self._carrier.connection.hop.key not in tried:
+                return self._carrier
+            self._let_go(keep=True)
         self._let_go()
-        carrier = self._pool.take(self._due)
+        carrier = self._pool.take(self._due, tried)
         if carrier is None:
-            carrier = await self._connect()
+            carrier = await self._connect(tried)
         self._carrier = carrier
         self._lane.connected += 1
         return carrier
 
-    async def _connect(self) -> Carrier:
-        hops = await self._parts.planner.plan(self._due.destination, self._due.route)
+    async def _plan(self) -> Sequence[Hop]:
+        self._hops = await self._parts.planner.plan(self._due.destination, self._due.route)
+        return self._hops
+
+    async def _connect(self, tried: Collection[tuple[str, int]]) -> Carrier:
         failure: Failed | None = None
-        for hop in self._lane.order(hops):
+        for hop in self._lane.order(await self._plan()):
+            if hop.key in tried:
+                continue
             try:
                 connection = await self._parts.connector.connect(hop)
             except Failed as failed:
@@ -218,7 +275,6 @@ class Carriage:
                 if failure is None or failed.code or not failure.code:  # what a host said tells more than silence
                     failure = failed
                 continue
-            self._lane.worked(hop)
             carrier = self._pool.made(connection, self._due)
             if self._lane.opened():
                 await self._open_lane(carrier)
@@ -264,7 +320,8 @@ class Carriage:
         _closures.inc()
         log.warning("nothing goes this way for a while", lane=lane.key, seconds=round(pause), reply=failed.reply)
         try:
-            lane.closed(await self._parts.queue.close_lane(lane.key, pause, failed.host, failed.reply))
+            reply = _ADDRESS.sub("…", failed.reply)  # it is shown to all whose mail waits for this host
+            lane.closed(await self._parts.queue.close_lane(lane.key, pause, failed.host, reply))
         except Unavailable as fault:
             log.warning("the lane is closed here alone", lane=lane.key, detail=str(fault))
         return pause

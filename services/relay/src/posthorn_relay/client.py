@@ -20,6 +20,8 @@ import ipaddress
 import os
 import socket
 import ssl
+import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -29,6 +31,7 @@ from python_socks import ProxyError, ProxyTimeoutError, ProxyType, parse_proxy_u
 from python_socks.async_.asyncio import Proxy
 
 from posthorn.runtime.settings import SettingsError
+from posthorn.runtime.tls import verifying_context
 from posthorn.wire.smtp_replies import HostReply, extensions, printable
 from posthorn_relay.certificates import Mistrusted, check_dane, check_names
 from posthorn_relay.dane import usable
@@ -82,8 +85,9 @@ class _Session:
         return _HandshakeFailed("tls", 0, "4.7.5", text, False, self.host, self.tls, TlsResult.OTHER)
 
 
-def _system_trust() -> ssl.SSLContext:
-    return ssl.create_default_context()
+UNABLE_SECONDS = 3600.0
+"""How long a host that refused BDAT counts as one without CHUNKING."""
+_MOST_UNABLE = 10_000
 
 
 class SmtpConnector:
@@ -95,8 +99,10 @@ class SmtpConnector:
 
     def __init__(self, settings: EgressSettings, trust: Callable[[], ssl.SSLContext] | None = None) -> None:
         self._settings = settings
-        self._trust = trust or _system_trust
+        self._trust = trust or verifying_context
         self._contexts: dict[bool, ssl.SSLContext] = {}
+        self._unable: OrderedDict[tuple[str, int], float] = OrderedDict()
+        """Hosts that offer CHUNKING and refuse BDAT, with the moment until which that is remembered."""
         self._proxy = _proxy(settings)
 
     async def connect(self, hop: Hop) -> SmtpConnection:
@@ -148,7 +154,19 @@ class SmtpConnector:
         except BaseException:
             session.line.abort()
             raise
-        return SmtpConnection(hop, session.line, session.offered or {}, session.tls, self._settings)
+        offered = dict(session.offered or {})
+        if self._unable.get(hop.key, 0.0) > time.monotonic():
+            offered.pop("CHUNKING", None)
+        return SmtpConnection(
+            hop, session.line, offered, session.tls, self._settings, lambda: self._refuses_chunks(hop)
+        )
+
+    def _refuses_chunks(self, hop: Hop) -> None:
+        log.info("the host offers CHUNKING and refuses BDAT", host=hop.host, address=hop.address)
+        self._unable[hop.key] = time.monotonic() + UNABLE_SECONDS
+        self._unable.move_to_end(hop.key)
+        while len(self._unable) > _MOST_UNABLE:
+            self._unable.popitem(last=False)
 
     # The way to the host
 

@@ -7,15 +7,13 @@ from contextlib import aclosing
 from typing import Protocol
 
 from posthorn.ports.maildrops import Location
-from posthorn.ports.queue import Job
+from posthorn.ports.queue import TRANSACTION_RECIPIENTS, Job
 from posthorn.wire.dkim import by_form
 from posthorn.wire.header import header_end
 from posthorn_relay.transport import Parcel, To
 
 WHOLE_OCTETS = 1024 * 1024
 """Messages up to this size are read at once; larger ones are streamed."""
-RECIPIENTS = 100
-"""Recipients of one transaction: as many as every host must take (RFC 5321 §4.5.3.1.8)."""
 
 
 class Bodies(Protocol):
@@ -44,7 +42,7 @@ def groups(jobs: Iterable[Job]) -> list[list[Job]]:
     ordered: list[list[Job]] = []
     for job in jobs:
         ours = found.setdefault((job.message, job.reverse_path, job.header), [])
-        if not ours or len(ours[-1]) >= RECIPIENTS:
+        if not ours or len(ours[-1]) >= TRANSACTION_RECIPIENTS:
             ours.append([])
             ordered.append(ours[-1])
         ours[-1].append(job)

@@ -18,6 +18,7 @@ from python_socks import ProxyError
 from python_socks.async_.asyncio import Proxy
 
 from posthorn.ports.resolver import LookupFailed, Resolver
+from posthorn.runtime.tls import verifying_context
 from posthorn.wire.mta_sts import MAX_POLICY_OCTETS, Policy, PolicyError, parse_policy
 from posthorn_relay.reach import Reach
 from posthorn_relay.settings import EgressSettings
@@ -36,7 +37,7 @@ class PolicyFetcher:
     def __init__(
         self, settings: EgressSettings, resolver: Resolver, *, trust: ssl.SSLContext | None = None, port: int = 443
     ) -> None:
-        self._trust = trust or ssl.create_default_context()
+        self._trust = trust or verifying_context()
         self._backend = _Backend(settings, resolver, port)
 
     async def fetch(self, domain: str) -> Policy:

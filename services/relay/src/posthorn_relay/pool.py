@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections import OrderedDict
+from collections.abc import Collection, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,9 @@ from posthorn_relay.transport import Connection
 
 IDLE_SECONDS = 3.0
 KEPT_PER_KEY = 4
+LIMIT_SECONDS = 3600.0
+"""How long a host's limit of messages per connection is remembered."""
+MOST_LIMITS = 10_000
 
 _open = Gauge("posthorn_relay_open_connections", "Connections to other hosts, those kept for a moment included")
 
@@ -50,21 +54,24 @@ class Pool:
         self._count = 0
         self._idle: dict[Key, list[Carrier]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._limits: OrderedDict[tuple[str, int], tuple[int, float]] = OrderedDict()
 
     def made(self, connection: Connection, due: Due) -> Carrier:
         """Count a new connection."""
         _open.inc()
         return Carrier(connection, key_of(due))
 
-    def take(self, due: Due) -> Carrier | None:
-        """Give a usable connection for the destination, the one that was used last."""
-        kept = self._idle.get(key := key_of(due))
-        while kept:
-            carrier = kept.pop()
+    def take(self, due: Due, without: Collection[tuple[str, int]] = ()) -> Carrier | None:
+        """Give a usable connection for the destination, the one that was used last; none to the hops ``without``."""
+        kept = self._idle.get(key := key_of(due), [])
+        for carrier in reversed(kept.copy()):
+            if carrier.connection.hop.key in without:
+                continue
+            kept.remove(carrier)
             self._count -= 1
             if not kept:
                 del self._idle[key]
-            if carrier.connection.usable:
+            if carrier.connection.usable and not self.is_worn(carrier):
                 return carrier
             self.close(carrier)
         return None
@@ -85,8 +92,18 @@ class Pool:
         self._count += 1
 
     def is_worn(self, carrier: Carrier) -> bool:
-        """Whether it has carried as much as it may."""
-        return carrier.parcels >= self._parcels
+        """Whether it has carried as much as it may, by our settings or by what its host puts up with."""
+        limit, until = self._limits.get(_host(carrier), (self._parcels, 0.0))
+        return carrier.parcels >= (min(limit, self._parcels) if until > time.monotonic() else self._parcels)
+
+    def ended(self, carrier: Carrier) -> None:
+        """Remember how many messages the host takes by one connection: it answered the one after them with 421."""
+        if carrier.parcels < 2:
+            return
+        self._limits[_host(carrier)] = (carrier.parcels - 1, time.monotonic() + LIMIT_SECONDS)
+        self._limits.move_to_end(_host(carrier))
+        while len(self._limits) > MOST_LIMITS:
+            self._limits.popitem(last=False)
 
     def close(self, carrier: Carrier) -> None:
         """Close a connection, in the background."""
@@ -122,3 +139,8 @@ class Pool:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _host(carrier: Carrier) -> tuple[str, int]:
+    hop = carrier.connection.hop
+    return (hop.host, hop.port)

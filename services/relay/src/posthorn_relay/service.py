@@ -28,7 +28,7 @@ import structlog
 from prometheus_client import Gauge
 
 from posthorn.ports.faults import Unavailable
-from posthorn.ports.queue import ALIVE_SECONDS, RENEW_SECONDS, Due
+from posthorn.ports.queue import ALIVE_SECONDS, RENEW_SECONDS, TRANSACTION_RECIPIENTS, Due
 from posthorn_relay.carriage import Carriage, Parts
 from posthorn_relay.lanes import Lane, Lanes
 from posthorn_relay.pool import Pool
@@ -39,7 +39,8 @@ from posthorn_relay.verdicts import Judge
 log = structlog.get_logger()
 
 FIRST_CLAIM = 5
-"""Recipients of a worker's first claim: a few letters to a slow host are shared among several connections."""
+"""Recipients of a worker's first claim, beside the others of their messages: a few messages to a slow host are shared among several
+connections."""
 TURN_SECONDS = 30.0
 """How long a worker goes on before the destination's route is looked up again."""
 _STALE_SECONDS = ALIVE_SECONDS - RENEW_SECONDS
@@ -326,7 +327,9 @@ class Relay:
                 await self.recorder.room()
                 place.due_again.clear()
                 place.wanted.clear()
-                claim = await self._queue.claim(life.id, due, slot, self._connections(due), per_minute, limit)
+                claim = await self._queue.claim(
+                    life.id, due, slot, self._connections(due), per_minute, limit, TRANSACTION_RECIPIENTS
+                )
                 slot, some = claim.slot, len(claim.jobs)
                 if not some:
                     break

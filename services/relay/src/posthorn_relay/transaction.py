@@ -11,6 +11,9 @@ Theory:
 - Long lines of forwarded mail are sent as they are. Where the host refuses them as such, they are converted and sent once more.
 - BDAT is used for large messages and for those with lines that begin with a dot, only along with PIPELINING, and never before
   a recipient is accepted: a refused transaction needs no content to be thrown after it.
+- 500 to 504 in reply to BDAT are about the command, not about the message. Whether the host takes the octets that follow for
+  commands cannot be known, so the connection is cut; the host counts as one without CHUNKING for a while, and the message goes by
+  DATA, by a new connection (``Failed.anew``).
 - What a fault of the line means for the recipients without a verdict is decided in one place, by the stage it came at. From the
   last octet of the content on that is ``end``: the host may have taken the message.
 - Besides the time for each reply the whole has one, so that a host that does next to nothing does not keep its place for days: the
@@ -24,7 +27,7 @@ Theory:
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 
 from prometheus_client import Counter
@@ -42,6 +45,7 @@ CHUNKED_FROM = 128 * 1024
 """From this size on BDAT is used where it is offered."""
 _FAREWELL_SECONDS = 1.0
 _RECIPIENT_SECONDS = 10.0
+_NO_BDAT = range(500, 505)
 
 _parcels = Counter(
     "posthorn_relay_smtp_transactions_total", "Transactions begun, by use of the connection", ["connection"]
@@ -73,8 +77,18 @@ def broken(stage: str, fault: Fault, host: str, tls: str) -> Failed:
 class SmtpConnection:
     """Port Connection on an open line, after EHLO, TLS and AUTH."""
 
-    def __init__(self, hop: Hop, line: Line, offered: dict[str, str], tls: str, settings: EgressSettings) -> None:
+    def __init__(
+        self,
+        hop: Hop,
+        line: Line,
+        offered: dict[str, str],
+        tls: str,
+        settings: EgressSettings,
+        unable: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``unable``: called when the host offers CHUNKING and refuses BDAT."""
         self.hop = hop
+        self._unable = unable
         self.tls = tls
         """As in verdicts; empty for plain."""
         self._host = f"{hop.host} ({hop.address})"
@@ -319,6 +333,8 @@ class SmtpConnection:
             await line.drain(settings.relay_block_seconds)
             while line.replies and not refusal:
                 refusal = self._unless_positive(line.take())
+            if refusal and refusal.code in _NO_BDAT:
+                return self._without_chunking(refusal)
             if line.fault:
                 raise LineBroken(line.fault)
             if refusal:
@@ -332,10 +348,20 @@ class SmtpConnection:
             last = line.take()
             refusal = self._unless_positive(last)
         line.replies.clear()  # what is said of chunks behind a refused one tells nothing
+        if refusal and refusal.code in _NO_BDAT:
+            return self._without_chunking(refusal)
         if refusal:
             return refused(self._stage, refusal, self._host, self.tls)
         assert last is not None
         return self._final(last)
+
+    def _without_chunking(self, refusal: HostReply) -> Failed:
+        self._unable()
+        self._chunking = False
+        self._line.abort()
+        failed = refused("data", refusal, self._host, self.tls)
+        failed.permanent, failed.anew, failed.status = False, True, f"4{failed.status[1:]}"
+        return failed
 
     def _final(self, reply: HostReply) -> Verdict:
         if self._is_positive(reply):

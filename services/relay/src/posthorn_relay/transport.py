@@ -72,6 +72,11 @@ class Hop:
     login: tuple[str, str] | None = field(default=None, repr=False)
     """User name and password for AUTH, given only under TLS (or to a loopback address)."""
 
+    @property
+    def key(self) -> tuple[str, int]:
+        """The address and port: what one attempt tries only once."""
+        return (self.address, self.port)
+
 
 @dataclass(eq=False)
 class Failed(Exception):  # noqa: N818 - it names what happened
@@ -90,6 +95,8 @@ class Failed(Exception):  # noqa: N818 - it names what happened
     tls: str = ""
     tls_result: TlsResult | None = None
     """Set where the host gave no TLS, or none that is demanded."""
+    anew: bool = False
+    """The host has taken nothing, and a new connection to it will be used in another way (without BDAT)."""
 
     @property
     def is_hosts(self) -> bool:

@@ -16,7 +16,6 @@ import base64
 import hashlib
 import logging
 import re
-import ssl
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
@@ -40,6 +39,7 @@ from urllib3.response import BaseHTTPResponse
 from posthorn.adapters.threads import Threads
 from posthorn.ports.blobs import BlobInfo, BlobMissing, check_key
 from posthorn.ports.faults import Unavailable
+from posthorn.runtime.tls import verifying_context
 
 log = structlog.get_logger()
 
@@ -78,7 +78,7 @@ class S3Blobs:
         logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
         self._bucket = target.bucket
         self._prefix = f"{target.prefix}/" if target.prefix else ""
-        trusted = ssl.create_default_context(cafile=certifi.where())
+        trusted = verifying_context(certifi.where())
         trusted.load_default_certs()  # also what SSL_CERT_FILE names: stores inside a cluster have a CA of their own
         self._http = urllib3.PoolManager(
             maxsize=threads,

@@ -24,6 +24,8 @@ from posthorn.ports.maildrops import Location
 ALIVE_SECONDS = 20.0
 """How long a relay counts as alive without saying so again."""
 RENEW_SECONDS = 5.0
+TRANSACTION_RECIPIENTS = 100
+"""Recipients of one transaction: as many as every host must take (RFC 5321 §4.5.3.1.8)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,10 +215,18 @@ class Queue(Protocol):
         ...
 
     async def claim(
-        self, relay: UUID, due: Due, slot: UUID | None, connections: int, per_minute: int | None, limit: int
+        self,
+        relay: UUID,
+        due: Due,
+        slot: UUID | None,
+        connections: int,
+        per_minute: int | None,
+        limit: int,
+        together: int = 0,
     ) -> Claim:
         """Take what is due at the destination, oldest first: at most ``limit`` recipients, those of one message together as
-        far as the limit goes.
+        far as the limit goes; and, beyond the limit, others of these messages as long as it is fewer than ``together`` in all. A
+        lane that has failed gives no such others.
 
         Without a ``slot`` one is taken first, if the lane has fewer than ``connections`` and is not closed. With nothing due
         the slot is
@@ -273,6 +283,17 @@ class Queue(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class LaneClosed:
+    """Why nothing goes by a lane for the time being."""
+
+    until: datetime
+    host: str
+    """``name (address)`` of the host that failed last; empty where none was found."""
+    reply: str
+    """What it answered, or what else went wrong."""
+
+
+@dataclass(frozen=True, slots=True)
 class QueueItem:
     """One recipient of the queue, as an administrator sees it."""
 
@@ -295,6 +316,8 @@ class QueueItem:
     original: str
     subject: str
     size: int
+    lane: LaneClosed | None = None
+    """Set while it waits and its next hop is left alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,8 +351,8 @@ class QueueAdministration(Protocol):
 
     async def act(self, tenant: UUID | None, action: str, item: int) -> QueueItem:
         """``retry`` (queued or deferred: due now), ``hold`` (queued or deferred), ``release`` (held: due now) or ``cancel``
-        (queued, deferred
-        or held; no notice is sent). Raises Missing, and Conflict when its state does not allow it (it is being sent, or has
+        (queued, deferred or held; no notice is sent). After ``retry`` and ``release`` a closed lane is open for one try. Raises
+        Missing, and Conflict when its state does not allow it (it is being sent, or has
         ended)."""
         ...
 
@@ -339,6 +362,12 @@ class QueueAdministration(Protocol):
         """The same for all that match and whose state allows it, at most ``limit``; gives (id, message, recipient, original) of
         each.
 
-        What is due already is left out of ``retry``, so that asking again goes on where it ended.
+        What is due already is left out of ``retry``, so that asking again goes on where it ended; its closed lane is opened for
+        one try all the same.
         """
+        ...
+
+    async def route_changed(self, domain: str, limit: int) -> None:
+        """The route of ``domain``, or ``*``, is another one: open the lane for one try, and make what is deferred there due, at
+        most ``limit`` recipients. Platform only."""
         ...

@@ -4,7 +4,9 @@ Rules:
 
 - ``ReplyParser`` takes octets cut anywhere and gives whole replies. It never raises: what does not read makes it ``broken``, and
   what came whole before that is still given.
-- All lines of a reply carry one code. A code alone on its line is a reply too, and a bare LF ends a line: enough servers do both.
+- The lines of a reply should carry one code (RFC 5321 §4.2.1). Where a refusal stands among others, the last code decides, and the
+  texts of all lines are kept. Two different positive codes mean that host and client are out of step: that is no reply. A code
+  alone on its line is a reply too, and a bare LF ends a line.
 - Nothing a server says is believed to be short or printable: lines and their number are bounded, and ``HostReply.line`` is
   what may be shown to people, kept and logged.
 """
@@ -39,6 +41,8 @@ class HostReply:
     code: int
     lines: tuple[bytes, ...]
     """What stands behind the code in each line."""
+    others: tuple[tuple[int, bytes], ...] = ()
+    """Lines before the last one that carried another code: that code, and what stands behind it."""
 
     @property
     def status(self) -> str:
@@ -49,11 +53,17 @@ class HostReply:
     @property
     def line(self) -> str:
         """For people: code and text in one printable line, an enhanced code that each line repeats only once."""
-        texts = [text.decode("utf-8", "replace").strip() for text in self.lines]
+        texts = [_text(text) for text in self.lines]
         status = self.status
         if status:
             texts[1:] = [text[len(status) :] if text.startswith(f"{status} ") else text for text in texts[1:]]
+        if self.others:
+            texts.append(f"(before it: {'; '.join(f'{code} {_text(line)}' for code, line in self.others)})")
         return printable(" ".join([str(self.code), *texts]))
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "replace").strip()
 
 
 class ReplyParser:
@@ -65,8 +75,7 @@ class ReplyParser:
         self.broken = ""
         """What was wrong, for people; empty as long as all is well. Nothing is read after it."""
         self._carry = b""
-        self._code = b""
-        self._lines: list[bytes] = []
+        self._lines: list[tuple[bytes, bytes]] = []
 
     @property
     def is_within(self) -> bool:
@@ -86,18 +95,19 @@ class ReplyParser:
                 self.broken = "a reply that is none in SMTP" if len(line) < LONGEST_LINE else "a reply line without end"
                 return replies
             code, mark, text = found.groups(b"")
-            if self._lines and code != self._code:
-                self.broken = "a reply with several codes"
+            self._lines.append((code, text.removesuffix(b"\r")))
+            if len({each for each, _ in self._lines if each < b"400"}) > 1:
+                told = "; ".join(f"{each.decode()} {_text(text)}" for each, text in self._lines)
+                self.broken = f"a reply with several codes: {printable(told, 200)}"
                 return replies
-            self._lines.append(text.removesuffix(b"\r"))
             if mark != b"-":
-                replies.append(HostReply(int(code), tuple(self._lines)))
+                own = tuple(text for each, text in self._lines if each == code)
+                others = tuple((int(each), text) for each, text in self._lines if each != code)
+                replies.append(HostReply(int(code), own, others))
                 self._lines.clear()
             elif len(self._lines) >= MOST_LINES:
                 self.broken = "a reply without end"
                 return replies
-            else:
-                self._code = code
         if len(self._carry) >= LONGEST_LINE:
             self.broken = "a reply line without end"
         return replies

@@ -659,6 +659,9 @@ class QueueItemView(TypedDict):
     last_tls: str | None
     created_at: str
     expires_at: str
+    next_hop_closed_until: NotRequired[str | None]
+    next_hop_host: NotRequired[str | None]
+    next_hop_reply: NotRequired[str | None]
 
 
 class QueueSelection(TypedDict):

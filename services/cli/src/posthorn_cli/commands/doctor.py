@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ import typer
 
 from posthorn_cli import contexts
 from posthorn_cli.client import ApiError, ClientError, Unreachable, every
+from posthorn_cli.client.connection import verifying_context
 from posthorn_cli.client.types import DnsCheckView
 from posthorn_cli.faults import FAILED, CommandError, lines_of, usage
 from posthorn_cli.output import Column
@@ -83,7 +85,7 @@ def doctor(
     Example: `posthorn doctor --tls mail.example.org:465 --letter-to probe@example.org --smtp mail.example.org:25
     --pop3 mail.example.org:995 --password-file probe.password`
     """
-    context = ssl.create_default_context(cafile=_ca_file(session))
+    context = verifying_context(_ca_file(session), system=True)
     places = [place_of(each) for each in tls or ()]
     addresses = [_address(each) for each in address or ()]
     trip = _trip(session, letter_to, letter_from, smtp, pop3, password_file, seconds_of(wait))
@@ -231,6 +233,5 @@ def _address(text: str) -> IPv4Address | IPv6Address:
         raise usage(f"{text!r} is no IP address") from None
 
 
-def _ca_file(session: Session) -> str | None:
-    chosen = contexts.choose(session.context, session.settings).ca_file or session.settings.ca_file
-    return None if chosen is None else str(chosen)
+def _ca_file(session: Session) -> Path | None:
+    return contexts.choose(session.context, session.settings).ca_file or session.settings.ca_file

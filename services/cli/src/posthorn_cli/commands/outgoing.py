@@ -75,6 +75,8 @@ COLUMNS = [
     Column("attempts"),
     Column("next_attempt_at", "next attempt"),
     Column("last_reply", "last reply"),
+    Column("next_hop_closed_until", "next hop closed until"),
+    Column("next_hop_reply", "why"),
     Column("message"),
 ]
 ROUTE_COLUMNS = [

@@ -33,6 +33,7 @@ from posthorn.adapters.nats.layout import ApiError, ensure_layout, expect_layout
 from posthorn.adapters.nats.permissions import LAYOUT_KEEPERS, PART_NAMES, inbox_prefix
 from posthorn.ports.faults import Unavailable
 from posthorn.runtime.settings import NatsSettings
+from posthorn.runtime.tls import verifying_context
 
 log = structlog.get_logger()
 
@@ -285,6 +286,8 @@ class Connection:
             options["user"], options["password"] = self._user, self._password
         elif self._user is not None:
             options["token"] = self._user
+        if any(server.startswith(("tls:", "wss:")) for server in self._servers):
+            options["tls"] = verifying_context()
         while True:
             client = _Client()
             try:

@@ -234,10 +234,17 @@ class PostgresQueue:
         return await queue_claim.find_due(self._database, limit)
 
     async def claim(
-        self, relay: UUID, due: Due, slot: UUID | None, connections: int, per_minute: int | None, limit: int
+        self,
+        relay: UUID,
+        due: Due,
+        slot: UUID | None,
+        connections: int,
+        per_minute: int | None,
+        limit: int,
+        together: int = 0,
     ) -> Claim:
         """Take what is due at the destination, oldest first."""
-        return await queue_claim.take(self._database, relay, due, slot, connections, per_minute, limit)
+        return await queue_claim.take(self._database, relay, due, slot, connections, per_minute, limit, together)
 
     async def free(self, relay: UUID, slot: UUID) -> None:
         """Give a slot back."""

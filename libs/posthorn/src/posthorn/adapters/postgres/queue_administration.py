@@ -5,6 +5,7 @@ Theory:
 - A search is composed of the conditions it has, so that each is answered by its own index, in the order of ids.
 - Ids grow with time. An age is turned into bounds of ids by halving, a few dozen look-ups by key; the exact time is compared
   besides. So a search for what is old does not walk over all that is young.
+- What is to be tried now goes by a lane that may be closed: it is opened first, for one try (``queue_lanes``).
 - The row of an alias that is being expanded is held, and released by nobody: to release it is to have the next slice at once.
 - Whoever makes recipients due writes their destinations afterwards; see ``queue_claim``.
 """
@@ -22,25 +23,32 @@ from posthorn.adapters.postgres.audit import write_audit
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.outbound import canonical
 from posthorn.adapters.postgres.queue_closing import let_go, make_due
+from posthorn.adapters.postgres.queue_lanes import lane_of, open_for_one_try, open_of_item, open_where
 from posthorn.adapters.postgres.tenants import tenant_named
 from posthorn.model.outbound import QueueState
 from posthorn.ports.administration import Conflict, Missing
-from posthorn.ports.queue import QueueFilter, QueueItem
+from posthorn.ports.queue import LaneClosed, QueueFilter, QueueItem
 
 _SLACK = timedelta(minutes=1)
 """How far ids and times may be out of step: what was begun earlier may have been entered later."""
 _CHANCE_SECONDS = 300
 """What is released or tried again by hand gets this long for an attempt, even if its time is over."""
 
-_PAGE = """
+_PAGE = f"""
 SELECT r.id, r.message_id, r.state, r.sender, r.recipient, r.destination, r.attempts,
        CASE WHEN r.state IN ('queued', 'deferred', 'sending') THEN r.due_at END AS due_at, r.expires_at, r.created_at,
        r.last_attempt_at, r.last_host, r.last_status, r.last_reply, r.last_tls, r.original,
-       coalesce(m.subject, '') AS subject, coalesce(m.size_crlf, 0) AS size
-  FROM (SELECT * FROM outbound_recipients WHERE {where} ORDER BY id DESC LIMIT {limit}) AS r
+       coalesce(m.subject, '') AS subject, coalesce(m.size_crlf, 0) AS size,
+       l.closed_until, l.last_host AS lane_host, l.last_reply AS lane_reply
+  FROM (SELECT * FROM outbound_recipients WHERE {{where}} ORDER BY id DESC LIMIT {{limit}}) AS r
+ CROSS JOIN LATERAL (SELECT r.destination AS name) AS d
   LEFT JOIN LATERAL (SELECT subject, size_crlf FROM messages WHERE id = r.message_id LIMIT 1) AS m ON true
+  LEFT JOIN LATERAL (
+      SELECT * FROM outbound_lanes
+       WHERE r.state IN ('queued', 'deferred') AND key = {lane_of("d.name")} AND closed_until > now() LIMIT 1
+  ) AS l ON true
  ORDER BY r.id DESC
-"""
+"""  # noqa: S608
 _FIND = "SELECT state FROM outbound_recipients WHERE id = $2 AND ($1::uuid IS NULL OR tenant_id = $1) FOR NO KEY UPDATE"
 _HURRY = """
 UPDATE outbound_expansions SET due_at = now() WHERE recipient_id = $2
@@ -65,6 +73,7 @@ _CHANGES = {
     "cancel": "state = 'cancelled', notice = NULL, closed_at = now(), suspended_for = NULL",
 }
 _WAITING = (QueueState.QUEUED, QueueState.DEFERRED)
+_AT_ONCE = frozenset({"retry", "release"})
 _ALLOWED = {
     "retry": _WAITING,
     "hold": _WAITING,
@@ -110,6 +119,8 @@ class PostgresQueueAdministration:
         async with self._database.transaction() as connection:
             if action == "release" and await connection.fetchval(_HURRY, tenant, item):
                 return await _item(connection, tenant, item)
+            if action in _AT_ONCE:
+                await open_of_item(connection, tenant, item)
             found = await connection.fetchval(_FIND, tenant, item)
             if found is None:
                 raise Missing(f"the queue has no item {item}")
@@ -130,16 +141,33 @@ class PostgresQueueAdministration:
             search = await _search(connection, tenant, which)
             names = ", ".join(f"'{state.value}'" for state in states)
             search.add(f"state IN ({names})")
-            if action == "retry":
-                search.add("due_at > now()")  # or what is due already would be found again, page after page
             if action == "release":
                 search.add(_NOT_EXPANDING)
+            if action in _AT_ONCE:
+                await open_where(connection, " AND ".join(search.conditions), search.values)
+            if action == "retry":
+                search.add("due_at > now()")  # or what is due already would be found again, page after page
             ids = [row["id"] for row in await connection.fetch(search.into(_CHOOSE, limit), *search.values)]
             searched = {name: value for name, value in asdict(which).items() if value is not None}
             by_platform = tenant is None
             rows = await _change(connection, action, ids, "queue", searched, by_platform=by_platform) if ids else []
         named = ((row["id"], row["message_id"], row["recipient"], row["original"]) for row in rows)
         return sorted(named, reverse=True)
+
+    async def route_changed(self, domain: str, limit: int) -> None:
+        """Open the lane of a route for one try, and make what is deferred there due."""
+        async with self._database.transaction() as connection:
+            await open_for_one_try(connection, [domain])
+            search = await _search(connection, None, QueueFilter(state=QueueState.DEFERRED))
+            if domain == "*":
+                search.add("destination NOT IN (SELECT domain FROM routes)")
+            else:
+                search.add("destination = {}", domain)
+            search.add("due_at > now()")
+            ids = [row["id"] for row in await connection.fetch(search.into(_CHOOSE, limit), *search.values)]
+            if ids:
+                details = {"domain": domain, "state": QueueState.DEFERRED.value}
+                await _change(connection, "retry", ids, "queue", details, by_platform=True)
 
 
 class _Search:
@@ -273,4 +301,5 @@ def _as_item(row: Any) -> QueueItem:
         original=row["original"],
         subject=row["subject"],
         size=row["size"],
+        lane=LaneClosed(row["closed_until"], row["lane_host"], row["lane_reply"]) if row["closed_until"] else None,
     )

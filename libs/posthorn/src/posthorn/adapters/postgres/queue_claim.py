@@ -12,6 +12,8 @@ Theory:
 - A lane that has failed and has not been opened since gets one slot and one recipient at a time: a try.
 - What belongs to a suspended tenant or account is passed over by the claim that meets it, and then put aside (``suspensions``), so
   that nobody walks over it again.
+- What a claim takes of a message it takes, if it is to keep them together, with the message's other recipients that are due at the
+  destination: they can share a transaction, however small the claim.
 - Recipients are taken through ``outbound_recipients_due_idx``, in its order. Arrays and LATERAL with LIMIT keep the plan to
   look-ups by key, whatever the planner believes of the tables: it knows neither the limit nor the destination.
 """
@@ -35,7 +37,7 @@ from posthorn.ports.queue import Claim, Due, Job
 _MOST_ROUNDS = 50
 """Claims that one look makes while it meets nothing but what belongs to suspended owners."""
 _ROUTE = ", ".join(f"r.{name}" for name in COLUMNS)
-_LANE = """
+LANE = """
 '[' || r.host || ']:' || coalesce(r.port, CASE WHEN r.tls = 'implicit' THEN 465 ELSE 25 END)
 """  # as Route.lane
 
@@ -44,14 +46,14 @@ _LANE = """
 # Of a lane that many share, each stands as far behind as it has others of its lane before it.
 _DUE = f"""
 WITH others AS MATERIALIZED (
-    SELECT {_ROUTE}, {_LANE} AS lane FROM (VALUES (1)) AS one LEFT JOIN routes r ON r.domain = '*'
+    SELECT {_ROUTE}, {LANE} AS lane FROM (VALUES (1)) AS one LEFT JOIN routes r ON r.domain = '*'
 ), closed AS MATERIALIZED (
     SELECT key FROM outbound_lanes WHERE closed_until > statement_timestamp()
 ), found AS (
     (
-        SELECT d.name, d.due_at, coalesce({_LANE}, d.name) AS lane, {_ROUTE}
+        SELECT d.name, d.due_at, coalesce({LANE}, d.name) AS lane, {_ROUTE}
           FROM routes r CROSS JOIN LATERAL (SELECT * FROM outbound_destinations WHERE name = r.domain LIMIT 1) AS d
-         WHERE d.due_at <= statement_timestamp() AND coalesce({_LANE}, d.name) NOT IN (SELECT key FROM closed)
+         WHERE d.due_at <= statement_timestamp() AND coalesce({LANE}, d.name) NOT IN (SELECT key FROM closed)
          ORDER BY d.due_at LIMIT $1
     ) UNION ALL (
         SELECT d.name, d.due_at, coalesce(r.lane, d.name), {_ROUTE}
@@ -74,7 +76,8 @@ _MAKE_LANE = (
     "INSERT INTO outbound_lanes (key) VALUES ($1) ON CONFLICT (key) DO UPDATE SET failures = outbound_lanes.failures"
 )
 
-# $1 relay, $2 destination, $3 limit, $4 lane, $5 slot, $6 connections, $7 messages per minute or null
+# $1 relay, $2 destination, $3 limit, $4 lane, $5 slot, $6 connections, $7 messages per minute or null,
+# $8 recipients to keep together
 _HOLDS_SLOT = "EXISTS (SELECT FROM outbound_slots WHERE id = $5 AND relay = $1) AND $6::integer > 0"
 _ROOM_FOR_SLOT = """
     EXISTS (SELECT FROM relays WHERE id = $1 AND buried_at IS NULL)
@@ -100,11 +103,25 @@ WITH lane AS MATERIALIZED (
            floor(greatest(10 / lane.unit, 1) - coalesce(lane.ahead, 0) / lane.unit + 0.001) AS spare,
            coalesce(lane.ahead, 0) + lane.unit - greatest(10, lane.unit) AS wait
       FROM lane
-), picked AS MATERIALIZED (
+), oldest AS MATERIALIZED (
     SELECT id, message_id, tenant_id, reverse_path, header, due_at FROM outbound_recipients
      WHERE destination = $2 AND state IN ('queued', 'deferred') AND due_at <= statement_timestamp()
        AND (SELECT ok AND coalesce(spare, 1) >= 1 FROM room)
      ORDER BY due_at, id LIMIT (SELECT most FROM room) FOR NO KEY UPDATE SKIP LOCKED
+), others AS MATERIALIZED (
+    SELECT r.id, r.message_id, r.tenant_id, r.reverse_path, r.header, r.due_at
+      FROM (SELECT DISTINCT message_id FROM oldest) AS m
+      CROSS JOIN LATERAL (
+          SELECT id FROM outbound_recipients
+           WHERE message_id = m.message_id AND destination = $2 AND state IN ('queued', 'deferred')
+             AND due_at <= statement_timestamp() AND id <> ALL (ARRAY (SELECT id FROM oldest))
+           ORDER BY id LIMIT $8::integer
+      ) AS found
+      JOIN outbound_recipients r ON r.id = found.id
+     WHERE (SELECT failures FROM lane) = 0 AND r.state IN ('queued', 'deferred') AND r.due_at <= statement_timestamp()
+     ORDER BY r.id LIMIT (SELECT greatest($8::integer - count(*), 0) FROM oldest) FOR NO KEY UPDATE OF r SKIP LOCKED
+), picked AS MATERIALIZED (
+    SELECT * FROM oldest UNION ALL SELECT * FROM others
 ), judged AS MATERIALIZED (
     SELECT picked.*, {suspended} IS NOT NULL AS stopped FROM picked
 ), numbered AS (
@@ -170,11 +187,18 @@ async def find_due(database: Database, limit: int) -> Sequence[Due]:
 
 
 async def take(
-    database: Database, relay: UUID, due: Due, slot: UUID | None, connections: int, per_minute: int | None, limit: int
+    database: Database,
+    relay: UUID,
+    due: Due,
+    slot: UUID | None,
+    connections: int,
+    per_minute: int | None,
+    limit: int,
+    together: int = 0,
 ) -> Claim:
     """Claim, as the port says."""
     for _ in range(_MOST_ROUNDS):
-        claim, met_suspended = await _take(database, relay, due, slot, connections, per_minute, limit)
+        claim, met_suspended = await _take(database, relay, due, slot, connections, per_minute, limit, together)
         if claim.jobs:
             with suppress(Unavailable):  # what has been taken must be known to the relay
                 if met_suspended:
@@ -189,11 +213,18 @@ async def take(
 
 
 async def _take(
-    database: Database, relay: UUID, due: Due, slot: UUID | None, connections: int, per_minute: int | None, limit: int
+    database: Database,
+    relay: UUID,
+    due: Due,
+    slot: UUID | None,
+    connections: int,
+    per_minute: int | None,
+    limit: int,
+    together: int = 0,
 ) -> tuple[Claim, bool]:
     """Claim; says besides whether anything of somebody suspended was passed over."""
     held = slot or uuid4()
-    values = (relay, due.destination, limit, due.lane, held, connections, per_minute or None)
+    values = (relay, due.destination, limit, due.lane, held, connections, per_minute or None, together)
     if slot is not None and not per_minute:
         async with database.session() as connection:
             rows: list[Any] = await connection.fetch(_TAKE_WITH_SLOT, *values)

@@ -68,7 +68,7 @@ class Session(Connection):
 
     async def obey(self, line: bytes) -> None:
         """Do what a command line says."""
-        if is_other_protocol(line, greeted=self._state is not State.FRESH):
+        if self._state is State.FRESH and is_other_protocol(line):
             self.edge.reception.refused(smtp.OTHER_PROTOCOL, self.client)
             raise HangUp(smtp.OTHER_PROTOCOL)
         try:

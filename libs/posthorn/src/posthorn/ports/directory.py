@@ -45,6 +45,11 @@ class Directory(Protocol):
         """
         ...
 
+    async def room(self, address: Address) -> int | None:
+        """Return how many bytes the mailbox to which the address leads may still take at most; None when nothing limits them that
+        is known, as for aliases. Raises Unavailable."""
+        ...
+
     async def probe(self) -> None:
         """A real look-up, for readiness. Raises Unavailable."""
         ...

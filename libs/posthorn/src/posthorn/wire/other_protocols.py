@@ -15,9 +15,6 @@ _REQUEST = re.compile(
 _FIELD = re.compile(rb"[\x21-\x39\x3b-\x7e]+[ \t]*:")
 
 
-def is_other_protocol(line: bytes, *, greeted: bool) -> bool:
-    """Whether a line, or its beginning, is a request of HTTP or its kin, or a header field where no EHLO has come yet.
-
-    ``greeted``: whether the client has said EHLO or HELO.
-    """
-    return _REQUEST.match(line) is not None or (not greeted and _FIELD.match(line) is not None)
+def is_other_protocol(line: bytes) -> bool:
+    """Whether the first line of a client, or its beginning, is a request of HTTP or its kin, or a header field."""
+    return _REQUEST.match(line) is not None or _FIELD.match(line) is not None

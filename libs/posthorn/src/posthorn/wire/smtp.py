@@ -127,6 +127,7 @@ NEEDS_SMTPUTF8 = Reply(553, "5.6.7", "a non-ASCII address needs the SMTPUTF8 par
 UNKNOWN_RECIPIENT = Reply(550, "5.1.1", "no such mailbox here", "unknown-recipient")
 FOREIGN_RECIPIENT = Reply(550, "5.7.1", "this domain is not served here; relaying denied", "relay-denied")
 OVER_QUOTA = Reply(452, "4.2.2", "the mailbox is full", "over-quota")
+NO_ROOM = Reply(452, "4.2.2", "the mailbox has no room for a message of this size", "over-quota")
 SUSPENDED = Reply(450, "4.2.1", "the mailbox takes no mail at present", "suspended")
 LIMITED = Reply(450, "4.7.1", "this address forwards, and its sending limit is reached; try again later", "limited")
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "too many recipients; send to the rest separately", "too-many-recipients")

@@ -584,3 +584,24 @@ async def test_a_directory_that_does_not_answer_leaves_a_postmaster_for_later() 
         assert await talk.say(b"MAIL FROM:<>\r\n") == "250 2.1.0"
         for recipient in (b"postmaster@example.test", b"Postmaster"):
             assert await talk.say(b"RCPT TO:<" + recipient + b">\r\n") == "451 4.3.0"
+
+
+@pytest.mark.parametrize(
+    ("size", "recipient", "code"),
+    [
+        (b"SIZE=900000", "alice@example.test", "452 4.2.2"),
+        (b"SIZE=2926", "alice@example.test", "452 4.2.2"),
+        (b"SIZE=2925", "alice@example.test", "250 2.1.5"),
+        (b"", "alice@example.test", "250 2.1.5"),
+        (b"SIZE=900000", "bob@example.test", "250 2.1.5"),
+        (b"SIZE=900000", "nobody@example.test", "550 5.1.1"),
+    ],
+)
+async def test_a_declared_size_that_cannot_fit_is_told_at_rcpt(
+    stage: Stage, size: bytes, recipient: str, code: str
+) -> None:
+    stage.directory.rooms["alice@example.test"] = 2925
+    talk = await (await stage.talk()).hello()
+    assert await talk.say(b"MAIL FROM:<a@example.org> " + size + b"\r\n") == "250 2.1.0"
+    assert await talk.say(f"RCPT TO:<{recipient}>\r\n".encode()) == code
+    assert await talk.say(b"RCPT TO:<bob@example.test>\r\n") == "250 2.1.5"

@@ -34,7 +34,7 @@ from posthorn.model.events import ACCEPTED, Event
 from posthorn.model.outbound import Notify, RecipientDsn
 from posthorn.ports.blobs import Blobs
 from posthorn.ports.clock import Clock
-from posthorn.ports.directory import Behind, Directory, Standing
+from posthorn.ports.directory import Behind, DirectoryWithRoom, Standing
 from posthorn.ports.events import Events, NoEvents
 from posthorn.ports.faults import Full, Unavailable
 from posthorn.ports.ingest import Ingest
@@ -158,7 +158,7 @@ class Transaction:
 class Backends:
     """What both roles stand on."""
 
-    directory: Directory
+    directory: DirectoryWithRoom
     ingest: Ingest
     blobs: Blobs
     events: Events = field(default_factory=NoEvents)

@@ -16,8 +16,10 @@ _SLACK = 1.01
 """Against different rounding here and in Postgres."""
 
 
-def room_of(left: int) -> int | None:
-    """Return the upper end of the step in which so many bytes are left; None where no limit is told."""
+def room_of(left: int | None) -> int | None:
+    """Return the upper end of the step in which so many bytes are left (None: without a limit); None where no limit is told."""
+    if left is None:
+        return None
     step = math.floor(math.log2(max(left, 1) * _SHIFT))
     return None if step >= _LARGEST else math.ceil(2.0 ** (step + 1) / _SHIFT * _SLACK)
 

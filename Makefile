@@ -17,7 +17,7 @@ PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PACKAGES := libs/posthorn $(addprefix services/,$(SERVICES))
 LOCKED  := requirements/dev.txt $(addsuffix /pyproject.toml,$(PACKAGES))
 
-.PHONY: help run test test-root lint types lock bench interop containers chart client clean format
+.PHONY: help run test test-root lint types lock bench chaos interop containers cluster chart client clean format
 
 help:  ## show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,7 +38,7 @@ run: $(VENV)/.ready  ## start the whole system on this machine (SMTP 2525, POP3 
 	@exec $(BIN)/posthorn-local --with-parent
 
 test: $(VENV)/.ready  ## run every test that needs no root and no container, on real Postgres, NATS and S3
-	@$(BIN)/pytest $(PARALLEL) -m "not interop and not root and not containers" $(ARGS)
+	@$(BIN)/pytest $(PARALLEL) -m "not interop and not root and not containers and not cluster" $(ARGS)
 
 test-root: $(VENV)/.ready  ## run the tests that only root can run, such as starting local mode as another user
 	@$(BIN)/pytest -m root $(ARGS)
@@ -48,6 +48,9 @@ interop: $(VENV)/.ready  ## run the tests with swaks, curl, mpop, fetchmail and 
 
 containers: $(VENV)/.ready  ## build the images and run the compose system with stand-ins for Postgres, NATS and S3 (as root)
 	@$(BIN)/pytest -m containers $(ARGS) tests/containers
+
+cluster: $(VENV)/.ready  ## install the chart on the cluster of KUBECONFIG and hurt it under load (docs/reliability.md)
+	@$(BIN)/pytest -n 0 -m cluster $(ARGS) tests/cluster
 
 chart: $(VENV)/.ready  ## renew what of the Helm chart is made from the settings and values, and test the chart
 	@$(BIN)/python -m deploy.helm.generate
@@ -60,13 +63,16 @@ lint: $(VENV)/.ready types  ## ruff, import rules and types
 	@$(BIN)/lint-imports --no-cache
 
 types: $(VENV)/.ready  ## mypy, strict
-	@$(BIN)/mypy libs/posthorn/src $(foreach s,$(SERVICES),services/$(s)/src) tests bench deploy
+	@$(BIN)/mypy libs/posthorn/src $(foreach s,$(SERVICES),services/$(s)/src) tests bench chaos deploy
 
 format: $(VENV)/.ready  ## put the code in form
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
 
 bench: $(VENV)/.ready  ## measure against Postfix and Dovecot in one run (Debian packages postfix and dovecot-pop3d)
 	@$(BIN)/python -m bench $(ARGS)
+
+chaos: $(VENV)/.ready  ## hurt the running system under a load and account for every message (ARGS="--seed 7 --minutes 30")
+	@$(BIN)/python -m chaos $(ARGS)
 
 # One locked set per image and one for development. No index address is written.
 lock: $(UV)  ## renew requirements/*.txt from the pyproject files

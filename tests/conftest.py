@@ -12,14 +12,18 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from posthorn_local import embedded
 from posthorn_local.embedded import Nats, Postgres
-from tests.servers.databases import Databases
+from tests.servers.databases import ROLE_PASSWORDS, Databases
 from tests.servers.ports import PortsInTurn
 from tests.servers.s3 import S3Server
 
 _numbers = itertools.count(1)
+
+settings.register_profile("any speed", deadline=None)  # how long an example takes is the machine's business
+settings.load_profile("any speed")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -44,7 +48,7 @@ def migrated(postgres: Postgres) -> str:
     """The name of a template database with the newest schema."""
     from posthorn.adapters.postgres.migrate import migrate_blocking
 
-    migrate_blocking(postgres.url)
+    migrate_blocking(postgres.url, role_passwords=ROLE_PASSWORDS)
     return "posthorn"
 
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes what docker-compose.yml needs and no repository may hold: .env with random secrets (mode 0600), and a self-signed
-# certificate for the name given, to be replaced by a real one. What is there already is never touched.
+# certificate for the name given, to be replaced by a real one. What is there already is never touched; secrets that a later release
+# needs besides are added to .env.
 #
 # usage: deploy/compose/init.sh [HOST NAME]        the name that the MX record shows; default mail.example.test
 set -eu
@@ -18,8 +19,17 @@ done
 
 hex() { od -An -N "$1" -tx1 /dev/urandom | tr -d ' \n'; }
 
+# The derived key of the doors, as posthorn-keys prints it: HMAC-SHA-256 under each key of the list.
+derived() {
+  echo "$1" | tr , '\n' | while read -r key; do
+    hexkey=$(printf '%s' "$key" | openssl base64 -d -A | od -An -v -tx1 | tr -d ' \n')
+    printf 'posthorn srs' | openssl dgst -sha256 -mac HMAC -macopt "hexkey:$hexkey" -binary | openssl base64 -A
+    echo
+  done | paste -sd, -
+}
+
 if [ -e .env ]; then
-  echo "init.sh: .env is there already and stays as it is" >&2
+  echo "init.sh: .env is there already; what it holds stays as it is" >&2
 else
   # whole or not at all: a file cut short would start Posthorn with half of its secrets
   trap 'rm -f .env.new' EXIT
@@ -49,6 +59,22 @@ GARAGE_RPC_SECRET=$(hex 32)
 END
   mv .env.new .env
 fi
+
+# logins of the parts, and what is derived
+{
+  for part in SMTP_IN SUBMISSION DELIVERY RELAY POP3 API; do
+    grep -q "^NATS_${part}_PASSWORD=" .env || echo "NATS_${part}_PASSWORD=p$(hex 24)"
+    [ $part = SMTP_IN ] || grep -q "^POSTGRES_${part}_PASSWORD=" .env || echo "POSTGRES_${part}_PASSWORD=p$(hex 24)"
+  done
+  grep -q '^POSTHORN_SRS_KEY=' .env ||
+    echo "POSTHORN_SRS_KEY=$(derived "$(sed -n 's/^POSTHORN_SECRET_KEY=//p' .env)")"
+} >.env.more
+if [ -s .env.more ]; then
+  trap 'rm -f .env.more .env.new' EXIT
+  { cat .env; echo; cat .env.more; } >.env.new
+  mv .env.new .env
+fi
+rm -f .env.more
 
 if [ -e "$tls/tls.crt" ] || [ -e "$tls/tls.key" ]; then
   echo "init.sh: $tls holds a certificate already" >&2

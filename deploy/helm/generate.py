@@ -2,6 +2,8 @@
 
 - ``values.schema.json``: from ``schema.py`` and the settings classes of the services;
 - ``files/settings.json``: which variables each part reads, so that one ``settings`` can serve all of them;
+- ``files/nats-users.conf`` and ``deploy/compose/nats-users.conf``: the parts' users on NATS;
+- ``deploy/s3``: a policy for each part's login on S3;
 - ``files/pages.json``: paths of the API that are for everybody;
 - ``README.md``: from the comments of ``values.yaml``. A comment right above a key is its description; ``## Title`` begins
   a section; a key of a part that has no comment is described at smtpIn.
@@ -22,9 +24,13 @@ from typing import Any
 import yaml
 from deploy.helm.schema import CLASSES, schema, variables
 
+from posthorn.adapters.nats.permissions import users_config
+from posthorn.adapters.s3_policies import PARTS, policy_text
 from posthorn_api.public_routes import AUTODISCOVER_PATHS, CONFIG_PATHS, POLICY_PATH
 
 CHART = Path(__file__).parent / "posthorn"
+COMPOSE = Path(__file__).parents[1] / "compose"
+POLICIES = Path(__file__).parents[1] / "s3"
 
 _KEY = re.compile(r"([A-Za-z0-9_]+):(.*)$")
 _LONGEST_DEFAULT = 60
@@ -42,13 +48,21 @@ helm test posthorn --namespace mail --logs
 
 On a cluster without load balancers (kind, minikube) add `--set service.type=ClusterIP`.
 
-Needs Kubernetes {kube} and Helm 3.12 or later. Postgres, NATS and an S3 server come with it for trying out; for
-mail that matters, name your own by `existingSecret` and turn the bundled ones off. [ci/](ci) holds values files for several cases,
-[UPGRADING.md](UPGRADING.md) says what to do before upgrades, `docs/operations.md` how to run it, `docs/runbooks/` what each alert
-asks for.
+Needs Kubernetes {kube} and Helm 3.12 or later, or Helm 4, which the tests run. Postgres, NATS and an S3 server come with it
+for trying out; for mail that matters, name your own by `existingSecret` and turn the bundled ones off. [ci/](ci) holds values
+files for several cases, [UPGRADING.md](UPGRADING.md) says what to do before upgrades, `docs/operations.md` how to run it,
+`docs/runbooks/` what each alert asks for.
 
-Rendering without a cluster (Argo CD, `helm template`) cannot look up the Secrets that were generated before: give `existingSecret`
-for `secretKey`, `api.adminKey`, the stores and `tls` there.
+To change the number of pods use the values, not `kubectl scale`: Helm 4 applies server-side, and stops at a number that another
+tool has set. The chart refuses such an upgrade before anything is sent, and says how to go on; see [UPGRADING.md](UPGRADING.md).
+
+Rendering without a cluster (Argo CD, `helm template`) cannot look up the Secrets that were generated before, and would replace
+them each time: there the chart refuses to generate any. Give `existingSecret` for `secretKey` (with `srsKey`), `api.adminKey`,
+the stores and `tls`. With Argo CD, which tells Helm what its cluster serves, set `secrets.generate: never`, so that none is
+forgotten. Nor can it look up how many pods a part has; see `smtpIn.autoscaling.enabled`.
+
+Each part logs in to NATS and Postgres as a user of its own, which may do what that part needs and no more. On the bundled stores
+these users are made; on your own, name their Secrets in `partSecrets` (docs/operations.md).
 
 On a cluster without IPv4, have the services listen on IPv6: `settings` with `POSTHORN_HEALTH_HOST`, `POSTHORN_SMTP_HOST`,
 `POSTHORN_POP3_HOST` and `POSTHORN_API_HOST`, each `"::"`.
@@ -95,7 +109,7 @@ def entries(text: str) -> Iterator[Entry]:
 
 def _foreign(path: str) -> bool:
     """Maps that go to Kubernetes or a server as they are."""
-    return path.rpartition(".")[2] in {"resources", "behavior", "parameters"}
+    return path.rpartition(".")[2] in {"resources", "behavior", "parameters", "partSecrets", "partCredsSecrets"}
 
 
 def _at(values: Any, path: str) -> Any:
@@ -140,6 +154,9 @@ def outputs() -> dict[Path, str]:
     return {
         CHART / "values.schema.json": json.dumps(schema(), indent=1) + "\n",
         CHART / "files" / "settings.json": json.dumps(read, indent=1) + "\n",
+        CHART / "files" / "nats-users.conf": users_config(),
+        COMPOSE / "nats-users.conf": users_config(),
+        **{POLICIES / f"{part}.json": policy_text(part, "posthorn") for part in PARTS},
         CHART / "files" / "pages.json": json.dumps([POLICY_PATH, *CONFIG_PATHS, *AUTODISCOVER_PATHS], indent=1) + "\n",
         CHART / "README.md": readme(),
     }
@@ -153,6 +170,7 @@ def main() -> None:
             raise SystemExit(f"not up to date, run python -m deploy.helm.generate: {', '.join(map(str, stale))}")
         return
     for path in stale:
+        path.parent.mkdir(exist_ok=True)
         path.write_text(outputs()[path])
         print(f"wrote {path}")  # noqa: T201 - a command's output
 

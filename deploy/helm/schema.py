@@ -2,8 +2,9 @@
 
 Rules:
 
-- Every object that the chart knows is closed, so that a misspelt key is refused with its path. Open are only those that go to
-  Kubernetes as they are: labels, annotations, resources, probes, volumes.
+- Every object is closed, so that a misspelt key is refused with its path. Those that go to Kubernetes as they are (resources,
+  probes, volumes and the like) have the types of its own API (``kubernetes.py``).
+- Whatever the API server would refuse is refused here or in ``templates/_guard*.tpl``, before any object of a release is changed.
 - What a service reads may be set by the variable's name under ``settings``, with the type and the limits of the class. What the
   chart sets itself may not: two places for one fact would contradict one another some day.
 """
@@ -11,6 +12,54 @@ Rules:
 from __future__ import annotations
 
 from typing import Any
+
+from deploy.helm.fields import (
+    ADDRESS_OR_NONE,
+    BOOL,
+    CIDR,
+    DATA_KEY,
+    DATA_KEY_OR_NONE,
+    DIGEST,
+    DURATION,
+    HOST,
+    IMAGE_PATH,
+    INTERVAL,
+    KEDA,
+    KIND,
+    LABELS,
+    NAME,
+    NAME_PART,
+    NOTES,
+    OBJECT,
+    OBJECT_NAME,
+    OBJECT_OR_NONE,
+    PARAMETERS,
+    PEERS,
+    PLACEMENT,
+    PORT,
+    PROBE,
+    QUANTITY,
+    RECORD_NAME,
+    REGISTRY,
+    RESOURCES,
+    SCALING,
+    SHARE,
+    SOURCE,
+    TAG,
+    TEXT,
+    TEXTS,
+    WORD,
+    bundled,
+    choice,
+    closed,
+    door,
+    list_of,
+    or_empty,
+    or_null,
+    secrets_of,
+    whole,
+)
+from deploy.helm.kubernetes import TYPES, definitions, reference
 
 from posthorn.runtime.settings import PREFIX, EnvSettings
 from posthorn_api.settings import ApiSettings
@@ -37,7 +86,7 @@ _DECIDED_BY_VALUES = """
     NATS_CREDS_FILE NATS_REPLICAS NATS_URL OUTBOUND_ADDRESSES POP3S_PORT POP3_PORT POP3_PROXY_PORT POP3S_PROXY_PORT
     PROXY_NETWORKS PUBLIC_MTA_STS PUBLIC_MX PUBLIC_POP3 PUBLIC_POP3S_PORT PUBLIC_POP3_PORT PUBLIC_REPORTS
     PUBLIC_SPF_INCLUDE PUBLIC_SUBMISSION PUBLIC_SUBMISSIONS_PORT PUBLIC_SUBMISSION_PORT PUBLIC_WEB RELAY_HOSTNAME
-    RELAY_PROXY S3_ACCESS_KEY S3_ENDPOINT S3_REGION S3_SECRET_KEY SECRET_KEY SMTP_HOSTNAME SMTP_PORT SMTP_PROXY_PORT
+    RELAY_PROXY S3_ACCESS_KEY S3_ENDPOINT S3_REGION S3_SECRET_KEY SECRET_KEY SMTP_HOSTNAME SRS_KEY SMTP_PORT SMTP_PROXY_PORT
     SMTP_ROLE SMTP_SPOOL_DIR SUBMISSIONS_PORT SUBMISSIONS_PROXY_PORT SUBMISSION_MESSAGES_PER_HOUR SUBMISSION_PORT
     SUBMISSION_PROXY_PORT SUBMISSION_RECIPIENTS_PER_HOUR TLS_DIR
 """
@@ -68,133 +117,49 @@ def _plain(schema: Any, shared: Schema) -> Any:
     return {key: _plain(value, shared) for key, value in schema.items() if key not in unwanted}
 
 
-def _closed(properties: Schema, *required: str) -> Schema:
-    closed: Schema = {"type": "object", "additionalProperties": False, "properties": properties}
-    if required:
-        closed["required"] = list(required)
-    return closed
-
-
-def _choice(*values: str) -> Schema:
-    return {"enum": list(values)}
-
-
-def _list(items: Schema) -> Schema:
-    return {"type": "array", "items": items}
-
-
-def _whole(least: int, most: int | None = None) -> Schema:
-    return {"type": "integer", "minimum": least} | ({} if most is None else {"maximum": most})
-
-
-def _or_null(schema: Schema) -> Schema:
-    return {"oneOf": [schema, {"type": "null"}]}
-
-
-_TEXT: Schema = {"type": "string"}
-_NAME: Schema = {"type": "string", "minLength": 1}
-_BOOL: Schema = {"type": "boolean"}
-_OPEN: Schema = {"type": "object"}
-_OPEN_LIST = _list(_OPEN)
-_TEXTS: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
-_QUANTITY: Schema = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P)?$"}
-_DIGEST: Schema = {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"}
-_HOST: Schema = {
-    "type": "string",
-    "pattern": r"^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$",
-    "maxLength": 253,
-}
-_RECORD_NAME: Schema = {**_HOST, "pattern": r"^(_?[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9-]+$"}
-_CIDR: Schema = {
-    "type": "string",
-    "pattern": r"^([0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*/[0-9]{1,3})$",
-}
-_SOURCE: Schema = {
-    "type": "string",
-    "pattern": r"^([0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]{1,2})?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*(/[0-9]{1,3})?)$",
-}
-_SHARE: Schema = {"oneOf": [_whole(0), {"type": "string", "pattern": "^[0-9]+%$"}, {"type": "null"}]}
-_KIND = _choice("", "LoadBalancer", "NodePort", "ClusterIP")
-_PORT = _whole(1, 65535)
-
-_PLACEMENT = {"nodeSelector": _TEXTS, "tolerations": _OPEN_LIST, "affinity": _OPEN}
-_SCALING = _closed(
-    {
-        "enabled": _BOOL,
-        "minReplicas": _whole(1),
-        "maxReplicas": _whole(1),
-        "targetCPUUtilizationPercentage": _or_null(_whole(1)),
-        "targetSessions": _or_null(_whole(1)),
-        "behavior": _OPEN,
-    }
-)
-_KEDA = {
-    "enabled": _BOOL,
-    "minReplicas": _whole(0),
-    "maxReplicas": _whole(1),
-    "pollingInterval": _whole(1),
-    "cooldownPeriod": _whole(0),
-}
-
-
-def _foreign(**more: Schema) -> Schema:
-    return _closed(
-        {
-            "enabled": _BOOL,
-            "image": _closed({"registry": _NAME, "repository": _NAME, "tag": _TEXT, "digest": _DIGEST}),
-            "existingSecret": _TEXT,
-            "storage": _closed({"size": _QUANTITY, "className": _TEXT}),
-            "resources": _OPEN,
-            **_PLACEMENT,
-            **more,
-        }
-    )
+_PARTS = ("smtp-in", "submission", "delivery", "relay", "pop3", "api")
 
 
 def _part(key: str, *ports: str, **more: Schema) -> Schema:
     properties: Schema = {
-        "replicas": _whole(0),
-        "image": _closed({"repository": _NAME, "tag": _TEXT, "digest": _DIGEST}),
-        "settings": _closed(variables(key)),
-        "extraEnv": _list({"type": "object", "required": ["name"], "properties": {"name": _NAME}}),
-        "extraEnvFrom": _OPEN_LIST,
-        "extraVolumes": _OPEN_LIST,
-        "extraVolumeMounts": _OPEN_LIST,
-        "extraContainers": _OPEN_LIST,
-        "initContainers": _OPEN_LIST,
-        "podLabels": _TEXTS,
-        "podAnnotations": _TEXTS,
-        "annotations": _TEXTS,
-        "resources": _OPEN,
-        "preStopSeconds": _whole(0),
+        "replicas": whole(0),
+        "image": closed({"repository": IMAGE_PATH, "tag": TAG, "digest": DIGEST}),
+        "settings": closed(variables(key)),
+        "extraEnv": list_of(reference("EnvVar")),
+        "extraEnvFrom": list_of(reference("EnvFromSource")),
+        "extraVolumes": list_of(reference("Volume")),
+        "extraVolumeMounts": list_of(reference("VolumeMount")),
+        "extraContainers": list_of(reference("Container")),
+        "initContainers": list_of(reference("Container")),
+        "podLabels": LABELS,
+        "podAnnotations": NOTES,
+        "annotations": NOTES,
+        "resources": RESOURCES,
+        "preStopSeconds": whole(0),
         "graceSeconds": {"type": "number", "exclusiveMinimum": 0},
-        "terminationGracePeriodSeconds": _or_null(_whole(1)),
-        "tmpSize": _QUANTITY,
-        "podDisruptionBudget": _closed({"enabled": _BOOL, "maxUnavailable": _SHARE, "minAvailable": _SHARE}),
-        "topologySpreadConstraints": _or_null(_OPEN_LIST),
-        "priorityClassName": _TEXT,
-        "startupProbe": _OPEN,
-        "livenessProbe": _OPEN,
-        "readinessProbe": _OPEN,
-        **_PLACEMENT,
+        "terminationGracePeriodSeconds": or_null(whole(1)),
+        "tmpSize": QUANTITY,
+        "podDisruptionBudget": closed({"enabled": BOOL, "maxUnavailable": SHARE, "minAvailable": SHARE}),
+        "topologySpreadConstraints": or_null(list_of(reference("TopologySpreadConstraint"))),
+        "priorityClassName": OBJECT_OR_NONE,
+        "startupProbe": PROBE,
+        "livenessProbe": PROBE,
+        "readinessProbe": PROBE,
+        **PLACEMENT,
         **more,
     }
     if ports:
-        properties["autoscaling"] = _SCALING
-        properties["service"] = _closed(
+        properties["autoscaling"] = SCALING
+        properties["service"] = closed(
             {
-                "type": _KIND,
-                "loadBalancerIP": _TEXT,
-                "loadBalancerSourceRanges": _list(_CIDR),
-                "annotations": _TEXTS,
-                "nodePorts": _closed(dict.fromkeys(ports, _whole(0, 65535))),
+                "type": KIND,
+                "loadBalancerIP": ADDRESS_OR_NONE,
+                "loadBalancerSourceRanges": list_of(CIDR),
+                "annotations": NOTES,
+                "nodePorts": closed(dict.fromkeys(ports, whole(0, 65535))),
             }
         )
-    return _closed(properties)
-
-
-def _door() -> Schema:
-    return _closed({"ports": _list(_PORT), "to": _OPEN_LIST})
+    return closed(properties)
 
 
 def _everywhere() -> Schema:
@@ -202,210 +167,208 @@ def _everywhere() -> Schema:
     merged: Schema = {}
     for key in CLASSES:
         merged |= variables(key)
-    return _closed({name: merged[name] for name in sorted(merged)})
+    return closed({name: merged[name] for name in sorted(merged)})
 
 
 def schema() -> Schema:
     """The whole schema."""
-    octets = _whole(1_048_576)
-    offered = _or_null(_whole(0, 65535))
+    octets = whole(1_048_576, 2**62)
+    offered = or_null(whole(0, 65535))
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Values of the chart posthorn",
-        **_closed(
+        "definitions": definitions(*TYPES),
+        **closed(
             {
-                "global": _OPEN,
-                "hostname": _HOST,
-                "nameOverride": _TEXT,
-                "fullnameOverride": _TEXT,
-                "commonLabels": _TEXTS,
-                "commonAnnotations": _TEXTS,
-                "image": _closed(
+                "global": {"type": "object"},
+                "hostname": HOST,
+                "nameOverride": NAME_PART,
+                "fullnameOverride": NAME_PART,
+                "commonLabels": LABELS,
+                "commonAnnotations": NOTES,
+                "image": closed(
                     {
-                        "registry": _NAME,
-                        "tag": _TEXT,
-                        "pullPolicy": _choice("Always", "IfNotPresent", "Never"),
-                        "pullSecrets": _list(_NAME),
+                        "registry": REGISTRY,
+                        "tag": TAG,
+                        "pullPolicy": choice("Always", "IfNotPresent", "Never"),
+                        "pullSecrets": list_of(OBJECT_NAME),
                     }
                 ),
-                "logLevel": _choice("debug", "info", "warning", "error"),
+                "logLevel": choice("debug", "info", "warning", "error"),
                 "settings": _everywhere(),
-                "capabilities": _closed(
+                "capabilities": closed(
                     {
                         "kubeVersion": {"type": "string", "pattern": r"^(v?[0-9]+\.[0-9]+(\.[0-9]+)?.*)?$"},
-                        "apiVersions": _list(_NAME),
+                        "apiVersions": list_of(NAME),
                     }
                 ),
-                "serviceAccount": _closed({"create": _BOOL, "name": _TEXT, "annotations": _TEXTS}),
-                "secretKey": _closed({"existingSecret": _TEXT, "key": _NAME}),
-                "accountLimits": _closed({"messagesPerHour": _whole(0), "recipientsPerHour": _whole(0)}),
-                "public": _closed(
+                "serviceAccount": closed({"create": BOOL, "name": OBJECT_OR_NONE, "annotations": NOTES}),
+                "secrets": closed({"generate": {"enum": ["auto", "always", "never"]}}),
+                "secretKey": closed({"existingSecret": OBJECT_OR_NONE, "key": DATA_KEY, "srsKey": DATA_KEY_OR_NONE}),
+                "accountLimits": closed({"messagesPerHour": whole(0), "recipientsPerHour": whole(0)}),
+                "public": closed(
                     {
-                        "mx": _list(_HOST),
-                        "submission": _or_empty(_HOST),
+                        "mx": list_of(HOST),
+                        "submission": or_empty(HOST),
                         "submissionPort": offered,
                         "submissionsPort": offered,
-                        "pop3": _or_empty(_HOST),
+                        "pop3": or_empty(HOST),
                         "pop3Port": offered,
                         "pop3sPort": offered,
-                        "web": _or_empty(_HOST),
-                        "mtaSts": _choice("testing", "enforce", "none"),
-                        "spfInclude": _or_empty(_RECORD_NAME),
+                        "web": or_empty(HOST),
+                        "mtaSts": choice("testing", "enforce", "none"),
+                        "spfInclude": or_empty(RECORD_NAME),
                         "reports": {"type": "string", "pattern": "^([^@]+@[^@]+)?$"},
                     }
                 ),
-                "outboundAddresses": _list(_SOURCE),
-                "tls": _closed(
+                "outboundAddresses": list_of(SOURCE),
+                "tls": closed(
                     {
-                        "existingSecret": _TEXT,
-                        "selfSigned": _BOOL,
-                        "certManager": _closed(
+                        "existingSecret": OBJECT_OR_NONE,
+                        "selfSigned": BOOL,
+                        "certManager": closed(
                             {
-                                "enabled": _BOOL,
-                                "issuerRef": _closed({"name": _TEXT, "kind": _NAME, "group": _NAME}),
-                                "dnsNames": _list(_NAME),
-                                "duration": _TEXT,
-                                "renewBefore": _TEXT,
-                                "privateKey": _closed(
-                                    {"algorithm": _choice("RSA", "ECDSA", "Ed25519"), "size": _whole(0)}
+                                "enabled": BOOL,
+                                "issuerRef": closed({"name": OBJECT_OR_NONE, "kind": NAME, "group": NAME}),
+                                "dnsNames": list_of(NAME),
+                                "duration": DURATION,
+                                "renewBefore": DURATION,
+                                "privateKey": closed(
+                                    {"algorithm": choice("RSA", "ECDSA", "Ed25519"), "size": whole(0)}
                                 ),
                             }
                         ),
                     }
                 ),
-                "service": _closed(
+                "service": closed(
                     {
-                        "type": _choice("LoadBalancer", "NodePort", "ClusterIP"),
-                        "externalTrafficPolicy": _choice("Local", "Cluster"),
-                        "loadBalancerClass": _TEXT,
-                        "annotations": _TEXTS,
-                        "ipFamilyPolicy": _choice("", "SingleStack", "PreferDualStack", "RequireDualStack"),
-                        "ipFamilies": _list(_choice("IPv4", "IPv6")),
+                        "type": choice("LoadBalancer", "NodePort", "ClusterIP"),
+                        "externalTrafficPolicy": choice("Local", "Cluster"),
+                        "loadBalancerClass": {"type": "string", "pattern": f"^(({OBJECT}/)?{WORD})?$"},
+                        "annotations": NOTES,
+                        "ipFamilyPolicy": choice("", "SingleStack", "PreferDualStack", "RequireDualStack"),
+                        "ipFamilies": list_of(choice("IPv4", "IPv6")) | {"maxItems": 2, "uniqueItems": True},
                     }
                 ),
-                "proxyProtocol": _closed({"enabled": _BOOL, "networks": _list(_CIDR)}),
-                "smtpIn": _part("smtpIn", "smtp", enabled=_BOOL),
-                "submission": _part("submission", "submission", "submissions", enabled=_BOOL),
+                "proxyProtocol": closed({"enabled": BOOL, "networks": list_of(CIDR)}),
+                "smtpIn": _part("smtpIn", "smtp", enabled=BOOL),
+                "submission": _part("submission", "submission", "submissions", enabled=BOOL),
                 "delivery": _part(
                     "delivery",
-                    keda=_closed(
-                        {**_KEDA, "lagThreshold": _whole(1), "natsMonitoringEndpoint": _TEXT, "natsAccount": _NAME}
+                    keda=closed(
+                        {**KEDA, "lagThreshold": whole(1), "natsMonitoringEndpoint": TEXT, "natsAccount": NAME}
                     ),
                 ),
                 "relay": _part(
                     "relay",
-                    enabled=_BOOL,
-                    hostname=_or_empty(_HOST),
-                    proxy=_closed({"existingSecret": _TEXT, "key": _NAME}),
-                    hostNetwork=_BOOL,
-                    keda=_closed({**_KEDA, "queueThreshold": _whole(1), "prometheusAddress": _TEXT}),
+                    enabled=BOOL,
+                    hostname=or_empty(HOST),
+                    proxy=closed({"existingSecret": OBJECT_OR_NONE, "key": DATA_KEY}),
+                    hostNetwork=BOOL,
+                    keda=closed({**KEDA, "queueThreshold": whole(1), "prometheusAddress": TEXT}),
                 ),
-                "pop3": _part("pop3", "pop3", "pop3s", enabled=_BOOL),
+                "pop3": _part("pop3", "pop3", "pop3s", enabled=BOOL),
                 "api": _part(
                     "api",
                     "http",
-                    adminKey=_closed({"existingSecret": _TEXT, "key": _NAME}),
-                    ingress=_closed(
+                    adminKey=closed({"existingSecret": OBJECT_OR_NONE, "key": DATA_KEY}),
+                    ingress=closed(
                         {
-                            "enabled": _BOOL,
-                            "className": _TEXT,
-                            "host": _TEXT,
-                            "tlsSecret": _TEXT,
-                            "annotations": _TEXTS,
-                            "pageHosts": _list(_HOST),
-                            "pageTlsSecret": _TEXT,
+                            "enabled": BOOL,
+                            "className": OBJECT_OR_NONE,
+                            "host": OBJECT_OR_NONE,
+                            "tlsSecret": OBJECT_OR_NONE,
+                            "annotations": NOTES,
+                            "pageHosts": list_of(OBJECT_NAME) | {"uniqueItems": True},
+                            "pageTlsSecret": OBJECT_OR_NONE,
                         }
                     ),
                 ),
-                "migrations": _closed(
+                "migrations": closed(
                     {
-                        "enabled": _BOOL,
-                        "waitSeconds": _whole(1),
-                        "ttlSecondsAfterFinished": _whole(0),
-                        "annotations": _TEXTS,
-                        "resources": _OPEN,
+                        "enabled": BOOL,
+                        "waitSeconds": whole(1),
+                        "ttlSecondsAfterFinished": whole(0),
+                        "annotations": NOTES,
+                        "resources": RESOURCES,
                     }
                 ),
-                "postgresql": _closed(
+                "postgresql": closed(
                     {
-                        "existingSecret": _TEXT,
-                        "urlKey": _NAME,
+                        "existingSecret": OBJECT_OR_NONE,
+                        "urlKey": DATA_KEY,
+                        "partSecrets": secrets_of("submission", "delivery", "relay", "pop3", "api"),
+                        "rolePrefix": {"type": "string", "pattern": "^[a-z_][a-z0-9_]{0,40}$"},
                         "url": {"type": "string", "pattern": "^(postgres(ql)?://.+)?$"},
-                        "pool": _whole(1, 100),
-                        "preparedStatements": _BOOL,
-                        "bundled": _foreign(
-                            parameters={
-                                "type": "object",
-                                "additionalProperties": {"type": ["string", "number", "boolean"]},
-                            }
-                        ),
+                        "pool": whole(1, 100),
+                        "preparedStatements": BOOL,
+                        "bundled": bundled(parameters=PARAMETERS),
                     }
                 ),
-                "nats": _closed(
+                "nats": closed(
                     {
-                        "existingSecret": _TEXT,
-                        "urlKey": _NAME,
+                        "existingSecret": OBJECT_OR_NONE,
+                        "urlKey": DATA_KEY,
+                        "partSecrets": secrets_of(*_PARTS),
                         "url": {"type": "string", "pattern": "^((nats|tls)://.+)?$"},
-                        "credsSecret": _TEXT,
-                        "credsKey": _NAME,
-                        "streamReplicas": _or_null(_whole(1, 5)),
+                        "credsSecret": OBJECT_OR_NONE,
+                        "credsKey": DATA_KEY,
+                        "partCredsSecrets": secrets_of(*_PARTS),
+                        "streamReplicas": or_null(whole(1, 5)),
                         "ingestMaxBytes": octets,
                         "deadMaxBytes": octets,
                         "eventsMaxBytes": octets,
-                        "eventsMaxAgeSeconds": _whole(300),
-                        "bundled": _foreign(replicas={"enum": [1, 3, 5]}),
+                        "eventsMaxAgeSeconds": whole(300),
+                        "bundled": bundled(replicas={"enum": [1, 3, 5]}),
                     }
                 ),
-                "s3": _closed(
+                "s3": closed(
                     {
                         "bucket": {
                             "type": "string",
                             "pattern": "^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._/-]*)?$",
                         },
                         "endpoint": {"type": "string", "pattern": "^(https?://[^/]+)?$"},
-                        "region": _TEXT,
-                        "existingSecret": _TEXT,
-                        "accessKeyKey": _NAME,
-                        "secretKeyKey": _NAME,
-                        "bundled": _foreign(),
+                        "region": TEXT,
+                        "existingSecret": OBJECT_OR_NONE,
+                        "accessKeyKey": DATA_KEY,
+                        "secretKeyKey": DATA_KEY,
+                        "partSecrets": secrets_of(*_PARTS),
+                        "bundled": bundled(),
                     }
                 ),
-                "networkPolicy": _closed(
+                "networkPolicy": closed(
                     {
-                        "enabled": _BOOL,
-                        "apiFrom": _OPEN_LIST,
-                        "metricsFrom": _OPEN_LIST,
-                        "kedaFrom": _OPEN_LIST,
-                        "relayPorts": _list(_PORT),
-                        "webhookPorts": _list(_PORT),
-                        "postgresql": _door(),
-                        "nats": _door(),
-                        "s3": _door(),
-                        "dnsTo": _OPEN_LIST,
-                        "extraEgress": _OPEN_LIST,
+                        "enabled": BOOL,
+                        "apiFrom": PEERS,
+                        "metricsFrom": PEERS,
+                        "kedaFrom": PEERS,
+                        "relayPorts": list_of(PORT),
+                        "webhookPorts": list_of(PORT),
+                        "postgresql": door(),
+                        "nats": door(),
+                        "s3": door(),
+                        "dnsTo": PEERS,
+                        "extraEgress": list_of(reference("NetworkPolicyEgressRule")),
                     }
                 ),
-                "monitoring": _closed(
+                "monitoring": closed(
                     {
-                        "serviceMonitor": _closed({"enabled": _BOOL, "labels": _TEXTS, "interval": _NAME}),
-                        "prometheusRule": _closed(
+                        "serviceMonitor": closed({"enabled": BOOL, "labels": LABELS, "interval": INTERVAL}),
+                        "prometheusRule": closed(
                             {
-                                "enabled": _BOOL,
-                                "labels": _TEXTS,
-                                "alertLabels": _TEXTS,
-                                "disabled": _list(_NAME),
-                                "runbookBaseUrl": _NAME,
+                                "enabled": BOOL,
+                                "labels": LABELS,
+                                "alertLabels": TEXTS,
+                                "disabled": list_of(NAME),
+                                "runbookBaseUrl": NAME,
                             }
                         ),
-                        "dashboard": _closed({"enabled": _BOOL, "labels": _TEXTS, "annotations": _TEXTS}),
+                        "dashboard": closed({"enabled": BOOL, "labels": LABELS, "annotations": NOTES}),
                     }
                 ),
-                "test": _closed({"domain": _HOST, "timeoutSeconds": _whole(1)}),
-                "extraObjects": _list({"type": ["object", "string"]}),
+                "test": closed({"domain": HOST, "timeoutSeconds": whole(1)}),
+                "extraObjects": list_of({"type": ["object", "string"]}),
             }
         ),
     }
-
-
-def _or_empty(schema: Schema) -> Schema:
-    return {"anyOf": [schema, {"const": ""}]}

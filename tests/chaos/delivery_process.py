@@ -17,12 +17,12 @@ from posthorn.adapters.nats import layout, source
 from posthorn.adapters.nats.source import NatsDelivery
 from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
 from posthorn.ports.mailboxes import Segment
-from posthorn_delivery import service
+from posthorn_delivery import at_hand
 from posthorn_delivery.main import main
 
 layout.ACK_WAIT = float(sys.argv[2])
 setattr(source, "ACK_WAIT", layout.ACK_WAIT)  # noqa: B010 - it is imported there
-service.HEARTBEAT_SECONDS = 0.5
+at_hand.HEARTBEAT_SECONDS = 0.5
 POINT = sys.argv[1]
 
 _put, _place, _done = FileBlobs.put, PostgresMailboxes.place, NatsDelivery.done

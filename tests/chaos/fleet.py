@@ -203,6 +203,8 @@ class Fleet:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")}
         environment |= {
             "POSTHORN_SECRET_KEY": base64.b64encode(bytes(32)).decode(),
+            "POSTHORN_SRS_KEY": base64.b64encode(bytes(32)).decode(),
+            "POSTHORN_POP3_CLEARTEXT": "loopback",
             "POSTHORN_HEALTH_HOST": "127.0.0.1",
             "POSTHORN_HEALTH_PORT": str(health),
             "POSTHORN_SMTP_HOST": "127.0.0.1",

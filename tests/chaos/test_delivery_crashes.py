@@ -20,6 +20,7 @@ import pytest
 from posthorn.adapters.nats import layout
 from posthorn.adapters.nats.source import NatsIngestSource
 from posthorn_local.embedded import Nats, die_with_parent, free_port
+from tests.servers.databases import logged_in
 from tests.servers.jetstream import until
 from tests.servers.scene import Scene, scene
 
@@ -70,8 +71,8 @@ def delivery(nats: Nats, database_url: str, tmp_path: Path) -> DeliveryProcess:
     return DeliveryProcess(
         {name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")}
         | {
-            "POSTHORN_NATS_URL": nats.url,
-            "POSTHORN_DATABASE_URL": database_url,
+            "POSTHORN_NATS_URL": nats.url_of("delivery"),
+            "POSTHORN_DATABASE_URL": logged_in(database_url, "delivery"),
             "POSTHORN_BLOBS": f"file://{tmp_path / 'blobs'}",
             "POSTHORN_SECRET_KEY": base64.b64encode(bytes(32)).decode(),
             "POSTHORN_HEALTH_HOST": "127.0.0.1",

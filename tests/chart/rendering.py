@@ -83,7 +83,7 @@ def render(
     values: dict[str, Any] | None = None, *, kube: str = NEWEST, revision: int = 1, upgrade: bool = False
 ) -> Rendered:
     """Render the chart for a version of Kubernetes."""
-    wanted = merged(at("capabilities.kubeVersion", kube), values or {})
+    wanted = merged(at("capabilities.kubeVersion", kube), at("secrets.generate", "always"), values or {})
     files = chart().render(
         wanted, name=NAME, namespace=NAMESPACE, revision=revision, is_install=not upgrade, is_upgrade=upgrade
     )

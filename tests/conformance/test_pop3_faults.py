@@ -201,8 +201,8 @@ async def test_the_session_of_a_suspended_account_ends_deletes_nothing_and_gives
     await first.ask(b"DELE 1")
     account = house.maildrops.accounts[1]
     account.login = replace(account.login, active=False)
-    await server.office.close_suspended()
-    assert house.maildrops.calls.count("closed") == 1, "one question for all sessions"
+    await server.office.watch()
+    assert house.maildrops.calls.count("ended") == 1, "one question for all sessions"
     assert (await first.ask(b"QUIT")).startswith(b"-ERR [SYS/PERM] this account is suspended")
     assert await first.rest() == b""
     assert left(house) == 3
@@ -213,13 +213,13 @@ async def test_the_session_of_a_suspended_account_ends_deletes_nothing_and_gives
 
 async def test_states_that_cannot_be_read_end_no_session(house: MemoryHouse, server: Server) -> None:
     client = await server.login()
-    house.maildrops.faults = {"closed"}
-    await server.office.close_suspended()
+    house.maildrops.faults = {"ended"}
+    await server.office.watch()
     assert (await client.ask(b"STAT")).startswith(b"+OK 3 ")
     await client.ask(b"QUIT")
-    asked = house.maildrops.calls.count("closed")
-    await server.office.close_suspended()
-    assert house.maildrops.calls.count("closed") == asked, "nothing is asked when no session is open"
+    asked = house.maildrops.calls.count("ended")
+    await server.office.watch()
+    assert house.maildrops.calls.count("ended") == asked, "nothing is asked when no session is open"
 
 
 async def test_a_lease_lost_unnoticed_is_found_at_the_commit(house: MemoryHouse, server: Server) -> None:

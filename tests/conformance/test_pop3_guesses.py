@@ -11,6 +11,7 @@ import pytest
 
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.throttle import PostgresThrottle
+from posthorn.ports.sending import FAMILIAR_FACTOR, NETWORK_FACTOR, Charge
 from posthorn.wire.pop3_events import Login
 from posthorn_pop3.doorkeeper import FAILURES_PER_ACCOUNT, FAILURES_PER_ADDRESS
 from posthorn_pop3.service import LoginFailed
@@ -112,8 +113,9 @@ async def test_who_was_here_lately_is_not_shut_out_by_guesses_from_elsewhere(ser
     assert await tried(server, "192.0.2.1", PASSWORD) == "accepted"
     for number in range(FAILURES_PER_ACCOUNT):
         assert await tried(server, f"198.51.100.{number}") == "wrong"
-    assert await tried(server, "192.0.2.2", PASSWORD) == "throttled"
-    assert await tried(server, "192.0.2.1", PASSWORD) == "accepted"
+    assert await tried(server, "203.0.113.1", PASSWORD) == "throttled"
+    for client in ("192.0.2.1", "192.0.2.200"):  # another address of the same network is the same place
+        assert await tried(server, client, PASSWORD) == "accepted"
     assert await tried(server, "192.0.2.1", PASSWORD, "bob@example.test") == "accepted"
 
 
@@ -123,3 +125,29 @@ async def test_right_passwords_at_the_same_time_are_all_let_in(house: MemoryHous
         await house.account(name)
     outcomes = await asyncio.gather(*(tried(server, "192.0.2.1", PASSWORD, name) for name in names))
     assert set(outcomes) == {"accepted"}
+
+
+async def test_a_familiar_place_has_a_limit_of_its_own(server: Server, database: Database) -> None:
+    assert await tried(server, "192.0.2.1", PASSWORD) == "accepted"
+    for _ in range(FAILURES_PER_ACCOUNT + 1):
+        assert await tried(server, "192.0.2.1") == "wrong"
+    assert await tried(server, "203.0.113.1", PASSWORD) == "accepted", "what fails there closes nothing elsewhere"
+    most = FAILURES_PER_ACCOUNT * FAMILIAR_FACTOR
+    spent = Charge(f"auth-familiar:{ADDRESS} 192.0.2.0/24", most, 600, cost=most - FAILURES_PER_ACCOUNT - 1)
+    await PostgresThrottle(database).take([spent])
+    await PostgresThrottle(database).take([Charge(f"auth-familiar:{ADDRESS} 192.0.2.0/24", most, 600)])
+    assert await tried(server, "192.0.2.1", PASSWORD) == "throttled"
+    assert await tried(server, "192.0.2.1", PASSWORD, "bob@example.test") == "accepted"
+
+
+async def test_a_whole_ipv6_site_has_a_limit_too_and_spares_familiar_places(server: Server, database: Database) -> None:
+    assert await tried(server, "2001:db8::1", PASSWORD) == "accepted"
+    assert await tried(server, "2001:db8:0:7::2", name="nobody@example.test") == "wrong"
+    async with database.session() as connection:
+        keys = await connection.fetch("SELECT key FROM throttles WHERE key LIKE 'auth-network:%'")
+    assert [row["key"] for row in keys] == ["auth-network:2001:db8::/48"]
+    most = FAILURES_PER_ADDRESS * NETWORK_FACTOR
+    await PostgresThrottle(database).take([Charge("auth-network:2001:db8::/48", most, 600, cost=most - 1)])
+    assert await tried(server, "2001:db8:0:ffff::1", PASSWORD, "bob@example.test") == "throttled"
+    assert await tried(server, "2001:db8:1:ffff::1", PASSWORD, "bob@example.test") == "accepted"
+    assert await tried(server, "2001:db8::1", PASSWORD) == "accepted"

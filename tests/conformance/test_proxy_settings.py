@@ -26,7 +26,7 @@ def backends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POSTHORN_NATS_URL", "nats://127.0.0.1:4222")
     monkeypatch.setenv("POSTHORN_DATABASE_URL", "postgresql://127.0.0.1/x")
     monkeypatch.setenv("POSTHORN_BLOBS", "file:///tmp/blobs")
-    monkeypatch.setenv("POSTHORN_SECRET_KEY", base64.b64encode(bytes(32)).decode())
+    monkeypatch.setenv("POSTHORN_SRS_KEY", base64.b64encode(bytes(32)).decode())
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from posthorn_relay.mta_sts import Policies, PolicyUnknown
 from posthorn_relay.policy_fetch import FetchFailed, PolicyFetcher
 from posthorn_relay.settings import EgressSettings
 from tests.contract.town import pool
+from tests.servers.databases import as_part
 from tests.servers.dns import DnsServer
 from tests.servers.policy_host import PolicyHost
 from tests.servers.scripted_smtp import Authority, Socks5
@@ -82,7 +83,7 @@ def authority(tmp_path: Path) -> Authority:
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    async with pool(database_url) as opened:
+    async with pool(as_part(database_url, "relay")) as opened:
         yield opened
 
 

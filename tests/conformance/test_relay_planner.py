@@ -233,6 +233,12 @@ async def test_a_global_address_in_another_form_is_sent_to(scene: Scene) -> None
         ("100.64.3.4", "100.64.0.0/10"),
         ("fd00::1", "fd00::/8"),
         ("2002:a00:1::", "10.0.0.0/8"),
+        ("::a00:1", "10.0.0.0/8"),
+        ("192.0.0.8", "192.0.0.0/24"),
+        ("198.18.0.1", "198.18.0.0/15"),
+        ("192.88.99.1", "192.88.99.0/24"),
+        ("fec0::1", "fec0::/10"),
+        ("64:ff9b:1::1", "64:ff9b:1::/48"),
     ],
 )
 async def test_private_addresses_are_sent_to_where_the_settings_say_so(

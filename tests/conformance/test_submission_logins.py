@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 
 import pytest
 
+from posthorn.ports.access import Ending, Proof
 from posthorn.ports.faults import Unavailable
 from posthorn.ports.sending import Charge, Credentials
 from posthorn.wire.address import Address
@@ -251,8 +252,14 @@ async def test_cleartext_on_loopback(database_url: str) -> None:
 class Down:
     """Senders and Throttle whose store does not answer."""
 
-    async def credentials(self, address: str) -> Credentials | None:
+    async def credentials(self, address: str, place: bytes = b"") -> Credentials | None:
         raise Unavailable("postgres", "down")
+
+    async def ended(self, proofs: Collection[Proof]) -> dict[Proof, Ending]:
+        raise Unavailable("postgres", "down")
+
+    async def none_ended(self, proofs: Collection[Proof]) -> dict[Proof, Ending]:
+        return {}
 
     async def app_password(self, account: int, key_hash: bytes, scope: str) -> bool:
         raise Unavailable("postgres", "down")
@@ -302,6 +309,7 @@ async def test_without_counters_people_still_log_in_but_messages_wait(
 async def test_a_change_of_the_account_is_noticed_on_open_connections(
     stage: Office, monkeypatch: pytest.MonkeyPatch, change: str, code: str
 ) -> None:
+    monkeypatch.setattr(type(stage.senders), "ended", Down.none_ended)  # what is read at MAIL shows it by itself
     talk = await stage.known()
     await stage.town.rows(change)
     assert await talk.say(FROM_ALICE) == "250 2.1.0"  # read a moment ago
@@ -316,6 +324,7 @@ async def test_a_revoked_app_password_ends_what_is_going_on(stage: Office, monke
     await stage.app_password(account, "smtp")
     talk = await stage.secure()
     assert await talk.say(plain("alice@example.test", APP_PASSWORD)) == "235 2.7.0"
+    monkeypatch.setattr(type(stage.senders), "ended", Down.none_ended)
     monkeypatch.setattr(submission, "REREAD_SECONDS", 0.0)
     assert await talk.say(FROM_ALICE) == "250 2.1.0"
     assert await talk.say(b"RSET\r\n") == "250 2.0.0"

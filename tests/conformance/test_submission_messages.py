@@ -323,3 +323,34 @@ async def test_while_the_directory_is_behind_mail_elsewhere_goes_on(stage: Offic
     assert await talk.say(b"RCPT TO:<someone@elsewhere.example>\r\n") == "250 2.1.5"
     stage.directory.fault = Behind(Standing.UNKNOWN)
     assert await talk.say(b"RCPT TO:<carol@example.test>\r\n") == "451 4.3.0"
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        b"Sender: ceo@bank.example",
+        b"Resent-From: ceo@bank.example",
+        b"Resent-Sender: Bob <bob@example.test>",
+        b"Sender: alice@example.test\r\nSender: alice@example.test",
+        b"Sender: no address",
+    ],
+)
+async def test_who_is_shown_as_sender_besides_the_author_is_the_account_too(stage: Office, field: bytes) -> None:
+    talk = await begun(await stage.known())
+    answer = await talk.data(field + b"\r\n" + LETTER + b".\r\n")
+    assert answer in ("550 5.7.1", "550 5.6.0")
+    assert not stage.ingest.kept
+    await begun(talk)
+    own = b"Sender: Alice <alice@example.test>\r\nResent-From: alice+tag@example.test\r\n"
+    assert await talk.data(own + LETTER + b".\r\n") == "250 2.0.0"
+
+
+async def test_a_message_with_nul_is_refused(stage: Office) -> None:
+    talk = await begun(await stage.known())
+    smuggled = b"\0.\r\nMAIL FROM:<ceo@bank.example>\r\n"
+    assert await talk.data(LETTER + smuggled + b".\r\n") == "554 5.6.0"
+    await begun(talk)
+    assert await talk.data(LETTER + b"a\0b\r\n.\r\n") == "554 5.6.0"
+    assert not stage.ingest.kept
+    await begun(talk)
+    assert await talk.data(LETTER + b".\r\n") == "250 2.0.0"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
@@ -11,10 +11,11 @@ from uuid import UUID
 
 import zstandard
 
+from posthorn.ports.access import Ending, Place, Proof, digest_of
 from posthorn.ports.blobs import BlobInfo, BlobMissing, Blobs
 from posthorn.ports.faults import Unavailable
 from posthorn.ports.mailboxes import Placement
-from posthorn.ports.maildrops import LeaseLost, Listing, Location, Login, MaildropBusy, Maildrops, unique_id
+from posthorn.ports.maildrops import LeaseLost, Listing, Location, Login, MaildropBusy, Maildrops, Revoked, unique_id
 from posthorn.ports.sending import Charge, Credentials
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.passwords import Passwords
@@ -67,6 +68,9 @@ class MemoryBlobs:
             yield piece
             sent += len(piece)
 
+    async def move(self, key: str, to: str) -> None:
+        raise AssertionError("the POP3 service moves nothing")
+
     async def delete(self, key: str) -> None:
         self.objects.pop(key, None)
 
@@ -85,6 +89,7 @@ class _Account:
     login: Login
     locations: dict[int, Location] = field(default_factory=dict)
     lease: tuple[UUID, float] | None = None
+    by_app_password: bool = False
     next_uid: int = 1
 
 
@@ -95,6 +100,7 @@ class MemoryMaildrops:
 
     def __init__(self) -> None:
         self.accounts: dict[int, _Account] = {}
+        self.places: set[Place] = set()
         self.faults: set[str] = set()
         self.calls: list[str] = []
         self.hold: dict[str, asyncio.Event] = {}
@@ -113,16 +119,25 @@ class MemoryMaildrops:
         known = self.accounts.get(account)
         return known is not None and known.lease is not None and known.lease[0] == holder
 
-    async def login(self, address: str) -> Login | None:
+    async def login(self, address: str, place: bytes = b"") -> Login | None:
         await self._called("login")
-        return next((each.login for each in self.accounts.values() if each.login.address == address), None)
+        found = next((each.login for each in self.accounts.values() if each.login.address == address), None)
+        if found is not None and Place(found.account, place) in self.places:
+            return replace(found, place_age=0.0)
+        return found
 
-    async def open(self, account: int, holder: UUID) -> Listing:
+    async def remember(self, places: Collection[Place]) -> None:
+        await self._called("remember")
+        self.places.update(places)
+
+    async def open(self, account: int, holder: UUID, *, by_app_password: bool = False) -> Listing:
         await self._called("open")
         known = self.accounts[account]
-        if known.lease and known.lease[1] > self.now and known.lease[0] != holder:
+        is_held = known.lease is not None and known.lease[1] > self.now and known.lease[0] != holder
+        if is_held and (by_app_password or not known.by_app_password):
             raise MaildropBusy
         known.lease = (holder, self.now + self.lease_seconds)
+        known.by_app_password = by_app_password
         return Listing(
             VALIDITY, sorted(known.locations), [known.locations[uid].size for uid in sorted(known.locations)]
         )
@@ -135,19 +150,35 @@ class MemoryMaildrops:
                 self.accounts[account].lease = (holder, self.now + self.lease_seconds)
         return held
 
-    async def closed(self, accounts: Collection[int]) -> set[int]:
-        await self._called("closed")
-        return {each for each in accounts if each not in self.accounts or not self.accounts[each].login.active}
+    async def ended(self, sessions: Mapping[UUID, Proof]) -> dict[UUID, Ending]:
+        await self._called("ended")
+        found = {}
+        for holder, proof in sessions.items():
+            if ending := self._ending(proof):
+                found[holder] = ending
+            elif not self._holds(proof.account, holder):
+                found[holder] = Ending.TAKEN
+        return found
+
+    def _ending(self, proof: Proof) -> Ending | None:
+        known = self.accounts.get(proof.account)
+        if known is None or not known.login.active:
+            return Ending.CLOSED
+        if proof.password and digest_of(known.login.password_hash) != proof.password:
+            return Ending.CHANGED
+        return None
 
     async def locate(self, account: int, uids: Collection[int]) -> dict[int, Location]:
         await self._called("locate")
         locations = self.accounts[account].locations
         return {uid: locations[uid] for uid in uids if uid in locations}
 
-    async def commit(self, account: int, holder: UUID, uids: Collection[int]) -> int:
+    async def commit(self, account: int, holder: UUID, uids: Collection[int], proof: Proof | None = None) -> int:
         await self._called("commit")
         if not self._holds(account, holder):
             raise LeaseLost
+        if proof is not None and (ending := self._ending(proof)):
+            raise Revoked(ending)
         known = self.accounts[account]
         for uid in uids:
             known.locations.pop(uid, None)
@@ -277,8 +308,14 @@ class MemoryHouse:
 class NoAppPasswords:
     """Senders of which none has an app password."""
 
-    async def credentials(self, address: str) -> Credentials | None:
+    async def credentials(self, address: str, place: bytes = b"") -> Credentials | None:
         return None
+
+    async def remember(self, places: Collection[Place]) -> None:
+        raise AssertionError("the POP3 service notes places with its maildrops")
+
+    async def ended(self, proofs: Collection[Proof]) -> dict[Proof, Ending]:
+        raise AssertionError("the POP3 service asks its maildrops")
 
     async def app_password(self, account: int, key_hash: bytes, scope: str) -> bool:
         return False

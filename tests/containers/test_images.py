@@ -40,6 +40,7 @@ print(json.dumps({
     "modules": [name for name in ("pip", "uv", "setuptools", "hatchling", "pytest") if importlib.util.find_spec(name)],
     "programs": [name for name in ("pip", "pip3", "uv", "gcc", "cc", "make") if shutil.which(name)],
     "migrate": bool(shutil.which("posthorn-migrate")),
+    "keys": bool(shutil.which("posthorn-keys")),
     "user": [os.getuid(), os.getgid(), os.getgroups()],
     "capabilities": [line.split()[1] for line in open("/proc/self/status") if line.startswith("CapEff")][0],
     "writable": [place for place in ("/", "/opt/posthorn", "/etc", "/home", "/tmp") if writable(place)],
@@ -73,6 +74,7 @@ def test_an_image_holds_its_service_and_the_library_and_no_installer(
     assert seen["held"] == sorted(["posthorn", f"posthorn-{service}", *_locked(service)])
     assert not seen["unusable"]
     assert seen["migrate"]
+    assert seen["keys"]
     assert not seen["modules"] and not seen["programs"]
     assert seen["user"] == [10001, 10001, [10001]] or seen["user"] == [10001, 10001, []]
     assert int(seen["capabilities"], 16) == 0
@@ -103,3 +105,18 @@ def test_without_settings_it_refuses_and_names_what_is_missing(
     with pytest.raises(DockerError, match="refusing to start") as refusal:
         run(docker, images[service])
     assert "POSTHORN_BLOBS" in str(refusal.value) and "Traceback" not in str(refusal.value)
+
+
+def test_an_image_that_is_told_to_stop_while_it_loads_stops(
+    docker: Docker, images: dict[str, str], service: str
+) -> None:
+    # the first process of a container has no default action for a signal: without a handler it would overhear it
+    status = ""
+    for _ in range(10):  # on a busy machine it may have ended by itself, for want of settings
+        container = docker.said("run", "--detach", "--network=none", images[service])
+        docker.tried("kill", "--signal=TERM", container)
+        status = docker.said("wait", container)
+        docker.said("rm", container)
+        if status == "143":
+            break
+    assert status == "143"

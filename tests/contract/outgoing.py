@@ -18,11 +18,11 @@ from tests.contract.town import Town, letter, segment
 
 
 class PostOffice(Town):
-    """A town with a queue."""
+    """A town with a queue. ``relays`` is the database as the relay's role sees it."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, relays: Database | None = None) -> None:
         super().__init__(database)
-        self.queue = PostgresQueue(database)
+        self.queue = PostgresQueue(relays or database)
         self._mailboxes = PostgresMailboxes(database, give_up=1000, delay_notice=100)
 
     async def send(

@@ -381,6 +381,21 @@ async def test_answers_expire_after_a_day(database: Database, town: Town) -> Non
     assert clash.value.running
 
 
+async def test_an_attempt_that_was_killed_is_taken_over_under_its_first_id_and_forgotten_after_a_day(
+    database: Database, town: Town
+) -> None:
+    idempotency = PostgresIdempotency(database)
+    killed, repeat = reservation(), reservation()
+    assert await idempotency.reserve(killed) is None  # and nothing more is heard of it
+    await town.rows("UPDATE idempotency_keys SET created_at = now() - interval '23 hours'")
+    assert await idempotency.expire() == 0  # what it had sent may have been kept: a repeat must be the same message
+    assert await idempotency.reserve(repeat) is None
+    assert await idempotency.first_attempt(repeat) == killed.holder
+    await town.rows("UPDATE idempotency_keys SET created_at = now() - interval '25 hours'")
+    assert await idempotency.expire() == 1
+    assert await town.rows("SELECT 1 FROM idempotency_keys") == []
+
+
 async def test_without_postgres_everything_is_unavailable() -> None:
     async with pool(f"postgresql://u:p@127.0.0.1:{free_port()}/x") as database:
         administration = PostgresAdministration(database)

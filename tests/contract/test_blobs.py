@@ -21,7 +21,7 @@ from pydantic import SecretStr
 from posthorn.adapters.blobs import blob_target, open_blobs
 from posthorn.adapters.files import FileBlobs
 from posthorn.adapters.s3 import S3Blobs, S3Target
-from posthorn.ports.blobs import BlobMissing, Blobs
+from posthorn.ports.blobs import BODIES, MARK, SEGMENTS, TRASH, BlobMissing, Blobs
 from posthorn.ports.faults import Unavailable
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.settings import BlobSettings
@@ -45,6 +45,43 @@ def _key() -> str:
 
 async def _all(blobs: Blobs, prefix: str) -> list[str]:
     return [blob.key async for blob in blobs.list(prefix)]
+
+
+async def test_a_blob_moves_with_its_octets_and_its_time_is_that_of_the_move(blobs: Blobs) -> None:
+    key, body = _key(), os.urandom(300_000)
+    await blobs.put(key, [body])
+    (before,) = [blob.modified_at async for blob in blobs.list("segments/")]
+    await asyncio.sleep(2.1)  # S3 tells whole seconds
+    await blobs.move(key, f"trash/{key}")
+    assert await _all(blobs, "segments/") == []
+    ((to, size, after),) = [(blob.key, blob.size, blob.modified_at) async for blob in blobs.list("trash/")]
+    assert (to, size) == (f"trash/{key}", len(body))
+    assert after > before
+    assert await blobs.read(to, 1000, 299_000) == body[1000:]
+    with pytest.raises(BlobMissing):
+        await blobs.read(key, 0, 1)
+    with pytest.raises(BlobMissing):
+        await blobs.move(key, f"trash/{key}")
+    await blobs.move(to, key)
+    assert await blobs.read(key, 0, len(body)) == body
+    assert await _all(blobs, "trash/") == []
+
+
+async def test_a_move_takes_the_place_of_what_is_there(blobs: Blobs) -> None:
+    key = _key()
+    await blobs.put(key, [b"same"])
+    await blobs.put(f"trash/{key}", [b"same"])  # as a move cut short leaves it
+    await blobs.move(f"trash/{key}", key)
+    assert (await _all(blobs, "segments/"), await _all(blobs, "trash/")) == ([key], [])
+    assert await blobs.read(key, 0, 4) == b"same"
+
+
+async def test_the_mark_is_put_again_and_again_and_is_in_no_listing_of_bodies(blobs: Blobs) -> None:
+    for octets in (b"first", b"later"):
+        await blobs.put(MARK, [octets])
+        assert await blobs.read(MARK, 0, 5) == octets
+    for prefix in (SEGMENTS, BODIES, TRASH):
+        assert await _all(blobs, prefix) == []
 
 
 async def test_parts_come_back_joined(blobs: Blobs) -> None:

@@ -142,3 +142,18 @@ async def test_without_a_server_every_call_says_so(nats: Nats, connection: Conne
     for attempt in (dead.park(b"x", "id", "reason"), dead.parked(0, 10), dead.retry(1), dead.discard(1)):
         with pytest.raises(Unavailable):
             await asyncio.wait_for(attempt, 3)
+
+
+async def test_a_retried_message_comes_back_as_of_the_role_that_published_it(connection: Connection) -> None:
+    """From whichever lane it was parked; what an older release parked comes under the subject of that release."""
+    dead, came = NatsDeadLetters(connection), []
+    await dead.park(b"x", "first", "reason", "ingest.submission")
+    await dead.park(b"x", "second", "reason", "retry.api")
+    await dead.park(b"x", "third", "reason")
+    async with NatsIngestSource(connection) as source:
+        for parked in await dead.parked(0, 10):
+            assert await dead.retry(parked.sequence)
+            (again,) = await asyncio.wait_for(source.take(10, 1 << 20), 5)
+            came.append(again.subject)
+            await again.done()
+    assert came == ["ingest.submission", "ingest.api", "ingest.0"]

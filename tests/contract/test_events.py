@@ -14,6 +14,7 @@ from prometheus_client import REGISTRY
 
 from posthorn.adapters.nats.connection import Connection, connect
 from posthorn.adapters.nats.events import NatsEvents, NatsTrace
+from posthorn.adapters.nats.layout import limits_to_keep
 from posthorn.adapters.nats.reading import read_through
 from posthorn.model.events import ACCEPTED, DELIVERED, QUEUED, Event, encode_event, slot_of
 from posthorn.model.streams import EVENTS, EVENTS_PREFIX
@@ -198,6 +199,31 @@ async def test_the_stream_is_kept_as_the_settings_say(nats: Nats) -> None:
     async with connect(nats_settings(nats, events_max_age_seconds=3600), "test") as connection:
         config = (await connection.api(f"STREAM.INFO.{EVENTS}"))["config"]
         assert (config["max_age"], config["discard"], config["storage"]) == (3600 * 10**9, "old", "file")
+
+
+async def test_lower_limits_do_not_empty_the_stream_by_themselves(nats: Nats) -> None:
+    async with connect(nats_settings(nats), "test") as connection, NatsEvents(connection) as events:
+        message = new_id()
+        events.record(*(event(message, float(number), reply="x" * 1000) for number in range(3000)))
+        await stored(connection, 3000)
+        before = await state(connection)
+    async with connect(nats_settings(nats, events_max_bytes=1_000_000), "test") as connection:
+        assert (await state(connection))["messages"] == before["messages"]
+        assert (await connection.api(f"STREAM.INFO.{EVENTS}"))["config"]["max_bytes"] == 2 * 1024**3
+    async with connect(nats_settings(nats, events_max_bytes=1_000_000, events_trim=True), "test") as connection:
+        assert (await state(connection))["bytes"] <= 1_000_000
+
+
+def test_a_lower_age_is_put_off_when_much_is_older() -> None:
+    second, day = 10**9, 86_400 * 10**9
+    state = {"bytes": 100 * 1024**2, "first_ts": "2026-11-01T00:00:00.123456789Z"}
+    info = {"config": {"max_bytes": -1, "max_age": 14 * day}, "state": state, "ts": "2026-11-11T00:00:00.5Z"}
+    assert limits_to_keep(info, {"max_bytes": -1, "max_age": 8 * day}) == {"max_bytes": -1, "max_age": 14 * day}
+    assert limits_to_keep(info, {"max_bytes": -1, "max_age": 9 * day + 3600 * second}) == {}, "less than a tenth"
+    assert limits_to_keep(info, {"max_bytes": -1, "max_age": 14 * day}) == {}
+    assert limits_to_keep(info, {"max_bytes": 50 * 1024**2, "max_age": 14 * day}) == info["config"]
+    nothing = {**info, "state": {"bytes": 0, "first_ts": "0001-01-01T00:00:00Z"}}
+    assert limits_to_keep(nothing, {"max_bytes": 1, "max_age": second}) == {}
 
 
 async def test_a_trace_without_nats_is_unavailable(nats: Nats, connection: Connection) -> None:

@@ -15,11 +15,13 @@ from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
 from posthorn.adapters.postgres.maildrops import PostgresMaildrops
 from posthorn.adapters.postgres.storeroom import PostgresStoreroom
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.ports.access import MOST_PLACES, Ending, Place, Proof, digest_of
 from posthorn.ports.faults import Unavailable
 from posthorn.ports.mailboxes import Placement, Segment
-from posthorn.ports.maildrops import LEASE_SECONDS, LeaseLost, Listing, Location, Login, MaildropBusy
+from posthorn.ports.maildrops import LEASE_SECONDS, LeaseLost, Listing, Location, Login, MaildropBusy, Revoked
 from posthorn.runtime.ids import new_id
 from tests.contract.town import Town, letter, pool, segment, until_waiting
+from tests.servers.databases import as_part
 
 
 @pytest.fixture
@@ -39,8 +41,9 @@ def mailboxes(database: Database) -> PostgresMailboxes:
 
 
 @pytest.fixture
-def maildrops(database: Database) -> PostgresMaildrops:
-    return PostgresMaildrops(database)
+async def maildrops(database_url: str) -> AsyncIterator[PostgresMaildrops]:
+    async with pool(as_part(database_url, "pop3"), database_pool=8) as own:
+        yield PostgresMaildrops(own)
 
 
 async def _expire(town: Town, account: int) -> None:
@@ -81,10 +84,60 @@ class TestLogin:
             await town.account("mute@example.test", state="receive-only"),
         )
         away = await town.account("away@example.test", state="suspended")
-        assert await maildrops.closed({ada, mute, away, 4711}) == {away, 4711}
-        assert await maildrops.closed(set()) == set()
+        holders = {each: new_id() for each in (ada, mute, away, 4711)}
+        for each in (ada, mute, away):
+            await maildrops.open(each, holders[each])
+        asked = {holder: Proof(each, digest_of("hash")) for each, holder in holders.items()}
+        closed = Ending.CLOSED
+        assert await maildrops.ended(asked) == {holders[away]: closed, holders[4711]: closed}
+        assert await maildrops.ended({}) == {}
         await town.rows("UPDATE tenants SET state = 'suspended'")
-        assert await maildrops.closed({ada}) == {ada}
+        assert await maildrops.ended({holders[ada]: asked[holders[ada]]}) == {holders[ada]: closed}
+
+    async def test_sessions_end_with_what_they_logged_in_with(self, town: Town, maildrops: PostgresMaildrops) -> None:
+        ada, bob = await town.accounts(2)
+        key = b"k" * 32
+        await town.rows(
+            "INSERT INTO app_passwords (id, account_id, name, key_hash, scopes) VALUES ($1, $2, 'phone', $3, '{pop3}')",
+            *(new_id(), ada, key),
+        )
+        own, app = new_id(), new_id()
+        await maildrops.open(bob, own)
+        await maildrops.open(ada, app, by_app_password=True)
+        asked = {own: Proof(bob, digest_of("hash")), app: Proof(ada, app_password=key, scope="pop3")}
+        assert await maildrops.ended(asked) == {}
+        assert await maildrops.ended(asked | {app: Proof(bob, app_password=key, scope="pop3")}) == {app: Ending.CHANGED}
+        assert await maildrops.ended(asked | {app: Proof(ada, app_password=key, scope="smtp")}) == {app: Ending.CHANGED}
+        await town.rows("UPDATE accounts SET password_hash = 'another'")
+        assert await maildrops.ended(asked) == {own: Ending.CHANGED}, "an app password outlives the account's"
+        with pytest.raises(Revoked):
+            await maildrops.commit(bob, own, [1], asked[own])
+        await town.rows("DELETE FROM app_passwords")
+        assert await maildrops.ended(asked) == {own: Ending.CHANGED, app: Ending.CHANGED}
+
+    async def test_familiar_places_are_told_at_login_for_a_while_and_a_few_of_them(
+        self, town: Town, maildrops: PostgresMaildrops
+    ) -> None:
+        await town.domain("example.test")
+        ada, bob = await town.account("ada@example.test"), await town.account("bob@example.test")
+
+        async def age(place: bytes) -> float | None:
+            login = await maildrops.login("ada@example.test", place)
+            assert login is not None
+            return login.place_age
+
+        assert await age(b"home") is None
+        await maildrops.remember([Place(ada, b"home"), Place(bob, b"work"), Place(4711, b"gone")])
+        assert await age(b"home") == pytest.approx(0, abs=20)
+        assert await age(b"work") is None
+        await town.rows("UPDATE familiar_places SET seen_at = now() - interval '29 days'")
+        assert await age(b"home") == pytest.approx(29 * 86_400, abs=20)
+        await maildrops.remember([Place(ada, b"%d" % number) for number in range(MOST_PLACES)])
+        assert await age(b"home") is None
+        assert await town.value("SELECT count(*) FROM familiar_places WHERE account_id = $1", ada) == MOST_PLACES
+        assert await town.value("SELECT count(*) FROM familiar_places WHERE account_id = $1", bob) == 1
+        await town.rows("UPDATE familiar_places SET seen_at = now() - interval '31 days'")
+        assert await age(b"1") is None
 
 
 class TestOpen:
@@ -135,6 +188,23 @@ class TestOpen:
             await maildrops.open(ada, second)
         await maildrops.release(ada, first)
         await maildrops.open(ada, second)
+
+    async def test_the_accounts_own_password_takes_the_lease_of_an_app_password(
+        self, town: Town, maildrops: PostgresMaildrops
+    ) -> None:
+        (ada,) = await town.accounts(1)
+        thief, owner = new_id(), new_id()
+        await maildrops.open(ada, thief, by_app_password=True)
+        with pytest.raises(MaildropBusy):
+            await maildrops.open(ada, new_id(), by_app_password=True)
+        await maildrops.open(ada, owner)
+        proof = Proof(ada, digest_of("hash"))
+        assert await maildrops.ended({thief: proof, owner: proof}) == {thief: Ending.TAKEN}
+        with pytest.raises(LeaseLost):
+            await maildrops.commit(ada, thief, [1], proof)
+        for by_app_password in (True, False):
+            with pytest.raises(MaildropBusy):
+                await maildrops.open(ada, new_id(), by_app_password=by_app_password)
 
     async def test_of_many_sessions_at_once_one_gets_the_maildrop(
         self, town: Town, maildrops: PostgresMaildrops

@@ -18,6 +18,7 @@ from posthorn.ports.queue import Due, Outcome, Route
 from posthorn.runtime.ids import new_id
 from tests.contract.outgoing import PostOffice
 from tests.contract.town import pool, until_waiting
+from tests.servers.databases import as_part
 
 
 @pytest.fixture
@@ -27,8 +28,9 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-def office(database: Database) -> PostOffice:
-    return PostOffice(database)
+async def office(database: Database, database_url: str) -> AsyncIterator[PostOffice]:
+    async with pool(as_part(database_url, "relay"), database_pool=24) as relays:
+        yield PostOffice(database, relays)
 
 
 class TestDue:

@@ -15,6 +15,7 @@ from posthorn.ports.queue import Job, Outcome
 from posthorn.runtime.ids import new_id
 from tests.contract.outgoing import PostOffice
 from tests.contract.town import pool
+from tests.servers.databases import as_part
 
 
 @pytest.fixture
@@ -24,8 +25,9 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-def office(database: Database) -> PostOffice:
-    return PostOffice(database)
+async def office(database: Database, database_url: str) -> AsyncIterator[PostOffice]:
+    async with pool(as_part(database_url, "relay"), database_pool=12) as relays:
+        yield PostOffice(database, relays)
 
 
 class TestRelays:
@@ -204,7 +206,7 @@ class TestNotices:
         relay = await office.relay()
         dsn = RecipientDsn(Notify.FAILURE, "rfc822;a@x.test")
         number = await office.send(
-            "a@far.test", "b@far.test", "c@far.test", dsn=dsn, ret="FULL", envid="e", smtputf8=True
+            "a@far.test", "b@far.test", "c@far.test", dsn=dsn, ret="FULL", envid="e", smtputf8=True, role="submission"
         )
         await office.rows(
             "UPDATE outbound_recipients SET original = 'list@example.test' WHERE recipient = 'a@far.test'"

@@ -17,6 +17,7 @@ from posthorn.ports.sending import Limits
 from posthorn.runtime.ids import new_id
 from posthorn.wire.address import parse_address
 from tests.contract.town import Town, pool
+from tests.servers.databases import as_part
 
 
 @pytest.fixture
@@ -25,9 +26,10 @@ async def database(database_url: str) -> AsyncIterator[Database]:
         yield made
 
 
-@pytest.fixture
-def senders(database: Database) -> PostgresSenders:
-    return PostgresSenders(database)
+@pytest.fixture(params=["submission", "pop3"])
+async def senders(database_url: str, request: pytest.FixtureRequest) -> AsyncIterator[PostgresSenders]:
+    async with pool(as_part(database_url, request.param)) as own:
+        yield PostgresSenders(own)
 
 
 @pytest.fixture

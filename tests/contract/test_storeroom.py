@@ -16,6 +16,7 @@ from posthorn.adapters.postgres.storeroom import PostgresStoreroom
 from posthorn.ports.mailboxes import DeadSegment, Letter, LiveMessage, Placement, Segment
 from posthorn.runtime.ids import new_id
 from tests.contract.town import Town, letter, pool, segment, until_waiting
+from tests.servers.databases import as_part
 
 
 @pytest.fixture
@@ -25,8 +26,9 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-def storeroom(database: Database) -> PostgresStoreroom:
-    return PostgresStoreroom(database)
+async def storeroom(database_url: str) -> AsyncIterator[PostgresStoreroom]:
+    async with pool(as_part(database_url, "delivery"), database_pool=8) as own:
+        yield PostgresStoreroom(own)
 
 
 class House(Town):

@@ -13,6 +13,7 @@ from posthorn.adapters.postgres.throttle import PostgresThrottle
 from posthorn.ports.faults import Unavailable
 from posthorn.ports.sending import Charge
 from tests.contract.town import Town, pool, until_waiting
+from tests.servers.databases import as_part
 
 
 @pytest.fixture
@@ -21,9 +22,10 @@ async def database(database_url: str) -> AsyncIterator[Database]:
         yield made
 
 
-@pytest.fixture
-def throttle(database: Database) -> PostgresThrottle:
-    return PostgresThrottle(database)
+@pytest.fixture(params=["submission", "pop3"])
+async def throttle(database_url: str, request: pytest.FixtureRequest) -> AsyncIterator[PostgresThrottle]:
+    async with pool(as_part(database_url, request.param)) as own:
+        yield PostgresThrottle(own)
 
 
 @pytest.fixture

@@ -126,7 +126,14 @@ def _restore(system: System, home: Path, streams: list[StreamBackup], dump: Path
     postgres.start()
     empty = "DROP SCHEMA public CASCADE; CREATE SCHEMA public"  # as where a migration has run already
     subprocess.run([_program("psql"), "--quiet", f"--command={empty}", postgres.url], check=True, timeout=60)
-    command = [_program("pg_restore"), "--exit-on-error", "--no-owner", f"--dbname={postgres.url}", str(dump)]
+    command = [
+        _program("pg_restore"),
+        "--exit-on-error",
+        "--no-owner",
+        "--no-acl",
+        f"--dbname={postgres.url}",
+        str(dump),
+    ]
     subprocess.run(command, check=True, timeout=60)
     postgres.stop()
     nats = Nats(home / "nats")

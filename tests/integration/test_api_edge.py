@@ -171,7 +171,7 @@ async def test_the_description_is_complete(api: Api) -> None:
     for method, path, operation in operations:
         assert operation["summary"]
         assert operation["description"], path
-        own = [{"Account": []}] if operation["operationId"] == "listContentAccess" else []
+        own: list[dict[str, list[str]]] = [{"Account": []}] if operation["operationId"] == "listContentAccess" else []
         assert sorted(operation["security"], key=str) == sorted([{"ApiKey": []}, *own], key=str)
         for status, response in operation["responses"].items():
             if int(status) >= 400:

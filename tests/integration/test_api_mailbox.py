@@ -10,12 +10,15 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from prometheus_client import REGISTRY
 
 from posthorn.adapters.files import FileBlobs
 from posthorn.adapters.postgres import account_mail
 from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
 from posthorn.adapters.postgres.maildrops import PostgresMaildrops
 from posthorn.adapters.postgres.retention import PostgresRetention
+from posthorn.ports.faults import Unavailable
+from posthorn.runtime.brakes import Brake
 from posthorn.runtime.ids import new_id
 from posthorn.wire.header import Summary
 from posthorn_delivery.collector_settings import CollectorSettings
@@ -394,6 +397,7 @@ async def test_retention_deletes_what_is_older_than_its_domain_keeps(
     await api.account("zoe@example.test")
     now = float(await town.value("SELECT extract(epoch FROM now())::float8"))
     await deliver(town, *(f"old {number}" for number in range(4)), at=now - 31 * 86_400)
+    await placed_before(town, 31)
     await deliver(town, "young", at=now - 29 * 86_400)
     rounds = keeper(town, retention_batch=batch)
     assert await rounds.round() == (0, 0), "mail is kept for ever"
@@ -406,6 +410,62 @@ async def test_retention_deletes_what_is_older_than_its_domain_keeps(
     assert await town.told() == ["alice@example.test"], "it takes mail again"
     assert len(await deleted(api)) == (4 if days else 0)
     assert await rounds.round() == (0, 0)
+
+
+async def placed_before(town: Town, days: int) -> None:
+    await town.rows("UPDATE messages SET placed_at = placed_at - make_interval(days => $1)", days)
+
+
+async def test_fresh_mail_from_a_door_with_a_wrong_clock_is_not_old(api: Api, town: Town) -> None:
+    await deliver(town, "from the year 2001", at=1e9)
+    await api.client.patch("/v1/domains/example.test", json={"retention_days": 30})
+    rounds = keeper(town)
+    assert await rounds.round() == (0, 0)
+    await placed_before(town, 29)
+    assert await rounds.round() == (0, 0)
+    await placed_before(town, 2)
+    assert await rounds.round() == (1, 0)
+
+
+def braked() -> float | None:
+    return REGISTRY.get_sample_value("posthorn_brake_holding", {"brake": "retention"})
+
+
+@pytest.mark.parametrize("batch", [1, 4, 500])
+async def test_a_round_deletes_and_drops_no_more_than_its_brake_allows(api: Api, town: Town, batch: int) -> None:
+    await window(api, 7)
+    await deliver(town, *(str(number) for number in range(10)), at=1e9)
+    await placed_before(town, 31)
+    await api.client.patch("/v1/domains/example.test", json={"retention_days": 30})
+    released = False
+    brake = Brake("retention", 0.3, 1, lambda: released)
+    settings = CollectorSettings(retention_batch=batch)
+    rounds = Keeper(PostgresRetention(town.database), settings, brake=brake)
+    assert await rounds.round() == (3, 0)
+    assert braked() == 1
+    assert await rounds.round() == (3, 0), "the next round goes on"
+    released = True
+    assert await rounds.round() == (4, 0)
+    assert braked() == 0
+    await town.rows("UPDATE deleted_entries SET deleted_at = deleted_at - interval '8 days'")
+    released = False
+    assert await rounds.round() == (0, 3)
+    assert braked() == 1
+    await town.sums_hold()
+
+
+async def test_nothing_is_deleted_while_it_is_not_certain_that_the_stores_belong_together(api: Api, town: Town) -> None:
+    await deliver(town, "old", at=1e9)
+    await placed_before(town, 31)
+    await api.client.patch("/v1/domains/example.test", json={"retention_days": 30})
+
+    async def uncertain() -> None:
+        raise Unavailable("installation", "another one")
+
+    rounds = Keeper(PostgresRetention(town.database), CollectorSettings(), certain=uncertain)
+    with pytest.raises(Unavailable, match="another one"):
+        await rounds.round()
+    assert await listed(api) == ["old"]
 
 
 async def test_of_two_processes_one_does_the_rounds(town: Town) -> None:

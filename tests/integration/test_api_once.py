@@ -44,7 +44,7 @@ class Elsewhere:
 
     async def probe(self) -> None: ...
 
-    async def park(self, octets: bytes, message_id: str, reason: str) -> None:
+    async def park(self, octets: bytes, message_id: str, reason: str, subject: str = "") -> None:
         self.done.append("park")
 
     async def parked(self, after: int, limit: int) -> Sequence[Parked]:

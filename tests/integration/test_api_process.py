@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
+import asyncpg
 import httpx
 import pytest
 
@@ -21,6 +22,7 @@ from posthorn.ports.directory import AddressEntry, Standing
 from posthorn.runtime.settings import SettingsError
 from posthorn_api.settings import ApiSettings
 from posthorn_local.embedded import Nats, free_port
+from tests.servers.databases import logged_in
 from tests.servers.jetstream import nats_settings, restart, until
 
 KEY = "ph_" + "k" * 43
@@ -84,7 +86,9 @@ async def test_the_process_serves_without_nats_and_projects_when_it_comes(
     nats.stop()
     key_file = tmp_path / "admin.key"
     key_file.write_text(KEY + "\n")
-    env = environment(database_url, nats.url, tmp_path, POSTHORN_API_ADMIN_KEY_FILE=str(key_file))
+    env = environment(
+        logged_in(database_url, "api"), nats.url_of("api"), tmp_path, POSTHORN_API_ADMIN_KEY_FILE=str(key_file)
+    )
     process = await spawn(env)
     try:
         url = await ready(client, env)
@@ -114,7 +118,7 @@ async def test_the_key_is_replaced_at_the_next_start(
     database_url: str, nats: Nats, tmp_path: Path, client: httpx.AsyncClient
 ) -> None:
     for key in ("ph_" + "1" * 43, KEY):
-        env = environment(database_url, nats.url, tmp_path, POSTHORN_API_ADMIN_KEY=key)
+        env = environment(logged_in(database_url, "api"), nats.url_of("api"), tmp_path, POSTHORN_API_ADMIN_KEY=key)
         process = await spawn(env)
         try:
             url = await ready(client, env)
@@ -130,7 +134,13 @@ async def test_the_rebuild_command_puts_the_directory_right(database_url: str, n
     async with connect(nats_settings(nats), "test") as connection:
         bucket = NatsDirectoryBucket(connection)
         await bucket.put("extra@example.test", AddressEntry(Standing.DELIVERABLE))
-        process = await spawn(environment(database_url, nats.url, tmp_path), "rebuild-directory")
+        known = environment(logged_in(database_url, "api"), nats.url_of("api"), tmp_path)
+        refused = await spawn(known, "rebuild-directory")
+        out, _ = await asyncio.wait_for(refused.communicate(), 30)
+        assert refused.returncode == 1, "the database is new and empty, the bucket is not"
+        assert b"the directory bucket holds data" in out
+        await _execute(database_url, "UPDATE installation SET stage = 'adopted'")
+        process = await spawn(known, "rebuild-directory")
         out, _ = await asyncio.wait_for(process.communicate(), 30)
         assert process.returncode == 0, out
         assert re.search(rb'"entries":1\b', out)
@@ -138,11 +148,17 @@ async def test_the_rebuild_command_puts_the_directory_right(database_url: str, n
         assert await bucket.is_filled()
 
 
+async def _execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute(statement)
+    await connection.close()
+
+
 async def test_an_unknown_command_is_refused(tmp_path: Path) -> None:
     process = await spawn(environment("postgresql://x", "nats://x", tmp_path), "rebuild")
     out, _ = await asyncio.wait_for(process.communicate(), 30)
     assert process.returncode == 1
-    assert b"usage: posthorn-api [rebuild-directory]" in out
+    assert b"usage: posthorn-api [COMMAND]" in out
 
 
 def settings(monkeypatch: pytest.MonkeyPatch, **values: str) -> ApiSettings:

@@ -522,3 +522,16 @@ async def said(api: Api, length: int, *headers: str) -> int:
     status = await asyncio.wait_for(reader.readline(), 5)
     writer.close()
     return int(status.split()[1])
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"From: alice@example.test\r\n\r\n\0.\r\n",
+        b"From: alice@example.test\r\nSender: ceo@bank.example\r\n\r\nx\r\n",
+        b"From: alice@example.test\r\nResent-From: ceo@bank.example\r\n\r\nx\r\n",
+    ],
+)
+async def test_nul_and_a_strange_sender_are_refused(api: Api, raw: bytes) -> None:
+    document = {"from": "alice@example.test", "to": ["x@example.org"], "raw": base64_of(raw)}
+    problem(await api.client.post("/v1/send", json=document), 422, "invalid", "raw")

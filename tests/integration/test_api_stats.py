@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from prometheus_client import REGISTRY
 
 from posthorn.adapters.files import FileBlobs
 from posthorn.adapters.nats.connection import Connection, connect
@@ -36,6 +37,7 @@ from posthorn.model.streams import EVENTS_PREFIX
 from posthorn.ports.administration import Role
 from posthorn.ports.faults import Unavailable
 from posthorn.ports.statistics import Reading
+from posthorn.runtime.brakes import Brake
 from posthorn.runtime.ids import new_id
 from posthorn_api import stats_reader
 from posthorn_api.stats_reader import EventReader
@@ -347,6 +349,25 @@ async def test_old_statistics_are_forgotten(api: Api, database: Database) -> Non
     )
     assert await PostgresStatistics(database).forget(400) == 1
     assert len(await api.sql("SELECT FROM statistics")) == 1
+
+
+async def test_statistics_are_forgotten_a_bounded_share_at_a_time(
+    api: Api, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("posthorn.adapters.postgres.statistics._BRAKE", Brake("statistics", 0.2, 3))
+    tenant = await api.tenant("acme")
+    await api.sql(
+        "INSERT INTO statistics (tenant_id, domain, hour, outcome, messages)"
+        " SELECT $1, 'acme.test', now() - make_interval(days => n), 'accepted', 1 FROM generate_series(401, 420) AS n",
+        tenant,
+    )
+    statistics = PostgresStatistics(database)
+    assert await statistics.forget(400) == 4
+    assert REGISTRY.get_sample_value("posthorn_brake_holding", {"brake": "statistics"}) == 1
+    while await statistics.forget(400):
+        pass
+    assert not await api.sql("SELECT FROM statistics")
+    assert REGISTRY.get_sample_value("posthorn_brake_holding", {"brake": "statistics"}) == 0
 
 
 async def hook_row(api: Api, tenant: UUID | None, *, events: Sequence[str] = ("*",), domain: str | None = None) -> UUID:

@@ -457,6 +457,8 @@ async def test_a_webhook_without_hope_is_paused_and_what_is_old_forgotten(api: A
         "64:ff9b::10.0.0.1",
         "2002:7f00:1::",
         "192.0.2.1",
+        "192.88.99.1",
+        "::127.0.0.1",
     ],
 )
 def test_addresses_that_a_webhook_may_not_lead_to(address: str) -> None:

@@ -13,18 +13,19 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from prometheus_client import REGISTRY
 
 from posthorn.adapters.files import FileBlobs
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
 from posthorn.adapters.postgres.maildrops import PostgresMaildrops
 from posthorn.adapters.postgres.storeroom import PostgresStoreroom
-from posthorn.ports.blobs import BODIES, SEGMENTS, BlobInfo, BlobMissing
+from posthorn.ports.blobs import BODIES, SEGMENTS, TRASH, BlobInfo, BlobMissing
 from posthorn.ports.faults import Unavailable
 from posthorn.ports.ingest import Backlog
 from posthorn.ports.mailboxes import Letter, Placement, Segment
 from posthorn.runtime.ids import new_id
-from posthorn_delivery.collector import Collector, Round
+from posthorn_delivery.collector import Collector, CollectorBrakes, Round
 from posthorn_delivery.collector_settings import CollectorSettings
 from tests.contract.town import Town, letter, pool
 
@@ -48,6 +49,10 @@ class DatedBlobs(FileBlobs):
         self._put_at[key] = datetime.fromtimestamp(self.now(), UTC)
         await super().put(key, parts)
 
+    async def move(self, key: str, to: str) -> None:
+        await super().move(key, to)
+        self._put_at[to] = datetime.fromtimestamp(self.now(), UTC)
+
     async def list(self, prefix: str) -> AsyncIterator[BlobInfo]:
         async for blob in super().list(prefix):
             yield replace(blob, modified_at=self._put_at[blob.key])
@@ -62,6 +67,8 @@ class Store(Town):
         self.backlog: Backlog | Unavailable = EMPTY
         self.bodies: dict[UUID, bytes] = {}
         self.settings = CollectorSettings()
+        self.released = False
+        self.uncertain: Unavailable | None = None
         self.storeroom = PostgresStoreroom(database)
 
     def now(self) -> float:
@@ -74,7 +81,12 @@ class Store(Town):
             return self.backlog
 
         chosen = CollectorSettings.model_construct(**{**self.settings.model_dump(), **settings})
-        return Collector(self.storeroom, self.blobs, backlog, chosen, self.now)
+        brakes = CollectorBrakes.of(chosen, lambda: self.released)
+        return Collector(self.storeroom, self.blobs, backlog, chosen, self.now, certain=self._certain, brakes=brakes)
+
+    async def _certain(self) -> None:
+        if self.uncertain is not None:
+            raise self.uncertain
 
     async def pass_time(self, seconds: float) -> None:
         """Make everything that is there so much older."""
@@ -129,7 +141,11 @@ class Store(Town):
         return len(rows)
 
     async def keys(self) -> set[str]:
-        return {blob.key async for blob in self.blobs.list("")}
+        """Of all blobs but those in the trash."""
+        return {blob.key async for blob in self.blobs.list("") if not blob.key.startswith(TRASH)}
+
+    async def trash(self) -> set[str]:
+        return {blob.key async for blob in self.blobs.list(TRASH)}
 
 
 @pytest.fixture
@@ -257,10 +273,13 @@ async def test_orphans_go_when_they_are_old_and_never_when_they_are_young(store:
     collector = store.collector()
     assert (await collector.collect_once()).orphans == 0
     await store.pass_time(store.settings.collector_orphan_interval + 1)
+    assert (await collector.collect_once()).orphans == 0, "suspected for the first time"
+    await store.pass_time(store.settings.collector_orphan_interval)
     await store.blobs.put("segments/young", [b"a batch has just written it"])
     await store.pass_time(60)
     assert (await collector.collect_once()).orphans == 1
     assert await store.keys() == {named.key, "segments/young"}
+    assert await store.trash() == {"trash/segments/orphan"}
     assert await store.living_read_back() == 1
 
 
@@ -268,21 +287,25 @@ async def test_the_search_for_orphans_waits_for_its_interval(store: Store) -> No
     collector = store.collector()
     await collector.collect_once()
     await store.blobs.put("segments/orphan", [b"x"])
-    await store.pass_time(2 * HOUR)
-    assert (await collector.collect_once()).orphans == 0
+    await store.pass_time(7 * HOUR)
+    assert (await collector.collect_once()).orphans == 0, "the first search that finds it"
     await store.pass_time(5 * HOUR)
+    assert (await collector.collect_once()).orphans == 0
+    await store.pass_time(2 * HOUR)
     assert (await collector.collect_once()).orphans == 1
 
 
 async def test_many_orphans_go_in_one_search(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("posthorn_delivery.collector._SWEEP_PAGE", 7)
+    monkeypatch.setattr("posthorn_delivery.orphans._SWEEP_PAGE", 7)
     (account,) = await store.accounts(1)
     named = {(await store.place(account, 10)).key for _ in range(5)}
     for number in range(20):
         await store.blobs.put(f"segments/{new_id()}" if number % 2 else f"segments/orphan-{number}", [b"x"])
-    await store.pass_time(2 * HOUR)
-    assert (await store.collector().collect_once()).orphans == 20
+    collector = store.collector()
+    assert await _search(store, collector) == 0
+    assert await _search(store, collector) == 20
     assert await store.keys() == named
+    assert len(await store.trash()) == 20
 
 
 async def _search(store: Store, collector: Collector) -> int:
@@ -358,7 +381,8 @@ async def test_without_knowing_the_backlog_no_orphan_goes_but_the_rest_is_done(s
     assert await store.value("SELECT count(*) FROM segments WHERE condemned_at IS NOT NULL") == 1
     assert await store.keys() == {dead.key, "segments/orphan"}
     store.backlog = EMPTY
-    assert (await collector.collect_once()).orphans == 1
+    assert await _search(store, collector) == 0
+    assert await _search(store, collector) == 1
 
 
 async def test_ids_of_dead_messages_are_kept_for_a_week(store: Store) -> None:
@@ -514,3 +538,114 @@ async def test_the_lower_limits_protect_what_is_in_use() -> None:
         with pytest.raises(ValueError, match=name):
             CollectorSettings(**{name: value})  # type: ignore[arg-type]
     assert timedelta(seconds=CollectorSettings().collector_forget_age) == timedelta(days=7)
+
+
+async def test_what_lies_in_the_trash_for_long_is_deleted_and_not_before(store: Store) -> None:
+    await store.blobs.put("segments/orphan", [b"x"])
+    collector = store.collector()
+    assert (await _search(store, collector), await _search(store, collector)) == (0, 1)
+    await store.pass_time(store.settings.collector_trash_seconds - 2 * HOUR)
+    assert (await collector.collect_once()).discarded == 0
+    assert await store.trash() == {"trash/segments/orphan"}
+    await store.pass_time(7 * HOUR)
+    assert (await collector.collect_once()).discarded == 1
+    assert await store.trash() == set()
+
+
+async def test_what_a_row_names_after_all_comes_back_from_the_trash(store: Store) -> None:
+    (account,) = await store.accounts(1)
+    segment = await store.place(account, 100, 200)
+    row = (await store.rows("SELECT id, key, octets, live_octets FROM segments"))[0]
+    await store.rows("UPDATE messages SET segment_id = NULL")
+    await store.rows("DELETE FROM segments")  # as by a database that was put back
+    collector = store.collector()
+    assert (await _search(store, collector), await _search(store, collector)) == (0, 1)
+    assert await store.keys() == set()
+    await store.rows("INSERT INTO segments (id, key, octets, live_octets) VALUES ($1, $2, $3, $4)", *row)
+    await store.rows("UPDATE messages SET segment_id = $1", row[0])
+    assert (await store.collector().collect_once()).rescued == 1, "the first search of a process looks there"
+    assert await store.keys() == {segment.key}
+    assert await store.living_read_back() == 2
+
+
+async def test_a_search_that_finds_many_orphans_moves_none_until_the_brake_is_let_go(store: Store) -> None:
+    (account,) = await store.accounts(1)
+    named = (await store.place(account, 10)).key
+    orphans = {f"segments/orphan-{number}" for number in range(12)}
+    for key in orphans:
+        await store.blobs.put(key, [b"x"])
+    collector = store.collector(collector_orphan_most=11)
+    for _ in range(3):
+        assert await _search(store, collector) == 0
+    assert await store.keys() == {named, *orphans}
+    assert _brake("orphans") == 1
+    store.released = True
+    assert await _search(store, collector) == 12
+    assert await store.keys() == {named}
+    assert _brake("orphans") == 0
+
+
+async def test_a_share_of_orphans_may_go_where_there_are_many_blobs(store: Store) -> None:
+    (account,) = await store.accounts(1)
+    for _ in range(18):
+        await store.place(account, 10)
+    for number in range(2):
+        await store.blobs.put(f"segments/orphan-{number}", [b"x"])
+    strict = store.collector(collector_orphan_most=0, collector_orphan_most_share=0.09)
+    assert (await _search(store, strict), await _search(store, strict)) == (0, 0)
+    lenient = store.collector(collector_orphan_most=0, collector_orphan_most_share=0.1)
+    assert (await _search(store, lenient), await _search(store, lenient)) == (0, 2)
+
+
+async def test_mail_that_stood_long_is_not_removed_at_once_in_great_numbers(store: Store) -> None:
+    (account,) = await store.accounts(1)
+    old = [await store.place(account, 10) for _ in range(4)]
+    await store.pass_time(48 * HOUR)
+    young = [await store.place(account, 10) for _ in range(3)]
+    for segment in (*old, *young):
+        await store.delete(account, _ids(segment))
+    collector = store.collector(collector_removal_most=3)
+    await collector.collect_once()
+    await store.pass_time(HOUR)
+    assert (await collector.collect_once()).removed == 3, "what lived for less than a day is no part of it"
+    assert await store.keys() == {segment.key for segment in old}
+    assert _brake("removal") == 1
+    store.released = True
+    assert (await collector.collect_once()).removed == 4
+    assert await store.keys() == set()
+    assert _brake("removal") == 0
+
+
+async def test_a_share_of_what_stood_long_may_go(store: Store) -> None:
+    (account,) = await store.accounts(1)
+    old = [await store.place(account, 10) for _ in range(10)]
+    await store.pass_time(48 * HOUR)
+    for segment in old[:2]:
+        await store.delete(account, _ids(segment))
+    collector = store.collector(collector_removal_most=0)
+    await collector.collect_once()
+    await store.pass_time(HOUR)
+    assert (await collector.collect_once()).removed == 2, "a fifth"
+
+
+async def test_nothing_goes_while_it_is_not_certain_that_the_stores_belong_together(store: Store) -> None:
+    (account,) = await store.accounts(1)
+    dead, alive = await store.place(account, 10), await store.place(account, 10)
+    await store.delete(account, _ids(dead))
+    await store.collector().collect_once()
+    await store.blobs.put("segments/orphan", [b"x"])
+    await store.pass_time(24 * HOUR)
+    store.uncertain = Unavailable("installation", "another one")
+    collector = store.collector()
+    for _ in range(3):
+        with pytest.raises(Unavailable, match="another one"):
+            await _search(store, collector)
+    assert await store.keys() == {dead.key, alive.key, "segments/orphan"}
+    store.uncertain = None
+    await _search(store, collector)
+    await _search(store, collector)
+    assert await store.keys() == {alive.key}
+
+
+def _brake(name: str) -> float | None:
+    return REGISTRY.get_sample_value("posthorn_brake_holding", {"brake": name})

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from argon2 import PasswordHasher
+from prometheus_client import REGISTRY
 
 from posthorn.adapters.files import FileBlobs
 from posthorn.adapters.nats.bucket import NatsDirectoryBucket
@@ -21,8 +22,9 @@ from posthorn.adapters.postgres.directory_truth import PostgresDirectoryTruth
 from posthorn.model.unpublished import NOTHING, of_subjects
 from posthorn.ports.directory import AddressEntry, Behind, DomainEntry, Entry, Standing, Unpublished
 from posthorn.ports.faults import Unavailable
+from posthorn.runtime.brakes import Brake
 from posthorn.wire.address import parse_address
-from posthorn_api.publisher import Publisher
+from posthorn_api.publisher import REMOVED_LEAST, REMOVED_SHARE, Publisher
 from posthorn_local.embedded import Nats
 from tests.contract.town import Town, pool
 from tests.servers.api import Api, running_api
@@ -377,3 +379,67 @@ async def test_a_subject_that_is_stepped_over_keeps_only_itself_marked(scene: Sc
     assert await hasty.publish()
     assert (await scene.bucket.behind())[1] == of_subjects(["hub@b.test"])
     assert await scene.standing("gone@b.test") is Standing.UNKNOWN
+
+
+async def _put_strangers(scene: Scene, number: int) -> set[str]:
+    subjects = {f"stranger{each}@example.test" for each in range(number)}
+    for subject in subjects:
+        await scene.bucket.put(subject, FINE)
+    return subjects
+
+
+async def test_a_comparison_removes_no_more_than_a_small_share_of_the_entries(scene: Scene) -> None:
+    await scene.api.domain("example.test")
+    await scene.api.account("alice@example.test")
+    released = False
+    publisher = Publisher(scene.truth, scene.bucket, brake=Brake("directory", 0.01, 10, lambda: released))
+    await publisher.publish()
+    few = await _put_strangers(scene, 10)
+    assert await publisher.reconcile() == 10
+    assert few.isdisjoint(await scene.bucket.entries())
+    many = await _put_strangers(scene, 11)
+    await scene.bucket.put("alice@example.test", None)
+    assert await publisher.reconcile() == 1, "what is missing is put there all the same"
+    entries = await scene.bucket.entries()
+    assert many < entries.keys()
+    assert entries["alice@example.test"] == FINE
+    assert REGISTRY.get_sample_value("posthorn_brake_holding", {"brake": "directory"}) == 1
+    released = True
+    assert await publisher.reconcile() == 11
+    assert set(await scene.bucket.entries()) == {"@example.test", "alice@example.test"}
+    assert REGISTRY.get_sample_value("posthorn_brake_holding", {"brake": "directory"}) == 0
+
+
+async def test_an_empty_truth_takes_nobody_out_of_a_filled_directory_by_comparison(scene: Scene) -> None:
+    many = await _put_strangers(scene, 101)
+    await scene.bucket.mark_filled()
+    publisher = Publisher(scene.truth, scene.bucket, brake=Brake("directory", REMOVED_SHARE, REMOVED_LEAST))
+    assert await publisher.reconcile() == 0
+    assert set(await scene.bucket.entries()) == many
+
+
+async def test_nothing_is_removed_while_it_is_not_certain_that_postgres_is_the_truth(scene: Scene) -> None:
+    await scene.api.domain("example.test")
+    await _put_strangers(scene, 1)
+
+    async def uncertain() -> None:
+        raise Unavailable("installation", "another one")
+
+    publisher = Publisher(scene.truth, scene.bucket, certain=uncertain)
+    await publisher.reconcile()
+    assert set(await scene.bucket.entries()) == {"@example.test", "stranger0@example.test"}
+    assert not await scene.bucket.is_filled(), "what may be wrong is not called whole"
+
+
+async def test_many_accounts_deleted_by_the_api_leave_the_directory_by_the_outbox(scene: Scene) -> None:
+    await scene.api.domain("example.test")
+    for number in range(12):
+        await scene.api.account(f"user{number}@example.test")
+    publisher = Publisher(scene.truth, scene.bucket, brake=Brake("directory", 0.01, 3))
+    await publisher.publish()
+    assert len(await scene.bucket.entries()) == 13
+    for number in range(12):
+        await scene.api.client.delete(f"/v1/accounts/user{number}@example.test")
+    await publisher.publish()
+    assert set(await scene.bucket.entries()) == {"@example.test"}
+    assert await publisher.reconcile() == 0

@@ -22,6 +22,7 @@ from posthorn.model.events import READ
 from posthorn_local.embedded import Nats, die_with_parent, free_port
 from tests.conformance.houses import real_house
 from tests.conformance.twins import PASSWORD, hash_of_password
+from tests.servers.databases import logged_in
 from tests.servers.jetstream import nats_settings, restart, until
 
 ADDRESS = "alice@example.test"
@@ -33,10 +34,11 @@ async def process(log: Path, nats: Nats, database_url: str, blobs: Path) -> Asyn
     """The service as a process that is ready; gives the ports of POP3 and of its health page."""
     pop3, health = free_port(), free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")} | {
-        "POSTHORN_NATS_URL": nats.url,
-        "POSTHORN_DATABASE_URL": database_url,
+        "POSTHORN_NATS_URL": nats.url_of("pop3"),
+        "POSTHORN_DATABASE_URL": logged_in(database_url, "pop3"),
         "POSTHORN_BLOBS": blobs.as_uri(),
         "POSTHORN_POP3_HOST": "127.0.0.1",
+        "POSTHORN_POP3_CLEARTEXT": "loopback",
         "POSTHORN_POP3_PORT": str(pop3),
         "POSTHORN_HEALTH_HOST": "127.0.0.1",
         "POSTHORN_HEALTH_PORT": str(health),

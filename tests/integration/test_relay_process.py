@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from posthorn_local.embedded import Nats, free_port
+from tests.servers.databases import logged_in
 from tests.servers.jetstream import until
 from tests.servers.post_office import PostOffice, post_office
 from tests.servers.scripted_smtp import STALL, ScriptedSmtp
@@ -27,12 +28,12 @@ async def office(nats: Nats, database_url: str, tmp_path: Path) -> AsyncIterator
 
 
 @contextmanager
-def relay_process(office: PostOffice, health: int) -> Iterator[subprocess.Popen[bytes]]:
+def relay_process(office: PostOffice, nats: Nats, health: int) -> Iterator[subprocess.Popen[bytes]]:
     """Start one; it is killed at the end if it still runs."""
     settings = office.settings
     environment = {name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")} | {
-        "POSTHORN_NATS_URL": settings.nats_url.get_secret_value(),
-        "POSTHORN_DATABASE_URL": settings.database_url.get_secret_value(),
+        "POSTHORN_NATS_URL": nats.url_of("relay"),
+        "POSTHORN_DATABASE_URL": logged_in(settings.database_url.get_secret_value(), "relay"),
         "POSTHORN_BLOBS": settings.blobs.get_secret_value(),
         "POSTHORN_SECRET_KEY": settings.secret_key.get_secret_value(),
         "POSTHORN_HEALTH_HOST": "127.0.0.1",
@@ -69,11 +70,11 @@ async def route(office: PostOffice, domain: str, port: int) -> None:
     await office.rows("INSERT INTO routes (domain, host, port, tls) VALUES ($1, '127.0.0.1', $2, 'none')", domain, port)
 
 
-async def test_it_sends_by_its_route_counts_and_stops_at_sigterm(office: PostOffice) -> None:
+async def test_it_sends_by_its_route_counts_and_stops_at_sigterm(office: PostOffice, nats: Nats) -> None:
     health = free_port()
     async with ScriptedSmtp() as host:
         await route(office, "sink.test", host.port)
-        with relay_process(office, health) as process:
+        with relay_process(office, nats, health) as process:
             await ready(health)
             message = await office.post("bob@sink.test")
             unrouted = await office.post("bob@nowhere.test")
@@ -89,11 +90,11 @@ async def test_it_sends_by_its_route_counts_and_stops_at_sigterm(office: PostOff
     assert await office.rows("SELECT id FROM outbound_slots") == []
 
 
-async def test_when_one_relay_is_killed_while_it_sends_another_takes_over(office: PostOffice) -> None:
+async def test_when_one_relay_is_killed_while_it_sends_another_takes_over(office: PostOffice, nats: Nats) -> None:
     first_health, second_health = free_port(), free_port()
     async with ScriptedSmtp({"RCPT": [STALL, b"250 2.1.5 ok\r\n"]}) as host:
         await route(office, "sink.test", host.port)
-        with relay_process(office, first_health) as first:
+        with relay_process(office, nats, first_health) as first:
             await ready(first_health)
             message = await office.post("bob@sink.test")
 
@@ -103,7 +104,7 @@ async def test_when_one_relay_is_killed_while_it_sends_another_takes_over(office
             await until(asked, 10, "the first attempt")
             first.kill()
             await office.become(message, bob="sending")
-            with relay_process(office, second_health):
+            with relay_process(office, nats, second_health):
                 await ready(second_health)
                 # no test waits for twenty seconds of silence
                 await office.rows(

@@ -28,6 +28,7 @@ from posthorn_local.certificate import ensure_certificate
 from posthorn_local.embedded import Nats, die_with_parent, free_port
 from tests.conformance.submission_stage import LETTER, PASSWORD, password_hash
 from tests.contract.town import Town, pool
+from tests.servers.databases import logged_in
 from tests.servers.jetstream import nats_settings, until
 
 KEY = base64.b64encode(b"k" * 32).decode()
@@ -48,7 +49,7 @@ async def process(role: str, log: Path, **settings: str) -> AsyncIterator[Mappin
     """The service as a process that is ready; gives its ports."""
     ports = {name: free_port() for name in ("HEALTH", "SMTP", "SUBMISSION", "SUBMISSIONS")}
     plain = {name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")}
-    ours = {"SMTP_ROLE": role, "SMTP_HOST": "127.0.0.1", "SMTP_HOSTNAME": "mail.example.test", "SECRET_KEY": KEY}
+    ours = {"SMTP_ROLE": role, "SMTP_HOST": "127.0.0.1", "SMTP_HOSTNAME": "mail.example.test", "SRS_KEY": KEY}
     ours |= {f"{name}_PORT": str(port) for name, port in ports.items()} | {"HEALTH_HOST": "127.0.0.1"} | settings
     with log.open("wb") as output:
         child = subprocess.Popen(
@@ -87,8 +88,8 @@ async def test_submission_on_real_parts(connection: Connection, nats: Nats, data
         await town.rows("UPDATE accounts SET password_hash = $1", password_hash())
     trusting = ssl.create_default_context(cafile=str(tmp_path / "tls" / "tls.crt"))
     settings = {
-        "NATS_URL": nats.url,
-        "DATABASE_URL": database_url,
+        "NATS_URL": nats.url_of("submission"),
+        "DATABASE_URL": logged_in(database_url, "submission"),
         "BLOBS": f"file://{tmp_path / 'blobs'}",
         "TLS_DIR": str(tmp_path / "tls"),
     }
@@ -117,7 +118,9 @@ async def test_submission_on_real_parts(connection: Connection, nats: Nats, data
 
 async def test_the_role_mx_knows_no_postgres(connection: Connection, nats: Nats, tmp_path: Path) -> None:
     await NatsIngest(connection).probe()
-    async with process("mx", tmp_path / "log", NATS_URL=nats.url, BLOBS=f"file://{tmp_path / 'blobs'}") as ports:
+    async with process(
+        "mx", tmp_path / "log", NATS_URL=nats.url_of("smtp-in"), BLOBS=f"file://{tmp_path / 'blobs'}"
+    ) as ports:
 
         def send() -> None:
             with smtplib.SMTP("127.0.0.1", ports["SMTP"], timeout=15) as client:

@@ -14,9 +14,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 import asyncpg
 
+from posthorn.adapters.postgres.privileges import PRIVILEGES, role_name
 from posthorn_local.embedded import Postgres
 
 _numbers = itertools.count(1)
@@ -50,6 +52,21 @@ BEGIN
     END LOOP;
 END $$
 """
+
+
+def as_part(url: str, part: str) -> str:
+    """The same database with the privileges of a part's role, whoever logs in."""
+    return f"{url}?role={role_name('posthorn_', part)}"
+
+
+ROLE_PASSWORDS = {part: f"secret-of-{part}" for part in PRIVILEGES}
+"""Passwords of the parts' roles on the session's Postgres."""
+
+
+def logged_in(url: str, part: str) -> str:
+    """The same database with the part's own login."""
+    place = urlsplit(url)
+    return f"postgresql://{role_name('posthorn_', part)}:{ROLE_PASSWORDS[part]}@127.0.0.1:{place.port}{place.path}"
 
 
 class Databases:

@@ -40,6 +40,7 @@ from posthorn_relay.service import Relay
 from posthorn_relay.settings import RelaySettings
 from posthorn_relay.transport import Failed, Hop, Tls
 from tests.contract.town import pool
+from tests.servers.databases import as_part
 from tests.servers.jetstream import nats_settings, until
 
 SENDER = "alice@example.test"
@@ -205,6 +206,7 @@ async def post_office(nats: Nats, database_url: str, directory: Path, **changes:
     settings = relay_settings(nats, database_url, directory, **changes)
     async with (
         pool(database_url, database_pool=8) as database,
+        pool(as_part(database_url, "relay"), database_pool=8) as relays,
         connect(nats_settings(nats), "test") as connection,
         NatsIngestSource(connection) as source,
     ):
@@ -214,6 +216,6 @@ async def post_office(nats: Nats, database_url: str, directory: Path, **changes:
             database, give_up=settings.relay_give_up_seconds, delay_notice=settings.relay_delay_notice_seconds
         )
         try:
-            yield PostOffice(database, PostgresQueue(database), mailboxes, blobs, connection, source, settings)
+            yield PostOffice(database, PostgresQueue(relays), mailboxes, blobs, connection, source, settings)
         finally:
             blobs.close()

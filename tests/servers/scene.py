@@ -20,14 +20,18 @@ from posthorn.adapters.nats.dead import NatsDeadLetters
 from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.source import NatsDelivery, NatsIngestSource
 from posthorn.adapters.postgres.dkim_keys import PostgresDkimKeys
+from posthorn.adapters.postgres.expansions import PostgresExpansions
 from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
 from posthorn.model.envelope import Envelope
 from posthorn.model.events import Event
+from posthorn.model.streams import RETRY_CONSUMER
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.vault import Vault
+from posthorn_delivery.expanding import Expander
 from posthorn_delivery.service import Deliverer
 from posthorn_local.embedded import Nats
 from tests.contract.town import Town, pool
+from tests.servers.databases import as_part
 from tests.servers.jetstream import letter, nats_settings, until
 
 SECRET_KEY = b"s" * 32
@@ -81,6 +85,7 @@ class Scene:
     deliverer: Deliverer
     vault: Vault
     told: Told
+    expander: Expander
 
     async def send(self, body: bytes, /, *to: str, identity: UUID | None = None, **facts: Any) -> Envelope:
         """Accept a message whose body rides in the record; ``facts`` are fields of the envelope."""
@@ -107,6 +112,19 @@ class Scene:
     async def deliver(self, number: int) -> None:
         """Take so many messages and deliver them as one batch."""
         await self.deliverer.deliver(await self.take(number))
+
+    async def try_again(self, number: int) -> None:
+        """Take so many messages off the retry lane and deliver each by itself."""
+        async with NatsIngestSource(self.nats, RETRY_CONSUMER) as source:
+            for _ in range(number):
+                await self.deliverer.deliver(await asyncio.wait_for(source.take(1, 1), 10))
+
+    async def expand(self) -> int:
+        """Expand all that is due; gives the number of slices."""
+        slices = 0
+        while await self.expander.expand_once() is not None:
+            slices += 1
+        return slices
 
     async def left(self) -> int:
         """Messages on INGEST."""
@@ -139,13 +157,18 @@ class Scene:
 
 @asynccontextmanager
 async def scene(nats: Nats, database_url: str, directory: Path, **settings: int) -> AsyncIterator[Scene]:
-    """Set the scene. ``settings`` are those of NATS."""
-    async with pool(database_url) as database, connect(nats_settings(nats, **settings), "test") as connection:
+    """Set the scene. ``settings`` are those of NATS. Delivery has its own role in Postgres, the town has none."""
+    async with (
+        pool(database_url) as database,
+        pool(as_part(database_url, "delivery")) as deliverys,
+        connect(nats_settings(nats, **settings), "test") as connection,
+    ):
         blobs = CountedBlobs(directory)
         await blobs.open()
-        mailboxes, dead = PostgresMailboxes(database), NatsDeadLetters(connection)
+        mailboxes, dead = PostgresMailboxes(deliverys), NatsDeadLetters(connection)
         vault, told = Vault([SECRET_KEY]), Told()
-        signer = DkimSigner(PostgresDkimKeys(database), vault)
+        signer = DkimSigner(PostgresDkimKeys(deliverys), vault)
+        expander = Expander(PostgresExpansions(deliverys), rewriting=vault.derived("srs"), waker=told, events=told)
         try:
             async with NatsIngestSource(connection) as source:
                 yield Scene(
@@ -166,9 +189,11 @@ async def scene(nats: Nats, database_url: str, directory: Path, **settings: int)
                         rewriting=vault.derived("srs"),
                         waker=told,
                         events=told,
+                        on_expansion=expander.kick,
                     ),
                     vault=vault,
                     told=told,
+                    expander=expander,
                 )
         finally:
             signer.close()

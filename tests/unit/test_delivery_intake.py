@@ -24,6 +24,9 @@ class Source:
     async def take(self, most: int, octets: int) -> Sequence[Any]:
         return [object()] * await self.batches.get()
 
+    async def stop(self) -> None:
+        """Nothing waits to be taken."""
+
 
 class Recorder:
     """Notes when each batch was delivered."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from posthorn.model.envelope import Body, Envelope
+from posthorn.model.outbound import QueueState
 from posthorn.ports.mailboxes import Forward, Resolution
 from posthorn.runtime.ids import new_id
 from posthorn_delivery.sorting import sort
@@ -47,3 +48,25 @@ def test_a_recipient_named_by_its_sender_and_by_its_own_alias_gets_one_copy() ->
     resolution = Resolution({}, frozenset(), forwards, frozenset({"Both@mail.test"}))
     found = sort(envelope("a@one.test", "Both@mail.test", role="submission"), resolution, {}, KEYS)
     assert [(one.recipient, one.original) for one in found.outbound] == [("Both@mail.test", "")]
+
+
+def test_what_is_wide_is_held_under_its_own_name_and_only_once() -> None:
+    resolution = Resolution({"a@one.test": (1,)}, frozenset(), wide=frozenset({"all@one.test"}))
+    found = sort(envelope("a@one.test", "all@one.test"), resolution, {}, KEYS)
+    assert (found.accounts, found.wide, found.destinations) == ((1,), True, set())
+    assert [(one.recipient, one.state, one.reverse_path) for one in found.outbound] == [
+        ("all@one.test", QueueState.HELD, "a@far.test")
+    ]
+    assert found.queued == ("all@one.test",)
+
+
+def test_the_aliases_of_one_message_are_expanded_so_far_and_single_addresses_always() -> None:
+    names = [f"list{number}@one.test" for number in range(5)]
+    forwards = {name: tuple(Forward(f"{n}.{name}.far.test", name, ONE) for n in range(60)) for name in names}
+    forwards["one@one.test"] = (Forward("one@far.test", "one@one.test", ONE),)
+    found = sort(envelope(*names, "one@one.test"), Resolution({}, frozenset(), forwards), {}, KEYS)
+    held = [one.recipient for one in found.outbound if one.state is QueueState.HELD]
+    assert held == names[3:]
+    assert len(found.outbound) == 3 * 60 + 1 + 2
+    whole = sort(envelope(*names), Resolution({}, frozenset(), forwards), {}, KEYS, at_once=1000)
+    assert len(whole.outbound) == 300

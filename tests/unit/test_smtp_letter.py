@@ -267,3 +267,23 @@ async def test_octet_by_octet_takes_no_more_memory_than_what_is_counted() -> Non
     assert place.memory.used > 60_000
     assert taken < 2 * place.memory.used
     letter.discard()
+
+
+@pytest.mark.parametrize("content", [b"A: b\r\n\r\n\0.\r\n", b"A: b\r\n\r\nx\r\n\0\0.more\r\n", b"\0.\r\n"])
+async def test_a_line_of_nuls_and_a_dot_is_refused_however_it_was_cut(content: bytes) -> None:
+    pieces = [bytes([octet]) for octet in content]
+    for cut in ([content], list(_whole_line_ends(pieces))):
+        place = room()
+        letter = Letter(place, TRACE, RETURN_PATH)
+        for piece in cut:
+            await letter.add(piece)
+        await letter.finish()
+        assert letter.fault is smtp.NUL
+        assert place.memory.used == 0
+
+
+@pytest.mark.parametrize("content", [b"A: b\r\n\r\n\0\r\n.\r\n", b"A: b\r\n\r\nx\0.\r\n", b"A: b\r\n\r\n.\0\r\n"])
+async def test_other_nuls_of_a_stranger_are_kept_as_they_came(content: bytes) -> None:
+    octets, letter = await stored(room(), list(_whole_line_ends([bytes([octet]) for octet in content])))
+    assert octets == TRACE + content
+    letter.discard()

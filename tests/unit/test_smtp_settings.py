@@ -16,7 +16,7 @@ from posthorn_smtp_in.settings import SmtpInSettings, SubmissionInSettings
 def backends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POSTHORN_NATS_URL", "nats://127.0.0.1:4222")
     monkeypatch.setenv("POSTHORN_BLOBS", "file:///tmp/blobs")
-    monkeypatch.setenv("POSTHORN_SECRET_KEY", base64.b64encode(bytes(32)).decode())
+    monkeypatch.setenv("POSTHORN_SRS_KEY", base64.b64encode(bytes(32)).decode())
 
 
 def test_the_defaults_serve() -> None:
@@ -72,7 +72,7 @@ def test_the_role_mx_needs_no_postgres_and_submission_does(monkeypatch: pytest.M
         ("POSTHORN_SUBMISSION_PORT", "-1"),
         ("POSTHORN_SUBMISSION_MESSAGES_PER_HOUR", "-1"),
         ("POSTHORN_SUBMISSION_FAILURE_DELAY_SECONDS", "9"),
-        ("POSTHORN_SECRET_KEY", "short"),
+        ("POSTHORN_SRS_KEY", "short"),
     ],
 )
 def test_bad_values_of_submission_stop_the_start(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:

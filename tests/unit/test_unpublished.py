@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from posthorn.model.directory_entry import EntryError, decode_key
+from posthorn.model.directory_entry import BEHIND_KEY, EntryError, decode_key
 from posthorn.model.unpublished import (
-    BEHIND_KEY,
     EVERYTHING,
     MOST_NAMED,
     MOST_OF_DOMAIN,

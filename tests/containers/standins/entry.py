@@ -1,5 +1,5 @@
 #!/opt/standins/bin/python
-"""Takes the commands that docker-compose.yml gives to the images of Postgres, NATS and Garage, and starts what stands in."""
+"""Takes the commands that compose and the chart give to Postgres, NATS and Garage, and starts what stands in."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _POSTGRES = Path("/var/lib/postgresql/data")
 def main() -> None:
     """Become the program that the name or the first argument says."""
     command = [Path(sys.argv[0]).name, *sys.argv[1:]]
-    if command[0] == "entry.py":
+    if command[0] in ("entry.py", "docker-entrypoint.sh"):
         command = command[1:]
     match command:
         case ["postgres", *options]:

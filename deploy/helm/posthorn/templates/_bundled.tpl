@@ -22,12 +22,72 @@ tolerations:
     labels:
       {{- include "posthorn.selectorLabels" .root | nindent 6 }}
   spec:
-    accessModes: [ReadWriteOnce]
+    accessModes: {{ toJson .storage.accessModes }}
     {{- with .storage.className }}
     storageClassName: {{ . }}
     {{- end }}
     resources:
       requests: {storage: {{ .storage.size }}}
+{{- end -}}
+
+{{/*
+The beginning of a command for a server that must be alone on its volume; the server's own command follows. Takes the
+directory that the volume is mounted at.
+
+After a forced deletion the successor starts while the old container still runs for some seconds. ReadWriteOnce admits both on
+one node, and a file with a process id tells nothing, since every container has a process 1. So the server's processes hold a lock
+on a file of the volume for as long as one of them lives, and the successor waits for it.
+*/}}
+{{- define "posthorn.alone" -}}
+- sh
+- -c
+- |
+  exec 9>>{{ . }}/.posthorn.lock
+  trap 'exit 143' INT TERM
+  said=
+  while command -v flock >/dev/null; do
+    status=0
+    flock -n 9 || status=$?
+    if [ "$status" = 0 ]; then break; fi
+    if [ "$status" != 1 ]; then echo "this volume knows no locks" >&2; break; fi
+    [ -n "$said" ] || echo "waiting for the server that still runs on this volume" >&2
+    said=yes
+    sleep 0.2 || sleep 1
+  done
+  trap - INT TERM
+  exec "$@"
+- sh
+{{- end -}}
+
+{{/*
+For Garage, whose image holds no shell: a container that waits before it. Garage's SQLite keeps its lock on the database
+(SQLite, "The WAL-mode file format", and os_unix.c: 510 bytes from 0x40000002) for as long as Garage lives. Takes root.
+*/}}
+{{- define "posthorn.awaitAlone" -}}
+- name: alone
+  image: {{ include "posthorn.image" (dict "root" .root "image" .root.Values.api.image) }}
+  imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+  command:
+    - python
+    - -Sc
+    - |
+      import fcntl, os, time
+      path = "/var/lib/garage/meta/db.sqlite"
+      while os.path.exists(path):
+          with open(path, "r+b") as file:
+              try:
+                  fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 510, 0x40000002)
+                  break
+              except BlockingIOError:
+                  print("waiting for the server that still runs on this volume", flush=True)
+          time.sleep(0.5)
+  resources:
+    requests: {cpu: 10m, memory: 32Mi}
+    limits: {memory: 64Mi}
+  securityContext:
+    {{- include "posthorn.containerSecurity" .root | nindent 4 }}
+  volumeMounts:
+    - {name: data, mountPath: /var/lib/garage}
 {{- end -}}
 
 {{- define "posthorn.natsConfig" -}}
@@ -44,10 +104,7 @@ jetstream {
   # the default of two minutes would lose mail that was answered with 250 when the power goes
   sync_interval: always
 }
-authorization {
-  user: posthorn
-  password: $NATS_PASSWORD
-}
+{{ .Files.Get "files/nats-users.conf" | trim }}
 {{- if gt (int .Values.nats.bundled.replicas) 1 }}
 cluster {
   name: {{ include "posthorn.fullname" . | quote }}

@@ -81,6 +81,14 @@
 {{- $faults = append $faults (printf "%s.tmpSize: %s is not more than POSTHORN_SMTP_SPOOL_BYTES, %d octets; pods would be evicted under large messages" $part.key $values.tmpSize (int64 $spool)) -}}
 {{- end -}}
 {{- end -}}
+{{- with include "posthorn.podFaults" (dict "root" $ "name" $name "part" $part "values" $values) -}}
+{{- $faults = concat $faults (splitList "\n" .) -}}
+{{- end -}}
+{{- if not (include "posthorn.scaler" (dict "values" $values)) -}}
+{{- with include "posthorn.replicasFault" (dict "root" $ "kind" "Deployment" "name" $part.fullname "value" (printf "%s.replicas" $part.key) "wanted" $values.replicas) -}}
+{{- $faults = append $faults . -}}
+{{- end -}}
+{{- end -}}
 {{- $needed := add (int $values.preStopSeconds) (int (ceil $values.graceSeconds)) -}}
 {{- if lt (int (include "posthorn.terminationGrace" (dict "values" $values))) (int $needed) -}}
 {{- $faults = append $faults (printf "%s.terminationGracePeriodSeconds: must be at least preStopSeconds and graceSeconds together, %d; else sessions are killed instead of drained" $part.key $needed) -}}
@@ -91,6 +99,46 @@
 {{- end -}}
 {{- if and $v.api.ingress.enabled (not $v.api.ingress.host) -}}
 {{- $faults = append $faults "api.ingress.host: the ingress needs a host" -}}
+{{- end -}}
+{{- range $store := list "postgresql" "nats" "s3" -}}
+{{- with include "posthorn.placementFaults" (dict "key" (printf "%s.bundled" $store) "values" (index $v $store).bundled) -}}
+{{- $faults = concat $faults (splitList "\n" .) -}}
+{{- end -}}
+{{- if (index $v $store).bundled.enabled -}}
+{{- $name := printf "%s-%s" (include "posthorn.fullname" $) $store -}}
+{{- $wanted := ternary $v.nats.bundled.replicas 1 (eq $store "nats") -}}
+{{- with include "posthorn.replicasFault" (dict "root" $ "kind" "StatefulSet" "name" $name "value" (printf "%s.bundled" $store) "wanted" $wanted) -}}
+{{- $faults = append $faults . -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- with include "posthorn.placementFaults" (dict "key" "migrations" "values" $v.migrations) -}}
+{{- $faults = concat $faults (splitList "\n" .) -}}
+{{- end -}}
+{{- with include "posthorn.serviceFaults" . -}}
+{{- $faults = concat $faults (splitList "\n" .) -}}
+{{- end -}}
+{{- if not (include "posthorn.mayGenerate" .) -}}
+{{- $wanted := dict -}}
+{{- if not $v.secretKey.existingSecret }}{{ $_ := set $wanted "secretKey.existingSecret" "" }}{{ end -}}
+{{- if not $v.api.adminKey.existingSecret }}{{ $_ := set $wanted "api.adminKey.existingSecret" "" }}{{ end -}}
+{{- range $store := list "postgresql" "nats" "s3" -}}
+{{- $block := index $v $store -}}
+{{- if and $block.bundled.enabled (not $block.bundled.existingSecret) }}{{ $_ := set $wanted (printf "%s.bundled.existingSecret" $store) "" }}{{ end -}}
+{{- end -}}
+{{- if and $v.tls.selfSigned (not $v.tls.existingSecret) (not $v.tls.certManager.enabled) }}{{ $_ := set $wanted "tls.existingSecret" "" }}{{ end -}}
+{{- range $name, $_ := $wanted -}}
+{{- $faults = append $faults (printf "%s: name a Secret; without a cluster to look in, each rendering would generate another one (secrets.generate)" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- if and $v.secretKey.existingSecret (not $v.secretKey.srsKey) (not (include "posthorn.masterKey" .)) -}}
+{{- $faults = append $faults (printf "secretKey.srsKey: name the key in %s that holds what posthorn-keys prints; the chart derives it only where it can look the Secret up" $v.secretKey.existingSecret) -}}
+{{- end -}}
+{{- if and .Release.IsUpgrade (eq $v.secrets.generate "auto") (not $v.secretKey.existingSecret) -}}
+{{- $name := printf "%s-secret-key" (include "posthorn.fullname" .) -}}
+{{- if not (include "posthorn.kept" (dict "root" . "name" $name "key" "secret-key" "default" "")) -}}
+{{- $faults = append $faults (printf "secretKey: this is an upgrade, and the Secret %s is gone; restore it, or accept that DKIM keys and passwords of routes are lost, by secrets.generate=always once" $name) -}}
+{{- end -}}
 {{- end -}}
 {{- if $faults -}}
 {{- fail (printf "\n  %s\n" (join "\n  " $faults)) -}}

@@ -41,10 +41,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 name: {{ .name }}
 namespace: {{ .root.Release.Namespace }}
 labels:
-  {{- include "posthorn.labels" . | nindent 2 }}
-  {{- with .labels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+  {{- toYaml (merge (include "posthorn.labels" . | fromYaml) (.labels | default dict)) | nindent 2 }}
 {{- with merge (dict) (.annotations | default dict) .root.Values.commonAnnotations }}
 annotations:
   {{- toYaml . | nindent 2 }}
@@ -57,6 +54,11 @@ annotations:
 {{- else -}}
 {{- default "default" .Values.serviceAccount.name -}}
 {{- end -}}
+{{- end -}}
+
+{{/* The account of the bundled stores: theirs has no role, such as that for S3. */}}
+{{- define "posthorn.storesAccountName" -}}
+{{- include "posthorn.serviceAccountName" . -}}{{- if .Values.serviceAccount.create -}}-stores{{- end -}}
 {{- end -}}
 
 {{/* What an SPF record says of where mail leaves from. */}}
@@ -118,6 +120,29 @@ annotations:
 {{- $there := lookup "v1" "Secret" .root.Release.Namespace .name -}}
 {{- $held := dig "data" .key "" (default dict $there) -}}
 {{- if $held -}}{{ b64dec $held }}{{- else -}}{{ .default }}{{- end -}}
+{{- end -}}
+
+{{/* The master key: that of existingSecret as far as it can be looked up, else what was generated, or is now. */}}
+{{- define "posthorn.masterKey" -}}
+{{- if .Values.secretKey.existingSecret -}}
+{{- include "posthorn.kept" (dict "root" . "name" .Values.secretKey.existingSecret "key" .Values.secretKey.key "default" "") -}}
+{{- else -}}
+{{- $name := printf "%s-secret-key" (include "posthorn.fullname" .) -}}
+{{- include "posthorn.kept" (dict "root" . "name" $name "key" "secret-key" "default" (randBytes 32)) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* "true" when secrets may be generated: Helm sees the cluster that it renders for. Its own list of API versions, in use
+without a cluster, lacks what every cluster serves. Argo CD gives its cluster's list and still looks nothing up. */}}
+{{- define "posthorn.mayGenerate" -}}
+{{- if eq .Values.secrets.generate "always" -}}true{{- end -}}
+{{- if eq .Values.secrets.generate "auto" -}}
+{{- $argo := false -}}
+{{- range $name, $_ := merge (dict) .Values.migrations.annotations .Values.commonAnnotations -}}
+{{- if hasPrefix "argocd.argoproj.io/" $name }}{{ $argo = true }}{{ end -}}
+{{- end -}}
+{{- if and (not $argo) (include "posthorn.serves" (dict "root" . "api" "apiregistration.k8s.io/v1")) -}}true{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "posthorn.tlsSecret" -}}

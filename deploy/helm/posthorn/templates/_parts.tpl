@@ -6,14 +6,14 @@ offered only with a certificate.
 {{- define "posthorn.parts" -}}
 smtp-in:
   key: smtpIn
-  needs: [nats, s3, secretKey, tls, hostname, proxy]
+  needs: [nats, s3, srsKey, tls, hostname, proxy]
   env: {POSTHORN_SMTP_ROLE: mx}
   sessions: posthorn_smtp_in_sessions
   ports:
     smtp: {container: 2525, variable: POSTHORN_SMTP_PORT, proxy: 3525, proxyVariable: POSTHORN_SMTP_PROXY_PORT, service: 25}
 submission:
   key: submission
-  needs: [nats, postgresql, s3, secretKey, tls, hostname, proxy, accountLimits]
+  needs: [nats, postgresql, s3, srsKey, tls, hostname, proxy, accountLimits]
   env: {POSTHORN_SMTP_ROLE: submission}
   sessions: posthorn_smtp_in_sessions
   ports:
@@ -51,6 +51,7 @@ api:
 {{- if or $tls (not $facts.tls) -}}{{- $_ := set $ports $port $facts -}}{{- end -}}
 {{- end -}}
 {{- $_ := set $part "ports" $ports -}}
+{{- $_ := set $part "name" $name -}}
 {{- $_ := set $part "fullname" (printf "%s-%s" (include "posthorn.fullname" $) $name) -}}
 {{- $_ := set $part "proxied" (and $.Values.proxyProtocol.enabled (has "proxy" $part.needs)) -}}
 {{- $_ := set $parts $name $part -}}
@@ -107,6 +108,14 @@ api:
       name: {{ default (printf "%s-secret-key" (include "posthorn.fullname" .root)) $v.secretKey.existingSecret }}
       key: {{ ternary $v.secretKey.key "secret-key" (ne $v.secretKey.existingSecret "") }}
 {{- end }}
+{{- if has "srsKey" $needs }}
+{{- $given := and $v.secretKey.existingSecret $v.secretKey.srsKey }}
+- name: POSTHORN_SRS_KEY
+  valueFrom:
+    secretKeyRef:
+      name: {{ ternary $v.secretKey.existingSecret (printf "%s-srs-key" (include "posthorn.fullname" .root)) (ne (default "" $given) "") }}
+      key: {{ default "srs-key" $given }}
+{{- end }}
 {{- if has "adminKey" $needs }}
 - name: POSTHORN_API_ADMIN_KEY
   valueFrom:
@@ -115,17 +124,13 @@ api:
       key: {{ ternary $v.api.adminKey.key "admin-key" (ne $v.api.adminKey.existingSecret "") }}
 {{- end }}
 {{- if has "postgresql" $needs }}
-{{ include "posthorn.databaseEnv" .root }}
+{{ include "posthorn.urlEnv" (dict "root" .root "store" "postgresql" "part" .part.name "variable" "POSTHORN_DATABASE_URL") }}
 - {name: POSTHORN_DATABASE_POOL, value: {{ include "posthorn.text" $v.postgresql.pool | quote }}}
 - {name: POSTHORN_DATABASE_PREPARED, value: {{ $v.postgresql.preparedStatements | quote }}}
 {{- end }}
 {{- if has "nats" $needs }}
-- name: POSTHORN_NATS_URL
-  valueFrom:
-    secretKeyRef:
-      name: {{ include "posthorn.natsSecret" .root }}
-      key: {{ ternary $v.nats.urlKey "url" (and (not $v.nats.bundled.enabled) (ne $v.nats.existingSecret "")) }}
-{{- if and (not $v.nats.bundled.enabled) $v.nats.credsSecret }}
+{{ include "posthorn.urlEnv" (dict "root" .root "store" "nats" "part" .part.name "variable" "POSTHORN_NATS_URL") }}
+{{- if include "posthorn.credsSecret" (dict "root" .root "part" .part.name) }}
 - {name: POSTHORN_NATS_CREDS_FILE, value: /etc/posthorn/nats/{{ $v.nats.credsKey }}}
 {{- end }}
 - {name: POSTHORN_NATS_REPLICAS, value: {{ include "posthorn.streamReplicas" .root | quote }}}
@@ -147,7 +152,7 @@ api:
 - {name: POSTHORN_S3_REGION, value: {{ . | quote }}}
 {{- end }}
 {{- end }}
-{{- with include "posthorn.s3Secret" .root }}
+{{- with default (include "posthorn.s3Secret" .root) (get $v.s3.partSecrets .part.name) }}
 - name: POSTHORN_S3_ACCESS_KEY
   valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ ternary "access-key" $v.s3.accessKeyKey $v.s3.bundled.enabled }}}}
 - name: POSTHORN_S3_SECRET_KEY
@@ -170,12 +175,44 @@ api:
 {{- end }}
 {{- end -}}
 
-{{- define "posthorn.databaseEnv" -}}
-- name: POSTHORN_DATABASE_URL
+{{/* The URL of a store: a part's own, or the one that all share. Takes root, store (postgresql or nats), part and variable. */}}
+{{- define "posthorn.urlEnv" -}}
+{{- $own := include "posthorn.partSecret" . -}}
+{{- $block := index .root.Values .store -}}
+{{- $shared := include (ternary "posthorn.natsSecret" "posthorn.postgresSecret" (eq .store "nats")) .root -}}
+- name: {{ .variable }}
   valueFrom:
     secretKeyRef:
-      name: {{ include "posthorn.postgresSecret" . }}
-      key: {{ ternary .Values.postgresql.urlKey "url" (and (not .Values.postgresql.bundled.enabled) (ne .Values.postgresql.existingSecret "")) }}
+      name: {{ default $shared $own }}
+      key: {{ ternary $block.urlKey "url" (and (not $block.bundled.enabled) (ne (default $block.existingSecret $own) "")) }}
+{{- end -}}
+
+{{/* The Secret of a part's own login on a store; empty, it uses the shared one. Takes root, store and part. */}}
+{{- define "posthorn.partSecret" -}}
+{{- $block := index .root.Values .store -}}
+{{- with get $block.partSecrets .part -}}
+{{- . -}}
+{{- else -}}
+{{- if and .part $block.bundled.enabled (not $block.bundled.existingSecret) -}}
+{{- printf "%s-%s-%s" (include "posthorn.fullname" .root) .store .part -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The Secret of a part's credentials file on a NATS of one's own. Takes root and part. */}}
+{{- define "posthorn.credsSecret" -}}
+{{- if not .root.Values.nats.bundled.enabled -}}
+{{- default .root.Values.nats.credsSecret (get .root.Values.nats.partCredsSecrets .part) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The names of all parts that log in to a store, enabled or not, by comma. Takes store. */}}
+{{- define "posthorn.partsOn" -}}
+{{- $names := list -}}
+{{- range $name, $part := include "posthorn.parts" . | fromYaml -}}
+{{- if has $.store $part.needs }}{{ $names = append $names $name }}{{ end -}}
+{{- end -}}
+{{- join "," $names -}}
 {{- end -}}
 
 {{/* What DNS records and mail clients are told. A port is offered when its part is on and somebody could log in by it. */}}

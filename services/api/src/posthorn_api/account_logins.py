@@ -3,7 +3,7 @@
 Rules:
 
 - App passwords are for programs that read or send mail, and open nothing here.
-- Failures are counted with those of POP3 and submission (``posthorn.runtime.guesses``).
+- Failures are counted with those of POP3 and submission (``posthorn.runtime.guesses``), and so are familiar places.
 - A refusal does not tell whether the account exists, and takes as long either way.
 """
 
@@ -14,6 +14,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from posthorn.ports.administration import ApiKey, Role, State
 from posthorn.ports.sending import Senders, Throttle
+from posthorn.runtime.familiar_places import FamiliarPlaces, place_of
 from posthorn.runtime.guesses import Guesses
 from posthorn.runtime.passwords import Passwords
 from posthorn.wire.address import AddressError, parse_address
@@ -32,24 +33,27 @@ class AccountLogins:
         self._senders = senders
         self._passwords = passwords
         self._guesses = Guesses(throttle, FAILURES_PER_PLACE, FAILURES_PER_ACCOUNT)
+        self._places = FamiliarPlaces(senders)
 
-    async def caller(self, credentials: str, place: str) -> ApiKey:
-        """Return the account whose address and password ``credentials`` holds in base64; ``place`` is the client's IP address.
+    async def caller(self, credentials: str, client: str) -> ApiKey:
+        """Return the account whose address and password ``credentials`` holds in base64; ``client`` is its IP address.
 
         Raises 401 for wrong ones, 403 for a suspended account, 429 after too many failures, Unavailable and passwords.Busy.
         """
         address, password = _read(credentials)
-        async with self._guesses.attempt(address, place) as attempt:
+        place = place_of(address, client)
+        known = await self._senders.credentials(address, place) if address else None
+        familiar = known is not None and known.place_age is not None
+        async with self._guesses.attempt(address, client, familiar=familiar) as attempt:
             if attempt.refused:
                 raise Problem(429, "too-many-requests", "too many failed logins; try again later")
-            known = await self._senders.credentials(address) if address else None
             if (
                 not await self._passwords.verify(None if known is None else known.password_hash, password)
                 or known is None
             ):
                 await attempt.wrong()
                 raise _wrong()
-            attempt.right()
+        self._places.note(known.account, place, known.place_age)
         if known.state is State.SUSPENDED:
             raise Problem(403, "forbidden", "the account is suspended")
         number = uuid5(NAMESPACE_URL, f"account:{known.account}")

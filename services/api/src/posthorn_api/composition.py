@@ -17,6 +17,7 @@ from posthorn.adapters.nats.directory import NatsDirectory
 from posthorn.adapters.nats.event_log import NatsEventLog
 from posthorn.adapters.nats.events import NatsEvents, NatsTrace
 from posthorn.adapters.nats.ingest import NatsIngest
+from posthorn.adapters.nats.installation import DirectoryMark
 from posthorn.adapters.nats.wakes import NatsWaker
 from posthorn.adapters.postgres.account_mail import PostgresAccountMail
 from posthorn.adapters.postgres.administration import PostgresAdministration
@@ -29,7 +30,9 @@ from posthorn.adapters.postgres.dkim_keys import PostgresDkimKeys
 from posthorn.adapters.postgres.forward_targets import PostgresForwardTargets
 from posthorn.adapters.postgres.idempotency import PostgresIdempotency
 from posthorn.adapters.postgres.imports import PostgresImports
+from posthorn.adapters.postgres.installation import PostgresInstallation
 from posthorn.adapters.postgres.queue_administration import PostgresQueueAdministration
+from posthorn.adapters.postgres.replication import ReplicationWatch
 from posthorn.adapters.postgres.routes import PostgresRoutes
 from posthorn.adapters.postgres.senders import PostgresSenders
 from posthorn.adapters.postgres.statistics import PostgresEventBook, PostgresStatistics
@@ -44,7 +47,9 @@ from posthorn.ports.directory import Directory, DirectoryTruth
 from posthorn.ports.events import Trace
 from posthorn.ports.ingest import DeadLetters, Ingest
 from posthorn.ports.tenants import Tenants
+from posthorn.runtime.brakes import Brake
 from posthorn.runtime.http import bind, http_server
+from posthorn.runtime.installation import InstallationGuard
 from posthorn.runtime.passwords import Passwords, password_slots
 from posthorn.runtime.process import Process
 from posthorn.runtime.vault import Vault
@@ -61,7 +66,7 @@ from posthorn_api.mailbox_service import Mail
 from posthorn_api.oidc import Tokens
 from posthorn_api.oidc_keys import IssuerKeys
 from posthorn_api.public_pages import PublicPages
-from posthorn_api.publisher import Publisher
+from posthorn_api.publisher import REMOVED_LEAST, REMOVED_SHARE, Publisher
 from posthorn_api.queue_service import Outgoing
 from posthorn_api.sending_service import Sending
 from posthorn_api.server import Parts, create_app
@@ -104,6 +109,11 @@ async def start(process: Process) -> None:
     assert isinstance(settings, ApiSettings)
     database = await stack.enter_async_context(connect_postgres(settings, shared=True))
     blobs = await stack.enter_async_context(open_blobs(settings))
+    guard = InstallationGuard(PostgresInstallation(database), settings, keeps=True)
+    guard.watch_blobs(blobs)
+    database.gate, database.installation = guard.check, guard.installation
+    await guard.look()
+    await process.task(guard.run(), "installation")
     reader = SegmentReader(blobs)
     stack.push_async_callback(reader.close)
     passwords = Passwords(slots=password_slots())
@@ -162,10 +172,14 @@ async def start(process: Process) -> None:
     resolver = DnsResolver(settings.relay_dns_servers, lifetime=LOOKUP_SECONDS, keep=False)
     upkeep = Upkeep(administration, keys, idempotency, settings.admin_key)
     process.health.need("postgres", upkeep.probe)
+    process.health.need("installation", guard.probe)
+    process.health.need("clock", guard.probe_clock)
     await process.task(upkeep.run(), "upkeep")
+    replication = ReplicationWatch(database.ungated(), demanded=settings.database_replication == "synchronous")
+    await process.task(replication.run(), "replication")  # it says so; what the API writes it goes on writing
     await process.task(sender.run(), "webhooks")
     await process.task(forwards.run(), "forward confirmations")
-    await process.task(_on_nats(settings, PostgresDirectoryTruth(database), late, reading), "publisher")
+    await process.task(_on_nats(settings, PostgresDirectoryTruth(database), late, reading, guard), "publisher")
 
     listener = bind(settings.api_host, settings.api_port, "POSTHORN_API_PORT")
     app = create_app(
@@ -214,11 +228,16 @@ async def _tokens(process: Process, settings: ApiSettings, tenants: Tenants, vau
     return Tokens(trust, keys, tenants, vault.derived("idempotency of tokens")[0])
 
 
-async def _on_nats(settings: ApiSettings, truth: DirectoryTruth, late: _OverNats, reading: _Reading) -> None:
+async def _on_nats(
+    settings: ApiSettings, truth: DirectoryTruth, late: _OverNats, reading: _Reading, guard: InstallationGuard
+) -> None:
     """Do what needs NATS, from the moment it is there; everything else serves without it."""
     async with AsyncExitStack() as stack:
-        connection = await stack.enter_async_context(connect_nats(settings, "posthorn-api"))
-        publisher = Publisher(truth, NatsDirectoryBucket(connection), settings.directory_reconcile_seconds)
+        connection = await stack.enter_async_context(connect_nats(settings, "posthorn-api", "api"))
+        guard.watch_directory(DirectoryMark(connection))
+        brake = Brake("directory", REMOVED_SHARE, REMOVED_LEAST, guard.brakes_released)
+        bucket, every = NatsDirectoryBucket(connection), settings.directory_reconcile_seconds
+        publisher = Publisher(truth, bucket, every, certain=guard.certain, brake=brake)
         events = await stack.enter_async_context(NatsEvents(connection))
         late.hints.arrive(NatsWaker(connection), events)
         late.directory.arrive(await stack.enter_async_context(NatsDirectory(connection)))
@@ -230,6 +249,7 @@ async def _on_nats(settings: ApiSettings, truth: DirectoryTruth, late: _OverNats
         reader = EventReader(
             NatsEventLog(connection), reading.book, trace, reading.statistics, reading.dispatch, reading.sender
         )
+        await guard.passed()
         async with asyncio.TaskGroup() as group:
             group.create_task(publisher.run(), name="publisher")
             group.create_task(reader.run(), name="events")

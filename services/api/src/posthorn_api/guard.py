@@ -33,6 +33,7 @@ from uuid import UUID
 import structlog
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 
 from posthorn.ports.administration import Answer, ApiKey, Receipt, Reservation
@@ -41,9 +42,9 @@ from posthorn.ports.audit import Audit
 from posthorn.ports.faults import Unavailable
 from posthorn.ports.idempotency import Idempotency
 from posthorn.runtime.acting import Acting, acts
+from posthorn.runtime.client_networks import subscriber
 from posthorn.runtime.holders import work_for
 from posthorn.runtime.ids import new_id
-from posthorn.runtime.listen import subscriber
 from posthorn.wire.address import AddressError, parse_address
 from posthorn_api.access import Rule, rule_of
 from posthorn_api.account_logins import AccountLogins
@@ -155,7 +156,7 @@ class Guard:
         try:
             async with asyncio.timeout(self.large_bodies.patience(request)):
                 body = await request.body()
-        except TimeoutError:
+        except (TimeoutError, ClientDisconnect):  # who has gone reads no answer, and it is no failure of ours
             raise Problem(408, "timeout", "the body did not arrive in time", headers={"Connection": "close"}) from None
         if takes_json:
             _check_media_type(request, _JSON, "JSON: Content-Type: application/json")

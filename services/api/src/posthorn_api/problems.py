@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from posthorn.ports.administration import Changed, Conflict, Fault, Missing, Unfit
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.faults import Halted, Unavailable
 from posthorn.ports.idempotency import IdempotencyClash
 from posthorn.runtime.fair_slots import SlotsTaken
 from posthorn.runtime.ids import new_id
@@ -102,6 +102,10 @@ def problem_of(error: Exception) -> Problem:
         case Throttled() | SlotsTaken(own=True):
             seconds = str(math.ceil(error.seconds))
             return Problem(429, "too-many-requests", _detail(error), headers={"Retry-After": seconds})
+        case Halted():
+            log.warning("halted", detail=error.detail)
+            said = "nothing is served: the stores are not known to belong together; see posthorn-api installation"
+            return Problem(503, "halted", said, headers={"Retry-After": "5"})
         case Unavailable() | Busy():
             log.warning("a part does not serve", detail=str(error))
             return Problem(

@@ -14,6 +14,9 @@ Theory:
   round to go: it may come from the release before, or be something that the bucket has lost.
 - While NATS or Postgres does not serve, the outbox keeps what is to be said. After any fault both sides are compared again soon,
   for a write may have landed of which the answer was lost.
+- "Not in Postgres" means "not wanted" only in a Postgres that is known to be ours (ADR 18), and a comparison that finds many
+  entries to remove finds a fault rather: changes come by the outbox. So such entries are removed only when that is certain and
+  the brake lets go; until then they stay, and everything else is put right.
 - A comparison that fails keeps nothing from being published, and is put off: it reads everything, and must not be all that is done.
 """
 
@@ -21,7 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 
 import structlog
@@ -30,6 +33,7 @@ from prometheus_client import Counter, Gauge
 from posthorn.model.unpublished import Unpublished, of_subjects
 from posthorn.ports.directory import DirectoryBucket, DirectoryTruth, Entry
 from posthorn.ports.faults import Unavailable
+from posthorn.runtime.brakes import Brake
 
 log = structlog.get_logger()
 
@@ -46,6 +50,9 @@ _HOPE_SECONDS = 3.0
 _MARK_SECONDS = 1.0
 _MARK_TRIES = 20
 _ANNOUNCE_SECONDS = 3.0
+REMOVED_SHARE = 0.01
+"""Share of the bucket's entries that one comparison may remove, or REMOVED_LEAST if that is more."""
+REMOVED_LEAST = 100
 
 _published = Counter("posthorn_api_directory_published_total", "Directory entries written")
 _repaired = Counter("posthorn_api_directory_repaired_total", "Directory entries that reconciliation found wrong")
@@ -61,7 +68,16 @@ _unmarked = Counter(
 class Publisher:
     """Publishes the directory. One runs in every API process; they take turns by the lock of the truth."""
 
-    def __init__(self, truth: DirectoryTruth, bucket: DirectoryBucket, reconcile_seconds: float = 600.0) -> None:
+    def __init__(
+        self,
+        truth: DirectoryTruth,
+        bucket: DirectoryBucket,
+        reconcile_seconds: float = 600.0,
+        *,
+        certain: Callable[[], Awaitable[None]] | None = None,
+        brake: Brake | None = None,
+    ) -> None:
+        """``certain`` raises Unavailable unless Postgres is known to be the truth; without it and ``brake`` all goes."""
         self._truth = truth
         self._bucket = bucket
         self._reconcile_seconds = reconcile_seconds
@@ -69,6 +85,8 @@ class Publisher:
         self._check_at = 0.0
         self._mark_at = 0.0
         self._marking = asyncio.Lock()
+        self._certain = certain
+        self._brake = brake
         self._wake = asyncio.Event()
         self._round = asyncio.Event()
         self._waiting = 0
@@ -201,8 +219,8 @@ class Publisher:
         repaired = 0
         for _ in range(_MOST_PASSES):
             filled = await self._bucket.is_filled()
-            wrong = await self._differences()
-            if not wrong and not filled:
+            wrong, kept = await self._differences()
+            if not wrong and not kept and not filled:
                 await self._bucket.mark_filled()
                 log.info("the directory is filled")
             if not wrong:
@@ -234,10 +252,23 @@ class Publisher:
         while not await self.publish():  # noqa: ASYNC110 - another process publishes, and no event tells of that
             await asyncio.sleep(_BUSY_SECONDS)
 
-    async def _differences(self) -> list[str]:
+    async def _differences(self) -> tuple[list[str], int]:
+        """Give what is to be published anew, and how many entries stay that Postgres does not know."""
         entries = await self._bucket.entries()
+        total = len(entries)
         wrong = [subject async for subject, entry in self._truth.everything() if entries.pop(subject, None) != entry]
-        return wrong + list(entries)
+        if await self._may_remove(len(entries), total):
+            return wrong + list(entries), 0
+        return wrong, len(entries)
+
+    async def _may_remove(self, unknown: int, of: int) -> bool:
+        if unknown and self._certain is not None:
+            try:
+                await self._certain()
+            except Unavailable as fault:
+                log.warning("entries that Postgres does not know stay for now", entries=unknown, detail=str(fault))
+                return False
+        return self._brake is None or not self._brake.holds(unknown, of)
 
     async def _reconcile_when_due(self) -> None:
         now = time.monotonic()

@@ -7,11 +7,15 @@ import time
 
 import structlog
 
+from posthorn.adapters.blobs import open_blobs
 from posthorn.adapters.nats.bucket import NatsDirectoryBucket
 from posthorn.adapters.nats.connection import connect as connect_nats
+from posthorn.adapters.nats.installation import DirectoryMark
 from posthorn.adapters.postgres.database import connect as connect_postgres
 from posthorn.adapters.postgres.directory_truth import PostgresDirectoryTruth
+from posthorn.adapters.postgres.installation import PostgresInstallation
 from posthorn.ports.faults import Unavailable
+from posthorn.runtime.installation import InstallationGuard
 from posthorn.runtime.logging import configure_logging
 from posthorn_api.publisher import Publisher
 from posthorn_api.settings import ApiSettings
@@ -27,9 +31,18 @@ def rebuild_directory(settings: ApiSettings) -> None:
 
 async def _rebuild(settings: ApiSettings) -> int:
     began = time.monotonic()
-    async with connect_postgres(settings) as database, connect_nats(settings, "posthorn-api-rebuild") as connection:
+    async with (
+        connect_postgres(settings) as database,
+        open_blobs(settings) as blobs,
+        connect_nats(settings, "posthorn-api-rebuild", "api") as connection,
+    ):
+        guard = InstallationGuard(PostgresInstallation(database), settings)
+        guard.watch_blobs(blobs)
+        guard.watch_directory(DirectoryMark(connection))
         publisher = Publisher(PostgresDirectoryTruth(database), NatsDirectoryBucket(connection))
         try:
+            await guard.compare()
+            guard.check()
             entries = await publisher.rebuild()
         except Unavailable as fault:
             log.error("the directory could not be rebuilt", part=fault.part, detail=str(fault))

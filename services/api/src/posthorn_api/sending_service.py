@@ -172,7 +172,7 @@ class Sending:
         recipients = await self._judge_recipients(directory, wish.recipients)
         at = (number.int >> 80) / 1000
         made = await asyncio.to_thread(self._make, wish, number, at, recipients)
-        others = [author for author in made.authors if author != wish.sender.address]
+        others = [author for author in (*made.authors, *made.senders) if author != wish.sender.address]
         named += [await self._judge_author(caller, made.field, author) for author in others]
         if wait := await self._throttle.take(self._costs(caller, named, len(recipients))):
             raise Throttled("the key or who sends by it has sent as much as it may in an hour; try again later", wait)
@@ -295,6 +295,8 @@ class Sending:
             raise Unfit(Fault(where, str(error))) from None
         if not submitted.authors:
             raise Unfit(Fault(where, f"{submitted.fault}; {QUOTE_IT}" if submitted.is_unquoted else submitted.fault))
+        if b"\0" in content:
+            raise Unfit(Fault(where, "the message holds NUL characters"))
         if scan_header(submitted.block).received > _MOST_HOPS:
             raise Unfit(Fault(where, f"the message has more than {_MOST_HOPS} Received fields: it loops"))
         if text and not text.endswith(b"\r\n"):
@@ -311,6 +313,7 @@ class Sending:
             octets,
             Body(len(octets), digest, b"\r\n." in octets, len(path)),
             submitted.authors,
+            submitted.senders,
             where,
             smtputf8=not (submitted.block.isascii() and all(name.isascii() for name in names)),
         )
@@ -325,5 +328,6 @@ class _Made:
     octets: bytes
     facts: Body
     authors: tuple[Address, ...]
+    senders: tuple[Address, ...]
     field: str
     smtputf8: bool

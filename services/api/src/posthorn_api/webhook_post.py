@@ -12,7 +12,6 @@ Rules (OWASP, Server-Side Request Forgery Prevention):
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 import ssl
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,15 +20,13 @@ from urllib.parse import urlsplit
 
 import httpcore
 
+from posthorn.model.public_addresses import Network, is_public, plain_ip
+
 _SECONDS = 15.0
 _CONNECT_SECONDS = 5.0
 _ADDRESSES = 3
 MOST_REPLY = 2048
 """Octets of an answer that are read."""
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052 §2.1
-
-type Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
-type Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Unreachable(Exception):  # noqa: N818 - it names the state
@@ -49,11 +46,8 @@ class Reply:
 
 def may_reach(address: str, allowed: Sequence[Network]) -> bool:
     """Tell whether a webhook may lead to the address."""
-    ip = _plain(ipaddress.ip_address(address))
-    if any(ip in network for network in allowed if network.version == ip.version):
-        return True
-    is_site_local = isinstance(ip, ipaddress.IPv6Address) and ip.is_site_local  # once private, now called global
-    return ip.is_global and not (ip.is_multicast or ip.is_reserved or is_site_local)
+    ip = plain_ip(address)
+    return is_public(ip) or any(ip in network for network in allowed if network.version == ip.version)
 
 
 class Poster:
@@ -135,17 +129,6 @@ class _Backend(httpcore.AsyncNetworkBackend):
             except (OSError, httpcore.NetworkError, httpcore.TimeoutException) as error:
                 fault = error
         raise Unreachable(f"the host cannot be reached ({type(fault).__name__})")
-
-
-def _plain(ip: Ip) -> Ip:
-    """Look through IPv6 forms of IPv4 addresses."""
-    if isinstance(ip, ipaddress.IPv4Address):
-        return ip
-    if ip in _NAT64:
-        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-    if ip.teredo is not None:
-        return ip.teredo[1]
-    return ip.ipv4_mapped or ip.sixtofour or ip
 
 
 def _retry_after(headers: Sequence[tuple[bytes, bytes]]) -> float | None:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from posthorn.model.events import Event
+from posthorn.model.public_addresses import Network
 from posthorn.ports.administration import ApiKey, Fault, Missing, Receipt, Unfit, Versions
 from posthorn.ports.clock import Clock
 from posthorn.ports.webhooks import Delivery, DeliveryState, NewDelivery, NewWebhook, Webhook, Webhooks, WebhookState
@@ -17,7 +18,7 @@ from posthorn.runtime.ids import new_id
 from posthorn.runtime.vault import Sealed
 from posthorn_api.service import domain_in
 from posthorn_api.webhook_matching import ANY, KINDS, TEST, document
-from posthorn_api.webhook_post import Network, may_reach
+from posthorn_api.webhook_post import may_reach
 from posthorn_api.webhook_signing import new_secret, rotated, write_secrets
 
 _LONGEST_URL = 2000

@@ -7,10 +7,9 @@ Rules:
   period later, and only then its row. A crash at any point leaves work for the next round, never a message without its octets.
 - Segments mostly dead are written anew, each to one new segment, each body as it is stored. A blob under ``bodies/`` holds one
   message, so it is never written anew.
-- A blob without a segment row is an orphan when it is old: what a running batch has just written is young.
-- A blob under ``bodies/`` has no row until its message is placed, and the message may lie on INGEST for long or on DEAD for
-  ever. A retry from DEAD gives a message a new time on INGEST, so times alone prove nothing. Such a blob goes only when it was
-  without a row on two searches, and on both of them DEAD was empty, and INGEST moved and held nothing as old as the blob.
+- Nothing goes unless the stores are known to belong together (ADR 18), which is asked anew before each batch. Besides, a brake
+  holds when much of what has lain there for long would go at once; what lived for less than a day is no part of it.
+- Blobs that no row names are dealt with in ``orphans``.
 - A fault of a part ends the round; the next one goes on.
 """
 
@@ -18,9 +17,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
 from itertools import batched
 from uuid import UUID
 
@@ -32,8 +30,10 @@ from posthorn.ports.clock import Clock
 from posthorn.ports.faults import Unavailable
 from posthorn.ports.ingest import Backlog
 from posthorn.ports.mailboxes import DeadSegment, LiveMessage, Placement, Segment, Storeroom
+from posthorn.runtime.brakes import Brake
 from posthorn.runtime.ids import new_id
 from posthorn_delivery.collector_settings import CollectorSettings
+from posthorn_delivery.orphans import DELETE_PARALLEL, Orphans, at_once
 
 log = structlog.get_logger()
 
@@ -45,19 +45,13 @@ _removed = Counter("posthorn_delivery_collector_removed_total", "Segments whose 
 _freed = Counter(
     "posthorn_delivery_collector_freed_octets_total", "Octets of blobs marked for removal, less those written anew"
 )
-_orphans = Counter("posthorn_delivery_collector_orphans_total", "Blobs removed that no segment named")
 _forgotten = Counter(
     "posthorn_delivery_collector_forgotten_total", "Messages without references whose rows were deleted"
 )
 _faults = Counter("posthorn_delivery_collector_faults_total", "Rounds that a fault cut short, by part", ["part"])
 
 _MOST_BATCHES = 50  # of one step in one round
-_DELETE_PARALLEL = 8
 _SPAN_OCTETS = 16 * 1024**2  # living bodies that lie this close together come with one read
-_SWEEP_PAGE = 500
-_MOST_SUSPECTS = 10_000
-_SLACK = timedelta(hours=1)
-_LINE_MOVES = timedelta(minutes=10)
 
 
 @dataclass(slots=True)
@@ -70,11 +64,35 @@ class Round:
     octets: int = 0
     """Octets set free once the condemned blobs are gone."""
     orphans: int = 0
+    """Moved to the trash."""
+    rescued: int = 0
+    """Moved back from it."""
+    discarded: int = 0
+    """Removed from it for good."""
     forgotten: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class CollectorBrakes:
+    """What may go without an operator's word."""
+
+    orphans: Brake
+    removal: Brake
+
+    @classmethod
+    def of(cls, settings: CollectorSettings, released: Callable[[], bool] = lambda: False) -> CollectorBrakes:
+        """Make them as the settings say."""
+        return cls(
+            Brake("orphans", settings.collector_orphan_most_share, settings.collector_orphan_most, released),
+            Brake("removal", settings.collector_removal_most_share, settings.collector_removal_most, released),
+        )
+
+
 class Collector:
-    """Collects what is dead. ``backlog`` tells what waits on INGEST and DEAD."""
+    """Collects what is dead. ``backlog`` tells what waits on INGEST and DEAD.
+
+    ``certain`` raises Unavailable unless the stores are known to belong together.
+    """
 
     def __init__(
         self,
@@ -83,14 +101,16 @@ class Collector:
         backlog: Callable[[], Awaitable[Backlog]],
         settings: CollectorSettings,
         clock: Clock = time.time,
+        *,
+        certain: Callable[[], Awaitable[None]] | None = None,
+        brakes: CollectorBrakes | None = None,
     ) -> None:
         self._storeroom = storeroom
         self._blobs = blobs
-        self._backlog = backlog
         self._settings = settings
-        self._clock = clock
-        self._next_sweep = 0.0
-        self._suspects: dict[str, float] = {}
+        self._certain = certain
+        self._brakes = brakes or CollectorBrakes.of(settings)
+        self._orphans = Orphans(storeroom, blobs, backlog, settings, self._brakes.orphans, clock)
 
     async def run(self) -> None:
         """Collect for ever; run as a supervised task."""
@@ -112,7 +132,11 @@ class Collector:
         return done
 
     async def _leads(self) -> bool:
-        return await self._storeroom.lead(self._settings.collector_interval + 60)
+        if not await self._storeroom.lead(self._settings.collector_interval + 60):
+            return False
+        if self._certain is not None:
+            await self._certain()
+        return True
 
     async def _condemn(self, done: Round) -> None:
         for _ in range(_MOST_BATCHES):
@@ -185,13 +209,19 @@ class Collector:
         return [octets[place.offset - first : place.offset - first + place.length] for place in places]
 
     async def _remove(self, done: Round) -> None:
+        if not await self._leads():
+            return
+        settings, storeroom = self._settings, self._storeroom
+        old = await storeroom.long_standing_condemned(settings.collector_grace)
+        brake = self._brakes.removal
+        held = brake.holds(old, 0 if old <= brake.most(0) else await storeroom.long_standing())
         for _ in range(_MOST_BATCHES):
-            if not await self._leads():
-                return
-            condemned = await self._storeroom.condemned(self._settings.collector_grace, self._settings.collector_batch)
-            for some in batched(condemned, _DELETE_PARALLEL, strict=False):
-                faults = await self._delete([key for _, key in some])
-                await self._storeroom.removed(
+            condemned = await storeroom.condemned(
+                settings.collector_grace, settings.collector_batch, long_standing=not held
+            )
+            for some in batched(condemned, DELETE_PARALLEL, strict=False):
+                faults = await at_once(self._blobs.delete, [key for _, key in some])
+                await storeroom.removed(
                     [segment for (segment, _), fault in zip(some, faults, strict=True) if fault is None]
                 )
                 done.removed += faults.count(None)
@@ -199,18 +229,8 @@ class Collector:
                 for fault in faults:
                     if fault is not None:
                         raise fault
-            if len(condemned) < self._settings.collector_batch:
+            if len(condemned) < settings.collector_batch or not await self._leads():
                 return
-
-    async def _delete(self, keys: Sequence[str]) -> list[Unavailable | None]:
-        async def delete(key: str) -> Unavailable | None:
-            try:
-                await self._blobs.delete(key)
-            except Unavailable as fault:
-                return fault
-            return None
-
-        return await asyncio.gather(*map(delete, keys))
 
     async def _forget(self, done: Round) -> None:
         for _ in range(_MOST_BATCHES):
@@ -225,57 +245,5 @@ class Collector:
                 return
 
     async def _sweep(self, done: Round) -> None:
-        now = self._clock()
-        if now < self._next_sweep or not await self._leads():
-            return
-        old = datetime.fromtimestamp(now, UTC) - timedelta(seconds=self._settings.collector_orphan_age)
-        # before the search: a message that was parked or retried since then is seen by the next one
-        bodies_old = self._bodies_may_go_before(old, await self._backlog())
-        async for keys in self._unknown(SEGMENTS, old):
-            await self._remove_orphans(keys, done)
-        suspects: dict[str, float] = {}
-        if bodies_old is not None:
-            async for keys in self._unknown(BODIES, bodies_old):
-                since = {key: self._suspects.get(key, now) for key in keys}
-                certain = [key for key in keys if now - since[key] >= self._settings.collector_orphan_age]
-                await self._remove_orphans(certain, done)
-                if len(suspects) < _MOST_SUSPECTS:
-                    suspects |= {key: since[key] for key in keys if key not in certain}
-        self._suspects = suspects
-        self._next_sweep = now + self._settings.collector_orphan_interval
-
-    def _bodies_may_go_before(self, old: datetime, backlog: Backlog) -> datetime | None:
-        """How old a body without a row must be for no waiting message to refer to it; None when that cannot be told."""
-        if backlog.dead or backlog.oldest_dead is not None:
-            log.info("bodies without a row stay while messages are parked", parked=backlog.dead)
-            return None
-        if backlog.oldest is None:
-            return old
-        if datetime.fromtimestamp(self._clock(), UTC) - backlog.oldest > _LINE_MOVES:
-            log.info("bodies without a row stay while the stream does not move", waiting=backlog.messages)
-            return None
-        return min(old, backlog.oldest - _SLACK)
-
-    async def _unknown(self, prefix: str, old: datetime) -> AsyncIterator[Sequence[str]]:
-        """Keys of blobs last changed before that time which no segment names, in pages."""
-        page: list[str] = []
-        async for blob in self._blobs.list(prefix):
-            if blob.modified_at < old:
-                page.append(blob.key)
-            if len(page) >= _SWEEP_PAGE:
-                if not await self._leads():
-                    return
-                yield sorted(await self._storeroom.unknown_keys(page))
-                page.clear()
-        if page:
-            yield sorted(await self._storeroom.unknown_keys(page))
-
-    async def _remove_orphans(self, keys: Sequence[str], done: Round) -> None:
-        for some in batched(keys, _DELETE_PARALLEL, strict=False):
-            faults = await self._delete(some)
-            done.orphans += faults.count(None)
-            _orphans.inc(faults.count(None))
-            log.info("orphans removed", keys=[key for key, fault in zip(some, faults, strict=True) if fault is None])
-            for fault in faults:
-                if fault is not None:
-                    raise fault
+        swept = await self._orphans.sweep(self._leads)
+        done.orphans, done.rescued, done.discarded = swept.orphans, swept.rescued, swept.discarded

@@ -2,44 +2,73 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 from posthorn.adapters.blobs import open_blobs
 from posthorn.adapters.compression import compressor
 from posthorn.adapters.dkim import DkimSigner
 from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.dead import NatsDeadLetters
 from posthorn.adapters.nats.events import NatsEvents
+from posthorn.adapters.nats.installation import DirectoryMark
 from posthorn.adapters.nats.source import NatsIngestSource
+from posthorn.adapters.nats.storage import measure_storage
+from posthorn.adapters.nats.strays import NatsStrays
 from posthorn.adapters.nats.wakes import NatsWaker
 from posthorn.adapters.postgres.database import connect as connect_postgres
 from posthorn.adapters.postgres.dkim_keys import PostgresDkimKeys
+from posthorn.adapters.postgres.expansions import PostgresExpansions
+from posthorn.adapters.postgres.installation import PostgresInstallation
+from posthorn.adapters.postgres.leaderships import Leadership
 from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
+from posthorn.adapters.postgres.replication import ReplicationWatch
 from posthorn.adapters.postgres.retention import PostgresRetention
 from posthorn.adapters.postgres.storeroom import PostgresStoreroom
+from posthorn.model.streams import RETRY_CONSUMER
+from posthorn.ports.blobs import Blobs
+from posthorn.ports.ingest import IngestSource
+from posthorn.ports.mailboxes import Storeroom
+from posthorn.ports.retention import Retention
+from posthorn.runtime.brakes import Brake
+from posthorn.runtime.derived_keys import SRS
 from posthorn.runtime.ids import new_id
+from posthorn.runtime.installation import InstallationGuard
 from posthorn.runtime.process import Process
 from posthorn.runtime.vault import Vault
-from posthorn_delivery.collector import Collector
+from posthorn_delivery.collector import Collector, CollectorBrakes
+from posthorn_delivery.collector_settings import CollectorSettings
+from posthorn_delivery.expanding import Expander
+from posthorn_delivery.guarded import GuardedSource
+from posthorn_delivery.repairing import Repairer
 from posthorn_delivery.retention import Keeper
 from posthorn_delivery.server import Intake, taking_in
 from posthorn_delivery.service import Deliverer
 from posthorn_delivery.settings import DeliverySettings
 
+RETRIES_BUFFERED = 16
+"""Messages of the retry lane that one process has at hand."""
+
 
 async def compose(process: Process, settings: DeliverySettings) -> None:
     """Put the service together on the process's stack and let it run."""
     enter = process.stack.enter_async_context
-    nats = await enter(connect_nats(settings, "posthorn-delivery"))
+    nats = await enter(connect_nats(settings, "posthorn-delivery", "delivery"))
     database, blobs = await enter(connect_postgres(settings, by_key=True)), await enter(open_blobs(settings))
+    guard = InstallationGuard(PostgresInstallation(database), settings, keeps=True)
+    guard.watch_blobs(blobs)
+    guard.watch_directory(DirectoryMark(nats))
+    database.gate, database.installation = guard.check, guard.installation
     source, events = await enter(NatsIngestSource(nats)), await enter(NatsEvents(nats))
-    mailboxes = PostgresMailboxes(
-        database,
-        give_up=settings.relay_give_up_seconds,
-        delay_notice=settings.relay_delay_notice_seconds,
-        limits=settings.forward_limits,
-    )
+    retries = await enter(NatsIngestSource(nats, RETRY_CONSUMER, messages=RETRIES_BUFFERED, octets=0))
+    give_up, delay_notice = settings.relay_give_up_seconds, settings.relay_delay_notice_seconds
+    limits = settings.forward_limits
+    mailboxes = PostgresMailboxes(database, give_up=give_up, delay_notice=delay_notice, limits=limits)
     vault = Vault.of(settings)
     signer = DkimSigner(PostgresDkimKeys(database), vault)
     process.stack.callback(signer.close)
+    rewriting, waker = vault.derived(SRS), NatsWaker(nats)
+    expansions = PostgresExpansions(database, give_up=give_up, delay_notice=delay_notice, limits=limits)
+    expander = Expander(expansions, rewriting=rewriting, waker=waker, events=events)
     deliverer = Deliverer(
         mailboxes,
         blobs,
@@ -47,12 +76,54 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
         new_id=new_id,
         compress=compressor(settings.delivery_compression),
         signer=signer,
-        rewriting=vault.derived("srs"),
-        waker=NatsWaker(nats),
+        rewriting=rewriting,
+        waker=waker,
         events=events,
+        on_expansion=expander.kick,
     )
     for part, probe in {"nats": source.probe, "postgres": mailboxes.probe, "blobs": blobs.probe}.items():
         process.health.need(part, probe)
-    await process.task(Collector(PostgresStoreroom(database), blobs, source.backlog, settings).run(), "collector")
-    await process.task(Keeper(PostgresRetention(database), settings).run(), "retention")
-    await enter(taking_in(process, Intake(source, deliverer, settings.limits, settings.delivery_spacing_seconds)))
+    replication = ReplicationWatch(database.ungated(), demanded=settings.database_replication == "synchronous")
+    process.health.need("replication", replication.probe)
+    leadership = Leadership(database, "ingest repair", uuid4())
+
+    async def may_repair(seconds: float) -> bool:
+        return replication.permits and await leadership.lead(seconds)
+
+    repairer = Repairer(NatsStrays(nats), deliverer, may_repair)
+    await process.task(replication.run(), "replication")
+    await process.task(measure_storage(nats, settings), "nats storage")
+    process.health.need("installation", guard.probe)
+    process.health.need("clock", guard.probe_clock)
+    await guard.look()
+    await process.task(guard.run(), "installation")
+    await process.task(_collecting(guard, PostgresStoreroom(database), blobs, source, settings), "collector")
+    await process.task(_keeping(guard, PostgresRetention(database), settings), "retention")
+    await process.task(expander.run(), "expander")
+    await process.task(repairer.run(), "repair")
+    lanes = GuardedSource(source, guard.check), GuardedSource(retries, guard.check)
+    intake = Intake(
+        lanes[0],
+        deliverer,
+        settings.limits,
+        settings.delivery_spacing_seconds,
+        lanes[1],
+        permitted=lambda: replication.permits,
+    )
+    await enter(taking_in(process, intake))
+
+
+async def _collecting(
+    guard: InstallationGuard, storeroom: Storeroom, blobs: Blobs, source: IngestSource, settings: CollectorSettings
+) -> None:
+    """Collect from the moment it is known that the stores belong together."""
+    await guard.passed()
+    brakes = CollectorBrakes.of(settings, guard.brakes_released)
+    await Collector(storeroom, blobs, source.backlog, settings, certain=guard.certain, brakes=brakes).run()
+
+
+async def _keeping(guard: InstallationGuard, retention: Retention, settings: CollectorSettings) -> None:
+    """Do the same for retention."""
+    await guard.passed()
+    brake = Brake("retention", settings.retention_most_share, settings.retention_most, guard.brakes_released)
+    await Keeper(retention, settings, certain=guard.certain, brake=brake).run()

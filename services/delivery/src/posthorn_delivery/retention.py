@@ -1,5 +1,8 @@
 """Retention: mail that its domain keeps no longer is deleted, and deleted mail whose time is over is dropped.
 
+A round deletes a bounded share of all mail, and drops as much: more than that is more likely a wrong clock or setting than what
+somebody wants, and the rounds to come, and an alert, leave time to say so (ADR 18). An operator may let this brake go.
+
 One process does it at a time, under a lease that it renews from batch to batch; losing it ends the round. The collector then takes
 away the octets that nothing refers to any more.
 """
@@ -14,6 +17,7 @@ from prometheus_client import Counter
 
 from posthorn.ports.faults import Unavailable
 from posthorn.ports.retention import Retention, Step
+from posthorn.runtime.brakes import Brake
 from posthorn_delivery.collector_settings import CollectorSettings
 
 log = structlog.get_logger()
@@ -28,9 +32,19 @@ _LEASE_SECONDS = 120.0
 class Keeper:
     """Does the rounds."""
 
-    def __init__(self, retention: Retention, settings: CollectorSettings) -> None:
+    def __init__(
+        self,
+        retention: Retention,
+        settings: CollectorSettings,
+        *,
+        certain: Callable[[], Awaitable[None]] | None = None,
+        brake: Brake | None = None,
+    ) -> None:
+        """``certain`` raises Unavailable unless the stores are known to belong together."""
         self._retention = retention
         self._settings = settings
+        self._certain = certain
+        self._brake = brake or Brake("retention", settings.retention_most_share, settings.retention_most)
 
     async def run(self) -> None:
         """Keep for ever what is to be kept, and nothing else; run as a supervised task."""
@@ -46,15 +60,26 @@ class Keeper:
 
     async def round(self) -> tuple[int, int]:
         """Do one round, if this process leads; gives the entries that expired and those that were purged. Raises Unavailable."""
-        expired = await self._all(self._retention.expire, _expired)
-        return expired, await self._all(self._retention.purge, _purged)
+        if not await self._retention.lead(self._settings.retention_interval + _LEASE_SECONDS):
+            return 0, 0
+        total = await self._retention.entries()
+        expired, more = await self._all(self._retention.expire, _expired, total)
+        purged, still_more = await self._all(self._retention.purge, _purged, total)
+        self._brake.holds(self._brake.most(total) + 1 if more or still_more else 0, total)
+        return expired, purged
 
-    async def _all(self, step: Callable[[int], Awaitable[Step]], counter: Counter) -> int:
-        gone = 0
+    async def _all(self, step: Callable[[int], Awaitable[Step]], counter: Counter, total: int) -> tuple[int, bool]:
+        """Do one of both, as far as the brake allows; gives how many went, and whether there are more."""
+        gone, most = 0, self._brake.most(total)
         while await self._retention.lead(self._settings.retention_interval + _LEASE_SECONDS):
-            done = await step(self._settings.retention_batch)
+            if self._certain is not None:
+                await self._certain()
+            left = self._settings.retention_batch if self._brake.is_released else most - gone
+            if left <= 0:
+                return gone, True
+            done = await step(min(self._settings.retention_batch, left))
             gone += done.entries
             counter.inc(done.entries)
             if done.is_over:
                 break
-        return gone
+        return gone, False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 
@@ -12,7 +12,7 @@ import structlog
 from prometheus_client import Gauge
 
 from posthorn.ports.faults import Unavailable
-from posthorn.ports.ingest import IngestSource
+from posthorn.ports.ingest import Delivery, IngestSource
 from posthorn.runtime.process import Process
 from posthorn_delivery.service import Deliverer
 
@@ -20,12 +20,21 @@ log = structlog.get_logger()
 
 _waiting = Gauge("posthorn_delivery_backlog_messages", "Messages on INGEST, those being delivered included")
 _waiting_octets = Gauge("posthorn_delivery_backlog_octets", "Octets on INGEST")
-_oldest = Gauge("posthorn_delivery_backlog_oldest_seconds", "Age of the oldest message on INGEST; 0 when it is empty")
+_oldest = Gauge(
+    "posthorn_delivery_backlog_oldest_seconds",
+    "Age of the oldest message on INGEST, the retry lane left out; 0 when there is none",
+)
+_retrying = Gauge("posthorn_delivery_retry_lane_messages", "Messages that wait on INGEST for another try")
 _dead = Gauge("posthorn_delivery_dead_messages", "Messages parked on DEAD")
 
 _MEASURE_EVERY = 5.0
 _FIRST_PAUSE = 0.1
 _LAST_PAUSE = 1.0
+DRAIN_SECONDS = 10.0
+"""How long a batch at hand may take to finish while the process drains: a crash would cost as long."""
+_CANCEL_SECONDS = 2.0
+_RETRY_SHARE = 3.0
+"""After another try the retry lane rests so many times as long as the try took, a second at most."""
 
 
 DENSE = 12
@@ -36,17 +45,26 @@ class Intake:
     """The loops that take and deliver."""
 
     def __init__(
-        self, source: IngestSource, deliverer: Deliverer, limits: tuple[int, int, int], spacing: float = 0.0
+        self,
+        source: IngestSource,
+        deliverer: Deliverer,
+        limits: tuple[int, int, int],
+        spacing: float = 0.0,
+        retries: IngestSource | None = None,
+        permitted: Callable[[], bool] = lambda: True,
     ) -> None:
         """``limits``: most messages of a batch, about its most octets, and batches in flight at a time.
 
         ``spacing``: seconds from the start of a batch to the start of the next, while batches are less than half full (ADR 11);
-        twice as long after a batch of DENSE messages.
+        twice as long after a batch of DENSE messages. ``retries`` is the source of the retry lane, whose messages are tried one by
+        one, beside the batches. ``permitted``: while it says no, nothing is taken.
         """
         self._source = source
+        self._retries = retries
         self._deliverer = deliverer
         self._messages, self._octets, self._parallel = limits
         self._spacing = spacing
+        self._permitted = permitted
         self._draining = asyncio.Event()
         self._taking: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
@@ -55,19 +73,29 @@ class Intake:
         """Take and deliver until drained. A fault that nothing foresaw ends it."""
         async with asyncio.TaskGroup() as group:
             self._loops = [group.create_task(self._loop(), name=f"intake {n}") for n in range(self._parallel)]
+            if self._retries is not None:
+                self._loops.append(group.create_task(self._retry_loop(self._retries), name="retries"))
 
     async def drain(self, grace: float) -> None:
-        """Take nothing more; finish what is at hand within ``grace`` seconds, give back the rest."""
+        """Take nothing more; give back at once what waits to be taken; finish what is at hand within ``grace`` seconds, or
+        DRAIN_SECONDS where that is less; give back the rest."""
         self._draining.set()
         self._deliverer.stop()
         for task in self._taking:
             task.cancel()
+        # first of all, for others wait for what lies here, and the server would go on to send it
+        await asyncio.gather(*(source.stop() for source in (self._source, self._retries) if source is not None))
         if self._loops:
-            _, late = await asyncio.wait(self._loops, timeout=grace)
-            for task in late:
+            _, late = await asyncio.wait(self._loops, timeout=min(grace, DRAIN_SECONDS))
+            if late:
                 log.warning("a batch is given back at the end of the grace period")
+                await (
+                    self._deliverer.give_back()
+                )  # before its transaction ends, which may take as long as a store hangs
+            for task in late:
                 task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+            if late:
+                await asyncio.wait(late, timeout=_CANCEL_SECONDS)
 
     async def measure(self) -> None:
         """Keep the gauges of what waits, until cancelled."""
@@ -77,36 +105,50 @@ class Intake:
                 _waiting.set(backlog.messages)
                 _waiting_octets.set(backlog.octets)
                 _dead.set(backlog.dead)
-                _oldest.set((datetime.now(UTC) - backlog.oldest).total_seconds() if backlog.oldest else 0)
+                _retrying.set(backlog.retrying)
+                first = backlog.oldest_first
+                _oldest.set((datetime.now(UTC) - first).total_seconds() if first else 0)
             await asyncio.sleep(_MEASURE_EVERY)
 
     async def _loop(self) -> None:
+        while (batch := await self._take(self._source, self._messages, self._octets)) is not None:
+            began = time.monotonic()
+            await self._deliverer.deliver(batch)
+            if len(batch) < self._messages // 2:
+                spacing = self._spacing * (2 if len(batch) >= DENSE else 1)
+                await self._let_gather(began + spacing - time.monotonic())
+
+    async def _retry_loop(self, source: IngestSource) -> None:
+        while (batch := await self._take(source, 1, self._octets)) is not None:
+            began = time.monotonic()
+            await self._deliverer.deliver(batch)
+            await self._let_gather(min(_LAST_PAUSE, _RETRY_SHARE * (time.monotonic() - began)))
+
+    async def _take(self, source: IngestSource, messages: int, octets: int) -> Sequence[Delivery] | None:
+        """Take a batch, however long it takes; None when the process drains."""
         task = asyncio.current_task()
         assert task is not None
         pause, said_at = _FIRST_PAUSE, -60.0
         while not self._draining.is_set():
+            if not self._permitted():
+                await self._let_gather(_FIRST_PAUSE)
+                continue
             self._taking.add(task)
             try:
-                batch = await self._source.take(self._messages, self._octets)
-                pause = _FIRST_PAUSE
+                return await source.take(messages, octets)
             except Unavailable as fault:
                 if time.monotonic() - said_at > 10:
                     said_at = time.monotonic()
                     log.warning("nothing can be taken", part=fault.part, detail=str(fault))
                 await asyncio.sleep(pause)
                 pause = min(_LAST_PAUSE, pause * 2)
-                continue
             except asyncio.CancelledError:
                 if self._draining.is_set():
-                    return
+                    return None
                 raise
             finally:
                 self._taking.discard(task)
-            began = time.monotonic()
-            await self._deliverer.deliver(batch)
-            if len(batch) < self._messages // 2:
-                spacing = self._spacing * (2 if len(batch) >= DENSE else 1)
-                await self._let_gather(began + spacing - time.monotonic())
+        return None
 
     async def _let_gather(self, seconds: float) -> None:
         """Let messages gather after a batch. Whoever comes after a quiet moment never meets this: it is over by then."""

@@ -2,17 +2,24 @@
 
 Rules:
 
-- Each message of a batch comes to one of three ends: it lies in its mailboxes and the outbound queue and is done; it is parked
-  on DEAD and is done; or it is given back to the stream. None is done before it is kept somewhere else, save what has no
-  recipient left and nobody to be told of it.
+- Each message of a batch comes to one of four ends: it lies in its mailboxes and the outbound queue and is done; it is set aside
+  in the stream's retry lane, or parked on DEAD, and is done; or it is given back to the stream. None is done before it is kept
+  somewhere else, save what has no recipient left and nobody to be told of it.
+- A batch is weighed by the rows of its recipients, which are known once they are resolved: one transaction writes about
+  ``MOST_ROWS``. What is made of rows is made in slices, with others running in between. An alias that comes to many addresses is
+  one row here, and expanded elsewhere (``expanding``).
 - A fault of a part (``Unavailable``) is waited out: the messages are held and reported as worked on, the part is probed, and no
   blob is written again that was written before. Nothing is parked for an outage.
 - A fault that stays while the part answers its probe comes from what is asked of it (a body that is missing, a transaction that
-  takes too long): after some tries the group is halved, and a message alone goes back to the stream for a while.
-- Any other fault means that a message of the group cannot be placed. The group is halved until the one is found and parked.
+  takes too long): after some tries the group is halved, and a message alone is set aside.
+- Any other fault means that a message of the group cannot be placed. The transaction is halved, without resolving anew, until the
+  one is found, and that is set aside. When ``MOST_FAILURES`` transactions of a batch have failed, what is left of the groups that
+  fail is set aside unsearched: the search must not hold up the stream.
+- What was set aside is tried alone. If it fails again it is parked; while DEAD takes nothing, or for a fault, it stays in the
+  retry lane and comes again ever more rarely. First deliveries do not wait for any of it.
 - What becomes of each recipient is told in ``sorting``. One that has gone since RCPT holds up no other: its sender gets a notice.
 - A message that leaves in the name of a domain of ours is signed before it is entered, once. When the keys of its domain cannot be
-  opened, it alone waits.
+  opened, it alone waits, in the retry lane.
 - Relays are woken and the trace is written after the commit: neither can undo it or hold it up.
 - Everything may happen twice, since an acknowledgement may be lost at any point: blobs keep their keys, places their ids, and the
   directory of mailboxes is asked first which ids it has.
@@ -25,41 +32,45 @@ import hashlib
 import random
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from itertools import batched
 from uuid import UUID
 
 import structlog
 from prometheus_client import Counter, Histogram
 
-from posthorn.model.envelope import Envelope, Record, RecordError, decode_record
-from posthorn.model.segment import pack
-from posthorn.ports.blobs import SEGMENTS, Blobs
+from posthorn.model.authority import admitted
+from posthorn.model.envelope import RecordError, decode_record
+from posthorn.model.streams import is_retry
+from posthorn.ports.blobs import Blobs
 from posthorn.ports.clock import Clock
 from posthorn.ports.events import Events, NoEvents
 from posthorn.ports.faults import Unavailable
 from posthorn.ports.ingest import DeadLetters, Delivery
-from posthorn.ports.mailboxes import AccountsGone, Letter, Mailboxes, Placement, Resolution, Segment
+from posthorn.ports.mailboxes import AccountsGone, Mailboxes, Resolution
 from posthorn.ports.signing import Signer
 from posthorn.ports.wakes import Waker
-from posthorn_delivery.sorting import Sorted, sort, ways_back
+from posthorn_delivery.at_hand import AtHand, Group, Item
+from posthorn_delivery.packing import Packer, segments
+from posthorn_delivery.sorting import sort, ways_back
 from posthorn_delivery.telling import tell
 
 log = structlog.get_logger()
 
-_messages = Counter(
-    "posthorn_delivery_messages_total", "Messages that left the stream, by what became of them", ["result"]
-)
 _entries = Counter("posthorn_delivery_entries_total", "Mailbox entries made")
 _batches = Counter("posthorn_delivery_batches_total", "Batches taken")
 _batch_size = Histogram(
     "posthorn_delivery_batch_messages", "Messages in a batch", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 )
-_puts = Counter("posthorn_delivery_puts_total", "Segments written")
-_put_octets = Counter("posthorn_delivery_put_octets_total", "Octets written in segments")
 _transactions = Counter("posthorn_delivery_transactions_total", "Transactions that placed letters")
+_rows = Histogram(
+    "posthorn_delivery_transaction_rows",
+    "Rows of recipients in a transaction",
+    buckets=(1, 5, 20, 100, 500, 1000, 2000, 5000),
+)
 _poison = Counter("posthorn_delivery_poison_total", "Messages that could not be read or placed")
+_set_aside = Counter("posthorn_delivery_set_aside_total", "Messages moved to the retry lane")
 _retries = Counter("posthorn_delivery_retries_total", "Attempts that a part's fault cut short, by part", ["part"])
 _latency = Histogram(
     "posthorn_delivery_latency_seconds",
@@ -67,71 +78,27 @@ _latency = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600, 3600),
 )
 
-HEARTBEAT_SECONDS = 2.5
-"""How often messages at hand are reported as worked on; the stream waits four times as long."""
-SEGMENT_HOLDS_SECONDS = 900.0
-"""How long a segment that was written may wait for its rows. The collector takes blobs without rows after an hour."""
+MOST_ROWS = 2_000
+"""About as many rows of recipients are written by one transaction."""
+MOST_RECIPIENTS = 1_000
+"""About as many recipients are resolved at a time."""
+MOST_FAILURES = 32
+"""Transactions of one batch that may fail in the search for what cannot be placed."""
+_YIELD_ROWS = 200
+_YIELD_MESSAGES = 100
+"""Rows sorted, and messages read or told of, without letting others run."""
 _TRIES = 3
 """Attempts at a group while a part answers its probe and fails all the same."""
 _FIRST_PAUSE = 0.1
 _PROBE_PAUSE = 1.0
 _LAST_PAUSE = 5.0
 _LATER = (5.0, 300.0)
-_OFF_LOOP = 1024**2
-
-
-_NOTHING = Sorted((), (), (), None, ())
+_AT_ONCE = 64
+"""Messages that are set aside without waiting for one another."""
 
 
 class _Stopping(Exception):  # noqa: N818 - it names what happens
     """The process drains while a part is down: everything at hand goes back."""
-
-
-@dataclass(eq=False, slots=True)
-class _Packing:
-    """A segment in the making, or written already."""
-
-    id: UUID
-    key: str
-    octets: int
-    parts: list[bytes]
-    written_at: float | None = None
-
-
-@dataclass(eq=False, slots=True)
-class _Item:
-    """A message at hand."""
-
-    delivery: Delivery
-    record: Record
-    packing: _Packing | None = None
-    placement: Placement | None = None
-    sorted: Sorted = _NOTHING
-    back: Mapping[str, tuple[str, ...]] | None = None
-    signature: str | None = None
-
-    @property
-    def envelope(self) -> Envelope:
-        return self.record.envelope
-
-
-class _AtHand:
-    """The messages of a batch that have come to no end yet, and those that are kept for good."""
-
-    def __init__(self, batch: Sequence[Delivery]) -> None:
-        self.open = dict.fromkeys(batch)  # an ordered set
-        self.kept: set[Delivery] = set()
-
-    async def done(self, delivery: Delivery, result: str) -> None:
-        del self.open[delivery]
-        self.kept.add(delivery)
-        await delivery.done()
-        _messages.labels(result).inc()
-
-    async def again(self, delivery: Delivery, delay: float) -> None:
-        del self.open[delivery]
-        await delivery.again(delay)
-        _messages.labels("given back").inc()
 
 
 class Deliverer:
@@ -139,6 +106,7 @@ class Deliverer:
 
     ``compress`` makes a zstd frame, or is None; ``new_id`` gives UUIDv7s. ``rewriting`` are the keys of rewritten reverse-paths,
     the current one first. Without them what is forwarded leaves under the null reverse-path; without a signer nothing is signed.
+    ``on_expansion`` is called when something was entered that is to be expanded.
     """
 
     def __init__(
@@ -153,89 +121,60 @@ class Deliverer:
         rewriting: Sequence[bytes] = (),
         waker: Waker | None = None,
         events: Events | None = None,
+        on_expansion: Callable[[], None] = lambda: None,
         clock: Clock = time.time,
     ) -> None:
         self._mailboxes = mailboxes
         self._blobs = blobs
         self._dead = dead
-        self._new_id = new_id
-        self._compress = compress
+        self._packer = Packer(blobs, new_id=new_id, compress=compress)
         self._signer = signer
         self._rewriting = rewriting
         self._waker = waker
         self._events = events or NoEvents()
+        self._on_expansion = on_expansion
         self._clock = clock
         self._stopping = asyncio.Event()
+        self._batches: set[AtHand] = set()
 
     def stop(self) -> None:
         """Wait out no fault any longer: give back what cannot be placed now."""
         self._stopping.set()
 
+    async def give_back(self) -> None:
+        """Give back, at once, what has come to no end yet, while its delivery may still go on."""
+        for at_hand in list(self._batches):
+            await at_hand.give_back()
+
     async def deliver(self, batch: Sequence[Delivery]) -> None:
         """Bring every message of the batch to its end. Cancelled, it gives back those that have come to none."""
         _batches.inc()
         _batch_size.observe(len(batch))
-        at_hand = _AtHand(batch)
+        at_hand = AtHand(batch)
+        self._batches.add(at_hand)
         try:
-            async with self._reported(at_hand):
+            async with at_hand.reported():
                 await self._bring_to_an_end(batch, at_hand)
         except _Stopping:
             log.info("giving back what cannot be placed now", messages=len(at_hand.open))
         finally:
-            for delivery in list(at_hand.open):
-                await delivery.again(0)
+            self._batches.discard(at_hand)
+            await at_hand.give_back()
 
-    async def _bring_to_an_end(self, batch: Sequence[Delivery], at_hand: _AtHand) -> None:
-        items: dict[UUID, _Item] = {}
-        repeats: list[_Item] = []
-        for delivery in batch:
+    async def _bring_to_an_end(self, batch: Sequence[Delivery], at_hand: AtHand) -> None:
+        items: dict[UUID, Item] = {}
+        repeats: list[Item] = []
+        for number, delivery in enumerate(batch, 1):
+            if number % _YIELD_MESSAGES == 0:
+                await asyncio.sleep(0)
             try:
-                item = _Item(delivery, decode_record(delivery.octets))
+                item = Item(delivery, admitted(decode_record(delivery.octets), delivery.subject))
             except RecordError as error:
                 await self._park(delivery, at_hand, _name_of(delivery.octets), f"{type(error).__name__}: {error}")
                 continue
             if items.setdefault(item.envelope.id, item) is not item:
                 repeats.append(item)
-        groups = [(list(items.values()), 0)] if items else []
-        pause = _FIRST_PAUSE
-        while groups:
-            group, tries = groups.pop()
-            try:
-                await self._place(group, at_hand)
-                pause = _FIRST_PAUSE
-            except Unavailable as fault:
-                _retries.labels(fault.part).inc()
-                log.warning("not delivered yet", part=fault.part, detail=str(fault), messages=len(group))
-                pause = await self._wait_out(fault, pause)
-                group = [item for item in group if item.delivery in at_hand.open]
-                if tries + 1 < _TRIES or fault.part == "nats":
-                    groups.append((group, tries + 1))
-                elif len(group) > 1:
-                    groups += [(half, _TRIES - 1) for half in _halves(group)]
-                    pause = _FIRST_PAUSE
-                elif group:
-                    await self._try_later(group[0].delivery, at_hand, str(group[0].envelope.id), fault)
-            except AccountsGone:
-                groups.append((group, tries))
-            except Exception as error:
-                if len(group) > 1:
-                    groups += [(half, tries) for half in _halves(group)]
-                    log.warning(
-                        "a batch is halved to find what cannot be placed",
-                        messages=len(group),
-                        fault=type(error).__name__,
-                    )
-                else:
-                    item = group[0]
-                    last = traceback.extract_tb(error.__traceback__)[-1]  # the fault's own text may quote the message
-                    where = f"{last.name} in {last.filename.rpartition('/')[2]}:{last.lineno}"
-                    log.error(
-                        "a message cannot be placed",
-                        message=str(item.envelope.id),
-                        fault=type(error).__name__,
-                        where=where,
-                    )
-                    await self._park(item.delivery, at_hand, str(item.envelope.id), type(error).__name__)
+        await self._bring_groups(_by_recipients(items.values()), at_hand)
         for item in repeats:
             # The same message lay on the stream twice. If its twin has come to no end, neither has this one.
             if items[item.envelope.id].delivery in at_hand.kept:
@@ -243,38 +182,102 @@ class Deliverer:
             else:
                 await at_hand.again(item.delivery, _LATER[0])
 
-    async def _place(self, group: list[_Item], at_hand: _AtHand) -> None:
-        """Place what is still at hand of the group, in one segment and one transaction."""
-        group = [item for item in group if item.delivery in at_hand.open]
-        recipients = {recipient for item in group for recipient in item.envelope.recipients}
-        for item in group:
+    async def _bring_groups(self, groups: list[Group], at_hand: AtHand) -> None:
+        groups.reverse()
+        pause, failures = _FIRST_PAUSE, 0
+        while groups:
+            group = groups.pop()
+            group.items = [item for item in group.items if item.delivery in at_hand.open]
+            if not group.items:
+                continue
+            try:
+                if group.resolved:
+                    await self._place(group.items, at_hand)
+                else:
+                    groups += await self._resolved(group, at_hand)
+                pause = _FIRST_PAUSE
+            except Unavailable as fault:
+                _retries.labels(fault.part).inc()
+                log.warning("not delivered yet", part=fault.part, detail=str(fault), messages=len(group.items))
+                pause = await self._wait_out(fault, pause)
+                group.resolved = False  # some of it may have been placed
+                if group.tries + 1 < _TRIES or fault.part == "nats":
+                    group.tries += 1
+                    groups.append(group)
+                elif len(group.items) > 1:
+                    group.tries = _TRIES - 1
+                    groups += group.halves()
+                    pause = _FIRST_PAUSE
+                else:
+                    await self._put_off(group.items[0].delivery, at_hand, group.items[0].name, fault)
+            except AccountsGone:
+                group.resolved = False
+                groups.append(group)
+            except Exception as error:
+                failures += 1
+                if len(group.items) == 1:
+                    await self._cannot_be_placed(group.items[0], at_hand, error)
+                elif failures < MOST_FAILURES:
+                    groups += group.halves()
+                    log.warning(
+                        "a transaction is halved to find what cannot be placed",
+                        messages=len(group.items),
+                        fault=type(error).__name__,
+                    )
+                else:
+                    log.error("a group is set aside unsearched", messages=len(group.items), fault=type(error).__name__)
+                    for some in batched(group.items, _AT_ONCE, strict=False):
+                        await asyncio.gather(
+                            *(self._put_off(item.delivery, at_hand, item.name, error) for item in some)
+                        )
+
+    async def _resolved(self, group: Group, at_hand: AtHand) -> list[Group]:
+        """Resolve, sort, sign and store a group; gives what is to be placed, by transactions, the first one last."""
+        recipients = {recipient for item in group.items for recipient in item.envelope.recipients}
+        for item in group.items:
             if item.back is None:
                 item.back = ways_back(item.envelope, self._rewriting)
             recipients.update(address for chain in item.back.values() for address in chain)
-        resolution = await self._mailboxes.resolve(recipients, [item.envelope.id for item in group])
-        to_place = [item for item in group if await self._may_be_placed(item, resolution, at_hand)]
+        resolution = await self._mailboxes.resolve(recipients, [item.envelope.id for item in group.items])
+        to_place, unseen = [], 0
+        for item in group.items:
+            if await self._may_be_placed(item, resolution, at_hand):
+                to_place.append(item)
+            unseen += item.weight
+            if unseen > _YIELD_ROWS:
+                unseen = 0
+                await asyncio.sleep(0)
         to_place = await self._signed(to_place, at_hand)
         if not to_place:
-            return
-        await self._store(to_place)
-        entries = await self._mailboxes.place(_segments(to_place))
+            return []
+        await self._packer.store(to_place)
+        return [Group(items, group.tries, resolved=True) for items in reversed(_weighed(to_place))]
+
+    async def _place(self, items: list[Item], at_hand: AtHand) -> None:
+        """Place sorted and stored items in one transaction."""
+        entries = await self._mailboxes.place(segments(items))
         _transactions.inc()
+        _rows.observe(sum(item.weight for item in items))
         _entries.inc(entries)
-        due = {name for item in to_place for name in item.sorted.destinations}
+        due = {name for item in items for name in item.sorted.destinations}
         if self._waker is not None and due:
             self._waker.wake(due)
+        if any(item.sorted.wide for item in items):
+            self._on_expansion()
         now = self._clock()
-        for item in to_place:
+        for number, item in enumerate(items, 1):
+            if number % _YIELD_MESSAGES == 0:
+                await asyncio.sleep(0)
             tell(self._events, item.envelope, item.sorted, now)
             await at_hand.done(item.delivery, "delivered")
             _latency.observe(max(0.0, now - item.envelope.received_at))
-        log.debug("batch placed", messages=len(to_place), entries=entries)
+        log.debug("batch placed", messages=len(items), entries=entries)
 
-    async def _may_be_placed(self, item: _Item, resolution: Resolution, at_hand: _AtHand) -> bool:
+    async def _may_be_placed(self, item: Item, resolution: Resolution, at_hand: AtHand) -> bool:
         """Sort the recipients. False when the message has come to its end without being placed now."""
         envelope = item.envelope
         if envelope.id in resolution.placed:
-            log.info("delivered before", message=str(envelope.id), attempt=item.delivery.attempt)
+            log.info("delivered before", message=item.name, attempt=item.delivery.attempt)
             await at_hand.done(item.delivery, "repeated")
             return False
         item.sorted = sort(envelope, resolution, item.back or {}, self._rewriting)
@@ -284,7 +287,7 @@ class Deliverer:
         await at_hand.done(item.delivery, "dropped")
         return False
 
-    async def _signed(self, items: list[_Item], at_hand: _AtHand) -> list[_Item]:
+    async def _signed(self, items: list[Item], at_hand: AtHand) -> list[Item]:
         """Sign what leaves in the name of a domain of ours; gives the items that may go on now."""
         unsigned = [item for item in items if item.signature is None and item.envelope.signer and item.sorted.queued]
         if self._signer is None or not unsigned:
@@ -295,7 +298,7 @@ class Deliverer:
             if isinstance(signature, str):
                 item.signature = signature
             elif isinstance(signature, Unavailable) and signature.part == "keys":
-                await self._try_later(item.delivery, at_hand, str(item.envelope.id), signature)
+                await self._put_off(item.delivery, at_hand, item.name, signature)
                 waiting.append(item)
         for signature in made:
             if isinstance(signature, BaseException) and not (
@@ -304,7 +307,7 @@ class Deliverer:
                 raise signature
         return [item for item in items if item not in waiting]
 
-    async def _sign(self, signer: Signer, item: _Item) -> str:
+    async def _sign(self, signer: Signer, item: Item) -> str:
         """Sign the message as a relay sends it: without the Return-Path line."""
         envelope, skipped = item.envelope, item.envelope.body.return_path_octets
         if envelope.blob is None:
@@ -312,52 +315,41 @@ class Deliverer:
         key, size = envelope.blob, envelope.body.size
         return await signer.sign(envelope.signer, lambda: self._blobs.stream(key, skipped, size - skipped))
 
-    async def _store(self, items: list[_Item]) -> None:
-        """See to it that each body lies in a blob. Those that were written before stay where they are."""
-        now = time.monotonic()
-        fresh: list[_Item] = []
-        for item in items:
-            written = item.packing.written_at if item.packing else None
-            if item.envelope.blob is not None:
-                item.placement = Placement(0, item.envelope.body.size)
-            elif item.packing is None or (written is not None and now - written > SEGMENT_HOLDS_SECONDS):
-                fresh.append(item)
-        if fresh:
-            await self._pack(fresh)
-        for packing in {item.packing: None for item in items if item.packing is not None}:
-            if packing.written_at is None:
-                await self._blobs.put(packing.key, packing.parts)
-                packing.written_at = time.monotonic()
-                packing.parts = []
-                _puts.inc()
-                _put_octets.inc(packing.octets)
-
-    async def _pack(self, items: list[_Item]) -> None:
-        bodies = [item.record.body or b"" for item in items]
-        if self._compress is not None and sum(map(len, bodies)) > _OFF_LOOP:
-            packed = await asyncio.to_thread(pack, bodies, self._compress)
+    async def _cannot_be_placed(self, item: Item, at_hand: AtHand, error: Exception) -> None:
+        last = traceback.extract_tb(error.__traceback__)[-1]  # the fault's own text may quote the message
+        where = f"{last.name} in {last.filename.rpartition('/')[2]}:{last.lineno}"
+        log.error("a message cannot be placed", message=item.name, fault=type(error).__name__, where=where)
+        if is_retry(item.delivery.subject):
+            await self._park(item.delivery, at_hand, item.name, type(error).__name__)
         else:
-            packed = pack(bodies, self._compress)
-        identity = self._new_id()
-        packing = _Packing(identity, f"{SEGMENTS}{identity}", packed.octets, packed.parts)
-        for item, place in zip(items, packed.ranges, strict=True):
-            item.packing, item.placement = packing, Placement(*place)
+            await self._put_off(item.delivery, at_hand, item.name, error)
 
-    async def _park(self, delivery: Delivery, at_hand: _AtHand, name: str, reason: str) -> None:
+    async def _park(self, delivery: Delivery, at_hand: AtHand, name: str, reason: str) -> None:
         _poison.inc()
         try:
-            await self._dead.park(delivery.octets, name, reason)
+            await self._dead.park(delivery.octets, name, reason, delivery.subject)
         except Unavailable as fault:
-            await self._try_later(delivery, at_hand, name, fault)
+            await self._put_off(delivery, at_hand, name, fault)
         else:
             log.error("parked", message=name, reason=reason)
             await at_hand.done(delivery, "parked")
 
-    async def _try_later(self, delivery: Delivery, at_hand: _AtHand, name: str, fault: Unavailable) -> None:
-        """It stays on the stream and comes again, ever more rarely."""
+    async def _put_off(self, delivery: Delivery, at_hand: AtHand, name: str, fault: Exception) -> None:
+        """Set it aside in the retry lane. One that is there, or cannot get there, comes again, ever more rarely."""
+        detail = str(fault) if isinstance(fault, Unavailable) else type(fault).__name__
+        if not is_retry(delivery.subject):
+            try:
+                await delivery.set_aside()
+            except Unavailable as refusal:
+                detail = str(refusal)
+            else:
+                _set_aside.inc()
+                log.warning("set aside, to be tried again", message=name, detail=detail)
+                await at_hand.done(delivery, "set aside")
+                return
         first, last = _LATER
         delay = min(last, first * 2 ** min(delivery.attempt - 1, 10))
-        log.error("neither placed nor parked now", message=name, detail=str(fault), again_in_seconds=delay)
+        log.error("neither placed nor parked now", message=name, detail=detail, again_in_seconds=delay)
         await at_hand.again(delivery, delay)
 
     async def _wait_out(self, fault: Unavailable, pause: float) -> float:
@@ -377,46 +369,31 @@ class Deliverer:
             except Unavailable:
                 wait = min(_PROBE_PAUSE, wait * 2)
 
-    @asynccontextmanager
-    async def _reported(self, at_hand: _AtHand) -> AsyncIterator[None]:
-        """Tell the stream, while this lasts, that the messages at hand are worked on."""
 
-        async def report() -> None:
-            while True:
-                await asyncio.sleep(HEARTBEAT_SECONDS)
-                for delivery in list(at_hand.open):
-                    await delivery.working()
-
-        task = asyncio.create_task(report(), name="heartbeat")
-        try:
-            yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-
-
-def _halves(group: list[_Item]) -> list[list[_Item]]:
-    """The second half first: groups are taken from the end."""
-    middle = len(group) // 2
-    return [group[middle:], group[:middle]]
-
-
-def _segments(items: Iterable[_Item]) -> list[Segment]:
-    letters: dict[_Packing, list[Letter]] = {}
-    segments: list[Segment] = []
+def _by_recipients(items: Iterable[Item]) -> list[Group]:
+    """Part messages so that each group names about ``MOST_RECIPIENTS``."""
+    groups: list[Group] = []
+    named = 0
     for item in items:
-        assert item.placement is not None
-        found = item.sorted
-        letter = Letter(
-            item.envelope, item.placement, found.accounts, found.outbound, found.tenant, item.signature or ""
-        )
-        if item.packing is not None:
-            letters.setdefault(item.packing, []).append(letter)
-        else:
-            assert item.envelope.blob is not None
-            segments.append(Segment(item.envelope.id, item.envelope.blob, item.envelope.body.size, (letter,)))
-    return segments + [Segment(p.id, p.key, p.octets, tuple(inside)) for p, inside in letters.items()]
+        named += len(item.envelope.recipients)
+        if not groups or named > MOST_RECIPIENTS:
+            groups.append(Group([]))
+            named = len(item.envelope.recipients)
+        groups[-1].items.append(item)
+    return groups
+
+
+def _weighed(items: Sequence[Item]) -> list[list[Item]]:
+    """Part messages so that each transaction writes about ``MOST_ROWS`` rows."""
+    parts: list[list[Item]] = []
+    rows = 0
+    for item in items:
+        rows += item.weight
+        if not parts or rows > MOST_ROWS:
+            parts.append([])
+            rows = item.weight
+        parts[-1].append(item)
+    return parts
 
 
 def _name_of(octets: bytes) -> str:

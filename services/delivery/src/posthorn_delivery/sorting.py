@@ -18,6 +18,8 @@ Rules:
 - A target that is suppressed or has not confirmed gets nothing. That is entered into the queue as ended, so that the alias's owner
   finds it; the sender hears of it only when nothing else is left of an address whose targets have not confirmed.
 - Of senders whom nobody has asked for a password no success is reported and no body is returned (ADR 20).
+- What aliases of one message come to is bounded: beyond ``AT_ONCE`` addresses they are expanded later, in slices, and stand in the
+  queue meanwhile under their own names (ADR 19).
 """
 
 from __future__ import annotations
@@ -43,6 +45,8 @@ _WITHHELD = {
     "unconfirmed": ("5.7.1", "550 5.7.1 the address has not confirmed that mail may be forwarded to it"),
 }
 _OUTWARD = frozenset({"submission", "send", "notice"})
+AT_ONCE = 200
+"""Addresses that the aliases of one message are expanded to with its batch."""
 _DAY = 86_400
 _MOST_REWRITINGS = 3
 
@@ -63,8 +67,13 @@ class Sorted:
     @property
     def queued(self) -> tuple[str, ...]:
         """Recipients that are to be sent to, as the sender knows them: where an alias leads is its owner's affair."""
-        queued = (each for each in self.outbound if each.state is QueueState.QUEUED)
+        queued = (each for each in self.outbound if each.state in (QueueState.QUEUED, QueueState.HELD))
         return tuple(dict.fromkeys(each.original or each.recipient for each in queued))
+
+    @property
+    def wide(self) -> bool:
+        """Whether something is left to be expanded."""
+        return any(each.state is QueueState.HELD for each in self.outbound)
 
     @property
     def destinations(self) -> set[str]:
@@ -94,10 +103,20 @@ def ways_back(envelope: Envelope, keys: Sequence[bytes]) -> Mapping[str, tuple[s
 
 
 def sort(
-    envelope: Envelope, resolution: Resolution, back: Mapping[str, tuple[str, ...]], keys: Sequence[bytes]
+    envelope: Envelope,
+    resolution: Resolution,
+    back: Mapping[str, tuple[str, ...]],
+    keys: Sequence[bytes],
+    at_once: float = AT_ONCE,
+    *,
+    is_slice: bool = False,
 ) -> Sorted:
-    """Sort the recipients. ``resolution`` knows them and what is in ``back``; ``keys`` rewrite, the first one now."""
-    found = _Found(sender=envelope.tenant)
+    """Sort the recipients. ``resolution`` knows them and what is in ``back``; ``keys`` rewrite, the first one now.
+
+    ``at_once``: addresses that the message's aliases are expanded to now. ``is_slice``: whether the resolution knows only a part of
+    what a recipient comes to, so that it does not tell whether nothing else is left of it.
+    """
+    found = _Found(sender=envelope.tenant, room=at_once)
     headers: dict[str, str] = {}
     for recipient in envelope.recipients:
         dsn = _honoured(envelope, recipient)
@@ -116,16 +135,21 @@ def sort(
                 found.lose(envelope, recipient, dsn)
             continue
         accounts, forwards = resolution.accounts.get(address, ()), resolution.forwards.get(address, ())
+        several = len(accounts) + len(forwards) if len(accounts) + len(forwards) > 1 else 0
+        if address in resolution.wide or several > found.room:
+            found.expand(envelope, address, recipient, dsn)
+            continue
+        found.room -= several
         if not accounts and not forwards:
             found.lose(envelope, recipient, dsn)
             continue
         found.accounts |= dict.fromkeys(accounts)
         if accounts:
             found.local.append(recipient)
-        forwards = tuple(found.open_ways(envelope, recipient, dsn, forwards, keys, alone=not accounts))
+        forwards = tuple(found.open_ways(envelope, recipient, dsn, forwards, keys, alone=not (accounts or is_slice)))
         if envelope.reverse_path and dsn.wants(Notice.DELIVERED) and (accounts or len(forwards) > 1):
             found.tell(envelope, recipient, dsn, expanded=len(accounts) + len(forwards) > 1)
-            dsn = replace(dsn, notify=(dsn.notify & ~Notify.SUCCESS) or Notify.NEVER)
+            dsn = _without_success(dsn)
         for forward in forwards:
             found.tenant = found.tenant or forward.tenant
             if keys and forward.alias not in headers:
@@ -145,7 +169,7 @@ def sort(
     return Sorted(
         tuple(found.accounts),
         tuple(found.local),
-        (*found.leaving.values(), *found.ended),
+        (*found.leaving.values(), *found.wide.values(), *found.ended),
         envelope.tenant or found.tenant,
         tuple(found.dropped),
     )
@@ -159,6 +183,10 @@ class _Found:
     """The submitter's tenant."""
     leaving: dict[tuple[UUID | None, str], Outbound] = field(default_factory=dict)
     """By tenant and address: what two tenants forward to one address stays two, for each is one's own to hold or cancel."""
+    room: float = AT_ONCE
+    """Addresses to which aliases may still be expanded."""
+    wide: dict[str, Outbound] = field(default_factory=dict)
+    """Aliases that are left to be expanded in slices."""
     ended: list[Outbound] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
     tenant: UUID | None = None
@@ -220,6 +248,14 @@ class _Found:
         self.tenant = self.tenant or forward.tenant
         self._end(envelope, recipient, dsn, QueueState.BOUNCED, status, reply, told, forward.tenant)
 
+    def expand(self, envelope: Envelope, address: str, recipient: str, dsn: RecipientDsn) -> None:
+        if envelope.reverse_path and dsn.wants(Notice.DELIVERED):
+            self.tell(envelope, recipient, dsn, expanded=True)
+            dsn = _without_success(dsn)
+        original = "" if address == recipient else recipient
+        waits = Outbound(address, _domain(address), envelope.reverse_path, original, dsn, QueueState.HELD)
+        self.wide.setdefault(address, replace(waits, reply="to be expanded"))
+
     def lose(self, envelope: Envelope, recipient: str, dsn: RecipientDsn) -> None:
         if envelope.reverse_path and dsn.wants(Notice.FAILED):
             self._end(envelope, recipient, dsn, QueueState.BOUNCED, GONE_STATUS, GONE_REPLY, Notice.FAILED)
@@ -262,6 +298,11 @@ def _honoured(envelope: Envelope, recipient: str) -> RecipientDsn:
     if envelope.role in _OUTWARD or not dsn.notify & Notify.SUCCESS:
         return dsn
     # a stranger's word for who he is: what he asks for would be sent to whomever he names
+    return _without_success(dsn)
+
+
+def _without_success(dsn: RecipientDsn) -> RecipientDsn:
+    """Give what is left of a wish once the notice of success has been seen to."""
     return replace(dsn, notify=(dsn.notify & ~Notify.SUCCESS) or Notify.NEVER)
 
 

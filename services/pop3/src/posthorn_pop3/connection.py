@@ -34,6 +34,8 @@ OUTPUT_BUFFER = 64 * 1024
 """Octets collected before they are handed to the transport."""
 TURN = 256
 """Commands of one client in a row before others have their turn."""
+TOO_MANY = b"-ERR [SYS/TEMP] too many connections\r\n"
+LIFE_OVER = b"-ERR [SYS/TEMP] the session was open for too long, nothing is deleted\r\n"
 LINGER_SECONDS = 1.0
 """How long a client has to answer the end of TLS."""
 
@@ -73,6 +75,7 @@ class Connection(asyncio.BufferedProtocol):
         self._write_timer: asyncio.TimerHandle | None = None
         self._untaken = 0  # octets that lay in the buffer when the timer was set
         self._timer: asyncio.TimerHandle | None = None
+        self._life_timer: asyncio.TimerHandle | None = None
         self._since = self._loop.time()
         self._close_by = 0.0
 
@@ -90,12 +93,13 @@ class Connection(asyncio.BufferedProtocol):
         refusal = self._edge.gate.admit(self, address)
         if refusal is not None:
             _refusals.labels(refusal).inc()
-            self.send(GOING_DOWN if refusal == "draining" else b"-ERR [SYS/TEMP] too many connections\r\n")
+            self.send(GOING_DOWN if refusal == "draining" else TOO_MANY)
             self.close()
             return
         self._admitted = True
         _sessions.inc()
         self._timer = self._loop.call_later(self._edge.times.login, self._login_timed_out)
+        self._life_timer = self._loop.call_later(self._edge.times.life, self._life_over)
         self._session.greet()
         self._flush()
 
@@ -146,7 +150,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._lost:
             return
         self._lost = self._closing = True
-        for timer in (self._timer, self._write_timer):
+        for timer in (self._timer, self._write_timer, self._life_timer):
             if timer is not None:
                 timer.cancel()
         if self._room is not None and not self._room.done():
@@ -205,6 +209,56 @@ class Connection(asyncio.BufferedProtocol):
         if self._upgrading and self._work is not None:
             self._work.cancel()  # a handshake does not notice that the transport below it is gone
         self._transport.abort()
+
+    @property
+    def silent_seconds(self) -> float:
+        """Before login it waits all the time, as the gate knows; after it, it may be silent as long as the settings say."""
+        return 0.0
+
+    def give_way(self) -> bool:
+        """End before login, unless a login is being judged."""
+        if self._closing or self._session.visit is not None:
+            return False
+        if self._upgrading or self._blocked:
+            self.cut()
+            return True
+        if self._work is not None:
+            return False
+        _refusals.labels("gave-way").inc()
+        self.send(TOO_MANY)
+        self.close()
+        return True
+
+    def claim(self, account: str, tenant: str) -> bool:
+        """Take a place of the account's and the tenant's share, if there is one."""
+        return self._edge.gate.claim(self, account, tenant)
+
+    def unclaim(self) -> None:
+        """Give it back: the login came to nothing."""
+        self._edge.gate.unclaim(self)
+
+    def interrupt(self) -> None:
+        """End now, for the maildrop was closed from outside. A reply under way is cut; a QUIT under way asks for itself."""
+        if self._closing or self._session.is_committing:
+            return
+        if self._work is None and not self._blocked:
+            self._session.part()
+            return
+        visit = self._session.visit
+        if visit is not None:
+            self._session.ending = visit.farewell[0]
+        self.cut()
+
+    def _life_over(self) -> None:
+        if self._closing or self._session.is_committing:
+            return
+        _timeouts.labels("session").inc()
+        if self._work is None and not self._blocked:
+            self.send(LIFE_OVER)
+            self._session.end("session time-out")
+        else:
+            self._session.ending = "session time-out"
+            self.cut()
 
     async def start_tls(self) -> None:
         """Shake hands. The machine has thrown away all input; what comes from here on has come through TLS."""

@@ -5,7 +5,8 @@ Rules:
 - Failures are counted as ``posthorn.runtime.guesses`` says, in counters shared with submission and with all pods. Who has used one
   up is refused before anything is verified: otherwise the answer would tell a right guess from a wrong one. The refusal is
   ``[SYS/TEMP]``: an ``[AUTH]`` would have mail clients ask their owners for a new password.
-- A password that begins as app passwords do is looked for among them first. It may all the same be the account's own, and is then
+- A password that begins as app passwords do is looked for among them first, before the counters are asked: nobody guesses one, and
+  guesses at the account's own password close nothing for it. If it is none it may all the same be the account's own, and is then
   verified as such, which also takes as long as for an account that does not exist.
 """
 
@@ -14,30 +15,46 @@ from __future__ import annotations
 import hashlib
 from contextlib import AbstractAsyncContextManager
 
+from posthorn.ports.access import Places, Proof, digest_of
+from posthorn.ports.maildrops import Login
 from posthorn.ports.sending import APP_PASSWORD_PREFIX, Senders, Throttle
+from posthorn.runtime.familiar_places import FamiliarPlaces
 from posthorn.runtime.guesses import Attempt, Guesses
 from posthorn.runtime.passwords import Passwords
 
 FAILURES_PER_ADDRESS = 30
 FAILURES_PER_ACCOUNT = 10
+SCOPE = "pop3"
+"""What an app password must be for."""
 
 
 class Doorkeeper:
     """Verifies passwords and counts failures."""
 
-    def __init__(self, passwords: Passwords, senders: Senders, throttle: Throttle) -> None:
+    def __init__(self, passwords: Passwords, senders: Senders, throttle: Throttle, places: Places) -> None:
         self._passwords = passwords
         self._senders = senders
         self._guesses = Guesses(throttle, FAILURES_PER_ADDRESS, FAILURES_PER_ACCOUNT)
+        self._places = FamiliarPlaces(places)
 
-    def attempt(self, address: str | None, client: str) -> AbstractAsyncContextManager[Attempt]:
+    def attempt(self, address: str | None, client: str, *, familiar: bool) -> AbstractAsyncContextManager[Attempt]:
         """Let a login be judged within the block, in its turn; ``address`` is None where the name is no address at all."""
-        return self._guesses.attempt(address or "", client)
+        return self._guesses.attempt(address or "", client, familiar=familiar)
 
-    async def verify(self, account: int | None, stored: str | None, password: str) -> bool:
-        """Whether the password opens the account's maildrop. Raises Unavailable and passwords.Busy."""
-        if account is not None and password.startswith(APP_PASSWORD_PREFIX):
-            digest = hashlib.sha256(password.encode("utf-8", "surrogatepass")).digest()
-            if await self._senders.app_password(account, digest, "pop3"):
-                return True
-        return await self._passwords.verify(stored, password)
+    async def by_app_password(self, known: Login | None, password: str) -> Proof | None:
+        """Give the proof if this is an app password of the account. Raises Unavailable."""
+        if known is None or not password.startswith(APP_PASSWORD_PREFIX):
+            return None
+        digest = hashlib.sha256(password.encode("utf-8", "surrogatepass")).digest()
+        if not await self._senders.app_password(known.account, digest, SCOPE):
+            return None
+        return Proof(known.account, app_password=digest, scope=SCOPE)
+
+    async def by_password(self, known: Login | None, password: str) -> Proof | None:
+        """Give the proof if this is the account's own password; it takes as long without an account. Raises passwords.Busy."""
+        right = await self._passwords.verify(known.password_hash if known else None, password)
+        return Proof(known.account, digest_of(known.password_hash)) if known and right else None
+
+    def let_in(self, known: Login, place: bytes) -> None:
+        """Note that the account was logged in to from there."""
+        self._places.note(known.account, place, known.place_age)

@@ -19,6 +19,7 @@ class Times:
     login: float = 60.0
     idle: float = 600.0
     write: float = 120.0
+    life: float = 14_400.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ import structlog
 from posthorn.ports.faults import Unavailable
 from posthorn.ports.maildrops import Location
 from posthorn.wire.pop3_text import DotStuffer, TopCut, terminated, top
-from posthorn_pop3.service import Gone, Opened, Visit
+from posthorn_pop3.visit import Gone, Opened, Visit
 
 log = structlog.get_logger()
 
@@ -45,6 +45,18 @@ class Outlet(Protocol):
 
     def cut(self) -> None:
         """End the connection now."""
+        ...
+
+    def claim(self, account: str, tenant: str) -> bool:
+        """Take a place among those for logged-in sessions of an account and a tenant; gives whether there was one."""
+        ...
+
+    def unclaim(self) -> None:
+        """Give it back."""
+        ...
+
+    def interrupt(self) -> None:
+        """The maildrop was closed from outside: end now."""
         ...
 
     async def start_tls(self) -> None:

@@ -50,11 +50,21 @@ class Listening:
 @asynccontextmanager
 async def serving(settings: Pop3Settings, office: PostOffice, tls: ssl.SSLContext | None) -> AsyncIterator[Listening]:
     """Serve POP3, and POP3 over TLS when there is a certificate. On leaving, sessions are drained."""
-    gate = Gate(settings.pop3_sessions, settings.pop3_sessions_per_address)
+    gate = Gate(
+        settings.pop3_sessions,
+        settings.pop3_sessions_per_address,
+        per_network=settings.pop3_sessions_per_network,
+        stress_seconds=settings.pop3_stress_seconds,
+    )
     edge = Edge(
         office=office,
         gate=gate,
-        times=Times(settings.pop3_login_seconds, settings.pop3_idle_seconds, settings.pop3_write_seconds),
+        times=Times(
+            settings.pop3_login_seconds,
+            settings.pop3_idle_seconds,
+            settings.pop3_write_seconds,
+            settings.pop3_session_seconds,
+        ),
         policy=Policy(settings.pop3_login_attempts, settings.pop3_failure_delay_seconds, settings.pop3_outlook_no_nuls),
         tls=tls,
         loopback_passwords=settings.pop3_cleartext == "loopback",

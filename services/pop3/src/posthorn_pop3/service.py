@@ -5,28 +5,28 @@ Rules:
 - A fault of ours is never an empty maildrop and never a wrong password (promise 3): it is ``[SYS/TEMP]``.
 - A maildrop is held under a lease by one session. All leases of the process are renewed in one call; a session whose lease is lost
   deletes nothing.
-- The accounts of all open maildrops are looked at again in one call a second: a suspended account's session ends, and deletes
-  nothing. It gives its lease back, so that the account can log in at once when it is active again.
-- Deletions happen in ``Visit.commit`` and nowhere else.
-- Locations are asked for in batches, bodies ahead of the client, so that reading on costs no round trip for each message.
+- Of all open maildrops it is asked in one call a second whether what their sessions logged in with still holds: a session whose
+  password was changed or taken away, whose account is suspended or gone, or whose lease was taken over, is ended at once and
+  deletes nothing. It gives its lease back, so that the owner can log in. A commit asks once more, in its own transaction.
+- While Postgres cannot be asked, no session ends for it.
+- A lease that could not be given back is given back once Postgres is there again; until then its maildrop is ``[SYS/TEMP]``.
+- What a session does in its maildrop is in ``visit``.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable
 from uuid import UUID
 
 import structlog
 from prometheus_client import Counter
 
-from posthorn.ports.blobs import BlobMissing
+from posthorn.ports.access import Ending, Proof
 from posthorn.ports.faults import Unavailable
-from posthorn.ports.maildrops import RENEW_SECONDS, LeaseLost, Location, MaildropBusy, Maildrops
+from posthorn.ports.maildrops import RENEW_SECONDS, MaildropBusy, Maildrops
 from posthorn.ports.maildrops import Login as Account
+from posthorn.runtime.familiar_places import place_of
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.passwords import Busy
 from posthorn.wire.address import AddressError, parse_address
@@ -34,46 +34,17 @@ from posthorn.wire.pop3_events import Login
 from posthorn_pop3.doorkeeper import Doorkeeper
 from posthorn_pop3.reads import Reads
 from posthorn_pop3.snapshot import Snapshot
+from posthorn_pop3.visit import Bodies, Visit
 
 log = structlog.get_logger()
 
-CLOSED_SECONDS = 1.0
-"""How often it is asked whether the accounts of open maildrops may still be read."""
-WINDOW = 128
-"""Messages located in one query."""
-AHEAD = 64
-"""Messages whose bodies are fetched before they are asked for, at most,"""
-AHEAD_OCTETS = 1024 * 1024
-"""and their octets for one session."""
+WATCH_SECONDS = 1.0
+"""How often it is asked whether the sessions of open maildrops may go on."""
 
 
 _logins = Counter("posthorn_pop3_logins_total", "Attempts to log in", ["outcome"])
-_deleted = Counter("posthorn_pop3_deleted_total", "Messages deleted by clients")
+_revoked = Counter("posthorn_pop3_revoked_total", "Sessions ended because they might not go on", ["reason"])
 _leases_lost = Counter("posthorn_pop3_leases_lost_total", "Sessions whose lease ran out")
-
-
-class Bodies(Protocol):
-    """Gives messages' octets; ``posthorn.adapters.segments`` does."""
-
-    def whole(self, location: Location) -> bool:
-        """Tell whether the message is handled whole."""
-        ...
-
-    def cached(self, location: Location) -> bytes | None:
-        """Give the octets if they are at hand."""
-        ...
-
-    async def read(self, location: Location, ahead: Sequence[Location] = ()) -> bytes:
-        """Give the octets of a whole message. Raises BlobMissing or Unavailable."""
-        ...
-
-    def prefetch(self, locations: Iterable[Location]) -> None:
-        """Begin to fetch messages."""
-        ...
-
-    def stream(self, location: Location, chunk: int = ...) -> AsyncGenerator[bytes]:
-        """Give the octets of any message in pieces. Raises BlobMissing or Unavailable."""
-        ...
 
 
 class LoginFailed(Exception):  # noqa: N818 - it names what happened
@@ -91,18 +62,8 @@ class LoginFailed(Exception):  # noqa: N818 - it names what happened
         return self.outcome == "wrong"
 
 
-class Gone(Exception):  # noqa: N818 - it names the state
-    """The message is not there any more, though the snapshot has it: somebody else deleted it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A message being read: its first octets are there, so that the reply may begin."""
-
-    location: Location
-    first: bytes
-    rest: AsyncGenerator[bytes] | None
-    """None when ``first`` is all of it."""
+def _any_number(account: str, tenant: str) -> bool:
+    return True
 
 
 class PostOffice:
@@ -114,11 +75,15 @@ class PostOffice:
         self._doorkeeper = doorkeeper
         self._reads = reads
         self._visits: dict[UUID, Visit] = {}
+        self._owed: dict[UUID, int] = {}  # leases to be given back: holder and account
 
-    async def log_in(self, login: Login, client: str) -> Visit:
-        """Check name and password, take the lease, take the snapshot; ``client`` is its IP address. Raises LoginFailed."""
+    async def log_in(self, login: Login, client: str, claim: Callable[[str, str], bool] = _any_number) -> Visit:
+        """Check name and password, take the lease, take the snapshot; ``client`` is its IP address. Raises LoginFailed.
+
+        ``claim`` tells whether there is a place for one more session of an account and a tenant.
+        """
         try:
-            visit = await self._log_in(login, client)
+            visit = await self._log_in(login, client, claim)
         except Busy:
             failed = LoginFailed("busy", "[SYS/TEMP] too many logins at this moment, try again")
         except Unavailable as error:
@@ -135,30 +100,53 @@ class PostOffice:
         _logins.labels(failed.outcome).inc()
         raise failed
 
-    async def _log_in(self, login: Login, client: str) -> Visit:
-        known = await self._known(login, client)
+    async def _log_in(self, login: Login, client: str, claim: Callable[[str, str], bool]) -> Visit:
+        known, proof = await self._known(login, client)
+        if not claim(known.address, str(known.tenant)):
+            raise LoginFailed("sessions", "[SYS/TEMP] too many sessions of this account or its tenant, try again later")
         holder = new_id()
-        snapshot = Snapshot(await self._maildrops.open(known.account, holder))
-        visit = Visit(self._maildrops, self._bodies, self._reads, known, holder, snapshot)
+        await self._give_back(known.account)
+        try:
+            listing = await self._maildrops.open(known.account, holder, by_app_password=bool(proof.app_password))
+        except Unavailable:
+            self._owe(known.account, holder)
+            raise
+        visit = Visit(self._maildrops, self._bodies, self._reads, known, proof, holder, Snapshot(listing))
         self._visits[holder] = visit
         visit.on_leave = lambda: self._visits.pop(holder, None)
+        visit.on_owed = lambda: self._owe(known.account, holder)
         return visit
 
-    async def _known(self, login: Login, client: str) -> Account:
+    async def _known(self, login: Login, client: str) -> tuple[Account, Proof]:
         address = _canonical(login.name)
-        async with self._doorkeeper.attempt(address, client) as attempt:
-            if attempt.refused:
-                raise LoginFailed("throttled", "[SYS/TEMP] too many failed logins, try again in some minutes")
-            known = await self._maildrops.login(address) if address else None
-            number, stored = (known.account, known.password_hash) if known else (None, None)
-            right = await self._doorkeeper.verify(number, stored, login.password)
-            if known is None or not right or (login.authorize_as and _canonical(login.authorize_as) != address):
-                await attempt.wrong()
-                raise LoginFailed("wrong", "[AUTH] name or password is wrong")
-            if not known.active:
-                raise LoginFailed("suspended", "[SYS/PERM] this account is suspended, ask its administrator")
-            attempt.right()
-            return known
+        place = place_of(address, client) if address else b""
+        known = await self._maildrops.login(address, place) if address else None
+        is_own = not login.authorize_as or _canonical(login.authorize_as) == address
+        proof = await self._doorkeeper.by_app_password(known, login.password)
+        if proof is None or not is_own:
+            familiar = known is not None and known.place_age is not None
+            async with self._doorkeeper.attempt(address, client, familiar=familiar) as attempt:
+                if attempt.refused:
+                    raise LoginFailed("throttled", "[SYS/TEMP] too many failed logins, try again in some minutes")
+                proof = await self._doorkeeper.by_password(known, login.password)
+                if proof is None or not is_own:
+                    await attempt.wrong()
+                    raise LoginFailed("wrong", "[AUTH] name or password is wrong")
+        assert known is not None
+        if not known.active:
+            raise LoginFailed("suspended", "[SYS/PERM] this account is suspended, ask its administrator")
+        self._doorkeeper.let_in(known, place)
+        return known, proof
+
+    def _owe(self, account: int, holder: UUID) -> None:
+        self._owed[holder] = account
+
+    async def _give_back(self, account: int | None = None) -> None:
+        """Give back the leases that could not be, all or those of an account. Raises Unavailable."""
+        for holder, owner in list(self._owed.items()):
+            if account in (None, owner):
+                await self._maildrops.release(owner, holder)
+                self._owed.pop(holder, None)
 
     async def keep_leases(self) -> None:
         """Renew for ever; run as a supervised task."""
@@ -178,191 +166,41 @@ class PostOffice:
             log.warning("leases not renewed", part=error.part, detail=str(error), sessions=len(asked))
             return
         for holder, visit in asked.items():
-            if holder not in held and self._visits.pop(holder, None) is not None:
-                visit.lost = True
+            if holder not in held and not visit.is_leaving and self._visits.pop(holder, None) is not None:
+                visit.end(Ending.TAKEN)
                 _leases_lost.inc()
                 log.warning("lease lost", account=visit.address, session=str(holder))
 
     async def keep_watch(self) -> None:
-        """Look for suspended accounts for ever; run as a supervised task."""
+        """End sessions that may not go on, for ever; run as a supervised task."""
         while True:
-            await asyncio.sleep(CLOSED_SECONDS)
-            await self.close_suspended()
+            await asyncio.sleep(WATCH_SECONDS)
+            await self.watch()
 
-    async def close_suspended(self) -> None:
-        """Close the maildrops of accounts that may be read no more."""
-        asked = list(self._visits.values())
+    async def watch(self) -> None:
+        """End sessions that may not go on, and give back leases that could not be."""
+        try:
+            await self._give_back()
+        except Unavailable as error:
+            log.warning("leases not given back", part=error.part, detail=str(error), leases=len(self._owed))
+            return
+        asked = dict(self._visits)
         if not asked:
             return
         try:
-            closed = await self._maildrops.closed({visit.account for visit in asked})
+            ended = await self._maildrops.ended({holder: visit.proof for holder, visit in asked.items()})
         except Unavailable as error:
-            log.warning("states of accounts not read", part=error.part, detail=str(error), sessions=len(asked))
+            log.warning("sessions not looked at", part=error.part, detail=str(error), sessions=len(asked))
             return
-        for visit in asked:
-            if visit.account in closed and not visit.closed:
-                visit.closed = True
-                log.info("maildrop closed", account=visit.address, session=str(visit.holder))
-
-
-class Visit:
-    """One session's open maildrop."""
-
-    def __init__(
-        self, maildrops: Maildrops, bodies: Bodies, reads: Reads, account: Account, holder: UUID, snapshot: Snapshot
-    ) -> None:
-        self._maildrops = maildrops
-        self._bodies = bodies
-        self._reads = reads
-        self._reader = {"account": account.address, "tenant": str(account.tenant)}
-        self.account = account.account
-        self.address = account.address
-        self.holder = holder
-        self.snapshot = snapshot
-        self.lost = False
-        """The lease ran out: nothing more may be done here."""
-        self.closed = False
-        """The account is suspended or gone: nothing more may be done here either."""
-        self.on_leave: Callable[[], object] = _nothing
-        self._left = False
-        self._located: dict[int, Location] = {}
-        self._located_to = 0  # numbers below are located, or were not there
-        self._warm_to = 0  # numbers below are cached or on their way
-        self._locating: asyncio.Task[None] | None = None
-
-    def at_hand(self, number: int) -> tuple[Location, bytes] | None:
-        """Give a message that can be had without waiting."""
-        location = self._located.get(number)
-        if location is None:
-            return None
-        body = self._bodies.cached(location)
-        if body is None:
-            return None
-        if number + AHEAD // 2 >= self._warm_to and self._locating is None:
-            self._warm(number + 1)
-        return location, body
-
-    def message(self, number: int) -> str | None:
-        """The id of a message for the log, if it is known yet."""
-        location = self._located.get(number)
-        return str(location.message) if location else None
-
-    def have_read(self, messages: Sequence[UUID]) -> None:
-        """Note that these messages were handed over whole."""
-        self._reads.note(messages, self._reader)
-
-    async def open(self, number: int) -> Opened:
-        """Give a message, its first octets read. Raises Gone, or Unavailable when not even those can be had."""
-        location = await self._locate(number)
-        try:
-            return await self._open(number, location)
-        except BlobMissing:
-            # The collector has moved the message since it was located.
-            self._forget_locations()
-            return await self._open(number, await self._locate(number))
-
-    async def commit(self) -> int:
-        """Delete what is marked and give the lease back, in one transaction; gives how many were deleted.
-
-        Raises LeaseLost with nothing deleted, or Unavailable, after which nothing is known to be deleted.
-        """
-        if self.lost:
-            raise LeaseLost
-        uids = self.snapshot.deleted()
-        if not uids:
-            await self.leave()
-            return 0
-        count = await self._maildrops.commit(self.account, self.holder, uids)
-        self._leave()
-        _deleted.inc(count)
-        return count
-
-    async def leave(self) -> None:
-        """Give the lease back without deleting anything; after a commit it does nothing. Raises nothing."""
-        if self._left:
-            return
-        self._leave()
-        if self.lost:
-            return
-        try:
-            await self._maildrops.release(self.account, self.holder)
-        except Unavailable as error:
-            log.warning("lease not given back, it runs out by itself", account=self.address, part=error.part)
-
-    def _leave(self) -> None:
-        self._left = True
-        self.on_leave()
-        if self._locating is not None:
-            self._locating.cancel()
-
-    async def _open(self, number: int, location: Location) -> Opened:
-        if location.size != self.snapshot.size(number):
-            raise Unavailable("postgres", f"message {location.message} has another size than in the listing")
-        if self._bodies.whole(location):
-            body = await self._bodies.read(location, self._locations(number + 1, AHEAD))
-            self._warm(number + 1)
-            return Opened(location, body, None)
-        pieces = self._bodies.stream(location)
-        first = await anext(pieces, b"")
-        return Opened(location, first, pieces)
-
-    async def _locate(self, number: int) -> Location:
-        if number not in self._located and self._locating is not None:
-            await asyncio.wait([self._locating])
-        if number not in self._located:
-            await self._locate_from(number)
-        try:
-            return self._located[number]
-        except KeyError:
-            raise Gone from None
-
-    async def _locate_from(self, number: int) -> None:
-        """Locate a window of messages from ``number`` on and forget those before it."""
-        numbers = self.snapshot.following(number, WINDOW)
-        uids = {self.snapshot.uid(each): each for each in numbers}
-        found = await self._maildrops.locate(self.account, list(uids))
-        kept = {each: location for each, location in self._located.items() if number - WINDOW < each < number}
-        self._located = kept | {uids[uid]: location for uid, location in found.items()}
-        self._located_to = number + WINDOW
-        self._warm_to = min(self._warm_to, number + WINDOW)
-
-    def _forget_locations(self) -> None:
-        self._located = {}
-        self._located_to = self._warm_to = 0
-
-    def _locations(self, number: int, most: int) -> list[Location]:
-        return [self._located[each] for each in self.snapshot.following(number, most) if each in self._located]
-
-    def _warm(self, number: int) -> None:
-        """Fetch what comes next, and locate what comes after that."""
-        start = self._warm_to if number < self._warm_to <= number + AHEAD else number
-        wanted: list[Location] = []
-        octets = 0
-        self._warm_to = min(number + AHEAD, self._located_to)
-        for each in self.snapshot.following(number, AHEAD):
-            location = self._located.get(each)
-            if location is None:
-                continue
-            octets += location.length
-            if octets > AHEAD_OCTETS:
-                self._warm_to = min(max(each, start), self._warm_to)
-                break
-            if each >= start:
-                wanted.append(location)
-        self._bodies.prefetch(wanted)
-        if self._locating is None and number + AHEAD >= self._located_to <= len(self.snapshot):
-            self._locating = asyncio.get_running_loop().create_task(self._locate_next(self._located_to))
-
-    async def _locate_next(self, number: int) -> None:
-        try:
-            with suppress(Unavailable):  # whoever needs the message will ask again and hear of it
-                await self._locate_from(number)
-        finally:
-            self._locating = None
-
-
-def _nothing() -> object:
-    return None
+        for holder, ending in ended.items():
+            visit = asked[holder]
+            if holder in self._visits and visit.ending is None and not visit.is_leaving:
+                if ending is Ending.TAKEN:
+                    self._visits.pop(holder, None)
+                    _leases_lost.inc()
+                visit.end(ending)
+                _revoked.labels(ending.value).inc()
+                log.info("session is ended", account=visit.address, session=str(holder), why=ending.value)
 
 
 def _canonical(name: str) -> str | None:

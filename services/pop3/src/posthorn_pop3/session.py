@@ -19,7 +19,7 @@ import structlog
 from prometheus_client import Counter
 
 from posthorn.ports.faults import Unavailable
-from posthorn.ports.maildrops import LeaseLost
+from posthorn.ports.maildrops import LeaseLost, Revoked
 from posthorn.wire.pop3 import Machine, State
 from posthorn.wire.pop3_events import (
     Capa,
@@ -43,8 +43,9 @@ from posthorn.wire.pop3_events import (
     Utf8,
 )
 from posthorn_pop3.handing import Handing, Outlet, Work
-from posthorn_pop3.service import LoginFailed, PostOffice, Visit
+from posthorn_pop3.service import LoginFailed, PostOffice
 from posthorn_pop3.snapshot import Snapshot
+from posthorn_pop3.visit import Visit
 
 log = structlog.get_logger()
 
@@ -85,6 +86,8 @@ class Session:
         self.visit: Visit | None = None
         self.ending = "dropped"
         """How it ended, for the log."""
+        self.is_committing = False
+        """QUIT is under way: it is not cut."""
         self._counted = 0
         self._deleted = 0
 
@@ -101,15 +104,17 @@ class Session:
         """Answer an event, or give the coroutine that will."""
         kind = type(event)
         self._tally[kind] += 1
-        if self.visit is not None and self.visit.lost:
-            self._out.send(b"-ERR [SYS/TEMP] the maildrop was taken by another session, nothing is deleted\r\n")
-            self.end("lease lost")
-            return None
-        if self.visit is not None and self.visit.closed:
-            self._out.send(b"-ERR [SYS/PERM] this account is suspended or gone, nothing is deleted\r\n")
-            self.end("suspended")
+        if self.visit is not None and self.visit.ending is not None:
+            self.part()
             return None
         return self._HANDLERS[kind](self, event)
+
+    def part(self) -> None:
+        """Say why the maildrop was closed from outside, and end."""
+        assert self.visit is not None
+        how, text = self.visit.farewell
+        self._out.send(b"-ERR %s\r\n" % text.encode())
+        self.end(how)
 
     def end(self, how: str) -> None:
         """Close after what is queued; nothing is deleted."""
@@ -174,12 +179,14 @@ class Session:
 
     async def _login(self, event: Login) -> None:
         try:
-            visit = await self._office.log_in(event, self._client)
+            visit = await self._office.log_in(event, self._client, self._out.claim)
         except LoginFailed as failed:
+            self._out.unclaim()
             await self._login_failed(failed)
             return
         self._handing = Handing(visit, self._out, no_nuls=self._policy.no_nuls)
         self.visit = visit
+        visit.on_end = self._out.interrupt
         self._bad = 0
         self._machine.accepted()
         snapshot = visit.snapshot
@@ -207,8 +214,12 @@ class Session:
     async def _update(self) -> None:
         """QUIT after login: deletions are committed before they are claimed (RFC 1939 §6)."""
         assert self.visit is not None
+        self.is_committing = True
         try:
             self._deleted = await self.visit.commit()
+        except Revoked as error:
+            self.visit.ending = error.ending
+            self.part()
         except LeaseLost:
             self._out.send(b"-ERR [SYS/TEMP] the maildrop was taken by another session, nothing is deleted\r\n")
             self.end("lease lost")

@@ -35,17 +35,25 @@ class Pop3Settings(ProcessSettings, NatsSettings, PostgresSettings, BlobSettings
     """POP3 over TLS from the first octet; used only with a certificate."""
     pop3s_proxy_port: ProxyPort = None
     """The same for balancers: the PROXY header in plain, then TLS; unset, there is no such port."""
-    pop3_cleartext: Literal["loopback", "never"] = "loopback"
-    """Where passwords are taken without TLS: from this very host, or nowhere. Who came by a balancer is never from this host."""
+    pop3_cleartext: Literal["loopback", "never"] = "never"
+    """Where passwords are taken without TLS: from this very host, or nowhere. Behind a proxy in the pod every client seems to be
+    on this host. Who came by a balancer is never from this host."""
     pop3_sessions: Count = 2000
     """Sessions at a time in this process."""
     pop3_sessions_per_address: Count = 200
     """Sessions at a time from one client address, told by the balancer on the ports for balancers; on the others the pods of a
     balancer that hides addresses all count as one."""
+    pop3_sessions_per_network: Count = 800
+    """Sessions at a time from one IPv4 /24 or IPv6 /48, and half as many from a /56; never fewer than from one address. Networks of
+    private addresses are not counted: balancers and nodes that hide their clients."""
+    pop3_stress_seconds: Seconds = 10.0
+    """From connection to login, while four fifths of the places are taken."""
     pop3_login_seconds: Seconds = 60.0
     """From connection to login."""
     pop3_idle_seconds: Seconds = 600.0
     """Between commands after login. RFC 1939 §3 asks for at least ten minutes."""
+    pop3_session_seconds: Seconds = 14_400.0
+    """A session as a whole, however busy; one that is ended so deletes nothing."""
     pop3_write_seconds: Seconds = 120.0
     """How long a client may take nothing of what is sent to it."""
     pop3_login_attempts: Count = 3

@@ -9,13 +9,16 @@ from posthorn.adapters.dns import DnsResolver
 from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.events import NatsEvents
 from posthorn.adapters.nats.ingest import NatsIngest
+from posthorn.adapters.nats.installation import DirectoryMark
 from posthorn.adapters.nats.wakes import NatsWakes
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.database import connect as connect_postgres
+from posthorn.adapters.postgres.installation import PostgresInstallation
 from posthorn.adapters.postgres.mta_sts import PostgresPolicies
 from posthorn.adapters.postgres.queue import PostgresQueue
 from posthorn.adapters.postgres.throttle import PostgresThrottle
 from posthorn.adapters.segments import SegmentReader
+from posthorn.runtime.installation import InstallationGuard
 from posthorn.runtime.process import Process
 from posthorn.runtime.vault import Vault
 from posthorn_relay.carriage import Parts
@@ -32,11 +35,19 @@ async def compose(process: Process, settings: RelaySettings) -> None:
     """Put the service together on the process's stack and let it run."""
     enter = process.stack.enter_async_context
     connector = SmtpConnector(settings)
-    nats = await enter(connect_nats(settings, "posthorn-relay"))
+    nats = await enter(connect_nats(settings, "posthorn-relay", "relay"))
     database, blobs = await enter(connect_postgres(settings, by_key=True)), await enter(open_blobs(settings))
     queue, ingest = PostgresQueue(database), NatsIngest(nats)
     for part, probe in {"nats": ingest.probe, "postgres": queue.probe, "blobs": blobs.probe}.items():
         process.health.need(part, probe)
+    guard = InstallationGuard(PostgresInstallation(database), settings)
+    guard.watch_blobs(blobs)
+    guard.watch_directory(DirectoryMark(nats))
+    database.gate, database.installation = guard.check, guard.installation
+    process.health.need("installation", guard.probe)
+    process.health.need("clock", guard.probe_clock)
+    await guard.look()
+    await process.task(guard.run(), "installation")
     bodies = SegmentReader(blobs, whole_limit=WHOLE_OCTETS)
     process.stack.push_async_callback(bodies.close)
     events, wakes = await enter(NatsEvents(nats)), await enter(NatsWakes(nats))

@@ -39,6 +39,8 @@ AT_ONCE = 50
 LOT = 50
 """Recipients that one notice tells of at most."""
 LOOK_SECONDS = 10.0
+AGAIN_SECONDS = 2.0
+"""How soon notices are tried again that could not be sent, such as when INGEST is full."""
 """How often notices are looked for without being told of any."""
 STRANGER_HEADER_LIMIT = 8 * 1024
 """Octets of the header that are returned to whom nobody has asked for a password."""
@@ -89,13 +91,15 @@ class Notifier:
         """Send notices as they become due, until cancelled."""
         while True:
             self._told.clear()
+            wait = LOOK_SECONDS
             try:
                 while await self.notify():
                     pass
             except Unavailable as fault:
                 log.warning("notices wait", part=fault.part, detail=str(fault))
+                wait = AGAIN_SECONDS
             with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS * random.uniform(0.7, 1.3)):  # noqa: S311 - spreads load
+                async with asyncio.timeout(wait * random.uniform(0.7, 1.3)):  # noqa: S311 - spreads load
                     await self._told.wait()
 
     async def notify(self) -> bool:

@@ -1,8 +1,9 @@
 """Which addresses the relay sends to: those that another host could have (RFC 5321 §5.1, RFC 1122 §3.2.1.3).
 
-Private ones (RFC 1918, RFC 6598, RFC 4193) are not, unless the settings name their network: a stranger's MX, or an address literal,
-would aim the relay at hosts that trust whoever is inside. Routes lead there all the same. Loopback, unspecified, link-local,
-multicast and reserved ones lead to this very host, to the metadata of a cloud, or nowhere.
+Those that no host on the public Internet has (``posthorn.model.public_addresses``) are not, unless the settings name their network:
+a stranger's MX, or an address literal, would aim the relay at hosts that trust whoever is inside. Routes lead there all the same.
+Loopback, unspecified, link-local, multicast and reserved ones lead to this very host, to the metadata of a cloud, or nowhere: no
+network that is named opens them. Addresses for documentation lead nowhere and harm nobody.
 """
 
 from __future__ import annotations
@@ -14,15 +15,10 @@ from dataclasses import dataclass
 from itertools import chain, zip_longest
 from typing import Self
 
+from posthorn.model.public_addresses import Ip, is_documentation, is_public, plain_ip
 from posthorn_relay.settings import EgressSettings
 
-type _Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
-
 _THIS_NETWORK = ipaddress.IPv4Network("0.0.0.0/8")
-_PRIVATE = tuple(
-    map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"))
-)
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052 §2.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +27,7 @@ class Reach:
 
     ipv6: bool
     loopback: bool
-    own: frozenset[_Ip]
+    own: frozenset[Ip]
     """Addresses that mail leaves from: a host that has one is ourselves."""
     private: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
     """Private networks that mail may be sent to without a route."""
@@ -50,11 +46,11 @@ class Reach:
 
     def is_own(self, addresses: Sequence[str]) -> bool:
         """Whether one of a host's addresses is ours."""
-        return bool(self.own) and any(_plain(address) in self.own for address in addresses)
+        return bool(self.own) and any(plain_ip(address) in self.own for address in addresses)
 
     def sendable(self, addresses: Sequence[str]) -> list[str]:
         """Give those that mail from strangers' domains may go to, in the order of ``in_turn``."""
-        return self.in_turn([address for address in addresses if self._may(_plain(address))])
+        return self.in_turn([address for address in addresses if self._may(plain_ip(address))])
 
     def in_turn(self, addresses: Sequence[str]) -> list[str]:
         """Give a host's addresses in the order to try: families by turns, IPv6 first (RFC 8305 §4), each in random order so
@@ -66,21 +62,17 @@ class Reach:
         random.shuffle(four)
         return [address for address in chain.from_iterable(zip_longest(six, four)) if address is not None]
 
-    def _may(self, ip: _Ip) -> bool:
+    def _may(self, ip: Ip) -> bool:
         if ip.is_loopback:
             return self.loopback
-        if ip.version == 4 and (ip.is_reserved or ip in _THIS_NETWORK):
+        if is_public(ip) or is_documentation(ip):
+            return True
+        if (
+            ip in _THIS_NETWORK
+            or ip.is_unspecified
+            or ip.is_link_local
+            or ip.is_multicast
+            or (ip.version == 4 and ip.is_reserved)
+        ):
             return False
-        if any(ip in network for network in _PRIVATE):
-            return any(ip in network for network in self.private)
-        return not (ip.is_unspecified or ip.is_link_local or ip.is_multicast)
-
-
-def _plain(address: str) -> _Ip:
-    """Look through IPv6 forms of IPv4 addresses."""
-    ip = ipaddress.ip_address(address)
-    if isinstance(ip, ipaddress.IPv4Address):
-        return ip
-    if ip in _NAT64:
-        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-    return ip.ipv4_mapped or ip.sixtofour or ip
+        return any(ip in network for network in self.private)

@@ -7,10 +7,12 @@ from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.directory import NatsDirectory
 from posthorn.adapters.nats.events import NatsEvents
 from posthorn.adapters.nats.ingest import NatsIngest
+from posthorn.adapters.nats.installation import DirectoryMark, NatsClock
+from posthorn.runtime.installation import InstallationGuard
 from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.process import Process
+from posthorn.runtime.settings import key_list
 from posthorn.runtime.tls import Certificate
-from posthorn.runtime.vault import Vault
 from posthorn_smtp_in.server import serving, serving_submission
 from posthorn_smtp_in.service import Backends
 from posthorn_smtp_in.settings import SmtpInSettings, SubmissionInSettings
@@ -20,17 +22,20 @@ async def start(process: Process) -> None:
     """Start everything on the process's stack; the listeners last. The role mx opens no Postgres (promise 2)."""
     settings, stack = process.settings, process.stack
     assert isinstance(settings, SmtpInSettings)
-    connection = await stack.enter_async_context(connect_nats(settings, "smtp-in"))
+    part = "submission" if isinstance(settings, SubmissionInSettings) else "smtp-in"
+    connection = await stack.enter_async_context(connect_nats(settings, part, part))
     directory = await stack.enter_async_context(NatsDirectory(connection))
     ingest = NatsIngest(connection)
     process.health.need("nats", ingest.probe)
     process.health.need("directory", directory.probe)
+    process.health.need("clock", NatsClock(connection).probe)
+    blobs = await stack.enter_async_context(open_blobs(settings))  # no need of ours: without it small mail goes on
     backends = Backends(
         directory,
         ingest,
-        await stack.enter_async_context(open_blobs(settings)),  # no need of ours: without it small mail goes on
+        blobs,
         await stack.enter_async_context(NatsEvents(connection)),
-        Vault.of(settings).derived("srs"),
+        key_list(settings.srs_key),
     )
     certificate = Certificate(settings.tls_dir) if settings.tls_dir else None
     if certificate:
@@ -41,11 +46,19 @@ async def start(process: Process) -> None:
         return
     # only now: the role mx does not pay for the libraries either
     from posthorn.adapters.postgres.database import connect as connect_postgres
+    from posthorn.adapters.postgres.installation import PostgresInstallation
     from posthorn.adapters.postgres.senders import PostgresSenders
     from posthorn.adapters.postgres.throttle import PostgresThrottle
 
     database = await stack.enter_async_context(connect_postgres(settings, by_key=True))
     process.health.need("postgres", database.probe)
+    guard = InstallationGuard(PostgresInstallation(database), settings)
+    guard.watch_blobs(blobs)
+    guard.watch_directory(DirectoryMark(connection))
+    database.gate, database.installation = guard.check, guard.installation
+    process.health.need("installation", guard.probe)
+    await guard.look()
+    await process.task(guard.run(), "installation")
     passwords = Passwords()
     stack.callback(passwords.close)
     senders, throttle = PostgresSenders(database), PostgresThrottle(database)

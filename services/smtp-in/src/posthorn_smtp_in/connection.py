@@ -33,6 +33,7 @@ from posthorn.runtime.listen import Gate, peer_address
 from posthorn.wire import smtp
 from posthorn.wire.smtp import Reply
 from posthorn.wire.smtp_commands import LONGEST_LINE
+from posthorn_smtp_in.pace import Pace
 from posthorn_smtp_in.service import Client, Reception
 from posthorn_smtp_in.settings import SmtpSettings
 
@@ -105,6 +106,15 @@ class Connection(SMTP):
         self._output: list[bytes] = []
         self._output_octets = 0
         self._idle = False
+        self._idle_since = 0.0
+        self._counts = True
+        self._counted = 0
+        self._unread = 0
+        self._overfed = False
+        self.pace: Pace | None = None
+        self._shaking = False
+        self._waits = False
+        self._farewell: Reply | None = None
         self._room: asyncio.Future[None] | None = None
         self._draining = False
         self._penalty: asyncio.Future[None] | None = None
@@ -114,6 +124,7 @@ class Connection(SMTP):
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
+        self._began_at = 0.0
         self._ends_at = 0.0
 
     # from the transport
@@ -135,16 +146,34 @@ class Connection(SMTP):
             self._timer = self.loop.call_later(CLOSE_SECONDS, stream.abort)
             return
         self._admitted = True
-        self._ends_at = self.loop.time() + self.settings.smtp_session_seconds
+        self._began_at = self.loop.time()
+        self._ends_at = self._began_at + self.life
         _sessions.inc()
         super().connection_made(transport)
         assert self._handler_coroutine is not None
         self._handler_coroutine.add_done_callback(self._ended)
 
     def data_received(self, data: bytes) -> None:
-        """Take what was read."""
-        if not self._lost:
-            self._reader.feed_data(data)
+        """Take what was read, if there is room for it."""
+        if self._lost:
+            return
+        if self._counts:
+            if self._overfed or not self.edge.reception.room.input.take(len(data)):
+                if not self._overfed:
+                    self._overfed = True
+                    self.edge.reception.refused(smtp.OVERFED, self.client, held=self._counted)
+                    self.hang_up(smtp.OVERFED)
+                return
+            self._counted += len(data)
+            self._unread += len(data)
+        self._reader.feed_data(data)
+
+    def _handled(self, *, all_of_it: bool = False) -> None:
+        """What was read and is done with is not counted any more."""
+        still = 0 if all_of_it else self._unread + len(self._input) - self._at
+        self.edge.reception.room.input.give(self._counted - still)
+        self._counted = still
+        self._counts = self._counts and not all_of_it
 
     def eof_received(self) -> bool:
         """The client sends no more: what it has sent is still answered. Under TLS there is no half-open connection."""
@@ -192,6 +221,32 @@ class Connection(SMTP):
         if self._idle and self._is_over:
             self._reader.set_exception(HangUp(smtp.GOING_DOWN))
 
+    def hang_up(self, reply: Reply) -> None:
+        """End the session with this reply where it waits for the client, now or the next time; what is being kept is answered."""
+        self._farewell = self._farewell or reply
+        if self._room is not None:
+            self._writer.transport.abort()  # a client that takes no replies cannot be told
+        elif self._waits and self._reader.exception() is None:
+            self._reader.set_exception(HangUp(reply))
+
+    @property
+    def silent_seconds(self) -> float:
+        """For how long a command has been waited for; 0 while a message comes in, or work of ours is under way."""
+        return self.loop.time() - self._idle_since if self._idle and not self.is_receiving else 0.0
+
+    def give_way(self) -> bool:
+        """End with 421, unless work of ours is under way."""
+        if self.is_receiving or self._done or self._lost:
+            return False
+        if self._shaking and self._handler_coroutine is not None:
+            self._handler_coroutine.cancel()
+            return True
+        if not self._idle and self._room is None:
+            return False
+        self.edge.reception.refused(smtp.GAVE_WAY, self.client)
+        self.hang_up(smtp.GAVE_WAY)
+        return True
+
     def abort(self) -> None:
         """End now."""
         self._aborted = True
@@ -201,6 +256,11 @@ class Connection(SMTP):
             self._writer.transport.abort()
 
     # what the subclass knows
+
+    @property
+    def life(self) -> float:
+        """Seconds that the session may last, as far as is known when it begins."""
+        return self.settings.smtp_session_seconds
 
     @property
     def is_receiving(self) -> bool:
@@ -284,21 +344,28 @@ class Connection(SMTP):
         """Shake hands, and forget everything that came before it (RFC 3207 §4.2)."""
         assert self.tls_context is not None
         await self._flush()
-        self._input, self._at = b"", 0
+        self._input, self._at, self._unread = b"", 0, 0
         # A new stream: the old one is dropped with all that came in plain, and with its flow control. Nothing is waited for
         # from here until the handshake has taken over the transport.
         self._reader = StreamReader(FLOW, self.loop)
+        self._shaking = True
         try:
             await self._writer.start_tls(
                 self.tls_context,
                 ssl_handshake_timeout=self.settings.smtp_handshake_seconds,
                 ssl_shutdown_timeout=LINGER_SECONDS,
             )
+        except asyncio.CancelledError:
+            self._writer.transport.abort()
+            self.connection_lost(None)
+            raise Gone from None
         except OSError as error:  # ssl.SSLError and TimeoutError are OSErrors
             log.info("no TLS", client=self.client.address, error=type(error).__name__)
             self._writer.transport.abort()
             self.connection_lost(None)  # the transport between the layers may not tell of its end
             raise Gone from None
+        finally:
+            self._shaking = False
         if self._lost:
             raise Gone
         self.transport = self._writer.transport
@@ -328,7 +395,7 @@ class Connection(SMTP):
             rest = self._input[self._at :]
             if len(rest) > LONGEST_LINE:
                 beginning, rest = beginning or rest[: LONGEST_LINE + 1], b""
-            self._idle = True
+            self._idle, self._idle_since = True, self.loop.time()
             octets = await self._read(self.settings.smtp_command_seconds)
             self._idle = False
             self._input, self._at = rest + octets, 0
@@ -336,12 +403,22 @@ class Connection(SMTP):
     async def _read(self, seconds: float) -> bytes:
         if self._output:
             await self._flush()
-        self._clients_turn(seconds)
+        if self._farewell is not None:
+            raise HangUp(self._farewell)
+        self._handled()
+        began = self.loop.time()
+        self._clients_turn(seconds if self.pace is None else min(seconds, max(self.pace.left, 0.0)))
+        self._waits = True
         try:
             octets = await self._reader.read(READ)
         except OSError:
             raise Gone from None
+        finally:
+            self._waits = False
         self._deadline = None
+        self._unread -= len(octets)
+        if self.pace is not None:
+            self.pace.note(self.loop.time() - began, len(octets))
         if not octets:
             raise Gone
         return octets
@@ -360,6 +437,7 @@ class Connection(SMTP):
     async def _part(self, farewell: Reply) -> None:
         """Say the last word. Then let the client finish its sentence, lest a reset destroys our reply on its way."""
         self.reply(farewell)
+        self._handled(all_of_it=True)
         self._ends_at = self.loop.time() + CLOSE_SECONDS
         await self._flush()
         if farewell.code == smtp.BYE.code or self.client.tls or self._eof:
@@ -389,6 +467,7 @@ class Connection(SMTP):
         """Strike the session off when both the connection and the work on it have ended."""
         if self._admitted and self._lost and self._done:
             self._admitted = False
+            self._handled(all_of_it=True)
             self.edge.gate.leave(self)
             _sessions.dec()
 

@@ -7,6 +7,8 @@ Theory:
 - A small message stays in memory. A large one, or any when the memory that all sessions share is used up, goes to a temporary file
   that has no name, so that nothing is left of it whatever happens to this process. The file's octets are limited too.
 - A message that turned out to be refused keeps nothing: its ``fault`` is set, its octets are given back, and more are ignored.
+- NUL is in no message (RFC 5322 §2.3). A submitted one that has any is refused. A stranger's is kept as it came, but not when a
+  line is of NULs and then a dot: a next hop that leaves NULs out would take that line for the end of the message.
 - The header of a submitted message is completed before it is kept. It is held back until its end has come, within a limit.
 """
 
@@ -16,21 +18,24 @@ import asyncio
 import hashlib
 import io
 import os
+import re
 import tempfile
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import structlog
-from prometheus_client import Gauge
 
 from posthorn.model.envelope import Body
+from posthorn.runtime.client_networks import is_own_side, site
 from posthorn.wire import smtp
 from posthorn.wire.before_header import HeadTooShort, header_first
 from posthorn.wire.header import SCAN_LIMIT, HeaderScan, Summary, scan_header
 from posthorn.wire.smtp import Reply
 from posthorn.wire.submission import HEADER_LIMIT, HeaderError
+from posthorn_smtp_in.room import Allowance as Allowance
+from posthorn_smtp_in.room import Room as Room
 
 log = structlog.get_logger()
 
@@ -38,44 +43,9 @@ BLOCK = 256 * 1024
 """Octets written to the file at once."""
 SCRAP = 4096
 """Octets below which a piece is joined with the next one."""
+_HIDDEN_DOT = re.compile(rb"\r\n\0+\.")
+_NULS_BEGIN_LINE = re.compile(rb"\r\n\0+\Z")
 _NO_HEADER = HeaderScan(Summary(), 0, starts_with_field=False, has_separator=True)
-
-_held = Gauge("posthorn_smtp_in_held_octets", "Octets of messages that are coming in", ["where"])
-
-
-class Allowance:
-    """Octets that all sessions of a process share."""
-
-    def __init__(self, limit: int, where: str) -> None:
-        self.limit = limit
-        self.used = 0
-        _held.labels(where).set_function(lambda: self.used)
-
-    def take(self, octets: int) -> bool:
-        """Take octets out, or none when there are not as many."""
-        if self.used + octets > self.limit:
-            return False
-        self.used += octets
-        return True
-
-    def give(self, octets: int) -> None:
-        """Put them back."""
-        self.used -= octets
-
-
-@dataclass(slots=True)
-class Room:
-    """Where messages may lie while they come in, shared by all sessions."""
-
-    memory: Allowance
-    spool: Allowance
-    inline: int
-    """Stored octets up to which a message stays in memory."""
-    max_size: int
-    """Octets of content beyond which a message is refused."""
-    directory: Path | None = None
-    read_back: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(8))
-    """Small messages that went to the file early come back into memory to be sent on, this many at a time."""
 
 
 class _Spool(io.FileIO):
@@ -105,11 +75,16 @@ class Letter:
         complete: Callable[[bytes], bytes] | None = None,
         *,
         whole: bool = True,
+        client: str = "",
     ) -> None:
         """Begin with the trace fields. ``complete`` returns the stored form of a header block, or raises HeaderError.
 
-        ``whole``: whether a header block of more than HEADER_LIMIT is refused; otherwise its beginning is completed.
+        ``whole``: whether a header block of more than HEADER_LIMIT is refused; otherwise its beginning is completed. ``client`` is
+        the address of whom the octets are counted to; empty: of nobody.
         """
+        self.network = site(client) if client else ""
+        self.is_own_side = is_own_side(client)
+        self.began_at = time.monotonic()
         self.fault: Reply | None = None
         """Why the message is refused; None while it is not."""
         self.size = 0
@@ -125,6 +100,7 @@ class Letter:
         self._has_header = False
         self._separated = True
         self._dots = False
+        self._nuls_begin_line = False
         self._last = b""
         self._hash = hashlib.sha256(usedforsecurity=False)
         self._parts: list[bytes] = []
@@ -132,6 +108,7 @@ class Letter:
         self._in_file = 0
         self._file: _Spool | None = None
         self._finished = False
+        room.unfinished.add(self)
 
     @property
     def is_spooled(self) -> bool:
@@ -149,6 +126,15 @@ class Letter:
             self.fault = reply
             self.discard()
 
+    def held(self, where: Allowance) -> int:
+        """Return the bytes that it holds there."""
+        return self._in_memory if where is self._room.memory else self._in_file
+
+    def give_up(self) -> None:
+        """Make room for others."""
+        log.info("a message is given up for want of room", network=self.network, octets=self.content_octets)
+        self.fail(smtp.FULL)
+
     async def add(self, content: bytes) -> None:
         """Take content: dots taken off, line ends whole."""
         if self.fault is not None:
@@ -165,6 +151,7 @@ class Letter:
 
     async def finish(self) -> None:
         """The content is complete: bring it into its stored form."""
+        self._room.unfinished.discard(self)
         if self.fault is not None:
             return
         if self._lead is not None:
@@ -210,10 +197,11 @@ class Letter:
 
     def discard(self) -> None:
         """Give everything back. May come more than once."""
+        self._room.unfinished.discard(self)
         self._parts.clear()
         self._lead = None
-        self._room.memory.give(self._in_memory)
-        self._room.spool.give(self._in_file)
+        self._room.memory.give(self._in_memory, self.network)
+        self._room.spool.give(self._in_file, self.network)
         self._in_memory = self._in_file = 0
         self._file = None
 
@@ -240,7 +228,7 @@ class Letter:
             return False
         if ended >= 0:
             return True
-        if not self._room.memory.take(len(content)):
+        if not self._room.take(self._room.memory, len(content), self):
             self.fail(smtp.FULL)
             return False
         self._in_memory += len(content)
@@ -257,7 +245,7 @@ class Letter:
         if not self._has_header:
             self._put_header_first(more=False)
         lead, self._lead = bytes(self._lead or b""), None
-        self._room.memory.give(self._in_memory)
+        self._room.memory.give(self._in_memory, self.network)
         self._in_memory = 0
         self._separated = not self._has_header
         gap = b"" if self._has_header or lead.startswith(b"\r\n") else b"\r\n"
@@ -281,12 +269,16 @@ class Letter:
     async def _keep(self, octets: bytes) -> None:
         if self.fault is not None:
             return
+        if (self._nuls_begin_line or b"\0" in octets) and self._smuggles(octets):
+            self.fail(smtp.NUL)
+            return
         seam = self._last + octets[:3]
         self._separated = self._separated or b"\r\n\r\n" in octets or b"\r\n\r\n" in seam
         self._dots = self._dots or b"\r\n." in octets or b"\r\n." in seam
         self._last = octets[-3:] if len(octets) >= 3 else seam[-3:]
         self.size += len(octets)
-        fits = self._room.memory.take(len(octets))
+        memory = self._room.memory
+        fits = memory.grants(len(octets), self) and memory.take(len(octets), self.network)
         self._in_memory += len(octets) if fits else 0
         if self._parts and len(self._parts[-1]) < SCRAP:
             self._parts[-1] += octets  # a client that sends octet by octet must not make an object of each
@@ -299,28 +291,38 @@ class Letter:
             return
         await self._write()
 
+    def _smuggles(self, octets: bytes) -> bool:
+        """Tell whether NULs in the octets, or at the end of those before them, are to be refused."""
+        if self._complete is not None and self._whole:
+            return True
+        window = (b"\r\n\0" if self._nuls_begin_line else self._last) + octets
+        self._nuls_begin_line = _NULS_BEGIN_LINE.search(window) is not None
+        return _HIDDEN_DOT.search(window) is not None
+
     async def _write(self) -> None:
         """Move what is in memory to the file."""
         block = b"".join(self._parts)
         self._parts.clear()
-        if self._room.spool.take(len(block)):
+        if self._room.take(self._room.spool, len(block), self):
             self._in_file += len(block)
             try:
-                await asyncio.to_thread(self._append, block)
+                if self._file is None:
+                    self._file = await asyncio.to_thread(_Spool.new, self._room.directory)
+                await asyncio.to_thread(self._append, self._file, block)
             except (OSError, ValueError) as error:
                 log.error("the spool does not take octets", error=type(error).__name__, detail=str(error))
                 self.fail(smtp.FULL)
         else:
             self.fail(smtp.FULL)
-        self._room.memory.give(self._in_memory)
+        self._room.memory.give(self._in_memory, self.network)
         self._in_memory = 0
+        if self.fault is not None:
+            self._file = None  # it may have been given up while a thread made the file
 
-    def _append(self, block: bytes) -> None:
-        if self._file is None:
-            self._file = _Spool.new(self._room.directory)
+    def _append(self, file: _Spool, block: bytes) -> None:
         view = memoryview(block)
         while view:
-            view = view[self._file.write(view) :]
+            view = view[file.write(view) :]
         self._hash.update(block)
 
     def _read(self, offset: int, length: int) -> bytes:

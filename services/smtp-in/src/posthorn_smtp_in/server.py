@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,7 +17,7 @@ from posthorn.runtime.listen import Gate
 from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.proxied import Balancers, Entrance, entering
 from posthorn_smtp_in.connection import Edge
-from posthorn_smtp_in.letter import Allowance, Room
+from posthorn_smtp_in.room import Allowance, Room
 from posthorn_smtp_in.service import Backends, Reception
 from posthorn_smtp_in.session import Session
 from posthorn_smtp_in.settings import SmtpSettings, SubmissionSettings
@@ -47,7 +48,7 @@ async def serving(
     settings: SmtpSettings, backends: Backends, tls: ssl.SSLContext | None, *, grace: float
 ) -> AsyncIterator[Listening]:
     """Serve the mx role, with STARTTLS when there is a certificate. On leaving, sessions are drained within ``grace`` seconds."""
-    room, gate = _room(settings), Gate(settings.smtp_sessions, settings.smtp_sessions_per_address)
+    room, gate = _room(settings), _gate(settings)
     edge = Edge(settings, Reception(settings, room, backends), gate, tls)
     async with AsyncExitStack() as stack:
         doors = _Doors(stack, settings, gate, grace)
@@ -80,7 +81,7 @@ async def serving_submission(
         raise SystemExit(
             "refusing to start: POSTHORN_TLS_DIR: logins are taken under TLS only, and there is no certificate"
         )
-    room, gate = _room(settings), Gate(settings.smtp_sessions, settings.smtp_sessions_per_address)
+    room, gate = _room(settings), _gate(settings, settings.submission_sessions_per_account)
     submission = Submission(settings, room, backends, senders, throttle, passwords)
     edge = Edge(settings, submission, gate, tls)
     async with AsyncExitStack() as stack:
@@ -104,6 +105,8 @@ async def serving_submission(
             submission_proxy=proxy_port,
             submissions_proxy=proxy_tls_port,
         )
+        watch = asyncio.create_task(submission.keep_watch(), name="watch")
+        stack.callback(watch.cancel)
         yield Listening(port, gate, room, tls_port, proxy_port, proxy_tls_port)
 
 
@@ -139,6 +142,16 @@ class _Doors:
         )
 
 
+def _gate(settings: SmtpSettings, per_account: int | None = None) -> Gate:
+    return Gate(
+        settings.smtp_sessions,
+        settings.smtp_sessions_per_address,
+        per_network=settings.smtp_sessions_per_network,
+        per_account=per_account,
+        stress_seconds=settings.smtp_stress_seconds,
+    )
+
+
 def _room(settings: SmtpSettings) -> Room:
     return Room(
         memory=Allowance(settings.smtp_memory_bytes, "memory"),
@@ -146,4 +159,5 @@ def _room(settings: SmtpSettings) -> Room:
         inline=settings.smtp_inline_bytes,
         max_size=settings.smtp_max_size,
         directory=settings.smtp_spool_dir,
+        input=Allowance(settings.smtp_input_bytes, "input"),
     )

@@ -32,6 +32,7 @@ from prometheus_client import Counter, Histogram
 from posthorn.model.envelope import Envelope
 from posthorn.model.events import ACCEPTED, Event
 from posthorn.model.outbound import Notify, RecipientDsn
+from posthorn.ports.access import Proof, digest_of
 from posthorn.ports.blobs import Blobs
 from posthorn.ports.clock import Clock
 from posthorn.ports.directory import Behind, DirectoryWithRoom, Standing
@@ -49,7 +50,8 @@ from posthorn.wire.smtp import Reply
 from posthorn.wire.smtp_commands import Mail, Rcpt
 from posthorn.wire.submission import Submitted
 from posthorn.wire.trace import Hop, received, return_path
-from posthorn_smtp_in.letter import Letter, Room
+from posthorn_smtp_in.letter import Letter
+from posthorn_smtp_in.room import Room
 from posthorn_smtp_in.settings import SmtpSettings
 
 log = structlog.get_logger()
@@ -98,6 +100,16 @@ class Login:
     """Monotonic seconds at which the credentials were read."""
     owned: set[str] = field(default_factory=set)
     """Addresses that were found since then to be the account's."""
+    revoked: bool = False
+    """It does not hold any more: the session ends."""
+
+    @property
+    def proof(self) -> Proof:
+        """What it was logged in with."""
+        known = self.credentials
+        if self.app_password:
+            return Proof(known.account, app_password=self.app_password, scope="smtp")
+        return Proof(known.account, digest_of(known.password_hash))
 
 
 @dataclass(slots=True)
@@ -286,7 +298,7 @@ class Reception:
         """Begin a message: its trace fields stand first."""
         path, trace = self._trace(transaction, client)
         ours = partial(without_ours, authserv_id=self.settings.smtp_hostname)
-        return Letter(self.room, path + trace, len(path), ours, whole=False)
+        return Letter(self.room, path + trace, len(path), ours, whole=False, client=client.address)
 
     def _trace(self, transaction: Transaction, client: Client, *, withheld: bool = False) -> tuple[bytes, bytes]:
         """Give Return-Path and Received."""

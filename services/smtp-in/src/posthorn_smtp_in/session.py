@@ -44,6 +44,7 @@ from posthorn.wire.smtp_commands import (
 from posthorn.wire.trace import clean_name
 from posthorn_smtp_in.connection import Connection, Edge, HangUp
 from posthorn_smtp_in.letter import Letter
+from posthorn_smtp_in.pace import Pace
 from posthorn_smtp_in.service import Client, Transaction
 
 log = structlog.get_logger()
@@ -93,6 +94,9 @@ class Session(Connection):
         if self._letter is not None:
             self._letter.discard()
             self._letter = None
+        self.pace = None
+        if self._transaction is not None:
+            self.edge.gate.waits(self)
         self._transaction = None
         self._in_data = False
         if self._state is not State.FRESH:
@@ -167,6 +171,7 @@ class Session(Connection):
             return
         reply = await self.edge.reception.sender(command, self.client)
         if reply is smtp.SENDER_OK:
+            self.edge.gate.began(self)
             self._transaction = Transaction(command, time.monotonic())
             self._state = State.MAIL
         else:
@@ -195,7 +200,7 @@ class Session(Connection):
         assert transaction is not None
         self._in_data = True
         self.reply(smtp.START_INPUT)
-        self._letter = letter = self.edge.reception.letter(transaction, self.client)
+        self._letter = letter = self._begun(transaction)
         # from strangers a bare CR or LF is refused: it is how a second message is smuggled past one server into another
         scanner = DataScanner(whole=not self._has_login)
         ends = LineEnds(bare_cr=True, dots=True) if self._has_login else None
@@ -212,13 +217,17 @@ class Session(Connection):
         self.put_back(scanner.rest)
         await self._keep(transaction, letter)
 
+    def _begun(self, transaction: Transaction) -> Letter:
+        self.pace = Pace(self.settings.smtp_least_rate, self.settings.smtp_least_rate_seconds)
+        return self.edge.reception.letter(transaction, self.client)
+
     async def _bdat(self, command: Bdat) -> None:
         transaction = self._transaction
         assert transaction is not None
         if self._letter is None:
             self._state = State.CHUNKS
             self._chunks = LineEnds(bare_cr=self._has_login)
-            self._letter = self.edge.reception.letter(transaction, self.client)
+            self._letter = self._begun(transaction)
         letter = self._letter
         if not await self._refused_already(transaction, letter, command):
             await self._chunk(letter, command.size)
@@ -283,6 +292,8 @@ class Session(Connection):
             reply = await self.edge.reception.keep(transaction, letter, self.client)
         finally:
             self.forget()
+        if reply.code == smtp.REVOKED.code:
+            raise HangUp(reply)
         self.reply(reply)
 
     async def _swallow(self, octets: int) -> None:

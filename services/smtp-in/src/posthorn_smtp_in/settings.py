@@ -20,7 +20,7 @@ from posthorn.runtime.settings import (
     ProxySettings,
     RateSettings,
     Seconds,
-    SecretSettings,
+    SrsSettings,
     TlsSettings,
 )
 from posthorn.wire.address import parse_address
@@ -68,10 +68,20 @@ class SmtpSettings(IntakeSettings, ProxySettings):
     """Sessions at a time from one client address, told by the balancer on the ports for balancers; on the others all clients of
     a balancer that hides addresses count as one."""
 
+    smtp_sessions_per_network: Count = 200
+    """Sessions at a time from one IPv4 /24 or IPv6 /48, and half as many from a /56; never fewer than from one address. Networks of
+    private addresses are not counted: balancers and nodes that hide their clients."""
+    smtp_stress_seconds: Seconds = 10.0
+    """While four fifths of the places are taken: how long a client may take until it logs in (submission) or begins a transaction,
+    and between its commands until its message begins."""
+
     smtp_memory_bytes: Octets = 64 * 1024**2
-    """Octets of messages coming in that all sessions together hold in memory; beyond it they go to disk early."""
+    """Octets of messages coming in that all sessions together hold in memory; beyond it they go to disk early. One network of
+    clients holds an eighth of what is free at most, here and on disk."""
     smtp_spool_bytes: Octets = 2 * 1024**3
     """Octets of messages coming in that lie on disk; beyond it clients are told 452."""
+    smtp_input_bytes: Octets = 64 * 1024**2
+    """Octets read from clients and not handled yet, of all sessions together; who goes beyond it is closed with 421."""
     smtp_spool_dir: Path | None = None
     """Directory for the temporary files (unlinked while open); unset, the system's. Should not be memory-backed."""
 
@@ -79,6 +89,10 @@ class SmtpSettings(IntakeSettings, ProxySettings):
     """From one command to the next, and for a client to take its replies (RFC 5321 §4.5.3.2.7)."""
     smtp_data_seconds: Seconds = 180.0
     """Without an octet during a message (RFC 5321 §4.5.3.2.5)."""
+    smtp_least_rate: Annotated[float, Field(gt=0)] = 1000.0
+    """Octets a second that a message must come in at,"""
+    smtp_least_rate_seconds: Seconds = 60.0
+    """but for so long in all, and again as far as it came faster since. A slower one is closed with 421."""
     smtp_session_seconds: Seconds = 3600.0
     """A session as a whole, however busy; a message whose end has come is still answered."""
     smtp_handshake_seconds: Seconds = HANDSHAKE_SECONDS
@@ -110,13 +124,18 @@ class SubmissionSettings(SmtpSettings, RateSettings):
     """Failed logins from one client address in ten minutes (of IPv6, from one /64) at which more are not looked at."""
     submission_failures_per_account: Count = 10
     """Failed logins to one account in ten minutes at which more are not looked at, but from where it logged in lately."""
+    submission_sessions_per_account: Count = 100
+    """Sessions at a time that are logged in to one account, in this process. A tenant may hold four times the places that no login
+    holds, so that there is always room for another."""
+    submission_login_seconds: Seconds = 60.0
+    """From connection to login; after it ``smtp_session_seconds`` counts."""
     submission_login_attempts: Count = 3
     """Failed logins on one connection at which it is closed with 421."""
     submission_failure_delay_seconds: Annotated[float, Field(ge=0, le=8)] = 1.0
     """Before a failed login is answered; doubled by each further one on the connection, up to 8 seconds."""
 
 
-class SmtpInSettings(ProcessSettings, NatsSettings, BlobSettings, TlsSettings, SecretSettings, SmtpSettings):
+class SmtpInSettings(ProcessSettings, NatsSettings, BlobSettings, TlsSettings, SrsSettings, SmtpSettings):
     """What the inbound SMTP service can be told in the role mx."""
 
 

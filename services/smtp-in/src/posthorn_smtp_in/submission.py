@@ -4,7 +4,9 @@ Rules:
 
 - A failed login says nothing of its reason, and takes as long for an account that is not there.
 - Failures are counted as ``posthorn.runtime.guesses`` says, in counters shared with POP3 and by all processes.
-- What an account may do is read again after a while, so that a suspension or a new password ends what is going on.
+- An app password is looked for before the counters of failures are asked: guesses at the account's own close nothing for it.
+- What an account may do is read again after a while. Besides, of all sessions that are logged in it is asked in one call a second
+  whether what they logged in with still holds; if not, the session ends at once. While Postgres cannot be asked, none does.
 - The sender and every author in the From field are addresses of the account. Any recipient may follow: ours as the directory says.
 - A message is charged when it is here as a whole, before it is kept. Of the counters, those for failed logins are a brake and done
   without when they cannot be had; those for messages are a promise, and the message waits.
@@ -19,6 +21,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
 
 import structlog
 from prometheus_client import Counter
@@ -37,7 +40,8 @@ from posthorn.ports.sending import (
     sent_message,
 )
 from posthorn.runtime.credit import Credit
-from posthorn.runtime.guesses import Attempt, Guesses
+from posthorn.runtime.familiar_places import FamiliarPlaces, place_of
+from posthorn.runtime.guesses import Guesses
 from posthorn.runtime.passwords import Busy, Passwords
 from posthorn.wire import smtp
 from posthorn.wire.address import Address, AddressError, parse_address
@@ -48,7 +52,8 @@ from posthorn.wire.smtp import Reply
 from posthorn.wire.smtp_commands import Mail, Rcpt
 from posthorn.wire.submission import complete
 from posthorn.wire.trace import mail_date
-from posthorn_smtp_in.letter import Letter, Room
+from posthorn_smtp_in.letter import Letter
+from posthorn_smtp_in.room import Room
 from posthorn_smtp_in.service import Backends, Client, Login, Reception, Transaction, dsn_of
 from posthorn_smtp_in.settings import SubmissionSettings
 
@@ -59,11 +64,26 @@ SCOPE = "smtp"
 REREAD_SECONDS = 1.5
 """How long what was read of an account at its login, or later, is relied upon."""
 
+WATCH_SECONDS = 1.0
+"""How often it is asked whether sessions that are logged in may go on."""
+
 _logins = Counter("posthorn_smtp_in_logins_total", "Logins tried", ["outcome"])
+
+_revoked = Counter("posthorn_smtp_in_revoked_total", "Sessions ended because they might not go on", ["reason"])
 
 _MOST_READINGS = 10_000
 
 type _Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class Revocable(Protocol):
+    """A session that is logged in."""
+
+    client: Client
+
+    def revoke(self) -> None:
+        """End now: what the session logged in with does not hold any more."""
+        ...
 
 
 class Submission(Reception):
@@ -88,6 +108,8 @@ class Submission(Reception):
         self._throttle = Credit(throttle)
         self._readings: OrderedDict[str, tuple[float, asyncio.Future[Credentials | None]]] = OrderedDict()
         self._passwords = passwords
+        self._places = FamiliarPlaces(senders)
+        self._sessions: set[Revocable] = set()
         self._guesses = Guesses(
             throttle, settings.submission_failures_per_address, settings.submission_failures_per_account
         )
@@ -116,34 +138,86 @@ class Submission(Reception):
         return reply
 
     async def _log_in(self, secret: Secret, address: str, client: Client) -> tuple[Reply, str]:
-        async with self._guesses.attempt(address, client.address) as attempt:
-            if attempt.refused:
-                return smtp.LOGIN_THROTTLED, "throttled"
-            return await self._judge_login(secret, address, client, attempt)
-
-    async def _judge_login(self, secret: Secret, address: str, client: Client, attempt: Attempt) -> tuple[Reply, str]:
-        digest = b""
-        credentials = await self._senders.credentials(address) if address else None
-        by_app_password = secret.password.startswith(APP_PASSWORD_PREFIX)
-        if by_app_password:
+        place = place_of(address, client.address)
+        credentials = await self._senders.credentials(address, place) if address else None
+        own = not secret.acts_as or _canonical(secret.acts_as) == address
+        digest, right = b"", False
+        if secret.password.startswith(APP_PASSWORD_PREFIX):
             digest = hashlib.sha256(secret.password.encode("utf-8", "surrogateescape")).digest()
             right = await self._senders.app_password(credentials.account if credentials else 0, digest, SCOPE)
-        else:
-            right = await self._passwords.verify(credentials.password_hash if credentials else None, secret.password)
-        if credentials is None or not right or (secret.acts_as and _canonical(secret.acts_as) != address):
-            outcome = "wrong"
-        elif credentials.state is State.SUSPENDED:
-            outcome = "suspended"
-        elif not _is_within(client.address, credentials.networks):
-            outcome = "network"
-        elif credentials.state is State.RECEIVE_ONLY:
+            if right and own and credentials is not None:
+                verdict = self._verdict(credentials, client)
+                if verdict[0] is not smtp.LOGIN_FAILED:
+                    return self._entered(Login(credentials, digest, time.monotonic()), client, place, *verdict)
+        familiar = credentials is not None and credentials.place_age is not None
+        async with self._guesses.attempt(address, client.address, familiar=familiar) as attempt:
+            if attempt.refused:
+                return smtp.LOGIN_THROTTLED, "throttled"
+            if not digest:
+                right = await self._passwords.verify(
+                    credentials.password_hash if credentials else None, secret.password
+                )
+            if credentials is None or not right or not own:
+                verdict = smtp.LOGIN_FAILED, "wrong"
+            else:
+                verdict = self._verdict(credentials, client)
+            if credentials is None or verdict[0] is smtp.LOGIN_FAILED:
+                await attempt.wrong()
+                return verdict
+            return self._entered(Login(credentials, digest, time.monotonic()), client, place, *verdict)
+
+    def _verdict(self, credentials: Credentials, client: Client) -> tuple[Reply, str]:
+        """Judge who showed the right password."""
+        if credentials.state is State.SUSPENDED:
+            return smtp.LOGIN_FAILED, "suspended"
+        if not _is_within(client.address, credentials.networks):
+            return smtp.LOGIN_FAILED, "network"
+        if credentials.state is State.RECEIVE_ONLY:
             return smtp.RECEIVE_ONLY, "receive-only"
-        else:
-            client.login = Login(credentials, digest, time.monotonic())
-            attempt.right()
-            return smtp.LOGGED_IN, "right"
-        await attempt.wrong()
-        return smtp.LOGIN_FAILED, outcome
+        return smtp.LOGGED_IN, "right"
+
+    def _entered(self, login: Login, client: Client, place: bytes, reply: Reply, outcome: str) -> tuple[Reply, str]:
+        if reply is smtp.LOGGED_IN:
+            client.login = login
+        self._places.note(login.credentials.account, place, login.credentials.place_age)
+        return reply, outcome
+
+    # what is open
+
+    def opened(self, session: Revocable) -> None:
+        """A session is logged in: it is looked after until ``left``."""
+        self._sessions.add(session)
+
+    def left(self, session: Revocable) -> None:
+        """It has gone, or was never logged in."""
+        self._sessions.discard(session)
+
+    async def keep_watch(self) -> None:
+        """End sessions that may not go on, for ever."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            try:
+                await self.watch()
+            except Exception:
+                log.exception("sessions could not be looked at")
+
+    async def watch(self) -> None:
+        """End sessions that may not go on, asked about in one call."""
+        asked = {session: session.client.login.proof for session in self._sessions if session.client.login is not None}
+        if not asked:
+            return
+        try:
+            ended = await self._senders.ended(set(asked.values()))
+        except Unavailable as fault:
+            log.warning("sessions not looked at", detail=str(fault), sessions=len(asked))
+            return
+        for session, proof in asked.items():
+            login = session.client.login
+            if proof in ended and login is not None and login.proof == proof and not login.revoked:
+                login.revoked = True
+                _revoked.labels(ended[proof].value).inc()
+                log.info("session is ended", account=session.client.account, why=ended[proof].value)
+                session.revoke()
 
     # the transaction
 
@@ -229,13 +303,15 @@ class Submission(Reception):
             transaction.submitted = complete(block, date=date, message_id=message_id)
             return transaction.submitted.block
 
-        return Letter(self.room, path + trace, len(path), completed)
+        return Letter(self.room, path + trace, len(path), completed, client=client.address)
 
     async def _checked(self, transaction: Transaction, client: Client) -> Reply | None:
         login, submitted = client.login, transaction.submitted
         assert login is not None and submitted is not None
+        if login.revoked:
+            return smtp.REVOKED
         owned = bool(submitted.authors)
-        for author in submitted.authors:
+        for author in (*submitted.authors, *submitted.senders):
             owned = owned and await self._owns(login, author)
         if not owned and self.rules.submission_check_from:
             log.info("the author is not the account", message=str(transaction.id), detail=submitted.fault)

@@ -26,6 +26,11 @@ class SubmissionSession(Session):
         self._failures = 0
 
     @property
+    def life(self) -> float:
+        """Seconds until a login."""
+        return self._submission.rules.submission_login_seconds
+
+    @property
     def _offers_login(self) -> bool:
         return self._submission.takes_passwords(self.client)
 
@@ -60,8 +65,31 @@ class SubmissionSession(Session):
         reply = await self._submission.log_in(secret, self.client)
         if reply in (smtp.LOGIN_FAILED, smtp.LOGIN_THROTTLED):
             await self._failed(reply)
-        else:
-            self.reply(reply)
+            return
+        if reply is smtp.LOGGED_IN and self.client.login is not None:
+            known = self.client.login.credentials
+            if not self.edge.gate.claim(self, known.address, str(known.tenant)):
+                self.client.login = None
+                self._submission.refused(smtp.LOGIN_TOO_MANY, self.client)
+                self.reply(smtp.LOGIN_TOO_MANY)
+                return
+            self._submission.opened(self)
+            self._ends_at = self._began_at + self.settings.smtp_session_seconds
+        self.reply(reply)
+
+    def revoke(self) -> None:
+        """End: what the session logged in with does not hold any more. A message that is being kept is answered first."""
+        self.hang_up(smtp.REVOKED)
+
+    async def obey(self, line: bytes) -> None:
+        """Do what a command line says."""
+        if self.client.login is not None and self.client.login.revoked:
+            raise HangUp(smtp.REVOKED)
+        await super().obey(line)
+
+    def _leave(self) -> None:
+        self._submission.left(self)
+        super()._leave()
 
     async def _failed(self, reply: Reply) -> None:
         rules = self._submission.rules

@@ -80,6 +80,10 @@ class FileBlobs:
         """See Blobs."""
         await self._run(lambda: self._path(key).unlink(missing_ok=True))
 
+    async def move(self, key: str, to: str) -> None:
+        """See Blobs."""
+        await self._run(lambda: self._move(self._path(key), self._path(to)))
+
     async def list(self, prefix: str) -> AsyncIterator[BlobInfo]:
         """See Blobs."""
         blobs = self._walk(self._root, "", prefix)
@@ -133,6 +137,17 @@ class FileBlobs:
             with suppress(OSError):
                 incoming.unlink()
             raise
+        _sync_directory(path.parent)
+
+    def _move(self, path: Path, to: Path) -> None:
+        self._make(to.parent)
+        try:
+            os.utime(path)
+            path.rename(to)
+        except FileNotFoundError:
+            self._durable.clear()
+            raise BlobMissing("blobs", "no such blob") from None
+        _sync_directory(to.parent)
         _sync_directory(path.parent)
 
     def _open_blob(self, key: str) -> int:

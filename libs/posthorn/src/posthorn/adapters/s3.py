@@ -29,6 +29,7 @@ import certifi
 import structlog
 import urllib3
 from minio import Minio
+from minio.commonconfig import CopySource
 from minio.credentials.credentials import Credentials
 from minio.credentials.providers import AWSConfigProvider, ChainedProvider, EnvAWSProvider, IamAwsProvider, Provider
 from minio.error import MinioException, S3Error, ServerError
@@ -150,6 +151,10 @@ class S3Blobs:
         except BlobMissing:
             return
 
+    async def move(self, key: str, to: str) -> None:
+        """See Blobs: a copy made by the store, then a deletion."""
+        await self._run(lambda: self._move(self._name(key), self._name(to)))
+
     async def list(self, prefix: str) -> AsyncIterator[BlobInfo]:
         """See Blobs."""
         objects = self._client.list_objects(self._bucket, prefix=self._prefix + prefix, recursive=True)
@@ -225,6 +230,10 @@ class S3Blobs:
             response.close()
             raise Unavailable("blobs", "the store does not honour ranges")
         return response
+
+    def _move(self, name: str, to: str) -> None:
+        self._client.copy_object(self._bucket, to, CopySource(self._bucket, name))
+        self._client.remove_object(self._bucket, name)
 
     def _read(self, key: str, offset: int, length: int) -> bytes:
         download = _Download(self._get(key, offset, length), length)

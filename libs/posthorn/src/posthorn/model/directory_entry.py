@@ -21,6 +21,14 @@ from typing import Any
 
 FILLED_KEY = "filled"
 """Key of the mark that says: this bucket holds everything."""
+INSTALLATION_KEY = "installation"
+"""Key of the installation's mark (``model.installation``)."""
+HALTED_KEY = "halted"
+"""Key of the word that nothing is to be accepted; its value says why."""
+BEHIND_KEY = "behind"
+"""Key of what is not published yet (``model.unpublished``)."""
+MARK_KEYS = frozenset({FILLED_KEY, INSTALLATION_KEY, HALTED_KEY, BEHIND_KEY})
+"""Keys that are no subject's: those of subjects hold a dot."""
 
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
 _SPELT = [chr(octet) if octet in _PLAIN else f"={octet:02X}" for octet in range(256)]

@@ -15,6 +15,9 @@ from uuid import UUID
 from posthorn.model.outbound import Notify, RecipientDsn
 from posthorn.wire.header import Summary
 
+BODIES = "bodies/"
+"""Prefix of the keys of bodies that were too large for the stream; the message's id follows."""
+
 
 class RecordError(ValueError):
     """The octets are no ingest record. Such a message is poison: no retry will make it readable."""
@@ -54,7 +57,8 @@ class Envelope:
     """The ``with`` clause of Received: SMTP, ESMTP, ESMTPS, UTF8SMTP … (RFC 3848, RFC 6531)."""
     role: str = "mx"
     """Which door it came by: ``mx``, ``submission``, ``send`` (the API) or ``notice`` (our own). Only what came by another
-    door than mx may go to recipients elsewhere, unless an alias of ours leads there."""
+    door than mx may go to recipients elsewhere, unless an alias of ours leads there. Delivery believes it as far as the subject
+    on INGEST allows (``model.authority``)."""
     smtputf8: bool = False
     submitter: str = ""
     """Who handed it in: the address of the account that logged in, or ``key:<name>``."""

@@ -17,7 +17,7 @@ class QueueState(Enum):
     DEFERRED = "deferred"
     """Tried, to be tried again."""
     HELD = "held"
-    """An administrator holds it back."""
+    """An administrator holds it back; or it is an alias that is being expanded (ADR 19)."""
     DELIVERED = "delivered"
     BOUNCED = "bounced"
     CANCELLED = "cancelled"
@@ -64,7 +64,7 @@ class Outbound:
     """One recipient elsewhere, as delivery enters it into the queue.
 
     Also one of ours that came to an end which its sender must hear of: then ``state`` is BOUNCED or DELIVERED and ``notice``
-    is set.
+    is set. Also an alias of ours that is to be expanded in slices: then ``state`` is HELD (``ports.expansions``).
     """
 
     recipient: str

@@ -1,7 +1,7 @@
 """What the directory is known to be behind with: the subjects whose changes are not published yet (ADR 22).
 
-It stands in the directory's bucket under ``BEHIND_KEY``. An address or domain that it covers, and that the directory does not
-hold, may exist all the same: that is a transient answer, never a permanent one (promise 3).
+It stands in the directory's bucket under ``directory_entry.BEHIND_KEY``. An address or domain that it covers, and that the
+directory does not hold, may exist all the same: that is a transient answer, never a permanent one (promise 3).
 
 The set is bounded: many subjects of one domain become the domain, many domains become everything.
 """
@@ -13,8 +13,6 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-BEHIND_KEY = "behind"
-"""Key of the mark in the bucket. No subject has it: keys of subjects begin with ``a.`` or ``d.``."""
 MOST_OF_DOMAIN = 20
 """Subjects of one domain that are named; beyond, the domain is."""
 MOST_NAMED = 256

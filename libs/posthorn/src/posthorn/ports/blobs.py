@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO, Protocol
 
+from posthorn.model.envelope import BODIES as BODIES_PREFIX
 from posthorn.ports.faults import Unavailable
 
 SEGMENTS = "segments/"
 """Key prefix of packed segments, written by delivery."""
-BODIES = "bodies/"
+BODIES = BODIES_PREFIX
 """Key prefix of single bodies too large for the stream, written before the 250: ``bodies/<message id>``."""
-
+TRASH = "trash/"
+"""Key prefix of orphans that wait to be deleted: ``trash/<former key>``."""
+MARK = "posthorn.id"
+"""Key of the installation's mark (``model.installation``), the one blob that is put again and again."""
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*)*\Z")
 
@@ -41,7 +45,7 @@ class BlobInfo:
 
 
 class Blobs(Protocol):
-    """Keeps octets under keys such as ``segments/0190…``. A key is written once and never changed.
+    """Keeps octets under keys such as ``segments/0190…``. A key is written once and never changed, but for MARK.
 
     Every method raises Unavailable (or BlobMissing) and nothing else for faults of the store.
     """
@@ -64,6 +68,13 @@ class Blobs(Protocol):
 
     async def delete(self, key: str) -> None:
         """Remove the blob; a missing one is no error."""
+        ...
+
+    async def move(self, key: str, to: str) -> None:
+        """Give the blob another key, without taking its octets through this process. Its time in a listing is that of the move.
+
+        Raises BlobMissing. Cut short, it leaves the blob under the old key, or under both; repeated, it comes to its end.
+        """
         ...
 
     def list(self, prefix: str) -> AsyncIterator[BlobInfo]:

@@ -17,3 +17,11 @@ class Unavailable(Exception):  # noqa: N818 - it names the state, and every call
 
 class Full(Unavailable):
     """The ingest stream has reached its byte limit: overload is pushed back, nothing is dropped."""
+
+
+class Halted(Unavailable):
+    """Nothing may be served or deleted before an operator has decided. ``detail`` may be shown: it holds no secret."""
+
+    def __init__(self, part: str, detail: str) -> None:
+        super().__init__(part, detail)
+        self.detail = detail

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from posthorn.model.envelope import Envelope
+from posthorn.model.streams import LEGACY_SUBJECT
 
 
 class Ingest(Protocol):
@@ -35,6 +36,11 @@ class Delivery(Protocol):
         ...
 
     @property
+    def subject(self) -> str:
+        """The subject it was published under, which says by whom (``model.authority``), and in which lane it is."""
+        ...
+
+    @property
     def attempt(self) -> int:
         """1 at the first delivery, more after a redelivery."""
         ...
@@ -45,6 +51,13 @@ class Delivery(Protocol):
 
     async def again(self, delay: float) -> None:
         """Give it back, to be delivered again after ``delay`` seconds."""
+        ...
+
+    async def set_aside(self) -> None:
+        """Publish it to the retry lane; on return it is kept there, and ``done`` takes it off this one. A repeat is harmless.
+
+        Raises Unavailable, or Full when the stream has no room for a moment's second copy.
+        """
         ...
 
     async def working(self) -> None:
@@ -61,6 +74,10 @@ class IngestSource(Protocol):
         """
         ...
 
+    async def stop(self) -> None:
+        """Ask for nothing more, and give back at once what waits to be taken: others have it while this process drains."""
+        ...
+
     async def backlog(self) -> Backlog:
         """What waits on the stream. Raises Unavailable."""
         ...
@@ -73,9 +90,24 @@ class Backlog:
     messages: int
     octets: int
     oldest: datetime | None
-    """When the oldest message still on INGEST arrived; None when it is empty."""
+    """When the oldest message still on INGEST arrived, in whatever lane; None when it is empty."""
     dead: int
     oldest_dead: datetime | None
+    retrying: int = 0
+    """Messages in the retry lane."""
+    oldest_first: datetime | None = None
+    """When the oldest message arrived that is not in the retry lane; None when there is none."""
+
+
+class Strays(Protocol):
+    """Messages that INGEST holds while neither of its consumers knows of them, as a full disk under the stream may leave them."""
+
+    async def find(self, limit: int) -> Sequence[Delivery]:
+        """Give the oldest, at most ``limit``. They come to no one else; ``done`` deletes them, ``again`` leaves them there.
+
+        One that is just being acknowledged may be among them. Raises Unavailable.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +124,11 @@ class Parked:
 class DeadLetters(Protocol):
     """The stream DEAD: messages that delivery could not place. Nothing leaves it but by an administrator's hand."""
 
-    async def park(self, octets: bytes, message_id: str, reason: str) -> None:
-        """Keep a record with the reason; the same id and reason within two minutes is kept once. Raises Unavailable or Full."""
+    async def park(self, octets: bytes, message_id: str, reason: str, subject: str = LEGACY_SUBJECT) -> None:
+        """Keep a record with the reason and the subject that it came under, for a retry.
+
+        The same id and reason within two minutes is kept once. Raises Unavailable or Full.
+        """
         ...
 
     async def parked(self, after: int, limit: int) -> Sequence[Parked]:
@@ -101,7 +136,10 @@ class DeadLetters(Protocol):
         ...
 
     async def retry(self, sequence: int) -> bool:
-        """Put the message on INGEST again and take it off DEAD. False when there is none. Raises Unavailable."""
+        """Put the message on INGEST again, as of the same role, and take it off DEAD.
+
+        False when there is none. Raises Unavailable.
+        """
         ...
 
     async def discard(self, sequence: int) -> bool:

@@ -72,15 +72,12 @@ class Resolution:
     """For each recipient that aliases lead out of here, where to; it may have accounts as well."""
     elsewhere: frozenset[str] = frozenset()
     """Those recipients whose own domain is not ours."""
+    wide: frozenset[str] = frozenset()
+    """Those recipients that come to too many addresses for a batch; they are in none of the above. ``ports.expansions``."""
 
 
 class AccountsGone(Exception):  # noqa: N818 - it names what happened
     """An account vanished between resolve and place. Resolve again; nothing has been written."""
-
-
-class TooWide(Exception):  # noqa: N818 - it names what happened
-    """A recipient comes to more addresses than are followed: its aliases lead to too many. Trying again will not help before they
-    are changed, so that its letter is parked."""
 
 
 class Mailboxes(Protocol):
@@ -88,14 +85,16 @@ class Mailboxes(Protocol):
 
     async def resolve(self, recipients: Collection[str], messages: Collection[UUID]) -> Resolution:
         """Follow aliases, ``+tags`` and catch-alls to accounts, and tell which messages are placed already. One round trip,
-        unless they lead to very many. Raises TooWide."""
+        unless they lead to thousands of addresses together. An alias that alone leads to more than about a hundred is only told
+        to be wide."""
         ...
 
     async def place(self, segments: Sequence[Segment]) -> int:
         """Write messages, mailbox entries, quotas, outbound rows and segments in one transaction: all or nothing.
 
         A message id that is there already is left as it is (its part of the segment is dead at once), so that redelivery does
-        nothing. Raises AccountsGone. Over quota is no hindrance: the message was promised. Gives the number of entries made.
+        nothing. Raises AccountsGone. Over quota is no hindrance: the message was promised. An outbound part in the state HELD opens
+        an expansion (``ports.expansions``). Gives the number of entries made.
         """
         ...
 
@@ -145,8 +144,21 @@ class Storeroom(Protocol):
         """
         ...
 
-    async def condemned(self, older_than: float, limit: int) -> Sequence[tuple[UUID, str]]:
-        """Segments (id, key) marked for removal at least ``older_than`` seconds ago, so that readers have let go of them."""
+    async def condemned(
+        self, older_than: float, limit: int, *, long_standing: bool = True
+    ) -> Sequence[tuple[UUID, str]]:
+        """Segments (id, key) marked for removal at least ``older_than`` seconds ago, so that readers have let go of them.
+
+        Without ``long_standing`` only those that had not lived for a day when they were marked.
+        """
+        ...
+
+    async def long_standing_condemned(self, older_than: float) -> int:
+        """How many of those had lived for a day when they were marked."""
+        ...
+
+    async def long_standing(self) -> int:
+        """How many segments have lived for a day, those marked for removal included."""
         ...
 
     async def removed(self, segments: Collection[UUID]) -> None:

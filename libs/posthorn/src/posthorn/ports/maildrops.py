@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
+
+from posthorn.ports.access import Ending, Place, Proof
 
 LEASE_SECONDS = 25.0
 """How long a lease holds without renewal; a dead pod's maildrops are free well within 30 s."""
@@ -24,6 +26,8 @@ class Login:
     """False: the account is suspended and may not log in."""
     tenant: UUID
     """Whose account it is."""
+    place_age: float | None = None
+    """Seconds since the account was noted at the place that was asked for; None: it was not lately logged in to from there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,33 +70,49 @@ class LeaseLost(Exception):  # noqa: N818 - it names what happened
     """The lease ran out and another session may have taken the maildrop: nothing was deleted."""
 
 
+class Revoked(Exception):  # noqa: N818 - it names what happened
+    """What the session logged in with does not hold any more: nothing was deleted."""
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__(ending.value)
+        self.ending = ending
+
+
 class Maildrops(Protocol):
     """Every method raises Unavailable for faults of the store."""
 
-    async def login(self, address: str) -> Login | None:
-        """Look an account up by canonical address; None when there is none."""
+    async def login(self, address: str, place: bytes = b"") -> Login | None:
+        """Look an account up by canonical address, and whether ``place`` is familiar to it; None when there is none."""
         ...
 
-    async def open(self, account: int, holder: UUID) -> Listing:
-        """Take the lease for ``holder`` (one session) and give the INBOX. Raises MaildropBusy."""
+    async def remember(self, places: Collection[Place]) -> None:
+        """Note that the accounts were just logged in to from the places, as ``ports.access.Places``."""
+        ...
+
+    async def open(self, account: int, holder: UUID, *, by_app_password: bool = False) -> Listing:
+        """Take the lease for ``holder`` (one session) and give the INBOX. Raises MaildropBusy.
+
+        Who logged in with the account's own password takes the lease of a session that logged in with an app password.
+        """
         ...
 
     async def renew(self, holders: Collection[tuple[int, UUID]]) -> set[UUID]:
         """Renew the leases of (account, holder) pairs; gives the holders that still hold theirs."""
         ...
 
-    async def closed(self, accounts: Collection[int]) -> set[int]:
-        """Those of the accounts that may be read no more: they are suspended, or their tenant is, or they are gone."""
+    async def ended(self, sessions: Mapping[UUID, Proof]) -> dict[UUID, Ending]:
+        """Return those of the sessions, by their leases' holders, that may not go on, and why. One statement for all of them."""
         ...
 
     async def locate(self, account: int, uids: Collection[int]) -> dict[int, Location]:
         """Where the messages lie now; a uid that is missing has gone."""
         ...
 
-    async def commit(self, account: int, holder: UUID, uids: Collection[int]) -> int:
+    async def commit(self, account: int, holder: UUID, uids: Collection[int], proof: Proof | None = None) -> int:
         """Delete the messages, release quota and lease, all in one transaction; gives how many were deleted.
 
-        A message that is already gone counts as deleted. Raises LeaseLost with nothing deleted.
+        A message that is already gone counts as deleted. Raises LeaseLost, or Revoked when ``proof`` does not hold any more, with
+        nothing deleted.
         """
         ...
 

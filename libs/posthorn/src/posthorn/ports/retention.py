@@ -23,8 +23,15 @@ class Retention(Protocol):
         """Become or stay the one that does this for that long; False while another does."""
         ...
 
+    async def entries(self) -> int:
+        """About how many mailbox entries there are, and how many that can still be brought back."""
+        ...
+
     async def expire(self, limit: int) -> Step:
-        """Delete at most ``limit`` entries that are older than their domain keeps mail, as their owner would."""
+        """Delete at most ``limit`` entries that are older than their domain keeps mail, as their owner would.
+
+        An entry is as old as its internal date or its placing, whichever is later: a wrong clock makes no fresh mail old.
+        """
         ...
 
     async def purge(self, limit: int) -> Step:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 from uuid import UUID
 
+from posthorn.ports.access import Ending, Place, Proof
 from posthorn.ports.administration import State
 from posthorn.wire.address import Address
 
@@ -49,14 +50,24 @@ class Credentials:
     account_limits: Limits
     domain_limits: Limits
     tenant_limits: Limits
+    place_age: float | None = None
+    """Seconds since the account was noted at the place that was asked for; None: it was not lately logged in to from there."""
 
 
 class Senders(Protocol):
     """Every method raises Unavailable for faults of the store."""
 
-    async def credentials(self, address: str) -> Credentials | None:
-        """Look an account up by canonical address; None when there is none. An active one in a domain that is not verified is given
-        as receive-only."""
+    async def credentials(self, address: str, place: bytes = b"") -> Credentials | None:
+        """Look an account up by canonical address, and whether ``place`` is familiar to it; None when there is none. An active one
+        in a domain that is not verified is given as receive-only."""
+        ...
+
+    async def remember(self, places: Collection[Place]) -> None:
+        """Note that the accounts were just logged in to from the places, as ``ports.access.Places``."""
+        ...
+
+    async def ended(self, proofs: Collection[Proof]) -> dict[Proof, Ending]:
+        """Return those of the proofs whose sessions may not go on, and why. One statement for all of them."""
         ...
 
     async def app_password(self, account: int, key_hash: bytes, scope: str) -> bool:
@@ -81,14 +92,33 @@ class Charge:
     """0 only asks whether one more would go through."""
 
 
-def failed_logins(place: str, account: str, limits: tuple[int, int], cost: int) -> list[Charge]:
+NETWORK_FACTOR = 4
+"""A whole network (IPv6: /48) may fail so many times as often as one of its places."""
+FAMILIAR_FACTOR = 8
+"""At a familiar place an account may be failed at so many times as often as at all others together."""
+
+
+def failed_logins(
+    places: Sequence[str], account: str, limits: tuple[int, int], cost: int, *, familiar: str = ""
+) -> list[Charge]:
     """What a failed login is charged, by all protocols together: to where it came from, and to the account if it named one.
 
-    ``limits`` of the two, in ten minutes.
+    ``places``: the client, and where there is one the network around it. ``limits``: of a client and of an account, in ten minutes.
+    ``familiar``: the network that the client is in, where the account was lately logged in to from there, else empty. Such a place
+    has a counter of its own: guesses from elsewhere close nothing for it. All other places share the account's.
     """
+    place, *networks = places
     charges = [Charge(f"auth-address:{place}", limits[0], FAILURES_SECONDS, cost)]
+    if cost or not familiar:
+        charges += [
+            Charge(f"auth-network:{each}", limits[0] * NETWORK_FACTOR, FAILURES_SECONDS, cost) for each in networks
+        ]
     if account:
-        charges.append(Charge(f"auth-account:{account}", limits[1], FAILURES_SECONDS, cost))
+        if familiar:
+            most = limits[1] * FAMILIAR_FACTOR
+            charges.append(Charge(f"auth-familiar:{account} {familiar}", most, FAILURES_SECONDS, cost))
+        else:
+            charges.append(Charge(f"auth-account:{account}", limits[1], FAILURES_SECONDS, cost))
     return charges
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 from prometheus_client import REGISTRY, generate_latest
 
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.faults import Halted, Unavailable
 
 log = structlog.get_logger()
 
@@ -61,6 +61,8 @@ class Health:
             state = "ok"
         except TimeoutError:
             state = "no answer in time"
+        except Halted as fault:
+            state = fault.detail  # says what an operator must decide
         except Unavailable:
             state = "unavailable"
         except Exception:

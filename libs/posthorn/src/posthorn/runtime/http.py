@@ -24,7 +24,8 @@ import uvicorn
 from prometheus_client import Counter as Metric
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from posthorn.runtime.listen import peer_address, subscriber
+from posthorn.runtime.client_networks import subscriber
+from posthorn.runtime.listen import peer_address
 
 _cut = Metric("posthorn_http_cut_total", "HTTP connections that were refused or cut", ["reason"])
 _CROWDED = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 2\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"

@@ -13,14 +13,15 @@ import asyncio
 import ipaddress
 import socket
 import ssl
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
-from typing import Protocol, cast
+from contextlib import asynccontextmanager
+from typing import cast
 
 import structlog
 from prometheus_client import Counter as Metric
 
+from posthorn.runtime.gate import Gate as Gate
+from posthorn.runtime.gate import Session as Session
 from posthorn.wire.proxy import plain_address
 
 log = structlog.get_logger()
@@ -31,29 +32,6 @@ HANDSHAKE_SECONDS = 30.0
 _handshakes = Metric("posthorn_listen_handshakes_total", "TLS handshakes on ports where TLS comes first", ["outcome"])
 
 
-class Session(Protocol):
-    """One connection, as the listener sees it."""
-
-    def begin_drain(self) -> None:
-        """End soon: finish the transaction under way, refuse the next one (421), close. Must not block."""
-        ...
-
-    def abort(self) -> None:
-        """End now. Must not block."""
-        ...
-
-
-def subscriber(address: str) -> str:
-    """Give what a client is counted as: its IPv4 address, or the network of 64 bits that an IPv6 address is of."""
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(ip, ipaddress.IPv4Address):
-        return str(ip)
-    return str(ip.ipv4_mapped or ipaddress.IPv6Network((ip, 64), strict=False))
-
-
 def peer_address(transport: asyncio.BaseTransport) -> str:
     """Give the address that a connection comes from, IPv4 in its own form and IPv6 without a zone; empty when it has gone."""
     peer = transport.get_extra_info("peername")
@@ -61,74 +39,6 @@ def peer_address(transport: asyncio.BaseTransport) -> str:
         return str(plain_address(ipaddress.ip_address(peer[0]))) if peer else ""
     except ValueError:
         return str(peer[0])
-
-
-class Gate:
-    """Who may hold how many sessions: a total and a number per client address, counted in this process.
-
-    Of an IPv6 address the first 64 bits count: the rest is chosen freely by each client. Connections of which it is not known yet
-    whose they are hold half of all places at most.
-    """
-
-    def __init__(self, total: int, per_address: int) -> None:
-        self.total = total
-        self.per_address = per_address
-        self.draining = False
-        self._by_address: Counter[str | None] = Counter()
-        self._sessions: dict[Session, str | None] = {}
-        self._empty = asyncio.Event()
-        self._empty.set()
-
-    def __len__(self) -> int:
-        return len(self._sessions)
-
-    def admit(self, session: Session, address: str | None) -> str | None:
-        """Enter a session; without an address it waits to be known. Gives None, or the reason to refuse it: ``total``,
-        ``address``, ``waiting`` or ``draining``."""
-        counted = None if address is None else subscriber(address)
-        if self.draining:
-            return "draining"
-        if len(self._sessions) >= self.total:
-            return "total"
-        if counted is None and self._by_address[None] >= max(1, self.total // 2):
-            return "waiting"
-        if counted is not None and self._by_address[counted] >= self.per_address:
-            return "address"
-        self._sessions[session] = counted
-        self._by_address[counted] += 1
-        self._empty.clear()
-        return None
-
-    def leave(self, session: Session) -> None:
-        """Strike a session off; one that was never admitted is no error."""
-        if session not in self._sessions:
-            return
-        address = self._sessions.pop(session)
-        self._by_address[address] -= 1
-        if not self._by_address[address]:
-            del self._by_address[address]
-        if not self._sessions:
-            self._empty.set()
-
-    async def drain(self, grace: float) -> None:
-        """Ask every session to end, wait up to ``grace`` seconds, then cut those that are left."""
-        self.draining = True
-        for session in list(self._sessions):
-            try:
-                session.begin_drain()
-            except Exception:
-                log.exception("a session cannot be drained and is cut", address=self._sessions.get(session))
-                session.abort()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(grace):
-                await self._empty.wait()
-                return
-        log.warning("sessions cut at the end of the grace period", sessions=len(self._sessions))
-        for session in list(self._sessions):
-            session.abort()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(2):
-                await self._empty.wait()
 
 
 class Handshake(asyncio.Protocol):
@@ -189,6 +99,16 @@ class Handshake(asyncio.Protocol):
     def begin_drain(self) -> None:
         """A client that has said nothing yet loses nothing."""
         self.abort()
+
+    @property
+    def silent_seconds(self) -> float:
+        """It waits from its beginning on, as the gate knows."""
+        return 0.0
+
+    def give_way(self) -> bool:
+        """Nothing can be said to a client before the handshake."""
+        self.abort()
+        return True
 
     def abort(self) -> None:
         """End now."""

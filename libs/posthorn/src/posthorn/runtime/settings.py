@@ -12,9 +12,9 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as SourceError
 
@@ -91,6 +91,11 @@ class NatsSettings(EnvSettings):
     dead_max_bytes: Octets = 1024**3
     events_max_bytes: Octets = 2 * 1024**3
     """Byte limit of EVENTS; beyond it the oldest go."""
+    nats_storage_bytes: Octets | None = None
+    """What the volume of a NATS server holds, for the alarm before it is full; unset, the account's limit, or the limits of the
+    streams and 1 GiB."""
+    events_trim: bool = False
+    """Whether lower limits of EVENTS take effect though more than a tenth of what it holds goes at once; else they are put off."""
     events_max_age_seconds: Annotated[float, Field(ge=300, allow_inf_nan=False)] = 14 * 86_400.0
     """How long it is remembered what happened to a message."""
 
@@ -106,8 +111,32 @@ class PostgresSettings(EnvSettings):
     """How long one statement may take."""
     database_prepared: bool = True
     """False behind PgBouncer in transaction mode: no prepared statement outlives a transaction, no session setting is sent."""
+    database_replication: Literal["synchronous", "asynchronous"] = "synchronous"
+    """synchronous: while commits do not wait for the standbys that are attached, delivery takes nothing, since a failover would
+    lose what it acknowledges. asynchronous: that loss, of the last moments before a failover, is accepted (ADR 25)."""
     database_wait_seconds: Seconds = 60.0
     """How long ``posthorn-migrate`` waits for Postgres to come up."""
+    installation_beat_seconds: Annotated[float, Field(ge=0.1, le=60)] = 30.0
+    """From one comparison of Postgres, blob store and directory bucket to the next (ADR 18), in seconds."""
+    installation_tolerance_seconds: Annotated[float, Field(ge=60, le=1800)] = 900.0
+    """How many seconds Postgres may be behind the marks in blob store and directory bucket, as after a failover, before nothing is
+    served or deleted any more. Far below the age of orphans (``collector_orphan_age``)."""
+
+
+class RoleSettings(EnvSettings):
+    """The parts' roles in Postgres, for ``posthorn-migrate``."""
+
+    database_role_prefix: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,40}$")] = "posthorn_"
+    """What the names of the parts' roles begin with: ``posthorn_pop3`` is that of pop3. Roles that exist are granted what their
+    part needs, after every migration."""
+    database_role_passwords: dict[str, SecretStr] = Field(default_factory=dict)
+    """Passwords by part, as a JSON object: the roles of these parts are made, or given the password. The login of the migration
+    must then be allowed to make roles."""
+
+    @field_validator("database_role_passwords", mode="before")
+    @classmethod
+    def _blank_is_none(cls, value: object) -> object:
+        return {} if value == "" else value
 
 
 class BlobSettings(EnvSettings):
@@ -226,8 +255,21 @@ def _secret_keys(value: SecretStr) -> SecretStr:
     return value
 
 
+def key_list(value: SecretStr) -> list[bytes]:
+    """Return the keys that a setting holds, the current one first."""
+    return [base64.b64decode(key.strip()) for key in value.get_secret_value().split(",")]
+
+
+class SrsSettings(EnvSettings):
+    """The key that verifies rewritten reverse-paths, for parts that need none of the others."""
+
+    srs_key: Annotated[SecretStr, AfterValidator(_secret_keys)]
+    """Derived from ``POSTHORN_SECRET_KEY``, as ``posthorn-keys`` prints it: recognises rewritten reverse-paths. Several by comma,
+    as many as there are secret keys."""
+
+
 class SecretSettings(EnvSettings):
-    """The key that seals what is kept secret in Postgres."""
+    """The master key, for parts that open what is kept secret in Postgres."""
 
     secret_key: Annotated[SecretStr, AfterValidator(_secret_keys)]
     """32 random octets in base64: seals DKIM keys and passwords of routes at rest, and signs rewritten reverse-paths.

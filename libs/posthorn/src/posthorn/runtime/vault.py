@@ -6,15 +6,13 @@ another's place is of no use. The first octet is the version, then follow the no
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import secrets
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from posthorn.runtime.settings import SecretSettings
+from posthorn.runtime.derived_keys import derive
+from posthorn.runtime.settings import SecretSettings, key_list
 
 _VERSION = b"\x01"
 _NONCE = 12
@@ -33,7 +31,7 @@ class Vault:
     @classmethod
     def of(cls, settings: SecretSettings) -> Vault:
         """Take the keys from the settings."""
-        return cls([base64.b64decode(key.strip()) for key in settings.secret_key.get_secret_value().split(",")])
+        return cls(key_list(settings.secret_key))
 
     def seal(self, secret: bytes, context: str) -> bytes:
         """Give the secret's form at rest."""
@@ -53,4 +51,4 @@ class Vault:
 
     def derived(self, purpose: str) -> list[bytes]:
         """Keys of 32 octets for another purpose, one from each key, the current one first: the same in every process."""
-        return [hmac.digest(key, f"posthorn {purpose}".encode(), hashlib.sha256) for key in self._keys]
+        return [derive(key, purpose) for key in self._keys]

@@ -159,13 +159,15 @@ LOGIN_TOO_LONG = Reply(500, "5.5.6", "the line is longer than a login may be", "
 NEEDS_TLS = Reply(538, "5.7.11", "passwords are taken under TLS only; STARTTLS first", "needs-tls")
 NO_MECHANISM = Reply(504, "5.5.4", "mechanism not offered", "no-mechanism")
 NOT_BASE64 = Reply(501, "5.5.2", "this is no base64, or not what the mechanism asks for", "not-base64")
+REVOKED = Reply(421, "4.7.0", "the login does not hold any more; closing", "revoked")
 RECEIVE_ONLY = Reply(550, "5.7.1", "this account may receive mail but not send it", "receive-only")
 NO_SENDING = Reply(550, "5.7.1", "this account may not send now", "no-sending")
 NOT_THE_OWNER = Reply(550, "5.7.1", "the sender address is not one of this account", "not-the-owner")
 NOT_THE_AUTHOR = Reply(
-    550, "5.7.1", "the From field names an address that is not one of this account", "not-the-author"
+    550, "5.7.1", "From, Sender or Resent-From names an address that is not one of this account", "not-the-author"
 )
 BAD_HEADER = Reply(550, "5.6.0", "the header of the message is not in the form of RFC 5322", "bad-header")
+NUL = Reply(554, "5.6.0", "the message holds NUL characters", "nul")
 BAD_FROM = Reply(550, "5.6.0", "the message needs one From field with mail addresses", "bad-from")
 UNQUOTED_NAME = Reply(
     550, "5.6.0", "a name in the From field holds one of , : ; @ [ ] \\ ( ) or the like: it must be quoted", "bad-from"
@@ -180,5 +182,10 @@ OTHER_PROTOCOL = Reply(421, "4.7.0", "this is SMTP; closing", "other-protocol")
 TOO_MANY_ERRORS = Reply(421, "4.7.0", "too many errors; closing", "too-many-errors")
 ENDLESS_CHUNK = Reply(421, "4.7.0", "the chunk is far too long; closing", "endless-chunk")
 TOO_MANY_CONNECTIONS = Reply(421, "4.7.0", "too many connections; try again later", "too-many-connections")
+GAVE_WAY = Reply(421, "4.7.0", "the place is needed for others; try again later", "gave-way")
+LOGIN_TOO_MANY = Reply(
+    454, "4.7.0", "too many sessions of this account or its tenant; try again later", "too-many-sessions"
+)
+OVERFED = Reply(421, "4.3.1", "no room for what was sent ahead; try again later", "overfed")
 GOING_DOWN = Reply(421, "4.3.2", "shutting down; try again", "draining")
 TIMED_OUT = Reply(421, "4.4.2", "time is up; closing", "timed-out")

@@ -30,6 +30,7 @@ QUOTE_IT = "a name that holds one of ( ) < > [ ] : ; @ \\ , must stand in quotes
 _FROM_LIMIT = 16 * 1024
 _ANGLED = re.compile(r"<[^<>@]+@[^<>@]+>")
 _DROPPED = frozenset({b"bcc", b"resent-bcc", b"return-path"})
+_SENDERS = frozenset({b"sender", b"resent-from", b"resent-sender"})
 _FIELD = re.compile(rb"([\x21-\x39\x3b-\x7e]+)[ \t]*:")
 _TOKEN = re.compile(
     r"""
@@ -63,7 +64,10 @@ class Submitted:
     authors: tuple[Address, ...]
     """The addresses of the From field; empty when it does not read."""
     fault: str = ""
-    """What is wrong with the From field; empty when nothing is."""
+    """What is wrong with the From field, or with one of those behind ``senders``; empty when nothing is."""
+    senders: tuple[Address, ...] = ()
+    """The addresses of Sender, Resent-From and Resent-Sender, each once: programs show them as who sent the message, so that they
+    must belong to its sender as those of From."""
     is_unquoted: bool = False
     """See AuthorError."""
 
@@ -77,6 +81,7 @@ def complete(block: bytes, *, date: str, message_id: str) -> Submitted:
     if block and not block.endswith(b"\r\n"):
         block += b"\r\n"
     kept: list[bytes] = []
+    authors: list[bytes] = []
     senders: list[bytes] = []
     seen: set[bytes] = set()
     for name, field in _fields(block):
@@ -85,17 +90,19 @@ def complete(block: bytes, *, date: str, message_id: str) -> Submitted:
         kept.append(field)
         seen.add(name)
         if name == b"from":
+            authors.append(field)
+        elif name in _SENDERS:
             senders.append(field)
     if b"date" not in seen:
         kept.append(f"Date: {date}\r\n".encode("ascii"))
     if b"message-id" not in seen:
         kept.append(f"Message-ID: {message_id}\r\n".encode("ascii"))
     try:
-        if len(senders) != 1:
-            raise AuthorError("several From fields" if senders else "no From field")
-        return Submitted(b"".join(kept), authors_of(senders[0]))
+        if len(authors) != 1:
+            raise AuthorError("several From fields" if authors else "no From field")
+        return Submitted(b"".join(kept), authors_of(authors[0]), senders=_senders_of(senders))
     except AuthorError as error:
-        return Submitted(b"".join(kept), (), str(error), error.is_unquoted)
+        return Submitted(b"".join(kept), (), str(error), is_unquoted=error.is_unquoted)
 
 
 def _fields(block: bytes) -> list[tuple[bytes, bytes]]:
@@ -135,6 +142,16 @@ def authors_of(field: bytes) -> tuple[Address, ...]:
     if not 0 < len(authors) <= MOST_AUTHORS:
         raise AuthorError("no address, or too many, in the From field")
     return authors
+
+
+def _senders_of(fields: list[bytes]) -> tuple[Address, ...]:
+    """Return the addresses of such fields. Raise AuthorError, also for a second Sender field (RFC 5322 §3.6)."""
+    if sum(field[:6].lower() == b"sender" for field in fields) > 1:
+        raise AuthorError("several Sender fields")
+    found = dict.fromkeys(address for field in fields for address in authors_of(field))
+    if len(found) > MOST_AUTHORS:
+        raise AuthorError("too many addresses in Resent fields")
+    return tuple(found)
 
 
 def _tokens(text: str) -> list[tuple[str, str]]:

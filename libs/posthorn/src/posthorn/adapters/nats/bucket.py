@@ -12,7 +12,9 @@ from posthorn.adapters.nats.connection import Connection
 from posthorn.adapters.nats.layout import BUCKET_PREFIX, BUCKET_STREAM, ApiError
 from posthorn.adapters.nats.reading import read_through
 from posthorn.model.directory_entry import (
+    BEHIND_KEY,
     FILLED_KEY,
+    MARK_KEYS,
     Entry,
     EntryError,
     decode_entry,
@@ -20,7 +22,7 @@ from posthorn.model.directory_entry import (
     encode_entry,
     encode_key,
 )
-from posthorn.model.unpublished import BEHIND_KEY, NOTHING, Unpublished, decode_unpublished, encode_unpublished
+from posthorn.model.unpublished import NOTHING, Unpublished, decode_unpublished, encode_unpublished
 from posthorn.ports.faults import Unavailable
 
 log = structlog.get_logger()
@@ -50,7 +52,7 @@ class NatsDirectoryBucket:
         async with aclosing(read_through(self._connection, BUCKET_STREAM, choice)) as messages:
             async for message in messages:
                 key = message.subject.removeprefix(BUCKET_PREFIX)
-                if key in (FILLED_KEY, BEHIND_KEY):
+                if key in MARK_KEYS:
                     continue
                 try:
                     subject = decode_key(key)

@@ -6,6 +6,7 @@ Rules:
   is kept whose sender was told 451 long ago.
 - nats-py reconnects by itself, except after a protocol error of the server (``-ERR``), which closes the client for good. A
   keeper then makes a new client; whoever holds a subscription renews it in an ``on_up`` hook when ``client`` has changed.
+- A peer that is silently gone is noticed by pings within four seconds.
 - User and password are taken out of the URLs before the library sees them, so that no error text can carry them.
 """
 
@@ -28,7 +29,8 @@ from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 
 from posthorn.adapters.nats.acks import NobodyThere
-from posthorn.adapters.nats.layout import ApiError, ensure_layout
+from posthorn.adapters.nats.layout import ApiError, ensure_layout, expect_layout
+from posthorn.adapters.nats.permissions import LAYOUT_KEEPERS, PART_NAMES, inbox_prefix
 from posthorn.ports.faults import Unavailable
 from posthorn.runtime.settings import NatsSettings
 
@@ -37,7 +39,8 @@ log = structlog.get_logger()
 REQUEST_TIMEOUT = 5.0
 """Seconds that one request to JetStream may take."""
 _RETRY_WAIT = 0.25
-_PING_INTERVAL = 5
+_PING_SECONDS, _PINGS_UNANSWERED = 1, 3
+_CONNECT_SECONDS = 2
 _DRAIN_SECONDS = 5.0
 _LOG_EVERY = 10.0
 _NOBODY = "503"
@@ -57,16 +60,20 @@ class _Client(Client):
         self._pending_data_size = 0
         await super()._attempt_reconnect()
 
+    async def flush(self, timeout: int = _CONNECT_SECONDS) -> None:
+        await super().flush(timeout)  # a reconnect ends with it, and the library waits ten seconds for a silent peer
+
 
 class Connection:
     """One process's connection to NATS, shared by all adapters of the process."""
 
-    def __init__(self, settings: NatsSettings, name: str) -> None:
+    def __init__(self, settings: NatsSettings, name: str, part: str | None = None) -> None:
         self.settings = settings
         self.name = name
         self.client: Client = _Client()
         """The library's client. It is another object after the server closed the connection for good."""
         self._servers, self._user, self._password = split_urls(settings.nats_url.get_secret_value())
+        self.part = part or (self._user if self._user in PART_NAMES else None)
         self._hooks: list[Callable[[], Awaitable[None]]] = []
         self._down_hooks: list[Callable[[], None]] = []
         self._listening: Client | None = None  # the client that carries the subscription for answers
@@ -197,7 +204,7 @@ class Connection:
         await self._connect()
         while True:
             try:
-                await ensure_layout(self, self.settings)
+                await self._look_at_layout()
                 break
             except Unavailable as error:
                 self._log_now_and_then("JetStream does not serve yet", str(error))
@@ -252,9 +259,16 @@ class Connection:
             except Exception:
                 log.exception("not taken up again after a reconnect", part="nats")
 
+    async def _look_at_layout(self) -> None:
+        """Make the streams, or wait for who makes them. Raises Unavailable."""
+        if self.part is None or self.part in LAYOUT_KEEPERS:
+            await ensure_layout(self, self.settings)
+        else:
+            await expect_layout(self, self.part)
+
     async def _mend(self) -> None:
         try:
-            await ensure_layout(self, self.settings)
+            await self._look_at_layout()
         except Unavailable as error:
             self._log_now_and_then("JetStream does not serve", str(error))
             await asyncio.sleep(_RETRY_WAIT)
@@ -263,6 +277,8 @@ class Connection:
     async def _connect(self) -> None:
         self._closed.clear()
         options: dict[str, Any] = {}
+        if self.part is not None:
+            options["inbox_prefix"] = inbox_prefix(self.part).encode()
         if self.settings.nats_creds_file is not None:
             options["user_credentials"] = str(self.settings.nats_creds_file)
         elif self._password is not None:
@@ -281,9 +297,9 @@ class Connection:
                     closed_cb=self._on_closed,
                     max_reconnect_attempts=-1,
                     reconnect_time_wait=_RETRY_WAIT,  # type: ignore[arg-type]  # any number of seconds will do
-                    connect_timeout=3,
-                    ping_interval=_PING_INTERVAL,
-                    max_outstanding_pings=2,
+                    connect_timeout=_CONNECT_SECONDS,
+                    ping_interval=_PING_SECONDS,
+                    max_outstanding_pings=_PINGS_UNANSWERED,
                     pending_size=0,
                     drain_timeout=round(_DRAIN_SECONDS) - 1,
                     **options,
@@ -340,13 +356,16 @@ async def _close_quietly(client: Client) -> None:
 
 
 @asynccontextmanager
-async def connect(settings: NatsSettings, name: str) -> AsyncIterator[Connection]:
+async def connect(settings: NatsSettings, name: str, part: str | None = None) -> AsyncIterator[Connection]:
     """Connect to NATS and make sure that the streams, the consumer and the bucket are there as the settings say.
+
+    ``part`` is the user of ``permissions`` that connects; one that makes no streams waits for those it needs. None: the one
+    that the URL names, else the administrator.
 
     Waits for NATS as long as it takes; what is wrong meanwhile is in the log. On leaving, the connection is drained within
     seconds. ``name`` is shown by NATS' monitoring.
     """
-    connection = Connection(settings, name)
+    connection = Connection(settings, name, part)
     keeper: asyncio.Task[None] | None = None
     try:
         await connection.open()

@@ -13,12 +13,13 @@ from posthorn.adapters.nats.acks import Ack, read_ack
 from posthorn.adapters.nats.connection import Connection
 from posthorn.adapters.nats.layout import ApiError
 from posthorn.adapters.nats.reading import read_through
-from posthorn.model.streams import DEAD, DEAD_SUBJECT, INGEST, INGEST_SUBJECT
+from posthorn.model.streams import DEAD, DEAD_SUBJECT, INGEST, LEGACY_SUBJECT, role_of_subject, subject_word
 from posthorn.ports.faults import Unavailable
 from posthorn.ports.ingest import Parked
 
 _ID = "Posthorn-Message-Id"
 _REASON = "Posthorn-Reason"
+_ROLE = "Posthorn-Role"
 _REASON_LIMIT = 400
 _NO_MESSAGE = frozenset({10037, 10057})  # not found; cannot be deleted, because there is none
 
@@ -29,13 +30,13 @@ class NatsDeadLetters:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def park(self, octets: bytes, message_id: str, reason: str) -> None:
+    async def park(self, octets: bytes, message_id: str, reason: str, subject: str = LEGACY_SUBJECT) -> None:
         """See the port."""
         reason = _header_text(reason)
         message_id = _header_text(message_id)
         known_as = f"{message_id}.{hashlib.sha256(reason.encode()).hexdigest()[:12]}"
         while True:
-            headers = {"Nats-Msg-Id": known_as, _ID: message_id, _REASON: reason}
+            headers = {"Nats-Msg-Id": known_as, _ID: message_id, _REASON: reason, _ROLE: subject_word(subject)}
             ack = await self._store(DEAD_SUBJECT, DEAD, octets, headers)
             if not ack.duplicate or await self._get(ack.sequence) is not None:
                 return
@@ -66,8 +67,9 @@ class NatsDeadLetters:
         message = await self._get(sequence)
         if message is None:
             return False
-        message_id = (message.headers or {}).get(_ID, "")
-        await self._store(INGEST_SUBJECT, INGEST, message.data, {"Nats-Msg-Id": f"{message_id}.retry.{sequence}"})
+        headers = message.headers or {}
+        subject = _subject_again(headers.get(_ROLE, ""))
+        await self._store(subject, INGEST, message.data, {"Nats-Msg-Id": f"{headers.get(_ID, '')}.retry.{sequence}"})
         await self.discard(sequence)
         return True
 
@@ -97,6 +99,16 @@ class NatsDeadLetters:
 
     async def _store(self, subject: str, stream: str, octets: bytes, headers: dict[str, str]) -> Ack:
         return read_ack(await self._connection.request(subject, octets, headers), stream)
+
+
+def _subject_again(word: str) -> str:
+    """Return the subject for a retry: that of the same role. An older release noted none, nor did it have any."""
+    subject = f"ingest.{word}"
+    try:
+        role_of_subject(subject)
+    except ValueError:
+        return LEGACY_SUBJECT
+    return subject
 
 
 def _header_text(text: str) -> str:

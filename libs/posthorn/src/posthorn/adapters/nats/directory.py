@@ -11,6 +11,8 @@ Theory of operation:
 - Nor does it count for what the publisher is behind with (``model.unpublished``). That mark is kept by the watch, and costs no
   read. It counts as it was before the entries were read and as it is afterwards: entries are written before the mark is lifted, so
   whoever sees it lifted before reading sees the entries. Without the watch it is read before an absence is believed.
+- A process that finds the stores not to belong together says so in the bucket (ADR 18). The watch brings that word, and while it
+  stands nothing is answered.
 """
 
 from __future__ import annotations
@@ -27,9 +29,12 @@ from nats.aio.subscription import Subscription
 
 from posthorn.adapters.nats.bucket import is_removal, read_behind, read_key, read_mark
 from posthorn.adapters.nats.connection import Connection
+from posthorn.adapters.nats.installation import read_halted
 from posthorn.adapters.nats.layout import BUCKET_PREFIX, BUCKET_STREAM
 from posthorn.model.directory_entry import (
+    BEHIND_KEY,
     FILLED_KEY,
+    HALTED_KEY,
     AddressEntry,
     DomainEntry,
     Entry,
@@ -39,9 +44,9 @@ from posthorn.model.directory_entry import (
     decode_key,
     encode_key,
 )
-from posthorn.model.unpublished import BEHIND_KEY, NOTHING, Unpublished, decode_unpublished
+from posthorn.model.unpublished import NOTHING, Unpublished, decode_unpublished
 from posthorn.ports.directory import Behind
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.faults import Halted, Unavailable
 from posthorn.wire.address import Address
 
 log = structlog.get_logger()
@@ -67,6 +72,7 @@ class NatsDirectory:
         self._mark: tuple[str, str] | None = None
         self._behind: tuple[int, Unpublished] | None = None
         """The mark of what is not published yet with its revision; None: not known, as the watch is not alive."""
+        self._halted: str | None = None
         self._live = False
         self._broken = asyncio.Event()
         self._heard_at = 0.0
@@ -90,7 +96,8 @@ class NatsDirectory:
         return self._live
 
     async def standing(self, address: Address) -> Standing:
-        """See the port."""
+        """See the port. Raises Halted while the system is."""
+        self._refuse_halted()
         before = self._behind
         standing, absent = await self._standing(address)
         if absent and (before is None or self._behind is None):
@@ -132,8 +139,15 @@ class NatsDirectory:
 
     async def probe(self) -> None:
         """See the port. A bucket that was never filled does not serve."""
+        if not self._live:
+            self._halted = await read_halted(self._connection)
+        self._refuse_halted()
         if await read_mark(self._connection) is None:
             raise Unavailable("directory", "the bucket is not filled yet")
+
+    def _refuse_halted(self) -> None:
+        if self._halted is not None:
+            raise Halted("directory", f"halted: {self._halted}")
 
     async def run(self) -> None:
         """Keep the watch alive until cancelled."""
@@ -266,6 +280,7 @@ class NatsDirectory:
             name = made["name"]
             self._mark = await read_mark(self._connection)
             self._note_behind(*await read_behind(self._connection))
+            self._halted = await read_halted(self._connection)
             self._reads.clear()  # what was being read before the watch began may be old
             self._heard_at = time.monotonic()
             self._live = not self._broken.is_set()
@@ -315,6 +330,9 @@ class NatsDirectory:
         if key == BEHIND_KEY:
             found = NOTHING if is_removal(message) else decode_unpublished(message.data)
             self._note_behind(message.metadata.sequence.stream, found)
+            return
+        if key == HALTED_KEY:
+            self._halted = None if is_removal(message) else message.data.decode(errors="replace")
             return
         try:
             subject = decode_key(key)

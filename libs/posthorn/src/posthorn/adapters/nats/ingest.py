@@ -9,12 +9,18 @@ Theory of operation:
   enough wait they go as one batch; while it is under way the next one gathers. Nobody waits for messages that may never come.
 - A batch that is refused for any reason (one of its ids is known already, the stream is nearly full, an old server) is sent
   again plainly: the ids make the repeat harmless, and each message gets an answer of its own.
+- A stream whose disk is full answers no publish at all (nats-server says nothing to whoever publishes, and goes on so after there
+  is room, until the stream is opened anew), while it answers what is asked of it. So a publish without an answer, on a connection
+  over which the stream itself does answer, counts as Full: 452, after one try while this lasts.
+- The envelope's role decides the subject. A part may publish under that of its own role alone, so a role that is not its own is
+  refused by NATS (``adapters.nats.permissions``).
 - Whatever is in flight when the connection breaks is sent again, under the same id, once it is back or fails in time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from dataclasses import dataclass
 
@@ -25,7 +31,7 @@ from nats.aio.msg import Msg
 from posthorn.adapters.nats.acks import Ack, NobodyThere, read_ack
 from posthorn.adapters.nats.connection import Connection
 from posthorn.model.envelope import Envelope, encode_record
-from posthorn.model.streams import INGEST, INGEST_SUBJECT
+from posthorn.model.streams import INGEST, ingest_subject
 from posthorn.ports.faults import Full, Unavailable
 
 log = structlog.get_logger()
@@ -37,11 +43,14 @@ _BATCH_MESSAGES = 500
 _BATCH_OCTETS = 4 * 1024**2
 _NOBODY_WAIT = 0.25
 _ROOM = 64 * 1024
+_MUTE_SECONDS = 15.0
+"""How long a stream that stores nothing counts as full before it is tried in earnest again."""
 
 
 @dataclass(eq=False, slots=True)
 class _Message:
     id: str
+    subject: str
     record: bytes
     kept: asyncio.Future[Ack]
     token: str = ""
@@ -60,16 +69,17 @@ class NatsIngest:
         self._in_flight: dict[str, list[_Message]] = {}  # by token; several messages are a batch
         self._queue: deque[_Message] = deque()
         self._batching = False  # one batch at a time, and nothing beside it, so that the next one grows meanwhile
+        self._mute_until = 0.0  # the stream has answered a question, and no publish
         connection.on_down(self._lost)
 
     async def accept(self, envelope: Envelope, body: bytes | None) -> None:
         """See the port."""
-        record = encode_record(envelope, body)
+        record, subject = encode_record(envelope, body), ingest_subject(envelope.role)
         message_id = str(envelope.id)
         fault = Unavailable("nats", "no acknowledgement in time")
-        for _ in range(_TRIES):
+        for number in range(1, _TRIES + 1):
             await self._connection.wait_up(self._timeout)
-            message = _Message(message_id, record, asyncio.get_running_loop().create_future())
+            message = _Message(message_id, subject, record, asyncio.get_running_loop().create_future())
             try:
                 async with asyncio.timeout(self._timeout):
                     await self._listen()
@@ -80,6 +90,8 @@ class NatsIngest:
             except Full:
                 raise
             except TimeoutError:
+                if self._is_mute or number == _TRIES:
+                    await self._look_whether_mute()
                 continue
             except Unavailable as error:
                 fault = error
@@ -91,9 +103,26 @@ class NatsIngest:
                 await asyncio.sleep(_NOBODY_WAIT)
         raise fault
 
+    @property
+    def _is_mute(self) -> bool:
+        return time.monotonic() < self._mute_until
+
+    async def _look_whether_mute(self) -> None:
+        """Raise Full when the stream answers a question; raise Unavailable when it does not."""
+        info = await self._connection.api(f"STREAM.INFO.{INGEST}")
+        if not self._is_mute:
+            log.error(
+                "INGEST answers and stores nothing: the disk of NATS is full, or was; with room on it, restart NATS",
+                messages=info["state"]["messages"],
+            )
+        self._mute_until = time.monotonic() + _MUTE_SECONDS
+        raise Full("nats", "INGEST answers and stores nothing")
+
     async def probe(self) -> None:
         """See the port."""
         info = await self._connection.api(f"STREAM.INFO.{INGEST}")
+        if self._is_mute:
+            raise Full("nats", "INGEST answers and stores nothing")
         limit = info["config"].get("max_bytes", -1)
         if 0 < limit < info["state"]["bytes"] + _ROOM:
             raise Full("nats", "INGEST has reached its byte limit")
@@ -134,13 +163,14 @@ class NatsIngest:
             self._fail(messages, error)
 
     async def _publish(self, message: _Message, reply: str, headers: dict[str, str]) -> None:
-        await self._connection.publish(INGEST_SUBJECT, message.record, reply, headers)
+        await self._connection.publish(message.subject, message.record, reply, headers)
 
     async def _answered(self, answer: Msg) -> None:
         messages = self._settle(answer.subject.rpartition(".")[2])
         if messages is not None:
             try:
                 ack = read_ack(answer, INGEST)
+                self._mute_until = 0.0
                 if len(messages) not in (1, ack.count):
                     raise Unavailable("nats", "the server knows no atomic batches")
                 for message in messages:
@@ -193,6 +223,7 @@ class NatsIngest:
         waiting = [message for messages in self._in_flight.values() for message in messages] + list(self._queue)
         self._in_flight.clear()
         self._queue.clear()
+        self._mute_until = 0.0
         self._batching = False
         self._fail(waiting, Unavailable("nats", "the connection broke"))
 

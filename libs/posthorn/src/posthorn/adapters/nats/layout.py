@@ -1,17 +1,25 @@
-"""What Posthorn keeps on JetStream: three streams, a consumer and a bucket, made and kept as the settings say.
+"""What Posthorn keeps on JetStream: three streams, two consumers and a bucket, made and kept as the settings say.
 
-Any process may do this at any time, and several at once: creation is idempotent, and a refusal because another was quicker
-leads to another look.
+The parts that may (``permissions.LAYOUT_KEEPERS``) do this at any time, and several at once: creation is idempotent, and a refusal
+because another was quicker leads to another look. All others wait until what they need is there.
+
+INGEST has two lanes, each with a consumer of its own: ``ingest.*`` for first deliveries, ``retry.*`` for what could not be placed
+(ADR 19). On a work-queue stream no message may belong to two consumers, so the order is: the first consumer's filter, the
+stream's subjects, the second consumer. A release without the lane sets the first two back when it connects, and works on; the
+next process of this release that misses the lane makes it again.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from posthorn.model.streams import DEAD, DIRECTORY, EVENTS, EVENTS_PREFIX, INGEST, INGEST_CONSUMER
+from posthorn.model.streams import DEAD, DIRECTORY, EVENTS, EVENTS_PREFIX, INGEST, INGEST_CONSUMER, RETRY_CONSUMER
 from posthorn.ports.faults import Unavailable
+from posthorn.runtime.brakes import Brake
 from posthorn.runtime.settings import NatsSettings
 
 if TYPE_CHECKING:
@@ -28,7 +36,15 @@ BUCKET_STREAM: Final = f"KV_{DIRECTORY}"
 BUCKET_PREFIX: Final = f"$KV.{DIRECTORY}."
 """What the subject of a key begins with."""
 
+_NEEDED: Final = {
+    "smtp-in": (INGEST, BUCKET_STREAM),
+    "submission": (INGEST, BUCKET_STREAM),
+    "relay": (INGEST,),
+    "pop3": (),
+}
+"""Streams that a part cannot do without. Mail does not wait for EVENTS."""
 _SECOND = 1_000_000_000
+_TRIMMING = Brake("streams", 0.1, 1024**2)
 _IN_USE = 10058  # the stream's name is in use with a different configuration
 _NO_STREAM = 10059
 
@@ -55,7 +71,7 @@ def streams(settings: NatsSettings) -> list[dict[str, Any]]:
     return [
         {
             "name": INGEST,
-            "subjects": ["ingest.*"],
+            "subjects": ["ingest.*", "retry.*"],
             "retention": "workqueue",
             "max_bytes": settings.ingest_max_bytes,
             "allow_atomic": True,
@@ -91,50 +107,79 @@ def streams(settings: NatsSettings) -> list[dict[str, Any]]:
     ]
 
 
-def consumer(settings: NatsSettings) -> dict[str, Any]:
-    """The configuration of the pull consumer that all delivery processes share."""
-    return {
-        "name": INGEST_CONSUMER,
-        "durable_name": INGEST_CONSUMER,
-        "deliver_policy": "all",
-        "ack_policy": "explicit",
-        "ack_wait": round(ACK_WAIT * _SECOND),
-        "max_deliver": -1,
-        "max_ack_pending": 8192,
-        "max_waiting": 512,
-        "replay_policy": "instant",
-    }
+def consumers(settings: NatsSettings) -> list[dict[str, Any]]:
+    """The configurations of the pull consumers that all delivery processes share, that of first deliveries first.
+
+    What waits for another try counts as unacknowledged: the retry lane may hold many that wait, and none in the first lane does.
+    """
+    return [
+        {
+            "name": name,
+            "durable_name": name,
+            "filter_subject": subjects,
+            "deliver_policy": "all",
+            "ack_policy": "explicit",
+            "ack_wait": round(ACK_WAIT * _SECOND),
+            "max_deliver": -1,
+            "max_ack_pending": most,
+            "max_waiting": 512,
+            "replay_policy": "instant",
+        }
+        for name, subjects, most in ((INGEST_CONSUMER, "ingest.*", 8192), (RETRY_CONSUMER, "retry.*", 1024))
+    ]
 
 
 async def ensure_layout(connection: Connection, settings: NatsSettings) -> None:
     """Make what is missing and change what differs. Raises Unavailable when JetStream does not serve."""
+    first, retries = consumers(settings)
+    try:
+        await _ensure_consumer(connection, first)
+    except ApiError as refusal:
+        if refusal.err_code != _NO_STREAM:
+            raise
     for wanted in streams(settings):
         try:
-            await _ensure_stream(connection, wanted)
+            await _ensure_stream(connection, wanted, may_trim=settings.events_trim)
         except ApiError as refusal:
             if wanted["name"] != EVENTS:
                 raise
             log.warning("no events are recorded", detail=str(refusal))  # mail does not wait for its trace
-    await connection.api(
-        f"CONSUMER.CREATE.{INGEST}.{INGEST_CONSUMER}", {"stream_name": INGEST, "config": consumer(settings)}
-    )
+    await _ensure_consumer(connection, first)
+    await _ensure_consumer(connection, retries)
 
 
-async def _ensure_stream(connection: Connection, wanted: dict[str, Any]) -> None:
+async def _ensure_consumer(connection: Connection, wanted: dict[str, Any]) -> None:
+    await connection.api(f"CONSUMER.CREATE.{INGEST}.{wanted['name']}", {"stream_name": INGEST, "config": wanted})
+
+
+async def expect_layout(connection: Connection, part: str) -> None:
+    """Look whether the streams are there that a part needs and may not make. Raises Unavailable."""
+    for stream in _NEEDED[part]:
+        await connection.api(f"STREAM.INFO.{stream}")
+
+
+async def _ensure_stream(connection: Connection, wanted: dict[str, Any], *, may_trim: bool) -> None:
     name = wanted["name"]
     try:
-        present = (await connection.api(f"STREAM.INFO.{name}"))["config"]
+        info = await connection.api(f"STREAM.INFO.{name}")
+        present = info["config"]
     except ApiError as error:
         if error.err_code != _NO_STREAM:
             raise
         try:
-            present = (await connection.api(f"STREAM.CREATE.{name}", wanted))["config"]
+            info = await connection.api(f"STREAM.CREATE.{name}", wanted)
+            present = info["config"]
             log.info("made a stream", stream=name)
         except ApiError as refusal:
             if refusal.err_code != _IN_USE:
                 raise
-            present = (await connection.api(f"STREAM.INFO.{name}"))["config"]  # another process was quicker
+            info = await connection.api(f"STREAM.INFO.{name}")  # another process was quicker
+            present = info["config"]
     different = sorted(key for key, value in wanted.items() if present.get(key, _absent(value)) != value)
+    if wanted["discard"] == "old" and not may_trim:
+        kept = limits_to_keep(info, wanted)
+        different = sorted(set(different) - kept.keys())
+        wanted = {**wanted, **kept}
     if not different:
         return
     try:
@@ -145,6 +190,30 @@ async def _ensure_stream(connection: Connection, wanted: dict[str, Any]) -> None
         log.warning(
             "a stream cannot be changed to what the settings say", stream=name, fields=different, detail=str(error)
         )
+
+
+def limits_to_keep(info: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """Give the limits that stay as they are: with the wanted ones much of what the stream holds would go at once (ADR 18)."""
+    present, state = info["config"], info.get("state", {})
+    stored = int(state.get("bytes", 0))
+    by_bytes = stored - wanted["max_bytes"] if wanted["max_bytes"] > 0 else 0
+    by_age, lasts = 0.0, wanted["max_age"] / _SECOND
+    with suppress(KeyError, TypeError, ValueError):
+        age = (parse_time(info["ts"]) - parse_time(state["first_ts"])).total_seconds()
+        by_age = stored * (1 - lasts / age) if 0 < lasts < age and stored else 0.0
+    limits = {limit: present.get(limit, 0) for limit in ("max_bytes", "max_age")}
+    lowered = any(limits[limit] != wanted[limit] for limit in limits)
+    if not _TRIMMING.holds(max(by_bytes, round(by_age)) if lowered else 0, stored):
+        return {}
+    log.error("a stream's limits stay as they are: see POSTHORN_EVENTS_TRIM", **limits)
+    return limits
+
+
+def parse_time(stamp: str) -> datetime:
+    """Read RFC 3339 with up to nine digits behind the point, as NATS writes times. Raises ValueError."""
+    whole, dot, rest = stamp.partition(".")
+    digits = len(rest) - len(rest.lstrip("0123456789"))
+    return datetime.fromisoformat(f"{whole}{dot}{rest[: min(digits, 6)]}{rest[digits:]}")
 
 
 def _absent(value: Any) -> Any:

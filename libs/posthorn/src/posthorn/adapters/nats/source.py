@@ -9,6 +9,9 @@ Theory of operation:
   The next one follows as soon as half of the buffer is free.
 - The server sends heartbeats while a request is open. Silence means that the consumer or the stream has gone, or its
   leader has: the request counts as ended and is made anew.
+- Each lane of the stream has its consumer, and a source of its own.
+- Who stops says so at once: the subscription ends, with which the server forgets the open request, and what is in the buffer goes
+  back, so that nothing waits for the rest of the process's end.
 - A message belongs to us for ``ACK_WAIT`` seconds after it was sent or last reported as worked on. Those in the buffer are
   reported before that; one that is too old all the same (the connection was down) is dropped, since it goes to another anyway.
 """
@@ -29,9 +32,10 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from posthorn.adapters.nats.acks import read_ack
 from posthorn.adapters.nats.connection import Connection
 from posthorn.adapters.nats.layout import ACK_WAIT
-from posthorn.model.streams import DEAD, INGEST, INGEST_CONSUMER
+from posthorn.model.streams import DEAD, INGEST, INGEST_CONSUMER, retry_subject
 from posthorn.ports.faults import Unavailable
 from posthorn.ports.ingest import Backlog
 
@@ -46,18 +50,19 @@ _SILENCE = 2.5 * _HEARTBEAT
 _TICK = 1.0
 _REFUSED_WAIT = 0.25
 _SECOND = 1_000_000_000
-_NEXT = f"$JS.API.CONSUMER.MSG.NEXT.{INGEST}.{INGEST_CONSUMER}"
+_STOP_SECONDS = 2
 
 
 class NatsDelivery:
     """A message from INGEST."""
 
-    __slots__ = ("_ack_subject", "_connection", "octets", "ours_until")
+    __slots__ = ("_ack_subject", "_connection", "octets", "ours_until", "subject")
 
     def __init__(self, connection: Connection, message: Msg) -> None:
         self._connection = connection
         self._ack_subject = message.reply
         self.octets = message.data
+        self.subject = message.subject
         self.ours_until = time.monotonic() + ACK_WAIT
 
     @property
@@ -76,6 +81,10 @@ class NatsDelivery:
             wish = b'-NAK {"delay": %d}' % round(delay * _SECOND) if delay > 0 else b"-NAK"
             await self._connection.publish(self._ack_subject, wish)
 
+    async def set_aside(self) -> None:
+        """See the port."""
+        await put_aside(self._connection, self.subject, self.octets, _stored_as(self._ack_subject))
+
     async def working(self) -> None:
         """See the port."""
         with suppress(Unavailable):
@@ -84,10 +93,21 @@ class NatsDelivery:
 
 
 class NatsIngestSource:
-    """IngestSource on JetStream. Use as an async context manager: leaving it gives back what was not taken."""
+    """IngestSource on JetStream. Use as an async context manager: leaving it gives back what was not taken.
 
-    def __init__(self, connection: Connection, *, messages: int = BUFFER_MESSAGES, octets: int = BUFFER_OCTETS) -> None:
+    ``consumer`` says of which lane; the buffer holds about ``messages`` and ``octets``.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        consumer: str = INGEST_CONSUMER,
+        *,
+        messages: int = BUFFER_MESSAGES,
+        octets: int = BUFFER_OCTETS,
+    ) -> None:
         self._connection = connection
+        self._consumer = consumer
         self._most = messages
         self._most_octets = max(octets, _LEAST_OCTETS)
         self._client: Client | None = None  # the one that carries our subscription
@@ -115,6 +135,12 @@ class NatsIngestSource:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """See the port."""
+        if not self._open:
+            return
         self._open = False
         self._connection.forget(self._taken_up)
         self._connection.forget(self._lost)
@@ -125,13 +151,14 @@ class NatsIngestSource:
         if self._subscription is not None and self._connection.is_up:
             # No more messages first, then a round trip so that those on their way have come, then all of them go back.
             with suppress(Exception):
-                await self._subscription.drain()  # type: ignore[no-untyped-call]
+                async with asyncio.timeout(_STOP_SECONDS):
+                    await self._subscription.drain()  # type: ignore[no-untyped-call]
         for delivery in self._buffer:
             await delivery.again(0)
-        with suppress(Exception):
-            await self._connection.client.flush(timeout=2)
         self._buffer.clear()
         self._buffered = 0
+        with suppress(Exception):
+            await self._connection.client.flush(timeout=_STOP_SECONDS)
 
     async def take(self, most: int, octets: int) -> Sequence[NatsDelivery]:
         """See the port."""
@@ -155,19 +182,27 @@ class NatsIngestSource:
 
     async def probe(self) -> None:
         """Ask whether the consumer serves. Raises Unavailable."""
-        await self._connection.api(f"CONSUMER.INFO.{INGEST}.{INGEST_CONSUMER}")
+        await self._connection.api(f"CONSUMER.INFO.{INGEST}.{self._consumer}")
 
     async def backlog(self) -> Backlog:
         """See the port."""
-        ingest = (await self._connection.api(f"STREAM.INFO.{INGEST}"))["state"]
+        ingest = (await self._connection.api(f"STREAM.INFO.{INGEST}", {"subjects_filter": "retry.*"}))["state"]
         dead = (await self._connection.api(f"STREAM.INFO.{DEAD}"))["state"]
+        retrying = sum((ingest.get("subjects") or {}).values())
+        oldest = _oldest(ingest)
         return Backlog(
             messages=ingest["messages"],
             octets=ingest["bytes"],
-            oldest=_oldest(ingest),
+            oldest=oldest,
             dead=dead["messages"],
             oldest_dead=_oldest(dead),
+            retrying=retrying,
+            oldest_first=await self._oldest_first() if retrying else oldest,
         )
+
+    async def _oldest_first(self) -> datetime | None:
+        message = await next_on(self._connection, "ingest.*", 1)
+        return None if message is None else datetime.fromisoformat((message.headers or {})["Nats-Time-Stamp"])
 
     async def _taken_up(self) -> None:
         client = self._connection.client
@@ -199,7 +234,8 @@ class NatsIngestSource:
             "idle_heartbeat": round(_HEARTBEAT * _SECOND),
         }
         try:
-            await self._connection.publish(_NEXT, json.dumps(wish).encode(), f"{self._inbox}{self._token:x}")
+            subject = f"$JS.API.CONSUMER.MSG.NEXT.{INGEST}.{self._consumer}"
+            await self._connection.publish(subject, json.dumps(wish).encode(), f"{self._inbox}{self._token:x}")
         except Unavailable:
             self._asked = 0
             raise
@@ -227,6 +263,9 @@ class NatsIngestSource:
 
     async def _received(self, message: Msg) -> None:
         delivery = NatsDelivery(self._connection, message)
+        if not self._open:
+            await delivery.again(0)
+            return
         self._asked = max(0, self._asked - 1)
         self._buffer.append(delivery)
         self._buffered += len(delivery.octets)
@@ -263,10 +302,35 @@ class NatsIngestSource:
             await self._pull()
 
 
+async def put_aside(connection: Connection, subject: str, octets: bytes, known_as: str) -> None:
+    """Publish a message of the first lane to the retry lane; ``known_as`` makes a repeat harmless. Raises Unavailable or Full."""
+    answer = await connection.request(retry_subject(subject), octets, {"Nats-Msg-Id": f"aside.{known_as}"})
+    read_ack(answer, INGEST)
+
+
+async def next_on(connection: Connection, subjects: str, sequence: int) -> Msg | None:
+    """Get the first message on INGEST under ``subjects`` from that sequence on. Raises Unavailable."""
+    wish = json.dumps({"seq": sequence, "next_by_subj": subjects}).encode()
+    message = await connection.request(f"$JS.API.DIRECT.GET.{INGEST}", wish)
+    headers = message.headers or {}
+    if headers.get("Nats-Sequence"):
+        return message
+    if headers.get("Status") == "404":
+        return None
+    raise Unavailable("nats", f"{INGEST} does not answer rightly")
+
+
 def _delivered(ack_subject: str) -> int:
     """How often the message was delivered: ``$JS.ACK.[domain.account.]stream.consumer.delivered.…``."""
     tokens = ack_subject.split(".")
     return int(tokens[4] if len(tokens) == 9 else tokens[6])
+
+
+def _stored_as(ack_subject: str) -> str:
+    """Give the sequence and the time at which the stream stored the message: together they are no other's."""
+    tokens = ack_subject.split(".")
+    first = 5 if len(tokens) == 9 else 7
+    return f"{tokens[first]}.{tokens[first + 2]}"
 
 
 def _oldest(state: dict[str, Any]) -> datetime | None:

@@ -8,6 +8,7 @@ Rules:
   faults of data, integrity and programming pass through as they are, and everything else that Postgres, the driver, the pool or
   the network may say becomes Unavailable. A missing table or column counts as an outage: the migration has not run yet.
 - Unavailable carries the type of the fault and its SQLSTATE, nothing else: no SQL, no value, no URL.
+- A peer that is silently gone is found out within seconds, however long statements may take: see ``liveness``.
 - With ``slots`` (as many as the pool has connections) those for whom work is done take turns at the pool: one tenant's slow
   statements leave a connection to the others.
 - No ping before use: the driver knows when the server closed a connection, and a check-out drops such a connection for a new one.
@@ -18,25 +19,27 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
-from uuid import uuid4
+from uuid import UUID, uuid4
+from weakref import WeakSet
 
 import asyncpg
 from sqlalchemy import event, exc
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from posthorn.adapters.postgres.liveness import Liveness
 from posthorn.adapters.postgres.tables import SCHEMA_VERSION
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.faults import Halted, Unavailable
 from posthorn.runtime.fair_slots import FairSlots
 from posthorn.runtime.holders import present_holder
 from posthorn.runtime.settings import PostgresSettings
 
 type Connection = asyncpg.Connection[asyncpg.Record]
 
-CONNECT_SECONDS = 5.0
+CONNECT_SECONDS = 4.0
 """How long a new connection, and a wait for one of the pool's, may take."""
 _RECYCLE_SECONDS = 1800
 _MOST_WAITING = 1000
@@ -68,15 +71,33 @@ _CLIENT_PARAMETERS = frozenset(
 class Database:
     """A pool of connections to Postgres. Made by ``connect``."""
 
-    def __init__(self, engine: AsyncEngine, *, prepared: bool = True, slots: FairSlots | None = None) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        *,
+        prepared: bool = True,
+        slots: FairSlots | None = None,
+        liveness: Liveness | None = None,
+    ) -> None:
         self.engine = engine
         """For adapters that compose queries with SQLAlchemy; use it inside ``faults()``."""
+        self.gate: Callable[[], None] = _open
+        """Called before each use; raises Unavailable while this database must not be used (ADR 18)."""
+        self.installation: Callable[[], UUID | None] = _any
+        """Which installation a new connection must lead to; None: any. So no use of the pool meets another server unawares."""
+        self._known: WeakSet[Any] = WeakSet()
         self._prepared = prepared
+        self._liveness = liveness or Liveness()
         self._slots = slots
+
+    def ungated(self) -> Database:
+        """Give the same pool without the gate: for those who decide about it, and for probes."""
+        return Database(self.engine, prepared=self._prepared, liveness=self._liveness)
 
     @contextmanager
     def faults(self) -> Iterator[None]:
         """Turn faults of the store into Unavailable; faults of data, integrity and programming pass through."""
+        self.gate()
         try:
             yield
         except Exception as error:
@@ -110,16 +131,31 @@ class Database:
             async with self._turn(), self.engine.connect() as lent:
                 raw = await lent.get_raw_connection()
                 connection: Any = raw.driver_connection
+                self._liveness.lent(connection)
                 try:
+                    await self._make_sure(connection)
                     yield connection
                 except BaseException as error:
                     # a server that fails over, or a cancelled roll-back, must not meet the next user
-                    if connection.is_in_transaction() or (isinstance(error, Exception) and _translate(error)):
+                    lost = connection.is_closed() or connection.is_in_transaction() or isinstance(error, Halted)
+                    if lost or (isinstance(error, Exception) and _translate(error)):
                         await lent.invalidate(error)
                     raise
+                finally:
+                    self._liveness.returned(connection)
 
     def _turn(self) -> AbstractAsyncContextManager[None]:
         return nullcontext() if self._slots is None else self._slots.hold(present_holder())
+
+    async def _make_sure(self, connection: Connection) -> None:
+        """Ask a new connection whose database it leads to."""
+        expected = self.installation()
+        if expected is None or connection in self._known:
+            return
+        found = await connection.fetchval("SELECT id FROM installation")
+        if found != expected:
+            raise Halted("postgres", f"a new connection leads to installation {found}, not {expected}")
+        self._known.add(connection)
 
     async def probe(self) -> None:
         """Ask for the schema's revision. Raises Unavailable for one before that which this code needs.
@@ -127,7 +163,7 @@ class Database:
         A later one is served: steps expand before they contract, so that the processes of the release before go on while those
         of a new release, whose migration has run, are still starting, and so that a release can be taken back (ADR 17).
         """
-        async with self.session() as connection:
+        async with self.ungated().session() as connection:
             found = await connection.fetchval("SELECT version_num FROM alembic_version")
         if found is None or found < SCHEMA_VERSION:  # numbers of four digits
             raise Unavailable("postgres", f"schema {found or _ABSENT}, needed {SCHEMA_VERSION}")
@@ -140,12 +176,14 @@ async def connect(settings: PostgresSettings, *, by_key: bool = False, shared: b
     ``by_key``: every statement goes by keys, whatever its values: one plan each is made and kept. ``shared``: those for whom work
     is done (``runtime.holders``) take turns.
     """
+    url, liveness = settings.database_url.get_secret_value(), Liveness()
     engine = make_engine(
-        settings.database_url.get_secret_value(),
+        url,
         pool=settings.database_pool,
         seconds=settings.database_timeout_seconds,
         prepared=settings.database_prepared,
         by_key=by_key,
+        liveness=liveness,
     )
     slots = None
     if shared:
@@ -156,16 +194,34 @@ async def connect(settings: PostgresSettings, *, by_key: bool = False, shared: b
             waiting=_MOST_WAITING,
             waiting_each=_MOST_WAITING // 4,
         )
+    dsn, _ = _split_parameters(url)
+    watching = asyncio.create_task(liveness.run(lambda seconds: _open_probe(dsn, seconds)), name="postgres liveness")
     try:
-        yield Database(engine, prepared=settings.database_prepared, slots=slots)
+        yield Database(engine, prepared=settings.database_prepared, slots=slots, liveness=liveness)
     finally:
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
         await engine.dispose()
 
 
+async def _open_probe(dsn: str, seconds: float) -> Connection:
+    """Open a connection that asks after others; it needs no statement cache and sends no setting of the session."""
+    return await asyncpg.connect(dsn, timeout=seconds, command_timeout=seconds, statement_cache_size=0)
+
+
 def make_engine(
-    url: str, *, pool: int, seconds: float | None, prepared: bool = True, by_key: bool = False
+    url: str,
+    *,
+    pool: int,
+    seconds: float | None,
+    prepared: bool = True,
+    by_key: bool = False,
+    liveness: Liveness | None = None,
 ) -> AsyncEngine:
     """Make an engine on asyncpg for a libpq URL; ``seconds`` limits each statement (None: no limit); ``by_key`` as in ``connect``.
+
+    ``liveness`` is told of each new connection.
 
     asyncpg reads the URL itself, so that sslmode, sslrootcert, several hosts and target_session_attrs mean what they mean to libpq.
     """
@@ -187,13 +243,16 @@ def make_engine(
             session |= {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
 
     async def open_connection(*_: Any, **__: Any) -> Connection:
-        return await asyncpg.connect(
+        connection = await asyncpg.connect(
             dsn,
             timeout=CONNECT_SECONDS,
             command_timeout=seconds,
             statement_cache_size=100 if prepared else 0,
             server_settings={name: value for name, value in session.items() if name not in given},
         )
+        if liveness is not None:
+            liveness.opened(connection)
+        return connection
 
     engine = create_async_engine(
         "postgresql+asyncpg://",
@@ -212,6 +271,14 @@ def make_engine(
     )
     event.listen(engine.sync_engine, "checkout", _refuse_closed)
     return engine
+
+
+def _open() -> None:
+    """Let everybody through."""
+
+
+def _any() -> None:
+    """Expect no installation in particular."""
 
 
 def _split_parameters(url: str) -> tuple[str, frozenset[str]]:

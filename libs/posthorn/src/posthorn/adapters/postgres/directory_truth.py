@@ -381,4 +381,5 @@ async def _alias_entries(connection: Connection, addresses: Sequence[str]) -> di
 def _entry(row: Record) -> Entry:
     if row["subject"].startswith("@"):
         return DomainEntry(row["catch_all"], row["plus_addressing"])
-    return AddressEntry(_STANDINGS[row["standing"]], room_bytes=room_of(row["left_bytes"]))
+    standing = _STANDINGS[row["standing"]]
+    return AddressEntry(standing, room_bytes=room_of(row["left_bytes"]) if standing is Standing.DELIVERABLE else None)

@@ -5,6 +5,9 @@ one's own attempt; a creation stores it in the transaction of its effect. An att
 a minute was killed, and the next one takes the row over: should the first be alive after all, its transaction finds the row taken
 and undoes itself.
 
+What was killed and is never repeated goes after a day like any answer, not earlier: its effect may have come about, and only the
+row knows the id under which a repeat is the same.
+
 While there is no answer, ``body`` holds the id of the first attempt, which those that take the row over leave as it is.
 """
 

@@ -13,7 +13,7 @@ Statements take arrays, so their number does not grow with the batch.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
@@ -21,104 +21,11 @@ from uuid import UUID
 from posthorn.adapters.postgres import outbound
 from posthorn.adapters.postgres.charging import ForwardLimits
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
+from posthorn.adapters.postgres.replication import confirm
+from posthorn.adapters.postgres.resolving import resolve
 from posthorn.adapters.postgres.tables import INBOX
 from posthorn.model.room import crossed_sql
-from posthorn.ports.mailboxes import AccountsGone, Forward, Letter, Resolution, Segment, TooWide
-
-_MOST_ADDRESSES = 2_000
-"""That one recipient may come to. An alias may not be made that leads to half as many (``leading``); what was entered otherwise,
-or leads on through another tenant's aliases, must not hold up what is delivered beside it."""
-_MOST_TOGETHER = 20_000
-"""Addresses that several recipients may come to in one statement; beyond, they are asked for in halves."""
-
-# An alias leads to its targets. An address that is neither account nor alias leads to itself without its +tag, if that is one, or
-# else to the domain's catch-all. UNION follows each address once for each recipient, so that loops end and meshes do not explode;
-# the LIMIT ends the walk itself, for a recursive query makes no more rows than are read of it.
-# ``bare`` and ``base`` follow wire.address: a quoted local part is unquoted, cut at the first plus and quoted again if need be.
-# Accounts, aliases and domains are asked for by scalar subqueries, which stay look-ups by index however large the tables are;
-# OFFSET 0 keeps the planner from writing out an expression at each of its uses. Which alias leads to an address elsewhere is asked
-# afterwards: were it carried along, it would multiply the steps of a mesh. A domain that is not verified is none of ours: what is
-# in it is elsewhere, or whoever named another's domain here would get its mail from the other tenants.
-_RESOLVE = r"""
-WITH RECURSIVE walk (recipient, address, account) AS (
-    SELECT asked.address, asked.address, (SELECT id FROM accounts a WHERE a.address = asked.address)
-      FROM unnest($1::text[]) AS asked (address)
-  UNION
-    SELECT walk.recipient, next.address, (SELECT id FROM accounts a WHERE a.address = next.address)
-      FROM walk
-      CROSS JOIN LATERAL (
-          SELECT targets FROM (VALUES (1)) AS one LEFT JOIN aliases ON aliases.address = walk.address
-      ) AS alias
-      CROSS JOIN LATERAL (
-          SELECT unnest(alias.targets) AS address
-        UNION ALL
-          SELECT coalesce(plain.address, domains.catch_all)
-            FROM domains
-            LEFT JOIN LATERAL (
-                SELECT coalesce((SELECT address FROM accounts a WHERE a.address = base.address),
-                                (SELECT address FROM aliases WHERE aliases.address = base.address)) AS address
-                  FROM (
-                      SELECT CASE WHEN bare.local ~ '^[^ "(),.:;<>@[\]\\]+(\.[^ "(),.:;<>@[\]\\]+)*$' THEN bare.local
-                                  ELSE '"' || regexp_replace(bare.local, '(["\\])', '\\\1', 'g') || '"' END
-                             || '@' || domains.name AS address
-                        FROM (
-                            SELECT split_part(CASE WHEN quoted.local LIKE '"%'
-                                                   THEN regexp_replace(left(substr(quoted.local, 2), -1), '\\(.)', '\1', 'g')
-                                                   ELSE quoted.local END, '+', 1) AS local
-                              FROM (SELECT left(walk.address, -1 - length(domains.name)) AS local OFFSET 0) AS quoted
-                            OFFSET 0
-                        ) AS bare
-                       WHERE bare.local <> ''
-                      OFFSET 0
-                  ) AS base
-            ) AS plain ON domains.plus_addressing AND strpos(walk.address, '+') > 0
-           WHERE alias.targets IS NULL AND domains.name = split_part(walk.address, '@', -1)
-      ) AS next
-     WHERE walk.account IS NULL AND next.address IS NOT NULL
-       AND (SELECT verified_at FROM domains d WHERE d.name = split_part(walk.address, '@', -1)) IS NOT NULL
-), led AS MATERIALIZED (
-    SELECT recipient, address, account, row_number() OVER () AS place FROM (SELECT * FROM walk LIMIT $3) AS walk
-)
-SELECT DISTINCT 'account' AS kind, recipient, account, NULL::uuid AS id, NULL::text AS forward, NULL::text AS alias,
-       NULL::text AS withheld
-  FROM led
- WHERE account IS NOT NULL AND (SELECT verified_at FROM domains d WHERE d.name = split_part(led.address, '@', -1)) IS NOT NULL
-UNION ALL
-SELECT 'wide', recipient, NULL, NULL, NULL, NULL, NULL FROM led GROUP BY recipient HAVING count(*) > $4
-UNION ALL
-SELECT 'more', NULL, NULL, NULL, NULL, NULL, NULL WHERE (SELECT count(*) FROM led) >= $3
-UNION ALL
-SELECT 'placed', NULL, NULL, id, NULL, NULL, NULL FROM messages WHERE id = ANY ($2::uuid[])
-UNION ALL
-SELECT 'elsewhere', address, NULL, NULL, NULL, NULL, NULL
-  FROM unnest($1::text[]) AS asked (address)
- WHERE address LIKE '_%@_%'
-   AND (SELECT verified_at FROM domains d WHERE d.name = split_part(asked.address, '@', -1)) IS NULL
-UNION ALL
-(
-    SELECT DISTINCT ON (led.recipient, via.target)
-           'forward', led.recipient, NULL, (SELECT tenant_id FROM domains d WHERE d.id = via.domain_id), via.target, via.address,
-           kept.withheld
-      FROM led
-      CROSS JOIN LATERAL (
-          SELECT aliases.id, aliases.address, domain_id, unnest(targets) AS target
-            FROM aliases WHERE aliases.address = led.address OFFSET 0
-      ) AS via
-      CROSS JOIN LATERAL (
-          SELECT CASE WHEN EXISTS (SELECT FROM alias_targets t
-                                    WHERE t.alias_id = via.id AND t.target = via.target AND t.confirmed_at IS NULL)
-                      THEN 'unconfirmed'
-                      WHEN EXISTS (SELECT FROM suppressions s
-                                    WHERE s.tenant_id = (SELECT tenant_id FROM domains d WHERE d.id = via.domain_id)
-                                      AND s.address = via.target)
-                      THEN 'suppressed' END AS withheld OFFSET 0
-      ) AS kept
-     WHERE led.account IS NULL AND via.target LIKE '_%@_%' AND (SELECT count(*) FROM led) < $3
-       AND (SELECT verified_at FROM domains d WHERE d.id = via.domain_id) IS NOT NULL
-       AND (SELECT verified_at FROM domains d WHERE d.name = split_part(via.target, '@', -1)) IS NULL
-     ORDER BY led.recipient, via.target, kept.withheld IS NOT NULL, led.place
-)
-"""
+from posthorn.ports.mailboxes import AccountsGone, Letter, Resolution, Segment
 
 _LOCK_ACCOUNTS = "SELECT id FROM accounts WHERE id = ANY ($1::bigint[]) ORDER BY id FOR NO KEY UPDATE"
 
@@ -208,30 +115,13 @@ class PostgresMailboxes:
         """Follow recipients to accounts and out of here, and tell which messages are placed already, in one round trip.
 
         An exact account or alias wins over the address without its ``+tag``, and that over the catch-all. Suspended accounts
-        resolve: their mail was promised. Raises TooWide, Unavailable.
+        resolve: their mail was promised. Raises Unavailable.
         """
-        asked = [recipient for recipient in dict.fromkeys(recipients) if clean_text(recipient) == recipient]
         async with self._database.session() as connection:
-            rows = await _led(connection, asked, list(messages))
-        accounts: defaultdict[str, list[int]] = defaultdict(list)
-        forwards: defaultdict[str, list[Forward]] = defaultdict(list)
-        placed, elsewhere = [], []
-        for kind, recipient, account, number, forward, alias, withheld in rows:
-            match kind:
-                case "account":
-                    accounts[recipient].append(account)
-                case "forward":
-                    forwards[recipient].append(Forward(forward, alias, number, withheld or ""))
-                case "elsewhere":
-                    elsewhere.append(recipient)
-                case _:
-                    placed.append(number)
-        return Resolution(
-            {recipient: tuple(sorted(ids)) for recipient, ids in accounts.items()},
-            frozenset(placed),
-            {recipient: tuple(sorted(found, key=lambda each: each.address)) for recipient, found in forwards.items()},
-            frozenset(elsewhere),
-        )
+            found = await resolve(connection, recipients, messages)
+            if found.placed:
+                await confirm(connection)
+            return found
 
     async def place(self, segments: Sequence[Segment]) -> int:
         """Write a batch, all or nothing; gives the number of entries made.
@@ -242,26 +132,12 @@ class PostgresMailboxes:
         letters = _by_receipt(segments)
         accounts = sorted({account for _, letter in letters for account in letter.accounts})
         async with self._database.transaction() as connection:
-            if accounts and len(await connection.fetch(_LOCK_ACCOUNTS, accounts)) < len(accounts):
-                raise AccountsGone
+            await lock_accounts(connection, accounts)
             made = await insert_messages(connection, letters, segments)
             fresh = [letter for _, letter in letters if letter.envelope.id in made]
-            entries = await _enter(connection, fresh)
+            entries = await make_entries(connection, fresh)
             await outbound.enter(connection, fresh, self._patience, self._limits)
             return entries
-
-
-async def _led(connection: Connection, asked: list[str], messages: list[UUID]) -> list[Any]:
-    """Give the rows of what the recipients come to. Raises TooWide."""
-    most = _MOST_ADDRESSES + 1 if len(asked) == 1 else _MOST_TOGETHER + 4 * len(asked)
-    rows: list[Any] = await connection.fetch(_RESOLVE, asked, messages, most, _MOST_ADDRESSES)
-    kinds = {row["kind"] for row in rows}
-    if "wide" in kinds:
-        raise TooWide
-    if "more" not in kinds:
-        return rows
-    half = len(asked) // 2
-    return await _led(connection, asked[:half], messages) + await _led(connection, asked[half:], [])
 
 
 async def insert_messages(
@@ -310,7 +186,13 @@ def _columns(letters: Sequence[tuple[UUID, Letter]], segments: Sequence[Segment]
     return [*columns, [s.id for s in distinct], [s.key for s in distinct], [s.octets for s in distinct]]
 
 
-async def _enter(connection: Connection, letters: Sequence[Letter]) -> int:
+async def lock_accounts(connection: Connection, accounts: Sequence[int]) -> None:
+    """Lock accounts, by id, for as long as the transaction lasts. Raises AccountsGone unless all are there."""
+    if accounts and len(await connection.fetch(_LOCK_ACCOUNTS, sorted(accounts))) < len(accounts):
+        raise AccountsGone
+
+
+async def make_entries(connection: Connection, letters: Sequence[Letter]) -> int:
     """Put letters, in this order, into the INBOX of each of their accounts."""
     ranks: Counter[int] = Counter()
     octets: Counter[int] = Counter()

@@ -1,6 +1,7 @@
 """Schema changes, run once per release: ``posthorn-migrate``.
 
 - An advisory lock lets one migration run at a time: a second Job waits for the first, then finds nothing to do.
+- After it the parts' roles get their grants (``grants``), also when there was nothing to migrate.
 - Each run is one transaction, so that a migration is there whole or not at all.
 - It waits for a Postgres that is still starting, and gives up with a message after ``database_wait_seconds``.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -19,9 +21,10 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from posthorn.adapters.postgres.database import Database, make_engine
+from posthorn.adapters.postgres.grants import grant
 from posthorn.ports.faults import Unavailable
 from posthorn.runtime.logging import configure_logging
-from posthorn.runtime.settings import PostgresSettings
+from posthorn.runtime.settings import PostgresSettings, RoleSettings
 
 log = structlog.get_logger()
 
@@ -31,26 +34,47 @@ WAIT_SECONDS = 60.0
 _BETWEEN_TRIES = 0.25
 
 
-def migrate_blocking(url: str, *, wait_seconds: float = WAIT_SECONDS) -> None:
+class MigrateSettings(PostgresSettings, RoleSettings):
+    """What ``posthorn-migrate`` can be told."""
+
+    def role_passwords(self) -> dict[str, str]:
+        """Return the passwords by part."""
+        return {part: password.get_secret_value() for part, password in self.database_role_passwords.items()}
+
+
+def migrate_blocking(
+    url: str,
+    *,
+    wait_seconds: float = WAIT_SECONDS,
+    role_prefix: str = "posthorn_",
+    role_passwords: Mapping[str, str] | None = None,
+) -> None:
     """Bring the schema to the newest revision. Blocks; runs an event loop of its own, so call it from none.
+
+    Makes the roles that ``role_passwords`` names by part, and gives those that exist their grants.
 
     Raises Unavailable when Postgres does not come up within ``wait_seconds`` (and SQLAlchemy's errors for a broken migration).
     """
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-        runner.run(_migrate(url, wait_seconds))
+        runner.run(_migrate(url, wait_seconds, role_prefix, role_passwords or {}))
 
 
 def main() -> None:
     """The script ``posthorn-migrate``."""
-    settings = PostgresSettings.load()
+    settings = MigrateSettings.load()
     configure_logging("migrate", "info")
     try:
-        migrate_blocking(settings.database_url.get_secret_value(), wait_seconds=settings.database_wait_seconds)
+        migrate_blocking(
+            settings.database_url.get_secret_value(),
+            wait_seconds=settings.database_wait_seconds,
+            role_prefix=settings.database_role_prefix,
+            role_passwords=settings.role_passwords(),
+        )
     except Unavailable as error:
         raise SystemExit(f"the schema was not changed: {error}") from None
 
 
-async def _migrate(url: str, wait_seconds: float) -> None:
+async def _migrate(url: str, wait_seconds: float, role_prefix: str, role_passwords: Mapping[str, str]) -> None:
     engine = make_engine(url, pool=1, seconds=None)
     try:
         await _until_up(engine, wait_seconds)
@@ -60,6 +84,8 @@ async def _migrate(url: str, wait_seconds: float) -> None:
                 await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK})
                 await connection.commit()
                 await _upgrade(connection)
+                await grant(connection, role_prefix, role_passwords)
+                await connection.commit()
                 await connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": LOCK})
     finally:
         await engine.dispose()

@@ -5,6 +5,7 @@ Theory:
 - A search is composed of the conditions it has, so that each is answered by its own index, in the order of ids.
 - Ids grow with time. An age is turned into bounds of ids by halving, a few dozen look-ups by key; the exact time is compared
   besides. So a search for what is old does not walk over all that is young.
+- The row of an alias that is being expanded is held, and released by nobody: to release it is to have the next slice at once.
 - Whoever makes recipients due writes their destinations afterwards; see ``queue_claim``.
 """
 
@@ -41,6 +42,12 @@ SELECT r.id, r.message_id, r.state, r.sender, r.recipient, r.destination, r.atte
  ORDER BY r.id DESC
 """
 _FIND = "SELECT state FROM outbound_recipients WHERE id = $2 AND ($1::uuid IS NULL OR tenant_id = $1) FOR NO KEY UPDATE"
+_HURRY = """
+UPDATE outbound_expansions SET due_at = now() WHERE recipient_id = $2
+   AND EXISTS (SELECT FROM outbound_recipients r WHERE r.id = $2 AND r.state = 'held' AND ($1::uuid IS NULL OR r.tenant_id = $1))
+RETURNING true
+"""
+_NOT_EXPANDING = "NOT EXISTS (SELECT FROM outbound_expansions e WHERE e.recipient_id = outbound_recipients.id)"
 _CHOOSE = (
     "SELECT id FROM outbound_recipients WHERE {where} ORDER BY id DESC LIMIT {limit} FOR NO KEY UPDATE SKIP LOCKED"
 )
@@ -101,6 +108,8 @@ class PostgresQueueAdministration:
         """Change one. Raises Missing, Conflict, and KeyError for an action that does not exist."""
         allowed = _ALLOWED[action]
         async with self._database.transaction() as connection:
+            if action == "release" and await connection.fetchval(_HURRY, tenant, item):
+                return await _item(connection, tenant, item)
             found = await connection.fetchval(_FIND, tenant, item)
             if found is None:
                 raise Missing(f"the queue has no item {item}")
@@ -123,6 +132,8 @@ class PostgresQueueAdministration:
             search.add(f"state IN ({names})")
             if action == "retry":
                 search.add("due_at > now()")  # or what is due already would be found again, page after page
+            if action == "release":
+                search.add(_NOT_EXPANDING)
             ids = [row["id"] for row in await connection.fetch(search.into(_CHOOSE, limit), *search.values)]
             searched = {name: value for name, value in asdict(which).items() if value is not None}
             by_platform = tenant is None

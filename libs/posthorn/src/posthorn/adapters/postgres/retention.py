@@ -6,7 +6,8 @@ Theory:
   there is no index over their dates, so that a round reads every entry of these domains once. Both are left where a batch
   ended, and taken up there by the next.
 - What is removed is removed as its owner would (``removal``): with an undelete window it can be brought back.
-- The age of mail is that of its internal date: when it was received, here or where it was imported from.
+- The age of mail is that of its internal date (when it was received, here or where it was imported from) or of its placing, by
+  Postgres' clock, whichever is later: the clock of a door may be wrong, and mail just imported is kept for the whole time.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ _ACCOUNTS_AT_ONCE = 200
 _OLD = """
     SELECT account.id,
            EXISTS (
-               SELECT FROM mailbox_entries e
+               SELECT FROM mailbox_entries e JOIN messages m ON m.id = e.message_id
                 WHERE e.account_id = account.id AND e.internal_date < now() - make_interval(days => account.retention_days)
+                  AND m.placed_at < now() - make_interval(days => account.retention_days)
            ) AS has_old
       FROM (
           SELECT a.id, d.retention_days FROM accounts a JOIN domains d ON d.id = a.domain_id
@@ -35,10 +37,15 @@ _OLD = """
       ) AS account
      ORDER BY account.id
 """
+_ENTRIES = """
+    SELECT (SELECT coalesce(sum(used_messages), 0) FROM accounts) + (SELECT count(*) FROM deleted_entries)
+"""
 _WHERE = """
     SELECT e.mailbox_id, e.uid
       FROM accounts a JOIN domains d ON d.id = a.domain_id JOIN mailbox_entries e ON e.account_id = a.id
+      JOIN messages m ON m.id = e.message_id
      WHERE a.id = $1 AND e.internal_date < now() - make_interval(days => d.retention_days)
+       AND m.placed_at < now() - make_interval(days => d.retention_days)
      ORDER BY e.mailbox_id, e.uid LIMIT $2
 """
 
@@ -56,6 +63,11 @@ class PostgresRetention:
         """Become or stay the one that does this."""
         async with self._database.session() as connection:
             return await lead(connection, _TASK, self._holder, seconds)
+
+    async def entries(self) -> int:
+        """About how many entries there are; see the port."""
+        async with self._database.session() as connection:
+            return int(await connection.fetchval(_ENTRIES))
 
     async def expire(self, limit: int) -> Step:
         """Delete some of what is too old, of some accounts."""

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from uuid import UUID
+
+from posthorn.adapters.postgres.access import PLACE_AGE, find_ended, remember_places
 from posthorn.adapters.postgres.database import Database, clean_text
+from posthorn.ports.access import Ending, Place, Proof
 from posthorn.ports.administration import State
 from posthorn.ports.sending import Credentials, Limits
 from posthorn.wire.address import Address
@@ -10,18 +15,19 @@ from posthorn.wire.address import Address
 _MOST_STEPS = 10
 """Aliases followed at most, as many as delivery follows; the API lets fewer follow one another."""
 
-_CREDENTIALS = """
+_CREDENTIALS = f"""
 SELECT a.id, a.address, d.name, d.tenant_id, a.password_hash,
        CASE WHEN t.state = 'suspended' THEN t.state
             WHEN d.verified_at IS NULL AND a.state = 'active' THEN 'receive-only'
             ELSE a.state END AS state,
-       coalesce(nullif(a.allowed_networks, '{}'), d.allowed_networks, '{}')::text[] AS networks,
+       coalesce(nullif(a.allowed_networks, '{{}}'), d.allowed_networks, '{{}}')::text[] AS networks,
        a.max_messages_per_hour, a.max_recipients_per_hour,
        d.max_messages_per_hour AS domain_messages, d.max_recipients_per_hour AS domain_recipients,
-       t.max_messages_per_hour AS tenant_messages, t.max_recipients_per_hour AS tenant_recipients
+       t.max_messages_per_hour AS tenant_messages, t.max_recipients_per_hour AS tenant_recipients,
+       {PLACE_AGE} AS place_age
   FROM accounts a JOIN domains d ON d.id = a.domain_id JOIN tenants t ON t.id = d.tenant_id
  WHERE a.address = $1
-"""
+"""  # noqa: S608
 
 # noted once a minute at most: a client that polls must not write a row at each login
 _KNOWN_KEY = """
@@ -68,12 +74,12 @@ class PostgresSenders:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def credentials(self, address: str) -> Credentials | None:
-        """Look an account up."""
+    async def credentials(self, address: str, place: bytes = b"") -> Credentials | None:
+        """Look an account up, and whether the place is familiar to it."""
         if clean_text(address) != address:
             return None
         async with self._database.session() as connection:
-            row = await connection.fetchrow(_CREDENTIALS, address)
+            row = await connection.fetchrow(_CREDENTIALS, address, place)
         if row is None:
             return None
         return Credentials(
@@ -87,7 +93,20 @@ class PostgresSenders:
             account_limits=Limits(row["max_messages_per_hour"], row["max_recipients_per_hour"]),
             domain_limits=Limits(row["domain_messages"], row["domain_recipients"]),
             tenant_limits=Limits(row["tenant_messages"], row["tenant_recipients"]),
+            place_age=row["place_age"],
         )
+
+    async def remember(self, places: Collection[Place]) -> None:
+        """Note that the accounts were logged in to from the places."""
+        await remember_places(self._database, places)
+
+    async def ended(self, proofs: Collection[Proof]) -> dict[Proof, Ending]:
+        """Those of the proofs whose sessions may not go on."""
+        asked: list[tuple[Proof, UUID | None]] = [(proof, None) for proof in set(proofs)]
+        if not asked:
+            return {}
+        async with self._database.session() as connection:
+            return {proof: ending for (proof, _), ending in (await find_ended(connection, asked)).items()}
 
     async def app_password(self, account: int, key_hash: bytes, scope: str) -> bool:
         """Whether the account has this app password; notes its use, at most once a minute."""

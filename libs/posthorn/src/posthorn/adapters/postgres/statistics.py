@@ -18,11 +18,13 @@ from posthorn.adapters.postgres.tenancy import Scoped, found
 from posthorn.adapters.postgres.webhooks import LISTENING, as_webhook, enter
 from posthorn.ports.statistics import Count, Facts, Figure, Row, Slot, Span
 from posthorn.ports.webhooks import NewDelivery, Webhook
+from posthorn.runtime.brakes import Brake
 
 _NOBODY = UUID(int=0)
 _PLACE = "place"
 _OURS = "tenant_id = $1 AND domain = '' AND hour = $2 AND outcome = $3"
 _AT_ONCE = 5000
+_BRAKE = Brake("statistics", 0.05, 50_000)  # once an hour
 
 _FIGURES = Scoped(
     """
@@ -59,18 +61,24 @@ class PostgresStatistics:
             return [Figure(*row) for row in await found(connection, tenant, _FIGURES, *values)]
 
     async def forget(self, days: int) -> int:
-        """Remove what is older, a part at a time."""
-        total = 0
+        """Remove what is older, a part at a time, and of all no more than the brake lets go: the rest goes with the next call."""
+        async with self._database.session() as connection:
+            rows = int(await connection.fetchval("SELECT count(*) FROM statistics"))
+        total, most = 0, _BRAKE.most(rows)
         while True:
+            if total >= most:
+                _BRAKE.holds(most + 1, rows)
+                return total
             async with self._database.session() as connection:
                 gone = await connection.execute(
                     "DELETE FROM statistics WHERE ctid = ANY (ARRAY(SELECT ctid FROM statistics"
                     " WHERE hour < now() - make_interval(days => $1) AND tenant_id <> $2 LIMIT $3))",
-                    *(days, _NOBODY, _AT_ONCE),
+                    *(days, _NOBODY, min(_AT_ONCE, most - total)),
                 )
             number = int(gone.rpartition(" ")[2])
             total += number
-            if number < _AT_ONCE:
+            if number < _AT_ONCE and total < most:
+                _BRAKE.holds(0, rows)
                 return total
 
 

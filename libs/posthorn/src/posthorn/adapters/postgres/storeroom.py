@@ -35,6 +35,13 @@ UPDATE messages m SET segment_id = $1, offset_octets = p.offset_octets, stored_o
  WHERE m.id = p.id
 """
 
+_LONG_STANDING = "created_at <= coalesce(condemned_at, now()) - interval '1 day'"
+
+_CONDEMNED = f"""
+SELECT id, key FROM segments WHERE condemned_at <= now() - make_interval(secs => $1) AND ($3 OR NOT {_LONG_STANDING})
+ ORDER BY condemned_at, id LIMIT $2
+"""  # noqa: S608
+
 _FORGET = """
 WITH old AS (
     SELECT id FROM messages WHERE refs = 0 AND placed_at <= now() - make_interval(secs => $1)
@@ -104,16 +111,24 @@ class PostgresStoreroom:
                 )
         return True
 
-    async def condemned(self, older_than: float, limit: int) -> Sequence[tuple[UUID, str]]:
-        """Segments (id, key) marked for removal at least that many seconds ago, oldest first. Raises Unavailable."""
+    async def condemned(
+        self, older_than: float, limit: int, *, long_standing: bool = True
+    ) -> Sequence[tuple[UUID, str]]:
+        """Segments (id, key) marked for removal at least that many seconds ago, oldest first; see the port."""
         async with self._database.session() as connection:
-            rows = await connection.fetch(
-                "SELECT id, key FROM segments WHERE condemned_at <= now() - make_interval(secs => $1)"
-                " ORDER BY condemned_at, id LIMIT $2",
-                older_than,
-                limit,
-            )
+            rows = await connection.fetch(_CONDEMNED, older_than, limit, long_standing)
         return [(row["id"], row["key"]) for row in rows]
+
+    async def long_standing_condemned(self, older_than: float) -> int:
+        """How many of those had lived for a day when they were marked. Raises Unavailable."""
+        query = f"SELECT count(*) FROM segments WHERE condemned_at <= now() - make_interval(secs => $1) AND {_LONG_STANDING}"  # noqa: S608
+        async with self._database.session() as connection:
+            return int(await connection.fetchval(query, older_than))
+
+    async def long_standing(self) -> int:
+        """How many segments have lived for a day. Raises Unavailable."""
+        async with self._database.session() as connection:
+            return int(await connection.fetchval(f"SELECT count(*) FROM segments WHERE {_LONG_STANDING}"))  # noqa: S608
 
     async def removed(self, segments: Collection[UUID]) -> None:
         """Forget condemned segments whose blobs are gone. Raises Unavailable."""

@@ -8,8 +8,9 @@ Theory:
   nothing; its ``segment_id`` becomes null when the octets are collected.
 - ``segments.live_octets`` is what is still referred to: kept by the statements that add and drop entries, read by the
   collector.
-- Locks are always taken in the order accounts (by id), mailboxes, deleted_entries, outbound_lanes, outbound_recipients (by id),
-  outbound_messages, messages, segments (each by id), throttles (by key), aliases (by id), outbound_destinations (by name).
+- Locks are always taken in the order outbound_expansions, outbound_reached (by place), accounts (by id), mailboxes,
+  deleted_entries, outbound_lanes, outbound_recipients (by id), outbound_messages, messages, segments (each by id),
+  throttles (by key), aliases (by id), outbound_destinations (by name).
 - Rows that change with every delivery (accounts, mailboxes, leases) leave room on their page, so that an update touches no
   index.
 - Whatever changes what the directory must say writes the address or ``@domain`` to ``directory_outbox`` in the same
@@ -275,6 +276,8 @@ maildrop_leases = Table(
     Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
     Column("holder", Uuid, nullable=False),
     Column("expires_at", DateTime(timezone=True), nullable=False),
+    # such a lease may be taken over by who knows the account's own password
+    Column("by_app_password", Boolean, nullable=False, server_default=text("false")),
     postgresql_with={"fillfactor": 50},
     # a login must not wait for the disk; should the server crash, every lease is lost, which its holder finds at the next renewal
     prefixes=["UNLOGGED"],
@@ -290,6 +293,18 @@ directory_outbox = Table(
     # whose turn it takes, zero where that is not known; no foreign key, as the tenant may be gone before the row
     Column("tenant_id", Uuid, nullable=False, server_default=text("'00000000-0000-0000-0000-000000000000'")),
     Index("directory_outbox_lane_tenant_id_id_idx", "lane", "tenant_id", "id"),
+)
+
+installation = Table(
+    "installation",  # one row: which installation this is (ADR 18)
+    metadata,
+    Column("only_row", Boolean, primary_key=True, server_default=text("true")),
+    Column("id", Uuid, nullable=False),
+    Column("stage", Text, nullable=False, server_default="new"),
+    Column("progress_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("brakes_released_until", DateTime(timezone=True)),
+    CheckConstraint("only_row", name="only_row"),
+    CheckConstraint("stage IN ('new', 'adopting', 'adopted')", name="stage"),
 )
 
 leaderships = Table(
@@ -310,6 +325,14 @@ app_passwords = Table(
     Column("scopes", ARRAY(Text), nullable=False),  # smtp, pop3
     _created(),
     Column("last_used_at", DateTime(timezone=True)),
+)
+
+familiar_places = Table(
+    "familiar_places",
+    metadata,
+    Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("place", LargeBinary, primary_key=True),  # a hash of the account and the network it was logged in to from
+    Column("seen_at", DateTime(timezone=True), nullable=False),
 )
 
 throttles = Table(
@@ -463,6 +486,33 @@ outbound_recipients = Table(
         postgresql_where=text("suspended_for IS NOT NULL"),
     ),
     postgresql_with={"fillfactor": 80},
+)
+
+outbound_expansions = Table(
+    "outbound_expansions",
+    metadata,
+    # the row of outbound_recipients that stands for the alias; it is held meanwhile
+    Column("recipient_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("message_id", Uuid, nullable=False),
+    Column("tenant_id", Uuid, nullable=False),  # whose alias it is: tenants take turns
+    Column("envelope", LargeBinary, nullable=False),  # a record without a body, for this recipient alone
+    Column("done", Text, nullable=False, server_default=text("''")),  # addresses up to this one are entered
+    Column("accounts", Integer, nullable=False, server_default=text("0")),  # entered so far
+    Column("forwards", Integer, nullable=False, server_default=text("0")),
+    Column("due_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    _created(),
+    Index("outbound_expansions_tenant_id_idx", "tenant_id", "due_at", "recipient_id"),
+    Index("outbound_expansions_message_id_idx", "message_id"),
+    postgresql_with={"fillfactor": 70},
+)
+
+outbound_reached = Table(
+    "outbound_reached",
+    metadata,
+    # where a message with open expansions has been entered already, so that no place is reached twice
+    Column("message_id", Uuid, nullable=False),
+    Column("place", Text, nullable=False),
+    PrimaryKeyConstraint("message_id", "place"),
 )
 
 outbound_destinations = Table(

@@ -1,0 +1,188 @@
+"""Run it: `python -m chaos [--seed N] [--minutes M | --faults N] [--short] [--s3] [--keep DIRECTORY]`.
+
+Exit status 1 when anything was lost, doubled, spoiled, or not right in the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from tests.servers.maildrop import RefusedError
+
+from chaos.clients import ACCOUNTS, Administrator, Reading, World, clients, furnish
+from chaos.faults import Faults
+from chaos.ledger import Ledger, Verdict
+from chaos.report import Result, Standing, longest_delivery, show, standing_of
+from chaos.sink import Sink
+from chaos.stand import PARTS, Stand
+
+_CALM_SECONDS = 240.0
+"""Within which everything must have come to its end after the last fault."""
+_SETTLED_SECONDS = 13.0
+"""What the stream gives a second time comes after its 10 s."""
+_TICK = 0.1
+_DOORS = ("smtp-in", "submission", "pop3", "api")
+
+
+def main() -> int:
+    """Hurt it, look, and say what was found."""
+    arguments = _arguments()
+    with tempfile.TemporaryDirectory(prefix="posthorn-chaos-") as made:
+        directory = arguments.keep or Path(made)
+        directory.mkdir(parents=True, exist_ok=True)
+        stand = Stand(directory, s3=arguments.s3, environment={})
+        try:
+            result = _run(stand, arguments)
+        finally:
+            stand.close()
+    show(result)
+    return 0 if result.verdict.well and result.calm_seconds is not None else 1
+
+
+def _run(stand: Stand, arguments: argparse.Namespace) -> Result:
+    ledger = Ledger()
+    sink = Sink(ledger)
+    sink.start()
+    _say(f"seed {arguments.seed}; starting in {stand.directory}")
+    stand.start()
+    world = World(stand, ledger, threading.Event())
+    furnish(world, sink.port)
+    load, administrator = clients(world, arguments.seed)
+    for client in load:
+        client.thread.start()
+    began = time.monotonic()
+    faults = Faults(stand, arguments.seed, gentle=arguments.short)
+    until = began + arguments.minutes * 60
+    while time.monotonic() < until and len(faults.history) < arguments.faults:
+        if said := faults.step(beginning=True):
+            _say(f"{time.monotonic() - began:6.1f} s  {said}")
+        stand.revive()
+        time.sleep(_TICK)
+    while faults.step(beginning=False) or any(not each.ended_at for each in faults.history):
+        stand.revive()
+        time.sleep(_TICK)
+    faults.finish()
+    ended = time.monotonic()
+    _say(f"{ended - began:6.1f} s  no more faults; {len(ledger.entries)} messages so far")
+    while stand.is_down or not all(stand.is_ready(part) for part in PARTS):
+        if time.monotonic() > ended + _CALM_SECONDS:
+            break
+        stand.revive()
+        time.sleep(_TICK)
+    world.over_at = time.monotonic() + 100  # a key whose attempt was killed is free after a minute
+    world.ending.set()
+    for client in load:
+        while client.thread.is_alive() and time.monotonic() < world.over_at + 35:
+            stand.revive()
+            client.thread.join(_TICK)
+    verdict, calm = _calm(world, sink, faults, administrator, ended)
+    pauses = {door: ledger.longest_pause(door, began, ended) for door in _DOORS}
+    pauses["relay"] = ledger.longest_pause("relay", began, ended)
+    pauses["delivery"] = longest_delivery(stand.database_url)
+    returns = {
+        part: faults.slowest_return(lambda moment, part=part: ledger.returned_after(part, moment))  # type: ignore[misc]
+        for part in (*_DOORS, "relay")
+    }
+    return Result(
+        arguments.seed,
+        "S3" if stand.has_s3 else "directory",
+        ended - began,
+        list(ledger.entries.values()),
+        faults.history,
+        verdict,
+        calm,
+        pauses,
+        returns,
+        standing_of(stand.database_url),
+    )
+
+
+def _calm(
+    world: World, sink: Sink, faults: Faults, administrator: Administrator, ended: float
+) -> tuple[Verdict, float | None]:
+    """Wait until nothing is missing and nothing moves, then judge; gives how long it took, None when it did not come to that."""
+    deadline = time.monotonic() + _CALM_SECONDS
+    calm: float | None = None
+    while True:
+        world.stand.revive()
+        standing = _release(world)
+        read = _read_all(world)
+        verdict = world.ledger.judge(sink.copies(), faults.troubled)
+        if read and not verdict.lost and standing is not None and standing.at_rest:
+            if calm is not None and time.monotonic() - ended - calm > _SETTLED_SECONDS:
+                break
+            calm = time.monotonic() - ended if calm is None else calm
+        else:
+            calm = None
+        if time.monotonic() > deadline:
+            if standing is None or not standing.at_rest:
+                verdict.other.append(f"not at rest: {standing}")
+            calm = None
+            break
+        time.sleep(1)
+    _check_accounts(world, administrator, verdict)
+    return verdict, calm
+
+
+def _release(world: World) -> Standing | None:
+    """Let go what is held, cancel what cannot go; gives what still moves."""
+    with suppress(Exception), world.api() as api:
+        api.post("/v1/queue/release", json={"all": True})
+        api.post("/v1/queue/cancel", json={"domain": "cancel.test"})
+        return standing_of(world.stand.database_url, delivery=world.stand.health["delivery"])
+    return None
+
+
+def _read_all(world: World) -> bool:
+    """Look into every mailbox; gives whether that could be done."""
+    for address in ACCOUNTS:
+        try:
+            Reading(world, address, 0, address, "keep").visit()
+        except (OSError, RefusedError):
+            return False
+    return True
+
+
+def _check_accounts(world: World, administrator: Administrator, verdict: Verdict) -> None:
+    """What the API answered with 2xx holds, and quotas are those of what is there."""
+    with world.api() as api:
+        for address in ACCOUNTS:
+            found = api.get(f"/v1/accounts/{address}").json()
+            sizes = Reading(world, address, 0, address, "keep").visit()
+            used = found.get("used_messages"), found.get("used_bytes")
+            if used != (len(sizes), sum(sizes)):
+                verdict.other.append(f"{address} uses {used}, and there are {len(sizes)} messages, {sum(sizes)} bytes")
+        found = api.get(f"/v1/accounts/{ACCOUNTS[0]}").json()
+        if found.get("quota_bytes") not in administrator.quota:
+            verdict.other.append(f"quota of {ACCOUNTS[0]} is {found.get('quota_bytes')}, not {administrator.quota}")
+        for address in administrator.made:
+            if api.get(f"/v1/accounts/{address}").status_code != 200:
+                verdict.lost.append(f"the account {address}")
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=10.0, help="how long faults go on")
+    parser.add_argument("--faults", type=int, default=10**6, help="how many faults at most")
+    parser.add_argument("--short", action="store_true", help="half a minute of short faults, for CI")
+    parser.add_argument("--s3", action="store_true", help="bodies in a real S3 server, which is hurt as well")
+    parser.add_argument("--keep", type=Path, help="a directory for state and logs, which then stays")
+    arguments = parser.parse_args()
+    if arguments.short:
+        arguments.minutes = min(arguments.minutes, 0.5)
+    return arguments
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+"""NATS users: one for each part, with the subjects it may publish and subscribe to.
+
+The table below is the only one: the chart, docker-compose.yml and local mode are configured from it (``users_config``), and the
+tests run a server with it. An external NATS is set up from the same text (docs/operations.md).
+
+Rules:
+
+- A part publishes messages under the subject of its own role alone, so that the subject proves the publisher (``model.authority``).
+- A part reads replies under ``_INBOX.<part>.`` alone: no part sees what is answered to another.
+- Streams are made and changed by delivery and api (``LAYOUT_KEEPERS``). The others wait until they are there (``layout``).
+- Only delivery reads INGEST. DEAD is written by delivery, and read, emptied and put back by api. Only api writes the directory.
+- The doors read the directory by direct get and a watch. A watch is a push consumer whose deliver subject the server does not hold
+  against the permissions of its user; it delivers only where some client listens, on a stream that holds nothing that
+  the door could have written. So no door may make a consumer on a stream that it may publish to.
+- ``posthorn`` is the administrator: for people and tools, used by no part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from posthorn.model.directory_entry import HALTED_KEY, INSTALLATION_KEY
+from posthorn.model.streams import DEAD, DIRECTORY, EVENTS, EVENTS_PREFIX, INGEST, WAKE_SUBJECT, ingest_subject
+
+ADMINISTRATOR: Final = "posthorn"
+"""The user without limits."""
+LAYOUT_KEEPERS: Final = frozenset({"delivery", "api"})
+"""Parts that make and change streams."""
+_BUCKET: Final = f"KV_{DIRECTORY}"
+_KEYS: Final = f"$KV.{DIRECTORY}.>"
+_STREAMS: Final = (INGEST, DEAD, EVENTS, _BUCKET)
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """What a part may do on NATS."""
+
+    part: str
+    publish: tuple[str, ...]
+    subscribe: tuple[str, ...]
+
+    @property
+    def variable(self) -> str:
+        """The variable that the server reads the user's password from."""
+        return f"NATS_{self.part.replace('-', '_').upper()}_PASSWORD"
+
+
+def inbox_prefix(part: str) -> str:
+    """Return the prefix of subjects on which a part is answered."""
+    return f"_INBOX.{part}"
+
+
+def _api(*operations: str) -> tuple[str, ...]:
+    return tuple(f"$JS.API.{operation}" for operation in operations)
+
+
+_EVENTS = (f"{EVENTS_PREFIX}*",)
+_ADVISORIES = tuple(f"$JS.EVENT.ADVISORY.STREAM.{event}.{_BUCKET}" for event in ("CREATED", "DELETED"))
+_DIRECTORY = (
+    *_api(
+        f"STREAM.INFO.{_BUCKET}",
+        f"DIRECT.GET.{_BUCKET}.{_KEYS}",
+        f"CONSUMER.CREATE.{_BUCKET}",
+        f"CONSUMER.DELETE.{_BUCKET}.*",
+    ),
+    f"$JS.FC.{_BUCKET}.>",
+)
+"""Reading the directory: direct gets, the watch, and its flow control."""
+_MARKS = tuple(f"$KV.{DIRECTORY}.{key}" for key in (INSTALLATION_KEY, HALTED_KEY))
+"""Keys of the bucket that delivery writes beside api (ADR 18)."""
+_LAYOUT = (
+    *_api(*(f"STREAM.{operation}.{stream}" for operation in ("INFO", "CREATE", "UPDATE") for stream in _STREAMS)),
+    *_api(f"CONSUMER.CREATE.{INGEST}.>", f"CONSUMER.INFO.{INGEST}.*", "INFO"),
+)
+
+
+def _reading(stream: str) -> tuple[str, ...]:
+    """Reading a stream through a passing consumer."""
+    return _api(
+        f"STREAM.INFO.{stream}",
+        f"CONSUMER.CREATE.{stream}",
+        f"CONSUMER.MSG.NEXT.{stream}.*",
+        f"CONSUMER.DELETE.{stream}.*",
+    )
+
+
+def _user(part: str, publish: tuple[str, ...], subscribe: tuple[str, ...] = ()) -> User:
+    return User(part, tuple(dict.fromkeys((*publish, *_EVENTS))), (*subscribe, f"{inbox_prefix(part)}.>"))
+
+
+USERS: Final = (
+    _user("smtp-in", (ingest_subject("mx"), *_api(f"STREAM.INFO.{INGEST}"), *_DIRECTORY), _ADVISORIES),
+    _user("submission", (ingest_subject("submission"), *_api(f"STREAM.INFO.{INGEST}"), *_DIRECTORY), _ADVISORIES),
+    _user(
+        "delivery",
+        (
+            *_LAYOUT,
+            *_api(f"CONSUMER.MSG.NEXT.{INGEST}.*", f"DIRECT.GET.{INGEST}", f"STREAM.MSG.DELETE.{INGEST}"),
+            *_api(f"DIRECT.GET.{DEAD}", f"DIRECT.GET.{_BUCKET}.{_KEYS}"),
+            f"$JS.ACK.{INGEST}.>",
+            "retry.*",
+            "dead.*",
+            WAKE_SUBJECT,
+            *_MARKS,
+            *_reading(_BUCKET),
+        ),
+    ),
+    _user(
+        "relay",
+        (ingest_subject("notice"), *_api(f"STREAM.INFO.{INGEST}", f"DIRECT.GET.{_BUCKET}.{_KEYS}")),
+        (WAKE_SUBJECT,),
+    ),
+    _user("pop3", _api(f"STREAM.INFO.{EVENTS}")),
+    _user(
+        "api",
+        (
+            *_LAYOUT,
+            "ingest.*",
+            _KEYS,
+            WAKE_SUBJECT,
+            *_DIRECTORY,
+            *_reading(DEAD),
+            *_reading(EVENTS),
+            *_reading(_BUCKET),
+            *_api(f"DIRECT.GET.{DEAD}", f"STREAM.MSG.DELETE.{DEAD}"),
+        ),
+        _ADVISORIES,
+    ),
+)
+"""The parts' users, by the names that the chart gives the parts."""
+PART_NAMES: Final = frozenset(user.part for user in USERS)
+
+
+def users_config(passwords: dict[str, str] | None = None) -> str:
+    """Return the ``authorization`` block of nats-server's configuration, the administrator first.
+
+    ``passwords`` by user go into the text; without them it names a variable for each, ``NATS_PASSWORD`` for the administrator's.
+    """
+
+    def password(user: str, variable: str) -> str:
+        return f"${variable}" if passwords is None else f'"{passwords[user]}"'
+
+    lines = ["authorization {", "  users: ["]
+    lines.append(f'    {{user: "{ADMINISTRATOR}", password: {password(ADMINISTRATOR, "NATS_PASSWORD")}}}')
+    for user in USERS:
+        lines += [
+            "    {",
+            f'      user: "{user.part}"',
+            f"      password: {password(user.part, user.variable)}",
+            "      permissions: {",
+            *_subjects("publish", user.publish),
+            *_subjects("subscribe", user.subscribe),
+            "      }",
+            "    }",
+        ]
+    return "\n".join([*lines, "  ]", "}"]) + "\n"
+
+
+def _subjects(what: str, subjects: tuple[str, ...]) -> list[str]:
+    return [f"        {what}: {{allow: [", *(f'          "{subject}"' for subject in subjects), "        ]}"]

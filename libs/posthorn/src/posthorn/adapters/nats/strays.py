@@ -1,0 +1,87 @@
+"""Messages that INGEST holds while neither consumer knows of them: found, and handed out once more.
+
+Theory:
+
+- A consumer's acknowledgement floor says that everything up to it was acknowledged, and what is acknowledged leaves a work-queue
+  stream. So whatever of a lane still lies at or below the floor of its consumer is a stray, at any time.
+- Above the floor strays can be told only when the consumer has nothing pending and nothing unacknowledged: then all that lies in
+  its lane is.
+- The stream is looked at before its consumers, so that what arrives in between counts as unknown to neither.
+- Being wrong costs nothing but a look: a message is placed once, by its id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from nats.aio.msg import Msg
+
+from posthorn.adapters.nats.connection import Connection
+from posthorn.adapters.nats.source import next_on, put_aside
+from posthorn.model.streams import INGEST, INGEST_CONSUMER, RETRY_CONSUMER
+from posthorn.ports.faults import Unavailable
+
+_LANES = ((INGEST_CONSUMER, "ingest.*"), (RETRY_CONSUMER, "retry.*"))
+
+
+class NatsStray:
+    """A message that no consumer will give to anybody."""
+
+    __slots__ = ("_connection", "octets", "sequence", "subject")
+
+    attempt = 2
+    """It was most likely delivered before."""
+
+    def __init__(self, connection: Connection, message: Msg) -> None:
+        headers = message.headers or {}
+        self._connection = connection
+        self.octets = message.data
+        self.subject = headers.get("Nats-Subject", "")
+        self.sequence = int(headers["Nats-Sequence"])
+
+    async def done(self) -> None:
+        """Delete it from the stream; what cannot be deleted now is found again."""
+        with suppress(Unavailable):
+            await self._connection.api(f"STREAM.MSG.DELETE.{INGEST}", {"seq": self.sequence, "no_erase": True})
+
+    async def again(self, delay: float) -> None:
+        """Leave it where it is: it is found again."""
+
+    async def set_aside(self) -> None:
+        """See the port."""
+        await put_aside(self._connection, self.subject, self.octets, f"stray.{self.sequence}")
+
+    async def working(self) -> None:
+        """Nobody else is given it."""
+
+
+class NatsStrays:
+    """The port Strays on JetStream."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def find(self, limit: int) -> Sequence[NatsStray]:
+        """See the port."""
+        state = (await self._connection.api(f"STREAM.INFO.{INGEST}"))["state"]
+        if not state["messages"]:
+            return []
+        known, bounds = 0, []
+        for consumer, subjects in _LANES:
+            info = await self._connection.api(f"CONSUMER.INFO.{INGEST}.{consumer}")
+            open_ = info["num_pending"] + info["num_ack_pending"]
+            known += open_
+            bounds.append((subjects, info["ack_floor"]["stream_seq"] if open_ else state["last_seq"]))
+        if state["messages"] <= known:
+            return []
+        found: list[NatsStray] = []
+        for subjects, last in bounds:
+            sequence = state["first_seq"]
+            while len(found) < limit and sequence <= last:
+                message = await next_on(self._connection, subjects, sequence)
+                if message is None or (stray := NatsStray(self._connection, message)).sequence > last:
+                    break
+                found.append(stray)
+                sequence = stray.sequence + 1
+        return found

@@ -1,0 +1,86 @@
+"""Sessions that may not go on, and familiar places, on Postgres: shared by all that take passwords.
+
+One statement answers for all sessions of a process; nothing is returned for those that may go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from uuid import UUID
+
+import asyncpg
+
+from posthorn.adapters.postgres.database import Connection, Database
+from posthorn.ports.access import MOST_PLACES, PLACE_DAYS, Ending, Place, Proof
+
+# a holder of null asks for no lease
+_ENDED = """
+SELECT asked.number,
+       CASE WHEN a.id IS NULL OR a.state = 'suspended' OR t.state = 'suspended' THEN 'closed'
+            WHEN asked.key = '' AND sha256(convert_to(a.password_hash, 'UTF8')) <> asked.password THEN 'changed'
+            WHEN asked.key <> '' AND NOT EXISTS (
+                SELECT FROM app_passwords p
+                 WHERE p.key_hash = asked.key AND p.account_id = asked.account AND asked.scope = ANY (p.scopes)
+            ) THEN 'changed'
+            WHEN asked.holder IS NOT NULL AND l.holder IS NULL THEN 'taken'
+       END AS ending
+  FROM unnest($1::integer[], $2::bigint[], $3::bytea[], $4::bytea[], $5::text[], $6::uuid[])
+           AS asked (number, account, password, key, scope, holder)
+  LEFT JOIN accounts a ON a.id = asked.account
+  LEFT JOIN domains d ON d.id = a.domain_id
+  LEFT JOIN tenants t ON t.id = d.tenant_id
+  LEFT JOIN maildrop_leases l ON l.account_id = asked.account AND l.holder = asked.holder
+"""
+_FIND_ENDED = f"SELECT number, ending FROM ({_ENDED}) AS judged WHERE ending IS NOT NULL"  # noqa: S608
+
+PLACE_AGE = f"""(
+    SELECT extract(epoch FROM now() - f.seen_at)::float8 FROM familiar_places f
+     WHERE f.account_id = a.id AND f.place = $2 AND f.seen_at > now() - interval '{PLACE_DAYS} days'
+)"""  # noqa: S608
+"""For a statement on accounts ``a``: the seconds since the account was noted at the place $2; null: it is not familiar."""
+
+_REMEMBER = """
+INSERT INTO familiar_places AS f (account_id, place, seen_at)
+SELECT a.id, asked.place, now()
+  FROM unnest($1::bigint[], $2::bytea[]) AS asked (account, place) JOIN accounts a ON a.id = asked.account
+ ORDER BY a.id, asked.place
+ON CONFLICT (account_id, place) DO UPDATE SET seen_at = now()
+"""
+_FORGET = f"""
+DELETE FROM familiar_places f
+ USING (
+     SELECT account_id, place, seen_at, row_number() OVER (PARTITION BY account_id ORDER BY seen_at DESC, place) AS number
+       FROM familiar_places WHERE account_id = ANY ($1::bigint[])
+ ) AS ranked
+ WHERE f.account_id = ranked.account_id AND f.place = ranked.place
+   AND (ranked.number > $2 OR ranked.seen_at < now() - interval '{PLACE_DAYS} days')
+"""  # noqa: S608
+
+
+async def find_ended(
+    connection: Connection, asked: Sequence[tuple[Proof, UUID | None]]
+) -> dict[tuple[Proof, UUID | None], Ending]:
+    """Return those of the proofs, each with the lease that its session holds, whose sessions may not go on, and why."""
+    proofs = [proof for proof, _ in asked]
+    rows = await connection.fetch(
+        _FIND_ENDED,
+        list(range(len(asked))),
+        [proof.account for proof in proofs],
+        [proof.password for proof in proofs],
+        [proof.app_password for proof in proofs],
+        [proof.scope for proof in proofs],
+        [holder for _, holder in asked],
+    )
+    return {asked[row["number"]]: Ending(row["ending"]) for row in rows}
+
+
+async def remember_places(database: Database, places: Collection[Place]) -> None:
+    """Note places, and forget those beyond what is remembered of each account. Raise Unavailable."""
+    unique = sorted(set(places), key=lambda each: (each.account, each.place))
+    accounts = [each.account for each in unique]
+    async with database.session() as connection:
+        try:
+            await connection.execute(_REMEMBER, accounts, [each.place for each in unique])
+        except asyncpg.ForeignKeyViolationError:
+            return  # an account went meanwhile; the others are noted at their next login
+        await connection.execute(_FORGET, sorted(set(accounts)), MOST_PLACES)

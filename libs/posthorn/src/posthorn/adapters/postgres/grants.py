@@ -1,0 +1,108 @@
+"""Roles of the parts: made where passwords are given for them, and granted what ``privileges`` says, after every migration.
+
+Theory of operation:
+
+- Roles belong to the whole cluster and need CREATEROLE; grants belong to the database and need its owner. So a role is made only
+  when its password is given, and whichever roles exist are granted their tables. Where there are none, nothing happens, and
+  all parts go on with one login.
+- A grant is given anew from nothing each time, in one transaction: what a release no longer needs is taken away.
+- Passwords reach the server as SCRAM verifiers (RFC 5803), so that no log of statements holds them.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import secrets
+from collections.abc import Iterator, Mapping
+
+import structlog
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from posthorn.adapters.postgres.privileges import PRIVILEGES, SCHEMA_TABLE, Privileges, role_name
+
+log = structlog.get_logger()
+
+_ITERATIONS = 4096
+_EXISTING = text("SELECT rolname FROM pg_roles WHERE rolname = ANY(:names)")
+_COLUMNS = text(
+    "SELECT table_name, column_name FROM information_schema.columns"
+    " WHERE table_schema = current_schema() ORDER BY table_name, ordinal_position"
+)
+_HERE = text("SELECT current_schema(), current_database()")
+_HELD = text(
+    "SELECT has_database_privilege(:role, current_database(), 'CONNECT'),"
+    " has_schema_privilege(:role, current_schema(), 'USAGE'), has_schema_privilege(:role, current_schema(), 'CREATE')"
+)
+
+
+async def grant(connection: AsyncConnection, prefix: str, passwords: Mapping[str, str]) -> None:
+    """Make the roles that ``passwords`` names, by part, and give every part's role that exists what it may do.
+
+    Needs CREATEROLE for the first and the schema's owner for the second. Raises SQLAlchemy's errors.
+    """
+    roles = {role_name(prefix, part): part for part in PRIVILEGES}
+    existing = set((await connection.execute(_EXISTING, {"names": list(roles)})).scalars())
+    for role, part in roles.items():
+        if part in passwords:
+            verb = "ALTER" if role in existing else "CREATE"
+            options = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT"
+            # not as text(): a verifier holds colons, which are parameters there
+            await connection.exec_driver_sql(
+                f"{verb} ROLE {_quoted(role)} {options} PASSWORD '{scram_verifier(passwords[part])}'"
+            )
+            existing.add(role)
+    schema, database = (await connection.execute(_HERE)).one()
+    columns: dict[str, list[str]] = {}
+    for table, column in await connection.execute(_COLUMNS):
+        columns.setdefault(table, []).append(column)
+    for role, part in roles.items():
+        if role in existing:
+            connects, uses, creates = (await connection.execute(_HELD, {"role": role})).one()
+            if not connects:  # needs the database's owner, and everybody may connect unless somebody took that away
+                await connection.exec_driver_sql(f"GRANT CONNECT ON DATABASE {_quoted(database)} TO {_quoted(role)}")
+            if creates:
+                await connection.exec_driver_sql(f"REVOKE ALL ON SCHEMA {_quoted(schema)} FROM {_quoted(role)}")
+            if creates or not uses:
+                await connection.exec_driver_sql(f"GRANT USAGE ON SCHEMA {_quoted(schema)} TO {_quoted(role)}")
+            for statement in statements(role, PRIVILEGES[part], columns, schema):
+                await connection.exec_driver_sql(statement)
+    log.info("roles have their grants", roles=sorted(existing))
+
+
+def statements(role: str, privileges: Privileges, columns: Mapping[str, list[str]], schema: str) -> Iterator[str]:
+    """Give what is to be executed for a role's tables, given the columns of all that there are."""
+    name, where = _quoted(role), _quoted(schema)
+    # from nothing: a table's grants are taken with those of its columns
+    yield f"REVOKE ALL ON ALL TABLES IN SCHEMA {where} FROM {name}"
+    yield f"GRANT SELECT ON {where}.{_quoted(SCHEMA_TABLE)} TO {name}"
+    if privileges.everything:
+        for table in columns:
+            if table != SCHEMA_TABLE:
+                yield f"GRANT SELECT, INSERT, UPDATE, DELETE ON {where}.{_quoted(table)} TO {name}"
+        return
+    for table, allowed in privileges.tables.items():
+        if table not in columns:
+            continue  # a later release has taken it away
+        there = f"{where}.{_quoted(table)}"
+        hidden = privileges.hidden.get(table, ())
+        shown = ", ".join(_quoted(column) for column in columns[table] if column not in hidden)
+        for privilege in allowed:
+            which = f"SELECT ({shown})" if hidden and privilege == "SELECT" else privilege
+            yield f"GRANT {which} ON {there} TO {name}"
+
+
+def scram_verifier(password: str) -> str:
+    """Return the form in which Postgres keeps a password: SCRAM-SHA-256 (RFC 5803)."""
+    salt = secrets.token_bytes(16)
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, _ITERATIONS)
+    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    server = hmac.digest(salted, b"Server Key", "sha256")
+    encoded = [base64.b64encode(each).decode() for each in (salt, stored, server)]
+    return f"SCRAM-SHA-256${_ITERATIONS}:{encoded[0]}${encoded[1]}:{encoded[2]}"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

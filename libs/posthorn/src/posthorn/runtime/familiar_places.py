@@ -1,0 +1,62 @@
+"""From where accounts have logged in lately: told to a store that all processes and protocols share.
+
+Rules:
+
+- A place is the network around a client, an IPv4 /24 or an IPv6 /64, and is kept as a hash together with the account: what is
+  stored tells nobody where people were who does not guess it.
+- A success at a place is noted once a day. What is noted meanwhile goes together, and no login waits for it.
+- Whether a place is familiar is read with the account, in the statement that a login makes anyway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import ipaddress
+
+import structlog
+
+from posthorn.ports.access import NOTED_SECONDS, Place, Places
+from posthorn.ports.faults import Unavailable
+from posthorn.wire.proxy import plain_address
+
+log = structlog.get_logger()
+
+_MOST_WAITING = 10_000
+
+
+def place_of(account: str, client: str) -> bytes:
+    """Return the place of an account, a canonical address, that a client's IP address stands for."""
+    try:
+        ip = plain_address(ipaddress.ip_address(client.partition("%")[0]))
+        network = str(ipaddress.ip_network((ip, 24 if ip.version == 4 else 64), strict=False))
+    except ValueError:
+        network = client
+    return hashlib.sha256(f"{account}\0{network}".encode("utf-8", "surrogatepass")).digest()[:16]
+
+
+class FamiliarPlaces:
+    """Notes where accounts were logged in to."""
+
+    def __init__(self, store: Places) -> None:
+        self._store = store
+        self._waiting: set[Place] = set()
+        self._telling: asyncio.Task[None] | None = None
+
+    def note(self, account: int, place: bytes, age: float | None) -> None:
+        """Note a success; ``age`` is what was read with the account, the seconds since the place was noted last."""
+        if (age is not None and age < NOTED_SECONDS) or len(self._waiting) >= _MOST_WAITING:
+            return
+        self._waiting.add(Place(account, place))
+        if self._telling is None:
+            self._telling = asyncio.create_task(self._tell())
+
+    async def _tell(self) -> None:
+        try:
+            while self._waiting:
+                told, self._waiting = self._waiting, set()
+                await self._store.remember(told)
+        except Unavailable as fault:
+            log.warning("familiar places are not noted", detail=str(fault))
+        finally:
+            self._telling = None

@@ -1,0 +1,140 @@
+"""The expander: enters what wide aliases lead to, slice by slice, beside the batches (ADR 19).
+
+Rules:
+
+- Every delivery process expands; Postgres sees to it that no two have the same expansion. A slice is one short transaction, and
+  tenants take turns, so neither another tenant's aliases nor first deliveries wait for a large one.
+- After a slice the process rests as long as the slice took, 50 ms at most.
+- A fault of a part is waited out. Whatever else fails puts off that one expansion.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+import structlog
+from prometheus_client import Counter, Gauge
+
+from posthorn.model.envelope import Envelope
+from posthorn.model.events import BOUNCED, DELIVERED, Event
+from posthorn.ports.clock import Clock
+from posthorn.ports.events import Events, NoEvents
+from posthorn.ports.expansions import Expanded, Expansions, Places
+from posthorn.ports.faults import Unavailable
+from posthorn.ports.mailboxes import Resolution
+from posthorn.ports.wakes import Waker
+from posthorn_delivery.sorting import GONE_REPLY, GONE_STATUS, sort
+
+log = structlog.get_logger()
+
+_slices = Counter("posthorn_delivery_expansion_slices_total", "Slices of wide aliases entered")
+_addresses = Counter("posthorn_delivery_expanded_total", "Addresses that wide aliases were expanded to")
+_faults = Counter("posthorn_delivery_expansion_faults_total", "Slices that failed or were refused")
+_open = Gauge("posthorn_delivery_expansions", "Wide aliases of messages that are not expanded yet")
+_oldest = Gauge("posthorn_delivery_expansions_oldest_seconds", "Age of the oldest of them; 0 when there is none")
+
+SLICE_ADDRESSES = 100
+"""Addresses entered by one transaction."""
+_LOOK_EVERY = 1.0
+_LONGEST_REST = 0.05
+_FIRST_PAUSE = 0.1
+_LAST_PAUSE = 5.0
+
+
+class Expander:
+    """Expands what is due. ``rewriting`` as for the ``Deliverer``."""
+
+    def __init__(
+        self,
+        expansions: Expansions,
+        *,
+        rewriting: Sequence[bytes] = (),
+        waker: Waker | None = None,
+        events: Events | None = None,
+        clock: Clock = time.time,
+    ) -> None:
+        self._expansions = expansions
+        self._rewriting = rewriting
+        self._waker = waker
+        self._events = events or NoEvents()
+        self._clock = clock
+        self._kicked = asyncio.Event()
+        self._measured_at = -math.inf
+
+    def kick(self) -> None:
+        """Look at once: something was entered that is to be expanded."""
+        self._kicked.set()
+
+    async def run(self) -> None:
+        """Expand for ever; run as a supervised task."""
+        pause = _FIRST_PAUSE
+        while True:
+            began = time.monotonic()
+            rest = _LOOK_EVERY
+            try:
+                if await self.expand_once() is not None:
+                    rest = min(_LONGEST_REST, time.monotonic() - began)
+                await self._measure(began)
+                pause = _FIRST_PAUSE
+            except Unavailable as fault:
+                if pause == _FIRST_PAUSE:
+                    log.warning("not expanded yet", part=fault.part, detail=str(fault))
+                rest, pause = pause, min(_LAST_PAUSE, pause * 2)
+            except Exception:
+                _faults.inc()
+                log.exception("an alias cannot be expanded; it is put off")
+                rest = _LONGEST_REST
+            if rest != _LOOK_EVERY:
+                await asyncio.sleep(rest)
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(rest):
+                    await self._kicked.wait()
+            self._kicked.clear()
+
+    async def expand_once(self) -> Expanded | None:
+        """Enter one slice and say so; None when nothing is due. Raises Unavailable."""
+        done = await self._expansions.expand(SLICE_ADDRESSES, self._sort)
+        if done is None:
+            return None
+        _slices.inc()
+        _addresses.inc(done.entries + len(done.outbound))
+        if done.refused:
+            _faults.inc()
+        if self._waker is not None and done.outbound:
+            self._waker.wake({each.destination for each in done.outbound})
+        self._tell(done)
+        return done
+
+    def _sort(self, envelope: Envelope, resolution: Resolution) -> Places:
+        found = sort(envelope, resolution, {}, self._rewriting, at_once=math.inf, is_slice=True)
+        return Places(found.accounts, found.outbound)
+
+    def _tell(self, done: Expanded) -> None:
+        envelope, (recipient,) = done.envelope, done.envelope.recipients
+        now = self._clock()
+        if done.gone:
+            detail = {"recipient": recipient, "host": "", "reply": done.refused or GONE_REPLY, "status": GONE_STATUS}
+            self._events.record(Event(envelope.id, now, BOUNCED, detail))
+        elif done.done and done.accounts:
+            self._events.record(Event(envelope.id, now, DELIVERED, {"recipients": [recipient]}))
+        log.info(
+            "expanded",
+            message=str(envelope.id),
+            tenant=str(done.tenant),
+            entries=done.entries,
+            queued=len(done.outbound),
+            finished=done.done,
+            refused=done.refused,
+        )
+
+    async def _measure(self, now: float) -> None:
+        if now - self._measured_at >= _LAST_PAUSE:
+            self._measured_at = now
+            waiting = await self._expansions.waiting()
+            _open.set(waiting.number)
+            _oldest.set(waiting.oldest_seconds)

@@ -1,0 +1,38 @@
+"""Taking from the stream only while the stores are known to belong together (ADR 18)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from posthorn.ports.faults import Unavailable
+from posthorn.ports.ingest import Backlog, Delivery, IngestSource
+
+_AGAIN_SECONDS = 5.0
+
+
+class GuardedSource:
+    """An IngestSource that gives nothing while ``check`` raises; what came at that very moment is given back."""
+
+    def __init__(self, source: IngestSource, check: Callable[[], None]) -> None:
+        self._source = source
+        self._check = check
+
+    async def take(self, most: int, octets: int) -> Sequence[Delivery]:
+        """See the port."""
+        self._check()
+        batch = await self._source.take(most, octets)
+        try:
+            self._check()
+        except Unavailable:
+            for delivery in batch:
+                await delivery.again(_AGAIN_SECONDS)
+            raise
+        return batch
+
+    async def stop(self) -> None:
+        """See the port."""
+        await self._source.stop()
+
+    async def backlog(self) -> Backlog:
+        """See the port."""
+        return await self._source.backlog()

@@ -1,0 +1,208 @@
+"""Orphans: blobs that no segment row names. They go to the trash first, and much later for good.
+
+Rules:
+
+- A blob without a segment row is suspected when it is old: what a running batch has just written is young. It goes to the trash
+  when two searches, apart by that age, found it without a row.
+- A blob under ``bodies/`` has no row until its message is placed, and the message may lie on INGEST for long or on DEAD for
+  ever. A retry from DEAD gives a message a new time on INGEST, so times alone prove nothing. Such a blob is suspected only when
+  on both searches DEAD was empty, and INGEST moved and held nothing as old as the blob.
+- A search that finds many orphans has found a fault rather (a database that is not the one the blobs belong to): a brake then
+  holds, and nothing is moved.
+- What lies in the trash and has a row after all (the database was put right) is moved back by the next search, first of all. The
+  rest is deleted when it has lain there for ``collector_trash_seconds``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import batched
+
+import structlog
+from prometheus_client import Counter
+
+from posthorn.ports.blobs import BODIES, SEGMENTS, TRASH, BlobInfo, BlobMissing, Blobs
+from posthorn.ports.clock import Clock
+from posthorn.ports.faults import Unavailable
+from posthorn.ports.ingest import Backlog
+from posthorn.ports.mailboxes import Storeroom
+from posthorn.runtime.brakes import Brake
+from posthorn_delivery.collector_settings import CollectorSettings
+
+log = structlog.get_logger()
+
+_orphans = Counter("posthorn_delivery_collector_orphans_total", "Blobs moved to the trash: no segment named them")
+_rescued = Counter("posthorn_delivery_collector_rescued_total", "Blobs moved back from the trash: a segment names them")
+_discarded = Counter("posthorn_delivery_collector_discarded_total", "Blobs of the trash that were removed for good")
+
+DELETE_PARALLEL = 8
+_SWEEP_PAGE = 500
+_MOST_SUSPECTS = 10_000
+_SLACK = timedelta(hours=1)
+_LINE_MOVES = timedelta(minutes=10)
+
+type Leads = Callable[[], Awaitable[bool]]
+"""Whether this process still leads; raises Unavailable unless the stores are known to belong together."""
+
+
+async def at_once(work: Callable[[str], Awaitable[None]], keys: Sequence[str]) -> list[Unavailable | None]:
+    """Do the work for each key at the same time; gives the fault of each, or None. A missing blob is no fault."""
+
+    async def one(key: str) -> Unavailable | None:
+        try:
+            await work(key)
+        except BlobMissing:
+            return None
+        except Unavailable as fault:
+            return fault
+        return None
+
+    return await asyncio.gather(*map(one, keys))
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a search did."""
+
+    orphans: int = 0
+    rescued: int = 0
+    discarded: int = 0
+
+
+@dataclass(slots=True)
+class _Found:
+    """What a search finds."""
+
+    listed: int = 0
+    unknown: int = 0
+    suspects: dict[str, float] = field(default_factory=dict)
+    """Blobs without a row, and since when they are known to be; the first _MOST_SUSPECTS."""
+    is_whole: bool = True
+
+
+class Orphans:
+    """Searches for orphans now and then."""
+
+    def __init__(
+        self,
+        storeroom: Storeroom,
+        blobs: Blobs,
+        backlog: Callable[[], Awaitable[Backlog]],
+        settings: CollectorSettings,
+        brake: Brake,
+        clock: Clock = time.time,
+    ) -> None:
+        self._storeroom = storeroom
+        self._blobs = blobs
+        self._backlog = backlog
+        self._settings = settings
+        self._brake = brake
+        self._clock = clock
+        self._next_sweep = 0.0
+        self._suspects: dict[str, float] = {}
+
+    async def sweep(self, leads: Leads) -> Swept:
+        """Search, if it is time. Raises Unavailable."""
+        now = self._clock()
+        if now < self._next_sweep or not await leads():
+            return Swept()
+        rescued, discarded = await self._tend_trash(now, leads)
+        old = datetime.fromtimestamp(now, UTC) - timedelta(seconds=self._settings.collector_orphan_age)
+        # before the search: a message that was parked or retried since then is seen by the next one
+        bodies_old = self._bodies_may_go_before(old, await self._backlog())
+        found = _Found()
+        await self._search(SEGMENTS, old, now, found, leads)
+        if bodies_old is not None:
+            await self._search(BODIES, bodies_old, now, found, leads)
+        if not found.is_whole:
+            return Swept(0, rescued, discarded)
+        self._suspects = found.suspects
+        moved = 0
+        if not self._brake.holds(found.unknown, found.listed):
+            age = self._settings.collector_orphan_age
+            moved = await self._move([key for key, since in found.suspects.items() if now - since >= age], leads)
+        self._next_sweep = now + self._settings.collector_orphan_interval
+        return Swept(moved, rescued, discarded)
+
+    def _bodies_may_go_before(self, old: datetime, backlog: Backlog) -> datetime | None:
+        """How old a body without a row must be for no waiting message to refer to it; None when that cannot be told."""
+        if backlog.dead or backlog.oldest_dead is not None or backlog.retrying:
+            log.info(
+                "bodies without a row stay while messages are parked or set aside",
+                parked=backlog.dead,
+                set_aside=backlog.retrying,
+            )
+            return None
+        if backlog.oldest is None:
+            return old
+        if datetime.fromtimestamp(self._clock(), UTC) - backlog.oldest > _LINE_MOVES:
+            log.info("bodies without a row stay while the stream does not move", waiting=backlog.messages)
+            return None
+        return min(old, backlog.oldest - _SLACK)
+
+    async def _search(self, prefix: str, old: datetime, now: float, found: _Found, leads: Leads) -> None:
+        async for page in _pages(self._blobs.list(prefix)):
+            if not await leads():
+                found.is_whole = False
+                return
+            found.listed += len(page)
+            aged = [blob.key for blob in page if blob.modified_at < old]
+            unknown = sorted(await self._storeroom.unknown_keys(aged)) if aged else []
+            found.unknown += len(unknown)
+            room = max(0, _MOST_SUSPECTS - len(found.suspects))
+            found.suspects |= {key: self._suspects.get(key, now) for key in unknown[:room]}
+
+    async def _move(self, keys: Sequence[str], leads: Leads) -> int:
+        moved = 0
+        for page in batched(keys, _SWEEP_PAGE, strict=False):
+            if not await leads():
+                return moved
+            still = sorted(await self._storeroom.unknown_keys(page))
+            moved += await self._each(lambda key: self._blobs.move(key, TRASH + key), still, _orphans)
+            log.info("orphans moved to the trash", keys=still)
+            for key in still:
+                self._suspects.pop(key, None)
+        return moved
+
+    async def _tend_trash(self, now: float, leads: Leads) -> tuple[int, int]:
+        """Move back what a row names, delete what has lain there for long; gives how many of each."""
+        rescued = discarded = 0
+        long_ago = datetime.fromtimestamp(now, UTC) - timedelta(seconds=self._settings.collector_trash_seconds)
+        async for page in _pages(self._blobs.list(TRASH)):
+            if not await leads():
+                break
+            former = {blob.key.removeprefix(TRASH): blob for blob in page}
+            unknown = await self._storeroom.unknown_keys(list(former))
+            known = sorted(former.keys() - unknown)
+            if known:
+                log.warning("blobs come back from the trash: a segment names them", keys=known)
+            rescued += await self._each(lambda key: self._blobs.move(TRASH + key, key), known, _rescued)
+            late = [former[key].key for key in sorted(unknown) if former[key].modified_at < long_ago]
+            discarded += await self._each(self._blobs.delete, late, _discarded)
+        return rescued, discarded
+
+    async def _each(self, work: Callable[[str], Awaitable[None]], keys: Sequence[str], counter: Counter) -> int:
+        done = 0
+        for some in batched(keys, DELETE_PARALLEL, strict=False):
+            faults = await at_once(work, some)
+            done += faults.count(None)
+            counter.inc(faults.count(None))
+            for fault in faults:
+                if fault is not None:
+                    raise fault
+        return done
+
+
+async def _pages(blobs: AsyncIterator[BlobInfo]) -> AsyncIterator[Sequence[BlobInfo]]:
+    page: list[BlobInfo] = []
+    async for blob in blobs:
+        page.append(blob)
+        if len(page) >= _SWEEP_PAGE:
+            yield page
+            page = []
+    if page:
+        yield page

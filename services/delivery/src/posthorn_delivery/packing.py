@@ -1,0 +1,82 @@
+"""Bodies on their way to the blob store: packed into segments, each written once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from uuid import UUID
+
+from prometheus_client import Counter
+
+from posthorn.model.segment import pack
+from posthorn.ports.blobs import SEGMENTS, Blobs
+from posthorn.ports.mailboxes import Letter, Placement, Segment
+from posthorn_delivery.at_hand import Item, Packing
+
+_puts = Counter("posthorn_delivery_puts_total", "Segments written")
+_put_octets = Counter("posthorn_delivery_put_octets_total", "Octets written in segments")
+
+SEGMENT_HOLDS_SECONDS = 900.0
+"""How long a segment that was written may wait for its rows. The collector takes blobs without rows after an hour."""
+_OFF_LOOP = 1024**2
+
+
+class Packer:
+    """Sees to it that bodies lie in blobs. ``compress`` makes a zstd frame, or is None; ``new_id`` gives UUIDv7s."""
+
+    def __init__(
+        self, blobs: Blobs, *, new_id: Callable[[], UUID], compress: Callable[[bytes], bytes] | None = None
+    ) -> None:
+        self._blobs = blobs
+        self._new_id = new_id
+        self._compress = compress
+
+    async def store(self, items: list[Item]) -> None:
+        """Write the bodies that lie in no blob yet, as one segment. Those that were written before stay where they are."""
+        now = time.monotonic()
+        fresh: list[Item] = []
+        for item in items:
+            written = item.packing.written_at if item.packing else None
+            if item.envelope.blob is not None:
+                item.placement = Placement(0, item.envelope.body.size)
+            elif item.packing is None or (written is not None and now - written > SEGMENT_HOLDS_SECONDS):
+                fresh.append(item)
+        if fresh:
+            await self._pack(fresh)
+        for packing in {item.packing: None for item in items if item.packing is not None}:
+            if packing.written_at is None:
+                await self._blobs.put(packing.key, packing.parts)
+                packing.written_at = time.monotonic()
+                packing.parts = []
+                _puts.inc()
+                _put_octets.inc(packing.octets)
+
+    async def _pack(self, items: list[Item]) -> None:
+        bodies = [item.record.body or b"" for item in items]
+        if self._compress is not None and sum(map(len, bodies)) > _OFF_LOOP:
+            packed = await asyncio.to_thread(pack, bodies, self._compress)
+        else:
+            packed = pack(bodies, self._compress)
+        identity = self._new_id()
+        packing = Packing(identity, f"{SEGMENTS}{identity}", packed.octets, packed.parts)
+        for item, place in zip(items, packed.ranges, strict=True):
+            item.packing, item.placement = packing, Placement(*place)
+
+
+def segments(items: Iterable[Item]) -> list[Segment]:
+    """Give the segments in which the items lie, with what is to be placed of each."""
+    letters: dict[Packing, list[Letter]] = {}
+    found: list[Segment] = []
+    for item in items:
+        assert item.placement is not None
+        sorted_ = item.sorted
+        letter = Letter(
+            item.envelope, item.placement, sorted_.accounts, sorted_.outbound, sorted_.tenant, item.signature or ""
+        )
+        if item.packing is not None:
+            letters.setdefault(item.packing, []).append(letter)
+        else:
+            assert item.envelope.blob is not None
+            found.append(Segment(item.envelope.id, item.envelope.blob, item.envelope.body.size, (letter,)))
+    return found + [Segment(p.id, p.key, p.octets, tuple(inside)) for p, inside in letters.items()]

@@ -1,0 +1,60 @@
+"""The repair of INGEST: what the stream holds and no consumer gives to anybody is delivered, and so leaves the stream.
+
+A full disk under NATS, or a consumer that was lost and made anew, may leave such messages. Most were delivered long ago; the ids
+tell. One process looks at a time, and takes what it sees on two looks in a row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+
+import structlog
+from prometheus_client import Counter
+
+from posthorn.ports.faults import Unavailable
+from posthorn.ports.ingest import Strays
+from posthorn_delivery.service import Deliverer
+
+log = structlog.get_logger()
+
+_repaired = Counter("posthorn_delivery_strays_total", "Messages on INGEST that no consumer knew of, delivered again")
+
+LOOK_EVERY = 10.0
+"""Seconds between two looks."""
+_AT_ONCE = 100
+
+
+class Repairer:
+    """Looks for strays and delivers them. ``lead`` makes this process the one that looks for so many seconds, or says no."""
+
+    def __init__(self, strays: Strays, deliverer: Deliverer, lead: Callable[[float], Awaitable[bool]]) -> None:
+        self._strays = strays
+        self._deliverer = deliverer
+        self._lead = lead
+        self._seen: frozenset[bytes] = frozenset()
+
+    async def run(self) -> None:
+        """Look for ever; run as a supervised task."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            try:
+                await self.look()
+            except Unavailable as fault:
+                log.warning("INGEST was not looked through", part=fault.part, detail=str(fault))
+
+    async def look(self) -> int:
+        """Deliver what was there at the last look too; gives how many. Raises Unavailable."""
+        if not await self._lead(3 * LOOK_EVERY):
+            self._seen = frozenset()
+            return 0
+        found = await self._strays.find(_AT_ONCE)
+        known = {stray: hashlib.sha256(stray.octets).digest() for stray in found}
+        again = [stray for stray, digest in known.items() if digest in self._seen]
+        self._seen = frozenset(known.values())
+        if again:
+            log.warning("delivering messages that no consumer knows of", messages=len(again))
+            await self._deliverer.deliver(again)
+            _repaired.inc(len(again))
+        return len(again)

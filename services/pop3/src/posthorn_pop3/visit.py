@@ -1,0 +1,269 @@
+"""One session's open maildrop: what is read of it, and what is deleted.
+
+Rules:
+
+- Deletions happen in ``Visit.commit`` and nowhere else.
+- Locations are asked for in batches, bodies ahead of the client, so that reading on costs no round trip for each message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+import structlog
+from prometheus_client import Counter
+
+from posthorn.ports.access import Ending, Proof
+from posthorn.ports.blobs import BlobMissing
+from posthorn.ports.faults import Unavailable
+from posthorn.ports.maildrops import Location, Maildrops, Revoked
+from posthorn.ports.maildrops import Login as Account
+from posthorn_pop3.reads import Reads
+from posthorn_pop3.snapshot import Snapshot
+
+log = structlog.get_logger()
+
+WINDOW = 128
+"""Messages located in one query."""
+AHEAD = 64
+"""Messages whose bodies are fetched before they are asked for, at most,"""
+AHEAD_OCTETS = 1024 * 1024
+"""and their octets for one session."""
+
+_deleted = Counter("posthorn_pop3_deleted_total", "Messages deleted by clients")
+
+
+class Bodies(Protocol):
+    """Gives messages' octets; ``posthorn.adapters.segments`` does."""
+
+    def whole(self, location: Location) -> bool:
+        """Tell whether the message is handled whole."""
+        ...
+
+    def cached(self, location: Location) -> bytes | None:
+        """Give the octets if they are at hand."""
+        ...
+
+    async def read(self, location: Location, ahead: Sequence[Location] = ()) -> bytes:
+        """Give the octets of a whole message. Raises BlobMissing or Unavailable."""
+        ...
+
+    def prefetch(self, locations: Iterable[Location]) -> None:
+        """Begin to fetch messages."""
+        ...
+
+    def stream(self, location: Location, chunk: int = ...) -> AsyncGenerator[bytes]:
+        """Give the octets of any message in pieces. Raises BlobMissing or Unavailable."""
+        ...
+
+
+class Gone(Exception):  # noqa: N818 - it names the state
+    """The message is not there any more, though the snapshot has it: somebody else deleted it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A message being read: its first octets are there, so that the reply may begin."""
+
+    location: Location
+    first: bytes
+    rest: AsyncGenerator[bytes] | None
+    """None when ``first`` is all of it."""
+
+
+_ENDINGS: Mapping[Ending, tuple[str, str]] = {
+    Ending.CLOSED: ("suspended", "[SYS/PERM] this account is suspended or gone, nothing is deleted"),
+    Ending.CHANGED: ("revoked", "[AUTH] the password was changed or taken away, nothing is deleted"),
+    Ending.TAKEN: ("lease lost", "[SYS/TEMP] the maildrop was taken by another session, nothing is deleted"),
+}
+"""For each: how the session ended, for the log, and the text after ``-ERR``."""
+
+
+class Visit:
+    """One session's open maildrop."""
+
+    def __init__(
+        self,
+        maildrops: Maildrops,
+        bodies: Bodies,
+        reads: Reads,
+        account: Account,
+        proof: Proof,
+        holder: UUID,
+        snapshot: Snapshot,
+    ) -> None:
+        self._maildrops = maildrops
+        self._bodies = bodies
+        self._reads = reads
+        self._reader = {"account": account.address, "tenant": str(account.tenant)}
+        self.account = account.account
+        self.address = account.address
+        self.holder = holder
+        self.snapshot = snapshot
+        self.proof = proof
+        self.ending: Ending | None = None
+        """Why nothing more may be done here; None while all is well."""
+        self.is_leaving = False
+        """QUIT is under way: the lease may be gone already, and nobody has taken it."""
+        self.on_leave: Callable[[], object] = _nothing
+        self.on_owed: Callable[[], object] = _nothing
+        """The lease could not be given back."""
+        self.on_end: Callable[[], object] = _nothing
+        """The session is to end now."""
+        self._left = False
+        self._located: dict[int, Location] = {}
+        self._located_to = 0  # numbers below are located, or were not there
+        self._warm_to = 0  # numbers below are cached or on their way
+        self._locating: asyncio.Task[None] | None = None
+
+    @property
+    def farewell(self) -> tuple[str, str]:
+        """Once it was ended: how, for the log, and what is said to the client after ``-ERR``."""
+        assert self.ending is not None
+        return _ENDINGS[self.ending]
+
+    def end(self, ending: Ending) -> None:
+        """Nothing more may be done here: the session ends, and deletes nothing."""
+        self.ending = ending
+        self.on_end()
+
+    def at_hand(self, number: int) -> tuple[Location, bytes] | None:
+        """Give a message that can be had without waiting."""
+        location = self._located.get(number)
+        if location is None:
+            return None
+        body = self._bodies.cached(location)
+        if body is None:
+            return None
+        if number + AHEAD // 2 >= self._warm_to and self._locating is None:
+            self._warm(number + 1)
+        return location, body
+
+    def message(self, number: int) -> str | None:
+        """The id of a message for the log, if it is known yet."""
+        location = self._located.get(number)
+        return str(location.message) if location else None
+
+    def have_read(self, messages: Sequence[UUID]) -> None:
+        """Note that these messages were handed over whole."""
+        self._reads.note(messages, self._reader)
+
+    async def open(self, number: int) -> Opened:
+        """Give a message, its first octets read. Raises Gone, or Unavailable when not even those can be had."""
+        location = await self._locate(number)
+        try:
+            return await self._open(number, location)
+        except BlobMissing:
+            # The collector has moved the message since it was located.
+            self._forget_locations()
+            return await self._open(number, await self._locate(number))
+
+    async def commit(self) -> int:
+        """Delete what is marked and give the lease back, in one transaction; gives how many were deleted.
+
+        Raises LeaseLost or Revoked with nothing deleted, or Unavailable, after which nothing is known to be deleted.
+        """
+        if self.ending is not None:
+            raise Revoked(self.ending)
+        self.is_leaving = True
+        uids = self.snapshot.deleted()
+        if not uids:
+            await self.leave()
+            return 0
+        count = await self._maildrops.commit(self.account, self.holder, uids, self.proof)
+        self._leave()
+        _deleted.inc(count)
+        return count
+
+    async def leave(self) -> None:
+        """Give the lease back without deleting anything; after a commit it does nothing. Raises nothing."""
+        if self._left:
+            return
+        self._leave()
+        if self.ending is Ending.TAKEN:
+            return
+        try:
+            await self._maildrops.release(self.account, self.holder)
+        except Unavailable as error:
+            log.warning("lease not given back", account=self.address, part=error.part)
+            self.on_owed()
+
+    def _leave(self) -> None:
+        self._left = True
+        self.on_leave()
+        if self._locating is not None:
+            self._locating.cancel()
+
+    async def _open(self, number: int, location: Location) -> Opened:
+        if location.size != self.snapshot.size(number):
+            raise Unavailable("postgres", f"message {location.message} has another size than in the listing")
+        if self._bodies.whole(location):
+            body = await self._bodies.read(location, self._locations(number + 1, AHEAD))
+            self._warm(number + 1)
+            return Opened(location, body, None)
+        pieces = self._bodies.stream(location)
+        first = await anext(pieces, b"")
+        return Opened(location, first, pieces)
+
+    async def _locate(self, number: int) -> Location:
+        if number not in self._located and self._locating is not None:
+            await asyncio.wait([self._locating])
+        if number not in self._located:
+            await self._locate_from(number)
+        try:
+            return self._located[number]
+        except KeyError:
+            raise Gone from None
+
+    async def _locate_from(self, number: int) -> None:
+        """Locate a window of messages from ``number`` on and forget those before it."""
+        numbers = self.snapshot.following(number, WINDOW)
+        uids = {self.snapshot.uid(each): each for each in numbers}
+        found = await self._maildrops.locate(self.account, list(uids))
+        kept = {each: location for each, location in self._located.items() if number - WINDOW < each < number}
+        self._located = kept | {uids[uid]: location for uid, location in found.items()}
+        self._located_to = number + WINDOW
+        self._warm_to = min(self._warm_to, number + WINDOW)
+
+    def _forget_locations(self) -> None:
+        self._located = {}
+        self._located_to = self._warm_to = 0
+
+    def _locations(self, number: int, most: int) -> list[Location]:
+        return [self._located[each] for each in self.snapshot.following(number, most) if each in self._located]
+
+    def _warm(self, number: int) -> None:
+        """Fetch what comes next, and locate what comes after that."""
+        start = self._warm_to if number < self._warm_to <= number + AHEAD else number
+        wanted: list[Location] = []
+        octets = 0
+        self._warm_to = min(number + AHEAD, self._located_to)
+        for each in self.snapshot.following(number, AHEAD):
+            location = self._located.get(each)
+            if location is None:
+                continue
+            octets += location.length
+            if octets > AHEAD_OCTETS:
+                self._warm_to = min(max(each, start), self._warm_to)
+                break
+            if each >= start:
+                wanted.append(location)
+        self._bodies.prefetch(wanted)
+        if self._locating is None and number + AHEAD >= self._located_to <= len(self.snapshot):
+            self._locating = asyncio.get_running_loop().create_task(self._locate_next(self._located_to))
+
+    async def _locate_next(self, number: int) -> None:
+        try:
+            with suppress(Unavailable):  # whoever needs the message will ask again and hear of it
+                await self._locate_from(number)
+        finally:
+            self._locating = None
+
+
+def _nothing() -> object:
+    return None

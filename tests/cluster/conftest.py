@@ -1,0 +1,52 @@
+"""One run for all tests, and its tables at the end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster.images import Images
+from tests.cluster.ledger import Account
+from tests.cluster.scene import Scene
+from tests.cluster.settings import Settings
+
+_RESULT = pytest.StashKey[str]()
+
+
+@pytest.fixture(scope="session")
+def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
+    """The release on the cluster that KUBECONFIG names, and the sender beside it."""
+    settings = Settings.load()
+    made = Scene(settings)
+    major, minor = made.kubectl.version()
+    if (major, minor) < (1, 25) and not settings.old:
+        pytest.fail(
+            f"the chart needs Kubernetes 1.25, this is {major}.{minor}; POSTHORN_CLUSTER_OLD=1 tries a changed copy"
+        )
+    Images(settings).provide()
+    made.prepare()
+    yield made
+    if not settings.keep:
+        made.remove()
+
+
+@pytest.fixture(scope="session")
+def result(scene: Scene, request: pytest.FixtureRequest) -> Account:
+    """The account of the run, written down. Ask for it last: it ends the run."""
+    found = scene.finish()
+    page = f"Kubernetes {scene.version}, {len(scene.kubectl.items('nodes'))} node(s), {scene.release.helm}, "
+    page += f"{'stand-in' if scene.settings.standins else 'official'} images of the stores, {scene.settings.rate:g} messages/s\n\n"
+    page += f"{found.table()}\n{found.clients_table()}"
+    (scene.settings.results / "result.md").write_text(page)
+    (scene.settings.results / "result.json").write_text(json.dumps(found.document(), indent=1))
+    request.config.stash[_RESULT] = page
+    return found
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the tables."""
+    if page := config.stash.get(_RESULT, ""):
+        terminalreporter.section("the run")
+        terminalreporter.write_line(page)

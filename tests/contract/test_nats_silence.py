@@ -1,0 +1,123 @@
+"""NATS that is silent without closing anything: noticed within seconds, and everything goes on when it can be reached."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import pytest
+
+from posthorn.adapters.nats.connection import connect
+from posthorn.adapters.nats.directory import NatsDirectory
+from posthorn.adapters.nats.ingest import NatsIngest
+from posthorn.adapters.nats.source import NatsIngestSource
+from posthorn.model.envelope import decode_record
+from posthorn.ports.faults import Unavailable
+from posthorn.runtime.settings import NatsSettings
+from posthorn_local.embedded import Nats
+from tests.servers.jetstream import letter, nats_settings, restart, until
+from tests.servers.tcp_proxy import TcpProxy
+
+BODY = b"Subject: hello\r\n\r\nworld\r\n"
+PROMISED_SECONDS = 10.0
+"""After which mail is accepted and delivered again, counted from the moment at which NATS can be reached."""
+
+
+@pytest.fixture
+def proxy(nats: Nats) -> Iterator[TcpProxy]:
+    with TcpProxy(nats.port) as running:
+        yield running
+
+
+def through(nats: Nats, proxy: TcpProxy) -> NatsSettings:
+    return nats_settings(nats, nats_url=nats.url.replace(f":{nats.port}", f":{proxy.port}"))
+
+
+async def test_half_open_connections_are_replaced_within_seconds(nats: Nats, proxy: TcpProxy) -> None:
+    async with (
+        connect(through(nats, proxy), "test") as connection,
+        NatsIngestSource(connection) as found,
+        NatsDirectory(connection) as directory,
+    ):
+        ingest = NatsIngest(connection)
+        await ingest.accept(letter(BODY), BODY)
+        (delivery,) = await found.take(1, 1)
+        await delivery.done()
+        await until(lambda: _is(directory.is_live), what="the watch")
+        proxy.swallow()
+        proxy.heal()  # only what was open is lost
+        sent = letter(BODY)
+        began = time.monotonic()
+        await asyncio.wait_for(ingest.accept(sent, BODY), PROMISED_SECONDS)
+        (delivery,) = await asyncio.wait_for(found.take(1, 1), PROMISED_SECONDS)
+        assert decode_record(delivery.octets).envelope == sent
+        await until(lambda: _is(directory.is_live), what="the watch")
+        assert time.monotonic() - began < PROMISED_SECONDS
+
+
+@pytest.mark.parametrize("fault", [TcpProxy.swallow, TcpProxy.stall, TcpProxy.cut])
+async def test_after_a_long_silence_everything_goes_on_within_seconds(
+    nats: Nats, proxy: TcpProxy, fault: Callable[[TcpProxy], None]
+) -> None:
+    async with connect(through(nats, proxy), "test") as connection, NatsIngestSource(connection) as found:
+        ingest = NatsIngest(connection)
+        await ingest.accept(letter(BODY), BODY)
+        (delivery,) = await found.take(1, 1)
+        await delivery.done()
+        fault(proxy)
+        trying = asyncio.create_task(_accept_for_ever(ingest))
+        await until(lambda: _is(not connection.is_up), what="noticing")
+        await asyncio.sleep(5)
+        proxy.heal()
+        began = time.monotonic()
+        await asyncio.wait_for(trying, PROMISED_SECONDS)
+        await asyncio.wait_for(found.take(1, 1), PROMISED_SECONDS)
+        assert time.monotonic() - began < PROMISED_SECONDS
+
+
+async def test_a_stopped_process_costs_no_more_than_its_stop(nats: Nats) -> None:
+    async with connect(nats_settings(nats), "test") as connection, NatsIngestSource(connection) as found:
+        ingest = NatsIngest(connection)
+        await ingest.accept(letter(BODY), BODY)
+        assert nats.process
+        nats.process.send_signal(signal.SIGSTOP)
+        trying = asyncio.create_task(_accept_for_ever(ingest))
+        await asyncio.sleep(9)
+        assert not connection.is_up
+        nats.process.send_signal(signal.SIGCONT)
+        began = time.monotonic()
+        await asyncio.wait_for(trying, PROMISED_SECONDS)
+        assert len(await asyncio.wait_for(found.take(512, 1 << 20), PROMISED_SECONDS)) >= 1
+        assert time.monotonic() - began < PROMISED_SECONDS
+
+
+async def test_restarts_in_a_row_do_not_add_up(nats: Nats) -> None:
+    async with connect(nats_settings(nats), "test") as connection, NatsIngestSource(connection) as found:
+        ingest = NatsIngest(connection)
+        for number in range(5):
+            nats.stop(kill=bool(number % 2))
+            await asyncio.sleep(0.3 * number)
+            restart(nats)
+            await asyncio.sleep(0.2 * (number % 3))
+        began = time.monotonic()
+        sent = letter(BODY)
+        await asyncio.wait_for(ingest.accept(sent, BODY), PROMISED_SECONDS)
+        (delivery,) = await asyncio.wait_for(found.take(1, 1), PROMISED_SECONDS)
+        assert decode_record(delivery.octets).envelope == sent
+        assert time.monotonic() - began < PROMISED_SECONDS
+
+
+async def _accept_for_ever(ingest: NatsIngest) -> None:
+    """As smtp-in does while its client waits."""
+    sent = letter(BODY)
+    while True:
+        with suppress(Unavailable):
+            return await ingest.accept(sent, BODY)
+        await asyncio.sleep(0.1)
+
+
+async def _is(value: bool) -> bool:
+    return value

@@ -1,0 +1,132 @@
+"""A delivery process that is told to go: what lies in its buffer, and what it would still be sent, goes to the others at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from posthorn.adapters.nats.connection import connect
+from posthorn.adapters.nats.source import NatsIngestSource
+from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
+from posthorn.model.envelope import decode_record
+from posthorn.model.streams import INGEST, INGEST_CONSUMER
+from posthorn.ports.mailboxes import Segment
+from posthorn.runtime.ids import new_id
+from posthorn_delivery import server
+from posthorn_delivery.server import Intake
+from posthorn_delivery.service import Deliverer
+from posthorn_local.embedded import Nats
+from tests.servers.jetstream import nats_settings, until
+from tests.servers.scene import Scene, scene
+
+BODY = b"Subject: hello\r\n\r\nworld\r\n"
+
+
+@pytest.fixture
+async def stage(nats: Nats, database_url: str, tmp_path: Path) -> AsyncIterator[Scene]:
+    async with scene(nats, database_url, tmp_path / "blobs") as made:
+        await made.source.stop()
+        yield made
+
+
+class Hanging(PostgresMailboxes):
+    """A store that hangs in a transaction, also while it is cancelled, as a server does that answers nothing."""
+
+    def __init__(self, stage: Scene) -> None:
+        super().__init__(stage.town.database)
+        self.reached = asyncio.Event()
+        self.goes_on = asyncio.Event()
+
+    async def place(self, segments: Sequence[Segment]) -> int:
+        self.reached.set()
+        try:
+            await self.goes_on.wait()
+        except asyncio.CancelledError:
+            await self.goes_on.wait()
+            raise
+        return await super().place(segments)
+
+
+class Going:
+    """A process whose first batch of one message hangs, with more in its buffer."""
+
+    def __init__(self, stage: Scene, source: NatsIngestSource) -> None:
+        self.mailboxes = Hanging(stage)
+        deliverer = Deliverer(self.mailboxes, stage.blobs, stage.dead, new_id=new_id)
+        self.intake = Intake(source, deliverer, (1, 1 << 23, 1))
+        self.running = asyncio.create_task(self.intake.run())
+
+
+async def buffered(stage: Scene, number: int) -> None:
+    async def sent() -> bool:
+        info = await stage.nats.api(f"CONSUMER.INFO.{INGEST}.{INGEST_CONSUMER}")
+        return bool(info["num_ack_pending"] == number)
+
+    await until(sent, what="the buffer's filling")
+
+
+async def test_what_waits_behind_a_batch_that_hangs_goes_to_another_process_at_once(stage: Scene, nats: Nats) -> None:
+    (account,) = await stage.town.accounts(1)
+    async with AsyncExitStack() as stack:
+        connection = await stack.enter_async_context(connect(nats_settings(nats), "going"))
+        going = Going(stage, await stack.enter_async_context(NatsIngestSource(connection)))
+        sent = [await stage.send(b"%d\r\n" % number, "user0@example.test") for number in range(10)]
+        await going.mailboxes.reached.wait()
+        await buffered(stage, 10)
+        draining = asyncio.create_task(going.intake.drain(20))
+        other = await stack.enter_async_context(NatsIngestSource(stage.nats))
+        taken = []
+        for _ in range(9):
+            (delivery,) = await asyncio.wait_for(other.take(1, 1), server.DRAIN_SECONDS / 2)
+            taken.append(delivery)
+        late = await stage.send(b"late\r\n", "user0@example.test")
+        (delivery,) = await asyncio.wait_for(other.take(1, 1), server.DRAIN_SECONDS / 2)
+        assert not draining.done()  # all of that came while the first batch still hung
+        ids = {decode_record(each.octets).envelope.id for each in (*taken, delivery)}
+        assert ids == {each.id for each in (*sent[1:], late)}
+        going.mailboxes.goes_on.set()
+        await asyncio.wait_for(draining, 10)
+        await asyncio.wait_for(going.running, 10)
+        assert await stage.bodies(account) == [b"0\r\n"]
+
+
+async def test_at_the_end_of_the_grace_period_the_batch_goes_back_although_its_transaction_hangs(
+    stage: Scene, nats: Nats
+) -> None:
+    (account,) = await stage.town.accounts(1)
+    async with AsyncExitStack() as stack:
+        connection = await stack.enter_async_context(connect(nats_settings(nats), "going"))
+        going = Going(stage, await stack.enter_async_context(NatsIngestSource(connection)))
+        await stage.send(BODY, "user0@example.test")
+        await going.mailboxes.reached.wait()
+        await going.intake.drain(0.2)
+        other = await stack.enter_async_context(NatsIngestSource(stage.nats))
+        (delivery,) = await asyncio.wait_for(other.take(1, 1), 5)
+        assert delivery.attempt == 2
+        await stage.deliverer.deliver([delivery])
+        going.mailboxes.goes_on.set()
+        await asyncio.wait([going.running])
+        await stage.settled()
+        assert await stage.bodies(account) == [BODY]
+        await stage.town.sums_hold()
+
+
+async def test_a_source_that_stops_leaves_no_request_open(stage: Scene) -> None:
+    source = NatsIngestSource(stage.nats)
+    async with source:
+        await source.stop()
+
+        async def none_waits() -> bool:
+            await stage.nats.client.flush()
+            return bool((await stage.nats.api(f"CONSUMER.INFO.{INGEST}.{INGEST_CONSUMER}"))["num_waiting"] == 0)
+
+        await until(none_waits)
+        await stage.nats.request("ingest.0", b"record")
+        assert (await stage.nats.api(f"CONSUMER.INFO.{INGEST}.{INGEST_CONSUMER}"))["num_ack_pending"] == 0
+    async with NatsIngestSource(stage.nats) as other:
+        (delivery,) = await asyncio.wait_for(other.take(1, 1), 5)
+        assert delivery.attempt == 1

@@ -1,0 +1,218 @@
+"""What cannot be placed at first is tried again in a lane of its own, and first deliveries never wait for it (ADR 19)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from posthorn.adapters.nats.source import NatsIngestSource
+from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
+from posthorn.model.envelope import Envelope
+from posthorn.model.streams import INGEST, INGEST_CONSUMER, RETRY_CONSUMER
+from posthorn.ports.faults import Full, Unavailable
+from posthorn.ports.mailboxes import Resolution, Segment
+from posthorn.runtime.ids import new_id
+from posthorn_delivery.server import Intake
+from posthorn_delivery.service import MOST_FAILURES, Deliverer
+from posthorn_local.embedded import Nats
+from tests.servers.jetstream import letter, until
+from tests.servers.scene import Scene, scene
+
+BODY = b"Subject: hello\r\n\r\nworld\r\n"
+
+
+@pytest.fixture
+async def stage(nats: Nats, database_url: str, tmp_path: Path) -> AsyncIterator[Scene]:
+    async with scene(nats, database_url, tmp_path / "blobs") as made:
+        yield made
+
+
+def poison(*to: str) -> Envelope:
+    """A message that no transaction takes: a length beyond what its column holds."""
+    bad = letter(BODY, to=to)
+    return replace(bad, body=replace(bad.body, return_path_octets=2**40))
+
+
+async def lane(stage: Scene, consumer: str) -> tuple[int, int]:
+    """What the consumer has not given yet, and what it waits to hear of."""
+    info = await stage.nats.api(f"CONSUMER.INFO.{INGEST}.{consumer}")
+    return info["num_pending"], info["num_ack_pending"]
+
+
+async def free(stage: Scene) -> None:
+    """Wait until nothing is left in the first lane."""
+
+    async def nothing() -> bool:
+        return await lane(stage, INGEST_CONSUMER) == (0, 0)
+
+    await until(nothing, what="the first lane's becoming empty")
+
+
+class Counting(PostgresMailboxes):
+    """Counts what is asked of it."""
+
+    resolved = 0
+    placed = 0
+
+    async def resolve(self, recipients: Collection[str], messages: Collection[UUID]) -> Resolution:
+        self.resolved += 1
+        return await super().resolve(recipients, messages)
+
+    async def place(self, segments: Sequence[Segment]) -> int:
+        self.placed += 1
+        return await super().place(segments)
+
+
+async def test_two_hundred_poisonous_messages_delay_no_other_also_while_dead_is_full(
+    nats: Nats, database_url: str, tmp_path: Path
+) -> None:
+    async with scene(nats, database_url, tmp_path / "blobs", dead_max_bytes=500) as stage:
+        (account,) = await stage.town.accounts(1)
+        for number in range(200):
+            await stage.ingest.accept(poison("user0@example.test"), BODY)
+            if number in (0, 100, 199):
+                await stage.send(b"%d\r\n" % number, "user0@example.test")
+        mailboxes = Counting(stage.town.database)
+        deliverer = Deliverer(mailboxes, stage.blobs, stage.dead, new_id=new_id)
+        await deliverer.deliver(await stage.take(203))
+        await free(stage)
+        assert mailboxes.resolved == 1  # nothing is walked again to find what cannot be placed
+        assert mailboxes.placed <= 2 * MOST_FAILURES
+        # an honest one that was taken for poison along with them is found out by its other try
+        retrying = (await stage.source.backlog()).retrying
+        assert 200 <= retrying <= 203
+        await stage.send(BODY, "user0@example.test")
+        await stage.deliver(1)
+        await free(stage)
+        assert BODY in await stage.bodies(account)
+        await stage.try_again(retrying)
+        assert sorted(await stage.bodies(account)) == sorted([b"0\r\n", b"100\r\n", b"199\r\n", BODY])
+
+        async def the_rest_waits() -> bool:
+            return await lane(stage, RETRY_CONSUMER) == (0, 200)
+
+        await until(the_rest_waits)
+        assert await lane(stage, INGEST_CONSUMER) == (0, 0)
+        assert await stage.dead.parked(0, 10) == []
+
+
+async def test_what_fails_alone_twice_is_parked(stage: Scene) -> None:
+    await stage.town.accounts(1)
+    bad = poison("user0@example.test")
+    await stage.ingest.accept(bad, BODY)
+    await stage.deliver(1)
+    await free(stage)
+    assert (await lane(stage, RETRY_CONSUMER), await stage.dead.parked(0, 10)) == ((1, 0), [])
+    await stage.try_again(1)
+    await stage.settled()
+    assert [(each.message_id, each.reason) for each in await stage.dead.parked(0, 10)] == [(str(bad.id), "DataError")]
+
+
+async def test_poison_is_parked_once_dead_has_room(nats: Nats, database_url: str, tmp_path: Path) -> None:
+    async with scene(nats, database_url, tmp_path / "blobs", dead_max_bytes=500) as stage:
+        await stage.nats.request("ingest.0", b"no record " + b"x" * 1000)
+        await stage.deliver(1)
+        await free(stage)
+        async with NatsIngestSource(stage.nats, RETRY_CONSUMER) as source:
+            (delivery,) = await asyncio.wait_for(source.take(1, 1), 10)
+            await stage.deliverer.deliver([delivery])
+            config = (await stage.nats.api("STREAM.INFO.DEAD"))["config"]
+            await stage.nats.api("STREAM.UPDATE.DEAD", {**config, "max_bytes": 100_000})
+            (delivery,) = await asyncio.wait_for(source.take(1, 1), 20)
+            assert delivery.attempt == 2
+            await stage.deliverer.deliver([delivery])
+        await stage.settled()
+        assert len(await stage.dead.parked(0, 10)) == 1
+
+
+class NoKeys:
+    """A signer whose keys do not open, until they do."""
+
+    opens = False
+
+    async def sign(self, _: str, __: object) -> str:
+        if not self.opens:
+            raise Unavailable("keys", "they do not open")
+        return "DKIM-Signature: v=1\r\n"
+
+
+async def test_messages_whose_keys_do_not_open_wait_in_the_retry_lane(stage: Scene) -> None:
+    (account,) = await stage.town.accounts(1)
+    signer = NoKeys()
+    deliverer = Deliverer(stage.mailboxes, stage.blobs, stage.dead, new_id=new_id, signer=signer)
+    for _ in range(30):
+        await stage.send(BODY, "out@far.test", role="submission", signer="example.test")
+    await stage.send(BODY, "user0@example.test")
+    await deliverer.deliver(await stage.take(31))
+    await free(stage)
+    assert await stage.bodies(account) == [BODY]
+    assert await lane(stage, RETRY_CONSUMER) == (30, 0)
+    signer.opens = True
+    async with NatsIngestSource(stage.nats, RETRY_CONSUMER) as source:
+        for _ in range(30):
+            await deliverer.deliver(await asyncio.wait_for(source.take(1, 1), 10))
+    await stage.settled()
+    assert await stage.town.rows("SELECT signature, count(*) FROM outbound_messages GROUP BY 1") == [
+        ("DKIM-Signature: v=1\r\n", 30)
+    ]
+
+
+async def test_to_set_aside_twice_is_to_set_aside_once_and_the_publishers_word_stays(stage: Scene) -> None:
+    await stage.nats.request("ingest.submission", b"record")
+    (delivery,) = await stage.take(1)
+    await delivery.set_aside()
+    await delivery.set_aside()
+    await delivery.done()
+    async with NatsIngestSource(stage.nats, RETRY_CONSUMER) as source:
+        (again,) = await asyncio.wait_for(source.take(10, 1 << 20), 10)
+        assert (again.subject, again.octets, again.attempt) == ("retry.submission", b"record", 1)
+        await again.done()
+    await stage.settled()
+
+
+async def test_when_ingest_has_no_room_for_the_retry_lane_the_message_comes_again(
+    nats: Nats, database_url: str, tmp_path: Path
+) -> None:
+    async with scene(nats, database_url, tmp_path / "blobs", ingest_max_bytes=20_000) as stage:
+        (account,) = await stage.town.accounts(1)
+        bad = poison("user0@example.test")
+        await stage.ingest.accept(bad, BODY)
+        filler = b"x" * 2_000
+        with pytest.raises(Full):
+            for _ in range(20):
+                await stage.send(filler, "user0@example.test")
+        with pytest.raises(Full):
+            while True:
+                await stage.send(BODY, "user0@example.test")
+        (first, *_) = taken = await stage.take(await stage.left())
+        await stage.deliverer.deliver([first])
+        await stage.deliverer.deliver(taken[1:])
+        assert len(await stage.town.inbox(account)) == len(taken) - 1
+
+        async def it_is_left() -> bool:
+            return await stage.left() == 1
+
+        await until(it_is_left)
+        assert await stage.dead.parked(0, 10) == []
+
+
+async def test_the_intake_tries_again_beside_first_deliveries(stage: Scene) -> None:
+    (account,) = await stage.town.accounts(1)
+    async with NatsIngestSource(stage.nats, RETRY_CONSUMER, messages=16) as retries:
+        intake = Intake(stage.source, stage.deliverer, (512, 1 << 23, 1), 0.0, retries)
+        running = asyncio.create_task(intake.run())
+        bad = [poison("user0@example.test") for _ in range(5)]
+        for each in bad:
+            await stage.ingest.accept(each, BODY)
+            await stage.send(BODY, "user0@example.test")
+        await stage.settled()
+        assert await stage.bodies(account) == [BODY] * 5
+        assert {each.message_id for each in await stage.dead.parked(0, 10)} == {str(each.id) for each in bad}
+        await intake.drain(5)
+        await asyncio.wait_for(running, 5)
+    await stage.town.sums_hold()

@@ -1,0 +1,271 @@
+"""NATS users of the parts on a real server: what each does works, and what the mx could do with another's rights does not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from nats.aio.client import Client
+from nats.errors import TimeoutError as NoAnswerError
+
+from posthorn.adapters.nats.bucket import NatsDirectoryBucket
+from posthorn.adapters.nats.connection import Connection, connect
+from posthorn.adapters.nats.dead import NatsDeadLetters
+from posthorn.adapters.nats.directory import NatsDirectory
+from posthorn.adapters.nats.event_log import NatsEventLog
+from posthorn.adapters.nats.events import NatsEvents, NatsTrace
+from posthorn.adapters.nats.ingest import NatsIngest
+from posthorn.adapters.nats.permissions import USERS, inbox_prefix
+from posthorn.adapters.nats.source import NatsIngestSource
+from posthorn.adapters.nats.wakes import NatsWaker, NatsWakes
+from posthorn.model.directory_entry import AddressEntry
+from posthorn.model.envelope import decode_record
+from posthorn.model.events import ACCEPTED, Event
+from posthorn.ports.directory import Standing
+from posthorn.runtime.settings import NatsSettings
+from posthorn.wire.address import parse_address
+from posthorn_local.embedded import Nats
+from tests.servers.jetstream import letter, until
+
+PARTS = [user.part for user in USERS]
+ALICE = parse_address("alice@example.test")
+
+
+class Parts:
+    """A connection as each part."""
+
+    def __init__(self, nats: Nats, stack: AsyncExitStack) -> None:
+        self._nats = nats
+        self._stack = stack
+
+    async def open(self, part: str) -> Connection:
+        settings = NatsSettings.model_validate({"nats_url": self._nats.url_of(part)})
+        return await self._stack.enter_async_context(connect(settings, part, part))
+
+
+@pytest.fixture
+async def parts(nats: Nats) -> AsyncIterator[Parts]:
+    async with AsyncExitStack() as stack:
+        yield Parts(nats, stack)
+
+
+@pytest.fixture
+async def filled(parts: Parts) -> Connection:
+    """Layout and directory as api makes them; gives api's connection."""
+    api = await parts.open("api")
+    bucket = NatsDirectoryBucket(api)
+    await bucket.put(str(ALICE), AddressEntry(Standing.DELIVERABLE))
+    await bucket.mark_filled()
+    return api
+
+
+class Intruder:
+    """Whoever has taken over a part and speaks NATS with its password."""
+
+    def __init__(self, client: Client, errors: list[Exception]) -> None:
+        self.client = client
+        self.errors = errors
+
+    async def is_refused(self, subject: str, payload: bytes = b"") -> bool:
+        """Whether a publish is refused by the server."""
+        before = len(self.errors)
+        await self.client.publish(subject, payload, reply=f"{inbox_prefix('smtp-in')}.x")
+        return await self._was_told("permissions violation for publish", before)
+
+    async def hears(self, subject: str) -> bool:
+        """Whether a subscription is taken by the server."""
+        before = len(self.errors)
+        subscription = await self.client.subscribe(subject)
+        refused = await self._was_told("permissions violation for subscription", before)
+        with suppress(Exception):
+            await subscription.unsubscribe()
+        return not refused
+
+    async def _was_told(self, refusal: str, before: int) -> bool:
+        """Whether such an error has come. The library tells of it in a task of its own, maybe after the flush."""
+        for _ in range(10):
+            await self.client.flush()
+            if any(refusal in str(error).lower() for error in self.errors[before:]):
+                return True
+            await asyncio.sleep(0.02)
+        return False
+
+
+@pytest.fixture
+async def intruder(nats: Nats, filled: Connection) -> AsyncIterator[Intruder]:
+    errors: list[Exception] = []
+
+    async def note(error: Exception) -> None:
+        errors.append(error)
+
+    client = Client()
+    await client.connect(
+        nats.url_of("smtp-in"), error_cb=note, inbox_prefix=inbox_prefix("smtp-in"), max_reconnect_attempts=0
+    )
+    yield Intruder(client, errors)
+    await client.close()
+
+
+@pytest.mark.parametrize(
+    ("part", "role"),
+    [("smtp-in", "mx"), ("submission", "submission"), ("relay", "notice"), ("api", "send")],
+)
+async def test_each_publisher_reaches_delivery_under_its_own_subject(
+    parts: Parts, filled: Connection, part: str, role: str
+) -> None:
+    sent = replace(letter(), role=role)
+    ingest = NatsIngest(await parts.open(part))
+    await ingest.probe()
+    body = b"Subject: hello\r\n\r\nworld\r\n"
+    await asyncio.gather(*(ingest.accept(replace(sent, id=uuid4()), body) for _ in range(60)))  # batches among them
+    async with NatsIngestSource(await parts.open("delivery")) as source:
+        await source.probe()
+        taken: list[Any] = []
+        while len(taken) < 60:
+            taken += await asyncio.wait_for(source.take(100, 1 << 20), 10)
+        assert {each.subject for each in taken} == {f"ingest.{'api' if role == 'send' else role}"}
+        assert {decode_record(each.octets).envelope.role for each in taken} == {role}
+        await taken[0].working()
+        for each in taken:
+            await each.done()
+
+        async def empty() -> bool:
+            return (await source.backlog()).messages == 0
+
+        await until(empty)
+
+
+@pytest.mark.parametrize("part", ["smtp-in", "submission", "api"])
+async def test_doors_read_the_directory_and_see_its_changes(parts: Parts, filled: Connection, part: str) -> None:
+    async with NatsDirectory(await parts.open(part)) as directory:
+
+        async def live() -> bool:
+            return directory.is_live
+
+        await until(live)
+        assert await directory.standing(ALICE) is Standing.DELIVERABLE
+        await NatsDirectoryBucket(filled).put(str(ALICE), AddressEntry(Standing.SUSPENDED))
+
+        async def changed() -> bool:
+            return await directory.standing(ALICE) is Standing.SUSPENDED
+
+        await until(changed)
+    assert str(ALICE) in await NatsDirectoryBucket(filled).entries()
+
+
+async def test_delivery_parks_and_the_api_lists_retries_and_discards(parts: Parts, filled: Connection) -> None:
+    delivery = await parts.open("delivery")
+    for number in range(2):
+        await NatsDeadLetters(delivery).park(b"octets", f"id-{number}", "reason", "ingest.submission")
+    dead = NatsDeadLetters(filled)
+    first, second = await dead.parked(0, 10)
+    assert await dead.discard(first.sequence)
+    assert await dead.retry(second.sequence)
+    async with NatsIngestSource(delivery) as source:
+        (again,) = await asyncio.wait_for(source.take(10, 1 << 20), 5)
+        assert (again.subject, again.octets) == ("ingest.submission", b"octets")
+
+
+async def test_delivery_wakes_the_relay(parts: Parts, filled: Connection) -> None:
+    async with NatsWakes(await parts.open("relay")) as wakes:
+        NatsWaker(await parts.open("delivery")).wake(["example.org"])
+        assert "example.org" in await wakes.wait(5)
+
+
+@pytest.mark.parametrize("part", PARTS)
+async def test_every_part_records_events_that_the_api_reads(parts: Parts, filled: Connection, part: str) -> None:
+    event = Event(letter().id, time.time(), ACCEPTED, {"by": part})
+    async with NatsEvents(await parts.open(part)) as events:
+        events.record(event)
+    assert await NatsTrace(filled).of(event.message) == [event]
+    log = NatsEventLog(filled)
+    await log.extent()
+    assert len((await log.after(0, 1)).messages) == 1
+
+
+async def test_the_streams_are_made_by_delivery_too(nats: Nats, parts: Parts) -> None:
+    waiting = asyncio.create_task(parts.open("smtp-in"))
+    await asyncio.sleep(0.5)
+    assert not waiting.done(), "a door makes no streams"
+    await parts.open("delivery")
+    assert (await asyncio.wait_for(waiting, 10)).is_up
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "ingest.submission",
+        "ingest.api",
+        "ingest.notice",
+        "ingest.0",
+        "retry.mx",
+        "dead.0",
+        "relay.wake",
+        "$KV.directory.filled",
+        "$JS.API.STREAM.CREATE.EXTRA",
+        "$JS.API.STREAM.NAMES",
+        "$JS.API.STREAM.SNAPSHOT.INGEST",
+        *(
+            f"$JS.API.STREAM.{what}.{stream}"
+            for what in ("DELETE", "PURGE", "UPDATE", "MSG.GET", "MSG.DELETE")
+            for stream in ("INGEST", "DEAD", "EVENTS", "KV_directory")
+        ),
+        *(f"$JS.API.DIRECT.GET.{stream}" for stream in ("INGEST", "DEAD", "EVENTS", "KV_directory")),
+        *(f"$JS.API.CONSUMER.CREATE.{stream}" for stream in ("INGEST", "DEAD", "EVENTS")),
+        *(f"$JS.API.CONSUMER.CREATE.{stream}.spy" for stream in ("INGEST", "DEAD", "EVENTS", "KV_directory")),
+        "$JS.API.CONSUMER.DURABLE.CREATE.INGEST.spy",
+        "$JS.API.CONSUMER.DELETE.INGEST.delivery",
+        "$JS.API.CONSUMER.MSG.NEXT.INGEST.delivery",
+        "$JS.ACK.INGEST.delivery.1.1.1.1.0",
+        "_INBOX.delivery.forged",
+    ],
+)
+async def test_whoever_takes_the_mx_over_cannot_publish(intruder: Intruder, subject: str) -> None:
+    assert await intruder.is_refused(subject)
+
+
+async def test_the_mx_may_publish_its_own_subject(intruder: Intruder) -> None:
+    """So that the refusals above are of the subject, not of all."""
+    assert not await intruder.is_refused("ingest.mx")
+
+
+@pytest.mark.parametrize(
+    "subject", [">", "ingest.>", "ingest.mx", "_INBOX.>", "_INBOX.api.>", "$JS.>", "$KV.>", "relay.wake", "events.>"]
+)
+async def test_whoever_takes_the_mx_over_cannot_listen(intruder: Intruder, subject: str) -> None:
+    assert not await intruder.hears(subject)
+    assert await intruder.hears(f"{inbox_prefix('smtp-in')}.anything")
+
+
+async def test_a_watch_cannot_be_turned_on_other_subjects(intruder: Intruder, filled: Connection) -> None:
+    """A push consumer's deliver subject is not held against the user's permissions: see ``permissions``."""
+    before = (await filled.api("STREAM.INFO.INGEST"))["state"]["last_seq"]
+    for target in ("ingest.submission", "$JS.API.STREAM.PURGE.INGEST", "$JS.API.STREAM.DELETE.KV_directory", "dead.0"):
+        config = {"deliver_subject": target, "deliver_policy": "all", "ack_policy": "none"}
+        wish = json.dumps({"stream_name": "KV_directory", "config": config}).encode()
+        with suppress(NoAnswerError):
+            await intruder.client.request("$JS.API.CONSUMER.CREATE.KV_directory", wish, timeout=2)
+    await asyncio.sleep(0.5)
+    assert (await filled.api("STREAM.INFO.INGEST"))["state"]["last_seq"] == before
+    assert (await filled.api("STREAM.INFO.DEAD"))["state"]["messages"] == 0
+    assert (await filled.api("STREAM.INFO.KV_directory"))["state"]["messages"] == 2
+
+
+async def test_a_connection_that_names_no_part_is_the_one_that_its_url_names(nats: Nats, filled: Connection) -> None:
+    settings = NatsSettings.model_validate({"nats_url": nats.url_of("api")})
+    async with connect(settings, "a command") as connection:
+        assert str(ALICE) in await NatsDirectoryBucket(connection).entries()
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_no_user_may_do_everything(part: str) -> None:
+    (user,) = (user for user in USERS if user.part == part)
+    assert not {">", "$JS.>", "$JS.API.>", "*"} & {*user.publish, *user.subscribe}
+    assert user.variable == f"NATS_{part.upper().replace('-', '_')}_PASSWORD"

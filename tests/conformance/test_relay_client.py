@@ -169,7 +169,11 @@ async def test_extensions_are_used_when_offered() -> None:
     [
         (b"SMTPUTF8", parcel(smtputf8=True), "5.6.7"),
         (b"SMTPUTF8", parcel("dä@y.test"), "5.6.7"),
-        (b"8BITMIME", parcel(content=(b"ascii\r\n", b"\xe4\r\n"), eight_bit=True), "5.6.3"),
+        (
+            b"SMTPUTF8",
+            parcel(content=("To: ä@y.test\r\n\r\nx\r\n".encode(),), eight_bit=True, smtputf8=True),
+            "5.6.7",
+        ),
         (b"nothing", parcel(size=1000001), "5.3.4"),
         (b"nothing", parcel(sender="a@x.test>\r\nRSET\r\n"), "5.1.7"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email
+import email.policy
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -14,7 +15,7 @@ from prometheus_client import REGISTRY
 from posthorn.ports.faults import Unavailable
 from posthorn_relay.transport import Accepted, Failed
 from tests.conformance.relay_stage import connector, hop, parcel, post, told, without
-from tests.servers.scripted_smtp import FULL, ScriptedSmtp
+from tests.servers.scripted_smtp import FULL, ScriptedSmtp, Step
 
 SEVEN = without(b"8BITMIME", b"SIZE")
 FIELDS = b"Subject: hi\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
@@ -87,27 +88,103 @@ async def test_a_line_longer_than_998_octets_is_never_sent(keyword: bytes, dots:
 
 
 @pytest.mark.parametrize(
-    ("content", "status"),
+    "content",
     [
-        (FIELDS.replace(b"hi", "ä".encode()) + UMLAUTS, "5.6.7"),
-        (
-            FIELDS.replace(b"text/plain", b"multipart/signed; boundary=x") + b"--x\r\n\r\n" + UMLAUTS + b"--x--\r\n",
-            "5.6.3",
-        ),
+        FIELDS.replace(b"text/plain", b"multipart/signed; boundary=x") + b"--x\r\n\r\n" + UMLAUTS + b"--x--\r\n",
+        b"no field\r\n\r\n" + UMLAUTS,
+        b"X-Link: " + b"a" * 2000 + b"\r\n\r\nx\r\n",
+        b"Message-ID: <\xe4@x.test>\r\n\r\nx\r\n",
     ],
 )
-async def test_what_cannot_be_converted_is_refused_and_the_connection_stays(content: bytes, status: str) -> None:
-    before = count("impossible")
-    async with ScriptedSmtp({"EHLO": SEVEN}) as server:
+@pytest.mark.parametrize("reply", [b"250 2.0.0 ok\r\n", b"554 5.6.1 not this\r\n"])
+async def test_what_cannot_be_converted_is_offered_as_it_is_and_the_host_decides(content: bytes, reply: bytes) -> None:
+    async with ScriptedSmtp({"EHLO": SEVEN, "END": [reply, b"250 2.0.0 ok\r\n"]}) as server:
         connection = await connector().connect(hop(server.port))
         first, second = await connection.send(parcel("b@y.test", "c>@y.test", content=(content,), eight_bit=True))
-        assert told(first) == ("mail", 0, status, True)
+        assert isinstance(first, Accepted) is reply.startswith(b"250")
+        assert not isinstance(first, Failed) or (first.code, first.stage) == (554, "end")
         assert told(second) == ("rcpt", 0, "5.1.3", True)
-        assert connection.usable
+        assert server.contents == [content]
         assert isinstance((await connection.send(parcel()))[0], Accepted)
         await connection.close()
-    assert server.verbs == ["EHLO", "MAIL", "RCPT", "DATA", "QUIT"]
-    assert count("impossible") == before + 1
+
+
+RAW = "Subject: Grüße\r\nFrom: Jörg <a@x.test>\r\n\r\nx\r\n".encode()
+
+
+async def test_a_raw_header_is_encoded_where_the_host_takes_none() -> None:
+    for keywords, smtputf8, is_raw in (
+        ((b"8BITMIME", b"SMTPUTF8"), False, False),
+        ((b"SMTPUTF8",), True, False),
+        ((b"SMTPUTF8",), False, True),
+        ((b"nothing",), True, True),
+    ):
+        async with ScriptedSmtp({"EHLO": without(*keywords)}) as server:
+            (verdict,) = await post(server, parcel(content=(RAW,), eight_bit=True, smtputf8=smtputf8))
+        assert isinstance(verdict, Accepted)
+        (got,) = server.contents
+        read = email.message_from_bytes(got, policy=email.policy.default)
+        assert (read["Subject"], read["From"]) == ("Grüße", "Jörg <a@x.test>")
+        assert (got == RAW) is is_raw
+        assert ("SMTPUTF8" in server.commands[1]) is (is_raw and smtputf8)
+
+
+# Signatures of ours
+
+OURS, OTHER = b"DKIM-Signature: as it is\r\n", b"DKIM-Signature: seven\r\n"
+MARK = b"Delivered-To: alias@x.test\r\n"
+
+
+@pytest.mark.parametrize("other", [OTHER, b""])
+@pytest.mark.parametrize("size", ["small", "large"])
+@pytest.mark.parametrize("takes", [True, False])
+async def test_the_signature_goes_that_holds_or_none(other: bytes, size: str, takes: bool) -> None:
+    body = UMLAUTS * (1 if size == "small" else 5000)
+    content = (MARK + OURS + FIELDS, *(body[at : at + 90_000] for at in range(0, len(body), 90_000)))
+    what = replace(
+        parcel(content=content, eight_bit=True),
+        signature_at=len(MARK),
+        signature_bytes=len(OURS),
+        seven_bit_signature=other,
+    )
+    async with ScriptedSmtp({"EHLO": without(b"nothing" if takes else b"8BITMIME", b"SIZE", b"CHUNKING")}) as server:
+        (verdict,) = await post(server, what)
+    assert isinstance(verdict, Accepted)
+    (got,) = server.contents
+    if takes:
+        assert got == b"".join(content)
+        return
+    assert got.startswith(other + MARK + b"Subject: hi\r\n")
+    assert OURS not in got
+    assert payload(got) == body
+    assert verdict.reply == (REMARK if other else REMARK.replace("g)", "g, without our signature)"))
+
+
+@pytest.mark.parametrize(
+    ("refusal", "is_sent_again"),
+    [(b"500 line too long\r\n", True), (b"554 5.6.0 bad\r\n", True), (b"554 5.7.1 spam\r\n", False)],
+)
+@pytest.mark.parametrize("pieces", [1, 3])
+async def test_long_lines_of_forwarded_mail_go_as_they_are_unless_the_host_refuses_them(
+    refusal: bytes, is_sent_again: bool, pieces: int
+) -> None:
+    content = (FIELDS + b"x" * 2000 + b"\r\n", *([b"y" * 70_000 + b"\r\n"] * (pieces - 1)))
+    what = replace(parcel("b@y.test", "c@y.test", content=content), forwarded=True)
+    script: dict[str, Step] = {
+        "EHLO": without(b"CHUNKING", b"SIZE"),
+        "RCPT": [b"250 ok\r\n", b"550 5.1.1 no\r\n", b"250 ok\r\n"],
+    }
+    async with ScriptedSmtp(script) as server:
+        first, second = await post(server, what)
+        assert isinstance(first, Accepted) and not first.reply.endswith("encoding)")
+        assert server.contents == [b"".join(content)]
+    async with ScriptedSmtp({**script, "END": [refusal, b"250 2.0.0 ok\r\n"]}) as server:
+        first, second = await post(server, what)
+    assert told(second) == ("rcpt", 550, "5.1.1", True)
+    assert isinstance(first, Accepted) is is_sent_again
+    assert len(server.contents) == 1 + is_sent_again
+    if is_sent_again:
+        assert payload(server.contents[1]) == b"".join(content).partition(b"\r\n\r\n")[2]
 
 
 async def test_a_refusal_of_what_was_converted_says_so() -> None:

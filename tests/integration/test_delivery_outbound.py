@@ -285,6 +285,9 @@ class _CountingSigner:
         self.calls += 1
         return f"DKIM-Signature: d={domain}\r\n"
 
+    async def sign_seven_bit(self, domain: str, content: bytes) -> str:
+        raise AssertionError("every host takes these messages as they are")
+
 
 async def test_only_what_leaves_and_may_be_signed_is_signed(stage: Scene) -> None:
     await stage.town.account("bob@example.test")

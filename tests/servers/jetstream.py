@@ -38,7 +38,7 @@ def letter(
     return Envelope(identity or new_id(), time.time(), sender, to, facts, blob=blob)
 
 
-async def until(condition: Callable[[], Awaitable[Any]], timeout: float = 10.0, what: str = "it") -> None:
+async def until(condition: Callable[[], Awaitable[Any]], timeout: float = 30.0, what: str = "it") -> None:
     """Poll until the condition holds. Raises AssertionError when it does not in time."""
     deadline = time.monotonic() + timeout
     while not await condition():

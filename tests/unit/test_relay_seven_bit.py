@@ -245,9 +245,8 @@ def test_what_nobody_is_shown_keeps_its_place() -> None:
     ],
 )
 def test_a_structure_that_is_not_clear_is_not_guessed(message: bytes) -> None:
-    with pytest.raises(Inconvertible) as caught:
+    with pytest.raises(Inconvertible):
         converted(message)
-    assert caught.value.status == "5.6.3"
     ascii_ = message.decode("ascii", "replace").replace("\ufffd", "?").encode()
     assert converted(ascii_) == ascii_
 
@@ -284,11 +283,27 @@ def test_nesting_has_a_bound() -> None:
         letter(b"Subject: \xe4\r\n\r\ntext", b"Content-Type: message/rfc822"),
     ],
 )
-def test_a_header_with_8_bits_needs_smtputf8(message: bytes) -> None:
-    with pytest.raises(Inconvertible) as caught:
-        converted(message)
-    assert caught.value.status == "5.6.7"
+def test_a_header_with_8_bits_is_encoded_for_7(message: bytes) -> None:
+    assert b"=?" in converted(message)
     assert converted(message, eight_bit=True) == message
+
+
+@pytest.mark.parametrize(
+    ("field", "is_its_own"),
+    [
+        (b"Message-ID: <\xc3\xa4@x>", True),
+        ("To: ä@x.test".encode(), True),
+        (b"Received: by \xe4", True),
+        (b"X-Ascii: y", False),
+    ],
+)
+def test_a_field_that_cannot_be_encoded_stays_and_the_rest_is_converted(field: bytes, is_its_own: bool) -> None:
+    conversion = convert(letter(UMLAUTS, field, b"Content-Type: text/plain; charset=utf-8"), eight_bit=False)
+    found = b"".join(conversion.blocks())
+    assert conversion.has_raw_header is is_its_own
+    assert field + b"\r\n" in found
+    assert found.partition(b"\r\n\r\n")[2].isascii()
+    assert leaves(found)[0][1] == UMLAUTS
 
 
 def test_long_fields_are_folded_where_they_may_be() -> None:
@@ -297,8 +312,13 @@ def test_long_fields_are_folded_where_they_may_be() -> None:
         found = converted(message, eight_bit=eight_bit)
         assert found.replace(b"\r\n ", b" ") == message
     for hopeless in (b"X: " + b"y" * 1000, b"X: y\r\n" + b" " * 1200 + b"z", b"X:" + b" " * 1200):
-        with pytest.raises(Inconvertible, match="folded"):
-            converted(letter(b"text\r\n", hopeless), eight_bit=True)
+        message = letter(b"text\r\n", hopeless)
+        assert b"".join(convert(message, eight_bit=True).blocks()) == message
+        assert b"".join(convert(letter(LONG, hopeless), eight_bit=True).blocks()).partition(hopeless)[2].count(b"=\r\n")
+    message = letter(b"text\r\n", b"X: " + b"y" * 1000 + b" z" * 600)
+    found = b"".join(convert(message, eight_bit=True).blocks())
+    assert b"X: " + b"y" * 1000 + b"\r\n z z" in found
+    assert found.replace(b"\r\n ", b" ") == message
 
 
 # Anything
@@ -364,10 +384,11 @@ def test_a_message_means_the_same_after_it(entity: bytes, eight_bit: bool) -> No
 @example(b"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n--x\r\n--x--\xff", False)
 def test_octets_of_any_kind_are_converted_or_refused(octets: bytes, eight_bit: bool) -> None:
     for message in (octets, b"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n" + octets + b"\r\n--x--"):
-        try:
-            converted(message, eight_bit=eight_bit)
-        except Inconvertible as refusal:
-            assert refusal.status in ("5.6.3", "5.6.7")
+        with suppress(Inconvertible):
+            found = b"".join(convert(message, eight_bit=eight_bit).blocks())
+            assert b"".join(convert(message, eight_bit=eight_bit).blocks()) == found, (
+                "a signature is made over it beforehand"
+            )
 
 
 @settings(max_examples=200, deadline=None)
@@ -411,7 +432,7 @@ def test_no_message_takes_long(message: bytes) -> None:
     began = time.process_time()
     for _ in range(5):
         with suppress(Inconvertible):
-            converted(message)
+            b"".join(convert(message, eight_bit=False).blocks())
     assert (
         time.process_time() - began < 5
     )  # hundredths of a second; what grew with the square of the length took minutes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import email
 import hashlib
 import itertools
 import tracemalloc
@@ -287,3 +288,74 @@ async def test_other_nuls_of_a_stranger_are_kept_as_they_came(content: bytes) ->
     octets, letter = await stored(room(), list(_whole_line_ends([bytes([octet]) for octet in content])))
     assert octets == TRACE + content
     letter.discard()
+
+
+# Lines that no host must take
+
+
+def submitted(place: Room) -> Letter:
+    return Letter(place, TRACE, RETURN_PATH, lambda block: block)
+
+
+HTML = b"From: a@x.test\r\nMIME-Version: 1.0\r\nContent-Type: text/html; charset=utf-8\r\n\r\n"
+
+
+@pytest.mark.parametrize("memory", [1 << 24, 1 << 14])
+@pytest.mark.parametrize("size", [2_000, 40_000, 300_000])
+@pytest.mark.parametrize("piece", [997, 64_000])
+async def test_long_lines_of_a_submitted_message_are_encoded_wherever_it_lies(
+    memory: int, size: int, piece: int
+) -> None:
+    body = (b"w\xc3\xb6rd " * 250 + b"\r\n.\r\n") * (size // 1500 + 1)
+    content = HTML + body
+    place = room(memory=memory)
+    letter = submitted(place)
+    for at in range(0, len(content), piece):
+        await letter.add(content[at : at + piece])
+    await letter.finish()
+    assert letter.fault is None
+    octets, facts = await letter.octets(), letter.facts
+    assert max(map(len, octets.split(b"\r\n"))) <= 998
+    assert octets.startswith(TRACE)
+    assert email.message_from_bytes(octets).get_payload(decode=True) == body
+    assert (facts.size, facts.sha256) == (len(octets), hashlib.sha256(octets).digest())
+    assert facts.has_dot_lines == (b"\r\n." in octets)
+    assert (await letter.scan()).has_separator
+    if letter.is_spooled:
+        assert letter.file().read() == octets
+    letter.discard()
+    assert (place.memory.used, place.spool.used) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        HTML + b"x" * 998 + b"\r\n",
+        HTML + "ä".encode() * 499 + b"\r\n",
+        HTML.replace(b"text/html", b"multipart/signed; boundary=s") + b"--s\r\n\r\n" + b"x" * 2000 + b"\r\n--s--\r\n",
+        b"X-Link: " + b"a" * 2000 + b"\r\n\r\ntext\r\n",
+    ],
+)
+async def test_what_can_travel_or_cannot_be_converted_stays_as_it_is(content: bytes) -> None:
+    letter = submitted(room())
+    await letter.add(content)
+    await letter.finish()
+    assert await letter.octets() == TRACE + content
+    letter.discard()
+
+
+async def test_strangers_mail_keeps_its_long_lines() -> None:
+    octets, letter = await stored(room(), [HTML + b"x" * 5000 + b"\r\n"])
+    assert octets == TRACE + HTML + b"x" * 5000 + b"\r\n"
+    letter.discard()
+
+
+async def test_no_room_for_the_other_form_is_said_as_no_room() -> None:
+    content = HTML + b"w\xc3\xb6rd " * 20_000 + b"\r\n"
+    place = room(memory=1 << 14, spool=int(len(content) * 1.5))
+    letter = submitted(place)
+    for at in range(0, len(content), 4096):
+        await letter.add(content[at : at + 4096])
+    await letter.finish()
+    assert letter.fault is smtp.FULL
+    assert (place.memory.used, place.spool.used) == (0, 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import time
 import urllib.request
 from collections import Counter
 
@@ -19,7 +20,17 @@ _SEPARATOR = re.compile(rb"^From [^\n]*\n", re.MULTILINE)
 
 
 def export(address: str) -> bytes:
-    """The account's mail as mbox (mboxrd)."""
+    """The account's mail as mbox (mboxrd), asked for again while a part of the system does not answer."""
+    for _ in range(20):
+        try:
+            return _export(address)
+        except OSError as error:
+            print(f"not yet: {error}", file=sys.stderr)
+            time.sleep(5)
+    return _export(address)
+
+
+def _export(address: str) -> bytes:
     request = urllib.request.Request(
         f"http://{HOSTS['API']}:8080/v1/accounts/{address}/export?format=mbox",
         headers={"Authorization": f"Bearer {KEY}"},

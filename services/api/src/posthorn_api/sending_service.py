@@ -52,6 +52,8 @@ from posthorn.runtime.bodies import Bodies
 from posthorn.wire.address import Address
 from posthorn.wire.before_header import header_first
 from posthorn.wire.header import SCAN_LIMIT, scan_header
+from posthorn.wire.header_form import needs_utf8
+from posthorn.wire.seven_bit import with_short_lines
 from posthorn.wire.submission import HEADER_LIMIT, QUOTE_IT, HeaderError, complete
 from posthorn.wire.trace import Hop, mail_date, received, return_path
 from posthorn_api.composing import Draft, Mailbox, compose, crlf_lines
@@ -307,6 +309,7 @@ class Sending:
         octets = b"".join((path, received(hop, str(number), only, at), submitted.block, b"\r\n", text))
         if len(octets) > self._limits.max_size:
             raise Unfit(Fault(bulk, f"the message has {len(octets)} octets; at most {self._limits.max_size} are taken"))
+        octets = with_short_lines(octets)  # what is signed must be what travels
         digest = hashlib.sha256(octets, usedforsecurity=False).digest()
         names = (wish.sender.written, *recipients)
         return _Made(
@@ -315,7 +318,7 @@ class Sending:
             submitted.authors,
             submitted.senders,
             where,
-            smtputf8=not (submitted.block.isascii() and all(name.isascii() for name in names)),
+            smtputf8=needs_utf8(submitted.block) or not all(name.isascii() for name in names),
         )
 
 

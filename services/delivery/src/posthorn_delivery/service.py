@@ -51,6 +51,7 @@ from posthorn.ports.ingest import DeadLetters, Delivery
 from posthorn.ports.mailboxes import AccountsGone, Mailboxes, Resolution
 from posthorn.ports.signing import Signer
 from posthorn.ports.wakes import Waker
+from posthorn.wire.seven_bit import is_fit
 from posthorn_delivery.at_hand import AtHand, Group, Item
 from posthorn_delivery.packing import Packer, segments
 from posthorn_delivery.sorting import sort, ways_back
@@ -311,7 +312,11 @@ class Deliverer:
         """Sign the message as a relay sends it: without the Return-Path line."""
         envelope, skipped = item.envelope, item.envelope.body.return_path_octets
         if envelope.blob is None:
-            return await signer.sign(envelope.signer, (item.record.body or b"")[skipped:])
+            content = (item.record.body or b"")[skipped:]
+            fields = await signer.sign(envelope.signer, content)
+            if fields and not is_fit(content, eight_bit=False):
+                fields += await signer.sign_seven_bit(envelope.signer, content)
+            return fields
         key, size = envelope.blob, envelope.body.size
         return await signer.sign(envelope.signer, lambda: self._blobs.stream(key, skipped, size - skipped))
 

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from posthorn.ports.maildrops import Location
 from posthorn.ports.queue import Job
+from posthorn.wire.dkim import by_form
 from posthorn.wire.header import header_end
 from posthorn_relay.transport import Parcel, To
 
@@ -62,7 +63,8 @@ async def _has_utf8_header(location: Location, cut: int, bodies: Bodies) -> bool
 async def parcel(jobs: Sequence[Job], bodies: Bodies) -> Parcel:
     """Make the parcel of a group. Reads a small message at once; raises Unavailable."""
     job = jobs[0]
-    location, cut, lead = job.location, job.return_path_octets, (job.header + job.signature).encode()
+    signature, other = by_form(job.signature)
+    location, cut, lead = job.location, job.return_path_octets, (job.header + signature).encode()
     if bodies.whole(location):
         body = lead + (await bodies.read(location))[cut:]
         eight_bit = not body.isascii()
@@ -97,4 +99,8 @@ async def parcel(jobs: Sequence[Job], bodies: Bodies) -> Parcel:
         smtputf8=utf8,
         ret=job.ret,
         envid=job.envid,
+        signature_at=len(job.header),
+        signature_bytes=len(signature),
+        seven_bit_signature=other.encode(),
+        forwarded=bool(job.header) and not job.signature,
     )

@@ -6,7 +6,9 @@ Theory:
   and, for a message of one block, everything in between is a second write. Else each command waits for its reply.
 - The first block of the content is at hand before MAIL is said, so that a fault of the store costs no connection.
 - Content that the host does not take as it is, for want of 8BITMIME or for its long lines, is converted before anything is said
-  (``conversion``); a remark behind the host's final reply says so.
+  (``conversion``); a remark behind the host's final reply says so. What cannot be converted is sent as it is, and the host decides;
+  but for what needs SMTPUTF8 for an address (RFC 6531 §3.2).
+- Long lines of forwarded mail are sent as they are. Where the host refuses them as such, they are converted and sent once more.
 - BDAT is used for large messages and for those with lines that begin with a dot, only along with PIPELINING, and never before
   a recipient is accepted: a refused transaction needs no content to be thrown after it.
 - What a fault of the line means for the recipients without a verdict is decided in one place, by the stage it came at. From the
@@ -31,7 +33,7 @@ from posthorn.model.outbound import Notify
 from posthorn.wire.seven_bit import Inconvertible
 from posthorn.wire.smtp_replies import HostReply
 from posthorn_relay.content import Content, stuffed
-from posthorn_relay.conversion import fitted
+from posthorn_relay.conversion import form_for, is_about_lines
 from posthorn_relay.line import Fault, Line, LineBroken
 from posthorn_relay.settings import EgressSettings
 from posthorn_relay.transport import Accepted, Failed, Hop, Parcel, To, Verdict
@@ -40,7 +42,6 @@ CHUNKED_FROM = 128 * 1024
 """From this size on BDAT is used where it is offered."""
 _FAREWELL_SECONDS = 1.0
 _RECIPIENT_SECONDS = 10.0
-_CONVERTED = " (sent in another transfer encoding)"
 
 _parcels = Counter(
     "posthorn_relay_smtp_transactions_total", "Transactions begun, by use of the connection", ["connection"]
@@ -115,20 +116,27 @@ class SmtpConnection:
                 if None in verdicts:
                     await content.advance()
                     whole = content.block if content.ended else None
-                    eight_bit = "8BITMIME" in self._offered or not parcel.eight_bit
-                    fit = await fitted(parcel, whole, eight_bit=eight_bit, stack=stack)
-                    if fit is not parcel:
-                        await content.close()
-                        if failure := self._too_large(fit):
-                            return [failure] * len(verdicts)
-                        content = Content(fit.content)
-                        await content.advance()
-                    self._note = "" if fit is parcel else _CONVERTED
-                    begun = True
-                    await self._carry(fit, content, verdicts)
+                    long_lines = parcel.forwarded
+                    fit, self._note = await form_for(parcel, whole, self._offered, stack, long_lines=long_lines)
+                    while True:
+                        if fit is not parcel:
+                            await content.close()
+                            if failure := self._too_large(fit):
+                                return [verdict or failure for verdict in verdicts]
+                            content = Content(fit.content)
+                            await content.advance()
+                        begun = True
+                        final = await self._carry(fit, content, verdicts)
+                        if not (long_lines and fit is parcel and self.usable and is_about_lines(final)):
+                            break
+                        long_lines = False
+                        fit, self._note = await form_for(parcel, None, self._offered, stack)
+                        if fit is parcel:
+                            break
+                        verdicts = [None if verdict is final else verdict for verdict in verdicts]
         except Inconvertible as refusal:
-            why = f"the host does not take the message as it is, and it cannot be converted: {refusal}"
-            return [verdict or self._ours("mail", refusal.status, why) for verdict in verdicts]
+            why = f"the message needs SMTPUTF8, which the host does not offer, and cannot be converted: {refusal}"
+            return [verdict or self._ours("mail", "5.6.7", why) for verdict in verdicts]
         except BaseException:
             if begun or not self.usable:  # whatever has been asked, its answers must not meet the next parcel
                 self._line.abort()
@@ -145,7 +153,7 @@ class SmtpConnection:
         """Find what makes it useless to ask this host (RFC 6531 §3.2)."""
         if _UNSAFE.search(parcel.reverse_path):
             return self._ours("mail", "5.1.7", "this sender cannot be named in SMTP")
-        if "SMTPUTF8" not in self._offered and _needs_utf8(parcel):
+        if "SMTPUTF8" not in self._offered and _needs_utf8(parcel) and not _is_for_header(parcel):
             return self._ours("mail", "5.6.7", "the message needs SMTPUTF8, which the host does not offer")
         return self._too_large(parcel)
 
@@ -191,7 +199,8 @@ class SmtpConnection:
 
     # The transaction
 
-    async def _carry(self, parcel: Parcel, content: Content, verdicts: list[Verdict | None]) -> None:
+    async def _carry(self, parcel: Parcel, content: Content, verdicts: list[Verdict | None]) -> Verdict | None:
+        """Go through a transaction; returns what it gave those recipients that got no verdict of their own."""
         self._count.inc()
         self._count = _reused
         self._refusal = None
@@ -203,6 +212,7 @@ class SmtpConnection:
         for place, verdict in enumerate(verdicts):
             if verdict is None:
                 verdicts[place] = final
+        return final
 
     async def _transact(self, parcel: Parcel, content: Content, verdicts: list[Verdict | None]) -> Verdict | None:
         """Go through it; sets the verdicts of refused recipients and gives that of all others. Raises LineBroken."""
@@ -375,6 +385,12 @@ def _needs_utf8(parcel: Parcel) -> bool:
         or not parcel.reverse_path.isascii()
         or not all(to.recipient.isascii() for to in parcel.recipients)
     )
+
+
+def _is_for_header(parcel: Parcel) -> bool:
+    """Whether it needs SMTPUTF8 for its header alone, which may be had otherwise."""
+    names = [parcel.reverse_path, *(to.recipient for to in parcel.recipients)]
+    return parcel.eight_bit and all(name.isascii() for name in names)
 
 
 def xtext(text: str) -> str:

@@ -124,6 +124,13 @@ class Parcel:
     """It needs SMTPUTF8: an address or the header is not ASCII."""
     ret: str = ""
     envid: str = ""
+    signature_at: int = 0
+    signature_bytes: int = 0
+    """Where in ``content`` our own DKIM fields stand, and their size: they do not hold for what is converted."""
+    seven_bit_signature: bytes = b""
+    """Our own DKIM fields for the message in its 7-bit form, to stand before it."""
+    forwarded: bool = False
+    """It is others' mail: it keeps its octets, long lines too, where the host takes them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ Theory:
 - NUL is in no message (RFC 5322 §2.3). A submitted one that has any is refused. A stranger's is kept as it came, but not when a
   line is of NULs and then a dot: a next hop that leaves NULs out would take that line for the end of the message.
 - The header of a submitted message is completed before it is kept. It is held back until its end has come, within a limit.
+- A submitted message with lines that no host must take (RFC 5321 §4.5.3.1.6) is stored in another form once it is complete, so that
+  what is signed is what travels (ADR 26). One that cannot be converted stays as it is.
 """
 
 from __future__ import annotations
@@ -17,11 +19,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import mmap
 import os
 import re
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -32,8 +35,10 @@ from posthorn.runtime.client_networks import is_own_side, site
 from posthorn.wire import smtp
 from posthorn.wire.before_header import HeadTooShort, header_first
 from posthorn.wire.header import SCAN_LIMIT, HeaderScan, Summary, scan_header
+from posthorn.wire.seven_bit import Inconvertible, convert
 from posthorn.wire.smtp import Reply
 from posthorn.wire.submission import HEADER_LIMIT, HeaderError
+from posthorn.wire.transfer_encoding import LineWatch
 from posthorn_smtp_in.room import Allowance as Allowance
 from posthorn_smtp_in.room import Room as Room
 
@@ -99,6 +104,7 @@ class Letter:
         self._content_at = 0
         self._has_header = False
         self._separated = True
+        self._lines = LineWatch()
         self._dots = False
         self._nuls_begin_line = False
         self._last = b""
@@ -160,7 +166,37 @@ class Letter:
             await self._keep(b"\r\n")  # only BDAT can leave it out
         if not self._separated:
             await self._keep(b"\r\n")
+        if self._lines.is_long and self._is_submitted:
+            await self._shorten_lines()
         await self._seal()
+
+    @property
+    def _is_submitted(self) -> bool:
+        return self._complete is not None and self._whole
+
+    async def _shorten_lines(self) -> None:
+        """Store the message anew with lines that can travel, where it can be had so."""
+        if self._file is not None and self._parts:
+            await self._write()
+        if self.fault is not None:
+            return
+        file, memory, spool = self._file, self._in_memory, self._in_file
+        source = b"".join(self._parts) if file is None else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        try:
+            conversion = await asyncio.to_thread(convert, source, eight_bit=True)
+        except Inconvertible as reason:
+            log.info("a message keeps its long lines", network=self.network, detail=str(reason))
+            return
+        self._parts, self._file, self._in_memory, self._in_file = [], None, 0, 0
+        self._hash = hashlib.sha256(usedforsecurity=False)
+        self.size, self._dots, self._last = 0, False, b""
+        pieces = conversion.blocks()
+        try:
+            while piece := await asyncio.to_thread(_joined, pieces):
+                await self._keep(piece)
+        finally:
+            self._room.memory.give(memory, self.network)
+            self._room.spool.give(spool, self.network)
 
     async def _seal(self) -> None:
         if self.fault is not None:
@@ -277,6 +313,8 @@ class Letter:
         self._dots = self._dots or b"\r\n." in octets or b"\r\n." in seam
         self._last = octets[-3:] if len(octets) >= 3 else seam[-3:]
         self.size += len(octets)
+        if self._is_submitted:
+            self._lines.update(octets)
         memory = self._room.memory
         fits = memory.grants(len(octets), self) and memory.take(len(octets), self.network)
         self._in_memory += len(octets) if fits else 0
@@ -293,7 +331,7 @@ class Letter:
 
     def _smuggles(self, octets: bytes) -> bool:
         """Tell whether NULs in the octets, or at the end of those before them, are to be refused."""
-        if self._complete is not None and self._whole:
+        if self._is_submitted:
             return True
         window = (b"\r\n\0" if self._nuls_begin_line else self._last) + octets
         self._nuls_begin_line = _NULS_BEGIN_LINE.search(window) is not None
@@ -334,3 +372,14 @@ class Letter:
             parts.append(part)
             length -= len(part)
         return b"".join(parts)
+
+
+def _joined(pieces: Iterator[bytes]) -> bytes:
+    """Take pieces together, up to about a block; empty at their end."""
+    found, size = [], 0
+    for piece in pieces:
+        found.append(piece)
+        size += len(piece)
+        if size >= BLOCK:
+            break
+    return b"".join(found)

@@ -6,6 +6,8 @@ Rules:
 - A message is never sent unsigned because of a fault of ours: receivers hold an unsigned message against the domain, and nobody
   here would learn of it. When none of a domain's keys opens (another POSTHORN_SECRET_KEY, most likely), signing is Unavailable, and
   the mail waits until the key is put right; while one of them opens, that one signs.
+- What a host may not take as it is (8-bit octets, lines that are too long) is signed in its 7-bit form as well, which is what a
+  relay sends to such a host (ADR 26). Beyond SEVEN_BIT_BYTES it is not: to such hosts large messages go unsigned.
 - Which keys sign is remembered for a few seconds, opened keys for as long as there is room. A key never changes under its id.
 """
 
@@ -45,6 +47,7 @@ from posthorn.wire.dkim import (
     unsigned_field,
 )
 from posthorn.wire.header import header_end
+from posthorn.wire.seven_bit import Inconvertible, convert
 
 log = structlog.get_logger()
 
@@ -52,6 +55,9 @@ RSA_BITS = 2048
 """RFC 8301 §3.2 asks for at least so many, and a longer key does not fit everybody's DNS."""
 KEYS_SECONDS = 10.0
 """How long a domain's keys are remembered: a rotation that does not wait takes this long to be seen by all."""
+
+SEVEN_BIT_BYTES = 1024 * 1024
+"""Bytes up to which the 7-bit form of a message that is at hand whole is signed too."""
 
 _DOMAINS = 10_000
 _OPENED = 2_000
@@ -99,6 +105,13 @@ class DkimSigner:
             return ""
         return await self._threads.run(lambda: self._sign(domain, keys, block, body_hash.digest()))
 
+    async def sign_seven_bit(self, domain: str, content: bytes) -> str:
+        """Give the fields over the 7-bit form of a message, marked as such (``wire.dkim.by_form``); see Signer."""
+        if len(content) > SEVEN_BIT_BYTES:
+            return ""
+        keys = await self._of(domain)
+        return await self._threads.run(lambda: self._sign_seven_bit(domain, keys, content)) if keys else ""
+
     async def _of(self, domain: str) -> Sequence[DkimKey]:
         until, keys = self._known.get(domain, (0.0, ()))
         if until > time.monotonic():
@@ -134,13 +147,22 @@ class DkimSigner:
                 return None, body_hash
         return head, body_hash
 
-    def _sign_whole(self, domain: str, keys: Sequence[DkimKey], content: bytes) -> str:
+    def _sign_seven_bit(self, domain: str, keys: Sequence[DkimKey], content: bytes) -> str:
+        try:
+            other = b"".join(convert(content, eight_bit=False).blocks())
+        except Inconvertible:
+            return ""
+        return self._sign_whole(domain, keys, other, seven_bit=True)
+
+    def _sign_whole(self, domain: str, keys: Sequence[DkimKey], content: bytes, *, seven_bit: bool = False) -> str:
         block, body = split_message(content)
         body_hash = BodyHash()
         body_hash.update(body)
-        return self._sign(domain, keys, block, body_hash.digest())
+        return self._sign(domain, keys, block, body_hash.digest(), seven_bit=seven_bit)
 
-    def _sign(self, domain: str, keys: Sequence[DkimKey], block: bytes, body_hash: bytes) -> str:
+    def _sign(
+        self, domain: str, keys: Sequence[DkimKey], block: bytes, body_hash: bytes, *, seven_bit: bool = False
+    ) -> str:
         signed = sign_header(block)
         if signed is None:
             log.warning("not signed: the message has no From field", domain=domain)
@@ -150,7 +172,9 @@ class DkimSigner:
             private = self._open(key)
             if private is None:
                 continue
-            unsigned = unsigned_field(domain, key.selector, key.algorithm, signed, body_hash, int(self._clock()))
+            unsigned = unsigned_field(
+                domain, key.selector, key.algorithm, signed, body_hash, int(self._clock()), seven_bit=seven_bit
+            )
             fields.append(finished_field(unsigned, make_signature(private, header_hash_input(signed, unsigned))))
             _signatures.labels(key.algorithm).inc()
         if not fields:

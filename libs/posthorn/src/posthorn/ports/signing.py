@@ -58,3 +58,11 @@ class Signer(Protocol):
         the part ``keys`` when the domain has keys and none can be opened.
         """
         ...
+
+    async def sign_seven_bit(self, domain: str, content: bytes) -> str:
+        """Return the fields over what ``wire.seven_bit`` makes of a message for a host that takes 7 bits and short lines.
+
+        They say so in themselves (``wire.dkim.by_form``). Empty for a message that every host takes as it is, that cannot be
+        converted, or is too large for it. Raises as ``sign``.
+        """
+        ...

@@ -7,6 +7,8 @@ Rules:
 - ``b=`` stands last and is empty while the field itself is hashed (§3.7), so that a value folded in any way fits behind it.
 - Fields are signed from the last to the first of a name (§5.4.2). Those a reader sees, and those that say how the body is read, are
   named once more than they occur: nobody can add another without breaking the signature (§8.15).
+- A message that cannot go to every host as it is has two sets of fields: over the message as it is, and over what ``seven_bit``
+  makes of it. The latter say so in a tag of ours (``form=7bit``), which verifiers ignore (§3.2); one set alone is sent (ADR 26).
 - The signature itself is made elsewhere, over the SHA-256 of ``header_hash_input``: RSA PKCS #1 v1.5 (§3.3.1) or Ed25519 over the
   32 octets of the hash (RFC 8463 §3).
 """
@@ -59,8 +61,10 @@ SIGNED = (
 """Signed where they are: a list that a message passes may add its own (RFC 6376 §5.4.1, RFC 8058 §4)."""
 
 _WIDTH = 76
+_SEVEN_BIT = "form=7bit"
 _WHITESPACE = re.compile(rb"[ \t]+")
 _FIELD_END = re.compile(rb"\r\n(?![ \t])")
+_FIELD_START = re.compile(r"(?<=\r\n)(?![ \t])")
 _CRLFS = b"\r\n" * 4096
 
 
@@ -152,11 +156,18 @@ def relaxed(value: bytes) -> bytes:
 
 
 def unsigned_field(
-    domain: str, selector: str, algorithm: str, signed: SignedHeader, body_hash: bytes, signed_at: int
+    domain: str,
+    selector: str,
+    algorithm: str,
+    signed: SignedHeader,
+    body_hash: bytes,
+    signed_at: int,
+    *,
+    seven_bit: bool = False,
 ) -> str:
     """Give a DKIM-Signature field that ends in ``b=``, folded, without its CRLF.
 
-    ``algorithm`` is a key of ALGORITHMS; ``signed_at`` is in seconds since 1970.
+    ``algorithm`` is a key of ALGORITHMS; ``signed_at`` is in seconds since 1970; ``seven_bit``: it is over the 7-bit form.
     """
     tags = [
         "v=1",
@@ -165,6 +176,7 @@ def unsigned_field(
         f"d={domain}",
         f"s={selector}",
         f"t={signed_at}",
+        *([_SEVEN_BIT] if seven_bit else []),
         "h=" + ":".join(signed.names),
         f"bh={base64.b64encode(body_hash).decode()}",
         "b=",
@@ -191,6 +203,17 @@ def finished_field(unsigned: str, signature: bytes) -> str:
     first = _WIDTH - len("\tb=")
     rest = range(first, len(text), _WIDTH - 1)
     return unsigned + "\r\n\t".join([text[:first], *(text[start : start + _WIDTH - 1] for start in rest)]) + "\r\n"
+
+
+def by_form(fields: str) -> tuple[str, str]:
+    """Return of a message's own signatures those over the message as it is and those over its 7-bit form."""
+    as_it_is, seven_bit = "", ""
+    for field in _FIELD_START.split(fields):
+        if f" {_SEVEN_BIT};" in field.replace("\r\n\t", " "):
+            seven_bit += field
+        else:
+            as_it_is += field
+    return as_it_is, seven_bit
 
 
 def record_value(algorithm: str, public_key: bytes) -> str:

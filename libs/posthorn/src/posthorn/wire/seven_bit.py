@@ -9,10 +9,11 @@ Rules:
   them is 8-bit any more their label becomes ``7bit``.
 - What is signed or encrypted in a multipart must not be touched on its way (RFC 1847 §2.1), and nobody can tell what a type of
   message, an encoding or a structure that is not known would become: Inconvertible, unless there is nothing to do in it.
-- A header is no content: one with 8-bit octets is Inconvertible (5.6.7: it needs SMTPUTF8); long lines of it are folded where they
-  have white space, which leaves the fields what they are.
+- A header is changed where it can be (``header_form``): long lines are folded at their white space, and where 7-bit octets
+  alone are taken, fields are encoded. A field that cannot be had so stays as it is, and ``Conversion.has_raw_header`` says so.
 - Preamble and epilogue of a multipart are shown to nobody (RFC 2046 §5.1.1); they keep their place, not their 8-bit octets.
-- DKIM signatures over the body do not survive a conversion. The message does.
+- DKIM signatures over the body do not survive a conversion. The message does. The same message is always converted to the same
+  octets, so that a signature over what it becomes can be made beforehand (ADR 26).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 
 from posthorn.wire import transfer_encoding as encoding
 from posthorn.wire.data import line_ends_are_whole
+from posthorn.wire.header_form import encoded, folded
 from posthorn.wire.transfer_encoding import MAX_LINE, Encoder, Octets
 
 _MOST_PARTS = 10_000
@@ -45,12 +47,7 @@ _LABEL = b"Content-Transfer-Encoding: %s\r\n"
 
 
 class Inconvertible(ValueError):  # noqa: N818 - it names the state
-    """The message cannot be had in the form that the host takes: permanent. The text says why, for people."""
-
-    def __init__(self, text: str, status: str = "5.6.3") -> None:
-        super().__init__(text)
-        self.status = status
-        """Enhanced code (RFC 3463 §3.7, RFC 6531 §3.5)."""
+    """The message cannot be had in the form that the host takes. The text says why, for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +62,11 @@ class Span:
 class Conversion:
     """What is to be sent instead of a message: its spans, and what is put between them."""
 
-    def __init__(self, source: Octets, pieces: Sequence[Span | bytes]) -> None:
+    def __init__(self, source: Octets, pieces: Sequence[Span | bytes], *, has_raw_header: bool = False) -> None:
         self._source = source
         self._pieces = pieces
+        self.has_raw_header = has_raw_header
+        """Whether the message's own header keeps 8-bit octets that the host does not take."""
 
     def blocks(self) -> Iterator[bytes]:
         """Give the new message, in blocks of about 64 KiB at most."""
@@ -92,7 +91,17 @@ def convert(source: Octets, *, eight_bit: bool) -> Conversion:
     """Find how a message in CRLF form can be sent to a host; ``eight_bit`` as in ``is_fit``. Raises Inconvertible."""
     walk = _Walk(source, eight_bit)
     walk.entity(0, len(source), is_message=True)
-    return Conversion(source, walk.pieces)
+    return Conversion(source, walk.pieces, has_raw_header=walk.has_raw_header)
+
+
+def with_short_lines(message: bytes) -> bytes:
+    """Return a message in CRLF form with lines that every host takes; as it is where it has them, or cannot have them."""
+    if not encoding.has_long_line(message, 0, len(message)):
+        return message
+    try:
+        return b"".join(convert(message, eight_bit=True).blocks())
+    except Inconvertible:
+        return message
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +135,7 @@ class _Walk:
         self.pieces: list[Span | bytes] = []
         self._source = source
         self._eight_bit = eight_bit
+        self.has_raw_header = False
         self._parts = 0
         self._looked_at = 0
 
@@ -144,8 +154,6 @@ class _Walk:
             if is_bad:
                 raise
             return self._copy(begin, end)
-        if not self._eight_bit and not encoding.is_seven_bit(self._source, begin, found.body):
-            raise Inconvertible("its header has 8-bit octets", "5.6.7")
         kind = found.type or default
         is_bad = not self._is_fit(found.body, end)
         additions = b""
@@ -198,14 +206,18 @@ class _Walk:
     def _header(self, found: _Entity, label: bytes | None, additions: bytes = b"") -> None:
         """Note the header with another encoding's name in it, if one is given."""
         is_labelled = label is None
+        is_first = not self.pieces
         for field in found.fields:
             if label is not None and field.name == b"content-transfer-encoding":
                 self.pieces.append(_LABEL % label)
                 is_labelled = True
-            elif encoding.has_long_line(self._source, field.begin, field.end):
-                self.pieces.append(_folded(self._source[field.begin : field.end]))
-            else:
+            elif self._is_fit(field.begin, field.end):
                 self._copy(field.begin, field.end)
+            else:
+                octets = self._source[field.begin : field.end]
+                octets = folded(octets if self._eight_bit else encoded(octets))
+                self.has_raw_header |= is_first and not self._eight_bit and not octets.isascii()
+                self.pieces.append(octets)
         if not is_labelled and label is not None:
             additions += _LABEL % label
         if additions:
@@ -370,17 +382,3 @@ def _boundary(parameters: bytes) -> bytes:
         return b""
     quoted, token = found[0]
     return (re.sub(rb"\\(.)", rb"\1", quoted) if quoted else token).rstrip()
-
-
-def _folded(field: bytes) -> bytes:
-    """Break long lines of a field before white space (RFC 5322 §2.2.3). Raises Inconvertible."""
-    lines = []
-    for line in field.removesuffix(b"\r\n").split(b"\r\n"):
-        while len(line) > MAX_LINE:
-            cut = max(line.rfind(b" ", 1, MAX_LINE + 1), line.rfind(b"\t", 1, MAX_LINE + 1))
-            if cut < 0 or not line[:cut].strip() or not line[cut:].strip():
-                raise Inconvertible("a field of its header is too long for a line and cannot be folded")
-            lines.append(line[:cut])
-            line = line[cut:]
-        lines.append(line)
-    return b"\r\n".join(lines) + (b"\r\n" if field.endswith(b"\r\n") else b"")

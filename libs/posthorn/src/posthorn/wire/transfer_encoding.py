@@ -68,6 +68,34 @@ def has_long_line(source: Octets, begin: int, end: int, limit: int = MAX_LINE) -
     return False
 
 
+class LineWatch:
+    """Finds out whether octets that come in pieces have a line of more than MAX_LINE octets."""
+
+    def __init__(self) -> None:
+        self.is_long = False
+        self._open = 0
+        self._ends_in_cr = False
+
+    def update(self, piece: bytes) -> None:
+        """Take the next piece. It looks at one place in about every MAX_LINE octets."""
+        if self.is_long or not piece:
+            return
+        found = piece.find(b"\r\n")
+        if self._ends_in_cr and piece.startswith(b"\n"):
+            found = -1  # its CR was in the piece before
+        elif found < 0:
+            found = len(piece)
+        begin = found + 2
+        if found == len(piece):
+            self._open += len(piece)
+        else:
+            last = max(begin, piece.rfind(b"\r\n") + 2)
+            self.is_long = self._open + found > MAX_LINE or has_long_line(piece, begin, last)
+            self._open = len(piece) - last
+        self._ends_in_cr = piece.endswith(b"\r")
+        self.is_long = self.is_long or self._open - self._ends_in_cr > MAX_LINE
+
+
 def blocks(source: Octets, begin: int, end: int) -> Iterator[bytes]:
     """Give a range in blocks of whole lines."""
     while begin < end:

@@ -12,6 +12,8 @@ import math
 _SHIFT = 0.7
 _LARGEST = 28
 """Step from which nothing is told: 2 ** 28 / _SHIFT bytes."""
+_SMALLEST = 4096
+"""Bytes up to which all is one step: hardly a message is smaller."""
 _SLACK = 1.01
 """Against different rounding here and in Postgres."""
 
@@ -20,13 +22,13 @@ def room_of(left: int | None) -> int | None:
     """Return the upper end of the step in which so many bytes are left (None: without a limit); None where no limit is told."""
     if left is None:
         return None
-    step = math.floor(math.log2(max(left, 1) * _SHIFT))
+    step = math.floor(math.log2(max(left, _SMALLEST) * _SHIFT))
     return None if step >= _LARGEST else math.ceil(2.0 ** (step + 1) / _SHIFT * _SLACK)
 
 
 def step_sql(left: str) -> str:
     """Return the SQL expression for the step of an expression that says how many bytes are left."""
-    return f"least(floor(ln(greatest({left}, 1)::float8 * {_SHIFT}) / ln(2::float8)), {_LARGEST})"
+    return f"least(floor(ln(greatest({left}, {_SMALLEST})::float8 * {_SHIFT}) / ln(2::float8)), {_LARGEST})"
 
 
 def crossed_sql(quota: str, used: str, before: str) -> str:

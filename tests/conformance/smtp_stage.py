@@ -39,6 +39,7 @@ class StagedDirectory:
         self.fault: Exception | None = None
         self.asked: list[str] = []
         self.everybody = False
+        self.rooms: dict[str, int] = {}
 
     async def standing(self, address: Address) -> Standing:
         self.asked.append(str(address))
@@ -48,6 +49,9 @@ class StagedDirectory:
             return Standing.DELIVERABLE
         other = Standing.UNKNOWN if address.domain == "example.test" else Standing.FOREIGN
         return self.standings.get(str(address), other)
+
+    async def room(self, address: Address) -> int | None:
+        return self.rooms.get(str(address))
 
     async def probe(self) -> None:
         """Always well."""

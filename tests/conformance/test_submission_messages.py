@@ -130,7 +130,7 @@ async def test_what_is_there_already_stays_as_it_is(stage: Office) -> None:
         (b"Subject: x\r\n", "550 5.6.0"),
         (b"From:\r\n", "550 5.6.0"),
         (b"From: alice@example.test\r\nFrom: alice@example.test\r\n", "550 5.6.0"),
-        (b"From: boss@victim.example <alice@example.test>\r\n", "550 5.6.0"),
+        (b"From: boss@victim.example <alice@example.test>\r\n", "550 5.7.1"),
         (b"From: group: alice@example.test;\r\n", "550 5.6.0"),
         (b"From: alice@example.test\r\nthis is no field\r\n", "550 5.6.0"),
         (b"no header at all\r\n", "550 5.6.0"),
@@ -354,3 +354,48 @@ async def test_a_message_with_nul_is_refused(stage: Office) -> None:
     assert not stage.ingest.kept
     await begun(talk)
     assert await talk.data(LETTER + b".\r\n") == "250 2.0.0"
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\r\n", b"\r"])
+async def test_line_ends_of_clients_that_logged_in_are_made_whole(stage: Office, end: bytes) -> None:
+    talk = await begun(await stage.known())
+    content = end.join([b"From: alice@example.test", b"Subject: bare", b"", b"one", b"two"]) + b"\r\n"
+    assert await talk.data(content + b".\r\n") == "250 2.0.0"
+    ((_, octets),) = stage.ingest.kept
+    assert octets is not None
+    assert b"Subject: bare\r\n" in octets
+    assert octets.endswith(b"\r\n\r\none\r\ntwo\r\n")
+
+
+@pytest.mark.parametrize(
+    ("header", "code"),
+    [
+        (b"From printer Sat Nov  7 09:10:11 2026\r\nFrom: alice@example.test\r\n", "250 2.0.0"),
+        (b"\xef\xbb\xbfFrom: alice@example.test\r\n", "250 2.0.0"),
+        (b"From: alice@example.test <alice@example.test>\r\n", "250 2.0.0"),
+        (b"From: 'Alice@Example.test' <alice@example.test>\r\n", "250 2.0.0"),
+        (b"From: someone@elsewhere.example <alice@example.test>\r\n", "550 5.7.1"),
+        (b"From: a..b@elsewhere.example\r\n", "550 5.7.1"),
+        (b"From: Doe, Alice <alice@example.test>\r\n", "550 5.6.0"),
+    ],
+)
+async def test_headers_as_programs_write_them(stage: Office, header: bytes, code: str) -> None:
+    talk = await begun(await stage.known())
+    await talk.send(b"DATA\r\n")
+    assert await talk.code() == "354"
+    await talk.send(header + b"\r\ntext\r\n.\r\n")
+    (line,) = await talk.reply()
+    assert line.startswith(code)
+    assert ("quoted" in line) == (code == "550 5.6.0")
+
+
+@pytest.mark.parametrize(
+    "recipient",
+    ["A..b@mobile.example", "a.@mobile.example", "Info@abc_d.example", f"reply+{'0' * 84}@reply.example"],
+)
+async def test_recipients_elsewhere_are_labels_kept_as_written(stage: Office, recipient: str) -> None:
+    talk = await begun(await stage.known())
+    assert await talk.say(f"RCPT TO:<{recipient}>\r\n".encode()) == "250 2.1.5"
+    assert await talk.data(b"From: alice@example.test\r\n\r\nx\r\n.\r\n") == "250 2.0.0"
+    ((envelope, _),) = stage.ingest.kept
+    assert recipient in envelope.recipients

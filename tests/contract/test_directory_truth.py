@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from posthorn.adapters.postgres.directory_truth import PostgresDirectoryTruth
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.model.room import room_of
 from posthorn.model.unpublished import Unpublished
 from posthorn.ports.directory import AddressEntry, DomainEntry, Entry, Standing
 from posthorn.ports.faults import Unavailable
@@ -19,6 +20,7 @@ from posthorn_local.embedded import free_port
 from tests.contract.town import Town, pool
 
 FINE, FULL, ASLEEP = (AddressEntry(each) for each in (Standing.DELIVERABLE, Standing.OVER_QUOTA, Standing.SUSPENDED))
+NARROW = AddressEntry(Standing.DELIVERABLE, room_bytes=room_of(1))
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def truth(town: Town) -> PostgresDirectoryTruth:
 
 EVERYTHING: dict[str, Entry] = {
     "@example.test": DomainEntry("full@example.test", False),
-    "fine@example.test": FINE,
+    "fine@example.test": NARROW,
     "unlimited@example.test": FINE,
     "reads@example.test": FINE,
     "full@example.test": FULL,
@@ -83,7 +85,7 @@ async def test_pending_says_the_same_of_each_subject(truth: PostgresDirectoryTru
 async def test_a_change_of_an_account_names_every_alias_that_leads_to_it(truth: PostgresDirectoryTruth) -> None:
     await truth.doubt(["fine@example.test"])
     assert await taken(truth) == {
-        "fine@example.test": FINE,
+        "fine@example.test": NARROW,
         "all@example.test": FINE,
         "near@example.test": FINE,
         "far@example.test": FINE,

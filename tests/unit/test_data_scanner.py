@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from posthorn.wire.data import ChunkScanner, DataScanner, line_ends_are_whole, stuff
+from posthorn.wire.data import DataScanner, LineEnds, line_ends_are_whole, stuff
 
 END = b"\r\n.\r\n"
 MIXED = st.lists(
@@ -133,12 +134,52 @@ def test_after_discard_only_the_end_is_looked_for() -> None:
         scanner.feed(b"x")
 
 
+def made_whole(pieces: list[bytes], *, bare_cr: bool, dots: bool = False) -> bytes | None:
+    ends = LineEnds(bare_cr=bare_cr, dots=dots)
+    content = b"".join(ends.feed(piece) for piece in pieces) + ends.end()
+    return None if ends.broken else content
+
+
 @given(MIXED, st.lists(st.integers(0, 400), max_size=8))
-def test_chunks_give_their_octets_or_are_broken(octets: bytes, at: list[int]) -> None:
+def test_bare_lf_in_chunks_becomes_crlf_however_they_are_cut(octets: bytes, at: list[int]) -> None:
+    has_bare_cr = octets.count(b"\r") != octets.count(b"\r\n")
+    expected = None if has_bare_cr else octets.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
     for pieces in ([octets], cut(octets, at), [bytes([octet]) for octet in octets]):
-        scanner = ChunkScanner()
-        content = b"".join(scanner.feed(piece) for piece in pieces)
-        scanner.end()
-        assert scanner.broken == (not line_ends_are_whole(octets))
-        if not scanner.broken:
-            assert content == octets
+        assert made_whole(pieces, bare_cr=False) == expected
+
+
+@given(MIXED, st.lists(st.integers(0, 400), max_size=8))
+def test_every_line_end_of_a_client_that_logged_in_becomes_crlf(octets: bytes, at: list[int]) -> None:
+    expected = made_whole([octets], bare_cr=True)
+    assert expected is not None
+    assert line_ends_are_whole(expected)
+    assert expected == re.sub(rb"\r*\n|\r", b"\r\n", octets)
+    for pieces in (cut(octets, at), [bytes([octet]) for octet in octets]):
+        assert made_whole(pieces, bare_cr=True) == expected
+
+
+@pytest.mark.parametrize(
+    ("octets", "content"),
+    [
+        (b"a\nb\r\n", b"a\r\nb\r\n"),
+        (b"a\n..b\n.c\n.\r\n", b"a\r\n.b\r\n.c\r\n.\r\n"),
+        (b"a\r\n..b\r\n", b"a\r\n..b\r\n"),  # its dot was taken off already
+        (b"a\r\r\nb\r\n", b"a\r\nb\r\n"),
+        (b"a\rb\r\n", b"a\r\nb\r\n"),
+    ],
+)
+def test_line_ends_and_dots_of_scripts(octets: bytes, content: bytes) -> None:
+    for pieces in ([octets], [bytes([octet]) for octet in octets]):
+        assert made_whole(pieces, bare_cr=True, dots=True) == content
+
+
+def test_an_endless_run_of_cr_is_broken() -> None:
+    assert made_whole([b"\r" * 700] * 3, bare_cr=True) is None
+
+
+def test_only_crlf_dot_crlf_ends_the_data_of_a_client_that_logged_in() -> None:
+    scanner = DataScanner(whole=False)
+    assert scanner.feed(b"a\n.\nMAIL FROM:<b@c>\n.\r\nd\r\n") == b"a\n.\nMAIL FROM:<b@c>\n.\r\nd"
+    assert not scanner.ended
+    assert scanner.feed(b".\r\nQUIT\r\n") == b"\r\n"
+    assert (scanner.ended, scanner.broken, scanner.rest) == (True, False, b"QUIT\r\n")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from posthorn.wire import smtp
 from posthorn.wire.address import parse_address
+from posthorn.wire.foreign_address import ForeignAddress, parse_sender
 from posthorn.wire.sasl import SaslError, Secret, read_plain
 from posthorn.wire.smtp import Reply
 from posthorn.wire.smtp_commands import (
@@ -34,6 +35,7 @@ from posthorn.wire.smtp_commands import (
     parse_command,
     parse_response,
 )
+from posthorn.wire.trace import clean_name
 
 A = parse_address("a@example.org")
 
@@ -136,13 +138,25 @@ def test_commands_that_are_read(line: bytes, command: Command) -> None:
         (b"AUTH PLAIN \xc3\xa9", smtp.NOT_BASE64),
         (b"AUTH PLAIN " + b"A" * 12300, smtp.LINE_TOO_LONG),
         (b"EHLO", smtp.SYNTAX),
-        (b"HELO two words", smtp.SYNTAX),
-        (b"EHLO \xff", smtp.SYNTAX),
         (b"MAIL", smtp.SYNTAX),
         (b"MAIL FROM", smtp.SYNTAX),
         (b"MAIL TO:<a@example.org>", smtp.SYNTAX),
-        (b"MAIL FROM:a@example.org", smtp.SYNTAX),
         (b"MAIL FROM:<a@example.org", smtp.SYNTAX),
+        (b"MAIL FROM:a@example.org>", smtp.SYNTAX),
+        (b"MAIL FROM: a@example.org> SIZE=1", smtp.SYNTAX),
+        (b"MAIL FROM: a@example.org b@example.org", smtp.SYNTAX),
+        (b"MAIL FROM: SIZE=10", smtp.SYNTAX),
+        (b"MAIL FROM:", smtp.SYNTAX),
+        (b"MAIL FROM :<a@example.org>", smtp.SYNTAX),
+        (b"MAIL FROM:<a@exam<ple.org>", smtp.SYNTAX),
+        (b"MAIL FROM:<a@example..org>", smtp.BAD_SENDER),
+        (b"MAIL FROM:<a@exam$ple.org>", smtp.BAD_SENDER),
+        (b'MAIL FROM:<a"@example.org>', smtp.SYNTAX),
+        (b"MAIL FROM:<" + b"x" * 250 + b"@example.org>", smtp.BAD_SENDER),
+        (b"RCPT TO:<a@example.org", smtp.SYNTAX),
+        (b"RCPT TO:a@example.org>", smtp.SYNTAX),
+        (b"RCPT TO:alice", smtp.BAD_RECIPIENT),
+        (b"RCPT TO:", smtp.SYNTAX),
         (b"MAIL FROM:<a@example.org>SIZE=1", smtp.SYNTAX),
         (b"MAIL FROM:<a@example.org> SIZE", smtp.SYNTAX),
         (b"MAIL FROM:<a@example.org> SIZE=", smtp.SYNTAX),
@@ -160,8 +174,6 @@ def test_commands_that_are_read(line: bytes, command: Command) -> None:
         (b"MAIL FROM:<a@example.org> ENVID=a+0Ab", smtp.SYNTAX),
         (b"MAIL FROM:<a@example.org> ENVID=" + b"x" * 101, smtp.SYNTAX),
         (b"MAIL FROM:<a@example.org> HOLDFOR=10", smtp.UNKNOWN_PARAMETER),
-        (b"MAIL FROM:<root>", smtp.BAD_SENDER),
-        (b"MAIL FROM:<a..b@example.org>", smtp.BAD_SENDER),
         (b"MAIL FROM:<a@b@example.org>", smtp.BAD_SENDER),
         (b"MAIL FROM:<a @example.org>", smtp.BAD_SENDER),
         (b"MAIL FROM:<\xff@example.org> SMTPUTF8", smtp.BAD_SENDER),
@@ -179,7 +191,6 @@ def test_commands_that_are_read(line: bytes, command: Command) -> None:
         (b"RCPT TO:<a@example.org> SIZE=1", smtp.UNKNOWN_PARAMETER),
         (b"RCPT TO:<@one.example:>", smtp.SYNTAX),
         (b"RCPT TO:<alice>", smtp.BAD_RECIPIENT),
-        (b"RCPT TO:<" + b"x" * 65 + b"@example.org>", smtp.BAD_RECIPIENT),
         (b"DATA now", smtp.NO_PARAMETERS),
         (b"STARTTLS now", smtp.NO_PARAMETERS),
         (b"VRFY", smtp.SYNTAX),
@@ -193,6 +204,70 @@ def test_commands_that_are_refused(line: bytes, reply: Reply) -> None:
     assert refusal(line + b"\r\n") is reply
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        *("try..this..0511@docomo.example", "hp-ilo.@dc.example", ".lead@example.org", "...@example.org"),
+        f"bounces+{'a' * 110}@em.example",
+        f"msg1={'k' * 60}=bounces-1-ABC@bounce.example",
+        f"{'x' * 242}@example.org",
+        *("root@web_1.internal", "cron@my-blog_craft_1.my_internal", "a@_dmarc.example.org", "a@b-.example"),
+        *('"a".b@example.org', "a,b;c:d@example.org", "a\\b@example.org", "(x)@example.org"),
+    ],
+)
+def test_addresses_of_others_are_labels_kept_as_written(written: str) -> None:
+    mail = parse_command(f"MAIL FROM:<{written}> SIZE=1\r\n".encode())
+    rcpt = parse_command(f"RCPT TO:<{written}>\r\n".encode())
+    assert isinstance(mail, Mail)
+    assert isinstance(rcpt, Rcpt)
+    assert (mail.written, rcpt.written) == (written, written)
+    assert str(mail.reverse_path) == written.lower()
+
+
+def test_a_sender_without_a_domain_is_taken() -> None:
+    assert parse_command(b"MAIL FROM:<root>\r\n") == Mail(ForeignAddress("root", ""), written="root")
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\t", "  \t"])
+@pytest.mark.parametrize("address", ["a@example.org", "a..b@x_y.example", '"a b"@example.org'])
+def test_paths_without_brackets_end_at_the_first_blank(blank: str, address: str) -> None:
+    for form in (address, f"<{address}>", f"< {address}\t>"):
+        line = f"MAIL FROM:{blank}{form}{blank or ' '}SIZE=10{blank}\r\n".encode()
+        mail = parse_command(line)
+        assert isinstance(mail, Mail)
+        assert (mail.written, mail.size) == (address, 10)
+        rcpt = parse_command(f"RCPT TO:{blank}{form}{blank}\r\n".encode())
+        assert isinstance(rcpt, Rcpt)
+        assert rcpt.written == address
+
+
+def test_postmaster_without_brackets() -> None:
+    assert parse_command(b"RCPT TO: Postmaster\r\n") == Rcpt(None)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "MÜLLER-PC".encode("latin1"),
+        b"\xca\xe0\xf1\xf1\xe0",
+        b"Bob's iPhone",
+        b"pc\tone",
+        b"\x01\x02",
+        b"x" * 3000,
+        b"<>",
+    ],
+)
+@pytest.mark.parametrize("verb", [b"EHLO", b"HELO", b"ehlo"])
+def test_no_name_in_ehlo_is_a_reason_to_refuse(verb: bytes, name: bytes) -> None:
+    command = parse_command(verb + b" " + name + b"\r\n")
+    assert isinstance(command, Ehlo | Helo)
+    assert 0 < len(command.name) <= 255
+    shown = clean_name(command.name)
+    assert shown.isascii()
+    assert shown.isprintable()
+    assert " " not in shown
+
+
 @pytest.mark.parametrize("end", [b"\n", b"\r", b"", b"\r\r\n", b"\n\r\n"])
 def test_only_crlf_ends_a_command(end: bytes) -> None:
     assert refusal(b"NOOP" + end) is smtp.BAD_LINE
@@ -202,6 +277,7 @@ def test_only_crlf_ends_a_command(end: bytes) -> None:
     ("line", "reply"),
     [
         (b"*\r\n", smtp.LOGIN_CANCELLED),
+        (b"* \r\n", smtp.LOGIN_CANCELLED),
         (b"AGEAYg\r\n", smtp.NOT_BASE64),
         (b"QUIT!\r\n", smtp.NOT_BASE64),
         (b"AGEAYg==\n", smtp.BAD_LINE),
@@ -217,6 +293,7 @@ def test_lines_of_a_login_that_are_refused(line: bytes, reply: Reply) -> None:
 def test_lines_of_a_login() -> None:
     assert parse_response(b"AGEAYg==\r\n") == b"\0a\0b"
     assert parse_response(b"\r\n") == b""
+    assert parse_response(b"AGEAYg== \r\n") == parse_response(b"AGEAYg==\t \r\n") == b"\0a\0b"
 
 
 @given(st.binary(max_size=300), st.sampled_from([b"\r\n", b""]))
@@ -226,7 +303,7 @@ def test_any_line_of_a_login_is_read_or_refused(octets: bytes, end: bytes) -> No
     except CommandError as error:
         assert 500 <= error.reply.code < 600
         return
-    assert base64.b64encode(response) + b"\r\n" == octets + end or not response
+    assert base64.b64encode(response) == octets.removesuffix(b"\r\n").strip(b" \t") or not response
 
 
 def test_no_secret_is_shown() -> None:
@@ -267,10 +344,10 @@ def test_any_octets_are_a_command_or_an_error_with_a_reply(verb: bytes, octets: 
         assert error.reply.status.startswith("5.")
         return
     if isinstance(command, Mail) and command.reverse_path:
-        assert parse_address(str(command.reverse_path)) == command.reverse_path
+        assert parse_sender(str(command.reverse_path)) == command.reverse_path
         assert "\n" not in str(command.reverse_path)
     if isinstance(command, Ehlo | Helo):
-        assert command.name.isprintable()
+        assert clean_name(command.name).isprintable()
 
 
 @given(

@@ -75,7 +75,8 @@ def test_authors(value: str, authors: list[str]) -> None:
     [
         "",
         "nobody",
-        "x@y.z <a@b.c>",
+        "x@y$.z <a@b.c>",
+        "@ a <a@b.c>",
         "<a@b.c> <d@e.f>",
         "<a@b.c> x",
         "a b@c.d",
@@ -237,3 +238,40 @@ async def test_a_header_that_is_too_long_is_given_up_early(piece: int) -> None:
         assert place.memory.used <= HEADER_LIMIT + piece
     assert letter.fault is smtp.HEADER_TOO_BIG
     assert place.memory.used == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "authors"),
+    [
+        ("a@b.c <a@b.c>", ["a@b.c"]),
+        ("A@B.c <a@b.c>", ["a@b.c"]),
+        ("'a@b.c' <a@b.c>", ["a@b.c"]),
+        ("Ann a@b.c <a@b.c>", ["a@b.c"]),
+        ("x@y.z <a@b.c>", ["a@b.c", "x@y.z"]),
+        ("info@b.c Ann a@b.c (x@y.z) <a@b.c>, d@b.c <d@b.c>", ["a@b.c", "d@b.c", "info@b.c"]),
+        ("a..b@x_y.z", ["a..b@x_y.z"]),
+        (f"{'x' * 90}@b.c", [f"{'x' * 90}@b.c"]),
+    ],
+)
+def test_addresses_in_a_name_are_authors_too(value: str, authors: list[str]) -> None:
+    assert [str(author) for author in authors_of(f"From: {value}\r\n".encode())] == authors
+
+
+@pytest.mark.parametrize(
+    ("value", "is_unquoted"),
+    [
+        ("[Shop] News <a@b.c>", True),
+        ("Shop: News <a@b.c>", True),
+        ("Ops; Team <a@b.c>", True),
+        ("Doe, Ann <a@b.c>", True),
+        ("A\\B <a@b.c>", True),
+        ("Ann @ work <a@b.c>", True),
+        ("=?utf-8?q?a=40b=2Ec?=", False),
+        ("nobody", False),
+        ("a@b@c", False),
+    ],
+)
+def test_a_name_that_must_be_quoted_is_told_from_other_faults(value: str, is_unquoted: bool) -> None:
+    submitted = complete(f"From: {value}\r\n".encode(), date="d", message_id="<m@x>")
+    assert (submitted.authors, submitted.is_unquoted) == ((), is_unquoted)
+    assert submitted.fault

@@ -20,7 +20,8 @@ from email.message import EmailMessage
 from uuid import UUID
 
 from posthorn.ports.administration import Fault, Unfit
-from posthorn.wire.address import MAX_PATH_OCTETS, Address, AddressError, parse_address
+from posthorn.wire.address import MAX_PATH_OCTETS, Address, AddressError
+from posthorn.wire.foreign_address import parse_foreign, written_form
 from posthorn.wire.header_text import WordTooLongError, address_field, text_field
 from posthorn.wire.submission import AuthorError, authors_of
 
@@ -99,10 +100,10 @@ def mailbox(where: str, text: str) -> Mailbox:
         if _QUOTED.match(name):
             name = re.sub(r"\\(.)", r"\1", name[1:-1])
     try:
-        address = parse_address(spec)
+        address = parse_foreign(spec)
     except AddressError as error:
         raise Unfit(Fault(where, str(error))) from None
-    written = f"{spec.rpartition('@')[0]}@{address.domain}"
+    written = written_form(spec, address)
     if len(written.encode()) > MAX_PATH_OCTETS:
         raise Unfit(Fault(where, f"the address is longer than {MAX_PATH_OCTETS} octets"))
     return Mailbox(name, address, written)

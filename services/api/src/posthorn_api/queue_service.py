@@ -19,8 +19,10 @@ from posthorn.ports.faults import Unavailable
 from posthorn.ports.queue import QueueAdministration, QueueFilter, QueueItem, Route
 from posthorn.ports.routes import Routes
 from posthorn.ports.sending import Suppression, Suppressions
+from posthorn.wire.address import AddressError
+from posthorn.wire.foreign_address import parse_sender, written_form
 from posthorn_api.hints import Hints
-from posthorn_api.service import Late, address_in, domain_in
+from posthorn_api.service import Late, domain_in, foreign_domain_in, foreign_in
 
 log = structlog.get_logger()
 
@@ -138,16 +140,16 @@ class Outgoing:
 
     async def suppress(self, caller: ApiKey, address: str, reason: str) -> tuple[Suppression, bool]:
         """Put an address on the list; whether it is new there."""
-        return await self._suppressions.add(caller.tenant, address_in("address", address), reason)
+        return await self._suppressions.add(caller.tenant, foreign_in("address", address), reason)
 
     async def suppressions(self, caller: ApiKey, domain: str | None, after: str, limit: int) -> Sequence[Suppression]:
         """List by address."""
-        name = None if domain is None else domain_in("domain", domain)
+        name = None if domain is None else foreign_domain_in("domain", domain)
         return await self._suppressions.items(caller.tenant, name, after, limit)
 
     async def unsuppress(self, caller: ApiKey, address: str) -> None:
         """Take an address off."""
-        await self._suppressions.remove(caller.tenant, address_in("address", address))
+        await self._suppressions.remove(caller.tenant, foreign_in("address", address))
 
     async def trace(self, caller: ApiKey, message: UUID) -> Sequence[Event]:
         """Give what happened to a message. A tenant sees that of messages it sent, but not where others' aliases lead; of others'
@@ -258,9 +260,9 @@ def _canonical(which: QueueFilter) -> QueueFilter:
     """Bring what is searched for into the form that is stored."""
     return replace(
         which,
-        domain=None if which.domain is None else domain_in("domain", which.domain),
+        domain=None if which.domain is None else foreign_domain_in("domain", which.domain),
         sender=None if which.sender is None else _sender(which.sender),
-        recipient=None if which.recipient is None else address_in("recipient", which.recipient),
+        recipient=None if which.recipient is None else foreign_in("recipient", which.recipient),
     )
 
 
@@ -268,13 +270,14 @@ def _sender(text: str) -> str:
     """A reverse-path is kept as it was written, but for its domain; empty or ``<>`` is the null one."""
     if text in ("", "<>"):
         return ""
-    address_in("sender", text)
-    local, _, domain = text.rpartition("@")
-    return f"{local}@{domain_in('sender', domain)}"
+    try:
+        return written_form(text, parse_sender(text))
+    except AddressError as error:
+        raise Unfit(Fault("sender", str(error))) from None
 
 
 def _destination(domain: str) -> str:
-    return domain if domain == ANY else domain_in("domain", domain)
+    return domain if domain == ANY else foreign_domain_in("domain", domain)
 
 
 def _host(text: str | None) -> str | None:

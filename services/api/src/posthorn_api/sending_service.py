@@ -50,10 +50,11 @@ from posthorn.ports.sending import (
 )
 from posthorn.runtime.bodies import Bodies
 from posthorn.wire.address import Address
+from posthorn.wire.before_header import header_first
 from posthorn.wire.header import SCAN_LIMIT, scan_header
 from posthorn.wire.header_form import needs_utf8
 from posthorn.wire.seven_bit import with_short_lines
-from posthorn.wire.submission import HEADER_LIMIT, HeaderError, complete
+from posthorn.wire.submission import HEADER_LIMIT, QUOTE_IT, HeaderError, complete
 from posthorn.wire.trace import Hop, mail_date, received, return_path
 from posthorn_api.composing import Draft, Mailbox, compose, crlf_lines
 from posthorn_api.service import Late
@@ -284,6 +285,7 @@ class Sending:
         """Bring the message into its stored form. Runs in a thread: a large one takes a good part of a second."""
         if isinstance(wish.content, bytes):
             content, where, bulk = crlf_lines(wish.content), "raw", "raw"
+            content = header_first(content, more=False) or content
         else:
             content, where, bulk = compose(wish.content, number), "from", "attachments"
         header, _, text = content.partition(b"\r\n\r\n")
@@ -294,7 +296,7 @@ class Sending:
         except HeaderError as error:
             raise Unfit(Fault(where, str(error))) from None
         if not submitted.authors:
-            raise Unfit(Fault(where, submitted.fault))
+            raise Unfit(Fault(where, f"{submitted.fault}; {QUOTE_IT}" if submitted.is_unquoted else submitted.fault))
         if b"\0" in content:
             raise Unfit(Fault(where, "the message holds NUL characters"))
         if scan_header(submitted.block).received > _MOST_HOPS:

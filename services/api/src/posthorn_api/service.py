@@ -29,6 +29,7 @@ from posthorn.ports.ingest import DeadLetters, Parked
 from posthorn.ports.sending import Limits
 from posthorn.runtime.passwords import Passwords
 from posthorn.wire.address import MAX_PATH_OCTETS, AddressError, canonical_domain, display_domain, parse_address
+from posthorn.wire.foreign_address import ForeignAddress, foreign_domain, parse_foreign
 
 
 class Publication(Protocol):
@@ -321,6 +322,23 @@ def address_in(field: str, text: str) -> str:
     return address
 
 
+def foreign_in(field: str, text: str) -> str:
+    """Give the canonical form of an address that may be elsewhere, where others' rules hold. Raises Unfit."""
+    try:
+        address = parse_foreign(text)
+    except AddressError as error:
+        raise Unfit(Fault(field, str(error))) from None
+    return str(address) if isinstance(address, ForeignAddress) else address_in(field, text)
+
+
+def foreign_domain_in(field: str, text: str) -> str:
+    """Give the canonical form of a domain that may be elsewhere. Raises Unfit."""
+    try:
+        return foreign_domain(text)
+    except AddressError:
+        return domain_in(field, text)
+
+
 def domain_in(field: str, text: str) -> str:
     """Give the canonical form of the domain in a field. Raises Unfit."""
     try:
@@ -358,7 +376,7 @@ def targets_in(targets: Sequence[str]) -> list[str]:
     faults: list[Fault] = []
     for number, target in enumerate(targets):
         try:
-            found.append(address_in(f"targets[{number}]", target))
+            found.append(foreign_in(f"targets[{number}]", target))
         except Unfit as unfit:
             faults.extend(unfit.faults)
         else:

@@ -11,7 +11,8 @@ from posthorn.model import events as kinds
 from posthorn.model.events import Event
 from posthorn.ports import statistics as outcomes
 from posthorn.ports.statistics import Count, Facts, Row, Slot
-from posthorn.wire.address import AddressError, canonical_domain
+from posthorn.wire.address import AddressError
+from posthorn.wire.foreign_address import foreign_domain
 
 _OUTCOMES = {
     kinds.DELIVERED: outcomes.RELAYED,
@@ -93,7 +94,7 @@ def domain_of(address: object) -> str:
     if not isinstance(address, str) or "@" not in address:
         return ""
     try:
-        return canonical_domain(address.rpartition("@")[2])
+        return foreign_domain(address.rpartition("@")[2])
     except AddressError:
         return ""
 

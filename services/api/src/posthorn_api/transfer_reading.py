@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Protocol
 
 from posthorn.wire import maildir
+from posthorn.wire.before_header import header_first
 from posthorn.wire.compressed import NotUnpackedError, compression_of, unpacked
 from posthorn.wire.data import with_whole_line_ends
 from posthorn.wire.header import SCAN_LIMIT, header_end, starts_with_field
@@ -191,7 +192,8 @@ def _of_files(file: TarFile, limit: int) -> Incoming | None:
     *directories, name = [part for part in file.path.split("/") if part not in ("", ".")] or [""]
     if not name.lower().endswith(".eml") or name.startswith("."):
         return None
-    at = None if file.content is None else _date_of(with_whole_line_ends(file.content[:SCAN_LIMIT]))
+    head = with_whole_line_ends((file.content or b"")[:SCAN_LIMIT])
+    at = _date_of(header_first(head, more=False) or head)
     mailbox = maildir.mailbox_of(directories)
     return _made(file.content, "", file.modified_at if at is None else at, 0, mailbox, file.path, limit)
 
@@ -209,6 +211,7 @@ def _made(
         return Incoming(None, sender, 0, at, flags, mailbox, name)
     try:
         content = with_whole_line_ends(_message_in(octets, limit))
+        content = header_first(content, more=False) or content
     except NotUnpackedError as error:
         return Incoming(b"", sender, 0, at, flags, mailbox, name, fault=str(error))
     found = _RETURN_PATH.match(content)

@@ -32,6 +32,7 @@ from uuid import UUID
 from posthorn.model.envelope import Envelope
 from posthorn.model.outbound import Notice, Notify, Outbound, QueueState, RecipientDsn
 from posthorn.ports.mailboxes import Forward, Resolution
+from posthorn.wire.foreign_address import canonical
 from posthorn.wire.passed import fields_of, has_passed
 from posthorn.wire.srs import SrsError, is_srs, reverse, rewrite, tag_of
 
@@ -82,7 +83,8 @@ class Sorted:
 
 def ways_back(envelope: Envelope, keys: Sequence[bytes]) -> Mapping[str, tuple[str, ...]]:
     """For each recipient that is a rewritten reverse-path of ours, what it stands for: one address, or one behind the other
-    when we rewrote it more than once."""
+    when we rewrote it more than once. For one that a notice goes to, its canonical form: a reverse-path stays as it was written,
+    which an address of ours need not be."""
     found: dict[str, tuple[str, ...]] = {}
     if envelope.reverse_path:
         return found
@@ -95,6 +97,8 @@ def ways_back(envelope: Envelope, keys: Sequence[bytes]) -> Mapping[str, tuple[s
                 chain.append(address)
         if chain:
             found[recipient] = tuple(chain)
+        elif envelope.role == "notice" and (ours := canonical(recipient)) != recipient:
+            found[recipient] = (ours,)
     return found
 
 

@@ -26,6 +26,7 @@ import httpx
 
 from posthorn.adapters.postgres.privileges import PRIVILEGES
 from posthorn.runtime.derived_keys import SRS, derive
+from posthorn.runtime.settings import environment
 from posthorn_local.addresses import HOST, Ports
 from posthorn_local.announcement import announcement
 from posthorn_local.certificate import ensure_certificate
@@ -33,8 +34,8 @@ from posthorn_local.children import Backend, Service
 from posthorn_local.embedded import ROLE_PREFIX, EmbeddedError, Nats, Postgres, die_with_parent
 from posthorn_local.home import Home, write_secret
 from posthorn_local.logs import Log
-from posthorn_local.seed import SeedError, seed
-from posthorn_local.settings import GRACE_SECONDS, HEALTH_SERVICES, LocalSettings, child_environment
+from posthorn_local.seed import ADDRESSES, SeedError, seed
+from posthorn_local.settings import GRACE_SECONDS, HEALTH_SERVICES, LocalSettings, child_environment, variable
 
 _DOORS = frozenset({"smtp-in", "submission"})
 """Services that recognise rewritten reverse-paths."""
@@ -167,6 +168,7 @@ class Supervisor:
             health_port=str(self._ports.health[service]),
             smtp_host=HOST,
             smtp_port=str(self._ports.smtp),
+            smtp_postmaster=environment().get(variable("smtp_postmaster")) or ADDRESSES[0],
             smtp_role="submission" if service == "submission" else "mx",
             submission_port=str(self._ports.submission),
             submissions_port=str(self._ports.submissions),

@@ -27,7 +27,7 @@ from posthorn.ports.ingest import Ingest
 from posthorn.ports.queue import NoticeDue, Queue, Report
 from posthorn.ports.sending import SENDING_SECONDS, Charge, Throttle
 from posthorn.wire import dsn
-from posthorn.wire.address import AddressError, parse_address
+from posthorn.wire.foreign_address import canonical
 from posthorn.wire.header import scan_header
 from posthorn.wire.trace import return_path
 from posthorn_relay.parcels import Bodies
@@ -185,7 +185,7 @@ class Notifier:
             id=identity,
             received_at=now,
             reverse_path="",
-            recipients=(_canonical(report.sender),),
+            recipients=(canonical(report.sender) if report.is_known else report.sender,),
             body=facts,
             summary=scan_header(body).summary,
             helo=self._host,
@@ -241,14 +241,6 @@ def notice_id(message: UUID, kind: Notice, rows: Iterable[int]) -> UUID:
     return UUID(
         int=message.int >> 80 << 80 | 0x7 << 76 | (chance >> 62 & 0xFFF) << 64 | 0b10 << 62 | chance & ((1 << 62) - 1)
     )
-
-
-def _canonical(sender: str) -> str:
-    """The form in which delivery knows addresses of ours; a reverse-path is kept as it was written."""
-    try:
-        return str(parse_address(sender))
-    except AddressError:
-        return sender
 
 
 def _shown(one: NoticeDue) -> str:

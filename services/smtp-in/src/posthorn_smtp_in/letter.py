@@ -33,7 +33,8 @@ import structlog
 from posthorn.model.envelope import Body
 from posthorn.runtime.client_networks import is_own_side, site
 from posthorn.wire import smtp
-from posthorn.wire.header import SCAN_LIMIT, HeaderScan, Summary, scan_header, starts_with_field
+from posthorn.wire.before_header import HeadTooShort, header_first
+from posthorn.wire.header import SCAN_LIMIT, HeaderScan, Summary, scan_header
 from posthorn.wire.seven_bit import Inconvertible, convert
 from posthorn.wire.smtp import Reply
 from posthorn.wire.submission import HEADER_LIMIT, HeaderError
@@ -47,8 +48,6 @@ BLOCK = 256 * 1024
 """Octets written to the file at once."""
 SCRAP = 4096
 """Octets below which a piece is joined with the next one."""
-LEAD_LIMIT = 1000
-"""Octets within which a first line must show whether it is a header field."""
 _HIDDEN_DOT = re.compile(rb"\r\n\0+\.")
 _NULS_BEGIN_LINE = re.compile(rb"\r\n\0+\Z")
 _NO_HEADER = HeaderScan(Summary(), 0, starts_with_field=False, has_separator=True)
@@ -247,9 +246,14 @@ class Letter:
         assert self._lead is not None
         seam = max(len(self._lead) - 3, 0)
         self._lead += content
-        self._has_header = self._has_header or starts_with_field(bytes(self._lead))
         if not self._has_header:
-            return len(self._lead) >= LEAD_LIMIT or self._lead.find(b"\r\n", seam) >= 0
+            try:
+                self._put_header_first(more=True)
+            except HeadTooShort:
+                return False
+            seam = 0
+        if not self._has_header:
+            return True
         if self._complete is None:
             return True
         ended = self._lead.find(b"\r\n\r\n", seam)
@@ -266,8 +270,16 @@ class Letter:
         self._in_memory += len(content)
         return False
 
+    def _put_header_first(self, *, more: bool) -> None:
+        """Raises HeadTooShort with ``more``."""
+        head = header_first(bytes(self._lead or b""), more=more)
+        if head is not None:
+            self._lead, self._has_header = bytearray(head), True
+
     def _open(self) -> bytes:
         """Decide what stands between the trace fields and the content (ADR 2); gives the first stored octets."""
+        if not self._has_header:
+            self._put_header_first(more=False)
         lead, self._lead = bytes(self._lead or b""), None
         self._room.memory.give(self._in_memory, self.network)
         self._in_memory = 0

@@ -6,6 +6,7 @@ Rules:
 
 - A recipient is what the directory says, never more: no relaying, whoever asks. A directory that cannot answer is a fault of ours
   and a 4yz (promise 3).
+- Mail for a postmaster who is nobody here goes to the one of this host, if there is one (RFC 5321 §4.5.1).
 - One thing the directory does not know: rewritten reverse-paths (``wire.srs``), to which bounces of forwarded mail come back. They
   take nothing but what looks like a report or an automatic reply, which is known at the end of data.
 - A message that has been here more often than may be, by Received fields of ours or marks of aliases, loops (RFC 5321 §6.3).
@@ -34,7 +35,7 @@ from posthorn.model.outbound import Notify, RecipientDsn
 from posthorn.ports.access import Proof, digest_of
 from posthorn.ports.blobs import Blobs
 from posthorn.ports.clock import Clock
-from posthorn.ports.directory import Behind, Directory, Standing
+from posthorn.ports.directory import Behind, DirectoryWithRoom, Standing
 from posthorn.ports.events import Events, NoEvents
 from posthorn.ports.faults import Full, Unavailable
 from posthorn.ports.ingest import Ingest
@@ -169,7 +170,7 @@ class Transaction:
 class Backends:
     """What both roles stand on."""
 
-    directory: Directory
+    directory: DirectoryWithRoom
     ingest: Ingest
     blobs: Blobs
     events: Events = field(default_factory=NoEvents)
@@ -202,7 +203,7 @@ class Reception:
         self._events = backends.events
         self._clock = clock
         host = settings.smtp_hostname
-        self._postmaster = parse_address(settings.smtp_postmaster or f"postmaster@{host}")
+        self._postmasters = _postmasters(settings.smtp_postmaster, host)
 
     async def sender(self, mail: Mail, client: Client) -> Reply:
         """Judge MAIL. Anybody may send; only what can be known now to be too large is refused (RFC 1870 §6.1)."""
@@ -227,24 +228,33 @@ class Reception:
 
     async def _judge(self, transaction: Transaction, rcpt: Rcpt, client: Client) -> Reply:
         address = rcpt.forward_path
-        wanted = address or self._postmaster
-        name = str(wanted)
-        if name in transaction.recipients:
+        wanted = address or self._postmasters[0]
+        if str(wanted) in transaction.recipients:
             return smtp.RECIPIENT_OK
         if len(transaction.recipients) >= self._most_recipients(client):
             return smtp.TOO_MANY_RECIPIENTS
-        is_sure = True
         try:
-            standing = await self._directory.standing(wanted)
-        except Behind as behind:
-            standing, is_sure = behind.standing, False
+            standing, is_sure = await self._standing(wanted)
+            if _is_nobody(standing, address):
+                for other in self._postmasters:
+                    found, is_known = await self._standing(other)
+                    is_sure = is_sure and is_known
+                    if found not in _NOBODY:
+                        wanted, standing = other, found
+                        break
+            size = transaction.mail.size
+            if standing is Standing.DELIVERABLE and size is not None:
+                room = await self._directory.room(wanted)
+                if room is not None and size > room:
+                    return smtp.NO_ROOM
         except Unavailable as fault:
             log.warning(
                 "the directory does not answer", message=str(transaction.id), part=fault.part, detail=str(fault)
             )
             return smtp.FAULT
+        name = str(wanted)
         if standing is Standing.DELIVERABLE:
-            transaction.recipients[name] = dsn_of(rcpt)
+            transaction.recipients.setdefault(name, dsn_of(rcpt))
             return smtp.RECIPIENT_OK
         if standing is Standing.UNKNOWN and self._is_returning(transaction.mail, wanted):
             # as written: the address it stands for may be of a host that minds the case
@@ -258,6 +268,13 @@ class Reception:
                 return smtp.UNKNOWN_RECIPIENT  # nobody asked for relaying: there is just no postmaster
             return self._elsewhere(transaction, rcpt)
         return _STANDINGS[standing]
+
+    async def _standing(self, address: Address) -> tuple[Standing, bool]:
+        """Return what the directory says, and whether that is sure. Raises Unavailable."""
+        try:
+            return await self._directory.standing(address), True
+        except Behind as behind:
+            return behind.standing, False
 
     def _most_recipients(self, client: Client) -> int:
         return self.settings.smtp_max_recipients
@@ -408,6 +425,25 @@ _NOTIFY: Mapping[str, Notify] = {
     "FAILURE": Notify.FAILURE,
     "DELAY": Notify.DELAY,
 }
+
+
+_NOBODY = (Standing.UNKNOWN, Standing.FOREIGN)
+
+
+def _is_nobody(standing: Standing, address: Address | None) -> bool:
+    """Whether an address, None for the bare one, is a postmaster's, and nobody's here by itself."""
+    if address is None:
+        return standing in _NOBODY
+    return standing is Standing.UNKNOWN and address.local == "postmaster"
+
+
+def _postmasters(setting: str | None, host: str) -> tuple[Address, ...]:
+    """Return who may take the mail of postmasters, first to last: whom the setting names, or else those of the host's domains."""
+    if setting:
+        return (parse_address(setting),)
+    labels = host.split(".")
+    domains = [".".join(labels[at:]) for at in range(max(len(labels) - 1, 1))]
+    return tuple(Address("postmaster", domain) for domain in domains)
 
 
 def dsn_of(rcpt: Rcpt) -> RecipientDsn | None:

@@ -17,7 +17,8 @@ from typing import Any, ClassVar
 import structlog
 
 from posthorn.wire import smtp
-from posthorn.wire.data import ChunkScanner, DataScanner
+from posthorn.wire.data import DataScanner, LineEnds
+from posthorn.wire.other_protocols import is_other_protocol
 from posthorn.wire.smtp import Reply
 from posthorn.wire.smtp_commands import (
     Auth,
@@ -58,7 +59,7 @@ class Session(Connection):
         self._errors = 0
         self._transaction: Transaction | None = None
         self._letter: Letter | None = None
-        self._chunks = ChunkScanner()
+        self._chunks = LineEnds()
         self._in_data = False
 
     @property
@@ -68,6 +69,9 @@ class Session(Connection):
 
     async def obey(self, line: bytes) -> None:
         """Do what a command line says."""
+        if self._state is State.FRESH and is_other_protocol(line):
+            self.edge.reception.refused(smtp.OTHER_PROTOCOL, self.client)
+            raise HangUp(smtp.OTHER_PROTOCOL)
         try:
             command = parse_command(line)
         except CommandError as error:
@@ -132,6 +136,10 @@ class Session(Connection):
     def _offers_login(self) -> bool:
         return False
 
+    @property
+    def _has_login(self) -> bool:
+        return self.client.login is not None
+
     async def _helo(self, command: Helo) -> None:
         self._hello(command.name, extended=False)
         self.reply(smtp.helo_reply(self.settings.smtp_hostname))
@@ -193,10 +201,14 @@ class Session(Connection):
         self._in_data = True
         self.reply(smtp.START_INPUT)
         self._letter = letter = self._begun(transaction)
-        scanner = DataScanner()
+        # from strangers a bare CR or LF is refused: it is how a second message is smuggled past one server into another
+        scanner = DataScanner(whole=not self._has_login)
+        ends = LineEnds(bare_cr=True, dots=True) if self._has_login else None
         while not scanner.ended:
             content = scanner.feed(await self.receive(self.settings.smtp_data_seconds))
-            if scanner.broken:
+            if ends is not None:
+                content = ends.feed(content) + (ends.end() if scanner.ended else b"")
+            if scanner.broken or (ends is not None and ends.broken):
                 letter.fail(smtp.BARE_LINE_END)
             elif content:
                 await self._add(letter, content)
@@ -214,13 +226,13 @@ class Session(Connection):
         assert transaction is not None
         if self._letter is None:
             self._state = State.CHUNKS
-            self._chunks = ChunkScanner()
+            self._chunks = LineEnds(bare_cr=self._has_login)
             self._letter = self._begun(transaction)
         letter = self._letter
         if not await self._refused_already(transaction, letter, command):
             await self._chunk(letter, command.size)
-            if command.last:
-                self._chunks.end()
+            if command.last and (content := self._chunks.end()):
+                await self._add(letter, content)
             if self._chunks.broken:
                 letter.fail(smtp.BARE_LINE_END)
             if command.last:

@@ -45,8 +45,9 @@ class SmtpSettings(IntakeSettings, ProxySettings):
     smtp_proxy_port: ProxyPort = None
     """The same for balancers that send a PROXY header first, from ``proxy_networks`` alone; unset, there is no such port."""
     smtp_postmaster: Annotated[str | None, AfterValidator(_postmaster)] = None
-    """Address that takes mail for ``<Postmaster>`` without a domain (RFC 5321 §4.5.1); unset, ``postmaster@`` the host name,
-    if there is such an address."""
+    """Address that takes mail for ``<Postmaster>`` without a domain, and for the postmaster of each domain here that has neither
+    such an address nor a catch-all (RFC 5321 §4.5.1). Unset, ``postmaster@`` the host name or the nearest domain above it, if
+    there is such an address; otherwise that mail is refused."""
 
     smtp_max_size: Octets = 50 * 1024**2
     """Largest message, in octets as sent (RFC 1870)."""

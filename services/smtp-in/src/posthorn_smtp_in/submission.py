@@ -315,6 +315,8 @@ class Submission(Reception):
             owned = owned and await self._owns(login, author)
         if not owned and self.rules.submission_check_from:
             log.info("the author is not the account", message=str(transaction.id), detail=submitted.fault)
+            if submitted.is_unquoted:
+                return smtp.UNQUOTED_NAME
             return smtp.BAD_FROM if submitted.fault else smtp.NOT_THE_AUTHOR
         transaction.signer = submitted.authors[0].domain if owned else ""
         wait = await self._throttle.take(sent_message(self._payers(client), len(transaction.recipients)))

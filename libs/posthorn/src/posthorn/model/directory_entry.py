@@ -69,6 +69,8 @@ class AddressEntry:
     limited_until: float | None = None
     """Seconds since the epoch until which it is LIMITED where it would be DELIVERABLE; None: not at all. A time, so that nobody
     need publish that it is over, and a field of its own, so that a release that does not know it goes on."""
+    room_bytes: int | None = None
+    """What the mailbox may still take at most, by ``model.room``; None: any message, as far as is known."""
 
     def at(self, now: float) -> Standing:
         """Return the standing at a time in seconds since the epoch."""
@@ -108,8 +110,10 @@ def encode_entry(entry: Entry) -> bytes:
     match entry:
         case DomainEntry(catch_all, plus_addressing):
             document = {"kind": "domain", "catch_all": catch_all, "plus": plus_addressing}
-        case AddressEntry(standing, limited_until):
+        case AddressEntry(standing, limited_until, room_bytes):
             document = {"kind": "address", "standing": standing.value}
+            if room_bytes is not None:
+                document["room"] = room_bytes
             if limited_until is not None:
                 document["until"] = limited_until
     return json.dumps(document, separators=(",", ":")).encode()
@@ -126,7 +130,12 @@ def decode_entry(octets: bytes) -> Entry:
                     return DomainEntry(catch_all, plus)
             case "address":
                 until = document.get("until")
-                return AddressEntry(Standing(document["standing"]), None if until is None else float(until))
+                room = document.get("room")
+                return AddressEntry(
+                    Standing(document["standing"]),
+                    None if until is None else float(until),
+                    None if room is None else int(room),
+                )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise EntryError(f"an entry does not read: {type(error).__name__}") from error
     raise EntryError("an entry does not read")

@@ -17,6 +17,7 @@ __all__ = [
     "Directory",
     "DirectoryBucket",
     "DirectoryTruth",
+    "DirectoryWithRoom",
     "DomainEntry",
     "Entry",
     "Standing",
@@ -47,6 +48,15 @@ class Directory(Protocol):
 
     async def probe(self) -> None:
         """A real look-up, for readiness. Raises Unavailable."""
+        ...
+
+
+class DirectoryWithRoom(Directory, Protocol):
+    """Answers also how much fits."""
+
+    async def room(self, address: Address) -> int | None:
+        """Return how many bytes the mailbox to which the address leads may still take at most; None when nothing limits them that
+        is known, as for aliases. Raises Unavailable."""
         ...
 
 

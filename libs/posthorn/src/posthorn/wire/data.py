@@ -12,7 +12,14 @@ Theory:
 
 from __future__ import annotations
 
+import re
+
 _END = b"\r\n.\r\n"
+_HELD = re.compile(rb"(?:\r+|\r*\n\.?)\Z")
+_LINE_END = re.compile(rb"\r*\n|\r")
+_LINE_END_OR_DOT = re.compile(rb"(?<!\r)\n\.(?=\.)|\r*\n|\r")
+_MOST_HELD = 1000
+"""Octets of a run of CRs, beyond which it is broken."""
 
 
 def line_ends_are_whole(octets: bytes) -> bool:
@@ -41,12 +48,14 @@ def stuff(content: bytes) -> bytes:
 class DataScanner:
     """Reads what follows DATA. Feed it until ``ended``."""
 
-    __slots__ = ("_carry", "_opening", "_wanted", "broken", "ended", "rest")
+    __slots__ = ("_carry", "_opening", "_wanted", "_whole", "broken", "ended", "rest")
 
-    def __init__(self) -> None:
+    def __init__(self, *, whole: bool = True) -> None:
+        """``whole``: whether bare CRs and LFs break the content; otherwise they are given out as they came."""
         self.ended = False
         self.broken = False
         """The content has a bare CR or LF and must be refused."""
+        self._whole = whole
         self.rest = b""
         """What came after the end: the next commands."""
         self._carry = b"\r\n"  # the end of the DATA line, never given out
@@ -74,7 +83,7 @@ class DataScanner:
             window = window[:certain]
         if not window or not self._wanted:
             return b""
-        if not line_ends_are_whole(window):
+        if self._whole and not line_ends_are_whole(window):
             self.broken = True
             self._wanted = False
             return b""
@@ -94,31 +103,45 @@ def _possible_end(window: bytes) -> int:
     return 3 if window.endswith(b"\r\n.") else 0
 
 
-class ChunkScanner:
-    """Reads what follows BDAT, over all chunks of a message (RFC 3030). It is text here too: BINARYMIME is not offered."""
+class LineEnds:
+    """Makes the line ends of content whole where nothing can be smuggled: what follows BDAT (RFC 3030), whose length is told, and
+    DATA of a client that has logged in, which goes no further than in our own words.
 
-    __slots__ = ("_carry", "broken")
+    A bare LF becomes CRLF. So do a bare CR and a CR CR LF with ``bare_cr``; otherwise they are ``broken``. With ``dots`` a dot is
+    taken off a line after a bare LF that begins with two: a client that ends lines so stuffs them so.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_bare_cr", "_carry", "_dots", "broken")
+
+    def __init__(self, *, bare_cr: bool = False, dots: bool = False) -> None:
         self.broken = False
-        """The content has a bare CR or LF and must be refused."""
+        """The content has a bare CR and must be refused."""
+        self._bare_cr = bare_cr
+        self._dots = dots
         self._carry = b""
 
     def feed(self, octets: bytes) -> bytes:
-        """Take octets of a chunk; gives the content that is certain now, until it is ``broken``."""
+        """Take octets as they came; gives the content that is certain now, until it is ``broken``."""
         if self.broken:
             return b""
         window = self._carry + octets if self._carry else octets
-        if window.endswith(b"\r"):
-            self._carry, window = b"\r", window[:-1]
-        else:
-            self._carry = b""
+        held = _HELD.search(window, max(len(window) - _MOST_HELD, 0))
+        at = held.start() if held else len(window)
+        self._carry, window = window[at:], window[:at]
+        if len(self._carry) >= _MOST_HELD:
+            self.broken = True
+            return b""
+        return self._made_whole(window)
+
+    def end(self) -> bytes:
+        """The content is complete; gives what is left of it."""
+        window, self._carry = self._carry, b""
+        return b"" if self.broken else self._made_whole(window)
+
+    def _made_whole(self, window: bytes) -> bytes:
         if line_ends_are_whole(window):
             return window
-        self.broken = True
-        return b""
-
-    def end(self) -> None:
-        """The last chunk is complete."""
-        if self._carry:
+        if not self._bare_cr and window.count(b"\r") != window.count(b"\r\n"):
             self.broken = True
+            return b""
+        return (_LINE_END_OR_DOT if self._dots else _LINE_END).sub(b"\r\n", window)

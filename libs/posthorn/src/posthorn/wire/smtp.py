@@ -127,6 +127,7 @@ NEEDS_SMTPUTF8 = Reply(553, "5.6.7", "a non-ASCII address needs the SMTPUTF8 par
 UNKNOWN_RECIPIENT = Reply(550, "5.1.1", "no such mailbox here", "unknown-recipient")
 FOREIGN_RECIPIENT = Reply(550, "5.7.1", "this domain is not served here; relaying denied", "relay-denied")
 OVER_QUOTA = Reply(452, "4.2.2", "the mailbox is full", "over-quota")
+NO_ROOM = Reply(452, "4.2.2", "the mailbox has no room for a message of this size", "over-quota")
 SUSPENDED = Reply(450, "4.2.1", "the mailbox takes no mail at present", "suspended")
 LIMITED = Reply(450, "4.7.1", "this address forwards, and its sending limit is reached; try again later", "limited")
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "too many recipients; send to the rest separately", "too-many-recipients")
@@ -168,12 +169,16 @@ NOT_THE_AUTHOR = Reply(
 BAD_HEADER = Reply(550, "5.6.0", "the header of the message is not in the form of RFC 5322", "bad-header")
 NUL = Reply(554, "5.6.0", "the message holds NUL characters", "nul")
 BAD_FROM = Reply(550, "5.6.0", "the message needs one From field with mail addresses", "bad-from")
+UNQUOTED_NAME = Reply(
+    550, "5.6.0", "a name in the From field holds one of , : ; @ [ ] \\ ( ) or the like: it must be quoted", "bad-from"
+)
 RATE_REACHED = Reply(452, "4.7.1", "the sending limit is reached; try again later", "rate-reached")
 
 # Faults and limits of ours
 
 FAULT = Reply(451, "4.3.0", "a temporary fault here; try again later", "fault")
 FULL = Reply(452, "4.3.1", "no room to keep the message now; try again later", "full")
+OTHER_PROTOCOL = Reply(421, "4.7.0", "this is SMTP; closing", "other-protocol")
 TOO_MANY_ERRORS = Reply(421, "4.7.0", "too many errors; closing", "too-many-errors")
 ENDLESS_CHUNK = Reply(421, "4.7.0", "the chunk is far too long; closing", "endless-chunk")
 TOO_MANY_CONNECTIONS = Reply(421, "4.7.0", "too many connections; try again later", "too-many-connections")

@@ -6,7 +6,7 @@ Rules:
 - A command ends with CRLF. A line that ends with a bare LF, or holds a control character, is refused and never taken apart
   further: what stands in it may be a smuggler's idea of a command.
 - Addresses come out in canonical form, and beside it as they were written: the case of a local part may matter to its host
-  (RFC 5321 §2.4). A source route is read and dropped (RFC 5321 §4.1.1.3, appendix C).
+  (RFC 5321 §2.4). ``wire.foreign_address`` says what is taken of addresses that others made, ``wire.smtp_path`` how they stand.
 - BDAT is a command whatever stands behind it: one that does not read is a BadBdat, since octets may follow that nobody counts.
 """
 
@@ -19,9 +19,11 @@ from enum import Enum
 
 from posthorn.wire import dsn_parameters as dsn
 from posthorn.wire import smtp
-from posthorn.wire.address import Address, AddressError, parse_address
+from posthorn.wire.address import Address, AddressError
+from posthorn.wire.foreign_address import parse_foreign, parse_sender, written_form
 from posthorn.wire.sasl import SaslError, decode_response
 from posthorn.wire.smtp import Reply
+from posthorn.wire.smtp_path import PathError, read_path
 
 COMMAND_LIMIT = 512
 """Octets of a command line with its CRLF (RFC 5321 §4.5.3.1.4)."""
@@ -34,8 +36,16 @@ AUTH_LIMIT = 12288
 """The same for AUTH and for each further line of a login (RFC 4954 §4)."""
 LONGEST_LINE = AUTH_LIMIT
 """No command line is longer; an edge need not keep more of one."""
+NAME_LIMIT = 255
+"""Characters kept of the name in EHLO or HELO."""
 
-_LIMITS = {b"MAIL ": MAIL_LIMIT, b"RCPT ": RCPT_LIMIT, b"AUTH ": AUTH_LIMIT}
+_LIMITS = {
+    b"MAIL ": MAIL_LIMIT,
+    b"RCPT ": RCPT_LIMIT,
+    b"AUTH ": AUTH_LIMIT,
+    b"EHLO ": LONGEST_LINE,
+    b"HELO ": LONGEST_LINE,
+}
 _SIZE_DIGITS = 20
 
 
@@ -52,7 +62,7 @@ class Ehlo:
     """EHLO."""
 
     name: str
-    """As given; printable, without white space."""
+    """As given, cut after NAME_LIMIT; it may hold anything but CR and LF."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,14 +222,6 @@ def out_of_sequence(command: Command, state: State) -> Reply | None:
     return refusals.get(state) if refusals else None
 
 
-_PATH = re.compile(
-    r"""[ ]*<
-    (?:@[^@<>,:"\s]+(?:,@[^@<>,:"\s]+)*:)?            # source route
-    (?P<mailbox>(?:"(?:[^"\\]|\\.)*+"|[^"<>])*+)
-    >(?P<parameters>[ ].*)?\Z""",
-    re.VERBOSE,
-)
-_PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([\x21-\x3c\x3e-\U0010ffff]+))?\Z")
 _MECHANISM = re.compile(r"[A-Za-z0-9_-]{1,20}\Z")  # RFC 4422 §3.1
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -240,9 +242,10 @@ def parse_response(line: bytes) -> bytes:
         raise CommandError(smtp.LOGIN_TOO_LONG)
     if not line.endswith(b"\r\n"):
         raise CommandError(smtp.BAD_LINE)
-    if line == b"*\r\n":
+    answer = line[:-2].strip(b" \t")  # a blank behind it is no part of it, as behind an initial response
+    if answer == b"*":
         raise CommandError(smtp.LOGIN_CANCELLED)
-    return _decoded(line[:-2])
+    return _decoded(answer)
 
 
 def _decoded(octets: bytes) -> bytes:
@@ -255,7 +258,8 @@ def _decoded(octets: bytes) -> bytes:
 def _parse(line: bytes) -> Command:
     if len(line) > _LIMITS.get(line[:5].upper(), COMMAND_LIMIT):
         raise CommandError(smtp.LINE_TOO_LONG)
-    if not line.endswith(b"\r\n") or _CONTROL.search(line, 0, len(line) - 2):
+    unfit = b"\r" if line[:5].upper() in (b"EHLO ", b"HELO ") else None
+    if not line.endswith(b"\r\n") or (unfit in line[:-2] if unfit else _CONTROL.search(line, 0, len(line) - 2)):
         raise CommandError(smtp.BAD_LINE)
     verb, _, argument = line[:-2].partition(b" ")
     name = verb.upper()
@@ -275,26 +279,17 @@ def _bare[C: (Data, StartTls, Rset, Quit)](command: C) -> Callable[[str], C]:
 
 
 def _name(argument: str) -> str:
-    # What a host calls itself is never a reason to refuse it (RFC 5321 §4.1.4); it must only be one word.
-    if not argument or not argument.isprintable() or " " in argument:
+    # what a host calls itself is never a reason to refuse it (RFC 5321 §4.1.4)
+    if not argument:
         raise CommandError(smtp.SYNTAX)
-    return argument
+    return argument[:NAME_LIMIT]
 
 
 def _path(argument: str, keyword: str) -> tuple[str, dict[str, str | None]]:
-    # RFC 5321 has no space after the colon; enough clients put one
-    if argument[: len(keyword)].upper() != keyword:
-        raise CommandError(smtp.SYNTAX)
-    found = _PATH.match(argument, len(keyword))
-    if not found:
-        raise CommandError(smtp.SYNTAX)
-    parameters: dict[str, str | None] = {}
-    for word in (found["parameters"] or "").split():
-        parameter = _PARAMETER.match(word)
-        if not parameter or parameter[1].upper() in parameters:
-            raise CommandError(smtp.SYNTAX)
-        parameters[parameter[1].upper()] = parameter[2]
-    return found["mailbox"], parameters
+    try:
+        return read_path(argument, keyword)
+    except PathError:
+        raise CommandError(smtp.SYNTAX) from None
 
 
 def _mail(argument: str) -> Mail:
@@ -334,10 +329,12 @@ def _mail(argument: str) -> Mail:
         if not smtputf8 and not mailbox.isascii():
             raise CommandError(smtp.NEEDS_SMTPUTF8)
         try:
-            address = parse_address(mailbox)
+            address = parse_sender(mailbox)
         except AddressError:
             raise CommandError(smtp.BAD_SENDER) from None
-    return Mail(address, size, eight_bit, smtputf8, ret, envid, has_auth, _written(mailbox, address))
+    return Mail(
+        address, size, eight_bit, smtputf8, ret, envid, has_auth, written_form(mailbox, address) if address else ""
+    )
 
 
 def _rcpt(argument: str) -> Rcpt:
@@ -359,10 +356,10 @@ def _rcpt(argument: str) -> Rcpt:
     if not mailbox:
         raise CommandError(smtp.SYNTAX)
     try:
-        address = parse_address(mailbox)
+        address = parse_foreign(mailbox)
     except AddressError:
         raise CommandError(smtp.BAD_RECIPIENT) from None
-    return Rcpt(address, mailbox.isascii(), notify, orcpt, _written(mailbox, address))
+    return Rcpt(address, mailbox.isascii(), notify, orcpt, written_form(mailbox, address))
 
 
 def _said[T](read: Callable[[str], T], value: str) -> T:
@@ -370,10 +367,6 @@ def _said[T](read: Callable[[str], T], value: str) -> T:
         return read(value)
     except dsn.DsnError:
         raise CommandError(smtp.SYNTAX) from None
-
-
-def _written(mailbox: str, address: Address | None) -> str:
-    return f"{mailbox.rpartition('@')[0]}@{address.domain}" if address else ""
 
 
 def _auth(argument: str) -> Auth:

@@ -13,6 +13,7 @@ Rules:
   address that nobody gave out.
 - On the way back the whole local part may have been folded (RFC 5321 §2.4 lets no host count on that, many do it): the hash is
   over the folded text, itself in lower case, and the day is written in letters whose case says nothing.
+- The sender's local part comes back as it was written, whether our own grammar has such a one or not (``wire.foreign_address``).
 - A local part has at most 64 octets (RFC 5321 §4.5.3.1.1). A sender that does not fit is refused with SrsError. The forwarder
   then uses the null reverse-path: what the next host refuses at once is told to the sender all the same, since that is known
   without it; only a bounce that comes later is lost, and none can go round in a loop.
@@ -28,7 +29,8 @@ from base64 import b32encode
 from collections.abc import Sequence
 from contextlib import suppress
 
-from posthorn.wire.address import MAX_LOCAL_OCTETS, AddressError, canonical_domain, quote_local
+from posthorn.wire.address import MAX_LOCAL_OCTETS, AddressError, quote_local
+from posthorn.wire.foreign_address import foreign_domain, local_is_plain
 
 VALID_DAYS = 21
 """How long bounces may come back: the five days a host tries, and ample time for those that pass it on."""
@@ -73,7 +75,7 @@ def _rewrite(reverse_path: str, domain: str, key: bytes, day: int, tag: str) -> 
     local, at, host = reverse_path.rpartition("@")
     if not (local and at and host):
         raise SrsError("the reverse-path has no domain to go back to")
-    local = _unquoted(local)
+    local = _kept(local)
     if again := _SRS1.match(local):
         new = f"SRS1={_hash(key, 'srs1:' + again[2] + again[3])}={again[2]}={again[3]}"
     elif first := _SRS0.match(local):
@@ -108,17 +110,17 @@ def reverse(local: str, keys: Sequence[bytes], day: int) -> str:
         age = (day - _number(ours[2]) + _AHEAD_DAYS) % _CYCLE - _AHEAD_DAYS
         if age > VALID_DAYS:
             raise SrsError("the address has expired")
-        return f"{quote_local(ours[4])}@{_domain(ours[3])}"
+        return f"{_as_written(ours[4])}@{_domain(ours[3])}"
     if again := _SRS1.match(plain):
         _check(keys, again[1], "srs1:" + again[2] + again[3])
-        return f"{quote_local('SRS0' + again[3])}@{_domain(again[2])}"
+        return f"{_as_written('SRS0' + again[3])}@{_domain(again[2])}"
     raise SrsError("the address is not of the form of a rewritten one")
 
 
 def _domain(text: str) -> str:
     """The local part may have come back in capitals, and the domain stands in it."""
     try:
-        return canonical_domain(text)
+        return foreign_domain(text)
     except AddressError as error:
         raise SrsError("the address stands for none") from error
 
@@ -141,6 +143,17 @@ def _digits(day: int) -> str:
 
 def _number(digits: str) -> int:
     return _DIGITS.index(digits[0].upper()) * len(_DIGITS) + _DIGITS.index(digits[1].upper())
+
+
+def _kept(local: str) -> str:
+    """Return a sender's local part as it goes into a rewritten one: without its quotes, where they come back by themselves."""
+    plain = _unquoted(local)
+    return plain if plain == local or _as_written(plain) == local else local
+
+
+def _as_written(local: str) -> str:
+    """Return another host's local part as it wrote it: quoted only where it could not stand otherwise."""
+    return local if local_is_plain(local) else quote_local(local)
 
 
 def _unquoted(local: str) -> str:

@@ -4,8 +4,9 @@ Rules:
 
 - The header block is lines of fields and their continuations and nothing else. A line that is neither would end the header for one
   program and not for another, and what one of them takes for the author must be what all of them take for it.
-- There is exactly one From field, and it is read without guessing: a list of mailboxes, no groups, no routes, and no ``@`` in a
-  name that is not quoted. What does not read is nobody's.
+- There is exactly one From field, and it is read without guessing: a list of mailboxes, no groups, no routes. A word with an ``@``
+  in a name that is not quoted counts as an author too: programs put the address there as its own name, and who may use each of
+  them poses as nobody. What does not read is nobody's.
 - Bcc and Resent-Bcc go, whole; so does Return-Path, which only the last server writes (RFC 5321 §4.4). Date and Message-ID are
   added when they are missing. All other octets stay as they came.
 """
@@ -15,14 +16,19 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from posthorn.wire.address import Address, AddressError, parse_address
+from posthorn.wire.address import Address, AddressError
+from posthorn.wire.foreign_address import parse_foreign
 
 HEADER_LIMIT = 256 * 1024
 """Octets of the longest header block that is taken."""
 MOST_AUTHORS = 20
 """Addresses of a From field; each has to be looked up."""
 
+QUOTE_IT = "a name that holds one of ( ) < > [ ] : ; @ \\ , must stand in quotes"
+"""What to do about an AuthorError that ``is_unquoted``."""
+
 _FROM_LIMIT = 16 * 1024
+_ANGLED = re.compile(r"<[^<>@]+@[^<>@]+>")
 _DROPPED = frozenset({b"bcc", b"resent-bcc", b"return-path"})
 _SENDERS = frozenset({b"sender", b"resent-from", b"resent-sender"})
 _FIELD = re.compile(rb"([\x21-\x39\x3b-\x7e]+)[ \t]*:")
@@ -45,6 +51,9 @@ class HeaderError(ValueError):
 class AuthorError(ValueError):
     """The From field is missing, is there twice, or does not read (RFC 5322 §3.6.2)."""
 
+    is_unquoted = False
+    """An address is there: most likely it is the name before it that does not read, and would within quotes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
@@ -55,10 +64,12 @@ class Submitted:
     authors: tuple[Address, ...]
     """The addresses of the From field; empty when it does not read."""
     fault: str = ""
-    """What is wrong with the From field, or with one of those behind ``senders``, for the log."""
+    """What is wrong with the From field, or with one of those behind ``senders``; empty when nothing is."""
     senders: tuple[Address, ...] = ()
     """The addresses of Sender, Resent-From and Resent-Sender, each once: programs show them as who sent the message, so that they
     must belong to its sender as those of From."""
+    is_unquoted: bool = False
+    """See AuthorError."""
 
 
 def complete(block: bytes, *, date: str, message_id: str) -> Submitted:
@@ -91,7 +102,7 @@ def complete(block: bytes, *, date: str, message_id: str) -> Submitted:
             raise AuthorError("several From fields" if authors else "no From field")
         return Submitted(b"".join(kept), authors_of(authors[0]), senders=_senders_of(senders))
     except AuthorError as error:
-        return Submitted(b"".join(kept), (), str(error))
+        return Submitted(b"".join(kept), (), str(error), is_unquoted=error.is_unquoted)
 
 
 def _fields(block: bytes) -> list[tuple[bytes, bytes]]:
@@ -111,13 +122,23 @@ def _fields(block: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def authors_of(field: bytes) -> tuple[Address, ...]:
-    """Give the addresses of a From field, its name and all its lines included. Raises AuthorError."""
+    """Give the addresses of a From field, its name and all its lines included. Raises AuthorError.
+
+    Addresses that stand in a name come last.
+    """
     if len(field) > _FROM_LIMIT:
         raise AuthorError("the From field is too long")
     text = field.partition(b":")[2].replace(b"\r\n", b"").decode("utf-8", "surrogateescape")
     if any((character < " " and character != "\t") or character == "\x7f" for character in text):
         raise AuthorError("control characters in the From field")
-    authors = tuple(_mailbox(tokens) for tokens in _items(_tokens(text)))
+    try:
+        mailboxes = [_mailbox(tokens) for tokens in _items(_tokens(text))]
+    except AuthorError as error:
+        error.is_unquoted = _ANGLED.search(text) is not None
+        raise
+    found = [mailbox[0] for mailbox in mailboxes]
+    named = dict.fromkeys(address for mailbox in mailboxes for address in mailbox[1:])
+    authors = (*found, *(address for address in named if address not in found))
     if not 0 < len(authors) <= MOST_AUTHORS:
         raise AuthorError("no address, or too many, in the From field")
     return authors
@@ -174,24 +195,40 @@ def _items(tokens: list[tuple[str, str]]) -> list[list[tuple[str, str]]]:
     return [item for item in items if any(kind != "space" for kind, _ in item)]
 
 
-def _mailbox(tokens: list[tuple[str, str]]) -> Address:
+def _mailbox(tokens: list[tuple[str, str]]) -> list[Address]:
+    """Return the address, and behind it those in its name."""
     marks = [text for kind, text in tokens if kind == "special"]
     if marks == ["@"]:
-        return _address(tokens)
-    if marks != ["<", "@", ">"]:
+        return [_address(tokens)]
+    if marks[-3:] != ["<", "@", ">"] or set(marks[:-3]) - {"@"}:
         raise AuthorError("an item of the From field is no mailbox")
     begin, end = tokens.index(("special", "<")), tokens.index(("special", ">"))
     if any(kind != "space" for kind, _ in tokens[end + 1 :]):
         raise AuthorError("something follows an address in the From field")
     if any(kind == "literal" for kind, _ in tokens[:begin]):
         raise AuthorError("brackets in a name of the From field")
-    return _address(tokens[begin + 1 : end])
+    return [_address(tokens[begin + 1 : end]), *_named(tokens[:begin])]
+
+
+def _named(tokens: list[tuple[str, str]]) -> list[Address]:
+    """Return the addresses that stand as words in a name."""
+    words: list[list[tuple[str, str]]] = [[]]
+    for token in tokens:
+        if token[0] == "space":
+            words.append([])
+        else:
+            words[-1].append(token)
+    named = ["".join(text for _, text in word).strip("'") for word in words if ("special", "@") in word]
+    try:
+        return [parse_foreign(word) for word in named]
+    except AddressError as error:
+        raise AuthorError("a name of the From field holds an @ that is in no address") from error
 
 
 def _address(tokens: list[tuple[str, str]]) -> Address:
     # white space may stand around the parts, and only there; within one it makes it no address
     local, _, domain = "".join(" " if kind == "space" else text for kind, text in tokens).rpartition("@")
     try:
-        return parse_address(f"{local.strip(' ')}@{domain.strip(' ')}")
+        return parse_foreign(f"{local.strip(' ')}@{domain.strip(' ')}")
     except AddressError as error:
         raise AuthorError("an address of the From field does not read") from error

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from enum import StrEnum
 from typing import Annotated, Any, cast
 
 import typer
 
+from posthorn_cli.client import ApiError
 from posthorn_cli.client.connection import quoted
 from posthorn_cli.client.types import AliasView, DkimRotation, DomainChange, DomainCreation
 from posthorn_cli.commands.tenant import deleted, something
 from posthorn_cli.faults import CommandError, usage
 from posthorn_cli.output import Column, size, state_style
+from posthorn_cli.postmaster import without_postmaster
 from posthorn_cli.session import DEFAULT_LIMIT, All, Limit, Session, Yes, command, group
 from posthorn_cli.values import given, nullable, seconds_of, size_of, whole_number, words_of
 
@@ -104,6 +107,9 @@ def create_domain(
     """
     body = {"name": name} | given(tenant=tenant, plus_addressing=plus_addressing) | nullable("catch_all", catch_all)
     session.output.item(session.api.create_domain(cast("DomainCreation", body)), COLUMNS)
+    with suppress(ApiError):  # a key may be for making domains alone
+        if missing := without_postmaster(session, name):
+            session.output.note(f"warning: {missing}")
 
 
 @command(domains, "set")

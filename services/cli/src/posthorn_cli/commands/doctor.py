@@ -20,6 +20,7 @@ from posthorn_cli.client.connection import verifying_context
 from posthorn_cli.client.types import DnsCheckView
 from posthorn_cli.faults import FAILED, CommandError, lines_of, usage
 from posthorn_cli.output import Column
+from posthorn_cli.postmaster import without_postmaster
 from posthorn_cli.probes import (
     BLOCKLISTS,
     FAIL,
@@ -118,6 +119,8 @@ def _findings(
     for finding in _api(session):
         reached = reached or finding.status == OK
         yield finding
+    if reached:
+        yield from _postmasters(session, domains)
     url = urlsplit(session.api.url)
     if url.scheme == "https":
         yield certificate(Place(url.hostname or "", url.port or 443, "tls"), context)
@@ -173,6 +176,16 @@ def _ready(session: Session) -> Finding:
     wrong = [f"{part['name']}: {part['state']}" for part in found["parts"] if part["state"] != "ok"]
     detail = ", ".join(wrong or [f"{part['name']} ok" for part in found["parts"]])
     return Finding(what, OK if found["ready"] and not wrong else FAIL, detail)
+
+
+def _postmasters(session: Session, names: list[str] | None) -> Iterator[Finding]:
+    try:
+        for name in names or [each["name"] for each in every(session.api.list_domains)]:
+            missing = without_postmaster(session, name)
+            if missing:
+                yield Finding(f"postmaster of {name}", WARN, missing)
+    except (ApiError, Unreachable) as error:
+        yield Finding("postmasters", UNKNOWN, lines_of(error)[0])
 
 
 def _dns(session: Session, names: list[str] | None, pointers: set[IPv4Address | IPv6Address]) -> Iterator[Finding]:

@@ -109,7 +109,16 @@ class NatsDirectory:
                     raise Behind(standing)
         return standing
 
+    async def room(self, address: Address) -> int | None:
+        """See the port."""
+        found, _ = await self._found(address)
+        return found.room_bytes if isinstance(found, AddressEntry) else None
+
     async def _standing(self, address: Address) -> tuple[Standing, list[str]]:
+        found, absent = await self._found(address)
+        return found.at(time.time()) if isinstance(found, AddressEntry) else found, absent
+
+    async def _found(self, address: Address) -> tuple[AddressEntry | Standing, list[str]]:
         """Return what the address is, and of one that is not here the subjects that were not found."""
         exact = await self._address(str(address))
         if exact is not None:
@@ -123,8 +132,8 @@ class NatsDirectory:
         for other in (str(base) if domain.plus_addressing and (base := address.base) else None, domain.catch_all):
             if other is None:
                 continue
-            if (standing := await self._address(other)) is not None:
-                return standing, []
+            if (entry := await self._address(other)) is not None:
+                return entry, []
             absent.append(other)
         return Standing.UNKNOWN, absent
 
@@ -156,13 +165,13 @@ class NatsDirectory:
             self._connection.forget(self._drop)
             self._drop()
 
-    async def _address(self, subject: str) -> Standing | None:
+    async def _address(self, subject: str) -> AddressEntry | None:
         entry = await self._entry(subject)
         if entry is None:
             return None
         if not isinstance(entry, AddressEntry):
             raise Unavailable("directory", "an entry of the wrong kind")
-        return entry.at(time.time())
+        return entry
 
     async def _entry(self, subject: str) -> Entry | None:
         kept = self._cache.get(subject)

@@ -18,6 +18,7 @@ from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.directory_truth import write_outbox
 from posthorn.adapters.postgres.removal import remove
 from posthorn.adapters.postgres.tables import INBOX
+from posthorn.model.room import crossed_sql
 from posthorn.ports.account_mail import DeletedKey, DeletedMessage, Found, Message, Which
 from posthorn.ports.administration import Change, Conflict, Fault, Missing, Unfit
 from posthorn.ports.faults import Unavailable
@@ -89,7 +90,7 @@ _LOCK_DELETED = """
      ORDER BY mailbox_id, deleted_at FOR UPDATE
 """
 # the reference of the deleted entry becomes that of the new one
-_UNDELETE = """
+_UNDELETE = f"""
     WITH gone AS (
         DELETE FROM deleted_entries
          WHERE account_id = $1 AND message_id = $2 AND deleted_at > now() - make_interval(days => $3)
@@ -113,8 +114,8 @@ _UNDELETE = """
     UPDATE accounts a SET used_bytes = a.used_bytes + n.octets, used_messages = a.used_messages + n.entries
       FROM (SELECT coalesce(sum(size_crlf), 0) AS octets, count(*) AS entries FROM made) AS n
      WHERE a.id = $1
-    RETURNING a.used_bytes >= a.quota_bytes AND a.used_bytes - n.octets < a.quota_bytes AS full
-"""
+    RETURNING {crossed_sql("a.quota_bytes", "a.used_bytes", "a.used_bytes - n.octets")} AS crossed
+"""  # noqa: S608
 
 
 class PostgresAccountMail(PostgresAccountMailboxes):
@@ -218,9 +219,9 @@ class PostgresAccountMail(PostgresAccountMailboxes):
             quota, octets = found["quota_bytes"], sum(row["size_crlf"] for row in rows)
             if quota is not None and found["used_bytes"] + octets > quota:
                 raise Conflict(f"{address} has no room for the {octets} octets of the message")
-            full = await connection.fetchval(_UNDELETE, account, message, days, INBOX)
+            crossed = await connection.fetchval(_UNDELETE, account, message, days, INBOX)
             await write_audit(connection, found["tenant_id"], address, {"message": message})
-            marks = await write_outbox(connection, address) if full else ()
+            marks = await write_outbox(connection, address) if crossed else ()
             return Change(_as_message(await _one(connection, account, address, message)), marks)
 
 

@@ -33,6 +33,7 @@ from asyncpg import QueryCanceledError, Record
 
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.model.directory_entry import AddressEntry, DomainEntry, Entry, Standing
+from posthorn.model.room import room_of
 from posthorn.model.unpublished import MOST_NAMED, Unpublished, of_subjects
 
 log = structlog.get_logger()
@@ -61,7 +62,8 @@ _ABOVE = "SELECT address FROM aliases WHERE targets && $1::text[]"
 _VERIFIED = "(SELECT verified_at FROM domains d WHERE d.id = {0}.domain_id) IS NOT NULL"
 _DOMAINS = "SELECT '@' || name AS subject, catch_all, plus_addressing FROM domains WHERE verified_at IS NOT NULL"
 _ACCOUNTS = (
-    f"SELECT address AS subject, {_STANDING.format('account')} AS standing FROM accounts account"  # noqa: S608
+    f"SELECT address AS subject, {_STANDING.format('account')} AS standing, quota_bytes - used_bytes AS left_bytes"  # noqa: S608
+    " FROM accounts account"
     f" WHERE {_VERIFIED.format('account')}"
 )
 
@@ -379,4 +381,5 @@ async def _alias_entries(connection: Connection, addresses: Sequence[str]) -> di
 def _entry(row: Record) -> Entry:
     if row["subject"].startswith("@"):
         return DomainEntry(row["catch_all"], row["plus_addressing"])
-    return AddressEntry(_STANDINGS[row["standing"]])
+    standing = _STANDINGS[row["standing"]]
+    return AddressEntry(standing, room_bytes=room_of(row["left_bytes"]) if standing is Standing.DELIVERABLE else None)

@@ -24,6 +24,7 @@ from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.replication import confirm
 from posthorn.adapters.postgres.resolving import resolve
 from posthorn.adapters.postgres.tables import INBOX
+from posthorn.model.room import crossed_sql
 from posthorn.ports.mailboxes import AccountsGone, Letter, Resolution, Segment
 
 _LOCK_ACCOUNTS = "SELECT id FROM accounts WHERE id = ANY ($1::bigint[]) ORDER BY id FOR NO KEY UPDATE"
@@ -60,7 +61,7 @@ WITH made AS (
 SELECT id FROM made
 """
 
-_INSERT_ENTRIES = """
+_INSERT_ENTRIES = f"""
 WITH uids AS (
     UPDATE mailboxes m SET uidnext = m.uidnext + n.messages, modseq = m.modseq + 1
       FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS n (account_id, messages, octets)
@@ -80,11 +81,11 @@ WITH uids AS (
     RETURNING a.address, a.quota_bytes, a.used_bytes, n.octets
 ), told AS (
     INSERT INTO directory_outbox (subject)
-    SELECT address FROM quotas WHERE used_bytes >= quota_bytes AND used_bytes - octets < quota_bytes
+    SELECT address FROM quotas WHERE {crossed_sql("quota_bytes", "used_bytes", "used_bytes - octets")}
     RETURNING 1
 )
 SELECT (SELECT count(*) FROM entries) AS entries, (SELECT pg_notify('directory', '') WHERE EXISTS (SELECT FROM told)) AS notified
-"""
+"""  # noqa: S608
 
 
 class PostgresMailboxes:

@@ -28,7 +28,7 @@ from posthorn.model.envelope import Envelope, encode_record
 from posthorn.model.networks import network_of
 from posthorn.model.outbound import Notice, Outbound, QueueState
 from posthorn.ports.mailboxes import Letter
-from posthorn.wire.address import AddressError, parse_address
+from posthorn.wire.foreign_address import canonical
 
 type Due = dict[str, datetime | None]
 """When something can go to a destination; None: at once."""
@@ -262,11 +262,3 @@ def _waits(outbound: Outbound) -> bool:
 
 def _closed(outbound: Outbound) -> bool:
     return not _waits(outbound) and not _expands(outbound) and outbound.notice is None
-
-
-def canonical(recipient: str) -> str:
-    """The form in which an address is searched for and suppressed."""
-    try:
-        return str(parse_address(recipient))
-    except AddressError:
-        return recipient.lower()

@@ -21,13 +21,13 @@ from uuid import UUID
 
 from posthorn.adapters.postgres.audit import write_audit
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
-from posthorn.adapters.postgres.outbound import canonical
 from posthorn.adapters.postgres.queue_closing import let_go, make_due
 from posthorn.adapters.postgres.queue_lanes import lane_of, open_for_one_try, open_of_item, open_where
 from posthorn.adapters.postgres.tenants import tenant_named
 from posthorn.model.outbound import QueueState
 from posthorn.ports.administration import Conflict, Missing
 from posthorn.ports.queue import LaneClosed, QueueFilter, QueueItem
+from posthorn.wire.foreign_address import canonical
 
 _SLACK = timedelta(minutes=1)
 """How far ids and times may be out of step: what was begun earlier may have been entered later."""

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from posthorn.adapters.postgres.database import Connection
+from posthorn.model.room import crossed_sql
 
 LONG_SECONDS = 600
 """How long a statement may take that removes all mail of an account."""
@@ -41,7 +42,7 @@ _LOCK_MESSAGES = f"""
 """  # noqa: S608
 _LOCK_SEGMENTS = "SELECT FROM segments WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE"
 
-_GONE = """
+_GONE = f"""
     gone AS (
         DELETE FROM mailbox_entries e USING unnest($2::integer[], $3::bigint[]) AS w (mailbox_id, uid)
          WHERE e.account_id = $1 AND e.mailbox_id = w.mailbox_id AND e.uid = w.uid
@@ -53,9 +54,9 @@ _GONE = """
         UPDATE accounts a SET used_bytes = a.used_bytes - n.octets, used_messages = a.used_messages - n.entries
           FROM (SELECT coalesce(sum(size_crlf), 0) AS octets, count(*) AS entries FROM gone) AS n
          WHERE a.id = $1 AND n.entries > 0
-        RETURNING a.used_bytes < a.quota_bytes AND a.used_bytes + n.octets >= a.quota_bytes AS room
+        RETURNING {crossed_sql("a.quota_bytes", "a.used_bytes", "a.used_bytes + n.octets")} AS room
     )
-"""
+"""  # noqa: S608
 _RESULT = "SELECT (SELECT count(*) FROM gone) AS entries, EXISTS (SELECT FROM account WHERE room) AS roomy"
 
 # of two entries of one message in one mailbox, deleted together, each has a time of its own

@@ -19,6 +19,7 @@ from posthorn.adapters.postgres.audit import write_audit
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.leaderships import lead, resign
 from posthorn.adapters.postgres.mailboxes import insert_messages
+from posthorn.model.room import crossed_sql
 from posthorn.ports.administration import Conflict, Missing
 from posthorn.ports.mailboxes import Letter, Segment
 from posthorn.ports.maildrops import Location
@@ -46,7 +47,7 @@ _DIGESTS = """
 """
 _STAYS = "SELECT EXISTS (SELECT FROM leaderships WHERE task = $1 AND holder = $2)"
 _LOCK = "SELECT quota_bytes, used_bytes FROM accounts WHERE id = $1 FOR NO KEY UPDATE"
-_ENTER = """
+_ENTER = f"""
     WITH boxes AS (
         UPDATE mailboxes b SET uidnext = b.uidnext + n.entries, modseq = b.modseq + 1
           FROM (SELECT mailbox, count(*) AS entries FROM unnest($4::text[]) AS mailbox GROUP BY mailbox) AS n
@@ -64,12 +65,12 @@ _ENTER = """
         UPDATE accounts a SET used_bytes = a.used_bytes + n.octets, used_messages = a.used_messages + n.entries
           FROM (SELECT coalesce(sum(size_crlf), 0) AS octets, count(*) AS entries FROM made) AS n
          WHERE a.id = $1
-        RETURNING a.address, a.used_bytes >= a.quota_bytes AND a.used_bytes - n.octets < a.quota_bytes AS full
+        RETURNING a.address, {crossed_sql("a.quota_bytes", "a.used_bytes", "a.used_bytes - n.octets")} AS crossed
     ), told AS (
-        INSERT INTO directory_outbox (subject) SELECT address FROM quota WHERE "full" RETURNING 1
+        INSERT INTO directory_outbox (subject) SELECT address FROM quota WHERE crossed RETURNING 1
     )
     SELECT (SELECT count(*) FROM made), (SELECT pg_notify('directory', '') WHERE EXISTS (SELECT FROM told))
-"""
+"""  # noqa: S608
 
 
 class PostgresTransfers:

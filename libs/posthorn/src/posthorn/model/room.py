@@ -1,0 +1,39 @@
+"""How much a mailbox may still take, in steps so coarse that the directory hardly ever hears of a message.
+
+A step is an octave. What is published is its upper end, so that nothing is refused that would fit; a mailbox crosses some thirty
+steps from empty to full, and says nothing of those above ``_LARGEST``, since no message is that large. The steps do not begin at
+powers of two: quotas do, and a mailbox that is emptied again and again must not cross a step each time.
+"""
+
+from __future__ import annotations
+
+import math
+
+_SHIFT = 0.7
+_LARGEST = 28
+"""Step from which nothing is told: 2 ** 28 / _SHIFT bytes."""
+_SMALLEST = 4096
+"""Bytes up to which all is one step: hardly a message is smaller."""
+_SLACK = 1.01
+"""Against different rounding here and in Postgres."""
+
+
+def room_of(left: int | None) -> int | None:
+    """Return the upper end of the step in which so many bytes are left (None: without a limit); None where no limit is told."""
+    if left is None:
+        return None
+    step = math.floor(math.log2(max(left, _SMALLEST) * _SHIFT))
+    return None if step >= _LARGEST else math.ceil(2.0 ** (step + 1) / _SHIFT * _SLACK)
+
+
+def step_sql(left: str) -> str:
+    """Return the SQL expression for the step of an expression that says how many bytes are left."""
+    return f"least(floor(ln(greatest({left}, {_SMALLEST})::float8 * {_SHIFT}) / ln(2::float8)), {_LARGEST})"
+
+
+def crossed_sql(quota: str, used: str, before: str) -> str:
+    """Return the SQL condition for a mailbox having crossed a step, or become full or not full; expressions of bytes."""
+    return (
+        f"(({used} >= {quota}) <> ({before} >= {quota})"
+        f" OR {step_sql(f'{quota} - {used}')} <> {step_sql(f'{quota} - ({before})')})"
+    )

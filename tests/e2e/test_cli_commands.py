@@ -153,6 +153,8 @@ def test_aliases(shell: CommandLine, domain: str, address: str) -> None:
     assert shell.attempt(f"alias remove {alias} {address}").status == 2
     assert shell.attempt(f"alias remove {alias} nobody@example.org").status == 1
     shell.run(f"alias delete {alias} --yes")
+    refused = shell.attempt("alias confirm 0198c1d2c3b47a519e2f8d7c6b5a4938.bm90aGluZw")
+    assert (refused.status, "stands for no target" in refused.err) == (1, True)
 
 
 def test_messages(shell: CommandLine, system: System, domain: str, address: str, tmp_path: Path) -> None:
@@ -168,6 +170,11 @@ def test_messages(shell: CommandLine, system: System, domain: str, address: str,
     assert shell.attempt(f"message raw {address} {row[0]} -o {target}").status == 1
     assert shell.run(f"message list {address} --from A@EXAMPLE --since 1h --unseen --smaller 1MB").rows[0][0] == row[0]
     assert shell.run(f"message list {address} --subject nothing --larger 1MB").rows == []
+    ((part, media_type, *_),) = shell.run(f"message structure {address} {row[0]}").rows
+    assert (part, media_type) == ("1", "text/plain")
+    assert shell.run(f"message part {address} {row[0]} 1").out.splitlines() == ["hello"]
+    read = [each[2] for each in shell.run(f"audit content {address} --limit 2").rows]
+    assert read == ["content.read", "content.show"]
 
     shell.run(f"mailbox create {address} Work/2026")
     shell.run(f"message move {address} {row[0]} Work/2026")

@@ -83,6 +83,9 @@ async def test_a_recipient_is_described(api: Api) -> None:
         "last_status": None,
         "last_reply": None,
         "last_tls": None,
+        "next_hop_closed_until": None,
+        "next_hop_host": None,
+        "next_hop_reply": None,
     }
     problem(await api.client.get("/v1/queue/999999"), 404, "not-found")
     problem(await api.client.get("/v1/queue/x"), 422, "invalid", "id")

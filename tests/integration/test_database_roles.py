@@ -77,7 +77,7 @@ async def test_no_part_may_change_the_schema(database_url: str, part: str) -> No
 async def test_a_part_does_not_read_what_is_not_its_business(database_url: str, part: str, table: str) -> None:
     connection = await asyncpg.connect(logged_in(database_url, part))
     try:
-        for statement in (f"SELECT FROM {table}", f"DELETE FROM {table}"):
+        for statement in (f"SELECT * FROM {table}", f"DELETE FROM {table}"):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await connection.execute(statement)
     finally:

@@ -178,7 +178,7 @@ async def delete_api_key(number: KeyPath, caller: Caller, service: Owners) -> Re
 @audit.get(
     "/v1/accounts/{address:address}/content-access",
     operation_id="listContentAccess",
-    summary="List who read the content of an account's mailboxes",
+    summary="List who read the content of mailboxes",
     responses=problems(404, 429),
     dependencies=[Security(_BASIC)],
 )

@@ -664,7 +664,7 @@ class Operations(Connection):
     def list_content_access(
         self, address: str, *, limit: int | None = None, cursor: str | None = None
     ) -> Page[AuditView]:
-        """List who read the content of an account's mailboxes."""
+        """List who read the content of mailboxes."""
         return cast(
             "Page[AuditView]",
             self._call(

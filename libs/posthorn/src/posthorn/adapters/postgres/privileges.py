@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 READ: Final = ("SELECT",)
+KNOW: Final = ("SELECT (id)",)
+"""Telling whether there is anything, which the comparison of the stores asks of a new database (ADR 18)."""
 COUNT: Final = ("SELECT", "UPDATE (used_bytes, used_messages)")
 """Reading accounts, and counting what they hold."""
 USE: Final = ("SELECT", "UPDATE (last_used_at)")
@@ -54,6 +56,7 @@ PRIVILEGES: Final[Mapping[str, Privileges]] = {
             "maildrop_leases": READ,
             "installation": READ,
             "segments": READ,
+            "messages": KNOW,
         }
     ),
     "delivery": Privileges(
@@ -100,6 +103,7 @@ PRIVILEGES: Final[Mapping[str, Privileges]] = {
             "relays": WRITE,
             "throttles": WRITE,
             "installation": READ,
+            "aliases": KNOW,
         }
     ),
     "pop3": Privileges(

@@ -114,7 +114,7 @@ async def test_the_queue_is_searched_by_each_filter_and_by_several(api: Api) -> 
     for name, bad in (
         ("domain", "a..b"),
         ("state", "lost"),
-        ("sender", "x"),
+        ("sender", "x y"),
         ("recipient", "x"),
         ("message", "x"),
         ("older_than", "-1"),

@@ -100,8 +100,8 @@ class Outgoing:
                 return Matched(total, more=True)  # what was tried again matches still, and hides the rest
             total += len(done)
             self._tell(caller, action, (each[1:] for each in done))
-            if action in _WAKING:
-                self._hints.wake()  # also where nothing is made due: a lane may have been opened
+            if not done and action in _WAKING:
+                self._hints.wake()  # nothing was made due, but a lane may have been opened
             if len(done) < _AT_ONCE:
                 return Matched(total, more=False)
             newest = done[0][0]

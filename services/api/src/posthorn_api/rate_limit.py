@@ -24,8 +24,8 @@ _MOST = 20_000
 COSTS = {
     "importAccounts": 20.0,
     "importAliases": 20.0,
-    "importMail": 50.0,
-    "exportMail": 50.0,
+    "importMail": 10.0,
+    "exportMail": 10.0,
     "getMessageStructure": 5.0,
     "getMessagePart": 5.0,
     "getConfig": 20.0,

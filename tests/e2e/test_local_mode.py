@@ -21,7 +21,7 @@ from tests.servers.s3 import S3Server
 from tests.servers.system import BACKENDS, PORTS, SERVICES, System, await_that
 
 LETTER = b"From: sender@example.org\r\nSubject: stays\r\n\r\nstays\r\n"
-STARTS_WITHIN = 15.0
+STARTS_WITHIN = 30.0
 STOPS_WITHIN = 10.0
 
 

@@ -14,6 +14,7 @@ from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
 from posthorn.adapters.postgres.maildrops import PostgresMaildrops
 from posthorn.model.envelope import Body, Envelope
 from posthorn.ports.administration import NewAccount, NewDomain
+from posthorn.ports.faults import Unavailable
 from posthorn.ports.mailboxes import Letter, Segment
 from posthorn.ports.maildrops import unique_id
 from posthorn.runtime.ids import new_id
@@ -78,6 +79,18 @@ class RealHouse:
         return [unique_id(listing.uidvalidity, uid).decode() for uid in listing.uids]
 
 
+async def _empty(database: Database) -> None:
+    """Empty the tables; what a login notes in the background may be under way, and stand in a circle of locks with this."""
+    for last in (False, False, False, True):
+        try:
+            async with database.session() as connection:
+                await connection.execute(_EMPTY)
+            return
+        except Unavailable:
+            if last:
+                raise
+
+
 @asynccontextmanager
 async def real_house(database_url: str, directory: Path, password_hash: str) -> AsyncGenerator[RealHouse]:
     """Open a house on a database with the newest schema; afterwards the house is empty again."""
@@ -89,7 +102,6 @@ async def real_house(database_url: str, directory: Path, password_hash: str) -> 
             try:
                 yield RealHouse(database, blobs, password_hash)
             finally:
-                async with database.session() as connection:
-                    await connection.execute(_EMPTY)
+                await _empty(database)
     finally:
         blobs.close()

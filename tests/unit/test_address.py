@@ -172,6 +172,8 @@ _NEARLY = st.one_of(
 @example("\u212a@\u212a.test")
 @example("x@xn--xn--a-9ga.test")
 @example("x@\u1e9e.test")
+@example("x@xn--a-ba.test")
+@example("x@xn--a-ein.test")
 def test_canonical_is_canonical_and_nothing_else_is_raised(text: str) -> None:
     try:
         address = parse_address(text)

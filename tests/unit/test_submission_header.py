@@ -214,7 +214,10 @@ def test_how_a_letter_was_cut_makes_no_difference(content: bytes, at: list[int])
         if whole.startswith(TRACE):
             head, _, body = whole[len(TRACE) :].partition(b"\r\n\r\n")
             assert completed(head + b"\r\n").block == head + b"\r\n"
-            if content.startswith(b"A: b\r\n\r\n"):
+            is_fit = all(
+                len(line) <= 998 for line in content.split(b"\r\n")
+            )  # others are re-encoded before they are signed
+            if content.startswith(b"A: b\r\n\r\n") and is_fit:
                 assert body == content[len(b"A: b\r\n\r\n") :]
 
     asyncio.run(check())

@@ -126,6 +126,8 @@ def _canonical_label(label: str) -> str:
         label = _fold(_decode_label(label))
         if label.isascii() or label.startswith("xn--"):  # RFC 5890 §2.3.2.1: it stands for a label that is not ASCII
             raise AddressError("the domain has an xn-- label that stands for no other")
+        if _CONTROL.search(label):
+            raise AddressError("the domain has an xn-- label that stands for control characters")
     if not label.isascii():
         label = "xn--" + label.encode("punycode").decode("ascii")
     if not _LABEL.match(label):

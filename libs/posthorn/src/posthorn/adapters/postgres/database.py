@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 from uuid import UUID, uuid4
@@ -33,7 +33,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from posthorn.adapters.postgres.liveness import Liveness
 from posthorn.adapters.postgres.tables import SCHEMA_VERSION
 from posthorn.ports.faults import Halted, Unavailable
-from posthorn.runtime.fair_slots import FairSlots
+from posthorn.runtime.fair_slots import FairSlots, SlotsTaken
 from posthorn.runtime.holders import present_holder
 from posthorn.runtime.settings import PostgresSettings
 
@@ -144,8 +144,21 @@ class Database:
                 finally:
                     self._liveness.returned(connection)
 
-    def _turn(self) -> AbstractAsyncContextManager[None]:
-        return nullcontext() if self._slots is None else self._slots.hold(present_holder())
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Wait for a connection's turn. Whoever waits in vain meets a slow Postgres, which is no doing of the caller's."""
+        if self._slots is None:
+            yield
+            return
+        holder = present_holder()
+        try:
+            await self._slots.take(holder)
+        except SlotsTaken as taken:
+            raise Unavailable("postgres", taken.detail) from None
+        try:
+            yield
+        finally:
+            self._slots.give(holder)
 
     async def _make_sure(self, connection: Connection) -> None:
         """Ask a new connection whose database it leads to."""

@@ -72,6 +72,7 @@ class System:
             "POSTHORN_SUBMISSION_PORT": str(self.submission),
             "POSTHORN_SUBMISSIONS_PORT": "0",
             "POSTHORN_API_PORT": str(self.api),
+            "POSTHORN_API_REQUESTS_PER_MINUTE": "0",  # one key asks for everything here
             "POSTHORN_HEALTH_PORT": str(self._health),
             **self._extra,
         }

@@ -74,17 +74,23 @@ class Balancer:
     _turn: int = 0
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _servers: list[asyncio.Server] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
     def start(self) -> None:
         """Begin, in a thread of its own."""
         self.ports = {service: free_port() for service in self.services}
-        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        self._thread.start()
         self._call(self._open())
 
     def stop(self) -> None:
         """End, with everything connected."""
         self._call(self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
 
     def set_instances(self, instances: list[Instance]) -> None:
         """Say which instances there are, as the endpoints of a Service."""
@@ -95,11 +101,12 @@ class Balancer:
 
     async def _open(self) -> None:
         for service in self.services:
-            await asyncio.start_server(
+            server = await asyncio.start_server(
                 lambda reader, writer, service=service: self._carry(service, reader, writer),  # type: ignore[misc]
                 "127.0.0.1",
                 self.ports[service],
             )
+            self._servers.append(server)
         self._begin(self._watch())
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
@@ -108,9 +115,12 @@ class Balancer:
         task.add_done_callback(self._tasks.discard)
 
     async def _close(self) -> None:
-        for task in asyncio.all_tasks():
-            if task is not asyncio.current_task():
-                task.cancel()
+        for server in self._servers:
+            server.close()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)  # each ends in its own loop, not when it is collected
 
     async def _watch(self) -> None:
         async with httpx.AsyncClient(trust_env=False, timeout=3) as client:

@@ -25,7 +25,7 @@ from posthorn.adapters.nats.installation import DirectoryMark, NatsClock
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.installation import PostgresInstallation
 from posthorn.model.directory_entry import INSTALLATION_KEY
-from posthorn.model.installation import MARK_BYTES, Mark, decode_mark, encode_mark
+from posthorn.model.installation import MARK_BYTES, Copy, Mark, decode_mark, encode_mark
 from posthorn.ports.blobs import MARK, Blobs
 from posthorn.ports.directory import AddressEntry, DomainEntry, Standing
 from posthorn.ports.faults import Halted, Unavailable
@@ -128,6 +128,21 @@ async def test_a_new_installation_takes_itself_up_and_marks_its_stores(house: Ho
 async def test_many_processes_take_it_up_at_once(house: House) -> None:
     assert await asyncio.gather(*(house.guard().compare() for _ in range(6))) == [True] * 6
     await house.guard(keeps=False).certain()
+
+
+async def test_marks_that_another_process_writes_during_the_comparison_are_no_contradiction(house: House) -> None:
+    class Overtaken(DirectoryMark):
+        """Another process takes the stores up after this one has read the database."""
+
+        async def read(self) -> Copy:
+            await house.guard().certain()
+            return await super().read()
+
+    guard = house.guard()
+    guard.watch_directory(Overtaken(house.nats))
+    assert await guard.compare()
+    guard.check()
+    assert await DirectoryMark(house.nats).halted() is None
 
 
 async def test_who_keeps_no_marks_serves_what_is_new_and_writes_nothing(house: House) -> None:

@@ -24,7 +24,7 @@ from uuid import UUID
 import structlog
 from prometheus_client import Gauge
 
-from posthorn.model.installation import MARK_BYTES, Copy, Finding, Mark, Stage, decode_mark, encode_mark, judge
+from posthorn.model.installation import MARK_BYTES, Copy, Finding, Mark, Stage, Verdict, decode_mark, encode_mark, judge
 from posthorn.ports.blobs import BODIES, MARK, SEGMENTS, BlobMissing, Blobs
 from posthorn.ports.clock import Clock
 from posthorn.ports.faults import Halted, Unavailable
@@ -172,13 +172,11 @@ class InstallationGuard:
     async def compare(self) -> bool:
         """Compare, and open or close the gate; gives whether every store was read and agrees. Raises Unavailable of Postgres."""
         async with self._comparing:
-            asked_at = self._clock()
-            reading = await self._installation.read()
-            self._off = (asked_at + self._clock()) / 2 - reading.now
-            self._now, self._released_until = reading.now, reading.brakes_released_until
             try:
-                blobs, directory = await _read(self._blobs), await _read(self._directory)
-                verdict = judge(reading.ours, blobs, directory, self._settings.installation_tolerance_seconds)
+                reading, blobs, directory, verdict = await self._judged()
+                if reading.ours.stage is Stage.NEW and verdict.finding is not Finding.ADOPT:
+                    # judged anew: another process may have taken it up since, and its marks are no contradiction
+                    reading, blobs, directory, verdict = await self._judged()
             except Halted as fault:
                 await self._close(fault.detail)
                 return False
@@ -190,6 +188,15 @@ class InstallationGuard:
             self._open()
             self._id = reading.ours.mark.id
             return verdict.complete
+
+    async def _judged(self) -> tuple[Reading, Copy | None, Copy | None, Verdict]:
+        asked_at = self._clock()
+        reading = await self._installation.read()
+        self._off = (asked_at + self._clock()) / 2 - reading.now
+        self._now, self._released_until = reading.now, reading.brakes_released_until
+        blobs, directory = await _read(self._blobs), await _read(self._directory)
+        verdict = judge(reading.ours, blobs, directory, self._settings.installation_tolerance_seconds)
+        return reading, blobs, directory, verdict
 
     async def _keep(self, reading: Reading, blobs: Copy | None, directory: Copy | None, *, adopts: bool) -> None:
         """Write what is to be written. A fault of a copy leaves it behind, which is no harm."""

@@ -13,7 +13,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from tests.servers.maildrop import RefusedError
+from tests.support.maildrop import RefusedError
 
 from chaos.clients import ACCOUNTS, Administrator, Reading, World, clients, furnish
 from chaos.faults import Faults

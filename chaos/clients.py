@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import httpx
-from tests.servers.maildrop import Reader, RefusedError
+from tests.support.maildrop import Reader, RefusedError
 
 from chaos.ledger import Entry, Ledger
 from chaos.stand import ADMIN_KEY, Stand

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import httpx
 import psutil
-from tests.servers.s3 import S3Server
-from tests.servers.tcp_proxy import TcpProxy
+from tests.support.s3 import S3Server
+from tests.support.tcp_proxy import TcpProxy
 
 from posthorn.runtime.derived_keys import SRS, derive
 from posthorn_local.certificate import ensure_certificate

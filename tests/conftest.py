@@ -16,9 +16,9 @@ from hypothesis import settings
 
 from posthorn_local import embedded
 from posthorn_local.embedded import Nats, Postgres
-from tests.servers.databases import ROLE_PASSWORDS, Databases
-from tests.servers.ports import PortsInTurn
-from tests.servers.s3 import S3Server
+from tests.support.databases import ROLE_PASSWORDS, Databases
+from tests.support.ports import PortsInTurn
+from tests.support.s3 import S3Server
 
 _numbers = itertools.count(1)
 

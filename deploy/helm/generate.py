@@ -24,9 +24,9 @@ from typing import Any
 import yaml
 from deploy.helm.schema import CLASSES, schema, variables
 
+from posthorn.adapters.blobs.s3_policies import PARTS, policy_text
 from posthorn.adapters.nats.permissions import users_config
-from posthorn.adapters.s3_policies import PARTS, policy_text
-from posthorn_api.public_routes import AUTODISCOVER_PATHS, CONFIG_PATHS, POLICY_PATH
+from posthorn_api.dns.public_routes import AUTODISCOVER_PATHS, CONFIG_PATHS, POLICY_PATH
 
 CHART = Path(__file__).parent / "posthorn"
 COMPOSE = Path(__file__).parents[1] / "compose"

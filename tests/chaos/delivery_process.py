@@ -12,10 +12,11 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from posthorn.adapters.files import FileBlobs
-from posthorn.adapters.nats import layout, source
-from posthorn.adapters.nats.source import NatsDelivery
-from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
+from posthorn.adapters.blobs.files import FileBlobs
+from posthorn.adapters.nats import ingest_consumer as source
+from posthorn.adapters.nats import layout
+from posthorn.adapters.nats.ingest_consumer import NatsDelivery
+from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.ports.mailboxes import Segment
 from posthorn_delivery import at_hand
 from posthorn_delivery.main import main

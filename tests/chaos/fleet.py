@@ -27,8 +27,8 @@ from typing import Any
 import httpx
 
 from posthorn_local.embedded import die_with_parent, free_port
-from tests.servers.maildrop import Maildrop
-from tests.servers.system import await_that
+from tests.support.maildrop import Maildrop
+from tests.support.system import await_that
 
 LOOK_SECONDS = 0.1
 """How often the balancer asks who is ready."""

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from tests.servers.maildrop import Maildrop
-from tests.servers.system import System
+from tests.support.maildrop import Maildrop
+from tests.support.system import System
 
 _LARGE = b"".join(b"%063d\r\n" % line for line in range(9_600))
 """More than rides in the stream: such a body is a blob of its own before the 250."""

@@ -18,11 +18,11 @@ import httpx
 import pytest
 
 from posthorn.adapters.nats import layout
-from posthorn.adapters.nats.source import NatsIngestSource
+from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
 from posthorn_local.embedded import Nats, die_with_parent, free_port
-from tests.servers.databases import logged_in
-from tests.servers.jetstream import until
-from tests.servers.scene import Scene, scene
+from tests.support.databases import logged_in
+from tests.support.jetstream import until
+from tests.support.scene import Scene, scene
 
 
 class DeliveryProcess:

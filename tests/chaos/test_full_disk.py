@@ -14,10 +14,10 @@ import pytest
 from posthorn.adapters.nats.connection import connect
 from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.storage import storage
-from posthorn.ports.faults import Full
+from posthorn.ports.errors import Full
 from posthorn_local.embedded import Nats
-from tests.servers.jetstream import letter, nats_settings, restart
-from tests.servers.system import System, await_that
+from tests.support.jetstream import letter, nats_settings, restart
+from tests.support.system import System, await_that
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
 

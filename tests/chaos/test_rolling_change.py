@@ -20,9 +20,9 @@ import pytest
 from posthorn_local.embedded import Nats
 from tests.chaos.fleet import FIRST, Fleet, Repeated, fleet
 from tests.chaos.system_load import Load, settle
-from tests.servers.maildrop import Maildrop, RefusedError
-from tests.servers.sink import Sink
-from tests.servers.system import await_that
+from tests.support.maildrop import Maildrop, RefusedError
+from tests.support.sink import Sink
+from tests.support.system import await_that
 
 pytestmark = pytest.mark.timeout(400)
 

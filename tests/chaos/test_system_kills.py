@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from tests.chaos.system_load import Load, check_delivered
-from tests.servers.maildrop import Maildrop, RefusedError
-from tests.servers.system import BACKENDS, System, await_that
+from tests.support.maildrop import Maildrop, RefusedError
+from tests.support.system import BACKENDS, System, await_that
 
 pytestmark = pytest.mark.timeout(240)
 

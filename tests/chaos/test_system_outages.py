@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from tests.chaos.system_load import Load, check_delivered
-from tests.servers.s3 import S3Server
-from tests.servers.system import System, await_that
+from tests.support.s3 import S3Server
+from tests.support.system import System, await_that
 
 pytestmark = pytest.mark.timeout(240)
 

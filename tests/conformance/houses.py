@@ -7,14 +7,14 @@ from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from posthorn.adapters.files import FileBlobs
-from posthorn.adapters.postgres.administration import PostgresAdministration
+from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.adapters.postgres.database import Database, connect
-from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
-from posthorn.adapters.postgres.maildrops import PostgresMaildrops
+from posthorn.adapters.postgres.directory.administration import PostgresAdministration
+from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
+from posthorn.adapters.postgres.mailboxes.maildrops import PostgresMaildrops
 from posthorn.model.envelope import Body, Envelope
 from posthorn.ports.administration import NewAccount, NewDomain
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.mailboxes import Letter, Segment
 from posthorn.ports.maildrops import unique_id
 from posthorn.runtime.ids import new_id

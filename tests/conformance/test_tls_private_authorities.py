@@ -16,13 +16,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from posthorn.runtime.tls import verifying_context
-from posthorn_api.webhook_post import Poster
+from posthorn_api.webhooks.post import Poster
 from posthorn_cli.client.connection import verifying_context as of_the_command_line
 from posthorn_relay.policy_fetch import PolicyFetcher
 from posthorn_relay.settings import EgressSettings
 from posthorn_relay.transport import Failed, Tls
-from tests.conformance.relay_stage import QUICK, connector, hop
-from tests.servers.scripted_smtp import FULL, ScriptedSmtp
+from tests.conformance.relay.stage import QUICK, connector, hop
+from tests.support.scripted_smtp import FULL, ScriptedSmtp
 
 NAME = "mx.kind-f.test"
 _DAY = datetime.timedelta(days=1)

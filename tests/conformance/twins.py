@@ -13,7 +13,7 @@ import zstandard
 
 from posthorn.ports.access import Ending, Place, Proof, digest_of
 from posthorn.ports.blobs import BlobInfo, BlobMissing, Blobs
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.mailboxes import Placement
 from posthorn.ports.maildrops import LeaseLost, Listing, Location, Login, MaildropBusy, Maildrops, Revoked, unique_id
 from posthorn.ports.sending import Charge, Credentials

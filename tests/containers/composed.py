@@ -1,7 +1,7 @@
 """The system of docker-compose.yml as a person has it after a clone: secrets by init.sh, ``docker compose up --wait``.
 
 Stand-ins take the place of the images of Postgres, NATS and Garage; everything else is as it is shipped. It is used as
-``tests.servers.system.System`` is, so that the same load and the same account of it serve both.
+``tests.support.system.System`` is, so that the same load and the same account of it serve both.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from typing import Any
 import httpx
 
 from tests.containers.docker import ROOT, Docker
-from tests.servers.maildrop import Maildrop
-from tests.servers.system import System, await_that
+from tests.support.maildrop import Maildrop
+from tests.support.system import System, await_that
 
 STANDINS = Path(__file__).with_name("standins") / "compose.yml"
 PARTS = ("smtp-in", "submission", "delivery", "relay", "pop3", "api")

@@ -13,7 +13,7 @@ import pytest
 
 from tests.containers.composed import ComposedSystem
 from tests.containers.docker import ROOT, Docker
-from tests.servers.maildrop import Maildrop
+from tests.support.maildrop import Maildrop
 
 _numbers = itertools.count(1)
 _HERE = Path(__file__).parent

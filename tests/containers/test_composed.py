@@ -13,8 +13,8 @@ import pytest
 
 from tests.containers.composed import PARTS, STORES, ComposedSystem
 from tests.containers.docker import ROOT, Docker, DockerError
-from tests.servers.maildrop import Maildrop
-from tests.servers.system import await_that
+from tests.support.maildrop import Maildrop
+from tests.support.system import await_that
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]
 

@@ -6,8 +6,8 @@ import pytest
 
 from tests.chaos.system_load import Load, check_delivered
 from tests.containers.composed import ComposedSystem
-from tests.servers.maildrop import Maildrop
-from tests.servers.system import await_that
+from tests.support.maildrop import Maildrop
+from tests.support.system import await_that
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]
 

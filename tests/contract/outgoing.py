@@ -8,8 +8,8 @@ from typing import Any
 from uuid import UUID
 
 from posthorn.adapters.postgres.database import Database
-from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
-from posthorn.adapters.postgres.queue import PostgresQueue
+from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
+from posthorn.adapters.postgres.queue.queue import PostgresQueue
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.model.outbound import Outbound, QueueState, RecipientDsn
 from posthorn.ports.queue import Claim, Due, Job, Outcome

@@ -10,12 +10,12 @@ from uuid import UUID
 
 import pytest
 
-from posthorn.adapters.postgres.administration import PostgresAdministration
-from posthorn.adapters.postgres.api_keys import PostgresApiKeys
+from posthorn.adapters.postgres.access.api_keys import PostgresApiKeys
+from posthorn.adapters.postgres.access.idempotency import PostgresIdempotency
 from posthorn.adapters.postgres.database import Database
-from posthorn.adapters.postgres.idempotency import PostgresIdempotency
-from posthorn.adapters.postgres.leading import MOST_STEPS, hold_addresses
-from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
+from posthorn.adapters.postgres.directory.administration import PostgresAdministration
+from posthorn.adapters.postgres.directory.alias_graph import MOST_STEPS, hold_addresses
+from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.ports.administration import (
     Account,
     Alias,
@@ -31,7 +31,7 @@ from posthorn.ports.administration import (
     State,
     Unfit,
 )
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.idempotency import IdempotencyClash
 from posthorn.runtime.ids import new_id
 from posthorn_local.embedded import free_port

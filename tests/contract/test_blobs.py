@@ -18,14 +18,14 @@ from typing import BinaryIO, cast
 import pytest
 from pydantic import SecretStr
 
-from posthorn.adapters.blobs import blob_target, open_blobs
-from posthorn.adapters.files import FileBlobs
-from posthorn.adapters.s3 import S3Blobs, S3Target
+from posthorn.adapters.blobs.config import blob_target, open_blobs
+from posthorn.adapters.blobs.files import FileBlobs
+from posthorn.adapters.blobs.s3 import S3Blobs, S3Target
 from posthorn.ports.blobs import BODIES, MARK, SEGMENTS, TRASH, BlobMissing, Blobs
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.settings import BlobSettings
-from tests.servers.s3 import S3Server
+from tests.support.s3 import S3Server
 
 
 @pytest.fixture(params=["files", "s3"])

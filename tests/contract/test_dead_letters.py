@@ -9,13 +9,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from posthorn.adapters.nats.connection import Connection, connect
-from posthorn.adapters.nats.dead import NatsDeadLetters
+from posthorn.adapters.nats.dead_letters import NatsDeadLetters
 from posthorn.adapters.nats.ingest import NatsIngest
-from posthorn.adapters.nats.source import NatsIngestSource
+from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
 from posthorn.model.envelope import decode_record, encode_record
-from posthorn.ports.faults import Full, Unavailable
+from posthorn.ports.errors import Full, Unavailable
 from posthorn_local.embedded import Nats
-from tests.servers.jetstream import letter, nats_settings
+from tests.support.jetstream import letter, nats_settings
 
 BODY = b"Subject: hello\r\n\r\nworld\r\n"
 

@@ -16,10 +16,10 @@ from posthorn.adapters.nats.layout import BUCKET_PREFIX, BUCKET_STREAM
 from posthorn.model.directory_entry import encode_key
 from posthorn.model.unpublished import NOTHING, of_subjects
 from posthorn.ports.directory import AddressEntry, Behind, DomainEntry, Entry, Standing
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.wire.address import parse_address
 from posthorn_local.embedded import Nats
-from tests.servers.jetstream import nats_settings, restart, until
+from tests.support.jetstream import nats_settings, restart, until
 
 HERE = AddressEntry(Standing.DELIVERABLE)
 PLAIN = DomainEntry(catch_all=None, plus_addressing=True)

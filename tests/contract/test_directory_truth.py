@@ -9,12 +9,12 @@ from uuid import UUID
 import pytest
 from structlog.testing import capture_logs
 
-from posthorn.adapters.postgres.directory_truth import PostgresDirectoryTruth
+from posthorn.adapters.postgres.directory.outbox import PostgresDirectoryTruth
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.model.room import room_of
 from posthorn.model.unpublished import Unpublished
 from posthorn.ports.directory import AddressEntry, DomainEntry, Entry, Standing
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.runtime.ids import new_id
 from posthorn_local.embedded import free_port
 from tests.contract.town import Town, pool

@@ -10,13 +10,13 @@ import pytest
 
 from posthorn.adapters.dkim import DkimSigner, generate
 from posthorn.adapters.postgres.database import Database
-from posthorn.adapters.postgres.dkim_keys import PostgresDkimKeys
+from posthorn.adapters.postgres.directory.dkim_keys import PostgresDkimKeys
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.ports.administration import Conflict, Missing
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.signing import DkimKey
 from posthorn.runtime.ids import new_id
-from posthorn.runtime.vault import Vault
+from posthorn.runtime.secret_box import Vault
 from tests.contract.town import Town, pool
 
 DOMAIN = "example.test"

@@ -15,13 +15,13 @@ from prometheus_client import REGISTRY
 from posthorn.adapters.nats.connection import Connection, connect
 from posthorn.adapters.nats.events import NatsEvents, NatsTrace
 from posthorn.adapters.nats.layout import limits_to_keep
-from posthorn.adapters.nats.reading import read_through
+from posthorn.adapters.nats.scan import read_through
 from posthorn.model.events import ACCEPTED, DELIVERED, QUEUED, Event, encode_event, slot_of
 from posthorn.model.streams import EVENTS, EVENTS_PREFIX
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.runtime.ids import new_id
 from posthorn_local.embedded import Nats
-from tests.servers.jetstream import nats_settings, restart, until
+from tests.support.jetstream import nats_settings, restart, until
 
 
 @pytest.fixture

@@ -11,16 +11,17 @@ from contextlib import AsyncExitStack
 import pytest
 import structlog
 
-from posthorn.adapters.nats import layout, source
+from posthorn.adapters.nats import ingest_consumer as source
+from posthorn.adapters.nats import layout
 from posthorn.adapters.nats.connection import Connection, connect, split_urls
 from posthorn.adapters.nats.ingest import NatsIngest
-from posthorn.adapters.nats.source import NatsDelivery, NatsIngestSource
+from posthorn.adapters.nats.ingest_consumer import NatsDelivery, NatsIngestSource
 from posthorn.model.envelope import decode_record
 from posthorn.model.streams import INGEST, INGEST_CONSUMER
-from posthorn.ports.faults import Full, Unavailable
+from posthorn.ports.errors import Full, Unavailable
 from posthorn.runtime.settings import NatsSettings
 from posthorn_local.embedded import Nats, free_port
-from tests.servers.jetstream import letter, nats_settings, restart, until
+from tests.support.jetstream import letter, nats_settings, restart, until
 
 BODY = b"Subject: hello\r\n\r\nworld\r\n"
 

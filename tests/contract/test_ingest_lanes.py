@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 
 from posthorn.adapters.nats.connection import Connection, connect
+from posthorn.adapters.nats.ingest_consumer import NatsDelivery, NatsIngestSource
 from posthorn.adapters.nats.layout import consumers, ensure_layout, streams
-from posthorn.adapters.nats.source import NatsDelivery, NatsIngestSource
 from posthorn.adapters.nats.strays import NatsStrays
 from posthorn.model.streams import INGEST, INGEST_CONSUMER, RETRY_CONSUMER
 from posthorn_delivery.repairing import Repairer
 from posthorn_local.embedded import Nats
-from tests.servers.jetstream import nats_settings, until
-from tests.servers.scene import scene
+from tests.support.jetstream import nats_settings, until
+from tests.support.scene import scene
 
 BODY = b"Subject: hello\r\n\r\nworld\r\n"
 

@@ -10,9 +10,9 @@ import asyncpg
 import pytest
 
 from posthorn.adapters.postgres.database import Connection, Database
-from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
-from posthorn.adapters.postgres.maildrops import PostgresMaildrops
-from posthorn.ports.faults import Unavailable
+from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
+from posthorn.adapters.postgres.mailboxes.maildrops import PostgresMaildrops
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.mailboxes import AccountsGone
 from posthorn.runtime.ids import new_id
 from tests.contract.town import Town, letter, pool, segment, until_waiting

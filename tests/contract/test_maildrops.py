@@ -11,17 +11,17 @@ import asyncpg
 import pytest
 
 from posthorn.adapters.postgres.database import Connection, Database
-from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
-from posthorn.adapters.postgres.maildrops import PostgresMaildrops
-from posthorn.adapters.postgres.storeroom import PostgresStoreroom
+from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
+from posthorn.adapters.postgres.mailboxes.maildrops import PostgresMaildrops
+from posthorn.adapters.postgres.mailboxes.segments import PostgresStoreroom
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.ports.access import MOST_PLACES, Ending, Place, Proof, digest_of
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.mailboxes import Placement, Segment
 from posthorn.ports.maildrops import LEASE_SECONDS, LeaseLost, Listing, Location, Login, MaildropBusy, Revoked
 from posthorn.runtime.ids import new_id
 from tests.contract.town import Town, letter, pool, segment, until_waiting
-from tests.servers.databases import as_part
+from tests.support.databases import as_part
 
 
 @pytest.fixture
@@ -345,7 +345,7 @@ class TestCommit:
     async def test_deletions_of_several_slices_are_one(
         self, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("posthorn.adapters.postgres.removal._SLICE", 3)
+        monkeypatch.setattr("posthorn.adapters.postgres.mailboxes.expunge._SLICE", 3)
         (ada,) = await town.accounts(1)
         await mailboxes.place([segment([letter([ada]) for _ in range(10)])])
         holder = new_id()

@@ -13,13 +13,13 @@ import pytest
 from posthorn.adapters.nats.connection import connect
 from posthorn.adapters.nats.directory import NatsDirectory
 from posthorn.adapters.nats.ingest import NatsIngest
-from posthorn.adapters.nats.source import NatsIngestSource
+from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
 from posthorn.model.envelope import decode_record
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.runtime.settings import NatsSettings
 from posthorn_local.embedded import Nats
-from tests.servers.jetstream import letter, nats_settings, restart, until
-from tests.servers.tcp_proxy import TcpProxy
+from tests.support.jetstream import letter, nats_settings, restart, until
+from tests.support.tcp_proxy import TcpProxy
 
 BODY = b"Subject: hello\r\n\r\nworld\r\n"
 PROMISED_SECONDS = 10.0

@@ -10,15 +10,15 @@ from uuid import UUID
 import pytest
 
 from posthorn.adapters.postgres.database import Database
-from posthorn.adapters.postgres.routes import PostgresRoutes
+from posthorn.adapters.postgres.queue.routes import PostgresRoutes
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.model.outbound import Notice, Notify, QueueState, RecipientDsn
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.queue import Due, Outcome, Route
 from posthorn.runtime.ids import new_id
 from tests.contract.outgoing import PostOffice
 from tests.contract.town import pool, until_waiting
-from tests.servers.databases import as_part
+from tests.support.databases import as_part
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from posthorn.adapters.postgres.database import Database
-from posthorn.adapters.postgres.queue_administration import PostgresQueueAdministration
+from posthorn.adapters.postgres.queue.administration import PostgresQueueAdministration
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.model.outbound import QueueState
 from posthorn.ports.administration import Conflict, Missing

@@ -7,9 +7,9 @@ from uuid import UUID
 
 import pytest
 
-from posthorn.adapters.postgres.queue_administration import PostgresQueueAdministration
+from posthorn.adapters.postgres.directory.tenants import PostgresTenants
+from posthorn.adapters.postgres.queue.administration import PostgresQueueAdministration
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
-from posthorn.adapters.postgres.tenants import PostgresTenants
 from posthorn.model.outbound import QueueState
 from posthorn.ports.tenants import TenantRules, TenantState
 from posthorn.runtime.ids import new_id

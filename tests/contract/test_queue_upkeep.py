@@ -8,14 +8,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from posthorn.adapters.postgres.database import Database
-from posthorn.adapters.postgres.queue import COUNTED, PostgresQueue
+from posthorn.adapters.postgres.queue.queue import COUNTED, PostgresQueue
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.model.outbound import Notice, Notify, QueueState, RecipientDsn
 from posthorn.ports.queue import Job, Outcome
 from posthorn.runtime.ids import new_id
 from tests.contract.outgoing import PostOffice
 from tests.contract.town import pool
-from tests.servers.databases import as_part
+from tests.support.databases import as_part
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from dataclasses import replace
 import asyncpg
 import pytest
 
-from posthorn.adapters.postgres.routes import PostgresRoutes
+from posthorn.adapters.postgres.queue.routes import PostgresRoutes
 from posthorn.ports.administration import Conflict, Missing
 from posthorn.ports.queue import Route
 from tests.contract.town import pool

@@ -9,15 +9,15 @@ from collections.abc import AsyncIterator
 import pytest
 
 from posthorn.adapters.postgres.database import Database
-from posthorn.adapters.postgres.senders import PostgresSenders
+from posthorn.adapters.postgres.directory.senders import PostgresSenders
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.ports.administration import State
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.sending import Limits
 from posthorn.runtime.ids import new_id
 from posthorn.wire.address import parse_address
 from tests.contract.town import Town, pool
-from tests.servers.databases import as_part
+from tests.support.databases import as_part
 
 
 @pytest.fixture

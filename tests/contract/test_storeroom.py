@@ -10,13 +10,13 @@ import asyncpg
 import pytest
 
 from posthorn.adapters.postgres.database import Connection, Database
-from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
-from posthorn.adapters.postgres.maildrops import PostgresMaildrops
-from posthorn.adapters.postgres.storeroom import PostgresStoreroom
+from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
+from posthorn.adapters.postgres.mailboxes.maildrops import PostgresMaildrops
+from posthorn.adapters.postgres.mailboxes.segments import PostgresStoreroom
 from posthorn.ports.mailboxes import DeadSegment, Letter, LiveMessage, Placement, Segment
 from posthorn.runtime.ids import new_id
 from tests.contract.town import Town, letter, pool, segment, until_waiting
-from tests.servers.databases import as_part
+from tests.support.databases import as_part
 
 
 @pytest.fixture

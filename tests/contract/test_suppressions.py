@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from posthorn.adapters.postgres.database import Database
-from posthorn.adapters.postgres.suppressions import PostgresSuppressions
+from posthorn.adapters.postgres.queue.suppressions import PostgresSuppressions
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.ports.administration import Missing
 from posthorn.runtime.ids import new_id

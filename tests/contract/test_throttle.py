@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from posthorn.adapters.postgres.database import Database
-from posthorn.adapters.postgres.throttle import PostgresThrottle
-from posthorn.ports.faults import Unavailable
+from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.sending import Charge
 from tests.contract.town import Town, pool, until_waiting
-from tests.servers.databases import as_part
+from tests.support.databases import as_part
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ import pytest
 from nats.aio.msg import Msg
 
 from posthorn.adapters.nats.connection import Connection, connect
-from posthorn.adapters.nats.wakes import NatsWaker, NatsWakes
+from posthorn.adapters.nats.notifications import NatsWaker, NatsWakes
 from posthorn.model.streams import WAKE_SUBJECT
 from posthorn.ports.wakes import ANY
 from posthorn_local.embedded import Nats
-from tests.servers.jetstream import nats_settings, restart, until
+from tests.support.jetstream import nats_settings, restart, until
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from posthorn.model.envelope import Body, Envelope
 from posthorn.ports.mailboxes import Letter, Placement, Segment
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.settings import PostgresSettings
-from posthorn.wire.header import Summary
+from posthorn.wire.message.header import Summary
 
 _arrivals = itertools.count()
 

@@ -17,7 +17,7 @@ from typer.main import get_command
 
 from posthorn_cli.app import app
 from posthorn_cli.main import main
-from tests.servers.system import System
+from tests.support.system import System
 
 
 @dataclass(frozen=True, slots=True)

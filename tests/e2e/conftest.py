@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.servers.maildrop import Maildrop
-from tests.servers.system import System
+from tests.support.maildrop import Maildrop
+from tests.support.system import System
 
 _numbers = itertools.count(1)
 

@@ -16,7 +16,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.servers.system import System
+from tests.support.system import System
 from tests.unit.client_source import document, operations
 
 CHECKS = [

@@ -14,7 +14,7 @@ import pytest
 
 from tests.e2e.command_line import CommandLine, Ran, beside, leaves
 from tests.e2e.trace import split_trace
-from tests.servers.system import System, await_that
+from tests.support.system import System, await_that
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from uuid import uuid4
 import pytest
 
 from tests.e2e.command_line import CommandLine, beside
-from tests.servers.system import System
+from tests.support.system import System
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 PROGRAM = str(Path(sys.executable).with_name("posthorn"))

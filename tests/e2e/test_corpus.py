@@ -6,8 +6,8 @@ import pytest
 
 from tests.e2e.corpus import Sample, samples
 from tests.e2e.trace import split_trace
-from tests.servers.maildrop import Maildrop
-from tests.servers.system import System
+from tests.support.maildrop import Maildrop
+from tests.support.system import System
 
 SAMPLES = samples()
 

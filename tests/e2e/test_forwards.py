@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.servers.maildrop import Maildrop
-from tests.servers.sink import Sink
-from tests.servers.system import System, await_that
+from tests.support.maildrop import Maildrop
+from tests.support.sink import Sink
+from tests.support.system import System, await_that
 
 _numbers = itertools.count(1)
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.servers.system import System
+from tests.support.system import System
 
 SCRIPT = Path(__file__).parents[2] / "deploy" / "helm" / "posthorn" / "files" / "letter.py"
 

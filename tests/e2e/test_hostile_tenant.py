@@ -20,8 +20,8 @@ import httpx
 import pytest
 from argon2 import PasswordHasher
 
-from tests.servers.maildrop import RefusedError
-from tests.servers.system import System, await_that
+from tests.support.maildrop import RefusedError
+from tests.support.system import System, await_that
 
 SECONDS = 30
 """For how long honest mail is sent while the attack goes on."""

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.trace import split_trace
-from tests.servers.maildrop import Maildrop
-from tests.servers.sink import Sink
-from tests.servers.system import System, await_that
+from tests.support.maildrop import Maildrop
+from tests.support.sink import Sink
+from tests.support.system import System, await_that
 
 pytestmark = pytest.mark.interop
 

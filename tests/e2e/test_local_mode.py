@@ -17,8 +17,8 @@ import psutil
 import pytest
 
 from tests.e2e.trace import split_trace
-from tests.servers.s3 import S3Server
-from tests.servers.system import BACKENDS, PORTS, SERVICES, System, await_that
+from tests.support.s3 import S3Server
+from tests.support.system import BACKENDS, PORTS, SERVICES, System, await_that
 
 LETTER = b"From: sender@example.org\r\nSubject: stays\r\n\r\nstays\r\n"
 STARTS_WITHIN = 30.0

@@ -11,8 +11,8 @@ import aiosmtplib
 import pytest
 
 from tests.e2e.trace import split_trace
-from tests.servers.maildrop import Maildrop, RefusedError
-from tests.servers.system import System, await_that
+from tests.support.maildrop import Maildrop, RefusedError
+from tests.support.system import System, await_that
 
 LETTER = (
     b"From: sender@example.org\r\nTo: reader@example.test\r\nSubject: A letter\r\n\r\nDear reader,\r\n.\r\nyours\r\n"

@@ -6,8 +6,8 @@ import poplib
 from collections.abc import Callable
 from typing import Any
 
-from tests.servers.maildrop import Maildrop
-from tests.servers.system import System, await_that
+from tests.support.maildrop import Maildrop
+from tests.support.system import System, await_that
 
 
 def test_the_trace_of_a_letter_tells_that_it_was_read_and_not_from_where(

@@ -17,9 +17,9 @@ import pytest
 
 from posthorn_local.embedded import Nats, Postgres
 from tests.chaos.system_load import Load, settle
-from tests.servers.maildrop import Maildrop
-from tests.servers.stream_backup import StreamBackup, back_up, restore
-from tests.servers.system import System, await_that
+from tests.support.maildrop import Maildrop
+from tests.support.stream_backup import StreamBackup, back_up, restore
+from tests.support.system import System, await_that
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -14,10 +14,10 @@ from contextlib import AsyncExitStack
 import dkim
 import pytest
 
-from tests.conformance.relay_stage import without
-from tests.servers.maildrop import Maildrop
-from tests.servers.scripted_smtp import FULL, ScriptedSmtp
-from tests.servers.system import System, await_that
+from tests.conformance.relay.stage import without
+from tests.support.maildrop import Maildrop
+from tests.support.scripted_smtp import FULL, ScriptedSmtp
+from tests.support.system import System, await_that
 
 type NewAccount = Callable[[], Maildrop]
 type Keys = dict[bytes, bytes]

@@ -10,8 +10,8 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from tests.servers.maildrop import Maildrop, Reader, RefusedError
-from tests.servers.system import System, await_that
+from tests.support.maildrop import Maildrop, Reader, RefusedError
+from tests.support.system import System, await_that
 
 PROMISED = 2.0
 ASKING = 1.0

@@ -25,9 +25,9 @@ from posthorn.adapters.nats.installation import DirectoryMark
 from posthorn.adapters.nats.layout import BUCKET_PREFIX, BUCKET_STREAM
 from posthorn.model.directory_entry import HALTED_KEY, INSTALLATION_KEY
 from posthorn_local.embedded import Nats, Postgres
-from tests.servers.jetstream import nats_settings
-from tests.servers.maildrop import Maildrop
-from tests.servers.system import System, await_that
+from tests.support.jetstream import nats_settings
+from tests.support.maildrop import Maildrop
+from tests.support.system import System, await_that
 
 pytestmark = pytest.mark.timeout(300)
 

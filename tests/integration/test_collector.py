@@ -15,13 +15,13 @@ from uuid import UUID
 import pytest
 from prometheus_client import REGISTRY
 
-from posthorn.adapters.files import FileBlobs
+from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.adapters.postgres.database import Database
-from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
-from posthorn.adapters.postgres.maildrops import PostgresMaildrops
-from posthorn.adapters.postgres.storeroom import PostgresStoreroom
+from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
+from posthorn.adapters.postgres.mailboxes.maildrops import PostgresMaildrops
+from posthorn.adapters.postgres.mailboxes.segments import PostgresStoreroom
 from posthorn.ports.blobs import BODIES, SEGMENTS, TRASH, BlobInfo, BlobMissing
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.ingest import Backlog
 from posthorn.ports.mailboxes import Letter, Placement, Segment
 from posthorn.runtime.ids import new_id

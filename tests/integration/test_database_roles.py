@@ -10,13 +10,13 @@ import asyncpg
 import pytest
 
 from posthorn.adapters.postgres.grants import scram_verifier
+from posthorn.adapters.postgres.mailboxes.retention import PostgresRetention
 from posthorn.adapters.postgres.migrate import MigrateSettings, migrate_blocking
 from posthorn.adapters.postgres.privileges import FOR_API_ALONE, PRIVILEGES
-from posthorn.adapters.postgres.retention import PostgresRetention
 from posthorn.adapters.postgres.tables import metadata
 from posthorn_local.embedded import Postgres
 from tests.contract.town import Town, pool
-from tests.servers.databases import ROLE_PASSWORDS, as_part, logged_in
+from tests.support.databases import ROLE_PASSWORDS, as_part, logged_in
 
 _names = itertools.count(1)
 FORBIDDEN = {

@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from posthorn_local.embedded import Postgres
-from tests.servers.databases import Databases
+from tests.support.databases import Databases
 
 _TENANTS = "SELECT id, name, ctid::text FROM tenants"
 

@@ -12,17 +12,17 @@ from uuid import UUID
 
 import pytest
 
-from posthorn.adapters.compression import zstd_frame
-from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
+from posthorn.adapters.blobs.compression import zstd_frame
+from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.model.envelope import encode_record
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.mailboxes import Resolution, Segment
 from posthorn.runtime.ids import new_id
 from posthorn_delivery.server import Intake
 from posthorn_delivery.service import Deliverer
 from posthorn_local.embedded import Nats
-from tests.servers.jetstream import letter, until
-from tests.servers.scene import Scene, scene
+from tests.support.jetstream import letter, until
+from tests.support.scene import Scene, scene
 
 BODY = b"Subject: hello\r\n\r\n.dots\r\nworld\r\n"
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from posthorn.adapters.nats.connection import connect
-from posthorn.adapters.nats.source import NatsIngestSource
-from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
+from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
+from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.model.envelope import decode_record
 from posthorn.model.streams import INGEST, INGEST_CONSUMER
 from posthorn.ports.mailboxes import Segment
@@ -20,8 +20,8 @@ from posthorn_delivery import server
 from posthorn_delivery.server import Intake
 from posthorn_delivery.service import Deliverer
 from posthorn_local.embedded import Nats
-from tests.servers.jetstream import nats_settings, until
-from tests.servers.scene import Scene, scene
+from tests.support.jetstream import nats_settings, until
+from tests.support.scene import Scene, scene
 
 BODY = b"Subject: hello\r\n\r\nworld\r\n"
 

@@ -10,9 +10,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from posthorn.adapters.postgres.expansions import PostgresExpansions
-from posthorn.adapters.postgres.queue_administration import PostgresQueueAdministration
-from posthorn.adapters.postgres.removal import LOCK_ACCOUNT, remove
+from posthorn.adapters.postgres.mailboxes.expansions import PostgresExpansions
+from posthorn.adapters.postgres.mailboxes.expunge import LOCK_ACCOUNT, remove
+from posthorn.adapters.postgres.queue.administration import PostgresQueueAdministration
 from posthorn.model.envelope import Envelope
 from posthorn.model.outbound import Notice, Notify, Outbound, QueueState, RecipientDsn
 from posthorn.ports.administration import Conflict, Missing
@@ -25,7 +25,7 @@ from posthorn_delivery.expanding import SLICE_ADDRESSES, Expander
 from posthorn_delivery.service import Deliverer
 from posthorn_delivery.sorting import Sorted, sort
 from posthorn_local.embedded import Nats
-from tests.servers.scene import Scene, scene
+from tests.support.scene import Scene, scene
 
 BODY = b"Subject: hello\r\n\r\nworld\r\n"
 

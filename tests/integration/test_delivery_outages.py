@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from posthorn.adapters.nats.source import NatsIngestSource
+from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
 from posthorn.adapters.postgres.migrate import migrate_blocking
 from posthorn_delivery.server import Intake
 from posthorn_local.embedded import Nats, Postgres
-from tests.servers.databases import ROLE_PASSWORDS
-from tests.servers.jetstream import restart, until
-from tests.servers.scene import Scene, scene
+from tests.support.databases import ROLE_PASSWORDS
+from tests.support.jetstream import restart, until
+from tests.support.scene import Scene, scene
 
 BODY = b"Subject: hello\r\n\r\nworld\r\n"
 

@@ -14,17 +14,17 @@ import dkim
 import pytest
 
 from posthorn.adapters.dkim import generate
-from posthorn.adapters.postgres.dkim_keys import PostgresDkimKeys
+from posthorn.adapters.postgres.directory.dkim_keys import PostgresDkimKeys
 from posthorn.model.envelope import Body, Envelope
 from posthorn.model.outbound import Notify, RecipientDsn
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.signing import DkimKey
 from posthorn.runtime.ids import new_id
-from posthorn.runtime.vault import Vault
+from posthorn.runtime.secret_box import Vault
 from posthorn.wire.srs import reverse, rewrite
 from posthorn_delivery.service import Deliverer
 from posthorn_local.embedded import Nats
-from tests.servers.scene import Scene, scene
+from tests.support.scene import Scene, scene
 
 RETURN_PATH = b"Return-Path: <alice@example.test>\r\n"
 MESSAGE = b"From: alice@example.test\r\nTo: bob@far.test\r\nSubject: hello\r\n\r\n.dots\r\nworld\r\n"

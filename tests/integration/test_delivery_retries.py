@@ -10,18 +10,18 @@ from uuid import UUID
 
 import pytest
 
-from posthorn.adapters.nats.source import NatsIngestSource
-from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
+from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
+from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.model.envelope import Envelope
 from posthorn.model.streams import INGEST, INGEST_CONSUMER, RETRY_CONSUMER
-from posthorn.ports.faults import Full, Unavailable
+from posthorn.ports.errors import Full, Unavailable
 from posthorn.ports.mailboxes import Resolution, Segment
 from posthorn.runtime.ids import new_id
 from posthorn_delivery.server import Intake
 from posthorn_delivery.service import MOST_FAILURES, Deliverer
 from posthorn_local.embedded import Nats
-from tests.servers.jetstream import letter, until
-from tests.servers.scene import Scene, scene
+from tests.support.jetstream import letter, until
+from tests.support.scene import Scene, scene
 
 BODY = b"Subject: hello\r\n\r\nworld\r\n"
 

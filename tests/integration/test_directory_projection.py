@@ -14,21 +14,21 @@ import pytest
 from argon2 import PasswordHasher
 from prometheus_client import REGISTRY
 
-from posthorn.adapters.files import FileBlobs
+from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.adapters.nats.bucket import NatsDirectoryBucket
 from posthorn.adapters.nats.connection import Connection, connect
 from posthorn.adapters.nats.directory import NatsDirectory
-from posthorn.adapters.postgres.directory_truth import PostgresDirectoryTruth
+from posthorn.adapters.postgres.directory.outbox import PostgresDirectoryTruth
 from posthorn.model.unpublished import NOTHING, of_subjects
 from posthorn.ports.directory import AddressEntry, Behind, DomainEntry, Entry, Standing, Unpublished
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.runtime.brakes import Brake
 from posthorn.wire.address import parse_address
-from posthorn_api.publisher import REMOVED_LEAST, REMOVED_SHARE, Publisher
+from posthorn_api.directory.publisher import REMOVED_LEAST, REMOVED_SHARE, Publisher
 from posthorn_local.embedded import Nats
 from tests.contract.town import Town, pool
-from tests.servers.api import Api, running_api
-from tests.servers.jetstream import nats_settings, restart, until
+from tests.support.api import Api, running_api
+from tests.support.jetstream import nats_settings, restart, until
 
 HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("correct horse")
 FINE = AddressEntry(Standing.DELIVERABLE)

@@ -10,23 +10,23 @@ from typing import Any
 
 import pytest
 
-from posthorn.adapters.postgres.charging import ForwardLimits
-from posthorn.adapters.postgres.directory_truth import PostgresDirectoryTruth
-from posthorn.adapters.postgres.domains import PostgresDomains
-from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
-from posthorn.adapters.postgres.queue_administration import PostgresQueueAdministration
+from posthorn.adapters.postgres.directory.domains import PostgresDomains
+from posthorn.adapters.postgres.directory.outbox import PostgresDirectoryTruth
+from posthorn.adapters.postgres.directory.tenants import PostgresTenants
+from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
+from posthorn.adapters.postgres.queue.administration import PostgresQueueAdministration
+from posthorn.adapters.postgres.queue.charging import ForwardLimits
+from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
-from posthorn.adapters.postgres.tenants import PostgresTenants
-from posthorn.adapters.postgres.throttle import PostgresThrottle
 from posthorn.model.directory_entry import AddressEntry, Standing
 from posthorn.model.outbound import Notify, RecipientDsn
 from posthorn.ports.queue import QueueFilter
 from posthorn.ports.sending import Limits, Payer, sent_message
 from posthorn.ports.tenants import TenantState
-from posthorn.wire.passed import fields_of, mark_of
+from posthorn.wire.message.passed import fields_of, mark_of
 from posthorn.wire.srs import rewrite
 from posthorn_local.embedded import Nats
-from tests.servers.scene import Scene, scene
+from tests.support.scene import Scene, scene
 
 BODY = b"From: someone@sender.example\r\nSubject: hello\r\n\r\nworld\r\n"
 SENDER = "someone@sender.example"

@@ -17,7 +17,7 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from posthorn.adapters.blobs import open_blobs
+from posthorn.adapters.blobs.config import open_blobs
 from posthorn.adapters.nats.bucket import NatsDirectoryBucket
 from posthorn.adapters.nats.connection import Connection, connect
 from posthorn.adapters.nats.directory import NatsDirectory
@@ -28,7 +28,7 @@ from posthorn.model.directory_entry import INSTALLATION_KEY
 from posthorn.model.installation import MARK_BYTES, Copy, Mark, decode_mark, encode_mark
 from posthorn.ports.blobs import MARK, Blobs
 from posthorn.ports.directory import AddressEntry, DomainEntry, Standing
-from posthorn.ports.faults import Halted, Unavailable
+from posthorn.ports.errors import Halted, Unavailable
 from posthorn.runtime.installation import BlobMark, InstallationGuard
 from posthorn.runtime.settings import BlobSettings, PostgresSettings
 from posthorn.wire.address import parse_address
@@ -37,9 +37,9 @@ from posthorn_api.settings import ApiSettings
 from posthorn_delivery.guarded import GuardedSource
 from posthorn_local.embedded import Nats
 from tests.contract.town import pool
-from tests.integration.test_api_process import SECRET_KEY
-from tests.servers.databases import Databases
-from tests.servers.jetstream import nats_settings, restart, until
+from tests.integration.api.test_process import SECRET_KEY
+from tests.support.databases import Databases
+from tests.support.jetstream import nats_settings, restart, until
 
 ALICE = parse_address("alice@example.test")
 

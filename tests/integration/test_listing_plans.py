@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from posthorn.adapters.postgres.administration import PostgresAdministration
+from posthorn.adapters.postgres.directory.administration import PostgresAdministration
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from tests.contract.town import Town, pool
 

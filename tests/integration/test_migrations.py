@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from posthorn.adapters.postgres.database import connect, make_engine
 from posthorn.adapters.postgres.migrate import main, migrate_blocking
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT, SCHEMA_VERSION, metadata
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.runtime.settings import PostgresSettings
 from posthorn_local.embedded import Postgres, free_port
 

@@ -17,14 +17,14 @@ from nats.errors import TimeoutError as NoAnswerError
 
 from posthorn.adapters.nats.bucket import NatsDirectoryBucket
 from posthorn.adapters.nats.connection import Connection, connect
-from posthorn.adapters.nats.dead import NatsDeadLetters
+from posthorn.adapters.nats.dead_letters import NatsDeadLetters
 from posthorn.adapters.nats.directory import NatsDirectory
 from posthorn.adapters.nats.event_log import NatsEventLog
 from posthorn.adapters.nats.events import NatsEvents, NatsTrace
 from posthorn.adapters.nats.ingest import NatsIngest
+from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
+from posthorn.adapters.nats.notifications import NatsWaker, NatsWakes
 from posthorn.adapters.nats.permissions import USERS, inbox_prefix
-from posthorn.adapters.nats.source import NatsIngestSource
-from posthorn.adapters.nats.wakes import NatsWaker, NatsWakes
 from posthorn.model.directory_entry import AddressEntry
 from posthorn.model.envelope import decode_record
 from posthorn.model.events import ACCEPTED, Event
@@ -32,7 +32,7 @@ from posthorn.ports.directory import Standing
 from posthorn.runtime.settings import NatsSettings
 from posthorn.wire.address import parse_address
 from posthorn_local.embedded import Nats
-from tests.servers.jetstream import letter, until
+from tests.support.jetstream import letter, until
 
 PARTS = [user.part for user in USERS]
 ALICE = parse_address("alice@example.test")

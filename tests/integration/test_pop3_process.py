@@ -22,8 +22,8 @@ from posthorn.model.events import READ
 from posthorn_local.embedded import Nats, die_with_parent, free_port
 from tests.conformance.houses import real_house
 from tests.conformance.twins import PASSWORD, hash_of_password
-from tests.servers.databases import logged_in
-from tests.servers.jetstream import nats_settings, restart, until
+from tests.support.databases import logged_in
+from tests.support.jetstream import nats_settings, restart, until
 
 ADDRESS = "alice@example.test"
 THREE = [b"Subject: %d\r\n\r\nbody %d\r\n" % (n, n) for n in (1, 2, 3)]

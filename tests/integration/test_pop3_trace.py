@@ -9,15 +9,15 @@ from uuid import UUID
 
 import pytest
 
-from posthorn.adapters.files import FileBlobs
+from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.adapters.nats.connection import Connection, connect
 from posthorn.adapters.nats.events import NatsEvents, NatsTrace
 from posthorn.model.events import ACCEPTED, DELIVERED, READ, Event
 from posthorn.ports.administration import Role
 from posthorn.runtime.ids import new_id
 from posthorn_local.embedded import Nats
-from tests.servers.api import Api, problem, running_api
-from tests.servers.jetstream import nats_settings
+from tests.support.api import Api, problem, running_api
+from tests.support.jetstream import nats_settings
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from sqlalchemy import exc, text
 
 from posthorn.adapters.postgres import database as module
 from posthorn.adapters.postgres.database import Connection, Database, make_engine
-from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
-from posthorn.adapters.postgres.maildrops import PostgresMaildrops
+from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
+from posthorn.adapters.postgres.mailboxes.maildrops import PostgresMaildrops
+from posthorn.adapters.postgres.mailboxes.segments import PostgresStoreroom
 from posthorn.adapters.postgres.migrate import migrate_blocking
-from posthorn.adapters.postgres.storeroom import PostgresStoreroom
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.maildrops import MaildropBusy
 from posthorn.runtime.ids import new_id
 from posthorn_local.embedded import Postgres, free_port

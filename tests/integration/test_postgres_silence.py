@@ -12,12 +12,12 @@ import pytest
 
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.liveness import Liveness
-from posthorn.adapters.postgres.maildrops import PostgresMaildrops
-from posthorn.ports.faults import Unavailable
+from posthorn.adapters.postgres.mailboxes.maildrops import PostgresMaildrops
+from posthorn.ports.errors import Unavailable
 from posthorn.runtime.ids import new_id
 from posthorn_local.embedded import Postgres
 from tests.contract.town import Town, pool
-from tests.servers.tcp_proxy import TcpProxy
+from tests.support.tcp_proxy import TcpProxy
 
 PROMISED_SECONDS = 10.0
 """Within which work goes on, counted from the moment at which Postgres can be reached."""

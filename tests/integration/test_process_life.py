@@ -29,7 +29,7 @@ class Life:
         plain = {name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")}
         ours = {"HEALTH_HOST": "127.0.0.1", "HEALTH_PORT": str(self.health_port), "GRACE_SECONDS": "5"} | settings
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.servers.life", scene],
+            [sys.executable, "-m", "tests.support.life", scene],
             cwd=Path(__file__).parents[2],
             env=plain | {f"POSTHORN_{name}": value for name, value in ours.items()},
             stdin=subprocess.DEVNULL,

@@ -16,9 +16,9 @@ import asyncpg
 import pytest
 
 from posthorn.adapters.postgres.database import Connection
-from posthorn.adapters.postgres.queue import COUNTED
-from posthorn.adapters.postgres.queue_administration import PostgresQueueAdministration
-from posthorn.adapters.postgres.routes import PostgresRoutes
+from posthorn.adapters.postgres.queue.administration import PostgresQueueAdministration
+from posthorn.adapters.postgres.queue.queue import COUNTED
+from posthorn.adapters.postgres.queue.routes import PostgresRoutes
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.model.outbound import QueueState
 from posthorn.ports.queue import Due, QueueFilter, Route

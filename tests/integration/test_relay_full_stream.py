@@ -10,8 +10,8 @@ from posthorn.model.streams import INGEST
 from posthorn_local.embedded import Nats
 from posthorn_relay import notifier
 from posthorn_relay.transport import Failed
-from tests.servers.jetstream import until
-from tests.servers.post_office import SENDER, PostOffice, post_office
+from tests.support.jetstream import until
+from tests.support.post_office import SENDER, PostOffice, post_office
 
 
 async def test_a_notice_that_met_a_full_stream_goes_within_seconds_of_there_being_room(

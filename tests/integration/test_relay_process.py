@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from posthorn_local.embedded import Nats, free_port
-from tests.servers.databases import logged_in
-from tests.servers.jetstream import until
-from tests.servers.post_office import PostOffice, post_office
-from tests.servers.scripted_smtp import STALL, ScriptedSmtp
+from tests.support.databases import logged_in
+from tests.support.jetstream import until
+from tests.support.post_office import PostOffice, post_office
+from tests.support.scripted_smtp import STALL, ScriptedSmtp
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from posthorn.adapters.postgres.queue_administration import PostgresQueueAdministration
+from posthorn.adapters.postgres.queue.administration import PostgresQueueAdministration
 from posthorn.ports.queue import Due, QueueFilter
 from posthorn_local.embedded import Nats, free_port
 from posthorn_relay import lanes
-from tests.servers.post_office import BODY, PostOffice, post_office
-from tests.servers.scripted_smtp import CLOSE, FULL, PLAIN, RESET, Do, ScriptedSmtp, Step
+from tests.support.post_office import BODY, PostOffice, post_office
+from tests.support.scripted_smtp import CLOSE, FULL, PLAIN, RESET, Do, ScriptedSmtp, Step
 
 _SLOW = {"relay_retry_first_seconds": 600.0, "relay_retry_last_seconds": 600.0}
 """A second attempt would come too late for any test: what arrives has arrived by the first one."""

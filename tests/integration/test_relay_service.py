@@ -15,20 +15,20 @@ from uuid import UUID
 
 import pytest
 
-from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
-from posthorn.adapters.postgres.queue import PostgresQueue
+from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
+from posthorn.adapters.postgres.queue.queue import PostgresQueue
 from posthorn.model.outbound import Notice, Notify, Outbound, QueueState, RecipientDsn
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.queue import Claim, Due, Outcome
 from posthorn_local.embedded import Nats, free_port
 from posthorn_relay import service
 from posthorn_relay.pool import Pool
 from posthorn_relay.transport import Failed
 from posthorn_relay.upkeep import Upkeep
-from tests.servers.jetstream import until
-from tests.servers.post_office import BODY, SENDER, PostOffice, post_office
-from tests.servers.scripted_smtp import CLOSE, STALL, ScriptedSmtp
-from tests.servers.sink import Sink
+from tests.support.jetstream import until
+from tests.support.post_office import BODY, SENDER, PostOffice, post_office
+from tests.support.scripted_smtp import CLOSE, STALL, ScriptedSmtp
+from tests.support.sink import Sink
 
 
 @pytest.fixture

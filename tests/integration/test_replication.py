@@ -11,25 +11,25 @@ from pathlib import Path
 
 import pytest
 
-from posthorn.adapters.files import FileBlobs
+from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.adapters.nats.connection import connect
-from posthorn.adapters.nats.dead import NatsDeadLetters
+from posthorn.adapters.nats.dead_letters import NatsDeadLetters
 from posthorn.adapters.nats.ingest import NatsIngest
-from posthorn.adapters.nats.source import NatsIngestSource
+from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
 from posthorn.adapters.postgres import replication as module
 from posthorn.adapters.postgres.database import Database
-from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
+from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.migrate import migrate_blocking
 from posthorn.adapters.postgres.replication import ReplicationWatch, replication_of
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.runtime.ids import new_id
 from posthorn_delivery.server import Intake
 from posthorn_delivery.service import Deliverer
 from posthorn_local.embedded import Nats, Postgres, die_with_parent
 from tests.contract import town
 from tests.contract.town import Town, pool
-from tests.servers.jetstream import letter, nats_settings, until
-from tests.servers.standby import Standby, ask, await_value, both, set_synchronous
+from tests.support.jetstream import letter, nats_settings, until
+from tests.support.standby import Standby, ask, await_value, both, set_synchronous
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 import pytest
 from pydantic import SecretStr
 
-from posthorn.adapters.s3 import S3Blobs, S3Target
+from posthorn.adapters.blobs.s3 import S3Blobs, S3Target
 from posthorn.ports.blobs import BlobMissing
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 SLOW_DOWN = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nContent-Type: application/xml\r\n\r\n"

@@ -26,10 +26,10 @@ from posthorn.model.envelope import decode_record
 from posthorn.model.events import ACCEPTED
 from posthorn_local.certificate import ensure_certificate
 from posthorn_local.embedded import Nats, die_with_parent, free_port
-from tests.conformance.submission_stage import LETTER, PASSWORD, password_hash
+from tests.conformance.submission.stage import LETTER, PASSWORD, password_hash
 from tests.contract.town import Town, pool
-from tests.servers.databases import logged_in
-from tests.servers.jetstream import nats_settings, until
+from tests.support.databases import logged_in
+from tests.support.jetstream import nats_settings, until
 
 KEY = base64.b64encode(b"k" * 32).decode()
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from posthorn_api import docs
-from posthorn_api.server import ROUTERS
+from posthorn_api.app import ROUTERS
+from posthorn_api.http import openapi as docs
 
 HOME = Path(__file__).parents[2] / "services/cli/src/posthorn_cli/client"
 

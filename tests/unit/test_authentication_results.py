@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posthorn.wire.authentication_results import without_ours
+from posthorn.wire.auth.authentication_results import without_ours
 
 OURS = "mx.example.test"
 

@@ -10,7 +10,7 @@ import pytest
 from posthorn.model.authority import ForgedEnvelopeError, admitted
 from posthorn.model.envelope import Envelope, Record
 from posthorn.model.streams import LEGACY_SUBJECT, ingest_subject, role_of_subject
-from tests.servers.jetstream import letter
+from tests.support.jetstream import letter
 
 MX = letter()
 SUBMITTED = replace(MX, role="submission", submitter="alice@example.test", tenant=uuid4(), signer="example.test")

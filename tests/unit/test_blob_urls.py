@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from posthorn.adapters.blobs import FileTarget, blob_target, open_blobs
-from posthorn.adapters.s3 import S3Target
-from posthorn.ports.faults import Unavailable
+from posthorn.adapters.blobs.config import FileTarget, blob_target, open_blobs
+from posthorn.adapters.blobs.s3 import S3Target
+from posthorn.ports.errors import Unavailable
 from posthorn.runtime.settings import BlobSettings, SettingsError
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY="

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from posthorn.adapters.files import FileBlobs
-from posthorn.ports.faults import Unavailable
+from posthorn.adapters.blobs.files import FileBlobs
+from posthorn.ports.errors import Unavailable
 from posthorn.runtime.bodies import Bodies
 from posthorn.runtime.ids import new_id
 

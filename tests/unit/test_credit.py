@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.sending import Charge
-from posthorn.runtime.credit import KEPT_SECONDS, MOST, Credit
+from posthorn.runtime.prepaid_throttle import KEPT_SECONDS, MOST, Credit
 
 
 class Counters:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from posthorn.wire.data import DataScanner, LineEnds, line_ends_are_whole, stuff
+from posthorn.wire.smtp.data import DataScanner, LineEnds, line_ends_are_whole, stuff
 
 END = b"\r\n.\r\n"
 MIXED = st.lists(

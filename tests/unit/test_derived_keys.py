@@ -7,8 +7,8 @@ import base64
 import pytest
 
 from posthorn.runtime.derived_keys import SRS, derive, main
+from posthorn.runtime.secret_box import Vault
 from posthorn.runtime.settings import SecretSettings, key_list
-from posthorn.runtime.vault import Vault
 from posthorn.wire import srs
 from posthorn_api.settings import ApiSettings
 from posthorn_delivery.settings import DeliverySettings

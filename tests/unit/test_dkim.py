@@ -16,11 +16,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from posthorn.adapters.dkim import KEYS_SECONDS, DkimSigner, generate
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.signing import DkimKey
 from posthorn.runtime.ids import new_id
-from posthorn.runtime.vault import Vault
-from posthorn.wire.dkim import BodyHash, record_name, record_strings, record_value, relaxed, sign_header
+from posthorn.runtime.secret_box import Vault
+from posthorn.wire.auth.dkim import BodyHash, record_name, record_strings, record_value, relaxed, sign_header
 
 VAULT = Vault([b"k" * 32])
 DOMAIN = "example.test"

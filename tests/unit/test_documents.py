@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from starlette.exceptions import HTTPException
 
-from posthorn_api.documents import SMALL, read_document
+from posthorn_api.http.large_json import SMALL, read_document
 
 LONG = 5000
 long_texts = st.builds(

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posthorn.wire.dsn import FULL_LIMIT, HEADER_LIMIT, Action, Fate, Report, compose
+from posthorn.wire.message.dsn import FULL_LIMIT, HEADER_LIMIT, Action, Fate, Report, compose
 
 ORIGINAL = (
     b"Received: by mail.example.test id 1\r\nFrom: Alice <alice@example.test>\r\nTo: bob@elsewhere.test\r\n"

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from fastapi import Request
 
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.runtime.fair_slots import FairSlots, SlotsTaken
 from posthorn.runtime.holders import work_for
-from posthorn_api.large_bodies import SEND_PATH, LargeBodies
+from posthorn_api.http.large_bodies import SEND_PATH, LargeBodies
 
 
 def slots(total: int, **rules: Any) -> FairSlots:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from posthorn.wire.header import FIELD_LIMIT, SCAN_LIMIT, Summary, header_end, scan_header, starts_with_field
+from posthorn.wire.message.header import FIELD_LIMIT, SCAN_LIMIT, Summary, header_end, scan_header, starts_with_field
 
 LETTER = (
     b"Received: from a.test by b.test; today\r\n"

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posthorn.wire.charsets import UnknownCharsetError, decode, decode_unlabelled
-from posthorn.wire.header_decoding import decode_addresses, decode_text
+from posthorn.wire.message.charsets import UnknownCharsetError, decode, decode_unlabelled
+from posthorn.wire.message.header_decoding import decode_addresses, decode_text
 
 
 def b(text: str, codec: str, label: str) -> str:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posthorn.wire.header_form import encoded, folded, needs_utf8
-from posthorn.wire.submission import authors_of
+from posthorn.wire.message.header_form import encoded, folded, needs_utf8
+from posthorn.wire.message.submission import authors_of
 
 
 def read(field: bytes) -> str:

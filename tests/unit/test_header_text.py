@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from posthorn.wire.header_text import LONGEST_LINE_BYTES, WordTooLongError, address_field, text_field
-from posthorn.wire.submission import authors_of
+from posthorn.wire.message.header_text import LONGEST_LINE_BYTES, WordTooLongError, address_field, text_field
+from posthorn.wire.message.submission import authors_of
 
 _LONG = (
     "Customer service of the northern districts and the whole town at the sea <evil@attacker.test>, support of the same"

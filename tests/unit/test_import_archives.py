@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from posthorn.wire.maildir import file_name
-from posthorn.wire.mutf7 import decode_mutf7
-from posthorn.wire.tar import NotTar
-from posthorn_api.transfer_reading import Format, Incoming, reading
+from posthorn.wire.archive.maildir import file_name
+from posthorn.wire.archive.mutf7 import decode_mutf7
+from posthorn.wire.archive.tar import NotTar
+from posthorn_api.transfers.archives import Format, Incoming, reading
 
 MESSAGE = b"From: a@example.org\nSubject: packed\n\nbody\n"
 GZIPPED = gzip.compress(MESSAGE, mtime=0)

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posthorn.wire import maildir
-from posthorn.wire.data import with_whole_line_ends
-from posthorn.wire.mbox import MboxMessage, MboxReader, MboxWriter, NotMbox, from_line, status_lines
-from posthorn.wire.tar import END, NotTar, TarFile, TarReader, directory_header, file_header, padding
+from posthorn.wire.archive import maildir
+from posthorn.wire.archive.mbox import MboxMessage, MboxReader, MboxWriter, NotMbox, from_line, status_lines
+from posthorn.wire.archive.tar import END, NotTar, TarFile, TarReader, directory_header, file_header, padding
+from posthorn.wire.smtp.data import with_whole_line_ends
 
 LIMIT = 100_000
 AT = 1_700_000_000.0

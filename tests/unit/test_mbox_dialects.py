@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from posthorn.wire.data import with_whole_line_ends
-from posthorn.wire.mbox import ANSWERED, FLAGGED, SEEN, MboxMessage, MboxReader
-from posthorn.wire.mbox_from import parse_from_line
+from posthorn.wire.archive.mbox import ANSWERED, FLAGGED, SEEN, MboxMessage, MboxReader
+from posthorn.wire.archive.mbox_from import parse_from_line
+from posthorn.wire.smtp.data import with_whole_line_ends
 
 DATED = "From a@example.org Sat Nov  7 09:10:11 2026\n"
 

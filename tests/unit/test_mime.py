@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from posthorn.wire.mime import MimeScanner, Part, scan_message
-from posthorn.wire.mime_fields import clean_file_name, parse_described, read_fields
-from posthorn.wire.transfer_decoding import transfer_decoder
+from posthorn.wire.message.mime import MimeScanner, Part, scan_message
+from posthorn.wire.message.mime_fields import clean_file_name, parse_described, read_fields
+from posthorn.wire.message.transfer_decoding import transfer_decoder
 
 
 def crlf(text: str) -> bytes:

@@ -8,7 +8,7 @@ import pytest
 
 from posthorn.ports.administration import Role
 from posthorn.runtime.settings import SettingsError
-from posthorn_api.oidc_keys import is_safe
+from posthorn_api.auth.jwks import is_safe
 from posthorn_api.settings import OidcSettings
 
 ISSUER = "https://id.example.org/realms/mail"

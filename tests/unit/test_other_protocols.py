@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from posthorn.wire.other_protocols import is_other_protocol
+from posthorn.wire.smtp.other_protocols import is_other_protocol
 
 
 @pytest.mark.parametrize(

@@ -8,20 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posthorn.wire.pop3 import (
-    CREDENTIAL_LIMIT,
-    LINE_LIMIT,
-    NEED_DATA,
-    PAUSED,
-    SASL_LIMIT,
-    TRANSITIONS,
-    Channel,
-    Machine,
-    Misuse,
-    Signal,
-    State,
-)
-from posthorn.wire.pop3_events import (
+from posthorn.wire.pop3.events import (
     Capa,
     Challenge,
     Dele,
@@ -40,6 +27,19 @@ from posthorn.wire.pop3_events import (
     Top,
     Uidl,
     Utf8,
+)
+from posthorn.wire.pop3.machine import (
+    CREDENTIAL_LIMIT,
+    LINE_LIMIT,
+    NEED_DATA,
+    PAUSED,
+    SASL_LIMIT,
+    TRANSITIONS,
+    Channel,
+    Machine,
+    Misuse,
+    Signal,
+    State,
 )
 
 OPEN = Channel(passwords=True, stls=False)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from posthorn.wire.pop3_text import DotStuffer, TopCut, terminated, top
+from posthorn.wire.pop3.text import DotStuffer, TopCut, terminated, top
 
 _text = st.lists(st.sampled_from([b"\r\n", b".", b"..", b"\r\n.", b"\r", b"\n", b"a", b"word: x", b"\0", b"\xff"])).map(
     b"".join

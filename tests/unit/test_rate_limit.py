@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from posthorn_api import rate_limit
-from posthorn_api.access import RULES
-from posthorn_api.rate_limit import COSTS, Buckets, RateLimit
-from posthorn_api.sending_service import Throttled
+from posthorn_api.http import rate_limit
+from posthorn_api.http.permissions import RULES
+from posthorn_api.http.rate_limit import COSTS, Buckets, RateLimit
+from posthorn_api.sending.service import Throttled
 
 
 class Clock:

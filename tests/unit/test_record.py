@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posthorn.model.envelope import Body, Envelope, RecordError, decode_record, encode_record
-from posthorn.wire.header import Summary
+from posthorn.wire.message.header import Summary
 
 TEXT = st.text(max_size=40)
 BODIES = st.one_of(st.binary(max_size=300), st.sampled_from([b"", b"\n", b"\r\n", b"{}\n{}", b"\0\xff\n"]))

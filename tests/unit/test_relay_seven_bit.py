@@ -16,8 +16,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from posthorn.wire import transfer_encoding as encoding
-from posthorn.wire.seven_bit import Inconvertible, convert, is_fit
+from posthorn.wire.message import transfer_encoding as encoding
+from posthorn.wire.message.seven_bit import Inconvertible, convert, is_fit
 
 UMLAUTS = "Grüße aus Köln, über alle Länder.\r\n".encode()
 LONG = b"word " * 300 + b"\r\n"

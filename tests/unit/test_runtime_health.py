@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.runtime import health as module
 from posthorn.runtime.health import Health
 from posthorn.runtime.http import bind, http_server

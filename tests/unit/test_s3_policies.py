@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from posthorn.adapters.s3_policies import PARTS, policy
+from posthorn.adapters.blobs.s3_policies import PARTS, policy
 
 DEPLOYED = Path(__file__).parents[2] / "deploy" / "s3"
 

@@ -8,7 +8,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posthorn.adapters.compression import zstd_frame
+from posthorn.adapters.blobs.compression import zstd_frame
 from posthorn.model.segment import COMPRESS_FROM, IDENTITY, WORTH_IT, ZSTD, Packed, pack
 
 BODIES = st.lists(

@@ -12,9 +12,9 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posthorn.adapters.segments import GAP_LIMIT, RANGE_LIMIT, SegmentReader, coalesce
+from posthorn.adapters.blobs.segments import GAP_LIMIT, RANGE_LIMIT, SegmentReader, coalesce
 from posthorn.ports.blobs import BlobMissing
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.maildrops import Location
 from posthorn.runtime.ids import new_id
 from tests.conformance.twins import MemoryBlobs, locations, pack

@@ -8,12 +8,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from posthorn.wire import smtp
 from posthorn.wire.address import parse_address
 from posthorn.wire.foreign_address import ForeignAddress, parse_sender
-from posthorn.wire.sasl import SaslError, Secret, read_plain
-from posthorn.wire.smtp import Reply
-from posthorn.wire.smtp_commands import (
+from posthorn.wire.message.trace import clean_name
+from posthorn.wire.smtp import replies as smtp
+from posthorn.wire.smtp.commands import (
     Auth,
     BadBdat,
     Bdat,
@@ -35,7 +34,8 @@ from posthorn.wire.smtp_commands import (
     parse_command,
     parse_response,
 )
-from posthorn.wire.trace import clean_name
+from posthorn.wire.smtp.replies import Reply
+from posthorn.wire.smtp.sasl import SaslError, Secret, read_plain
 
 A = parse_address("a@example.org")
 

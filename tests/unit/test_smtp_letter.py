@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posthorn.wire import smtp
-from posthorn.wire.before_header import LEAD_LIMIT, header_first
-from posthorn.wire.header import starts_with_field
+from posthorn.wire.message.before_header import LEAD_LIMIT, header_first
+from posthorn.wire.message.header import starts_with_field
+from posthorn.wire.smtp import replies as smtp
 from posthorn_smtp_in.letter import BLOCK, Allowance, Letter, Room
 
 TRACE = b"Return-Path: <a@example.org>\r\nReceived: from c\r\n\tby mx\r\n"

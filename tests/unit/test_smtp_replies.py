@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from posthorn.wire import smtp
-from posthorn.wire.smtp import Reply
+from posthorn.wire.smtp import replies as smtp
+from posthorn.wire.smtp.replies import Reply
 
 REPLIES = {name: value for name, value in vars(smtp).items() if isinstance(value, Reply)}
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posthorn.wire.smtp_replies import (
+from posthorn.wire.smtp.client_replies import (
     LONGEST_LINE,
     LONGEST_SHOWN,
     MOST_LINES,

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from posthorn.wire import smtp
 from posthorn.wire.address import AddressError, parse_address
-from posthorn.wire.submission import HEADER_LIMIT, AuthorError, HeaderError, Submitted, authors_of, complete
+from posthorn.wire.message.submission import HEADER_LIMIT, AuthorError, HeaderError, Submitted, authors_of, complete
+from posthorn.wire.smtp import replies as smtp
 from posthorn_smtp_in.letter import Allowance, Letter, Room
 
 DATE, MESSAGE_ID = "Tue, 14 Nov 2023 22:13:20 +0000", "<id@example.test>"

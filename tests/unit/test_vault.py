@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from posthorn.runtime.secret_box import Sealed, Vault
 from posthorn.runtime.settings import SecretSettings, SettingsError
-from posthorn.runtime.vault import Sealed, Vault
 
 OLD, NEW = b"o" * 32, b"n" * 32
 

@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
-from posthorn.adapters.blobs import open_blobs
+from posthorn.adapters.blobs.config import open_blobs
 from posthorn.adapters.nats.bucket import NatsDirectoryBucket
 from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.installation import DirectoryMark
 from posthorn.adapters.postgres.database import connect as connect_postgres
-from posthorn.adapters.postgres.directory_truth import PostgresDirectoryTruth
+from posthorn.adapters.postgres.directory.outbox import PostgresDirectoryTruth
 from posthorn.adapters.postgres.installation import PostgresInstallation
 from posthorn.model.installation import Copy, judge
-from posthorn.ports.faults import Halted, Unavailable
+from posthorn.ports.errors import Halted, Unavailable
 from posthorn.ports.installation import MarkedStore
 from posthorn.runtime.installation import BlobMark
 from posthorn.runtime.logging import configure_logging
-from posthorn_api.publisher import Publisher
+from posthorn_api.directory.publisher import Publisher
 from posthorn_api.settings import ApiSettings
 
 _NATS_SECONDS = 15.0

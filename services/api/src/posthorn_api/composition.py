@@ -6,43 +6,43 @@ import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
-from posthorn.adapters.blobs import open_blobs
-from posthorn.adapters.compression import zstd_frame
+from posthorn.adapters.blobs.compression import zstd_frame
+from posthorn.adapters.blobs.config import open_blobs
+from posthorn.adapters.blobs.segments import SegmentReader
 from posthorn.adapters.dkim import generate
 from posthorn.adapters.dns import DnsResolver
 from posthorn.adapters.nats.bucket import NatsDirectoryBucket
 from posthorn.adapters.nats.connection import connect as connect_nats
-from posthorn.adapters.nats.dead import NatsDeadLetters
+from posthorn.adapters.nats.dead_letters import NatsDeadLetters
 from posthorn.adapters.nats.directory import NatsDirectory
 from posthorn.adapters.nats.event_log import NatsEventLog
 from posthorn.adapters.nats.events import NatsEvents, NatsTrace
 from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.installation import DirectoryMark
-from posthorn.adapters.nats.wakes import NatsWaker
-from posthorn.adapters.postgres.account_mail import PostgresAccountMail
-from posthorn.adapters.postgres.administration import PostgresAdministration
-from posthorn.adapters.postgres.api_keys import PostgresApiKeys
-from posthorn.adapters.postgres.app_passwords import PostgresAppPasswords
-from posthorn.adapters.postgres.audit import PostgresAudit
+from posthorn.adapters.nats.notifications import NatsWaker
+from posthorn.adapters.postgres.access.api_keys import PostgresApiKeys
+from posthorn.adapters.postgres.access.audit import PostgresAudit
+from posthorn.adapters.postgres.access.idempotency import PostgresIdempotency
 from posthorn.adapters.postgres.database import connect as connect_postgres
-from posthorn.adapters.postgres.directory_truth import PostgresDirectoryTruth
-from posthorn.adapters.postgres.dkim_keys import PostgresDkimKeys
-from posthorn.adapters.postgres.forward_targets import PostgresForwardTargets
-from posthorn.adapters.postgres.idempotency import PostgresIdempotency
-from posthorn.adapters.postgres.imports import PostgresImports
+from posthorn.adapters.postgres.directory.administration import PostgresAdministration
+from posthorn.adapters.postgres.directory.app_passwords import PostgresAppPasswords
+from posthorn.adapters.postgres.directory.bulk_import import PostgresImports
+from posthorn.adapters.postgres.directory.dkim_keys import PostgresDkimKeys
+from posthorn.adapters.postgres.directory.forward_targets import PostgresForwardTargets
+from posthorn.adapters.postgres.directory.outbox import PostgresDirectoryTruth
+from posthorn.adapters.postgres.directory.senders import PostgresSenders
+from posthorn.adapters.postgres.directory.tenants import PostgresTenants
+from posthorn.adapters.postgres.events.statistics import PostgresEventBook, PostgresStatistics
+from posthorn.adapters.postgres.events.webhook_dispatch import PostgresDispatch
+from posthorn.adapters.postgres.events.webhooks import PostgresWebhooks
 from posthorn.adapters.postgres.installation import PostgresInstallation
-from posthorn.adapters.postgres.queue_administration import PostgresQueueAdministration
+from posthorn.adapters.postgres.mailboxes.messages import PostgresAccountMail
+from posthorn.adapters.postgres.mailboxes.transfers import PostgresTransfers
+from posthorn.adapters.postgres.queue.administration import PostgresQueueAdministration
+from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
+from posthorn.adapters.postgres.queue.routes import PostgresRoutes
+from posthorn.adapters.postgres.queue.suppressions import PostgresSuppressions
 from posthorn.adapters.postgres.replication import ReplicationWatch
-from posthorn.adapters.postgres.routes import PostgresRoutes
-from posthorn.adapters.postgres.senders import PostgresSenders
-from posthorn.adapters.postgres.statistics import PostgresEventBook, PostgresStatistics
-from posthorn.adapters.postgres.suppressions import PostgresSuppressions
-from posthorn.adapters.postgres.tenants import PostgresTenants
-from posthorn.adapters.postgres.throttle import PostgresThrottle
-from posthorn.adapters.postgres.transfers import PostgresTransfers
-from posthorn.adapters.postgres.webhook_dispatch import PostgresDispatch
-from posthorn.adapters.postgres.webhooks import PostgresWebhooks
-from posthorn.adapters.segments import SegmentReader
 from posthorn.ports.directory import Directory, DirectoryTruth
 from posthorn.ports.events import Trace
 from posthorn.ports.ingest import DeadLetters, Ingest
@@ -52,33 +52,33 @@ from posthorn.runtime.http import bind, http_server
 from posthorn.runtime.installation import InstallationGuard
 from posthorn.runtime.passwords import Passwords, password_slots
 from posthorn.runtime.process import Process
-from posthorn.runtime.vault import Vault
-from posthorn_api.account_logins import AccountLogins
-from posthorn_api.config_service import Configuration
-from posthorn_api.dns_service import LOOKUP_SECONDS, DomainDns
-from posthorn_api.forwards import Confirmations
-from posthorn_api.guard import Guard
+from posthorn.runtime.secret_box import Vault
+from posthorn_api.app import Parts, create_app
+from posthorn_api.auth.account_logins import AccountLogins
+from posthorn_api.auth.jwks import IssuerKeys
+from posthorn_api.auth.tokens import Tokens
+from posthorn_api.bulk.service import Import
+from posthorn_api.config.service import Configuration
+from posthorn_api.credentials.service import Identity
+from posthorn_api.directory.publisher import REMOVED_LEAST, REMOVED_SHARE, Publisher
+from posthorn_api.directory.service import Late, Publication, Service
+from posthorn_api.dns.public_pages import PublicPages
+from posthorn_api.dns.service import LOOKUP_SECONDS, DomainDns
+from posthorn_api.events.reader import EventReader
+from posthorn_api.forwards.service import Confirmations
 from posthorn_api.hints import Hints
-from posthorn_api.identity import Identity
-from posthorn_api.imports import Import
-from posthorn_api.large_bodies import LargeBodies
-from posthorn_api.mailbox_service import Mail
-from posthorn_api.oidc import Tokens
-from posthorn_api.oidc_keys import IssuerKeys
-from posthorn_api.public_pages import PublicPages
-from posthorn_api.publisher import REMOVED_LEAST, REMOVED_SHARE, Publisher
-from posthorn_api.queue_service import Outgoing
-from posthorn_api.sending_service import Sending
-from posthorn_api.server import Parts, create_app
-from posthorn_api.service import Late, Publication, Service
+from posthorn_api.http.guard import Guard
+from posthorn_api.http.large_bodies import LargeBodies
+from posthorn_api.mailboxes.service import Mail
+from posthorn_api.queue.service import Outgoing
+from posthorn_api.sending.service import Sending
 from posthorn_api.settings import ApiSettings
-from posthorn_api.stats_reader import EventReader
-from posthorn_api.tenancy import Tenancy
-from posthorn_api.transfer_service import Transfer
+from posthorn_api.tenants.service import Tenancy
+from posthorn_api.transfers.service import Transfer
 from posthorn_api.upkeep import Upkeep
-from posthorn_api.webhook_post import Poster
-from posthorn_api.webhook_sender import Sender
-from posthorn_api.webhook_service import Hooks
+from posthorn_api.webhooks.post import Poster
+from posthorn_api.webhooks.sender import Sender
+from posthorn_api.webhooks.service import Hooks
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import sys
 from posthorn.runtime.process import serve
 from posthorn_api.adopt import adopt, release_brakes, show_installation
 from posthorn_api.composition import start
-from posthorn_api.rebuild import rebuild_directory
+from posthorn_api.directory.rebuild import rebuild_directory
 from posthorn_api.settings import ApiSettings
 
 _USAGE = """usage: posthorn-api [COMMAND]

@@ -30,10 +30,10 @@ from posthorn.runtime.settings import (
 )
 from posthorn.wire.address import canonical_domain, parse_address
 from posthorn.wire.mta_sts import Mode
-from posthorn_api.oidc import Trust
-from posthorn_api.oidc_keys import is_safe
-from posthorn_api.rate_limit import RateLimit
-from posthorn_api.sending_service import SendingLimits
+from posthorn_api.auth.jwks import is_safe
+from posthorn_api.auth.tokens import Trust
+from posthorn_api.http.rate_limit import RateLimit
+from posthorn_api.sending.service import SendingLimits
 
 Count = Annotated[int, Field(ge=1)]
 

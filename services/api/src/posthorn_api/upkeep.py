@@ -9,9 +9,9 @@ import structlog
 
 from posthorn.ports.administration import Administration
 from posthorn.ports.api_keys import ApiKeys
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.idempotency import Idempotency
-from posthorn_api.tenancy import hash_of_key
+from posthorn_api.tenants.service import hash_of_key
 
 log = structlog.get_logger()
 

@@ -27,7 +27,7 @@ from prometheus_client import Counter
 
 from posthorn.ports.blobs import BODIES, SEGMENTS, Blobs
 from posthorn.ports.clock import Clock
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.ingest import Backlog
 from posthorn.ports.mailboxes import DeadSegment, LiveMessage, Placement, Segment, Storeroom
 from posthorn.runtime.brakes import Brake

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from uuid import uuid4
 
-from posthorn.adapters.blobs import open_blobs
-from posthorn.adapters.compression import compressor
+from posthorn.adapters.blobs.compression import compressor
+from posthorn.adapters.blobs.config import open_blobs
 from posthorn.adapters.dkim import DkimSigner
 from posthorn.adapters.nats.connection import connect as connect_nats
-from posthorn.adapters.nats.dead import NatsDeadLetters
+from posthorn.adapters.nats.dead_letters import NatsDeadLetters
 from posthorn.adapters.nats.events import NatsEvents
+from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
 from posthorn.adapters.nats.installation import DirectoryMark
-from posthorn.adapters.nats.source import NatsIngestSource
+from posthorn.adapters.nats.notifications import NatsWaker
 from posthorn.adapters.nats.storage import measure_storage
 from posthorn.adapters.nats.strays import NatsStrays
-from posthorn.adapters.nats.wakes import NatsWaker
 from posthorn.adapters.postgres.database import connect as connect_postgres
-from posthorn.adapters.postgres.dkim_keys import PostgresDkimKeys
-from posthorn.adapters.postgres.expansions import PostgresExpansions
+from posthorn.adapters.postgres.directory.dkim_keys import PostgresDkimKeys
 from posthorn.adapters.postgres.installation import PostgresInstallation
-from posthorn.adapters.postgres.leaderships import Leadership
-from posthorn.adapters.postgres.mailboxes import PostgresMailboxes
+from posthorn.adapters.postgres.leader import Leadership
+from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
+from posthorn.adapters.postgres.mailboxes.expansions import PostgresExpansions
+from posthorn.adapters.postgres.mailboxes.retention import PostgresRetention
+from posthorn.adapters.postgres.mailboxes.segments import PostgresStoreroom
 from posthorn.adapters.postgres.replication import ReplicationWatch
-from posthorn.adapters.postgres.retention import PostgresRetention
-from posthorn.adapters.postgres.storeroom import PostgresStoreroom
 from posthorn.model.streams import RETRY_CONSUMER
 from posthorn.ports.blobs import Blobs
 from posthorn.ports.ingest import IngestSource
@@ -34,7 +34,7 @@ from posthorn.runtime.derived_keys import SRS
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.installation import InstallationGuard
 from posthorn.runtime.process import Process
-from posthorn.runtime.vault import Vault
+from posthorn.runtime.secret_box import Vault
 from posthorn_delivery.collector import Collector, CollectorBrakes
 from posthorn_delivery.collector_settings import CollectorSettings
 from posthorn_delivery.expanding import Expander

@@ -22,9 +22,9 @@ from prometheus_client import Counter, Gauge
 from posthorn.model.envelope import Envelope
 from posthorn.model.events import BOUNCED, DELIVERED, Event
 from posthorn.ports.clock import Clock
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.events import Events, NoEvents
 from posthorn.ports.expansions import Expanded, Expansions, Places
-from posthorn.ports.faults import Unavailable
 from posthorn.ports.mailboxes import Resolution
 from posthorn.ports.wakes import Waker
 from posthorn_delivery.sorting import GONE_REPLY, GONE_STATUS, sort

@@ -27,7 +27,7 @@ from prometheus_client import Counter
 
 from posthorn.ports.blobs import BODIES, SEGMENTS, TRASH, BlobInfo, BlobMissing, Blobs
 from posthorn.ports.clock import Clock
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.ingest import Backlog
 from posthorn.ports.mailboxes import Storeroom
 from posthorn.runtime.brakes import Brake

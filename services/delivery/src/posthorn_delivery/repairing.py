@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 from prometheus_client import Counter
 
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.ingest import Strays
 from posthorn_delivery.service import Deliverer
 

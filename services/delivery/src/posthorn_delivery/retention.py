@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 from prometheus_client import Counter
 
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.retention import Retention, Step
 from posthorn.runtime.brakes import Brake
 from posthorn_delivery.collector_settings import CollectorSettings

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import structlog
 from prometheus_client import Gauge
 
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.ingest import Delivery, IngestSource
 from posthorn.runtime.process import Process
 from posthorn_delivery.service import Deliverer

@@ -45,13 +45,13 @@ from posthorn.model.envelope import RecordError, decode_record
 from posthorn.model.streams import is_retry
 from posthorn.ports.blobs import Blobs
 from posthorn.ports.clock import Clock
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.events import Events, NoEvents
-from posthorn.ports.faults import Unavailable
 from posthorn.ports.ingest import DeadLetters, Delivery
 from posthorn.ports.mailboxes import AccountsGone, Mailboxes, Resolution
 from posthorn.ports.signing import Signer
 from posthorn.ports.wakes import Waker
-from posthorn.wire.seven_bit import is_fit
+from posthorn.wire.message.seven_bit import is_fit
 from posthorn_delivery.at_hand import AtHand, Group, Item
 from posthorn_delivery.packing import Packer, segments
 from posthorn_delivery.sorting import sort, ways_back

@@ -33,7 +33,7 @@ from posthorn.model.envelope import Envelope
 from posthorn.model.outbound import Notice, Notify, Outbound, QueueState, RecipientDsn
 from posthorn.ports.mailboxes import Forward, Resolution
 from posthorn.wire.foreign_address import canonical
-from posthorn.wire.passed import fields_of, has_passed
+from posthorn.wire.message.passed import fields_of, has_passed
 from posthorn.wire.srs import SrsError, is_srs, reverse, rewrite, tag_of
 
 GONE_STATUS = "5.1.1"

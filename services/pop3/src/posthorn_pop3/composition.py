@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from posthorn.adapters.blobs import open_blobs
+from posthorn.adapters.blobs.config import open_blobs
+from posthorn.adapters.blobs.segments import SegmentReader
 from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.events import NatsEvents
 from posthorn.adapters.postgres.database import connect as connect_postgres
+from posthorn.adapters.postgres.directory.senders import PostgresSenders
 from posthorn.adapters.postgres.installation import PostgresInstallation
-from posthorn.adapters.postgres.maildrops import PostgresMaildrops
-from posthorn.adapters.postgres.senders import PostgresSenders
-from posthorn.adapters.postgres.throttle import PostgresThrottle
-from posthorn.adapters.segments import SegmentReader
+from posthorn.adapters.postgres.mailboxes.maildrops import PostgresMaildrops
+from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
 from posthorn.runtime.installation import InstallationGuard
 from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.process import Process

@@ -21,7 +21,7 @@ import structlog
 from prometheus_client import Counter, Gauge
 
 from posthorn.runtime.listen import HANDSHAKE_SECONDS, peer_address
-from posthorn.wire.pop3 import Channel, Machine, Signal
+from posthorn.wire.pop3.machine import Channel, Machine, Signal
 from posthorn_pop3.edge import Edge
 from posthorn_pop3.handing import Work
 from posthorn_pop3.session import GOING_DOWN, Session

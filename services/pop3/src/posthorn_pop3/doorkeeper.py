@@ -2,9 +2,9 @@
 
 Rules:
 
-- Failures are counted as ``posthorn.runtime.guesses`` says, in counters shared with submission and with all pods. Who has used one
-  up is refused before anything is verified: otherwise the answer would tell a right guess from a wrong one. The refusal is
-  ``[SYS/TEMP]``: an ``[AUTH]`` would have mail clients ask their owners for a new password.
+- Failures are counted as ``posthorn.runtime.login_throttle`` says, in counters shared with submission and with all pods.
+  Who has used one up is refused before anything is verified: otherwise the answer would tell a right guess from a wrong
+  one. The refusal is ``[SYS/TEMP]``: an ``[AUTH]`` would have mail clients ask their owners for a new password.
 - A password that begins as app passwords do is looked for among them first, before the counters are asked: nobody guesses one, and
   guesses at the account's own password close nothing for it. If it is none it may all the same be the account's own, and is then
   verified as such, which also takes as long as for an account that does not exist.
@@ -19,7 +19,7 @@ from posthorn.ports.access import Places, Proof, digest_of
 from posthorn.ports.maildrops import Login
 from posthorn.ports.sending import APP_PASSWORD_PREFIX, Senders, Throttle
 from posthorn.runtime.familiar_places import FamiliarPlaces
-from posthorn.runtime.guesses import Attempt, Guesses
+from posthorn.runtime.login_throttle import Attempt, Guesses
 from posthorn.runtime.passwords import Passwords
 
 FAILURES_PER_ADDRESS = 30

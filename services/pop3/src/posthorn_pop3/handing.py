@@ -17,9 +17,9 @@ from uuid import UUID
 
 import structlog
 
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.maildrops import Location
-from posthorn.wire.pop3_text import DotStuffer, TopCut, terminated, top
+from posthorn.wire.pop3.text import DotStuffer, TopCut, terminated, top
 from posthorn_pop3.visit import Gone, Opened, Visit
 
 log = structlog.get_logger()

@@ -13,7 +13,7 @@ import structlog
 
 from posthorn.runtime.http import bind
 from posthorn.runtime.listen import Gate
-from posthorn.runtime.proxied import Balancers, entering
+from posthorn.runtime.proxy_protocol import Balancers, entering
 from posthorn_pop3.connection import Connection
 from posthorn_pop3.edge import Edge, Times
 from posthorn_pop3.service import PostOffice

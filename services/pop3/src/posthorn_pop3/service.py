@@ -23,14 +23,14 @@ import structlog
 from prometheus_client import Counter
 
 from posthorn.ports.access import Ending, Proof
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.maildrops import RENEW_SECONDS, MaildropBusy, Maildrops
 from posthorn.ports.maildrops import Login as Account
 from posthorn.runtime.familiar_places import place_of
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.passwords import Busy
 from posthorn.wire.address import AddressError, parse_address
-from posthorn.wire.pop3_events import Login
+from posthorn.wire.pop3.events import Login
 from posthorn_pop3.doorkeeper import Doorkeeper
 from posthorn_pop3.reads import Reads
 from posthorn_pop3.snapshot import Snapshot

@@ -18,10 +18,9 @@ from typing import Any, ClassVar
 import structlog
 from prometheus_client import Counter
 
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.maildrops import LeaseLost, Revoked
-from posthorn.wire.pop3 import Machine, State
-from posthorn.wire.pop3_events import (
+from posthorn.wire.pop3.events import (
     Capa,
     Challenge,
     Dele,
@@ -42,6 +41,7 @@ from posthorn.wire.pop3_events import (
     Uidl,
     Utf8,
 )
+from posthorn.wire.pop3.machine import Machine, State
 from posthorn_pop3.handing import Handing, Outlet, Work
 from posthorn_pop3.service import LoginFailed, PostOffice
 from posthorn_pop3.snapshot import Snapshot

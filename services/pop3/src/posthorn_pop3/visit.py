@@ -20,7 +20,7 @@ from prometheus_client import Counter
 
 from posthorn.ports.access import Ending, Proof
 from posthorn.ports.blobs import BlobMissing
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.maildrops import Location, Maildrops, Revoked
 from posthorn.ports.maildrops import Login as Account
 from posthorn_pop3.reads import Reads
@@ -39,7 +39,7 @@ _deleted = Counter("posthorn_pop3_deleted_total", "Messages deleted by clients")
 
 
 class Bodies(Protocol):
-    """Gives messages' octets; ``posthorn.adapters.segments`` does."""
+    """Gives messages' octets; ``posthorn.adapters.blobs.segments`` does."""
 
     def whole(self, location: Location) -> bool:
         """Tell whether the message is handled whole."""

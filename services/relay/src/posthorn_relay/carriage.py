@@ -31,8 +31,8 @@ from prometheus_client import Counter, Histogram
 from posthorn.model.events import BOUNCED, DEFERRED, DELIVERED, Event
 from posthorn.model.outbound import QueueState
 from posthorn.model.retry import LANE
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.events import Events
-from posthorn.ports.faults import Unavailable
 from posthorn.ports.queue import Due, Job, Outcome, Queue
 from posthorn.ports.sending import Throttle
 from posthorn.ports.wakes import Wakes

@@ -32,7 +32,7 @@ from python_socks.async_.asyncio import Proxy
 
 from posthorn.runtime.settings import SettingsError
 from posthorn.runtime.tls import verifying_context
-from posthorn.wire.smtp_replies import HostReply, extensions, printable
+from posthorn.wire.smtp.client_replies import HostReply, extensions, printable
 from posthorn_relay.certificates import Mistrusted, check_dane, check_names
 from posthorn_relay.dane import usable
 from posthorn_relay.line import Line, LineBroken

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import time
 
-from posthorn.adapters.blobs import open_blobs
+from posthorn.adapters.blobs.config import open_blobs
+from posthorn.adapters.blobs.segments import SegmentReader
 from posthorn.adapters.dns import DnsResolver
 from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.events import NatsEvents
 from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.installation import DirectoryMark
-from posthorn.adapters.nats.wakes import NatsWakes
+from posthorn.adapters.nats.notifications import NatsWakes
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.database import connect as connect_postgres
 from posthorn.adapters.postgres.installation import PostgresInstallation
-from posthorn.adapters.postgres.mta_sts import PostgresPolicies
-from posthorn.adapters.postgres.queue import PostgresQueue
-from posthorn.adapters.postgres.throttle import PostgresThrottle
-from posthorn.adapters.segments import SegmentReader
+from posthorn.adapters.postgres.queue.mta_sts import PostgresPolicies
+from posthorn.adapters.postgres.queue.queue import PostgresQueue
+from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
 from posthorn.runtime.installation import InstallationGuard
 from posthorn.runtime.process import Process
-from posthorn.runtime.vault import Vault
+from posthorn.runtime.secret_box import Vault
 from posthorn_relay.carriage import Parts
 from posthorn_relay.client import SmtpConnector
 from posthorn_relay.mta_sts import Policies

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 
-from posthorn.wire.data import stuff
+from posthorn.wire.smtp.data import stuff
 
 BLOCK = 64 * 1024
 """Octets of the content that are put together before they are written."""

@@ -25,9 +25,9 @@ from typing import BinaryIO
 
 from prometheus_client import Counter
 
-from posthorn.ports.faults import Unavailable
-from posthorn.wire.seven_bit import Conversion, Inconvertible, convert, is_fit
-from posthorn.wire.transfer_encoding import MAX_LINE, Octets, is_seven_bit
+from posthorn.ports.errors import Unavailable
+from posthorn.wire.message.seven_bit import Conversion, Inconvertible, convert, is_fit
+from posthorn.wire.message.transfer_encoding import MAX_LINE, Octets, is_seven_bit
 from posthorn_relay.transport import Failed, Parcel, Verdict
 
 _AT_ONCE = 32 * 1024

@@ -19,7 +19,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import cast
 
-from posthorn.wire.smtp_replies import HostReply, ReplyParser
+from posthorn.wire.smtp.client_replies import HostReply, ReplyParser
 
 
 @dataclass(frozen=True, slots=True)

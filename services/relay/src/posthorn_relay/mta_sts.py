@@ -23,7 +23,7 @@ import structlog
 from prometheus_client import Counter
 
 from posthorn.ports.clock import Clock
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.mta_sts import PolicyStore, StoredPolicy
 from posthorn.ports.resolver import LookupFailed, Resolver
 from posthorn.wire.mta_sts import Mode, Policy, policy_id

@@ -21,15 +21,15 @@ from prometheus_client import Counter
 from posthorn.model.envelope import Body, Envelope
 from posthorn.model.events import NOTICE, Event
 from posthorn.model.outbound import Notice
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.events import Events
-from posthorn.ports.faults import Unavailable
 from posthorn.ports.ingest import Ingest
 from posthorn.ports.queue import NoticeDue, Queue, Report
 from posthorn.ports.sending import SENDING_SECONDS, Charge, Throttle
-from posthorn.wire import dsn
 from posthorn.wire.foreign_address import canonical
-from posthorn.wire.header import scan_header
-from posthorn.wire.trace import return_path
+from posthorn.wire.message import dsn
+from posthorn.wire.message.header import scan_header
+from posthorn.wire.message.trace import return_path
 from posthorn_relay.parcels import Bodies
 from posthorn_relay.settings import RelaySettings
 

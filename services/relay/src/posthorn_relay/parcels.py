@@ -8,8 +8,8 @@ from typing import Protocol
 
 from posthorn.ports.maildrops import Location
 from posthorn.ports.queue import TRANSACTION_RECIPIENTS, Job
-from posthorn.wire.dkim import by_form
-from posthorn.wire.header import header_end
+from posthorn.wire.auth.dkim import by_form
+from posthorn.wire.message.header import header_end
 from posthorn_relay.transport import Parcel, To
 
 WHOLE_OCTETS = 1024 * 1024

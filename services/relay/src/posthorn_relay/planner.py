@@ -23,7 +23,7 @@ from prometheus_client import Counter
 
 from posthorn.ports.queue import Route
 from posthorn.ports.resolver import Exchanger, LookupFailed, NoSuchDomain, NullMx, Resolver, Tlsa
-from posthorn.runtime.vault import Sealed, Vault
+from posthorn.runtime.secret_box import Sealed, Vault
 from posthorn.wire.mta_sts import Mode, Policy
 from posthorn_relay.dane import dane_of
 from posthorn_relay.mta_sts import Policies, PolicyUnknown, note_failure

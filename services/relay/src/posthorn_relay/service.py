@@ -27,7 +27,7 @@ from uuid import UUID
 import structlog
 from prometheus_client import Gauge
 
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.queue import ALIVE_SECONDS, RENEW_SECONDS, TRANSACTION_RECIPIENTS, Due
 from posthorn_relay.carriage import Carriage, Parts
 from posthorn_relay.lanes import Lane, Lanes

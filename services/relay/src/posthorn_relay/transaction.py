@@ -33,8 +33,8 @@ from contextlib import AsyncExitStack, suppress
 from prometheus_client import Counter
 
 from posthorn.model.outbound import Notify
-from posthorn.wire.seven_bit import Inconvertible
-from posthorn.wire.smtp_replies import HostReply
+from posthorn.wire.message.seven_bit import Inconvertible
+from posthorn.wire.smtp.client_replies import HostReply
 from posthorn_relay.content import Content, stuffed
 from posthorn_relay.conversion import form_for, is_about_lines
 from posthorn_relay.line import Fault, Line, LineBroken

@@ -15,8 +15,8 @@ import structlog
 from prometheus_client import Counter, Gauge
 
 from posthorn.model.events import BOUNCED, Event
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.events import Events
-from posthorn.ports.faults import Unavailable
 from posthorn.ports.queue import EXPIRED, Queue
 from posthorn_relay.pool import Pool
 from posthorn_relay.settings import RelaySettings

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from posthorn.model.outbound import Notice, QueueState, RecipientDsn
 from posthorn.model.retry import Schedule
 from posthorn.ports.queue import EXPIRED, Job, Outcome
-from posthorn.wire.smtp_replies import printable
+from posthorn.wire.smtp.client_replies import printable
 from posthorn_relay.settings import RetrySettings
 from posthorn_relay.transport import Accepted, Failed, Verdict
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from posthorn.adapters.blobs import open_blobs
+from posthorn.adapters.blobs.config import open_blobs
 from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.directory import NatsDirectory
 from posthorn.adapters.nats.events import NatsEvents
@@ -46,9 +46,9 @@ async def start(process: Process) -> None:
         return
     # only now: the role mx does not pay for the libraries either
     from posthorn.adapters.postgres.database import connect as connect_postgres
+    from posthorn.adapters.postgres.directory.senders import PostgresSenders
     from posthorn.adapters.postgres.installation import PostgresInstallation
-    from posthorn.adapters.postgres.senders import PostgresSenders
-    from posthorn.adapters.postgres.throttle import PostgresThrottle
+    from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
 
     database = await stack.enter_async_context(connect_postgres(settings, by_key=True))
     process.health.need("postgres", database.probe)

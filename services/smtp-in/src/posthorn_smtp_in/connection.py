@@ -30,9 +30,9 @@ from prometheus_client import Counter, Gauge
 
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.listen import Gate, peer_address
-from posthorn.wire import smtp
-from posthorn.wire.smtp import Reply
-from posthorn.wire.smtp_commands import LONGEST_LINE
+from posthorn.wire.smtp import replies as smtp
+from posthorn.wire.smtp.commands import LONGEST_LINE
+from posthorn.wire.smtp.replies import Reply
 from posthorn_smtp_in.pace import Pace
 from posthorn_smtp_in.service import Client, Reception
 from posthorn_smtp_in.settings import SmtpSettings

@@ -32,13 +32,13 @@ import structlog
 
 from posthorn.model.envelope import Body
 from posthorn.runtime.client_networks import is_own_side, site
-from posthorn.wire import smtp
-from posthorn.wire.before_header import HeadTooShort, header_first
-from posthorn.wire.header import SCAN_LIMIT, HeaderScan, Summary, scan_header
-from posthorn.wire.seven_bit import Inconvertible, convert
-from posthorn.wire.smtp import Reply
-from posthorn.wire.submission import HEADER_LIMIT, HeaderError
-from posthorn.wire.transfer_encoding import LineWatch
+from posthorn.wire.message.before_header import HeadTooShort, header_first
+from posthorn.wire.message.header import SCAN_LIMIT, HeaderScan, Summary, scan_header
+from posthorn.wire.message.seven_bit import Inconvertible, convert
+from posthorn.wire.message.submission import HEADER_LIMIT, HeaderError
+from posthorn.wire.message.transfer_encoding import LineWatch
+from posthorn.wire.smtp import replies as smtp
+from posthorn.wire.smtp.replies import Reply
 from posthorn_smtp_in.room import Allowance as Allowance
 from posthorn_smtp_in.room import Room as Room
 

@@ -15,7 +15,7 @@ from posthorn.ports.sending import Senders, Throttle
 from posthorn.runtime.http import bind
 from posthorn.runtime.listen import Gate
 from posthorn.runtime.passwords import Passwords
-from posthorn.runtime.proxied import Balancers, Entrance, entering
+from posthorn.runtime.proxy_protocol import Balancers, Entrance, entering
 from posthorn_smtp_in.connection import Edge
 from posthorn_smtp_in.room import Allowance, Room
 from posthorn_smtp_in.service import Backends, Reception

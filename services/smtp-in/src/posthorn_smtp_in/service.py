@@ -36,20 +36,21 @@ from posthorn.ports.access import Proof, digest_of
 from posthorn.ports.blobs import Blobs
 from posthorn.ports.clock import Clock
 from posthorn.ports.directory import Behind, DirectoryWithRoom, Standing
+from posthorn.ports.errors import Full, Unavailable
 from posthorn.ports.events import Events, NoEvents
-from posthorn.ports.faults import Full, Unavailable
 from posthorn.ports.ingest import Ingest
 from posthorn.ports.sending import Credentials
 from posthorn.runtime.bodies import Bodies
 from posthorn.runtime.ids import new_id
-from posthorn.wire import smtp, srs
+from posthorn.wire import srs
 from posthorn.wire.address import Address, parse_address
-from posthorn.wire.authentication_results import without_ours
-from posthorn.wire.header import HeaderScan
-from posthorn.wire.smtp import Reply
-from posthorn.wire.smtp_commands import Mail, Rcpt
-from posthorn.wire.submission import Submitted
-from posthorn.wire.trace import Hop, received, return_path
+from posthorn.wire.auth.authentication_results import without_ours
+from posthorn.wire.message.header import HeaderScan
+from posthorn.wire.message.submission import Submitted
+from posthorn.wire.message.trace import Hop, received, return_path
+from posthorn.wire.smtp import replies as smtp
+from posthorn.wire.smtp.commands import Mail, Rcpt
+from posthorn.wire.smtp.replies import Reply
 from posthorn_smtp_in.letter import Letter
 from posthorn_smtp_in.room import Room
 from posthorn_smtp_in.settings import SmtpSettings

@@ -1,4 +1,4 @@
-"""The commands of a session: what each does, over the grammar of ``posthorn.wire.smtp_commands``.
+"""The commands of a session: what each does, over the grammar of ``posthorn.wire.smtp.commands``.
 
 Rules:
 
@@ -16,11 +16,9 @@ from typing import Any, ClassVar
 
 import structlog
 
-from posthorn.wire import smtp
-from posthorn.wire.data import DataScanner, LineEnds
-from posthorn.wire.other_protocols import is_other_protocol
-from posthorn.wire.smtp import Reply
-from posthorn.wire.smtp_commands import (
+from posthorn.wire.message.trace import clean_name
+from posthorn.wire.smtp import replies as smtp
+from posthorn.wire.smtp.commands import (
     Auth,
     BadBdat,
     Bdat,
@@ -41,7 +39,9 @@ from posthorn.wire.smtp_commands import (
     out_of_sequence,
     parse_command,
 )
-from posthorn.wire.trace import clean_name
+from posthorn.wire.smtp.data import DataScanner, LineEnds
+from posthorn.wire.smtp.other_protocols import is_other_protocol
+from posthorn.wire.smtp.replies import Reply
 from posthorn_smtp_in.connection import Connection, Edge, HangUp
 from posthorn_smtp_in.letter import Letter
 from posthorn_smtp_in.pace import Pace

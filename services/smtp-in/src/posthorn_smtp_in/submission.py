@@ -3,7 +3,7 @@
 Rules:
 
 - A failed login says nothing of its reason, and takes as long for an account that is not there.
-- Failures are counted as ``posthorn.runtime.guesses`` says, in counters shared with POP3 and by all processes.
+- Failures are counted as ``posthorn.runtime.login_throttle`` says, in counters shared with POP3 and by all processes.
 - An app password is looked for before the counters of failures are asked: guesses at the account's own close nothing for it.
 - What an account may do is read again after a while. Besides, of all sessions that are logged in it is asked in one call a second
   whether what they logged in with still holds; if not, the session ends at once. While Postgres cannot be asked, none does.
@@ -29,7 +29,7 @@ from prometheus_client import Counter
 from posthorn.model.envelope import Envelope
 from posthorn.ports.administration import State
 from posthorn.ports.clock import Clock
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.sending import (
     APP_PASSWORD_PREFIX,
     Credentials,
@@ -39,19 +39,19 @@ from posthorn.ports.sending import (
     most_recipients,
     sent_message,
 )
-from posthorn.runtime.credit import Credit
 from posthorn.runtime.familiar_places import FamiliarPlaces, place_of
-from posthorn.runtime.guesses import Guesses
+from posthorn.runtime.login_throttle import Guesses
 from posthorn.runtime.passwords import Busy, Passwords
-from posthorn.wire import smtp
+from posthorn.runtime.prepaid_throttle import Credit
 from posthorn.wire.address import Address, AddressError, parse_address
-from posthorn.wire.authentication_results import without_ours
-from posthorn.wire.header import HeaderScan
-from posthorn.wire.sasl import Secret
-from posthorn.wire.smtp import Reply
-from posthorn.wire.smtp_commands import Mail, Rcpt
-from posthorn.wire.submission import complete
-from posthorn.wire.trace import mail_date
+from posthorn.wire.auth.authentication_results import without_ours
+from posthorn.wire.message.header import HeaderScan
+from posthorn.wire.message.submission import complete
+from posthorn.wire.message.trace import mail_date
+from posthorn.wire.smtp import replies as smtp
+from posthorn.wire.smtp.commands import Mail, Rcpt
+from posthorn.wire.smtp.replies import Reply
+from posthorn.wire.smtp.sasl import Secret
 from posthorn_smtp_in.letter import Letter
 from posthorn_smtp_in.room import Room
 from posthorn_smtp_in.service import Backends, Client, Login, Reception, Transaction, dsn_of

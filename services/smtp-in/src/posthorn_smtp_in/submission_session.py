@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 
-from posthorn.wire import smtp
-from posthorn.wire.sasl import PASSWORD_PROMPT, USERNAME_PROMPT, SaslError, Secret, read_login, read_plain
-from posthorn.wire.smtp import Reply
-from posthorn.wire.smtp_commands import Auth, CommandError, Mail, parse_response
+from posthorn.wire.smtp import replies as smtp
+from posthorn.wire.smtp.commands import Auth, CommandError, Mail, parse_response
+from posthorn.wire.smtp.replies import Reply
+from posthorn.wire.smtp.sasl import PASSWORD_PROMPT, USERNAME_PROMPT, SaslError, Secret, read_login, read_plain
 from posthorn_smtp_in.connection import Edge, HangUp
 from posthorn_smtp_in.session import Session
 from posthorn_smtp_in.submission import Submission

@@ -34,11 +34,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from prometheus_client import Counter
 
-from posthorn.adapters.threads import Threads
-from posthorn.ports.faults import Unavailable
+from posthorn.adapters.blobs.threads import Threads
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.signing import DkimKey, DkimKeys
-from posthorn.runtime.vault import Sealed, Vault
-from posthorn.wire.dkim import (
+from posthorn.runtime.secret_box import Sealed, Vault
+from posthorn.wire.auth.dkim import (
     BodyHash,
     finished_field,
     header_hash_input,
@@ -46,8 +46,8 @@ from posthorn.wire.dkim import (
     split_message,
     unsigned_field,
 )
-from posthorn.wire.header import header_end
-from posthorn.wire.seven_bit import Inconvertible, convert
+from posthorn.wire.message.header import header_end
+from posthorn.wire.message.seven_bit import Inconvertible, convert
 
 log = structlog.get_logger()
 

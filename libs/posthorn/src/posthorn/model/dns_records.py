@@ -21,7 +21,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 from posthorn.model.spf_record import merged
-from posthorn.wire.dkim import record_name, record_strings, record_value
+from posthorn.wire.auth.dkim import record_name, record_strings, record_value
 from posthorn.wire.mta_sts import Mode, Policy, policy_text
 
 CHALLENGE_LABEL = "_posthorn-challenge"

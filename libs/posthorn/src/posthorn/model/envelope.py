@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from posthorn.model.outbound import Notify, RecipientDsn
-from posthorn.wire.header import Summary
+from posthorn.wire.message.header import Summary
 
 BODIES = "bodies/"
 """Prefix of the keys of bodies that were too large for the stream; the message's id follows."""

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import BinaryIO, Protocol
 
 from posthorn.model.envelope import BODIES as BODIES_PREFIX
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 
 SEGMENTS = "segments/"
 """Key prefix of packed segments, written by delivery."""

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from posthorn.model.directory_entry import AddressEntry, DomainEntry, Entry, Standing
 from posthorn.model.unpublished import Unpublished
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.wire.address import Address
 
 __all__ = [

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from uuid import UUID
 
 from posthorn.ports.blobs import BODIES, Blobs
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 
 
 @dataclass(frozen=True, slots=True)

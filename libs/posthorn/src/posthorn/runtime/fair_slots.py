@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from prometheus_client import Counter as Metric
 from prometheus_client import Gauge
 
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 
 _slots = Gauge("posthorn_slots", "Slots of work that is shared fairly: held, and waited for", ["kind", "state"])
 _refused = Metric(

@@ -17,7 +17,7 @@ import ipaddress
 import structlog
 
 from posthorn.ports.access import NOTED_SECONDS, Place, Places
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.wire.proxy import plain_address
 
 log = structlog.get_logger()

@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 from prometheus_client import REGISTRY, generate_latest
 
-from posthorn.ports.faults import Halted, Unavailable
+from posthorn.ports.errors import Halted, Unavailable
 
 log = structlog.get_logger()
 

@@ -27,7 +27,7 @@ from prometheus_client import Gauge
 from posthorn.model.installation import MARK_BYTES, Copy, Finding, Mark, Stage, Verdict, decode_mark, encode_mark, judge
 from posthorn.ports.blobs import BODIES, MARK, SEGMENTS, BlobMissing, Blobs
 from posthorn.ports.clock import Clock
-from posthorn.ports.faults import Halted, Unavailable
+from posthorn.ports.errors import Halted, Unavailable
 from posthorn.ports.installation import Halting, Installation, MarkedStore, Reading
 from posthorn.runtime.settings import PostgresSettings
 

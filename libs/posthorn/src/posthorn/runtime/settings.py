@@ -144,7 +144,7 @@ class BlobSettings(EnvSettings):
 
     blobs: Annotated[SecretStr, _server_url("file", "s3")]
     """``file:///directory``, ``s3://[key:secret@]host[:port]/bucket[/prefix][?region=…&tls=yes|no]``, or ``s3://bucket[/prefix]``
-    on AWS or at ``s3_endpoint``; see ``posthorn.adapters.blobs``."""
+    on AWS or at ``s3_endpoint``; see ``posthorn.adapters.blobs.config``."""
     s3_endpoint: str | None = None
     """``[http[s]://]host[:port]`` of the S3 server, for a URL that names a bucket only."""
     s3_region: str | None = None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from nats.aio.msg import Msg
 
 from posthorn.adapters.nats.layout import ApiError
-from posthorn.ports.faults import Full, Unavailable
+from posthorn.ports.errors import Full, Unavailable
 
 _STORE_FAILED = 10077
 _INSUFFICIENT = frozenset({10023, 10028, 10047})  # resources, memory or storage of the server or the account

@@ -10,7 +10,7 @@ from nats.aio.msg import Msg
 from posthorn.adapters.nats.acks import read_ack
 from posthorn.adapters.nats.connection import Connection
 from posthorn.adapters.nats.layout import BUCKET_PREFIX, BUCKET_STREAM, ApiError
-from posthorn.adapters.nats.reading import read_through
+from posthorn.adapters.nats.scan import read_through
 from posthorn.model.directory_entry import (
     BEHIND_KEY,
     FILLED_KEY,
@@ -23,7 +23,7 @@ from posthorn.model.directory_entry import (
     encode_key,
 )
 from posthorn.model.unpublished import NOTHING, Unpublished, decode_unpublished, encode_unpublished
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 
 log = structlog.get_logger()
 

@@ -31,7 +31,7 @@ from nats.js import JetStreamContext
 from posthorn.adapters.nats.acks import NobodyThere
 from posthorn.adapters.nats.layout import ApiError, ensure_layout, expect_layout
 from posthorn.adapters.nats.permissions import LAYOUT_KEEPERS, PART_NAMES, inbox_prefix
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.runtime.settings import NatsSettings
 from posthorn.runtime.tls import verifying_context
 

@@ -46,7 +46,7 @@ from posthorn.model.directory_entry import (
 )
 from posthorn.model.unpublished import NOTHING, Unpublished, decode_unpublished
 from posthorn.ports.directory import Behind
-from posthorn.ports.faults import Halted, Unavailable
+from posthorn.ports.errors import Halted, Unavailable
 from posthorn.wire.address import Address
 
 log = structlog.get_logger()

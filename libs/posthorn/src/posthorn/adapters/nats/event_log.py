@@ -18,7 +18,7 @@ from nats.aio.msg import Msg
 
 from posthorn.adapters.nats.connection import REQUEST_TIMEOUT, Connection
 from posthorn.model.streams import EVENTS
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.statistics import Reading
 
 _SECOND = 1_000_000_000

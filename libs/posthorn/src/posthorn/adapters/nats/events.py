@@ -25,10 +25,10 @@ from prometheus_client import Counter
 from posthorn.adapters.nats.acks import Ack, NobodyThere, read_ack
 from posthorn.adapters.nats.connection import Connection
 from posthorn.adapters.nats.layout import ApiError
-from posthorn.adapters.nats.reading import read_through
+from posthorn.adapters.nats.scan import read_through
 from posthorn.model.events import Event, EventError, decode_event, encode_event, slot_of
 from posthorn.model.streams import EVENTS, EVENTS_PREFIX
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 
 log = structlog.get_logger()
 

@@ -32,7 +32,7 @@ from posthorn.adapters.nats.acks import Ack, NobodyThere, read_ack
 from posthorn.adapters.nats.connection import Connection
 from posthorn.model.envelope import Envelope, encode_record
 from posthorn.model.streams import INGEST, ingest_subject
-from posthorn.ports.faults import Full, Unavailable
+from posthorn.ports.errors import Full, Unavailable
 
 log = structlog.get_logger()
 

@@ -12,10 +12,10 @@ from posthorn.adapters.nats.acks import read_ack
 from posthorn.adapters.nats.bucket import is_removal, read_key
 from posthorn.adapters.nats.connection import Connection
 from posthorn.adapters.nats.layout import BUCKET_PREFIX, BUCKET_STREAM, parse_time
-from posthorn.adapters.nats.reading import read_through
+from posthorn.adapters.nats.scan import read_through
 from posthorn.model.directory_entry import HALTED_KEY, INSTALLATION_KEY, MARK_KEYS
 from posthorn.model.installation import Copy, Mark, decode_mark, encode_mark
-from posthorn.ports.faults import Halted
+from posthorn.ports.errors import Halted
 
 CLOCK_SECONDS = 120.0
 """How far this host's clock may be from NATS' before the process is not ready."""

@@ -12,7 +12,7 @@ from contextlib import suppress
 from prometheus_client import Gauge
 
 from posthorn.adapters.nats.connection import Connection
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.runtime.settings import NatsSettings
 
 MEASURE_SECONDS = 15.0

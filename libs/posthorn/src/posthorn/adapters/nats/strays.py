@@ -18,9 +18,9 @@ from contextlib import suppress
 from nats.aio.msg import Msg
 
 from posthorn.adapters.nats.connection import Connection
-from posthorn.adapters.nats.source import next_on, put_aside
+from posthorn.adapters.nats.ingest_consumer import next_on, put_aside
 from posthorn.model.streams import INGEST, INGEST_CONSUMER, RETRY_CONSUMER
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 
 _LANES = ((INGEST_CONSUMER, "ingest.*"), (RETRY_CONSUMER, "retry.*"))
 

@@ -32,7 +32,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from posthorn.adapters.postgres.liveness import Liveness
 from posthorn.adapters.postgres.tables import SCHEMA_VERSION
-from posthorn.ports.faults import Halted, Unavailable
+from posthorn.ports.errors import Halted, Unavailable
 from posthorn.runtime.fair_slots import FairSlots, SlotsTaken
 from posthorn.runtime.holders import present_holder
 from posthorn.runtime.settings import PostgresSettings

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from posthorn.adapters.postgres.database import Database
 from posthorn.model.installation import Mark, Ours, Stage
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.ports.installation import Reading
 
 _READ = """

@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from posthorn.adapters.postgres.database import Database, make_engine
 from posthorn.adapters.postgres.grants import grant
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 from posthorn.runtime.logging import configure_logging
 from posthorn.runtime.settings import PostgresSettings, RoleSettings
 

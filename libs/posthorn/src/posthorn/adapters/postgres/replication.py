@@ -19,7 +19,7 @@ import structlog
 from prometheus_client import Counter, Gauge
 
 from posthorn.adapters.postgres.database import Connection, Database
-from posthorn.ports.faults import Unavailable
+from posthorn.ports.errors import Unavailable
 
 log = structlog.get_logger()
 

@@ -1,0 +1,378 @@
+"""Blobs in an S3 bucket, through the ``minio`` client on threads of its own.
+
+Rules:
+
+- A dead store shows as Unavailable within seconds: short timeouts, one more try for what a new connection can cure, none after
+  a timeout. Nothing here waits for the store at start-up; the bucket is made when it is first needed.
+- A body goes up in one PUT of known length with its MD5, from where it lies, never copied as a whole. The client can only send
+  what it holds in memory, so uploads use a URL that it has signed (the signature then covers no body; the store checks the MD5).
+- No fault carries a URL, a key or a header: a signed URL in a log would let its reader write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import logging
+import re
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import BinaryIO, Self
+
+import certifi
+import structlog
+import urllib3
+from minio import Minio
+from minio.commonconfig import CopySource
+from minio.credentials.credentials import Credentials
+from minio.credentials.providers import AWSConfigProvider, ChainedProvider, EnvAWSProvider, IamAwsProvider, Provider
+from minio.error import MinioException, S3Error, ServerError
+from pydantic import SecretStr
+from urllib3.exceptions import HTTPError, MaxRetryError, ReadTimeoutError
+from urllib3.response import BaseHTTPResponse
+
+from posthorn.adapters.blobs.threads import Threads
+from posthorn.ports.blobs import BlobInfo, BlobMissing, check_key
+from posthorn.ports.errors import Unavailable
+from posthorn.runtime.tls import verifying_context
+
+log = structlog.get_logger()
+
+_PAGE = 1000
+_OPENING_SECONDS = 5.0
+_SIGNED_FOR = timedelta(hours=1)  # an upload takes seconds; the rest allows for clocks that differ
+_CODE = re.compile(r"[A-Za-z0-9]{1,64}\Z")
+_CODE_ELEMENT = re.compile(rb"<Code>([A-Za-z0-9]{1,64})</Code>")
+_BLOCK = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class S3Target:
+    """Which bucket, where, and as whom."""
+
+    endpoint: str
+    """``host`` or ``host:port``."""
+    bucket: str
+    prefix: str = ""
+    """Put before every key, with a slash between; empty for none."""
+    region: str | None = None
+    """None: ask the store."""
+    tls: bool = True
+    access_key: str | None = None
+    secret_key: SecretStr | None = None
+    """Without keys: AWS's environment variables, its credentials file, or the role of the pod or machine."""
+
+
+class S3Blobs:
+    """The port Blobs over a bucket, which is made when missing. Times are in seconds, of one step on the wire."""
+
+    def __init__(
+        self, target: S3Target, *, threads: int = 16, connect_timeout: float = 3.0, read_timeout: float = 15.0
+    ) -> None:
+        # its warnings hold URLs, signed ones among them; every fault reaches us as an exception anyhow
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+        self._bucket = target.bucket
+        self._prefix = f"{target.prefix}/" if target.prefix else ""
+        trusted = verifying_context(certifi.where())
+        trusted.load_default_certs()  # also what SSL_CERT_FILE names: stores inside a cluster have a CA of their own
+        self._http = urllib3.PoolManager(
+            maxsize=threads,
+            timeout=urllib3.Timeout(connect=connect_timeout, read=read_timeout),
+            retries=_Retry(
+                total=2,
+                connect=0,
+                read=1,
+                redirect=0,
+                status=1,
+                other=0,
+                backoff_factor=0.2,
+                status_forcelist=(500, 502, 503, 504),
+                raise_on_status=False,
+            ),
+            ssl_context=trusted,
+            blocksize=_BLOCK,
+        )
+        self._client = Minio(
+            target.endpoint,
+            secure=target.tls,
+            region=target.region,
+            http_client=self._http,
+            credentials=_Keys(target),
+        )
+        self._threads = Threads("blobs", threads, read_timeout)
+        self._ensuring = threading.Lock()
+        self._ensured = False
+
+    async def open(self) -> None:
+        """Make the bucket now if the store answers soon; if not, it is made when first needed."""
+        try:
+            async with asyncio.timeout(_OPENING_SECONDS):
+                await self._run(self._ensure)
+        except (Unavailable, TimeoutError) as fault:
+            log.warning("the blob store does not answer yet", fault=str(fault) or "no answer in time")
+
+    def close(self) -> None:
+        """Let the threads end and close idle connections."""
+        self._threads.close()
+        self._http.clear()
+
+    async def put(self, key: str, parts: Sequence[bytes]) -> None:
+        """See Blobs."""
+        await self._run(lambda: self._upload(key, _Parts(parts)))
+
+    async def put_file(self, key: str, file: BinaryIO, size: int) -> None:
+        """See Blobs. Raises ValueError when the file ends before ``size`` octets."""
+        await self._run(lambda: self._upload(key, _Portion(file, size)))
+
+    async def read(self, key: str, offset: int, length: int) -> bytes:
+        """See Blobs."""
+        return await self._run(lambda: self._read(key, offset, length))
+
+    async def stream(self, key: str, offset: int, length: int, chunk: int = 262_144) -> AsyncIterator[bytes]:
+        """See Blobs."""
+        pieces = self._threads.pieces(
+            lambda: _translated(lambda: _Download(self._get(key, offset, length), length)),
+            lambda download: _translated(lambda: download.next(chunk)),
+            lambda download: download.close(),
+        )
+        async with aclosing(pieces):
+            async for piece in pieces:
+                yield piece
+
+    async def delete(self, key: str) -> None:
+        """See Blobs."""
+        try:
+            await self._run(lambda: self._client.remove_object(self._bucket, self._name(key)))
+        except BlobMissing:
+            return
+
+    async def move(self, key: str, to: str) -> None:
+        """See Blobs: a copy made by the store, then a deletion."""
+        await self._run(lambda: self._move(self._name(key), self._name(to)))
+
+    async def list(self, prefix: str) -> AsyncIterator[BlobInfo]:
+        """See Blobs."""
+        objects = self._client.list_objects(self._bucket, prefix=self._prefix + prefix, recursive=True)
+        while page := await self._run(lambda: list(islice(objects, _PAGE))):
+            for found in page:
+                yield BlobInfo(
+                    key=str(found.object_name).removeprefix(self._prefix),
+                    size=found.size or 0,
+                    modified_at=found.last_modified or datetime.now(UTC),
+                )
+
+    async def probe(self) -> None:
+        """See Blobs: asks for the bucket, and makes it when it is missing."""
+        await self._run(self._probe)
+
+    async def _run[T](self, work: Callable[[], T]) -> T:
+        return await self._threads.run(lambda: _translated(work))
+
+    def _name(self, key: str) -> str:
+        return self._prefix + check_key(key)
+
+    def _probe(self) -> None:
+        if self._ensured and not self._client.bucket_exists(self._bucket):
+            self._ensured = False
+        self._ensure()
+
+    def _ensure(self) -> None:
+        if self._ensured:
+            return
+        with self._ensuring:
+            if not self._ensured and not self._client.bucket_exists(self._bucket):
+                try:
+                    self._client.make_bucket(self._bucket)
+                    log.info("bucket made", bucket=self._bucket)
+                except S3Error as error:
+                    if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+                        raise
+                    # another process was faster
+            self._ensured = True
+
+    def _upload(self, key: str, source: _Source) -> None:
+        name = self._name(key)
+        self._ensure()
+        digest = hashlib.md5(usedforsecurity=False)
+        while piece := source.read(_BLOCK):
+            digest.update(piece)
+        source.seek(0)
+        response = self._http.urlopen(
+            "PUT",
+            self._client.get_presigned_url("PUT", self._bucket, name, expires=_SIGNED_FOR),
+            body=source,
+            headers={
+                "Content-Length": str(source.size),
+                "Content-MD5": base64.b64encode(digest.digest()).decode(),
+                "Content-Type": "application/octet-stream",
+            },
+        )
+        if response.status != 200:
+            code = _CODE_ELEMENT.search(response.data)
+            text = code[1].decode() if code else f"HTTP {response.status}"
+            if text == "NoSuchBucket":
+                self._ensured = False
+            raise Unavailable("blobs", text)
+
+    def _get(self, key: str, offset: int, length: int) -> BaseHTTPResponse | None:
+        name = self._name(key)
+        if not length:  # no range is empty; still a missing blob is to be told
+            if (self._client.stat_object(self._bucket, name).size or 0) < offset:
+                raise Unavailable("blobs", "the blob is shorter than it should be")
+            return None
+        response = self._client.get_object(self._bucket, name, offset, length)
+        if response.status != 206 and response.headers.get("Content-Length") != str(length):
+            response.close()
+            raise Unavailable("blobs", "the store does not honour ranges")
+        return response
+
+    def _move(self, name: str, to: str) -> None:
+        self._client.copy_object(self._bucket, to, CopySource(self._bucket, name))
+        self._client.remove_object(self._bucket, name)
+
+    def _read(self, key: str, offset: int, length: int) -> bytes:
+        download = _Download(self._get(key, offset, length), length)
+        try:
+            return download.next(length)
+        finally:
+            download.close()
+
+
+class _Download:
+    """The octets of a response, piece by piece; its connection is used again when all of them were taken."""
+
+    def __init__(self, response: BaseHTTPResponse | None, length: int) -> None:
+        self._response = response
+        self._left = length
+
+    def next(self, most: int) -> bytes:
+        wanted = min(most, self._left)
+        if not wanted or self._response is None:
+            return b""
+        piece = self._response.read(wanted)
+        if len(piece) != wanted:
+            raise Unavailable("blobs", "the blob is shorter than it should be")
+        self._left -= wanted
+        if not self._left:
+            self._response.read()  # the end of the response, so that the connection goes back to the pool
+        return piece
+
+    def close(self) -> None:
+        if self._response is None:
+            return
+        if self._left:
+            self._response.close()
+        self._response.release_conn()
+
+
+class _Parts:
+    """Octets in several pieces, read as one file; sent to the store without being joined."""
+
+    def __init__(self, parts: Sequence[bytes]) -> None:
+        self._parts = parts
+        self._part = 0
+        self._offset = 0
+        self.size = sum(len(part) for part in parts)
+
+    def read(self, most: int) -> bytes:
+        while self._part < len(self._parts):
+            part = self._parts[self._part]
+            piece = part if not self._offset and len(part) <= most else part[self._offset : self._offset + most]
+            self._offset += len(piece)
+            if self._offset >= len(part):
+                self._part, self._offset = self._part + 1, 0
+            if piece:
+                return piece
+        return b""
+
+    def tell(self) -> int:
+        return sum(len(part) for part in self._parts[: self._part]) + self._offset
+
+    def seek(self, position: int) -> None:
+        self._part = 0
+        while self._part < len(self._parts) and position >= len(self._parts[self._part]):
+            position -= len(self._parts[self._part])
+            self._part += 1
+        self._offset = position
+
+
+class _Portion:
+    """The next ``size`` octets of a file, read as a file of its own."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file = file
+        self._start = file.tell()
+        self._at = 0
+        self.size = size
+
+    def read(self, most: int) -> bytes:
+        wanted = min(most, self.size - self._at)
+        piece = self._file.read(wanted) if wanted else b""
+        if wanted and not piece:
+            raise ValueError("the file ends before the size given")
+        self._at += len(piece)
+        return piece
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, position: int) -> None:
+        self._file.seek(self._start + position)
+        self._at = position
+
+
+type _Source = _Parts | _Portion
+
+
+class _Retry(urllib3.Retry):
+    """One more try after a broken connection or a 5xx, but none after a timeout: a store that hangs would hang twice."""
+
+    def increment(self, method=None, url=None, response=None, error=None, _pool=None, _stacktrace=None) -> Self:  # type: ignore[no-untyped-def]
+        if isinstance(error, ReadTimeoutError):
+            raise error
+        return super().increment(method, url, response, error, _pool, _stacktrace)
+
+
+class _Keys(Provider):
+    """Credentials; every fault in getting them is Unavailable."""
+
+    def __init__(self, target: S3Target) -> None:
+        self._fixed: Credentials | None = None
+        self._found: Provider | None = None
+        if target.access_key and target.secret_key:
+            self._fixed = Credentials(target.access_key, target.secret_key.get_secret_value())
+        else:
+            http = urllib3.PoolManager(timeout=urllib3.Timeout(connect=2, read=5), retries=urllib3.Retry(1))
+            self._found = ChainedProvider(
+                [EnvAWSProvider(), AWSConfigProvider(), IamAwsProvider(http_client=http, region=target.region)]
+            )
+
+    def retrieve(self) -> Credentials:
+        if self._fixed or self._found is None:
+            assert self._fixed is not None
+            return self._fixed
+        try:
+            return self._found.retrieve()
+        except Exception:  # whatever the metadata service answered
+            raise Unavailable("blobs", "no credentials for S3 were found") from None
+
+
+def _translated[T](work: Callable[[], T]) -> T:
+    try:
+        return work()
+    except S3Error as error:
+        code = error.code if error.code and _CODE.match(error.code) else "S3Error"
+        if code == "NoSuchKey":
+            raise BlobMissing("blobs", "no such blob") from None
+        raise Unavailable("blobs", code) from None
+    except ServerError as error:
+        raise Unavailable("blobs", f"HTTP {error.status_code}") from None
+    except MaxRetryError as error:
+        raise Unavailable("blobs", type(error.reason or error).__name__) from None
+    except (MinioException, HTTPError, OSError) as error:
+        raise Unavailable("blobs", type(error).__name__) from None

@@ -1,0 +1,320 @@
+"""Bodies by location: ranges of blobs, through a cache of recent messages.
+
+Theory:
+
+- A message is kept whole when it is small (``whole_limit``); larger ones are streamed and never cached.
+- The cache is by message id, since a message's octets never change, wherever the collector moves them. It is bounded by octets,
+  the least recently used go first.
+- On a miss the neighbours that the caller will want next and that lie close by in the same blob come with the same range read.
+  What is on its way is fetched once, however many readers wait for it (single flight).
+- Octets in flight are bounded too: a few reads at a time, and reading ahead stops at a budget.
+- What comes out has exactly the size it must have; anything else is Unavailable, never a wrong message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from contextlib import aclosing
+from functools import partial
+from uuid import UUID
+
+import structlog
+import zstandard
+from prometheus_client import Counter
+
+from posthorn.ports.blobs import Blobs
+from posthorn.ports.errors import Unavailable
+from posthorn.ports.maildrops import Location
+
+log = structlog.get_logger()
+
+CACHE_OCTETS = 32 * 1024 * 1024
+WHOLE_LIMIT = 256 * 1024
+"""Messages up to this size are handled whole."""
+RANGE_LIMIT = 1024 * 1024
+"""Most octets of one range read that fetches several messages."""
+GAP_LIMIT = 32 * 1024
+"""Octets between two wanted messages that are worth reading over, to save a request."""
+AHEAD_OCTETS = 4 * 1024 * 1024
+"""Most octets on their way that nobody waits for yet."""
+PARALLEL = 16
+"""Range reads at a time in this process."""
+
+_ENTRY_COST = 200  # octets a cache entry takes besides the body
+_SLICE = 256  # octets given to the decoder at once, so that a block that expands a thousandfold stays small
+
+_hits = Counter("posthorn_segments_cache_hits_total", "Messages found in the cache")
+_misses = Counter("posthorn_segments_cache_misses_total", "Messages asked for that were not in the cache")
+_reads = Counter("posthorn_segments_blob_reads_total", "Reads of blobs, by kind", ["kind"])
+_read_ranges = _reads.labels("range")
+_read_streams = _reads.labels("stream")
+_read_octets = Counter("posthorn_segments_blob_octets_total", "Octets read from blobs")
+
+
+class SegmentReader:
+    """Gives messages' octets. Make it inside the running loop that uses it; ``close`` ends what is on its way."""
+
+    def __init__(
+        self,
+        blobs: Blobs,
+        *,
+        cache_octets: int = CACHE_OCTETS,
+        whole_limit: int = WHOLE_LIMIT,
+        range_limit: int = RANGE_LIMIT,
+        ahead_octets: int = AHEAD_OCTETS,
+        parallel: int = PARALLEL,
+    ) -> None:
+        self._blobs = blobs
+        self._cache_octets = cache_octets
+        self._whole_limit = whole_limit
+        self._range_limit = range_limit
+        self._ahead_octets = ahead_octets
+        self._parallel = asyncio.Semaphore(parallel)
+        self._cache: OrderedDict[UUID, bytes] = OrderedDict()
+        self._cached = 0
+        self._flights: dict[UUID, asyncio.Future[bytes]] = {}
+        self._ahead = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """Cancel the reads that are on their way."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def whole(self, location: Location) -> bool:
+        """Tell whether the message is small enough to be handled whole."""
+        return location.size <= self._whole_limit and location.length <= self._whole_limit
+
+    def cached(self, location: Location) -> bytes | None:
+        """Give the message's octets if they are at hand."""
+        body = self._cache.get(location.message)
+        if body is not None:
+            self._cache.move_to_end(location.message)
+            _hits.inc()
+        return body
+
+    async def read(self, location: Location, ahead: Sequence[Location] = ()) -> bytes:
+        """Give the octets of a message that is ``whole``; what lies close by of ``ahead`` comes with it into the cache.
+
+        Raises BlobMissing when there is no such blob (locate the message afresh), Unavailable for any other fault.
+        """
+        body = self.cached(location)
+        if body is not None:
+            return body
+        _misses.inc()
+        flight = self._flights.get(location.message)
+        if flight is None:
+            wanted = [location, *(other for other in self._fresh(ahead) if other.key == location.key)]
+            run = next(run for run in coalesce(wanted, self._range_limit) if location in run)
+            self._start(run)
+            flight = self._flights[location.message]
+        return await asyncio.shield(flight)
+
+    def prefetch(self, locations: Iterable[Location]) -> None:
+        """Begin to fetch messages into the cache, as far as the budget goes. Faults show when they are read."""
+        for run in coalesce(self._fresh(locations), self._range_limit):
+            octets = _extent(run)
+            if self._ahead + octets > self._ahead_octets:
+                return
+            self._ahead += octets
+            self._start(run).add_done_callback(partial(self._landed, octets))
+
+    async def stream(self, location: Location, chunk: int = 262_144) -> AsyncGenerator[bytes]:
+        """Give a message's octets in pieces, fetching as the caller takes them. Close it when it is not taken to its end.
+
+        Raises as ``read``, possibly after some octets; when it ends without, exactly ``location.size`` octets came.
+        """
+        if self.whole(location):
+            if body := await self.read(location):
+                yield body
+            return
+        _read_streams.inc()
+        total = 0
+        async with aclosing(self._decoded(location, chunk)) as pieces:
+            async for piece in pieces:
+                total += len(piece)
+                if total > location.size:
+                    break
+                yield piece
+        if total != location.size:
+            raise Unavailable(
+                "blobs", f"{location.key} holds another number of octets than the {location.size} expected"
+            )
+
+    def _landed(self, octets: int, _: asyncio.Task[None]) -> None:
+        self._ahead -= octets
+
+    def _fresh(self, locations: Iterable[Location]) -> list[Location]:
+        return [
+            location
+            for location in locations
+            if self.whole(location) and location.message not in self._cache and location.message not in self._flights
+        ]
+
+    def _start(self, run: list[Location]) -> asyncio.Task[None]:
+        loop = asyncio.get_running_loop()
+        flights: dict[UUID, asyncio.Future[bytes]] = {}
+        for location in run:
+            flight = flights[location.message] = loop.create_future()
+            flight.add_done_callback(_seen)  # nobody may be waiting for what was read ahead
+        self._flights |= flights
+        task = loop.create_task(self._fetch(run, flights))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _fetch(self, run: list[Location], flights: dict[UUID, asyncio.Future[bytes]]) -> None:
+        start = min(location.offset for location in run)
+        length = _extent(run)
+        try:
+            octets = await self._range(run[0].key, start, length)
+            for location in run:
+                at = location.offset - start
+                self._land(location, octets[at : at + location.length], flights[location.message])
+        except Unavailable as error:
+            self._fail(flights, error)
+        except Exception as error:
+            log.exception("a blob could not be read", key=run[0].key)
+            self._fail(flights, Unavailable("blobs", type(error).__name__))
+        finally:
+            self._fail(flights, Unavailable("blobs", "the read was given up"))
+
+    def _land(self, location: Location, stored: bytes, flight: asyncio.Future[bytes]) -> None:
+        self._flights.pop(location.message, None)
+        try:
+            body = self._decode(location, stored)
+        except Unavailable as error:
+            log.error("a stored message is damaged", message=str(location.message), key=location.key, detail=str(error))
+            flight.set_exception(error)
+            return
+        self._keep(location.message, body)
+        flight.set_result(body)
+
+    def _fail(self, flights: dict[UUID, asyncio.Future[bytes]], error: Unavailable) -> None:
+        for message, flight in flights.items():
+            if not flight.done():
+                self._flights.pop(message, None)
+                flight.set_exception(error)
+
+    def _keep(self, message: UUID, body: bytes) -> None:
+        replaced = self._cache.pop(message, None)
+        if replaced is not None:
+            self._cached -= len(replaced) + _ENTRY_COST
+        self._cache[message] = body
+        self._cached += len(body) + _ENTRY_COST
+        while self._cached > self._cache_octets:
+            _, dropped = self._cache.popitem(last=False)
+            self._cached -= len(dropped) + _ENTRY_COST
+
+    async def _range(self, key: str, start: int, length: int) -> bytes:
+        if not length:
+            return b""
+        async with self._parallel:
+            _read_ranges.inc()
+            octets = await self._blobs.read(key, start, length)
+        _read_octets.inc(len(octets))
+        if len(octets) != length:
+            raise Unavailable("blobs", f"{key} gave {len(octets)} octets of {length}")
+        return octets
+
+    def _decode(self, location: Location, stored: bytes) -> bytes:
+        if location.encoding == "identity":
+            body = stored
+        elif location.encoding == "zstd":
+            try:
+                # A damaged frame may announce any size; it is checked before that much memory is taken.
+                announced = zstandard.frame_content_size(stored)
+                if announced not in (-1, location.size):
+                    raise Unavailable("blobs", f"a frame of {announced} octets where {location.size} are expected")
+                body = zstandard.ZstdDecompressor().decompress(stored, max_output_size=location.size)
+            except zstandard.ZstdError as error:
+                raise Unavailable("blobs", "a frame does not decode") from error
+        else:
+            raise Unavailable("blobs", f"the encoding {location.encoding} is not known to this release")
+        if len(body) != location.size:
+            raise Unavailable("blobs", f"{len(body)} octets where {location.size} are expected")
+        return body
+
+    async def _decoded(self, location: Location, chunk: int) -> AsyncGenerator[bytes]:
+        if location.encoding not in ("identity", "zstd"):
+            raise Unavailable("blobs", f"the encoding {location.encoding} is not known to this release")
+        # a decompressor of its own: one serves a single stream at a time, and others read between two pieces
+        decoder = zstandard.ZstdDecompressor().decompressobj() if location.encoding == "zstd" else None
+        async with aclosing(
+            _closable(self._blobs.stream(location.key, location.offset, location.length, chunk))
+        ) as source:
+            async for stored in source:
+                _read_octets.inc(len(stored))
+                if decoder is None:
+                    yield stored
+                    continue
+                for piece in _decode_slices(decoder, stored, chunk):
+                    yield piece
+
+
+def coalesce(locations: Iterable[Location], range_limit: int, gap_limit: int = GAP_LIMIT) -> list[list[Location]]:
+    """Put messages that lie close together in a blob into runs, each to be read as one range.
+
+    A run spans at most ``range_limit`` octets (one message always fits) with gaps of at most ``gap_limit``. The runs come in the
+    order in which their first message was wanted.
+    """
+    order: dict[UUID, int] = {}
+    unique: dict[UUID, Location] = {}
+    for place, location in enumerate(locations):
+        order.setdefault(location.message, place)
+        unique.setdefault(location.message, location)
+    runs: list[list[Location]] = []
+    key, start, end = "", 0, 0
+    for location in sorted(unique.values(), key=lambda location: (location.key, location.offset)):
+        stop = location.offset + location.length
+        near = location.key == key and location.offset - end <= gap_limit and max(stop, end) - start <= range_limit
+        if runs and near:
+            runs[-1].append(location)
+            end = max(stop, end)
+        else:
+            runs.append([location])
+            key, start, end = location.key, location.offset, stop
+    runs.sort(key=lambda run: min(order[location.message] for location in run))
+    return runs
+
+
+def _extent(run: list[Location]) -> int:
+    start = min(location.offset for location in run)
+    return max(location.offset + location.length for location in run) - start
+
+
+def _seen(flight: asyncio.Future[bytes]) -> None:
+    if not flight.cancelled():
+        flight.exception()
+
+
+def _decode_slices(decoder: zstandard.ZstdDecompressionObj, stored: bytes, chunk: int) -> Iterable[bytes]:
+    waiting: list[bytes] = []
+    octets = 0
+    for at in range(0, len(stored), _SLICE):
+        try:
+            piece = decoder.decompress(stored[at : at + _SLICE])
+        except zstandard.ZstdError as error:
+            raise Unavailable("blobs", "a frame does not decode") from error
+        waiting.append(piece)
+        octets += len(piece)
+        if octets >= chunk:
+            yield b"".join(waiting)
+            waiting.clear()
+            octets = 0
+    if octets:
+        yield b"".join(waiting)
+
+
+async def _closable(source: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+    """A port's iterator as a generator that can be closed, and that closes the source with it."""
+    try:
+        async for piece in source:
+            yield piece
+    finally:
+        if isinstance(source, AsyncGenerator):
+            await source.aclose()

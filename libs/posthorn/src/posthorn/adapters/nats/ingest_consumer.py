@@ -1,0 +1,337 @@
+"""The delivering side of INGEST: everything that waits, at once.
+
+Theory of operation:
+
+- A pull request stands open on the server before anybody asks for messages, so a lone message is given as soon as the server
+  has it; under load, what has gathered in the buffer is the batch.
+- One request is open at a time, for as much as the buffer has room for. It ends when that has come, when it expires, or with a
+  status message on the reply subject (messages come under their own subject, so several requests could not be told apart).
+  The next one follows as soon as half of the buffer is free.
+- The server sends heartbeats while a request is open. Silence means that the consumer or the stream has gone, or its
+  leader has: the request counts as ended and is made anew.
+- Each lane of the stream has its consumer, and a source of its own.
+- Who stops says so at once: the subscription ends, with which the server forgets the open request, and what is in the buffer goes
+  back, so that nothing waits for the rest of the process's end.
+- A message belongs to us for ``ACK_WAIT`` seconds after it was sent or last reported as worked on. Those in the buffer are
+  reported before that; one that is too old all the same (the connection was down) is dropped, since it goes to another anyway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, Self
+
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from posthorn.adapters.nats.acks import read_ack
+from posthorn.adapters.nats.connection import Connection
+from posthorn.adapters.nats.layout import ACK_WAIT
+from posthorn.model.streams import DEAD, INGEST, INGEST_CONSUMER, retry_subject
+from posthorn.ports.errors import Unavailable
+from posthorn.ports.ingest import Backlog
+
+log = structlog.get_logger()
+
+BUFFER_MESSAGES = 512
+BUFFER_OCTETS = 16 * 1024**2
+_LEAST_OCTETS = 4 * 1024**2  # half of the buffer must have room for the largest message
+_EXPIRES = 30.0
+_HEARTBEAT = 2.0
+_SILENCE = 2.5 * _HEARTBEAT
+_TICK = 1.0
+_REFUSED_WAIT = 0.25
+_SECOND = 1_000_000_000
+_STOP_SECONDS = 2
+
+
+class NatsDelivery:
+    """A message from INGEST."""
+
+    __slots__ = ("_ack_subject", "_connection", "octets", "ours_until", "subject")
+
+    def __init__(self, connection: Connection, message: Msg) -> None:
+        self._connection = connection
+        self._ack_subject = message.reply
+        self.octets = message.data
+        self.subject = message.subject
+        self.ours_until = time.monotonic() + ACK_WAIT
+
+    @property
+    def attempt(self) -> int:
+        """See the port."""
+        return _delivered(self._ack_subject)
+
+    async def done(self) -> None:
+        """See the port. Written with the next flush; without a connection it is lost, and the message comes again."""
+        with suppress(Unavailable):
+            await self._connection.publish(self._ack_subject, b"+ACK")
+
+    async def again(self, delay: float) -> None:
+        """See the port."""
+        with suppress(Unavailable):
+            wish = b'-NAK {"delay": %d}' % round(delay * _SECOND) if delay > 0 else b"-NAK"
+            await self._connection.publish(self._ack_subject, wish)
+
+    async def set_aside(self) -> None:
+        """See the port."""
+        await put_aside(self._connection, self.subject, self.octets, _stored_as(self._ack_subject))
+
+    async def working(self) -> None:
+        """See the port."""
+        with suppress(Unavailable):
+            await self._connection.publish(self._ack_subject, b"+WPI")
+            self.ours_until = time.monotonic() + ACK_WAIT
+
+
+class NatsIngestSource:
+    """IngestSource on JetStream. Use as an async context manager: leaving it gives back what was not taken.
+
+    ``consumer`` says of which lane; the buffer holds about ``messages`` and ``octets``.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        consumer: str = INGEST_CONSUMER,
+        *,
+        messages: int = BUFFER_MESSAGES,
+        octets: int = BUFFER_OCTETS,
+    ) -> None:
+        self._connection = connection
+        self._consumer = consumer
+        self._most = messages
+        self._most_octets = max(octets, _LEAST_OCTETS)
+        self._client: Client | None = None  # the one that carries our subscription
+        self._subscription: Subscription | None = None
+        self._inbox = ""
+        self._token = 0
+        self._asked = 0  # messages that the open request may still bring; 0: none is open
+        self._asked_until = 0.0
+        self._buffer: deque[NatsDelivery] = deque()
+        self._buffered = 0
+        self._something = asyncio.Event()
+        self._room = asyncio.Event()
+        self._heard_at = time.monotonic()
+        self._refused_until = 0.0
+        self._open = False
+        self._keeper: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._open = True
+        self._connection.on_up(self._taken_up)
+        self._connection.on_down(self._lost)
+        self._keeper = asyncio.create_task(self._keep(), name="ingest source")
+        with suppress(Unavailable):
+            await self._taken_up()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """See the port."""
+        if not self._open:
+            return
+        self._open = False
+        self._connection.forget(self._taken_up)
+        self._connection.forget(self._lost)
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._keeper
+        if self._subscription is not None and self._connection.is_up:
+            # No more messages first, then a round trip so that those on their way have come, then all of them go back.
+            with suppress(Exception):
+                async with asyncio.timeout(_STOP_SECONDS):
+                    await self._subscription.drain()  # type: ignore[no-untyped-call]
+        for delivery in self._buffer:
+            await delivery.again(0)
+        self._buffer.clear()
+        self._buffered = 0
+        with suppress(Exception):
+            await self._connection.client.flush(timeout=_STOP_SECONDS)
+
+    async def take(self, most: int, octets: int) -> Sequence[NatsDelivery]:
+        """See the port."""
+        while True:
+            now = time.monotonic()
+            taken: list[NatsDelivery] = []
+            room = octets
+            while self._buffer and len(taken) < most and (not taken or len(self._buffer[0].octets) <= room):
+                delivery = self._buffer.popleft()
+                self._buffered -= len(delivery.octets)
+                if delivery.ours_until > now:
+                    taken.append(delivery)
+                    room -= len(delivery.octets)
+            if taken:
+                self._room.set()
+                return taken  # nothing is awaited since the first was taken, so that a cancelled take takes nothing
+            if not self._connection.is_up:
+                raise Unavailable("nats", "not connected")
+            self._something.clear()
+            await self._something.wait()
+
+    async def probe(self) -> None:
+        """Ask whether the consumer serves. Raises Unavailable."""
+        await self._connection.api(f"CONSUMER.INFO.{INGEST}.{self._consumer}")
+
+    async def backlog(self) -> Backlog:
+        """See the port."""
+        ingest = (await self._connection.api(f"STREAM.INFO.{INGEST}", {"subjects_filter": "retry.*"}))["state"]
+        dead = (await self._connection.api(f"STREAM.INFO.{DEAD}"))["state"]
+        retrying = sum((ingest.get("subjects") or {}).values())
+        oldest = _oldest(ingest)
+        return Backlog(
+            messages=ingest["messages"],
+            octets=ingest["bytes"],
+            oldest=oldest,
+            dead=dead["messages"],
+            oldest_dead=_oldest(dead),
+            retrying=retrying,
+            oldest_first=await self._oldest_first() if retrying else oldest,
+        )
+
+    async def _oldest_first(self) -> datetime | None:
+        message = await next_on(self._connection, "ingest.*", 1)
+        return None if message is None else datetime.fromisoformat((message.headers or {})["Nats-Time-Stamp"])
+
+    async def _taken_up(self) -> None:
+        client = self._connection.client
+        if self._client is not client:
+            inbox = client.new_inbox()
+            self._subscription = await self._connection.subscribe(f"{inbox}.*", self._heard)
+            self._inbox, self._client = f"{inbox}.", client
+        self._asked = 0
+        await self._pull()
+
+    def _lost(self) -> None:
+        self._asked = 0
+        self._something.set()
+
+    async def _pull(self) -> None:
+        """Ask for as much as there is room for, unless a request is open or half of the buffer is still full."""
+        now = time.monotonic()
+        if self._asked > 0 or not self._open or now < self._refused_until:
+            return
+        messages, octets = self._most - len(self._buffer), self._most_octets - self._buffered
+        if self._client is not self._connection.client or messages < self._most // 2 or octets < self._most_octets // 2:
+            return
+        self._token += 1
+        self._asked, self._asked_until, self._heard_at = messages, now + _EXPIRES + _HEARTBEAT, now
+        wish = {
+            "batch": messages,
+            "max_bytes": octets,
+            "expires": round(_EXPIRES * _SECOND),
+            "idle_heartbeat": round(_HEARTBEAT * _SECOND),
+        }
+        try:
+            subject = f"$JS.API.CONSUMER.MSG.NEXT.{INGEST}.{self._consumer}"
+            await self._connection.publish(subject, json.dumps(wish).encode(), f"{self._inbox}{self._token:x}")
+        except Unavailable:
+            self._asked = 0
+            raise
+
+    async def _heard(self, message: Msg) -> None:
+        self._heard_at = time.monotonic()
+        if message.reply and message.reply.startswith("$JS.ACK."):
+            await self._received(message)
+            return
+        headers = message.headers or {}
+        status = headers.get("Status", "")
+        if status == "100":
+            return  # a heartbeat
+        if message.subject != f"{self._inbox}{self._token:x}":
+            return  # the end of a request that we had given up
+        self._asked = 0
+        description = headers.get("Description", "")
+        if status == "408" or (status == "409" and description.startswith(("Message Size Exceeds", "Batch Completed"))):
+            await self._pull()
+            return
+        # 503 nobody there, 404, 409 consumer deleted, leadership change, server shutdown …: look again in a moment
+        log.info("a pull ended early", status=status, description=description)
+        self._refused_until = self._heard_at + _REFUSED_WAIT
+        self._connection.suspect()
+
+    async def _received(self, message: Msg) -> None:
+        delivery = NatsDelivery(self._connection, message)
+        if not self._open:
+            await delivery.again(0)
+            return
+        self._asked = max(0, self._asked - 1)
+        self._buffer.append(delivery)
+        self._buffered += len(delivery.octets)
+        self._something.set()
+
+    async def _keep(self) -> None:
+        """Renew what is buffered, forget a request that nobody answers any more, and ask again."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_TICK if self._asked else _REFUSED_WAIT):
+                    await self._room.wait()
+            self._room.clear()
+            try:
+                await self._tick()
+            except Unavailable:
+                pass
+            except Exception:
+                log.exception("looking after the ingest source failed; trying again")
+
+    async def _tick(self) -> None:
+        if not self._connection.is_up:
+            return
+        now = time.monotonic()
+        for delivery in list(self._buffer):
+            if now + ACK_WAIT / 2 > delivery.ours_until > now:
+                await delivery.working()
+        if self._asked and (now - self._heard_at > _SILENCE or now > self._asked_until):
+            log.warning("the ingest consumer is silent; asking anew")
+            self._asked = 0
+            self._connection.suspect()
+        if self._client is not self._connection.client:
+            await self._taken_up()
+        else:
+            await self._pull()
+
+
+async def put_aside(connection: Connection, subject: str, octets: bytes, known_as: str) -> None:
+    """Publish a message of the first lane to the retry lane; ``known_as`` makes a repeat harmless. Raises Unavailable or Full."""
+    answer = await connection.request(retry_subject(subject), octets, {"Nats-Msg-Id": f"aside.{known_as}"})
+    read_ack(answer, INGEST)
+
+
+async def next_on(connection: Connection, subjects: str, sequence: int) -> Msg | None:
+    """Get the first message on INGEST under ``subjects`` from that sequence on. Raises Unavailable."""
+    wish = json.dumps({"seq": sequence, "next_by_subj": subjects}).encode()
+    message = await connection.request(f"$JS.API.DIRECT.GET.{INGEST}", wish)
+    headers = message.headers or {}
+    if headers.get("Nats-Sequence"):
+        return message
+    if headers.get("Status") == "404":
+        return None
+    raise Unavailable("nats", f"{INGEST} does not answer rightly")
+
+
+def _delivered(ack_subject: str) -> int:
+    """How often the message was delivered: ``$JS.ACK.[domain.account.]stream.consumer.delivered.…``."""
+    tokens = ack_subject.split(".")
+    return int(tokens[4] if len(tokens) == 9 else tokens[6])
+
+
+def _stored_as(ack_subject: str) -> str:
+    """Give the sequence and the time at which the stream stored the message: together they are no other's."""
+    tokens = ack_subject.split(".")
+    first = 5 if len(tokens) == 9 else 7
+    return f"{tokens[first]}.{tokens[first + 2]}"
+
+
+def _oldest(state: dict[str, Any]) -> datetime | None:
+    return datetime.fromisoformat(state["first_ts"]) if state["messages"] else None

@@ -1,0 +1,103 @@
+"""Wake-ups over plain NATS: nothing is stored, a lost one costs a short poll."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from contextlib import suppress
+from typing import Self
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from posthorn.adapters.nats.connection import Connection
+from posthorn.model.streams import WAKE_SUBJECT
+from posthorn.ports.errors import Unavailable
+from posthorn.ports.wakes import ANY
+
+_GATHER = 0.01
+"""Seconds after a wake-up in which further ones become one."""
+_MOST_NAMES = 100
+"""Destinations named in one wake-up; more are any."""
+
+
+class NatsWaker:
+    """Waker on NATS. The first wake-up goes at once; those within the next hundredth of a second go as one at its end."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._names: set[str] = set()
+        self._sending: asyncio.Task[None] | None = None
+
+    def wake(self, destinations: Collection[str] = (ANY,)) -> None:
+        """See the port. Call it in the event loop."""
+        self._names.update(destinations)
+        if self._sending is None:
+            self._sending = asyncio.create_task(self._send(), name="wake")
+
+    async def _send(self) -> None:
+        try:
+            while self._names:
+                names = self._names if len(self._names) <= _MOST_NAMES else {ANY}
+                self._names = set()
+                with suppress(Unavailable):
+                    await self._connection.publish(WAKE_SUBJECT, "\n".join(names).encode())
+                await asyncio.sleep(_GATHER)
+        finally:
+            self._sending = None
+
+
+class NatsWakes:
+    """Wakes on NATS; an async context manager. A new connection counts as a wake-up: one may have been missed before it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._woken = asyncio.Event()
+        self._names: set[str] = set()
+        self._client: Client | None = None  # the one that carries the subscription
+        self._subscription: Subscription | None = None
+        self._subscribing = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        self._connection.on_up(self._take_up)
+        with suppress(Unavailable):  # then the hook does it
+            await self._subscribe()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._connection.forget(self._take_up)
+        if self._subscription is not None:
+            with suppress(Exception):  # also while the connection is down, or the library would renew it
+                await self._subscription.unsubscribe()
+
+    async def wait(self, timeout: float) -> Collection[str]:
+        """See the port."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._woken.wait()
+        except TimeoutError:
+            return ()
+        self._woken.clear()
+        names, self._names = self._names, set()
+        return names
+
+    async def _take_up(self) -> None:
+        await self._subscribe()
+        self._note(ANY)
+
+    async def _subscribe(self) -> None:
+        async with self._subscribing:
+            client = self._connection.client
+            if self._client is not client:  # the library renews subscriptions of a client that reconnects
+                self._subscription = await self._connection.subscribe(WAKE_SUBJECT, self._heard)
+                self._client = client
+
+    async def _heard(self, message: Msg) -> None:
+        self._note(*message.data.decode(errors="replace").splitlines() or (ANY,))
+
+    def _note(self, *names: str) -> None:
+        self._names.update(names)
+        if len(self._names) > _MOST_NAMES:
+            self._names = {ANY}
+        self._woken.set()

@@ -1,0 +1,63 @@
+"""Reading through a stream once, from somewhere to what is its end now."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from typing import Any
+
+from nats.aio.msg import Msg
+
+from posthorn.adapters.nats.connection import REQUEST_TIMEOUT, Connection
+from posthorn.ports.errors import Unavailable
+
+_CHUNK = 500
+_SECOND = 1_000_000_000
+
+
+async def read_through(
+    connection: Connection, stream: str, choice: dict[str, Any], most: int | None = None
+) -> AsyncGenerator[Msg]:
+    """Give the messages that a consumer configured by ``choice`` finds, at most ``most``. Raises Unavailable.
+
+    Uses a consumer of its own that leaves nothing behind; close the iterator (``contextlib.aclosing``) when leaving early.
+    """
+    config = {
+        "ack_policy": "none",
+        "mem_storage": True,
+        "num_replicas": 1,
+        "inactive_threshold": 30 * _SECOND,
+        **choice,
+    }
+    made = await connection.api(f"CONSUMER.CREATE.{stream}", {"stream_name": stream, "config": config})
+    left = int(made["num_pending"]) if most is None else min(most, int(made["num_pending"]))
+    if not left:
+        return
+    came: asyncio.Queue[Msg] = asyncio.Queue()
+    inbox = connection.client.new_inbox()
+    subscription = await connection.subscribe(inbox, came.put)
+    try:
+        while left > 0:
+            batch = min(left, _CHUNK)
+            wish = json.dumps({"batch": batch, "no_wait": True}).encode()
+            await connection.publish(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{made['name']}", wish, inbox)
+            for _ in range(batch):
+                try:
+                    async with asyncio.timeout(REQUEST_TIMEOUT):
+                        message = await came.get()
+                except TimeoutError:
+                    raise Unavailable("nats", f"reading {stream} came to a halt") from None
+                if not message.reply:
+                    if (message.headers or {}).get("Status") == "404":
+                        return  # what was counted has been removed or replaced meanwhile
+                    raise Unavailable("nats", f"reading {stream} was cut short")
+                yield message
+                left -= 1
+                if message.metadata.num_pending == 0:
+                    return
+    finally:
+        with suppress(Exception):
+            await subscription.unsubscribe()
+            await connection.publish(f"$JS.API.CONSUMER.DELETE.{stream}.{made['name']}")

@@ -1,0 +1,1 @@
+"""API keys, tenant scope, rights to content, the audit log and idempotency keys in Postgres."""

@@ -1,0 +1,128 @@
+"""API keys on Postgres."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from posthorn.adapters.postgres.access.audit import write_audit
+from posthorn.adapters.postgres.access.idempotency import keep_answer
+from posthorn.adapters.postgres.access.tenant_scope import Scoped, found, one
+from posthorn.adapters.postgres.database import Database
+from posthorn.adapters.postgres.directory.tenants import tenant_named
+from posthorn.ports.administration import ApiKey, Fault, Missing, Receipt, Role, Unfit
+from posthorn.runtime.ids import new_id
+
+_BOOTSTRAP = "bootstrap"
+_BOOTSTRAP_LOCK = 0x706F7374_0003
+
+_KEY = (
+    "SELECT k.id, k.name, k.role, k.tenant_id, k.expires_at, k.created_at, k.last_used_at, t.name AS tenant,"
+    " coalesce(k.message_content, k.role IN ('platform-admin', 'tenant-admin')) AS message_content,"
+    " coalesce(t.state = 'suspended', false) AS is_suspended FROM api_keys k LEFT JOIN tenants t ON t.id = k.tenant_id"
+)
+_FIND = Scoped(f"{_KEY} WHERE {{visible}} AND k.id = $2", "k.tenant_id")
+_LIST = Scoped(f"{_KEY} WHERE {{visible}} AND ($2::uuid IS NULL OR k.id > $2) ORDER BY k.id LIMIT $3", "k.tenant_id")
+
+# noted once a minute at most: a program that calls often must not write a row each time
+_KNOWN = f"""
+WITH noted AS (
+    UPDATE api_keys SET last_used_at = now()
+     WHERE key_hash = $1 AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
+)
+{_KEY} WHERE k.key_hash = $1
+"""  # noqa: S608
+
+
+class PostgresApiKeys:
+    """The port ApiKeys over Postgres."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def by_hash(self, key_hash: bytes) -> ApiKey | None:
+        """Look a key up; notes its use, at most once a minute."""
+        async with self._database.session() as connection:
+            row = await connection.fetchrow(_KNOWN, key_hash)
+        return None if row is None else _as_key(row)
+
+    async def ensure_bootstrap(self, key_hash: bytes) -> None:
+        """Make this the bootstrap key. Its id stays, and with it the answers kept for it."""
+        async with self._database.transaction() as connection:
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", _BOOTSTRAP_LOCK)
+            changed = await connection.execute(
+                "UPDATE api_keys SET key_hash = $2 WHERE id = ("  # the oldest: an administrator's own may bear that name too
+                "SELECT id FROM api_keys WHERE name = $1 AND tenant_id IS NULL AND role = 'platform-admin'"
+                " AND expires_at IS NULL ORDER BY created_at, id LIMIT 1)",
+                _BOOTSTRAP,
+                key_hash,
+            )
+            if changed == "UPDATE 0":
+                await connection.execute(
+                    "INSERT INTO api_keys (id, name, role, key_hash) VALUES ($1, $2, 'platform-admin', $3)",
+                    new_id(),
+                    _BOOTSTRAP,
+                    key_hash,
+                )
+
+    async def create(
+        self,
+        tenant: UUID | None,
+        made: ApiKey,
+        owner: str | None,
+        key_hash: bytes,
+        receipt: Receipt[ApiKey] | None = None,
+    ) -> ApiKey:
+        """Enter a key; gives it as it is kept."""
+        async with self._database.transaction() as connection:
+            mine = tenant if owner is None else await tenant_named(connection, tenant, owner)
+            if mine is None and made.role is Role.TENANT_ADMIN:
+                raise Unfit(Fault("tenant", "a tenant-admin's key needs a tenant"))
+            if mine is not None and made.role is Role.PLATFORM_ADMIN:
+                raise Unfit(Fault("tenant", "a platform-admin's key belongs to no tenant"))
+            await connection.execute(
+                "INSERT INTO api_keys (id, tenant_id, name, role, key_hash, expires_at, message_content)"
+                " VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                *(made.id, mine, made.name, made.role.value, key_hash, made.expires_at, made.message_content),
+            )
+            entered = _as_key(await one(connection, tenant, _FIND, made.id))
+            details = {"name": made.name, "role": made.role, "expires_at": made.expires_at}
+            details["message_content"] = made.message_content
+            await write_audit(connection, mine, str(made.id), details)
+            if receipt is not None:
+                await keep_answer(connection, receipt.reservation, receipt.render(entered))
+            return entered
+
+    async def items(self, tenant: UUID | None, after: UUID | None, limit: int) -> Sequence[ApiKey]:
+        """List by id, which is by time."""
+        async with self._database.session() as connection:
+            return [_as_key(row) for row in await found(connection, tenant, _LIST, after, limit)]
+
+    async def get(self, tenant: UUID | None, number: UUID) -> ApiKey:
+        """Give one."""
+        async with self._database.session() as connection:
+            return _as_key(await one(connection, tenant, _FIND, number))
+
+    async def delete(self, tenant: UUID | None, number: UUID) -> None:
+        """Take one away."""
+        async with self._database.transaction() as connection:
+            row = await one(connection, tenant, _FIND + "FOR UPDATE OF k", number)
+            if await connection.execute("DELETE FROM api_keys WHERE id = $1", row["id"]) == "DELETE 0":
+                raise Missing
+            await write_audit(connection, row["tenant_id"], str(number), {"name": row["name"], "role": row["role"]})
+
+
+def _as_key(row: Any) -> ApiKey:
+    return ApiKey(
+        id=row["id"],
+        name=row["name"],
+        role=Role(row["role"]),
+        tenant=row["tenant_id"],
+        expires_at=row["expires_at"],
+        is_suspended=row["is_suspended"],
+        created_at=row["created_at"],
+        last_used_at=row["last_used_at"],
+        tenant_name=row["tenant"],
+        message_content=row["message_content"],
+    )

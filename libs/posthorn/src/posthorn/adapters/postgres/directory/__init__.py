@@ -1,0 +1,1 @@
+"""Tenants, domains, accounts, aliases and their credentials in Postgres."""

@@ -1,0 +1,120 @@
+"""Accounts on Postgres."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from posthorn.adapters.postgres.access.audit import write_audit
+from posthorn.adapters.postgres.access.idempotency import keep_answer
+from posthorn.adapters.postgres.access.tenant_scope import Listing, Scoped, check_version, one, version_of
+from posthorn.adapters.postgres.database import Database
+from posthorn.adapters.postgres.directory.alias_graph import hold_addresses, refuse_while_led_to
+from posthorn.adapters.postgres.directory.domains import RULES, SENDING, home, sending, update
+from posthorn.adapters.postgres.directory.limits import check_account
+from posthorn.adapters.postgres.directory.outbox import write_outbox
+from posthorn.adapters.postgres.mailboxes.expunge import LONG_SECONDS, remove_everything
+from posthorn.ports.administration import Account, Change, Conflict, NewAccount, Receipt, State, Versions
+
+_COLUMNS = (
+    "a.id, a.domain_id, d.tenant_id, a.address, a.quota_bytes, a.used_bytes, a.used_messages, a.state,"
+    f" a.created_at, a.updated_at, {SENDING.format('a')}"
+)
+_ACCOUNT = f"SELECT {_COLUMNS} FROM accounts a JOIN domains d ON d.id = a.domain_id WHERE {{visible}}"  # noqa: S608
+_NAMED = Scoped(f"{_ACCOUNT} AND a.address = $2")
+_LIST = Listing(_COLUMNS, "accounts")
+
+FOLDERS = """
+    INSERT INTO mailboxes (account_id, mailbox_id, name, role, uidvalidity)
+    SELECT account, folder.id, folder.name, folder.role, floor(extract(epoch FROM clock_timestamp()))::bigint + account
+      FROM unnest($1::bigint[]) AS account,
+           (VALUES (1, 'INBOX', 'inbox'), (2, 'Junk', 'junk'), (3, 'Sent', 'sent'), (4, 'Trash', 'trash'))
+           AS folder (id, name, role)
+"""
+"""Seconds since the epoch plus the account's id: ids only grow, so that an address made again never has an old uidvalidity, not
+within the same second and not when the clock was set back a little; and it fits 32 bits (RFC 9051 §2.3.1.1)."""
+
+
+class PostgresAccounts:
+    """The part of the port Administration that is about accounts."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create_account(
+        self, tenant: UUID | None, new: NewAccount, receipt: Receipt[Account] | None = None
+    ) -> Change[Account]:
+        """Make an account with its four folders."""
+        async with self._database.transaction() as connection:
+            domain = await home(connection, tenant, new.address)
+            await hold_addresses(connection, [domain["tenant_id"]], alone=False)
+            if await connection.fetchval("SELECT true FROM aliases WHERE address = $1", new.address):
+                raise Conflict(f"{new.address} is an alias")
+            await check_account(connection, domain["id"], new.quota_bytes)
+            made = await connection.fetchval(
+                "INSERT INTO accounts (domain_id, address, password_hash, quota_bytes, state) VALUES ($1, $2, $3, $4, $5)"
+                " ON CONFLICT (address) DO NOTHING RETURNING id",
+                domain["id"],
+                new.address,
+                new.password_hash,
+                new.quota_bytes,
+                new.state.value,
+            )
+            if made is None:
+                raise Conflict(f"the account {new.address} is there already")
+            await connection.execute(FOLDERS, [made])
+            account = _as_account(await one(connection, tenant, _NAMED, new.address))
+            await write_audit(connection, domain["tenant_id"], new.address, {"quota_bytes": new.quota_bytes})
+            if receipt is not None:
+                await keep_answer(connection, receipt.reservation, receipt.render(account))
+            return Change(account, await write_outbox(connection, new.address))
+
+    async def accounts(self, tenant: UUID | None, domain: str | None, after: str, limit: int) -> Sequence[Account]:
+        """List by address."""
+        async with self._database.session() as connection:
+            return [_as_account(row) for row in await _LIST.page(connection, tenant, domain, after, limit)]
+
+    async def account(self, tenant: UUID | None, address: str) -> Account:
+        """Give one."""
+        async with self._database.session() as connection:
+            return _as_account(await one(connection, tenant, _NAMED, address))
+
+    async def change_account(
+        self, tenant: UUID | None, address: str, changes: Mapping[str, object], expected: Versions = None
+    ) -> Change[Account]:
+        """Set the fields that ``changes`` names."""
+        async with self._database.transaction() as connection:
+            if "quota_bytes" in changes:  # what limits it is locked before it
+                row = await one(connection, tenant, _NAMED, address)
+                quota: Any = changes["quota_bytes"]
+                await check_account(connection, row["domain_id"], quota, row["id"])
+            row = await one(connection, tenant, _NAMED + "FOR NO KEY UPDATE OF a", address)
+            check_version(row, expected)
+            if not changes:
+                return Change(_as_account(row))
+            values = {name: value.value if isinstance(value, State) else value for name, value in changes.items()}
+            await update(connection, "accounts", row["id"], ("password_hash", "quota_bytes", "state", *RULES), values)
+            await write_audit(connection, row["tenant_id"], address, values)
+            account = _as_account(await one(connection, tenant, _NAMED, address))
+            if {"quota_bytes", "state"} & changes.keys():
+                return Change(account, await write_outbox(connection, address))
+            return Change(account)
+
+    async def delete_account(self, tenant: UUID | None, address: str, expected: Versions = None) -> Change[None]:
+        """Remove an account with its mail."""
+        async with self._database.transaction() as connection:
+            await connection.execute(f"SET LOCAL statement_timeout = '{LONG_SECONDS}s'")
+            row = await one(connection, tenant, _NAMED + "FOR UPDATE OF a", address)
+            check_version(row, expected)
+            await refuse_while_led_to(connection, row["tenant_id"], address)
+            await remove_everything(connection, row["id"])
+            await connection.execute("DELETE FROM accounts WHERE id = $1", row["id"])
+            await write_audit(connection, row["tenant_id"], address)
+            return Change(None, await write_outbox(connection, address))
+
+
+def _as_account(row: Any) -> Account:
+    names = ("address", "quota_bytes", "used_bytes", "used_messages", "created_at", "updated_at")
+    values = {name: row[name] for name in names}
+    return Account(state=State(row["state"]), sending=sending(row), version=version_of(row), **values)

@@ -1,0 +1,21 @@
+"""The port Administration on Postgres: domains, accounts and aliases, each in a module of its own."""
+
+from __future__ import annotations
+
+from posthorn.adapters.postgres.database import Database
+from posthorn.adapters.postgres.directory.accounts import PostgresAccounts
+from posthorn.adapters.postgres.directory.aliases import NO_POLICY, PostgresAliases
+from posthorn.adapters.postgres.directory.domains import PostgresDomains
+from posthorn.ports.forwards import ForwardPolicy
+
+
+class PostgresAdministration(PostgresDomains, PostgresAccounts, PostgresAliases):
+    """All of them over one database."""
+
+    def __init__(self, database: Database, policy: ForwardPolicy = NO_POLICY) -> None:
+        self._database = database
+        self.policy = policy
+
+    async def probe(self) -> None:
+        """A cheap real query that also checks the schema version. Raises Unavailable."""
+        await self._database.probe()

@@ -1,0 +1,204 @@
+"""What leads to what: aliases and catch-alls, and what keeps them whole.
+
+Rules:
+
+- An address is taken by an account or an alias, never by both, which no unique index can say: whoever makes an alias, or sets its
+  targets, holds the addresses of its tenant alone (``hold_addresses``), and whoever makes an account shares them. The same lock
+  keeps two changes from closing a loop of aliases together. A domain never changes its tenant, so one tenant's lock is enough;
+  the domain's row is held before it.
+- What an alias or a catch-all leads to is locked against removal (FOR KEY SHARE) while that is written; a removal locks its row
+  first and looks for what leads to it after that. One of the two always sees the other.
+- Within our domains, aliases and catch-alls stay in one tenant. An alias may lead out of here as well, to an address in no domain
+  of ours; a catch-all may not. Such a domain can become another tenant's later: the alias then leads to whatever is there, as it
+  would to an address outside, and neither tenant's rules look at the other's aliases. Nobody is told of them, or kept by them from
+  making or removing anything; an address that is removed is one that is not there.
+- An alias comes to ``MOST_ADDRESSES`` at most, itself not counted, over ``MOST_STEPS`` aliases at most. Both hold for whatever
+  leads to it as well. Each is found by steps over distinct addresses, so that no mesh costs more than its size.
+- A domain of another tenant that is not verified counts for nothing: whoever names a domain does not own it.
+- A domain that is made, verified or removed changes what an alias comes to that leads to addresses in it: such aliases are
+  published anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from itertools import batched
+from uuid import UUID
+
+from posthorn.adapters.postgres.database import Connection
+from posthorn.adapters.postgres.directory.outbox import write_outbox
+from posthorn.ports.administration import Conflict, Fault, Unfit
+
+MOST_STEPS = 8
+"""Aliases that may follow one another."""
+MOST_ADDRESSES = 1_000
+"""Addresses, aliases among them, that an alias may lead to in the end."""
+MOST_ABOVE = 5_000
+"""Aliases that may lead to an alias that is given more targets: each has to be looked at."""
+_AT_ONCE = 100
+
+ALIAS_LOCK = 0x706F_0002
+"""Class of the advisory locks of tenants' addresses."""
+
+_OWN = "aliases alias JOIN domains d ON d.id = alias.domain_id AND d.tenant_id = $2"
+_BELOW = f"SELECT DISTINCT unnest(alias.targets) AS address FROM {_OWN} WHERE alias.address = ANY($1) LIMIT $3"  # noqa: S608
+_ABOVE = f"SELECT DISTINCT alias.address FROM {_OWN} WHERE alias.targets && $1::text[] LIMIT $3"  # noqa: S608
+_TO = f"SELECT alias.address FROM {_OWN} WHERE alias.address = ANY($1) AND alias.targets && $3::text[]"  # noqa: S608
+_TARGETS = f"SELECT alias.targets FROM {_OWN} WHERE alias.address = $1"  # noqa: S608
+
+# how many addresses besides $4 each of the aliases ($1) comes to other than over $3
+_WIDTHS = f"""
+    WITH RECURSIVE below (root, address) AS (
+        SELECT root, root FROM unnest($1::text[]) AS root
+      UNION
+        SELECT below.root, unnest(alias.targets)
+          FROM below JOIN {_OWN} ON alias.address = below.address
+         WHERE below.address <> $3
+    )
+    SELECT root, count(*) FILTER (WHERE address <> root AND address <> $3 AND address <> ALL($4::text[])) AS others,
+           sum(count(*)) OVER () AS read
+      FROM (SELECT * FROM below LIMIT $5) AS below GROUP BY root ORDER BY root
+"""  # noqa: S608
+
+
+async def hold_addresses(connection: Connection, owners: Collection[UUID], *, alone: bool) -> None:
+    """Keep others from writing aliases of these tenants, and ``alone`` from making accounts too, until the transaction ends."""
+    take = "pg_advisory_xact_lock" if alone else "pg_advisory_xact_lock_shared"
+    for key in sorted(
+        {owner.int & 0x7FFF_FFFF for owner in owners}
+    ):  # in one order, so that no two wait for each other
+        await connection.execute(f"SELECT {take}($1, $2)", ALIAS_LOCK, key)
+
+
+async def check_catch_all(connection: Connection, owner: UUID, catch_all: object) -> None:
+    """Raise Unfit unless the tenant has this account or alias, which is then kept from being removed."""
+    if catch_all is not None and catch_all not in await _hold(connection, owner, [str(catch_all)]):
+        raise Unfit(Fault("catch_all", "there is no account or alias with this address"))
+
+
+async def _hold(connection: Connection, owner: UUID, addresses: Sequence[str]) -> set[str]:
+    """Give those of the addresses that are accounts or aliases of the tenant, and keep them from being removed."""
+    held: set[str] = set()
+    for table in ("accounts", "aliases"):
+        rows = await connection.fetch(
+            f"SELECT a.address FROM {table} a JOIN domains d ON d.id = a.domain_id"  # noqa: S608
+            " WHERE d.tenant_id = $1 AND a.address = ANY($2) ORDER BY a.id FOR KEY SHARE OF a",
+            owner,
+            list(addresses),
+        )
+        held |= {row["address"] for row in rows}
+    return held
+
+
+async def check_targets(connection: Connection, owner: UUID, address: str, targets: Sequence[str]) -> None:
+    """Raise Unfit unless the alias may lead there; the caller holds the tenant's addresses alone."""
+    rows = await connection.fetch(
+        "SELECT name, tenant_id FROM domains WHERE name = ANY($1) AND (verified_at IS NOT NULL OR tenant_id = $2)",
+        [target.rpartition("@")[2] for target in targets],
+        owner,
+    )
+    owners = {row["name"]: row["tenant_id"] for row in rows}
+    held = await _hold(connection, owner, targets)
+    above = await _steps(connection, _ABOVE, owner, {address}, MOST_ABOVE)
+    below = await _steps(connection, _BELOW, owner, set(targets), MOST_ADDRESSES, at=address)
+    looping = set[str]().union(*above)
+    deep = await _deep(connection, owner, below, MOST_STEPS + 1 - len(above))
+    faults = []
+    for number, target in enumerate(targets):
+        problem, home = None, owners.get(target.rpartition("@")[2])
+        if target in looping:
+            problem = f"{target} leads back to {address}"
+        elif home is not None and home != owner:
+            problem = f"{target} is in a domain of another tenant"
+        elif home is not None and target not in held:
+            problem = f"there is no account or alias {target}"
+        elif target in deep:
+            problem = f"more than {MOST_STEPS} aliases would follow one another"
+        if problem:
+            faults.append(Fault(f"targets[{number}]", problem))
+    if not faults and (problem := await _too_wide(connection, owner, address, above, below)):
+        faults.append(Fault("targets", problem))
+    if faults:
+        raise Unfit(*faults)
+
+
+async def _steps(
+    connection: Connection, step: str, owner: UUID, start: set[str], most: int, at: str | None = None
+) -> list[set[str]]:
+    """Give what is reached from ``start`` after no step, one step and so on, within the tenant's aliases, and not beyond ``at``.
+
+    Ends when more than ``most`` addresses are seen, or more steps than may be.
+    """
+    reached, seen = [start], set(start)
+    while len(reached) <= MOST_STEPS + 1 and len(seen) <= most:
+        rows = await connection.fetch(step, list(reached[-1] - {at}), owner, most + 1)
+        if not rows:
+            break
+        reached.append({row["address"] for row in rows})
+        seen |= reached[-1]
+    return reached
+
+
+async def _deep(connection: Connection, owner: UUID, below: Sequence[set[str]], most: int) -> set[str]:
+    """Give those of the first addresses from which a way leads over ``most`` aliases or more."""
+    if most <= 0:
+        return below[0]
+    if len(below) <= most:
+        return set()
+    found = below[most]
+    for earlier in reversed(below[:most]):
+        found = {row["address"] for row in await connection.fetch(_TO, list(earlier), owner, list(found))}
+    return found
+
+
+async def _too_wide(
+    connection: Connection, owner: UUID, address: str, above: Sequence[set[str]], below: Sequence[set[str]]
+) -> str | None:
+    """Say whether the alias, or one above it, would come to more addresses than it may."""
+    reached = set[str]().union(*below) - {address}
+    if len(reached) > MOST_ADDRESSES:
+        return f"the alias would lead to more than {MOST_ADDRESSES} addresses"
+    roots = sorted(set[str]().union(*above[1:]) - {address})
+    if not roots:
+        return None
+    before = await connection.fetchval(_TARGETS, address, owner)
+    if before:
+        led = await _steps(connection, _BELOW, owner, set(before), MOST_ADDRESSES, at=address)
+        if reached <= set[str]().union(*led):
+            return None  # nothing comes to more than before
+    if len(roots) > MOST_ABOVE:
+        return f"more than {MOST_ABOVE} aliases lead to {address}: it may be given no more targets"
+    for some in batched(roots, _AT_ONCE, strict=False):
+        most = len(some) * (MOST_ADDRESSES + 2)
+        for row in await connection.fetch(_WIDTHS, list(some), owner, address, list(reached), most):
+            if row["others"] + 1 + len(reached) > MOST_ADDRESSES or row["read"] >= most:
+                return f"the alias {row['root']}, which leads to {address}, would lead to more than {MOST_ADDRESSES} addresses"
+    return None
+
+
+async def doubt_aliases_into(connection: Connection, domain: str) -> None:
+    """Publish anew the aliases that lead into a domain. Reads all aliases: domains are made and removed seldom."""
+    led = await connection.fetch(
+        "SELECT address FROM aliases"
+        " WHERE EXISTS (SELECT FROM unnest(targets) AS target WHERE split_part(target, '@', -1) = $1) ORDER BY address",
+        domain,
+    )
+    if led:
+        await write_outbox(connection, *(row["address"] for row in led))
+
+
+async def refuse_while_led_to(connection: Connection, owner: UUID, address: str) -> None:
+    """Raise Conflict while an alias or a catch-all of the tenant leads to the address."""
+    alias = await connection.fetchval(
+        "SELECT a.address FROM aliases a JOIN domains d ON d.id = a.domain_id AND d.tenant_id = $2"
+        " WHERE a.targets @> ARRAY[$1::text] ORDER BY a.address LIMIT 1",
+        address,
+        owner,
+    )
+    if alias is not None:
+        raise Conflict(f"the alias {alias} leads to {address}; change or delete it first")
+    domain = await connection.fetchval(
+        "SELECT name FROM domains WHERE catch_all = $1 AND tenant_id = $2 ORDER BY name LIMIT 1", address, owner
+    )
+    if domain is not None:
+        raise Conflict(f"{address} is the catch-all of the domain {domain}; change that first")

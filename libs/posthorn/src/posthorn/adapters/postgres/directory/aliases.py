@@ -1,0 +1,141 @@
+"""Aliases on Postgres. Their rules are those of ``leading``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from posthorn.adapters.postgres.access.audit import write_audit
+from posthorn.adapters.postgres.access.idempotency import keep_answer
+from posthorn.adapters.postgres.access.tenant_scope import MOVED, Listing, Scoped, check_version, one, version_of
+from posthorn.adapters.postgres.database import Connection, Database
+from posthorn.adapters.postgres.directory.alias_graph import check_targets, hold_addresses, refuse_while_led_to
+from posthorn.adapters.postgres.directory.domains import home
+from posthorn.adapters.postgres.directory.forward_targets import check_number, elsewhere_of, enter_targets
+from posthorn.adapters.postgres.directory.outbox import write_outbox
+from posthorn.ports.administration import Alias, Change, Conflict, Missing, Receipt, Versions
+from posthorn.ports.forwards import ForwardPolicy
+
+NO_POLICY = ForwardPolicy()
+_COLUMNS = (
+    "a.id, d.tenant_id, a.address, a.targets, a.created_at, a.updated_at,"
+    " ARRAY (SELECT t.target FROM alias_targets t WHERE t.alias_id = a.id AND t.confirmed_at IS NULL) AS unconfirmed,"
+    " ARRAY (SELECT s.address FROM suppressions s WHERE s.tenant_id = d.tenant_id AND s.address = ANY (a.targets)) AS suppressed"
+)
+_ALIAS = f"SELECT {_COLUMNS} FROM aliases a JOIN domains d ON d.id = a.domain_id WHERE {{visible}}"  # noqa: S608
+_NAMED = Scoped(f"{_ALIAS} AND a.address = $2")
+_LIST = Listing(_COLUMNS, "aliases")
+
+
+class PostgresAliases:
+    """The part of the port Administration that is about aliases."""
+
+    policy = NO_POLICY
+    """What aliases may lead to; the composition sets it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create_alias(
+        self, tenant: UUID | None, address: str, targets: Sequence[str], receipt: Receipt[Alias] | None = None
+    ) -> Change[Alias]:
+        """Make an alias."""
+        async with self._database.transaction() as connection:
+            domain = await home(connection, tenant, address)
+            owner = domain["tenant_id"]
+            await hold_addresses(connection, [owner], alone=True)
+            await insert_alias(connection, domain, address, targets, self.policy, tenant)
+            alias = _as_alias(await one(connection, tenant, _NAMED, address))
+            await write_audit(connection, owner, address, {"targets": list(targets)})
+            if receipt is not None:
+                await keep_answer(connection, receipt.reservation, receipt.render(alias))
+            return Change(alias, await write_outbox(connection, address))
+
+    async def aliases(self, tenant: UUID | None, domain: str | None, after: str, limit: int) -> Sequence[Alias]:
+        """List by address."""
+        async with self._database.session() as connection:
+            return [_as_alias(row) for row in await _LIST.page(connection, tenant, domain, after, limit)]
+
+    async def alias(self, tenant: UUID | None, address: str) -> Alias:
+        """Give one."""
+        async with self._database.session() as connection:
+            return _as_alias(await one(connection, tenant, _NAMED, address))
+
+    async def change_alias(
+        self, tenant: UUID | None, address: str, targets: Sequence[str], expected: Versions = None
+    ) -> Change[Alias]:
+        """Set the targets."""
+        async with self._database.transaction() as connection:
+            row = await one(connection, tenant, _NAMED, address)
+            await hold_addresses(connection, [row["tenant_id"]], alone=True)
+            row = await one(connection, tenant, _NAMED, address)  # as it is now that nobody else changes it
+            check_version(row, expected)
+            await check_targets(connection, row["tenant_id"], address, targets)
+            before = set(await elsewhere_of(connection, row["tenant_id"], row["targets"]))
+            elsewhere = await elsewhere_of(connection, row["tenant_id"], targets)
+            check_number(self.policy, tenant, elsewhere, len(before))
+            changed = await connection.execute(
+                f"UPDATE aliases SET targets = $2, updated_at = {MOVED} WHERE id = $1",  # noqa: S608
+                row["id"],
+                list(targets),
+            )
+            if changed == "UPDATE 0":
+                raise Missing
+            new = [target for target in elsewhere if target not in before]
+            await enter_targets(connection, self.policy, tenant, row["id"], targets, new)
+            await write_audit(connection, row["tenant_id"], address, {"targets": list(targets)})
+            alias = _as_alias(await one(connection, tenant, _NAMED, address))
+            return Change(alias, await write_outbox(connection, address))
+
+    async def delete_alias(self, tenant: UUID | None, address: str, expected: Versions = None) -> Change[None]:
+        """Remove an alias."""
+        async with self._database.transaction() as connection:
+            row = await one(connection, tenant, _NAMED + "FOR UPDATE OF a", address)
+            check_version(row, expected)
+            await refuse_while_led_to(connection, row["tenant_id"], address)
+            await connection.execute("DELETE FROM aliases WHERE id = $1", row["id"])
+            await write_audit(connection, row["tenant_id"], address)
+            return Change(None, await write_outbox(connection, address))
+
+
+async def insert_alias(
+    connection: Connection,
+    domain: Any,
+    address: str,
+    targets: Sequence[str],
+    policy: ForwardPolicy = NO_POLICY,
+    tenant: UUID | None = None,
+) -> None:
+    """Check and enter an alias in the domain of this row (``domains.home``), whose tenant's addresses the caller holds alone.
+
+    Nothing is written before it raises Unfit or Conflict.
+    """
+    if await connection.fetchval("SELECT true FROM accounts WHERE address = $1", address):
+        raise Conflict(f"{address} is an account")
+    await check_targets(connection, domain["tenant_id"], address, targets)
+    elsewhere = await elsewhere_of(connection, domain["tenant_id"], targets) if policy != NO_POLICY else []
+    check_number(policy, tenant, elsewhere)
+    made = await connection.fetchval(
+        "INSERT INTO aliases (domain_id, address, targets) VALUES ($1, $2, $3)"
+        " ON CONFLICT (address) DO NOTHING RETURNING id",
+        domain["id"],
+        address,
+        list(targets),
+    )
+    if made is None:
+        raise Conflict(f"the alias {address} is there already")
+    if elsewhere:
+        await enter_targets(connection, policy, tenant, made, targets, elsewhere)
+
+
+def _as_alias(row: Any) -> Alias:
+    return Alias(
+        row["address"],
+        tuple(row["targets"]),
+        row["created_at"],
+        row["updated_at"],
+        version_of(row),
+        tuple(row["unconfirmed"]),
+        tuple(row["suppressed"]),
+    )

@@ -1,0 +1,80 @@
+"""App passwords on Postgres: kept as SHA-256, which is enough for 256 random bits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from posthorn.adapters.postgres.access.audit import write_audit
+from posthorn.adapters.postgres.access.idempotency import keep_answer
+from posthorn.adapters.postgres.access.tenant_scope import Scoped, one
+from posthorn.adapters.postgres.database import Connection, Database
+from posthorn.ports.administration import Missing, Receipt
+from posthorn.ports.app_passwords import AppPassword
+
+_ACCOUNT = Scoped(
+    "SELECT a.id, d.tenant_id FROM accounts a JOIN domains d ON d.id = a.domain_id WHERE {visible} AND a.address = $2"
+)
+_COLUMNS = "id, name, scopes, created_at, last_used_at"
+
+
+class PostgresAppPasswords:
+    """The port AppPasswords over Postgres."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(
+        self,
+        tenant: UUID | None,
+        address: str,
+        made: AppPassword,
+        key_hash: bytes,
+        receipt: Receipt[AppPassword] | None = None,
+    ) -> AppPassword:
+        """Enter one; gives it as it is kept."""
+        async with self._database.transaction() as connection:
+            account, owner = await _account(connection, tenant, address, "FOR KEY SHARE OF a")
+            row = await connection.fetchrow(
+                "INSERT INTO app_passwords (id, account_id, name, key_hash, scopes) VALUES ($1, $2, $3, $4, $5)"  # noqa: S608
+                f" RETURNING {_COLUMNS}",
+                *(made.id, account, made.name, key_hash, list(made.scopes)),
+            )
+            entered = _as_app_password(row)
+            details = {"app_password": str(made.id), "name": made.name, "scopes": made.scopes}
+            await write_audit(connection, owner, address, details)
+            if receipt is not None:
+                await keep_answer(connection, receipt.reservation, receipt.render(entered))
+            return entered
+
+    async def items(self, tenant: UUID | None, address: str, after: UUID | None, limit: int) -> Sequence[AppPassword]:
+        """List by id, which is by time."""
+        async with self._database.session() as connection:
+            account, _ = await _account(connection, tenant, address)
+            rows = await connection.fetch(
+                f"SELECT {_COLUMNS} FROM app_passwords"  # noqa: S608
+                " WHERE account_id = $1 AND ($2::uuid IS NULL OR id > $2) ORDER BY id LIMIT $3",
+                *(account, after, limit),
+            )
+        return [_as_app_password(row) for row in rows]
+
+    async def remove(self, tenant: UUID | None, address: str, number: UUID) -> None:
+        """Take one away."""
+        async with self._database.transaction() as connection:
+            account, owner = await _account(connection, tenant, address)
+            gone = await connection.execute(
+                "DELETE FROM app_passwords WHERE account_id = $1 AND id = $2", account, number
+            )
+            if gone == "DELETE 0":
+                raise Missing(f"there is no app password {number}")
+            await write_audit(connection, owner, address, {"app_password": str(number)})
+
+
+async def _account(connection: Connection, tenant: UUID | None, address: str, lock: str = "") -> tuple[int, UUID]:
+    row = await one(connection, tenant, _ACCOUNT + lock, address)
+    return row["id"], row["tenant_id"]
+
+
+def _as_app_password(row: Any) -> AppPassword:
+    return AppPassword(row["id"], row["name"], tuple(row["scopes"]), row["created_at"], row["last_used_at"])

@@ -1,0 +1,97 @@
+"""DKIM keys on Postgres.
+
+Rules:
+
+- Of each algorithm a domain signs with one key: the newest that has begun. A new key ends the ones of its own algorithm at
+  the moment it begins, those too that have not begun yet; other algorithms go on.
+- The domain's row is locked while its keys are rotated, so that two rotations follow one another.
+- The database's clock says what signs now.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from posthorn.adapters.postgres.access.audit import write_audit
+from posthorn.adapters.postgres.access.tenant_scope import Scoped, one
+from posthorn.adapters.postgres.database import Connection, Database
+from posthorn.ports.administration import Conflict
+from posthorn.ports.signing import DkimKey
+
+_COLUMNS = (
+    "k.id, d.name AS domain, k.selector, k.algorithm, k.public_key, k.private_key,"
+    " k.signs_from, k.signs_until, k.published_until, k.created_at"
+)
+_SIGNING = f"""
+SELECT DISTINCT ON (d.name, k.algorithm) {_COLUMNS}
+  FROM dkim_keys k JOIN domains d ON d.id = k.domain_id
+ WHERE d.name = ANY ($1::text[]) AND k.signs_from <= now() AND (k.signs_until IS NULL OR k.signs_until > now())
+ ORDER BY d.name, k.algorithm, k.signs_from DESC, k.id DESC
+"""  # noqa: S608
+_OF = f"""
+SELECT {_COLUMNS} FROM dkim_keys k JOIN domains d ON d.id = k.domain_id WHERE d.id = $1
+ ORDER BY k.created_at DESC, k.id DESC
+"""  # noqa: S608
+_DOMAIN = Scoped("SELECT d.id, d.tenant_id FROM domains d WHERE {visible} AND d.name = $2")
+_END = """
+UPDATE dkim_keys
+   SET signs_until = $3, published_until = $3::timestamptz + make_interval(secs => $4)
+ WHERE domain_id = $1 AND algorithm = $2 AND (signs_until IS NULL OR signs_until > $3)
+"""
+_ENTER = """
+INSERT INTO dkim_keys (id, domain_id, selector, algorithm, public_key, private_key, signs_from)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+"""
+
+
+class PostgresDkimKeys:
+    """The port DkimKeys over Postgres."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def signing(self, domains: Collection[str]) -> Mapping[str, Sequence[DkimKey]]:
+        """For each domain the keys that sign now; a domain without any is left out."""
+        async with self._database.session() as connection:
+            rows = await connection.fetch(_SIGNING, list(domains))
+        found: defaultdict[str, list[DkimKey]] = defaultdict(list)
+        for row in rows:
+            found[row["domain"]].append(DkimKey(**row))
+        return found
+
+    async def of(self, tenant: UUID | None, domain: str) -> Sequence[DkimKey]:
+        """All keys of a domain, newest first."""
+        async with self._database.session() as connection:
+            number = (await one(connection, tenant, _DOMAIN, domain))["id"]
+            return await _keys(connection, number)
+
+    async def rotate(
+        self, tenant: UUID | None, domain: str, keys: Sequence[DkimKey], overlap: float
+    ) -> Sequence[DkimKey]:
+        """Enter new keys; gives them as they are kept. Raises Missing, and Conflict when a selector is taken."""
+        async with self._database.transaction() as connection:
+            row = await one(connection, tenant, _DOMAIN + "FOR NO KEY UPDATE", domain)
+            number = row["id"]
+            for algorithm in sorted({key.algorithm for key in keys}):
+                begin = min(key.signs_from for key in keys if key.algorithm == algorithm)
+                await connection.execute(_END, number, algorithm, begin, overlap)
+            try:
+                await connection.executemany(_ENTER, [_row(number, key) for key in keys])
+            except asyncpg.UniqueViolationError:
+                raise Conflict("the domain has a key with this selector already") from None
+            made = {key.id for key in keys}
+            await write_audit(connection, row["tenant_id"], domain, {"selectors": [key.selector for key in keys]})
+            return [key for key in await _keys(connection, number) if key.id in made]
+
+
+def _row(domain: int, key: DkimKey) -> tuple[Any, ...]:
+    return key.id, domain, key.selector, key.algorithm, key.public_key, key.private_key, key.signs_from
+
+
+async def _keys(connection: Connection, domain: int) -> list[DkimKey]:
+    return [DkimKey(**row) for row in await connection.fetch(_OF, domain)]

@@ -1,0 +1,270 @@
+"""Domains on Postgres."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from posthorn.adapters.postgres.access.audit import write_audit
+from posthorn.adapters.postgres.access.idempotency import keep_answer
+from posthorn.adapters.postgres.access.tenant_scope import MOVED, Scoped, check_version, found, one, version_of
+from posthorn.adapters.postgres.database import Connection, Database
+from posthorn.adapters.postgres.directory.alias_graph import check_catch_all, doubt_aliases_into
+from posthorn.adapters.postgres.directory.limits import check_domains
+from posthorn.adapters.postgres.directory.outbox import lane_of, lift_limits, write_outbox
+from posthorn.adapters.postgres.directory.tenants import tenant_named
+from posthorn.adapters.postgres.mailboxes.expunge import LONG_SECONDS
+from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.model.dns_records import CHALLENGE_LABEL, CHALLENGE_PREFIX, claim_token
+from posthorn.ports.administration import (
+    Change,
+    Conflict,
+    Domain,
+    Fault,
+    Missing,
+    NewDomain,
+    Receipt,
+    SendingRules,
+    Unfit,
+    Versions,
+)
+
+SENDING = "{0}.max_messages_per_hour, {0}.max_recipients_per_hour, {0}.allowed_networks::text[]"
+"""The columns of SendingRules, of the table named."""
+RULES = ("max_messages_per_hour", "max_recipients_per_hour", "allowed_networks")
+
+_OWN = (
+    "name",
+    "tenant_id",
+    "catch_all",
+    "plus_addressing",
+    "created_at",
+    "updated_at",
+    "max_accounts",
+    "quota_bytes",
+    "retention_days",
+    "undelete_days",
+    "verification_token",
+    "verified_at",
+)
+_SETTABLE = ("catch_all", "plus_addressing", "max_accounts", "quota_bytes", "retention_days", "undelete_days", *RULES)
+_DOMAIN = (
+    f"SELECT d.id, {', '.join(f'd.{name}' for name in _OWN)}, {SENDING.format('d')}, t.name AS tenant,"  # noqa: S608
+    " t.max_messages_per_hour AS tenant_messages, t.max_recipients_per_hour AS tenant_recipients, t.min_password_length,"
+    " t.verify_domains"
+    " FROM domains d JOIN tenants t ON t.id = d.tenant_id WHERE {visible}"
+)
+_NAMED = Scoped(f"{_DOMAIN} AND d.name = $2")
+_LIST = Scoped(f"{_DOMAIN} AND d.name > $2 ORDER BY d.name LIMIT $3")
+_HOMES = Scoped(f"{_DOMAIN} AND d.name = ANY($2) ORDER BY d.id FOR KEY SHARE OF d")
+
+_MAKE = """
+INSERT INTO domains (tenant_id, name, catch_all, plus_addressing, verification_token, verified_at)
+SELECT t.id, $2, $3, $4, replace(gen_random_uuid()::text, '-', ''), CASE WHEN NOT t.verify_domains THEN now() END
+  FROM tenants t WHERE t.id = $1
+ON CONFLICT (name) DO NOTHING RETURNING id
+"""
+
+
+# another tenant's ($2) domain whose ownership is not shown: the one thing that is looked up of a tenant by another
+_UNSHOWN = "SELECT id, tenant_id FROM domains WHERE name = $1 AND tenant_id <> $2 AND verified_at IS NULL"
+_WITH_MAIL = """
+SELECT true FROM accounts a
+ WHERE a.domain_id = $1 AND (EXISTS (SELECT FROM mailbox_entries e WHERE e.account_id = a.id)
+                             OR EXISTS (SELECT FROM deleted_entries e WHERE e.account_id = a.id)) LIMIT 1
+"""
+_FREE_CATCH_ALLS = f"""
+UPDATE domains SET catch_all = NULL, updated_at = {MOVED}
+ WHERE tenant_id = $1 AND name <> $2 AND split_part(catch_all, '@', -1) = $2 RETURNING name
+"""  # noqa: S608
+_CLAIM = """
+INSERT INTO domains (tenant_id, name, verification_token, verified_at)
+VALUES ($1, $2, replace(gen_random_uuid()::text, '-', ''), now())
+"""
+_ADDRESSES = (
+    "(SELECT address FROM accounts WHERE domain_id = $1 UNION ALL SELECT address FROM aliases WHERE domain_id = $1)"
+)
+_COUNT_ADDRESSES = f"SELECT count(*) FROM {_ADDRESSES} AS of_domain"  # noqa: S608
+_PUBLISH_ADDRESSES = f"""
+INSERT INTO directory_outbox (subject, lane, tenant_id) SELECT address, $2, $3 FROM {_ADDRESSES} AS of_domain
+"""  # noqa: S608
+
+
+class PostgresDomains:
+    """The part of the port Administration that is about domains."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create_domain(
+        self, tenant: UUID | None, new: NewDomain, receipt: Receipt[Domain] | None = None
+    ) -> Change[Domain]:
+        """Make a domain."""
+        async with self._database.transaction() as connection:
+            owner = tenant or DEFAULT_TENANT
+            if new.tenant is not None:
+                owner = await tenant_named(connection, tenant, new.tenant)
+            await check_domains(connection, owner)
+            await check_catch_all(connection, owner, new.catch_all)
+            if not await connection.fetchval(_MAKE, owner, new.name, new.catch_all, new.plus_addressing):
+                raise Conflict(await _taken(connection, owner, new.name))
+            domain = _as_domain(await one(connection, tenant, _NAMED, new.name))
+            await doubt_aliases_into(connection, new.name)
+            details = {"catch_all": new.catch_all, "plus_addressing": new.plus_addressing}
+            await write_audit(connection, owner, new.name, details)
+            if receipt is not None:
+                await keep_answer(connection, receipt.reservation, receipt.render(domain))
+            return Change(domain, await write_outbox(connection, f"@{new.name}"))
+
+    async def domains(self, tenant: UUID | None, after: str, limit: int) -> Sequence[Domain]:
+        """List by name."""
+        async with self._database.session() as connection:
+            return [_as_domain(row) for row in await found(connection, tenant, _LIST, after, limit)]
+
+    async def domain(self, tenant: UUID | None, name: str) -> Domain:
+        """Give one."""
+        async with self._database.session() as connection:
+            return _as_domain(await one(connection, tenant, _NAMED, name))
+
+    async def change_domain(
+        self, tenant: UUID | None, name: str, changes: Mapping[str, object], expected: Versions = None
+    ) -> Change[Domain]:
+        """Set the fields that ``changes`` names."""
+        async with self._database.transaction() as connection:
+            row = await one(connection, tenant, _NAMED + "FOR NO KEY UPDATE OF d", name)
+            check_version(row, expected)
+            if not changes:
+                return Change(_as_domain(row))
+            if "catch_all" in changes:
+                await check_catch_all(connection, row["tenant_id"], changes["catch_all"])
+            await update(connection, "domains", row["id"], _SETTABLE, changes)
+            await write_audit(connection, row["tenant_id"], name, changes)
+            if "max_recipients_per_hour" in changes:
+                await lift_limits(connection, row["tenant_id"], row["id"])
+            domain = _as_domain(await one(connection, tenant, _NAMED, name))
+            return Change(domain, await write_outbox(connection, f"@{name}"))
+
+    async def verify_domain(self, tenant: UUID | None, name: str) -> Change[Domain]:
+        """Note that its ownership has been shown."""
+        async with self._database.transaction() as connection:
+            row = await one(connection, tenant, _NAMED + "FOR NO KEY UPDATE OF d", name)
+            if row["verified_at"] is not None:
+                return Change(_as_domain(row))
+            await connection.execute(
+                f"UPDATE domains SET verified_at = now(), updated_at = {MOVED} WHERE id = $1",  # noqa: S608
+                row["id"],
+            )
+            lane = lane_of(await connection.fetchval(_COUNT_ADDRESSES, row["id"]))
+            await connection.execute(_PUBLISH_ADDRESSES, row["id"], lane, row["tenant_id"])
+            await doubt_aliases_into(connection, name)
+            await write_audit(connection, row["tenant_id"], name)
+            domain = _as_domain(await one(connection, tenant, _NAMED, name))
+            # the last entry of the same lane: the others go before it
+            return Change(domain, await write_outbox(connection, f"@{name}", lane=lane))
+
+    async def claimable(self, tenant: UUID, name: str) -> None:
+        """Raise Missing unless another tenant's row is not verified."""
+        async with self._database.session() as connection:
+            if not await connection.fetchval(_UNSHOWN, name, tenant):
+                raise Missing
+
+    async def claim_domain(self, tenant: UUID, name: str) -> Change[Domain]:
+        """Take it from a tenant that has not shown that it owns it."""
+        async with self._database.transaction() as connection:
+            await connection.execute(f"SET LOCAL statement_timeout = '{LONG_SECONDS}s'")
+            await check_domains(connection, tenant)
+            row: Any = await connection.fetchrow(f"{_UNSHOWN} FOR UPDATE", name, tenant)
+            if row is None:
+                raise Missing
+            accounts = "SELECT FROM accounts WHERE domain_id = $1 ORDER BY id FOR UPDATE"
+            await connection.execute(accounts, row["id"], timeout=LONG_SECONDS)  # nothing arrives in them from here on
+            if await connection.fetchval(_WITH_MAIL, row["id"], timeout=LONG_SECONDS):
+                raise Conflict(f"another tenant keeps mail in the domain {name}: ask who runs this system to remove it")
+            for table in ("aliases", "accounts"):
+                await connection.execute(
+                    f"DELETE FROM {table} WHERE domain_id = $1",  # noqa: S608
+                    row["id"],
+                    timeout=LONG_SECONDS,
+                )
+            freed = await connection.fetch(_FREE_CATCH_ALLS, row["tenant_id"], name)
+            await connection.execute("DELETE FROM domains WHERE id = $1", row["id"])
+            await connection.execute(_CLAIM, tenant, name)
+            await doubt_aliases_into(connection, name)
+            await write_audit(connection, row["tenant_id"], name, {"lost": "another tenant has shown that it owns it"})
+            await write_audit(connection, tenant, name)
+            domain = _as_domain(await one(connection, tenant, _NAMED, name))
+            return Change(domain, await write_outbox(connection, *(f"@{each['name']}" for each in freed), f"@{name}"))
+
+    async def delete_domain(self, tenant: UUID | None, name: str, expected: Versions = None) -> Change[None]:
+        """Remove an empty domain."""
+        async with self._database.transaction() as connection:
+            row = await one(connection, tenant, _NAMED + "FOR UPDATE OF d", name)
+            check_version(row, expected)
+            for table, kind in (("accounts", "account"), ("aliases", "alias")):
+                held = await connection.fetchval(
+                    f"SELECT address FROM {table} WHERE domain_id = $1 ORDER BY address LIMIT 1",  # noqa: S608
+                    row["id"],
+                )
+                if held is not None:
+                    raise Conflict(f"the domain still has the {kind} {held}; delete its accounts and aliases first")
+            await connection.execute("DELETE FROM domains WHERE id = $1", row["id"])
+            await doubt_aliases_into(connection, name)
+            await write_audit(connection, row["tenant_id"], name)
+            return Change(None, await write_outbox(connection, f"@{name}"))
+
+
+async def _taken(connection: Connection, owner: UUID, name: str) -> str:
+    """Say that a name is taken, and how it is claimed from a tenant that has not shown that it owns it."""
+    if not await connection.fetchval(_UNSHOWN, name, owner):
+        return f"the domain {name} is there already"
+    return (
+        f"another tenant has named the domain {name}, and has not shown that it owns it. If it is yours, publish at"
+        f' {CHALLENGE_LABEL}.{name} the TXT record "{CHALLENGE_PREFIX}{claim_token(owner, name)}" and then, with a key of your'
+        f" tenant, POST /v1/domains/{name}/verify"
+    )
+
+
+async def home(connection: Connection, tenant: UUID | None, address: str) -> Any:
+    """Give the row of the domain of an address, and keep it from being removed. Raises Unfit."""
+    name = address.rpartition("@")[2]
+    row = (await homes(connection, tenant, [name])).get(name)
+    if row is None:
+        raise Unfit(Fault("address", f"there is no domain {name} here; create it first"))
+    return row
+
+
+async def homes(connection: Connection, tenant: UUID | None, names: Sequence[str]) -> dict[str, Any]:
+    """Give the rows of those of the domains that the caller sees, and keep them from being removed."""
+    return {row["name"]: row for row in await found(connection, tenant, _HOMES, list(names))}
+
+
+async def update(
+    connection: Connection, table: str, row: int, columns: Sequence[str], changes: Mapping[str, object]
+) -> None:
+    """Set those of the columns that ``changes`` names, and move the row on to a new version."""
+    setting = [column for column in columns if column in changes]
+    places = ", ".join(f"{column} = ${place}" for place, column in enumerate(setting, start=2))
+    await connection.execute(
+        f"UPDATE {table} SET {places}, updated_at = {MOVED} WHERE id = $1",  # noqa: S608
+        row,
+        *(changes[column] for column in setting),
+    )
+
+
+def sending(row: Any) -> SendingRules:
+    """Read SendingRules from a row."""
+    messages, recipients, networks = (row[name] for name in RULES)
+    return SendingRules(messages, recipients, None if networks is None else tuple(networks))
+
+
+def _as_domain(row: Any) -> Domain:
+    return Domain(
+        tenant=row["tenant"],
+        sending=sending(row),
+        tenant_sending=SendingRules(row["tenant_messages"], row["tenant_recipients"]),
+        min_password_length=row["min_password_length"],
+        must_be_verified=row["verify_domains"],
+        version=version_of(row),
+        **{name: row[name] for name in _OWN},
+    )

@@ -1,0 +1,122 @@
+"""Targets of aliases elsewhere, on Postgres.
+
+Theory:
+
+- A target that must confirm has a row in ``alias_targets`` until its alias no longer leads to it; ``confirmed_at`` says since when
+  it gets mail. One without a row has confirmed: those from before there were such rows, and those that need not.
+- The row is written by the transaction that writes the alias. ``due_at`` has the API ask the target afterwards, under the row's id,
+  so that asking twice is one message (ADR 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from posthorn.adapters.postgres.access.audit import write_audit
+from posthorn.adapters.postgres.access.tenant_scope import MOVED
+from posthorn.adapters.postgres.database import Connection, Database
+from posthorn.adapters.postgres.directory.outbox import write_outbox
+from posthorn.ports.administration import Change, Fault, Missing, Unfit
+from posthorn.ports.forwards import ForwardPolicy, Unconfirmed
+from posthorn.runtime.ids import new_id
+
+_ELSEWHERE = """
+SELECT target FROM unnest($1::text[]) AS target
+ WHERE NOT EXISTS (SELECT FROM domains d
+                    WHERE d.name = split_part(target, '@', -1) AND (d.verified_at IS NOT NULL OR d.tenant_id = $2))
+"""
+_FORGET = "DELETE FROM alias_targets WHERE alias_id = $1 AND target <> ALL ($2::text[])"
+_ENTER = """
+INSERT INTO alias_targets (id, alias_id, target) SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[])
+ON CONFLICT (alias_id, target) DO NOTHING
+"""
+_TARGET = """
+SELECT t.id, a.address AS alias, t.target, d.tenant_id AS tenant, n.name AS tenant_name
+  FROM alias_targets t JOIN aliases a ON a.id = t.alias_id JOIN domains d ON d.id = a.domain_id JOIN tenants n ON n.id = d.tenant_id
+"""
+_DUE = f"{_TARGET} WHERE t.due_at <= now() AND t.confirmed_at IS NULL AND n.state = 'active' ORDER BY t.due_at LIMIT $1"
+_FIND = f"{_TARGET} WHERE t.id = $1"
+
+
+async def elsewhere_of(connection: Connection, owner: UUID, targets: Sequence[str]) -> list[str]:
+    """Return those of the targets that are in no domain of ours."""
+    return [row["target"] for row in await connection.fetch(_ELSEWHERE, list(targets), owner)]
+
+
+def check_number(policy: ForwardPolicy, tenant: UUID | None, elsewhere: Sequence[str], before: int = 0) -> None:
+    """Raise Unfit when a tenant's key has an alias lead to more addresses elsewhere than it may, and than before."""
+    most = policy.most_targets
+    if tenant is not None and most is not None and len(elsewhere) > max(most, before):
+        text = f"an alias may lead to {most} addresses elsewhere, and here are {len(elsewhere)}; a platform admin may set more"
+        raise Unfit(Fault("targets", text))
+
+
+async def enter_targets(
+    connection: Connection,
+    policy: ForwardPolicy,
+    tenant: UUID | None,
+    alias: int,
+    targets: Sequence[str],
+    new: Sequence[str],
+) -> None:
+    """Note which targets of an alias, just written, must confirm. ``new``: those elsewhere that it did not lead to before."""
+    must_confirm = policy.platform_confirms if tenant is None else policy.tenants_confirm
+    await connection.execute(_FORGET, alias, list(targets))
+    if must_confirm and new:
+        await connection.execute(_ENTER, [new_id() for _ in new], [alias] * len(new), list(new))
+
+
+class PostgresForwardTargets:
+    """The port ForwardTargets over Postgres."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def due(self, limit: int) -> Sequence[Unconfirmed]:
+        """Return targets that have not been asked yet."""
+        async with self._database.session() as connection:
+            return [_as_target(row) for row in await connection.fetch(_DUE, limit)]
+
+    async def asked(self, target: UUID) -> None:
+        """Note that a target has been asked."""
+        async with self._database.session() as connection:
+            await connection.execute("UPDATE alias_targets SET due_at = NULL WHERE id = $1", target)
+
+    async def postpone(self, target: UUID, seconds: float) -> None:
+        """Ask it so much later."""
+        async with self._database.session() as connection:
+            await connection.execute(
+                "UPDATE alias_targets SET due_at = now() + make_interval(secs => $2) WHERE id = $1", target, seconds
+            )
+
+    async def find(self, target: UUID) -> Unconfirmed | None:
+        """Return a target, whether it has confirmed or not."""
+        async with self._database.session() as connection:
+            row = await connection.fetchrow(_FIND, target)
+        return None if row is None else _as_target(row)
+
+    async def confirm(self, tenant: UUID | None, target: UUID) -> Change[str]:
+        """Note that the target wants what its alias forwards."""
+        async with self._database.transaction() as connection:
+            row: Any = await connection.fetchrow(_FIND, target)
+            if row is None or tenant not in (None, row["tenant"]):
+                raise Missing
+            changed = await connection.fetchval(
+                "UPDATE alias_targets SET confirmed_at = now(), due_at = NULL WHERE id = $1 AND confirmed_at IS NULL"
+                " RETURNING true",
+                target,
+            )
+            if not changed:
+                return Change(row["alias"])
+            await connection.execute(
+                f"UPDATE aliases SET updated_at = {MOVED} WHERE address = $1",  # noqa: S608
+                row["alias"],
+            )
+            await write_audit(connection, row["tenant"], row["alias"], {"confirmed": row["target"]})
+            return Change(row["alias"], await write_outbox(connection, row["alias"]))
+
+
+def _as_target(row: Any) -> Unconfirmed:
+    return Unconfirmed(row["id"], row["alias"], row["target"], row["tenant"], row["tenant_name"])

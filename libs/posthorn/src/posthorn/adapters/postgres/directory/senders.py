@@ -1,0 +1,122 @@
+"""Senders on Postgres: what is known of an account at a login, its app passwords, and the names it may send in."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from uuid import UUID
+
+from posthorn.adapters.postgres.access.content_access import PLACE_AGE, find_ended, remember_places
+from posthorn.adapters.postgres.database import Database, clean_text
+from posthorn.ports.access import Ending, Place, Proof
+from posthorn.ports.administration import State
+from posthorn.ports.sending import Credentials, Limits
+from posthorn.wire.address import Address
+
+_MOST_STEPS = 10
+"""Aliases followed at most, as many as delivery follows; the API lets fewer follow one another."""
+
+_CREDENTIALS = f"""
+SELECT a.id, a.address, d.name, d.tenant_id, a.password_hash,
+       CASE WHEN t.state = 'suspended' THEN t.state
+            WHEN d.verified_at IS NULL AND a.state = 'active' THEN 'receive-only'
+            ELSE a.state END AS state,
+       coalesce(nullif(a.allowed_networks, '{{}}'), d.allowed_networks, '{{}}')::text[] AS networks,
+       a.max_messages_per_hour, a.max_recipients_per_hour,
+       d.max_messages_per_hour AS domain_messages, d.max_recipients_per_hour AS domain_recipients,
+       t.max_messages_per_hour AS tenant_messages, t.max_recipients_per_hour AS tenant_recipients,
+       {PLACE_AGE} AS place_age
+  FROM accounts a JOIN domains d ON d.id = a.domain_id JOIN tenants t ON t.id = d.tenant_id
+ WHERE a.address = $1
+"""  # noqa: S608
+
+# noted once a minute at most: a client that polls must not write a row at each login
+_KNOWN_KEY = """
+WITH found AS (
+    SELECT id, last_used_at FROM app_passwords WHERE key_hash = $2 AND account_id = $1 AND $3 = ANY (scopes)
+), noted AS (
+    UPDATE app_passwords p SET last_used_at = now()
+      FROM found
+     WHERE p.id = found.id AND (found.last_used_at IS NULL OR found.last_used_at < now() - interval '1 minute')
+)
+SELECT EXISTS (SELECT FROM found)
+"""
+
+# As delivery resolves: what stands there by its full name comes before the same name without its tag. A catch-all makes nobody
+# the owner of a name: it takes mail for addresses that do not exist. An alias may lead out of here to a domain that another tenant
+# has made since: that makes its accounts no owners of this tenant's names.
+_OWNS = """
+WITH RECURSIVE walk (address, steps) AS (
+    SELECT CASE
+               WHEN EXISTS (SELECT FROM accounts WHERE address = $2) OR EXISTS (SELECT FROM aliases WHERE address = $2) THEN $2
+               WHEN EXISTS (SELECT FROM domains WHERE name = $4 AND plus_addressing) THEN $3
+           END,
+           0
+  UNION
+    SELECT unnest(aliases.targets), walk.steps + 1
+      FROM walk
+      JOIN aliases ON aliases.address = walk.address
+      JOIN domains via ON via.id = aliases.domain_id
+      JOIN domains named ON named.name = $4 AND named.tenant_id = via.tenant_id
+     WHERE walk.steps < $5
+)
+SELECT EXISTS (
+    SELECT FROM accounts a
+      JOIN domains home ON home.id = a.domain_id
+      JOIN domains named ON named.tenant_id = home.tenant_id AND named.name = $4 AND named.verified_at IS NOT NULL
+     WHERE a.id = $1 AND a.address IN (SELECT address FROM walk)
+)
+"""
+
+
+class PostgresSenders:
+    """The port Senders over Postgres."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def credentials(self, address: str, place: bytes = b"") -> Credentials | None:
+        """Look an account up, and whether the place is familiar to it."""
+        if clean_text(address) != address:
+            return None
+        async with self._database.session() as connection:
+            row = await connection.fetchrow(_CREDENTIALS, address, place)
+        if row is None:
+            return None
+        return Credentials(
+            account=row["id"],
+            address=row["address"],
+            domain=row["name"],
+            tenant=row["tenant_id"],
+            password_hash=row["password_hash"],
+            state=State(row["state"]),
+            networks=tuple(row["networks"]),
+            account_limits=Limits(row["max_messages_per_hour"], row["max_recipients_per_hour"]),
+            domain_limits=Limits(row["domain_messages"], row["domain_recipients"]),
+            tenant_limits=Limits(row["tenant_messages"], row["tenant_recipients"]),
+            place_age=row["place_age"],
+        )
+
+    async def remember(self, places: Collection[Place]) -> None:
+        """Note that the accounts were logged in to from the places."""
+        await remember_places(self._database, places)
+
+    async def ended(self, proofs: Collection[Proof]) -> dict[Proof, Ending]:
+        """Those of the proofs whose sessions may not go on."""
+        asked: list[tuple[Proof, UUID | None]] = [(proof, None) for proof in set(proofs)]
+        if not asked:
+            return {}
+        async with self._database.session() as connection:
+            return {proof: ending for (proof, _), ending in (await find_ended(connection, asked)).items()}
+
+    async def app_password(self, account: int, key_hash: bytes, scope: str) -> bool:
+        """Whether the account has this app password; notes its use, at most once a minute."""
+        async with self._database.session() as connection:
+            return bool(await connection.fetchval(_KNOWN_KEY, account, key_hash, scope))
+
+    async def owns(self, account: int, address: Address) -> bool:
+        """Whether the account may send in this name."""
+        name, base = str(address), None if address.base is None else str(address.base)
+        if clean_text(name) != name:
+            return False
+        async with self._database.session() as connection:
+            return bool(await connection.fetchval(_OWNS, account, name, base, address.domain, _MOST_STEPS))

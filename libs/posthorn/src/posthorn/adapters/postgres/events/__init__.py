@@ -1,0 +1,1 @@
+"""Statistics and webhooks in Postgres."""

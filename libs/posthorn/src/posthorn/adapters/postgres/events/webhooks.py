@@ -1,0 +1,285 @@
+"""Webhooks and their deliveries on Postgres, as their owners see them.
+
+``updated_at`` moves with changes through the API and with nothing else; a webhook that begins to fail keeps its version.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+from posthorn.adapters.postgres.access.audit import write_audit
+from posthorn.adapters.postgres.access.idempotency import keep_answer
+from posthorn.adapters.postgres.access.tenant_scope import MOVED, Scoped, check_version, found, one, version_of
+from posthorn.adapters.postgres.database import Connection, Database, clean_text
+from posthorn.adapters.postgres.directory.tenants import tenant_named
+from posthorn.ports.administration import Conflict, Fault, Missing, Receipt, Unfit, Versions
+from posthorn.ports.webhooks import (
+    MOST_WEBHOOKS,
+    Delivery,
+    DeliveryState,
+    NewDelivery,
+    NewWebhook,
+    Webhook,
+    WebhookState,
+)
+
+_SELECT = (
+    "SELECT w.id, w.tenant_id, w.url, w.events, w.domain, w.state, w.created_at, w.updated_at, w.secret, t.name AS tenant_name"
+    " FROM webhooks w LEFT JOIN tenants t ON t.id = w.tenant_id"
+)
+LISTENING = f"{_SELECT} WHERE w.state <> 'paused' AND coalesce(t.state, 'active') = 'active' ORDER BY w.id"
+"""Those that are told of events now: not those of a suspended tenant."""
+_NAMED = Scoped(f"{_SELECT} WHERE {{visible}} AND w.id = $2", "w.tenant_id")
+_LIST = Scoped(f"{_SELECT} WHERE {{visible}} AND ($2::uuid IS NULL OR w.id > $2) ORDER BY w.id LIMIT $3", "w.tenant_id")
+_COLUMNS = (
+    "v.id, v.webhook_id, v.event_type, v.event::text AS event, v.state, v.attempts, v.due_at, v.last_status, v.last_reply,"
+    " v.created_at, v.closed_at"
+)
+_DELIVERIES = Scoped(
+    f"SELECT {_COLUMNS} FROM webhook_deliveries v JOIN webhooks w ON w.id = v.webhook_id"  # noqa: S608
+    " WHERE {visible} AND w.id = $2 AND ($3::text IS NULL OR v.state = $3) AND ($4::uuid IS NULL OR v.id < $4)"
+    " ORDER BY v.id DESC LIMIT $5",
+    "w.tenant_id",
+)
+_DELIVERY = Scoped(
+    f"SELECT {_COLUMNS} FROM webhook_deliveries v JOIN webhooks w ON w.id = v.webhook_id"  # noqa: S608
+    " WHERE {visible} AND w.id = $2 AND v.id = $3",
+    "w.tenant_id",
+)
+_SETTABLE = ("url", "events", "domain", "state")
+_ENTER = """
+INSERT INTO webhook_deliveries (id, webhook_id, event_type, event)
+SELECT n.id, n.webhook_id, n.event_type, n.event::jsonb
+  FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[]) AS n (id, webhook_id, event_type, event)
+  JOIN (SELECT id FROM webhooks WHERE id = ANY($2) ORDER BY id FOR KEY SHARE) AS w ON w.id = n.webhook_id
+ON CONFLICT (id) DO NOTHING
+"""
+
+
+class PostgresWebhooks:
+    """The port Webhooks over Postgres."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(
+        self, tenant: UUID | None, new: NewWebhook, owner: str | None, receipt: Receipt[Webhook] | None = None
+    ) -> Webhook:
+        """Enter one; gives it as it is kept."""
+        async with self._database.transaction() as connection:
+            mine = tenant if owner is None else await tenant_named(connection, tenant, owner)
+            if mine is not None:  # two creations at once count one after the other
+                await connection.execute("SELECT FROM tenants WHERE id = $1 FOR NO KEY UPDATE", mine)
+            number = await connection.fetchval(
+                "SELECT count(*) FROM webhooks WHERE tenant_id IS NOT DISTINCT FROM $1", mine
+            )
+            if number >= MOST_WEBHOOKS:
+                raise Conflict(f"there are {number} webhooks already, and no more are allowed")
+            await _check_domain(connection, mine, new.domain)
+            await connection.execute(
+                "INSERT INTO webhooks (id, tenant_id, url, secret, events, domain, state)"
+                " VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                *(new.id, mine, new.url, new.secret, list(new.events), new.domain, new.state.value),
+            )
+            entered = as_webhook(await one(connection, tenant, _NAMED, new.id))
+            details = {"url": new.url, "events": new.events, "domain": new.domain}
+            await write_audit(connection, mine, str(new.id), details)
+            if receipt is not None:
+                await keep_answer(connection, receipt.reservation, receipt.render(entered))
+            return entered
+
+    async def items(self, tenant: UUID | None, after: UUID | None, limit: int) -> Sequence[Webhook]:
+        """List by id."""
+        async with self._database.session() as connection:
+            return [as_webhook(row) for row in await found(connection, tenant, _LIST, after, limit)]
+
+    async def get(self, tenant: UUID | None, number: UUID) -> Webhook:
+        """Give one."""
+        async with self._database.session() as connection:
+            return as_webhook(await one(connection, tenant, _NAMED, number))
+
+    async def change(
+        self, tenant: UUID | None, number: UUID, changes: Mapping[str, object], expected: Versions = None
+    ) -> Webhook:
+        """Set the fields that ``changes`` names."""
+        async with self._database.transaction() as connection:
+            row = await one(connection, tenant, _NAMED + "FOR NO KEY UPDATE OF w", number)
+            check_version(row, expected)
+            setting = [column for column in _SETTABLE if column in changes]
+            if not setting:
+                return as_webhook(row)
+            if "domain" in changes:
+                await _check_domain(connection, row["tenant_id"], changes["domain"])
+            places = ", ".join(f"{column} = ${place}" for place, column in enumerate(setting, start=2))
+            await connection.execute(
+                f"UPDATE webhooks SET {places}, updated_at = {MOVED} WHERE id = $1",  # noqa: S608
+                number,
+                *(_stored(changes[column]) for column in setting),
+            )
+            if "state" in changes:
+                await put_off(connection, number, is_paused=changes["state"] is WebhookState.PAUSED)
+            await write_audit(connection, row["tenant_id"], str(number), {name: changes[name] for name in setting})
+            return as_webhook(await one(connection, tenant, _NAMED, number))
+
+    async def rotate(
+        self,
+        tenant: UUID | None,
+        number: UUID,
+        renew: Callable[[bytes], bytes],
+        receipt: Receipt[Webhook] | None = None,
+    ) -> Webhook:
+        """Put what ``renew`` makes of the sealed secret in its place."""
+        async with self._database.transaction() as connection:
+            row = await one(connection, tenant, _NAMED + "FOR NO KEY UPDATE OF w", number)
+            await connection.execute(
+                f"UPDATE webhooks SET secret = $2, updated_at = {MOVED} WHERE id = $1",  # noqa: S608
+                number,
+                renew(row["secret"]),
+            )
+            rotated = as_webhook(await one(connection, tenant, _NAMED, number))
+            await write_audit(connection, row["tenant_id"], str(number), {"secret": "changed"})
+            if receipt is not None:
+                await keep_answer(connection, receipt.reservation, receipt.render(rotated))
+            return rotated
+
+    async def delete(self, tenant: UUID | None, number: UUID, expected: Versions = None) -> None:
+        """Remove one with its deliveries."""
+        async with self._database.transaction() as connection:
+            row = await one(connection, tenant, _NAMED + "FOR UPDATE OF w", number)
+            check_version(row, expected)
+            await connection.execute("DELETE FROM webhooks WHERE id = $1", number)
+            await write_audit(connection, row["tenant_id"], str(number), {"url": row["url"]})
+
+    async def deliveries(
+        self, tenant: UUID | None, number: UUID, state: DeliveryState | None, before: UUID | None, limit: int
+    ) -> Sequence[Delivery]:
+        """List a webhook's, newest first."""
+        async with self._database.session() as connection:
+            await one(connection, tenant, _NAMED, number)
+            wanted = None if state is None else state.value
+            rows = await found(connection, tenant, _DELIVERIES, number, wanted, before, limit)
+        return [_as_delivery(row) for row in rows]
+
+    async def delivery(self, tenant: UUID | None, webhook: UUID, number: UUID) -> Delivery:
+        """Give one."""
+        async with self._database.session() as connection:
+            return _as_delivery(await one(connection, tenant, _DELIVERY, webhook, number))
+
+    async def replay(self, tenant: UUID | None, webhook: UUID, number: UUID) -> Delivery:
+        """Have it sent again."""
+        async with self._database.transaction() as connection:
+            owner = await self._awake(connection, tenant, webhook)
+            await one(connection, tenant, _DELIVERY + "FOR NO KEY UPDATE OF v", webhook, number)
+            await connection.execute(
+                "UPDATE webhook_deliveries SET state = 'waiting', attempts = 0, due_at = now(), closed_at = NULL,"
+                " last_status = NULL, last_reply = '' WHERE id = $1",
+                number,
+            )
+            await write_audit(connection, owner, str(webhook), {"delivery": str(number)})
+            return _as_delivery(await one(connection, tenant, _DELIVERY, webhook, number))
+
+    async def enter(self, tenant: UUID | None, new: NewDelivery) -> Delivery:
+        """Enter one by hand."""
+        async with self._database.transaction() as connection:
+            owner = await self._awake(connection, tenant, new.webhook)
+            await enter(connection, [new])
+            await write_audit(connection, owner, str(new.webhook), {"delivery": str(new.id)})
+            return _as_delivery(await one(connection, tenant, _DELIVERY, new.webhook, new.id))
+
+    async def _awake(self, connection: Connection, tenant: UUID | None, number: UUID) -> UUID | None:
+        """Give the owner of a webhook. Raises Missing; Conflict when it is paused."""
+        try:
+            row = await one(connection, tenant, _NAMED + "FOR KEY SHARE OF w", number)
+        except Missing:
+            raise Missing(f"there is no webhook {number}") from None
+        if row["state"] == WebhookState.PAUSED.value:
+            raise Conflict("the webhook is paused; make it active first")
+        owner: UUID | None = row["tenant_id"]
+        return owner
+
+
+async def enter(connection: Connection, deliveries: Sequence[NewDelivery]) -> None:
+    """Enter deliveries of webhooks that are there; what is known is left as it is."""
+    await connection.execute(
+        _ENTER,
+        [each.id for each in deliveries],
+        [each.webhook for each in deliveries],
+        [each.event_type for each in deliveries],
+        [json.dumps(_cleaned(each.event)) for each in deliveries],
+    )
+
+
+async def put_off(connection: Connection, number: UUID, *, is_paused: bool) -> None:
+    """Take what waits for a webhook out of the senders' way while it is paused; bring it back, due now, after that."""
+    when, only = ("now() + interval '100 years'", "") if is_paused else ("now()", "AND due_at > now()")
+    await connection.execute(
+        f"UPDATE webhook_deliveries SET due_at = {when} WHERE webhook_id = $1 AND state = 'waiting' {only}",  # noqa: S608
+        number,
+    )
+
+
+def as_webhook(row: Any) -> Webhook:
+    """Make a webhook of a row."""
+    return Webhook(
+        id=row["id"],
+        tenant=row["tenant_id"],
+        url=row["url"],
+        events=tuple(row["events"]),
+        domain=row["domain"],
+        state=WebhookState(row["state"]),
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        secret=row["secret"],
+        tenant_name=row["tenant_name"],
+        version=version_of(row),
+    )
+
+
+async def _check_domain(connection: Connection, owner: UUID | None, domain: object) -> None:
+    """Raise Unfit unless the domain is the owner's."""
+    if domain is None:
+        return
+    query = "SELECT true FROM domains WHERE name = $1 AND ($2::uuid IS NULL OR tenant_id = $2)"
+    if not await connection.fetchval(query, domain, owner):
+        raise Unfit(Fault("domain", f"there is no domain {domain} here"))
+
+
+def _as_delivery(row: Any) -> Delivery:
+    return Delivery(
+        id=row["id"],
+        webhook=row["webhook_id"],
+        event_type=row["event_type"],
+        event=json.loads(row["event"]),
+        state=DeliveryState(row["state"]),
+        attempts=row["attempts"],
+        due_at=row["due_at"],
+        last_status=row["last_status"],
+        last_reply=row["last_reply"],
+        created_at=row["created_at"],
+        closed_at=row["closed_at"],
+    )
+
+
+def _stored(value: object) -> object:
+    if isinstance(value, Enum):
+        return value.value
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _cleaned(value: Any) -> Any:
+    """Give the value without what JSONB refuses."""
+    match value:
+        case str():
+            return clean_text(value)
+        case float() if not math.isfinite(value):
+            return None
+        case list() | tuple():
+            return [_cleaned(each) for each in value]
+        case Mapping():
+            return {clean_text(str(name)): _cleaned(each) for name, each in value.items()}
+    return value

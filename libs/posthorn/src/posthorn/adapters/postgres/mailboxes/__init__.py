@@ -1,0 +1,1 @@
+"""Delivered messages, maildrops, mailboxes and segments in Postgres."""

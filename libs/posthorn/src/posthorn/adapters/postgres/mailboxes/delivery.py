@@ -1,0 +1,218 @@
+"""Mailboxes on Postgres: resolve recipients in one round trip, place a batch in one transaction.
+
+Theory of place():
+
+1. Lock the accounts, by id. Whoever changes entries, uids or quotas of an account holds this lock, so what follows meets no one.
+2. Insert the messages, by id, and leave those that are there; insert the segments with what is live of the messages just made.
+   A concurrent batch with the same message waits here until the first commits, and then finds it there: one of them wins.
+3. For the messages just made, take uids, insert entries, add to the quotas, tell the directory of accounts that became full.
+4. For the messages just made, enter the outbound part; see ``adapters.postgres.outbound``.
+
+Statements take arrays, so their number does not grow with the batch.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import Any
+from uuid import UUID
+
+from posthorn.adapters.postgres.database import Connection, Database, clean_text
+from posthorn.adapters.postgres.mailboxes.resolve import resolve
+from posthorn.adapters.postgres.queue import enqueue as outbound
+from posthorn.adapters.postgres.queue.charging import ForwardLimits
+from posthorn.adapters.postgres.replication import confirm
+from posthorn.adapters.postgres.tables import INBOX
+from posthorn.model.room import crossed_sql
+from posthorn.ports.mailboxes import AccountsGone, Letter, Resolution, Segment
+
+_LOCK_ACCOUNTS = "SELECT id FROM accounts WHERE id = ANY ($1::bigint[]) ORDER BY id FOR NO KEY UPDATE"
+
+# A segment of which something was made may be there from an earlier half of the same batch; one of which nothing was made may be
+# there under another id (a large body keeps its key when it is delivered again), or it is removed by the collector.
+_INSERT_MESSAGES = """
+WITH made AS (
+    INSERT INTO messages (id, segment_id, offset_octets, stored_octets, encoding, size_crlf, has_dot_lines, sha256,
+                          return_path_octets, refs, received_at, reverse_path, subject, from_, date, message_id)
+    SELECT id, segment_id, offset_octets, stored_octets, encoding, size_crlf, has_dot_lines, sha256,
+           return_path_octets, refs, to_timestamp(received_at), reverse_path, subject, from_, date, message_id
+      FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::boolean[], $8::bytea[],
+                  $9::integer[], $10::integer[], $11::float8[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[])
+           AS letter (id, segment_id, offset_octets, stored_octets, encoding, size_crlf, has_dot_lines, sha256,
+                      return_path_octets, refs, received_at, reverse_path, subject, from_, date, message_id)
+     ORDER BY id
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id, segment_id, CASE WHEN refs > 0 THEN stored_octets ELSE 0 END AS live
+), parts AS (
+    SELECT segment.id, segment.key, segment.octets, sum(made.live) AS live
+      FROM unnest($17::uuid[], $18::text[], $19::bigint[]) AS segment (id, key, octets)
+      LEFT JOIN made ON made.segment_id = segment.id
+     GROUP BY segment.id, segment.key, segment.octets
+), kept AS (
+    INSERT INTO segments AS s (id, key, octets, live_octets)
+    SELECT id, key, octets, live FROM parts WHERE live IS NOT NULL ORDER BY id
+    ON CONFLICT (id) DO UPDATE SET live_octets = s.live_octets + excluded.live_octets, condemned_at = NULL
+), dead AS (
+    INSERT INTO segments (id, key, octets, live_octets, condemned_at)
+    SELECT id, key, octets, 0, now() FROM parts WHERE live IS NULL ORDER BY id
+    ON CONFLICT DO NOTHING
+)
+SELECT id FROM made
+"""
+
+_INSERT_ENTRIES = f"""
+WITH uids AS (
+    UPDATE mailboxes m SET uidnext = m.uidnext + n.messages, modseq = m.modseq + 1
+      FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS n (account_id, messages, octets)
+     WHERE m.account_id = n.account_id AND m.mailbox_id = $9
+    RETURNING m.account_id, m.uidnext - n.messages AS first, m.modseq
+), entries AS (
+    INSERT INTO mailbox_entries (account_id, mailbox_id, uid, message_id, size_crlf, internal_date, modseq)
+    SELECT e.account_id, $9, uids.first + e.rank, e.message_id, e.size_crlf, to_timestamp(e.received_at), uids.modseq
+      FROM unnest($4::bigint[], $5::bigint[], $6::uuid[], $7::bigint[], $8::float8[])
+           AS e (account_id, rank, message_id, size_crlf, received_at)
+      JOIN uids ON uids.account_id = e.account_id
+    RETURNING 1
+), quotas AS (
+    UPDATE accounts a SET used_bytes = a.used_bytes + n.octets, used_messages = a.used_messages + n.messages
+      FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS n (account_id, messages, octets)
+     WHERE a.id = n.account_id
+    RETURNING a.address, a.quota_bytes, a.used_bytes, n.octets
+), told AS (
+    INSERT INTO directory_outbox (subject)
+    SELECT address FROM quotas WHERE {crossed_sql("quota_bytes", "used_bytes", "used_bytes - octets")}
+    RETURNING 1
+)
+SELECT (SELECT count(*) FROM entries) AS entries, (SELECT pg_notify('directory', '') WHERE EXISTS (SELECT FROM told)) AS notified
+"""  # noqa: S608
+
+
+class PostgresMailboxes:
+    """The port Mailboxes on Postgres.
+
+    ``give_up`` and ``delay_notice`` are seconds: how long a recipient elsewhere is tried, and after how long its sender is told
+    that it is late (0: never). ``limits`` are those of forwards, besides what domains and tenants have.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        give_up: float = 432_000.0,
+        delay_notice: float = 14_400.0,
+        limits: ForwardLimits = outbound.NO_LIMITS,
+    ) -> None:
+        self._database = database
+        self._limits = limits
+        self._patience = outbound.Patience(give_up, delay_notice)
+
+    async def probe(self) -> None:
+        """A cheap real query that also checks the schema version. Raises Unavailable."""
+        await self._database.probe()
+
+    async def resolve(self, recipients: Collection[str], messages: Collection[UUID]) -> Resolution:
+        """Follow recipients to accounts and out of here, and tell which messages are placed already, in one round trip.
+
+        An exact account or alias wins over the address without its ``+tag``, and that over the catch-all. Suspended accounts
+        resolve: their mail was promised. Raises Unavailable.
+        """
+        async with self._database.session() as connection:
+            found = await resolve(connection, recipients, messages)
+            if found.placed:
+                await confirm(connection)
+            return found
+
+    async def place(self, segments: Sequence[Segment]) -> int:
+        """Write a batch, all or nothing; gives the number of entries made.
+
+        Raises AccountsGone, Unavailable, and asyncpg's DataError or IntegrityConstraintViolationError for a letter that cannot
+        be written: such a letter is poison, and trying again will not help.
+        """
+        letters = _by_receipt(segments)
+        accounts = sorted({account for _, letter in letters for account in letter.accounts})
+        async with self._database.transaction() as connection:
+            await lock_accounts(connection, accounts)
+            made = await insert_messages(connection, letters, segments)
+            fresh = [letter for _, letter in letters if letter.envelope.id in made]
+            entries = await make_entries(connection, fresh)
+            await outbound.enter(connection, fresh, self._patience, self._limits)
+            return entries
+
+
+async def insert_messages(
+    connection: Connection, letters: Sequence[tuple[UUID, Letter]], segments: Sequence[Segment]
+) -> set[UUID]:
+    """Insert the messages of (segment, letter) that are not there, and the segments; gives the ids of those made.
+
+    The caller holds the accounts, and makes an entry for each account of each letter made.
+    """
+    return {row["id"] for row in await connection.fetch(_INSERT_MESSAGES, *_columns(letters, segments))}
+
+
+def _by_receipt(segments: Sequence[Segment]) -> list[tuple[UUID, Letter]]:
+    """Give (segment, letter) in the order of receipt; an id that is there twice, once."""
+    found: dict[UUID, tuple[UUID, Letter]] = {}
+    for segment in segments:
+        for letter in segment.letters:
+            found.setdefault(letter.envelope.id, (segment.id, letter))
+    return sorted(found.values(), key=lambda pair: (pair[1].envelope.received_at, pair[1].envelope.id))
+
+
+def _columns(letters: Sequence[tuple[UUID, Letter]], segments: Sequence[Segment]) -> list[list[Any]]:
+    rows = [
+        (
+            letter.envelope.id,
+            segment,
+            letter.placement.offset,
+            letter.placement.length,
+            letter.placement.encoding,
+            letter.envelope.body.size,
+            letter.envelope.body.has_dot_lines,
+            letter.envelope.body.sha256,
+            letter.envelope.body.return_path_octets,
+            len(set(letter.accounts)) + (outbound.open_rows(letter) > 0),
+            letter.envelope.received_at,
+            clean_text(letter.envelope.reverse_path),
+            clean_text(letter.envelope.summary.subject),
+            clean_text(letter.envelope.summary.from_),
+            clean_text(letter.envelope.summary.date),
+            clean_text(letter.envelope.summary.message_id),
+        )
+        for segment, letter in letters
+    ]
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(16)]
+    distinct = {segment.id: segment for segment in segments}.values()
+    return [*columns, [s.id for s in distinct], [s.key for s in distinct], [s.octets for s in distinct]]
+
+
+async def lock_accounts(connection: Connection, accounts: Sequence[int]) -> None:
+    """Lock accounts, by id, for as long as the transaction lasts. Raises AccountsGone unless all are there."""
+    if accounts and len(await connection.fetch(_LOCK_ACCOUNTS, sorted(accounts))) < len(accounts):
+        raise AccountsGone
+
+
+async def make_entries(connection: Connection, letters: Sequence[Letter]) -> int:
+    """Put letters, in this order, into the INBOX of each of their accounts."""
+    ranks: Counter[int] = Counter()
+    octets: Counter[int] = Counter()
+    entries: list[tuple[int, int, UUID, int, float]] = []
+    for letter in letters:
+        envelope = letter.envelope
+        for account in dict.fromkeys(letter.accounts):
+            entries.append((account, ranks[account], envelope.id, envelope.body.size, envelope.received_at))
+            ranks[account] += 1
+            octets[account] += envelope.body.size
+    if not entries:
+        return 0
+    made = await connection.fetchval(
+        _INSERT_ENTRIES,
+        list(ranks),
+        list(ranks.values()),
+        [octets[account] for account in ranks],
+        *(list(column) for column in zip(*entries, strict=True)),
+        INBOX,
+    )
+    if made != len(entries):
+        raise LookupError("an account has no INBOX")  # every account is made with its folders
+    return len(entries)

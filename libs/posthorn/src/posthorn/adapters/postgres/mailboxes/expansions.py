@@ -1,0 +1,257 @@
+"""The port Expansions on Postgres: wide aliases, entered slice by slice.
+
+Theory:
+
+- ``outbound`` enters a row HELD into the queue for each wide alias of a message, and a row of ``outbound_expansions`` with the
+  envelope as it is for the alias alone. The HELD row counts as one of the message's open rows, so the octets stay.
+- A slice walks what the alias leads to *now*, takes the first addresses after the last one entered (in the order of their
+  octets), and enters them; the position moves in the same transaction. What is added to an alias meanwhile is reached if it comes
+  later in the order; what is removed is reached if it came earlier.
+- A message may reach a place by several ways: named, by two aliases, or under another name after a change. ``outbound_reached``
+  has each place of a message with open expansions once, and what is there already is passed over.
+- The row of an expansion is locked (SKIP LOCKED) before anything else, so any number of processes expand at once. Whoever cancels
+  the HELD row ends the expansion: a slice that finds it no longer held writes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+from posthorn.adapters.postgres.database import Connection, Database, clean_text
+from posthorn.adapters.postgres.mailboxes.delivery import lock_accounts, make_entries
+from posthorn.adapters.postgres.mailboxes.resolve import FORWARDS, MOST_ADDRESSES, OURS, WALK
+from posthorn.adapters.postgres.queue import enqueue as outbound
+from posthorn.adapters.postgres.queue.charging import ForwardLimits
+from posthorn.adapters.postgres.queue.closing import let_go, make_due_or_now
+from posthorn.model.envelope import decode_record
+from posthorn.model.outbound import Notice, Notify, QueueState, RecipientDsn
+from posthorn.ports.errors import Unavailable
+from posthorn.ports.expansions import Expanded, Sort, Waiting
+from posthorn.ports.mailboxes import AccountsGone, Forward, Letter, Placement, Resolution
+
+COUNTED = 10_000
+AGAIN_SECONDS = 900.0
+"""How long an expansion waits at least that was refused or failed."""
+_GONE = ("5.1.1", "550 5.1.1 no such mailbox here any more")
+_WIDE = f"it comes to more than {MOST_ADDRESSES} addresses"
+
+_NEXT = """
+SELECT recipient_id, message_id, tenant_id, envelope, done, accounts, forwards FROM outbound_expansions
+ WHERE tenant_id > $1 AND due_at <= now()
+ ORDER BY tenant_id, due_at, recipient_id LIMIT 1 FOR UPDATE SKIP LOCKED
+"""
+_HELD = """
+SELECT r.expires_at <= now() AS over, r.sender, r.notify, o.tenant_id
+  FROM outbound_recipients r JOIN outbound_messages o ON o.message_id = r.message_id
+ WHERE r.id = $1 AND r.state = 'held'
+"""
+# $1 recipient, $2 most addresses, $3 the last one entered, $4 limit
+_SLICE = f"""
+WITH RECURSIVE {WALK.replace("START", "$1::text")}, led AS MATERIALIZED (
+    SELECT address, account, row_number() OVER () AS place FROM (SELECT * FROM walk LIMIT $2) AS first_ones
+), found AS (
+    SELECT address, account, NULL::text AS alias, NULL::uuid AS tenant, NULL::text AS withheld FROM led WHERE {OURS}
+  UNION ALL
+    SELECT target, NULL, alias, tenant, withheld FROM ({FORWARDS.format(recipient="")}) AS forwards
+)
+SELECT (SELECT count(*) FROM led) AS led, slice.*
+  FROM (VALUES (1)) AS one
+  LEFT JOIN (
+      SELECT * FROM found WHERE address COLLATE "C" > $3 ORDER BY address COLLATE "C" LIMIT $4
+  ) AS slice ON true
+"""  # noqa: S608
+_REACH = """
+INSERT INTO outbound_reached (message_id, place)
+SELECT $1, place FROM unnest($2::text[]) AS place ORDER BY place
+ON CONFLICT DO NOTHING
+RETURNING place
+"""
+_SHOW = """
+UPDATE outbound_recipients
+   SET state = $2, last_status = $3, last_reply = $4, notice = $5,
+       closed_at = CASE WHEN $2 <> 'held' AND $5::text IS NULL THEN now() END
+ WHERE id = $1 AND state = 'held'
+RETURNING closed_at IS NOT NULL
+"""
+_COUNT_ROWS = "UPDATE outbound_messages SET open = open + $2 WHERE message_id = $1"
+_COUNT_ENTRIES = "UPDATE messages SET refs = refs + $2 WHERE id = $1"
+_ADVANCE = """
+UPDATE outbound_expansions SET done = $2, accounts = accounts + $3, forwards = forwards + $4 WHERE recipient_id = $1
+"""
+# the longer it has waited, the longer it waits, a day at most
+_POSTPONE = """
+UPDATE outbound_expansions
+   SET due_at = now() + least(greatest(make_interval(secs => $2), now() - created_at), interval '1 day')
+ WHERE recipient_id = $1
+"""
+_END = "DELETE FROM outbound_expansions WHERE recipient_id = $1"
+_FORGET_PLACES = """
+DELETE FROM outbound_reached p
+ WHERE p.message_id = $1 AND NOT EXISTS (SELECT FROM outbound_expansions e WHERE e.message_id = $1)
+"""
+_WAITING = """
+SELECT count(*) AS number, coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 AS oldest
+  FROM (SELECT created_at FROM outbound_expansions ORDER BY recipient_id LIMIT $1) AS first_ones
+"""
+_FIRST = UUID(int=0)
+
+
+class _Cancelled(Exception):  # noqa: N818 - it names what happened
+    """The row of the alias is not held any more."""
+
+
+class PostgresExpansions:
+    """The port Expansions over Postgres. Patience as in ``PostgresMailboxes``."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        give_up: float = 432_000.0,
+        delay_notice: float = 14_400.0,
+        limits: ForwardLimits = outbound.NO_LIMITS,
+    ) -> None:
+        self._database = database
+        self._limits = limits
+        self._patience = outbound.Patience(give_up, delay_notice)
+        self._turn = _FIRST  # the tenant that was served last
+
+    async def expand(self, limit: int, sort: Sort) -> Expanded | None:
+        """See the port."""
+        chosen: int | None = None
+        try:
+            async with self._database.transaction() as connection:
+                row = await self._next(connection)
+                if row is None:
+                    return None
+                chosen = row["recipient_id"]
+                return await self._expand(connection, row, limit, sort)
+        except (_Cancelled, AccountsGone):
+            return await self.expand(limit, sort)  # what has changed is seen by then
+        except Unavailable:
+            raise
+        except Exception:
+            if chosen is not None:
+                async with self._database.session() as connection:
+                    await connection.execute(_POSTPONE, chosen, AGAIN_SECONDS)
+            raise
+
+    async def waiting(self) -> Waiting:
+        """See the port."""
+        async with self._database.session() as connection:
+            row: Any = await connection.fetchrow(_WAITING, COUNTED)
+        return Waiting(row["number"], row["oldest"])
+
+    async def _next(self, connection: Connection) -> Any:
+        row = await connection.fetchrow(_NEXT, self._turn)
+        if row is None and self._turn != _FIRST:
+            row = await connection.fetchrow(_NEXT, _FIRST)
+        self._turn = _FIRST if row is None else row["tenant_id"]
+        return row
+
+    async def _expand(self, connection: Connection, row: Any, limit: int, sort: Sort) -> Expanded:
+        envelope = decode_record(row["envelope"]).envelope
+        told = Expanded(envelope, row["tenant_id"], accounts=row["accounts"])
+        held = await connection.fetchrow(_HELD, row["recipient_id"])
+        if held is None:
+            await _end(connection, row)
+            return replace(told, done=True)
+        (recipient,) = envelope.recipients
+        found = await connection.fetch(_SLICE, recipient, MOST_ADDRESSES + 1, row["done"], limit)
+        if found[0]["led"] > MOST_ADDRESSES:
+            return await _refuse(connection, row, held, told)
+        slice_ = [each for each in found if each["address"] is not None]
+        if not slice_ and not row["done"]:
+            return await _bounce(connection, row, held, told, _GONE)
+        places = sort(envelope, _resolution(recipient, slice_))
+        letter = await _fresh(
+            connection, Letter(envelope, Placement(0, 0), places.accounts, places.outbound, held["tenant_id"])
+        )
+        done = len(slice_) < limit
+        await self._enter(connection, row, letter, done=done)
+        if not done:
+            moved = (slice_[-1]["address"], len(letter.accounts), len(letter.outbound))
+            await connection.execute(_ADVANCE, row["recipient_id"], *moved)
+        return replace(
+            told,
+            entries=len(letter.accounts),
+            outbound=letter.outbound,
+            done=done,
+            accounts=row["accounts"] + len(letter.accounts),
+        )
+
+    async def _enter(self, connection: Connection, row: Any, letter: Letter, *, done: bool) -> None:
+        message = row["message_id"]
+        await lock_accounts(connection, letter.accounts)
+        await make_entries(connection, [letter])
+        entered = row["accounts"] + len(letter.accounts), row["forwards"] + len(letter.outbound)
+        progress = "{} mailboxes and {} addresses elsewhere".format(*entered)
+        if done:
+            shown = (QueueState.DELIVERED.value, "2.1.5", f"250 2.1.5 expanded to {progress}", None)
+        else:
+            shown = (QueueState.HELD.value, "", f"being expanded: {progress} so far", None)
+        await _show(connection, row, shown)
+        await connection.execute(_COUNT_ROWS, message, outbound.open_rows(letter))  # before messages: see tables
+        if letter.accounts:
+            await connection.execute(_COUNT_ENTRIES, message, len(letter.accounts))
+        if done:
+            await _end(connection, row)
+            await let_go(connection, [message])
+        await make_due_or_now(connection, await outbound.enter_more(connection, letter, self._patience, self._limits))
+
+
+def _resolution(recipient: str, found: list[Any]) -> Resolution:
+    ours = tuple(each["account"] for each in found if each["account"] is not None)
+    out = tuple(
+        Forward(each["address"], each["alias"], each["tenant"], each["withheld"] or "")
+        for each in found
+        if each["account"] is None
+    )
+    return Resolution({recipient: ours} if ours else {}, frozenset(), {recipient: out} if out else {})
+
+
+async def _fresh(connection: Connection, letter: Letter) -> Letter:
+    """Leave out what the message has reached already, and note the rest as reached."""
+    reached = await connection.fetch(_REACH, letter.envelope.id, outbound.places(letter))
+    new = {row["place"] for row in reached}
+    return Letter(
+        letter.envelope,
+        letter.placement,
+        tuple(account for account in dict.fromkeys(letter.accounts) if f"account {account}" in new),
+        tuple(each for each in letter.outbound if outbound.place_of(each, letter.tenant) in new),
+        letter.tenant,
+    )
+
+
+async def _refuse(connection: Connection, row: Any, held: Any, told: Expanded) -> Expanded:
+    """It is too wide: wait for its owner to narrow it, until its time is over."""
+    if held["over"]:
+        return await _bounce(connection, row, held, replace(told, refused=_WIDE), ("5.2.4", f"554 5.2.4 {_WIDE}"))
+    await _show(connection, row, (QueueState.HELD.value, "4.2.4", f"450 4.2.4 {_WIDE}", None))
+    await connection.execute(_POSTPONE, row["recipient_id"], AGAIN_SECONDS)
+    return replace(told, refused=_WIDE)
+
+
+async def _bounce(connection: Connection, row: Any, held: Any, told: Expanded, why: tuple[str, str]) -> Expanded:
+    """Nobody is reached any more: its sender is told, unless there is none or wanted none."""
+    wants = held["sender"] and RecipientDsn(Notify(held["notify"])).wants(Notice.FAILED)
+    notice = Notice.FAILED.value if wants else None
+    await _show(connection, row, (QueueState.BOUNCED.value, *why, notice))
+    await _end(connection, row)
+    if notice is None:
+        await let_go(connection, [row["message_id"]])
+    return replace(told, done=True, gone=True)
+
+
+async def _show(connection: Connection, row: Any, shown: tuple[str, str, str, str | None]) -> None:
+    state, status, reply, notice = shown
+    found = await connection.fetchval(_SHOW, row["recipient_id"], state, status, clean_text(reply), notice)
+    if found is None:
+        raise _Cancelled
+
+
+async def _end(connection: Connection, row: Any) -> None:
+    await connection.execute(_END, row["recipient_id"])
+    await connection.execute(_FORGET_PLACES, row["message_id"])

@@ -1,0 +1,163 @@
+"""Maildrops on Postgres: the lease, the snapshot, the deletions at QUIT.
+
+Rules of the lease: one row per account, and the database's clock alone says when it has run out. A lease that ran out stays its
+holder's until another session takes it; taking and committing lock the row, so that exactly one of them comes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from uuid import UUID
+
+import asyncpg
+
+from posthorn.adapters.postgres.access.content_access import PLACE_AGE, find_ended, remember_places
+from posthorn.adapters.postgres.database import Database, clean_text
+from posthorn.adapters.postgres.directory.outbox import write_outbox
+from posthorn.adapters.postgres.mailboxes.expunge import LOCK_ACCOUNT, remove
+from posthorn.adapters.postgres.tables import INBOX
+from posthorn.ports.access import Ending, Place, Proof
+from posthorn.ports.errors import Unavailable
+from posthorn.ports.maildrops import LEASE_SECONDS, LeaseLost, Listing, Location, Login, MaildropBusy, Revoked
+
+_LOGIN = f"""
+SELECT a.id, a.address, a.password_hash, a.state <> 'suspended' AND t.state <> 'suspended', d.tenant_id, {PLACE_AGE}
+  FROM accounts a JOIN domains d ON d.id = a.domain_id JOIN tenants t ON t.id = d.tenant_id
+ WHERE a.address = $1
+"""  # noqa: S608
+
+# clock_timestamp(): now() would be the time before the wait for another session's lock
+_TAKE_LEASE = """
+INSERT INTO maildrop_leases AS l (account_id, holder, expires_at, by_app_password)
+VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3), $4)
+ON CONFLICT (account_id) DO UPDATE
+    SET holder = excluded.holder, expires_at = clock_timestamp() + make_interval(secs => $3),
+        by_app_password = excluded.by_app_password
+  WHERE l.holder = excluded.holder OR l.expires_at < clock_timestamp()
+     OR l.by_app_password AND NOT excluded.by_app_password
+RETURNING 1
+"""
+
+# two arrays, not a row per message: most logins of a full maildrop find nothing new, and rows are what they would cost
+_SNAPSHOT = """
+SELECT uidvalidity,
+       ARRAY (SELECT uid FROM mailbox_entries e WHERE e.account_id = $1 AND e.mailbox_id = $2 ORDER BY uid),
+       ARRAY (SELECT size_crlf FROM mailbox_entries e WHERE e.account_id = $1 AND e.mailbox_id = $2 ORDER BY uid)
+  FROM mailboxes
+ WHERE account_id = $1 AND mailbox_id = $2
+"""
+
+_RENEW = """
+UPDATE maildrop_leases l SET expires_at = clock_timestamp() + make_interval(secs => $3)
+  FROM unnest($1::bigint[], $2::uuid[]) AS held (account_id, holder)
+ WHERE l.account_id = held.account_id AND l.holder = held.holder
+RETURNING l.holder
+"""
+
+_LOCATE = """
+SELECT e.uid, m.id, s.key, m.offset_octets, m.stored_octets, m.encoding, m.size_crlf, m.has_dot_lines
+  FROM mailbox_entries e JOIN messages m ON m.id = e.message_id JOIN segments s ON s.id = m.segment_id
+ WHERE e.account_id = $1 AND e.mailbox_id = $2 AND e.uid = ANY ($3::bigint[])
+"""
+
+_HELD = "SELECT 1 FROM maildrop_leases WHERE account_id = $1 AND holder = $2"
+_GIVE_LEASE_BACK = "DELETE FROM maildrop_leases WHERE account_id = $1 AND holder = $2 RETURNING 1"
+
+
+class PostgresMaildrops:
+    """The port Maildrops on Postgres."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def probe(self) -> None:
+        """A cheap real query that also checks the schema version. Raises Unavailable."""
+        await self._database.probe()
+
+    async def login(self, address: str, place: bytes = b"") -> Login | None:
+        """Look an account up by canonical address, and whether the place is familiar to it. Raises Unavailable."""
+        if clean_text(address) != address:
+            return None
+        async with self._database.session() as connection:
+            row = await connection.fetchrow(_LOGIN, address, place)
+        return None if row is None else Login(*row)
+
+    async def remember(self, places: Collection[Place]) -> None:
+        """Note that the accounts were logged in to from the places. Raises Unavailable."""
+        await remember_places(self._database, places)
+
+    async def open(self, account: int, holder: UUID, *, by_app_password: bool = False) -> Listing:
+        """Take the lease and give the INBOX. Raises MaildropBusy, or Unavailable, after which a lease may have been taken."""
+        async with self._database.session() as connection:
+            try:
+                taken = await connection.fetchval(_TAKE_LEASE, account, holder, LEASE_SECONDS, by_app_password)
+            except asyncpg.ForeignKeyViolationError:
+                raise Unavailable("postgres", "the account went during login") from None
+        if not taken:
+            raise MaildropBusy
+        try:
+            # a statement of its own: its snapshot is younger than whatever the lease had to wait for
+            async with self._database.session() as connection:
+                row = await connection.fetchrow(_SNAPSHOT, account, INBOX)
+        except BaseException:
+            with suppress(Unavailable):
+                await self.release(account, holder)
+            raise
+        if row is None:
+            raise Unavailable("postgres", "the account went during login")  # never an empty maildrop
+        return Listing(*row)
+
+    async def renew(self, holders: Collection[tuple[int, UUID]]) -> set[UUID]:
+        """Renew the leases of (account, holder) pairs; gives the holders that still hold theirs. Raises Unavailable."""
+        pairs = list(holders)
+        if not pairs:
+            return set()
+        async with self._database.session() as connection:
+            rows = await connection.fetch(
+                _RENEW, [account for account, _ in pairs], [holder for _, holder in pairs], LEASE_SECONDS
+            )
+        return {row["holder"] for row in rows}
+
+    async def ended(self, sessions: Mapping[UUID, Proof]) -> dict[UUID, Ending]:
+        """Those of the sessions, by their leases' holders, that may not go on. Raises Unavailable."""
+        asked: list[tuple[Proof, UUID | None]] = [(proof, holder) for holder, proof in sessions.items()]
+        if not asked:
+            return {}
+        async with self._database.session() as connection:
+            found = await find_ended(connection, asked)
+        return {holder: ending for (_, holder), ending in found.items() if holder is not None}
+
+    async def locate(self, account: int, uids: Collection[int]) -> dict[int, Location]:
+        """Where the messages lie now; a uid that is missing has gone. Raises Unavailable."""
+        async with self._database.session() as connection:
+            rows = await connection.fetch(_LOCATE, account, INBOX, list(uids))
+        return {row["uid"]: Location(*tuple(row)[1:]) for row in rows}
+
+    async def commit(self, account: int, holder: UUID, uids: Collection[int], proof: Proof | None = None) -> int:
+        """Delete the messages, release quota and lease, all in one transaction; gives how many were deleted. In a domain with an
+        undelete window they can be brought back through the API.
+
+        A message that is already gone counts as deleted. Raises LeaseLost or Revoked with nothing deleted, or Unavailable, after
+        which the deletion may all the same have happened.
+        """
+        unique = sorted(set(uids))
+        async with self._database.transaction() as connection:
+            row = await connection.fetchrow(LOCK_ACCOUNT, account)
+            if row is None or not await connection.fetchval(_HELD, account, holder):
+                raise LeaseLost
+            if proof is not None and (found := await find_ended(connection, [(proof, None)])):
+                raise Revoked(next(iter(found.values())))
+            where = [(INBOX, uid) for uid in unique]
+            if (await remove(connection, account, where, keep=row["undelete_days"] > 0)).roomy:
+                await write_outbox(connection, row["address"])
+                await connection.execute("SELECT pg_notify('directory', '')")
+            # last, so that the lease's row is locked for a moment only: renewals of all leases touch it
+            if not await connection.fetchval(_GIVE_LEASE_BACK, account, holder):
+                raise LeaseLost  # somebody took it meanwhile; everything above is undone
+        return len(unique)
+
+    async def release(self, account: int, holder: UUID) -> None:
+        """Give the lease back without deleting anything; a lost lease is no error. Raises Unavailable."""
+        async with self._database.session() as connection:
+            await connection.execute(_GIVE_LEASE_BACK, account, holder)

@@ -1,0 +1,257 @@
+"""An account's mail for administrators: listings, places of octets, removal and return.
+
+Theory of listings: a page goes down the uids of one mailbox, which the entries' primary key holds in order. With conditions it
+looks at ``_LOOKED_AT`` entries at most and then stops, found or not, and says where to go on: a page costs the same in a
+mailbox of a million messages. The messages looked at are fetched by their key; there is no index over texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from posthorn.adapters.postgres.access.audit import write_audit
+from posthorn.adapters.postgres.database import Connection, Database
+from posthorn.adapters.postgres.directory.outbox import write_outbox
+from posthorn.adapters.postgres.mailboxes.expunge import remove
+from posthorn.adapters.postgres.mailboxes.folders import PostgresAccountMailboxes, account_of
+from posthorn.adapters.postgres.tables import INBOX
+from posthorn.model.room import crossed_sql
+from posthorn.ports.account_mail import DeletedKey, DeletedMessage, Found, Message, Which
+from posthorn.ports.administration import Change, Conflict, Fault, Missing, Unfit
+from posthorn.ports.errors import Unavailable
+from posthorn.ports.maildrops import Location
+
+_LOOKED_AT = 5000
+
+_SHOWN = "m.id, m.received_at, m.from_, m.subject, m.date, m.message_id, m.reverse_path"
+_MESSAGE = f"""
+    SELECT {_SHOWN}, box.name AS mailbox, e.uid, e.size_crlf AS size, e.flags, e.keywords,
+           s.key, m.offset_octets, m.stored_octets, m.encoding, m.has_dot_lines
+      FROM mailbox_entries e
+      JOIN mailboxes box ON box.account_id = e.account_id AND box.mailbox_id = e.mailbox_id
+      JOIN messages m ON m.id = e.message_id
+      LEFT JOIN segments s ON s.id = m.segment_id
+     WHERE e.account_id = $1
+"""  # noqa: S608
+_PAGE = f"{_MESSAGE} AND e.mailbox_id = $2 AND e.uid < $3 AND e.uid >= $4"
+_END = "ORDER BY e.uid DESC LIMIT $5"
+_FLOOR = """
+    SELECT uid FROM mailbox_entries WHERE account_id = $1 AND mailbox_id = $2 AND uid < $3 ORDER BY uid DESC OFFSET $4 LIMIT 1
+"""
+_TEXT = r"(strpos(lower({0}), lower({1})) > 0 OR strpos({0}, '=?') > 0)"
+_CONDITIONS = {
+    "from_": _TEXT.format("m.from_", "{0}::text"),
+    "subject": _TEXT.format("m.subject", "{0}::text"),
+    "message_id": "strpos(lower(m.message_id), lower({0}::text)) > 0",
+    "since": "e.internal_date >= {0}",
+    "until": "e.internal_date < {0}",
+    "larger": "e.size_crlf > {0}",
+    "smaller": "e.size_crlf < {0}",
+    "seen": "(e.flags & 1 = 1) = {0}",
+}
+
+_DELETED = f"""
+    SELECT {_SHOWN}, coalesce(box.name, 'INBOX') AS mailbox, 0::bigint AS uid, e.size_crlf AS size, e.flags, e.keywords,
+           e.mailbox_id, e.deleted_at
+      FROM deleted_entries e
+      JOIN messages m ON m.id = e.message_id
+      LEFT JOIN mailboxes box ON box.account_id = e.account_id AND box.mailbox_id = e.mailbox_id
+     WHERE e.account_id = $1 AND e.deleted_at > now() - make_interval(days => $2)
+"""  # noqa: S608
+_NEWEST = "ORDER BY e.message_id DESC, e.mailbox_id DESC, e.deleted_at DESC LIMIT"
+
+_MOVE = """
+    WITH gone AS (
+        DELETE FROM mailbox_entries WHERE account_id = $1 AND message_id = $2 AND mailbox_id <> $3
+        RETURNING mailbox_id, message_id, size_crlf, flags, keywords, internal_date
+    ), box AS (
+        UPDATE mailboxes b SET uidnext = b.uidnext + n.entries, modseq = b.modseq + 1
+          FROM (SELECT count(*) AS entries FROM gone) AS n
+         WHERE b.account_id = $1 AND b.mailbox_id = $3 AND n.entries > 0
+        RETURNING b.uidnext - n.entries AS first, b.modseq
+    ), others AS (
+        UPDATE mailboxes SET modseq = modseq + 1 WHERE account_id = $1 AND mailbox_id IN (SELECT mailbox_id FROM gone)
+    ), made AS (
+        INSERT INTO mailbox_entries (account_id, mailbox_id, uid, message_id, size_crlf, flags, keywords, internal_date, modseq)
+        SELECT $1, $3, box.first + row_number() OVER (ORDER BY gone.mailbox_id) - 1, message_id, size_crlf, flags, keywords,
+               internal_date, box.modseq
+          FROM gone, box
+        RETURNING 1
+    )
+    SELECT FROM made
+"""
+
+_LOCK_DELETED = """
+    SELECT size_crlf FROM deleted_entries e
+     WHERE account_id = $1 AND message_id = $2 AND deleted_at > now() - make_interval(days => $3)
+     ORDER BY mailbox_id, deleted_at FOR UPDATE
+"""
+# the reference of the deleted entry becomes that of the new one
+_UNDELETE = f"""
+    WITH gone AS (
+        DELETE FROM deleted_entries
+         WHERE account_id = $1 AND message_id = $2 AND deleted_at > now() - make_interval(days => $3)
+        RETURNING mailbox_id, message_id, size_crlf, flags, keywords, internal_date
+    ), back AS (
+        SELECT coalesce(box.mailbox_id, $4) AS mailbox_id, gone.message_id, gone.size_crlf, gone.flags & ~8 AS flags, gone.keywords,
+               gone.internal_date
+          FROM gone LEFT JOIN mailboxes box ON box.account_id = $1 AND box.mailbox_id = gone.mailbox_id
+    ), boxes AS (
+        UPDATE mailboxes b SET uidnext = b.uidnext + n.entries, modseq = b.modseq + 1
+          FROM (SELECT mailbox_id, count(*) AS entries FROM back GROUP BY mailbox_id) AS n
+         WHERE b.account_id = $1 AND b.mailbox_id = n.mailbox_id
+        RETURNING b.mailbox_id, b.uidnext - n.entries AS first, b.modseq
+    ), made AS (
+        INSERT INTO mailbox_entries (account_id, mailbox_id, uid, message_id, size_crlf, flags, keywords, internal_date, modseq)
+        SELECT $1, back.mailbox_id, boxes.first + row_number() OVER (PARTITION BY back.mailbox_id) - 1, back.message_id,
+               back.size_crlf, back.flags, back.keywords, back.internal_date, boxes.modseq
+          FROM back JOIN boxes ON boxes.mailbox_id = back.mailbox_id
+        RETURNING size_crlf
+    )
+    UPDATE accounts a SET used_bytes = a.used_bytes + n.octets, used_messages = a.used_messages + n.entries
+      FROM (SELECT coalesce(sum(size_crlf), 0) AS octets, count(*) AS entries FROM made) AS n
+     WHERE a.id = $1
+    RETURNING {crossed_sql("a.quota_bytes", "a.used_bytes", "a.used_bytes - n.octets")} AS crossed
+"""  # noqa: S608
+
+
+class PostgresAccountMail(PostgresAccountMailboxes):
+    """The port AccountMail over Postgres."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+
+    async def messages(
+        self, tenant: UUID | None, address: str, mailbox: str, which: Which, before: int | None, limit: int
+    ) -> Found:
+        """List a mailbox, newest uid first."""
+        below = 2**63 - 1 if before is None else before
+        chosen = {name: value for name in _CONDITIONS if (value := getattr(which, name)) is not None}
+        wanted = " AND ".join(_CONDITIONS[name].format(f"${place}") for place, name in enumerate(chosen, start=6))
+        async with self._database.session() as connection:
+            account = (await account_of(connection, tenant, address))["id"]
+            number = await _mailbox(connection, account, mailbox)
+            if number is None:
+                raise Missing(f"{address} has no mailbox of this name")
+            floor = await connection.fetchval(_FLOOR, account, number, below, _LOOKED_AT - 1) if chosen else None
+            query = f"{_PAGE} AND {wanted} {_END}" if chosen else f"{_PAGE} {_END}"
+            rows = await connection.fetch(query, account, number, below, floor or 0, limit + 1, *chosen.values())
+        if len(rows) > limit:
+            return Found([_as_message(row) for row in rows[:limit]], rows[limit - 1]["uid"])
+        return Found([_as_message(row) for row in rows], floor)
+
+    async def message(self, tenant: UUID | None, address: str, message: UUID) -> tuple[Message, Location]:
+        """Give one with the place of its octets."""
+        async with self._database.session() as connection:
+            account = (await account_of(connection, tenant, address))["id"]
+            row = await _one(connection, account, address, message)
+        if row["key"] is None:
+            raise Unavailable("postgres", f"the message {message} is referred to but has no segment")
+        return _as_message(row), Location(
+            message=message,
+            key=row["key"],
+            offset=row["offset_octets"],
+            length=row["stored_octets"],
+            encoding=row["encoding"],
+            size=row["size"],
+            has_dot_lines=row["has_dot_lines"],
+        )
+
+    async def move_message(self, tenant: UUID | None, address: str, message: UUID, mailbox: str) -> Message:
+        """Move the message from every other mailbox into this one."""
+        async with self._database.transaction() as connection:
+            found = await account_of(connection, tenant, address, "FOR NO KEY UPDATE OF a")
+            before = await _one(connection, found["id"], address, message)
+            number = await _mailbox(connection, found["id"], mailbox)
+            if number is None:
+                raise Unfit(Fault("mailbox", f"{address} has no mailbox of this name; create it first"))
+            await connection.execute(_MOVE, found["id"], message, number)
+            details = {"message": message, "from": before["mailbox"], "to": mailbox}
+            await write_audit(connection, found["tenant_id"], address, details)
+            return _as_message(await _one(connection, found["id"], address, message))
+
+    async def delete_message(self, tenant: UUID | None, address: str, message: UUID) -> Change[None]:
+        """Take the message out of every mailbox of the account."""
+        async with self._database.transaction() as connection:
+            found = await account_of(connection, tenant, address, "FOR NO KEY UPDATE OF a")
+            rows = await connection.fetch(
+                "SELECT mailbox_id, uid FROM mailbox_entries WHERE account_id = $1 AND message_id = $2",
+                found["id"],
+                message,
+            )
+            if not rows:
+                raise Missing(f"{address} has no such message")
+            where = [(row["mailbox_id"], row["uid"]) for row in rows]
+            removed = await remove(connection, found["id"], where, keep=found["undelete_days"] > 0)
+            await write_audit(connection, found["tenant_id"], address, {"message": message})
+            return Change(None, await write_outbox(connection, address) if removed.roomy else ())
+
+    async def deleted(
+        self, tenant: UUID | None, address: str, before: DeletedKey | None, limit: int
+    ) -> Sequence[tuple[DeletedKey, DeletedMessage]]:
+        """List what can be brought back, in the order of the primary key."""
+        key = () if before is None else (before.message, before.mailbox, before.deleted_at)
+        below = "" if before is None else "AND (e.message_id, e.mailbox_id, e.deleted_at) < ($4, $5, $6)"
+        async with self._database.session() as connection:
+            found = await account_of(connection, tenant, address)
+            days = found["undelete_days"]
+            rows = await connection.fetch(f"{_DELETED} {below} {_NEWEST} $3", found["id"], days, limit, *key)
+        window = timedelta(days=days)
+        return [
+            (
+                DeletedKey(row["id"], row["mailbox_id"], row["deleted_at"]),
+                DeletedMessage(_as_message(row), row["deleted_at"], row["deleted_at"] + window),
+            )
+            for row in rows
+        ]
+
+    async def undelete_message(self, tenant: UUID | None, address: str, message: UUID) -> Change[Message]:
+        """Put the message back where it was."""
+        async with self._database.transaction() as connection:
+            found = await account_of(connection, tenant, address, "FOR NO KEY UPDATE OF a")
+            account, days = found["id"], found["undelete_days"]
+            rows = await connection.fetch(_LOCK_DELETED, account, message, days)
+            if not rows:
+                raise Missing(f"{address} has no such message that could be brought back")
+            quota, octets = found["quota_bytes"], sum(row["size_crlf"] for row in rows)
+            if quota is not None and found["used_bytes"] + octets > quota:
+                raise Conflict(f"{address} has no room for the {octets} octets of the message")
+            crossed = await connection.fetchval(_UNDELETE, account, message, days, INBOX)
+            await write_audit(connection, found["tenant_id"], address, {"message": message})
+            marks = await write_outbox(connection, address) if crossed else ()
+            return Change(_as_message(await _one(connection, account, address, message)), marks)
+
+
+async def _one(connection: Connection, account: int, address: str, message: UUID) -> Any:
+    query = f"{_MESSAGE} AND e.message_id = $2 ORDER BY e.mailbox_id, e.uid LIMIT 1"
+    row = await connection.fetchrow(query, account, message)
+    if row is None:
+        raise Missing(f"{address} has no such message")
+    return row
+
+
+async def _mailbox(connection: Connection, account: int, name: str) -> int | None:
+    number: int | None = await connection.fetchval(
+        "SELECT mailbox_id FROM mailboxes WHERE account_id = $1 AND name = $2", account, name
+    )
+    return number
+
+
+def _as_message(row: Any) -> Message:
+    names = (
+        "id",
+        "mailbox",
+        "uid",
+        "size",
+        "received_at",
+        "from_",
+        "subject",
+        "date",
+        "message_id",
+        "reverse_path",
+        "flags",
+    )
+    return Message(**{name: row[name] for name in names}, keywords=tuple(row["keywords"]))

@@ -1,0 +1,153 @@
+"""The storeroom on Postgres: which segments are mostly dead, and how their living move out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from uuid import UUID, uuid4
+
+from posthorn.adapters.postgres.database import Database
+from posthorn.adapters.postgres.leader import lead
+from posthorn.ports.mailboxes import DeadSegment, LiveMessage, Placement, Segment
+
+_TASK = "collector"
+
+# the expression is that of segments_live_idx
+_MOSTLY_DEAD = """
+SELECT id, key, octets, live_octets FROM segments
+ WHERE condemned_at IS NULL AND live_octets::float8 / greatest(octets, 1) <= $1
+   AND created_at <= now() - make_interval(secs => $2)
+ ORDER BY created_at, id LIMIT $3
+"""
+
+_LIVE = """
+SELECT id, offset_octets, stored_octets, encoding FROM messages WHERE segment_id = $1 AND refs > 0 ORDER BY offset_octets, id
+"""
+
+_LOCK_LIVE = "SELECT id FROM messages WHERE segment_id = $1 AND refs > 0 ORDER BY id FOR NO KEY UPDATE"
+
+_CONDEMN = """
+UPDATE segments SET live_octets = 0, condemned_at = clock_timestamp() WHERE id = $1 AND condemned_at IS NULL RETURNING 1
+"""
+
+_REPOINT = """
+UPDATE messages m SET segment_id = $1, offset_octets = p.offset_octets, stored_octets = p.stored_octets, encoding = p.encoding
+  FROM unnest($2::uuid[], $3::bigint[], $4::bigint[], $5::text[]) AS p (id, offset_octets, stored_octets, encoding)
+ WHERE m.id = p.id
+"""
+
+_LONG_STANDING = "created_at <= coalesce(condemned_at, now()) - interval '1 day'"
+
+_CONDEMNED = f"""
+SELECT id, key FROM segments WHERE condemned_at <= now() - make_interval(secs => $1) AND ($3 OR NOT {_LONG_STANDING})
+ ORDER BY condemned_at, id LIMIT $2
+"""  # noqa: S608
+
+_FORGET = """
+WITH old AS (
+    SELECT id FROM messages WHERE refs = 0 AND placed_at <= now() - make_interval(secs => $1)
+     ORDER BY placed_at LIMIT $2 FOR UPDATE SKIP LOCKED
+), forgotten AS (
+    DELETE FROM messages m USING old WHERE m.id = old.id RETURNING 1
+)
+SELECT count(*) FROM forgotten
+"""
+
+
+class PostgresStoreroom:
+    """The port Storeroom on Postgres. Each instance is a candidate of its own for being the collector."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._holder = uuid4()
+
+    async def lead(self, seconds: float) -> bool:
+        """Become or stay the one collector for that long; False while another is. Raises Unavailable."""
+        async with self._database.session() as connection:
+            return await lead(connection, _TASK, self._holder, seconds)
+
+    async def mostly_dead(self, live_share: float, older_than: float, limit: int) -> Sequence[DeadSegment]:
+        """Segments of that age in seconds with at most that share of live octets, oldest first. Raises Unavailable."""
+        async with self._database.session() as connection:
+            rows = await connection.fetch(_MOSTLY_DEAD, live_share, older_than, limit)
+        return [DeadSegment(*row) for row in rows]
+
+    async def live_messages(self, segment: UUID) -> Sequence[LiveMessage]:
+        """The messages of a segment that are still referred to, by offset. Raises Unavailable."""
+        async with self._database.session() as connection:
+            rows = await connection.fetch(_LIVE, segment)
+        return [
+            LiveMessage(row["id"], Placement(row["offset_octets"], row["stored_octets"], row["encoding"]))
+            for row in rows
+        ]
+
+    async def move(self, old: UUID, new: Segment | None, moved: Mapping[UUID, Placement]) -> bool:
+        """Point the moved messages to the new segment and mark the old one for removal, in one transaction.
+
+        False, and nothing done, when the live messages have become others, or the old segment is marked already. Raises
+        Unavailable.
+        """
+        if moved and new is None:
+            raise ValueError("messages cannot be moved without a segment to move to")
+        async with self._database.transaction() as connection:
+            live = {row["id"] for row in await connection.fetch(_LOCK_LIVE, old)}
+            if live != set(moved):
+                return False
+            # before anything is written: returning from here commits
+            if not await connection.fetchval(_CONDEMN, old):
+                return False
+            if new is not None:
+                octets = sum(placement.length for placement in moved.values())
+                await connection.execute(
+                    "INSERT INTO segments (id, key, octets, live_octets) VALUES ($1, $2, $3, $4)",
+                    *(new.id, new.key, new.octets, octets),
+                )
+                await connection.execute(
+                    _REPOINT,
+                    new.id,
+                    list(moved),
+                    [placement.offset for placement in moved.values()],
+                    [placement.length for placement in moved.values()],
+                    [placement.encoding for placement in moved.values()],
+                )
+        return True
+
+    async def condemned(
+        self, older_than: float, limit: int, *, long_standing: bool = True
+    ) -> Sequence[tuple[UUID, str]]:
+        """Segments (id, key) marked for removal at least that many seconds ago, oldest first; see the port."""
+        async with self._database.session() as connection:
+            rows = await connection.fetch(_CONDEMNED, older_than, limit, long_standing)
+        return [(row["id"], row["key"]) for row in rows]
+
+    async def long_standing_condemned(self, older_than: float) -> int:
+        """How many of those had lived for a day when they were marked. Raises Unavailable."""
+        query = f"SELECT count(*) FROM segments WHERE condemned_at <= now() - make_interval(secs => $1) AND {_LONG_STANDING}"  # noqa: S608
+        async with self._database.session() as connection:
+            return int(await connection.fetchval(query, older_than))
+
+    async def long_standing(self) -> int:
+        """How many segments have lived for a day. Raises Unavailable."""
+        async with self._database.session() as connection:
+            return int(await connection.fetchval(f"SELECT count(*) FROM segments WHERE {_LONG_STANDING}"))  # noqa: S608
+
+    async def removed(self, segments: Collection[UUID]) -> None:
+        """Forget condemned segments whose blobs are gone. Raises Unavailable."""
+        async with self._database.session() as connection:
+            await connection.execute(
+                "DELETE FROM segments WHERE id = ANY ($1::uuid[]) AND condemned_at IS NOT NULL", list(segments)
+            )
+
+    async def unknown_keys(self, keys: Collection[str]) -> set[str]:
+        """Those of the blob keys that no segment row names. Raises Unavailable."""
+        async with self._database.session() as connection:
+            rows = await connection.fetch(
+                "SELECT key FROM unnest($1::text[]) AS asked (key)"
+                " WHERE NOT EXISTS (SELECT FROM segments WHERE segments.key = asked.key)",
+                list(keys),
+            )
+        return {row["key"] for row in rows}
+
+    async def forget_messages(self, older_than: float, limit: int) -> int:
+        """Delete rows of unreferenced messages placed at least that many seconds ago; gives how many. Raises Unavailable."""
+        async with self._database.session() as connection:
+            return int(await connection.fetchval(_FORGET, older_than, limit))

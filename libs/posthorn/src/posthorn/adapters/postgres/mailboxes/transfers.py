@@ -1,0 +1,184 @@
+"""Transfers on Postgres: an account's entries in pages, and batches of letters that are brought in.
+
+Theory:
+
+- One import at a time goes into an account, under a lease (``leaderships``) that it renews. What is there already it knows from
+  ``digests``, read once; nobody else adds what it might bring but delivery, whose letters carry trace fields of their own.
+- A batch is placed as delivery places one (``mailboxes``), under the lock of the account's row, by which the quota is checked.
+  A message id that is there already was placed by an attempt whose answer was lost, and counts as placed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from posthorn.adapters.postgres.access.audit import write_audit
+from posthorn.adapters.postgres.database import Connection, Database
+from posthorn.adapters.postgres.leader import lead, resign
+from posthorn.adapters.postgres.mailboxes.delivery import insert_messages
+from posthorn.adapters.postgres.mailboxes.folders import account_of, make_mailboxes
+from posthorn.model.room import crossed_sql
+from posthorn.ports.administration import Conflict, Missing
+from posthorn.ports.mailboxes import Letter, Segment
+from posthorn.ports.maildrops import Location
+from posthorn.ports.transfers import Contents, Entry, Exported, Importing, ImportLost
+
+LEASE_SECONDS = 180.0
+"""How long an import stays the only one without a sign of life."""
+
+_COUNT = """
+    SELECT count(*), coalesce(sum(size_crlf), 0)::bigint FROM mailbox_entries
+     WHERE account_id = $1 AND mailbox_id = ANY ($2::integer[])
+"""
+_ENTRIES = """
+    SELECT e.mailbox_id, e.uid, e.flags, e.internal_date, m.reverse_path,
+           m.id, s.key, m.offset_octets, m.stored_octets, m.encoding, m.size_crlf, m.has_dot_lines
+      FROM mailbox_entries e JOIN messages m ON m.id = e.message_id JOIN segments s ON s.id = m.segment_id
+     WHERE e.account_id = $1 AND e.mailbox_id = ANY ($2::integer[])
+"""
+_AFTER = "AND (e.mailbox_id, e.uid) > ($3, $4) ORDER BY e.mailbox_id, e.uid LIMIT $5"
+_THIS = "AND (e.mailbox_id, e.uid) = ($3, $4) LIMIT $5"
+
+_DIGESTS = """
+    SELECT e.mailbox_id, e.uid, m.sha256 FROM mailbox_entries e JOIN messages m ON m.id = e.message_id
+     WHERE e.account_id = $1 AND (e.mailbox_id, e.uid) > ($2, $3) ORDER BY e.mailbox_id, e.uid LIMIT $4
+"""
+_STAYS = "SELECT EXISTS (SELECT FROM leaderships WHERE task = $1 AND holder = $2)"
+_LOCK = "SELECT quota_bytes, used_bytes FROM accounts WHERE id = $1 FOR NO KEY UPDATE"
+_ENTER = f"""
+    WITH boxes AS (
+        UPDATE mailboxes b SET uidnext = b.uidnext + n.entries, modseq = b.modseq + 1
+          FROM (SELECT mailbox, count(*) AS entries FROM unnest($4::text[]) AS mailbox GROUP BY mailbox) AS n
+         WHERE b.account_id = $1 AND b.name = n.mailbox
+        RETURNING b.mailbox_id, b.name, b.uidnext - n.entries AS first, b.modseq
+    ), made AS (
+        INSERT INTO mailbox_entries (account_id, mailbox_id, uid, message_id, size_crlf, flags, internal_date, modseq)
+        SELECT $1, boxes.mailbox_id, boxes.first + e.rank, e.message_id, e.size_crlf, e.flags,
+               to_timestamp(e.received_at), boxes.modseq
+          FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::bigint[], $6::integer[], $7::float8[])
+               AS e (message_id, size_crlf, mailbox, rank, flags, received_at)
+          JOIN boxes ON boxes.name = e.mailbox
+        RETURNING size_crlf
+    ), quota AS (
+        UPDATE accounts a SET used_bytes = a.used_bytes + n.octets, used_messages = a.used_messages + n.entries
+          FROM (SELECT coalesce(sum(size_crlf), 0) AS octets, count(*) AS entries FROM made) AS n
+         WHERE a.id = $1
+        RETURNING a.address, {crossed_sql("a.quota_bytes", "a.used_bytes", "a.used_bytes - n.octets")} AS crossed
+    ), told AS (
+        INSERT INTO directory_outbox (subject) SELECT address FROM quota WHERE crossed RETURNING 1
+    )
+    SELECT (SELECT count(*) FROM made), (SELECT pg_notify('directory', '') WHERE EXISTS (SELECT FROM told))
+"""  # noqa: S608
+
+
+class PostgresTransfers:
+    """The port Transfers over Postgres."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def contents(self, tenant: UUID | None, address: str, mailbox: str | None) -> Contents:
+        """Count what is to be exported."""
+        async with self._database.session() as connection:
+            account = (await account_of(connection, tenant, address))["id"]
+            query = "SELECT mailbox_id, name FROM mailboxes WHERE account_id = $1 AND ($2::text IS NULL OR name = $2)"
+            boxes = {row["mailbox_id"]: row["name"] for row in await connection.fetch(query, account, mailbox)}
+            if not boxes:
+                raise Missing(f"{address} has no mailbox of this name")
+            messages, octets = await connection.fetchrow(_COUNT, account, list(boxes)) or (0, 0)
+        return Contents(account, messages, octets, boxes)
+
+    async def entries(
+        self, contents: Contents, after: tuple[int, int], limit: int, ahead: bool = True
+    ) -> Sequence[Exported]:
+        """List entries by the primary key."""
+        query = f"{_ENTRIES} {_AFTER if ahead else _THIS}"
+        async with self._database.session() as connection:
+            rows = await connection.fetch(query, contents.account, list(contents.mailboxes), *after, limit)
+        return [
+            Exported(
+                row["mailbox_id"],
+                row["uid"],
+                row["flags"],
+                row["internal_date"],
+                row["reverse_path"],
+                Location(*tuple(row)[5:]),
+            )
+            for row in rows
+        ]
+
+    async def begin(self, tenant: UUID | None, address: str, holder: UUID, details: Mapping[str, object]) -> Importing:
+        """Take the lease."""
+        async with self._database.transaction() as connection:
+            account = await account_of(connection, tenant, address)
+            importing = Importing(account["id"], holder, address, account["tenant_id"])
+            if not await lead(connection, _task(importing), holder, LEASE_SECONDS):
+                raise Conflict(f"another import into {address} is at work; wait for its end")
+            await write_audit(connection, importing.tenant, address, details)
+            return importing
+
+    async def stay(self, importing: Importing) -> None:
+        """Renew the lease."""
+        async with self._database.session() as connection:
+            if not await lead(connection, _task(importing), importing.holder, LEASE_SECONDS):
+                raise ImportLost
+
+    async def finish(self, importing: Importing, counts: Mapping[str, int]) -> None:
+        """Give the lease back."""
+        async with self._database.transaction() as connection:
+            await resign(connection, _task(importing), importing.holder)
+            await write_audit(connection, importing.tenant, importing.address, counts)
+
+    async def digests(
+        self, importing: Importing, after: tuple[int, int], limit: int
+    ) -> Sequence[tuple[int, int, bytes]]:
+        """Give digests, in the order of the primary key."""
+        async with self._database.session() as connection:
+            return [tuple(row) for row in await connection.fetch(_DIGESTS, importing.account, *after, limit)]
+
+    async def place(self, importing: Importing, segment: Segment, entries: Sequence[Entry]) -> set[UUID]:
+        """Place the letters for which there is room."""
+        async with self._database.transaction() as connection:
+            row = await connection.fetchrow(_LOCK, importing.account)
+            if row is None or not await connection.fetchval(_STAYS, _task(importing), importing.holder):
+                raise ImportLost
+            known = "SELECT id FROM messages WHERE id = ANY ($1::uuid[])"
+            ids = [letter.envelope.id for letter in segment.letters]
+            placed = {row["id"] for row in await connection.fetch(known, ids)}
+            left = None if row["quota_bytes"] is None else row["quota_bytes"] - row["used_bytes"]
+            fitting: list[tuple[Letter, Entry]] = []
+            for letter, entry in zip(segment.letters, entries, strict=True):
+                if letter.envelope.id in placed:
+                    continue
+                if left is None or letter.envelope.body.size <= left:
+                    fitting.append((letter, entry))
+                    left = None if left is None else left - letter.envelope.body.size
+            letters = [(segment.id, letter) for letter, _ in fitting]
+            made = await insert_messages(connection, letters, [segment])
+            await _enter(connection, importing, fitting)
+            return made | placed
+
+
+async def _enter(connection: Connection, importing: Importing, fitting: Sequence[tuple[Letter, Entry]]) -> None:
+    if not fitting:
+        return
+    await make_mailboxes(
+        connection, importing.account, importing.address, list(dict.fromkeys(entry.mailbox for _, entry in fitting))
+    )
+    ranks: Counter[str] = Counter()
+    rows = []
+    for letter, entry in fitting:
+        body = letter.envelope.body
+        rows.append(
+            (letter.envelope.id, body.size, entry.mailbox, ranks[entry.mailbox], entry.flags, entry.received_at)
+        )
+        ranks[entry.mailbox] += 1
+    made = await connection.fetchval(_ENTER, importing.account, *(list(column) for column in zip(*rows, strict=True)))
+    if made != len(rows):
+        raise LookupError("an entry was lost on its way")  # every mailbox was made above
+
+
+def _task(importing: Importing) -> str:
+    return f"import:{importing.account}"

@@ -1,0 +1,305 @@
+"""The port QueueAdministration on Postgres: the queue as an administrator searches and changes it.
+
+Theory:
+
+- A search is composed of the conditions it has, so that each is answered by its own index, in the order of ids.
+- Ids grow with time. An age is turned into bounds of ids by halving, a few dozen look-ups by key; the exact time is compared
+  besides. So a search for what is old does not walk over all that is young.
+- What is to be tried now goes by a lane that may be closed: it is opened first, for one try (``queue_lanes``).
+- The row of an alias that is being expanded is held, and released by nobody: to release it is to have the next slice at once.
+- Whoever makes recipients due writes their destinations afterwards; see ``queue_claim``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from posthorn.adapters.postgres.access.audit import write_audit
+from posthorn.adapters.postgres.database import Connection, Database, clean_text
+from posthorn.adapters.postgres.directory.tenants import tenant_named
+from posthorn.adapters.postgres.queue.closing import let_go, make_due
+from posthorn.adapters.postgres.queue.lanes import lane_of, open_for_one_try, open_of_item, open_where
+from posthorn.model.outbound import QueueState
+from posthorn.ports.administration import Conflict, Missing
+from posthorn.ports.queue import LaneClosed, QueueFilter, QueueItem
+from posthorn.wire.foreign_address import canonical
+
+_SLACK = timedelta(minutes=1)
+"""How far ids and times may be out of step: what was begun earlier may have been entered later."""
+_CHANCE_SECONDS = 300
+"""What is released or tried again by hand gets this long for an attempt, even if its time is over."""
+
+_PAGE = f"""
+SELECT r.id, r.message_id, r.state, r.sender, r.recipient, r.destination, r.attempts,
+       CASE WHEN r.state IN ('queued', 'deferred', 'sending') THEN r.due_at END AS due_at, r.expires_at, r.created_at,
+       r.last_attempt_at, r.last_host, r.last_status, r.last_reply, r.last_tls, r.original,
+       coalesce(m.subject, '') AS subject, coalesce(m.size_crlf, 0) AS size,
+       l.closed_until, l.last_host AS lane_host, l.last_reply AS lane_reply
+  FROM (SELECT * FROM outbound_recipients WHERE {{where}} ORDER BY id DESC LIMIT {{limit}}) AS r
+ CROSS JOIN LATERAL (SELECT r.destination AS name) AS d
+  LEFT JOIN LATERAL (SELECT subject, size_crlf FROM messages WHERE id = r.message_id LIMIT 1) AS m ON true
+  LEFT JOIN LATERAL (
+      SELECT * FROM outbound_lanes
+       WHERE r.state IN ('queued', 'deferred') AND key = {lane_of("d.name")} AND closed_until > now() LIMIT 1
+  ) AS l ON true
+ ORDER BY r.id DESC
+"""  # noqa: S608
+_FIND = "SELECT state FROM outbound_recipients WHERE id = $2 AND ($1::uuid IS NULL OR tenant_id = $1) FOR NO KEY UPDATE"
+_HURRY = """
+UPDATE outbound_expansions SET due_at = now() WHERE recipient_id = $2
+   AND EXISTS (SELECT FROM outbound_recipients r WHERE r.id = $2 AND r.state = 'held' AND ($1::uuid IS NULL OR r.tenant_id = $1))
+RETURNING true
+"""
+_NOT_EXPANDING = "NOT EXISTS (SELECT FROM outbound_expansions e WHERE e.recipient_id = outbound_recipients.id)"
+_CHOOSE = (
+    "SELECT id FROM outbound_recipients WHERE {where} ORDER BY id DESC LIMIT {limit} FOR NO KEY UPDATE SKIP LOCKED"
+)
+
+# what a sending limit puts off goes earlier only by the word of the whole platform ($2)
+_DUE_NOW = f"""
+due_at = CASE WHEN $2 THEN now() ELSE greatest(now(), not_before) END,
+not_before = CASE WHEN $2 THEN NULL ELSE not_before END,
+overdue_at = greatest(overdue_at, now() + interval '{_CHANCE_SECONDS} seconds')
+"""
+_CHANGES = {
+    "retry": _DUE_NOW,
+    "hold": "state = 'held', suspended_for = NULL",
+    "release": f"state = CASE WHEN attempts = 0 THEN 'queued' ELSE 'deferred' END, suspended_for = NULL, {_DUE_NOW}",
+    "cancel": "state = 'cancelled', notice = NULL, closed_at = now(), suspended_for = NULL",
+}
+_WAITING = (QueueState.QUEUED, QueueState.DEFERRED)
+_AT_ONCE = frozenset({"retry", "release"})
+_ALLOWED = {
+    "retry": _WAITING,
+    "hold": _WAITING,
+    "release": (QueueState.HELD,),
+    "cancel": (*_WAITING, QueueState.HELD),
+}
+_REFUSALS = {
+    QueueState.QUEUED: "it waits to be sent and is not held",
+    QueueState.DEFERRED: "it waits to be sent again and is not held",
+    QueueState.SENDING: "it is being sent at this moment",
+    QueueState.HELD: "it is held; release it first",
+    QueueState.DELIVERED: "it has been delivered",
+    QueueState.BOUNCED: "it has bounced",
+    QueueState.CANCELLED: "it has been cancelled",
+}
+
+
+class PostgresQueueAdministration:
+    """The port QueueAdministration over Postgres."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def items(
+        self, tenant: UUID | None, which: QueueFilter, before: int | None, limit: int
+    ) -> Sequence[QueueItem]:
+        """List, newest id first, below ``before``."""
+        async with self._database.transaction() as connection:
+            search = await _search(connection, tenant, which)
+            if before is not None:
+                search.add("id < {}", before)
+            rows = await connection.fetch(search.into(_PAGE, limit), *search.values)
+        return [_as_item(row) for row in rows]
+
+    async def item(self, tenant: UUID | None, item: int) -> QueueItem:
+        """Give one. Raises Missing."""
+        async with self._database.session() as connection:
+            return await _item(connection, tenant, item)
+
+    async def act(self, tenant: UUID | None, action: str, item: int) -> QueueItem:
+        """Change one. Raises Missing, Conflict, and KeyError for an action that does not exist."""
+        allowed = _ALLOWED[action]
+        async with self._database.transaction() as connection:
+            if action == "release" and await connection.fetchval(_HURRY, tenant, item):
+                return await _item(connection, tenant, item)
+            if action in _AT_ONCE:
+                await open_of_item(connection, tenant, item)
+            found = await connection.fetchval(_FIND, tenant, item)
+            if found is None:
+                raise Missing(f"the queue has no item {item}")
+            if (state := QueueState(found)) not in allowed:
+                raise Conflict(f"the item {item} cannot take this: {_REFUSALS[state]}")
+            await _change(connection, action, [item], f"queue/{item}", {}, by_platform=tenant is None)
+            return await _item(connection, tenant, item)
+
+    async def act_on_all(
+        self, tenant: UUID | None, action: str, which: QueueFilter, limit: int
+    ) -> Sequence[tuple[int, UUID, str, str]]:
+        """Change all that match and whose state allows it, the newest first.
+
+        Left out is what others are changing at this moment and, of what is to be tried again, what is due already.
+        """
+        states = _ALLOWED[action]
+        async with self._database.transaction() as connection:
+            search = await _search(connection, tenant, which)
+            names = ", ".join(f"'{state.value}'" for state in states)
+            search.add(f"state IN ({names})")
+            if action == "release":
+                search.add(_NOT_EXPANDING)
+            if action in _AT_ONCE:
+                await open_where(connection, " AND ".join(search.conditions), search.values)
+            if action == "retry":
+                search.add("due_at > now()")  # or what is due already would be found again, page after page
+            ids = [row["id"] for row in await connection.fetch(search.into(_CHOOSE, limit), *search.values)]
+            searched = {name: value for name, value in asdict(which).items() if value is not None}
+            by_platform = tenant is None
+            rows = await _change(connection, action, ids, "queue", searched, by_platform=by_platform) if ids else []
+        named = ((row["id"], row["message_id"], row["recipient"], row["original"]) for row in rows)
+        return sorted(named, reverse=True)
+
+    async def route_changed(self, domain: str, limit: int) -> None:
+        """Open the lane of a route for one try, and make what is deferred there due."""
+        async with self._database.transaction() as connection:
+            await open_for_one_try(connection, [domain])
+            search = await _search(connection, None, QueueFilter(state=QueueState.DEFERRED))
+            if domain == "*":
+                search.add("destination NOT IN (SELECT domain FROM routes)")
+            else:
+                search.add("destination = {}", domain)
+            search.add("due_at > now()")
+            ids = [row["id"] for row in await connection.fetch(search.into(_CHOOSE, limit), *search.values)]
+            if ids:
+                details = {"domain": domain, "state": QueueState.DEFERRED.value}
+                await _change(connection, "retry", ids, "queue", details, by_platform=True)
+
+
+class _Search:
+    """Conditions with their values. In a condition ``{}`` stands for its value."""
+
+    def __init__(self) -> None:
+        self.conditions: list[str] = []
+        self.values: list[Any] = []
+
+    def add(self, condition: str, *values: Any) -> None:
+        first = len(self.values) + 1
+        self.conditions.append(condition.format(*(f"${number}" for number in range(first, first + len(values)))))
+        self.values += values
+
+    def into(self, query: str, limit: int) -> str:
+        # the limit is written out, so that the plan fits it
+        return query.format(where=" AND ".join(self.conditions) or "true", limit=int(limit))
+
+
+async def _search(connection: Connection, tenant: UUID | None, which: QueueFilter) -> _Search:
+    """Make the conditions. The transaction plans for the values from then on: destinations differ too much for one plan."""
+    await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
+    search = _Search()
+    if tenant is not None:
+        search.add("tenant_id = {}", tenant)
+    if which.tenant is not None:
+        search.add("tenant_id = {}", await tenant_named(connection, tenant, which.tenant))
+    if which.domain is not None:
+        search.add("destination = {}", clean_text(which.domain).lower())
+    if which.state is not None:
+        search.add(f"state = '{which.state.value}'")  # written out: how many there are decides about the plan
+    if which.sender is not None:
+        search.add("lower(sender) = lower({})", clean_text(which.sender))
+    if which.recipient is not None:
+        search.add("address = {}", clean_text(canonical(which.recipient)))
+    if which.message is not None:
+        search.add("message_id = {}", which.message)
+    if which.older_than is None and which.younger_than is None:
+        return search
+    now: datetime = await connection.fetchval("SELECT now()")
+    if which.older_than is not None:
+        moment = _earlier(now, which.older_than)
+        search.add("created_at <= {} AND id < {}", moment, await _edge(connection, moment, _SLACK))
+    if which.younger_than is not None:
+        moment = _earlier(now, which.younger_than)
+        search.add("created_at >= {} AND id >= {}", moment, await _edge(connection, moment, -_SLACK))
+    return search
+
+
+def _earlier(now: datetime, seconds: float) -> datetime:
+    try:
+        return now - timedelta(seconds=seconds)
+    except OverflowError:
+        return datetime(1, 1, 2, tzinfo=UTC) if seconds > 0 else now
+
+
+async def _edge(connection: Connection, moment: datetime, slack: timedelta) -> int:
+    """Give an id that parts the rows entered before the moment, moved by the slack, from those entered after it."""
+    if moment.year > 1:
+        moment += slack
+    bounds: Any = await connection.fetchrow(
+        "SELECT coalesce(min(id), 0), coalesce(max(id), 0) + 1 FROM outbound_recipients"
+    )
+    low, high = bounds
+    while low < high:
+        middle = (low + high) // 2
+        row = await connection.fetchrow(
+            "SELECT id, created_at FROM outbound_recipients WHERE id >= $1 ORDER BY id LIMIT 1", middle
+        )
+        if row is None or row["created_at"] > moment:
+            high = middle
+        else:
+            low = row["id"] + 1
+    return int(low)
+
+
+async def _item(connection: Connection, tenant: UUID | None, item: int) -> QueueItem:
+    search = _Search()
+    search.add("id = {}", item)
+    if tenant is not None:
+        search.add("tenant_id = {}", tenant)
+    row = await connection.fetchrow(search.into(_PAGE, 1), *search.values)
+    if row is None:
+        raise Missing(f"the queue has no item {item}")
+    return _as_item(row)
+
+
+async def _change(
+    connection: Connection,
+    action: str,
+    items: Sequence[int],
+    subject: str,
+    details: Mapping[str, object],
+    *,
+    by_platform: bool,
+) -> Sequence[Any]:
+    """Change rows that are locked and whose state allows it, with all that follows; each tenant reads in the audit log how many of
+    its own were meant."""
+    rows: list[Any] = await connection.fetch(
+        f"UPDATE outbound_recipients SET {_CHANGES[action]} WHERE id = ANY ($1::bigint[]) AND $2::boolean IS NOT NULL"  # noqa: S608
+        " RETURNING id, tenant_id, message_id, recipient, original, destination, due_at",
+        list(items),
+        by_platform,
+    )
+    for owner, number in sorted(Counter(row["tenant_id"] for row in rows).items()):
+        await write_audit(connection, owner, subject, {**details, "recipients": number})
+    if action == "cancel":
+        await let_go(connection, (row["message_id"] for row in rows))
+    elif action != "hold":
+        await make_due(connection, ((row["destination"], row["due_at"]) for row in rows))
+    return rows
+
+
+def _as_item(row: Any) -> QueueItem:
+    return QueueItem(
+        id=row["id"],
+        message=row["message_id"],
+        state=QueueState(row["state"]),
+        sender=row["sender"],
+        recipient=row["recipient"],
+        destination=row["destination"],
+        attempts=row["attempts"],
+        due_at=row["due_at"],
+        expires_at=row["expires_at"],
+        created_at=row["created_at"],
+        last_attempt_at=row["last_attempt_at"],
+        last_host=row["last_host"],
+        last_status=row["last_status"],
+        last_reply=row["last_reply"],
+        last_tls=row["last_tls"],
+        original=row["original"],
+        subject=row["subject"],
+        size=row["size"],
+        lane=LaneClosed(row["closed_until"], row["lane_host"], row["lane_reply"]) if row["closed_until"] else None,
+    )

@@ -1,0 +1,264 @@
+"""The outbound part of a batch, entered into the queue by the transaction that places the batch.
+
+Theory:
+
+- All open rows of a message together hold one of its references. Who closes the last of them gives it back (``queue``).
+- A row that has come to its end stays open as long as its sender is to be told.
+- What aliases forward and what comes back to rewritten reverse-paths is charged here (``charging``): beyond a limit it is entered
+  as deferred, with the time at which the limit lets it go.
+- The destinations come last, in the order of their names: their rows are what all that send or enter mail have in common, so they
+  are held shortest. Each is locked even if it is due already. A claim that found nothing locks the destination before it looks
+  once more; so either it sees these rows, or its later time is overwritten here.
+- A row in the state HELD stands for an alias that is expanded later, in slices: ``expansions``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from posthorn.adapters.postgres.database import Connection, clean_text
+from posthorn.adapters.postgres.queue.charging import OVER_LIMIT_STATUS, Deferral, ForwardLimits, charge
+from posthorn.adapters.postgres.queue.closing import make_due_or_now
+from posthorn.model.envelope import Envelope, encode_record
+from posthorn.model.networks import network_of
+from posthorn.model.outbound import Notice, Outbound, QueueState
+from posthorn.ports.mailboxes import Letter
+from posthorn.wire.foreign_address import canonical
+
+type Due = dict[str, datetime | None]
+"""When something can go to a destination; None: at once."""
+NO_LIMITS = ForwardLimits()
+
+# A message row only for what was just made: a slice of an expansion adds recipients to one that is there, and names none.
+_INSERT = """
+WITH messages AS (
+    INSERT INTO outbound_messages (message_id, tenant_id, submitter, smtputf8, ret, envid, signature, open,
+                                   client_network)
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::boolean[], $5::text[], $6::text[], $7::text[], $8::integer[],
+                         $9::text[])
+)
+INSERT INTO outbound_recipients (message_id, tenant_id, destination, recipient, address, sender, reverse_path, original, orcpt,
+                                 notify, state, due_at, overdue_at, expires_at, last_status, last_reply, notice, closed_at,
+                                 header, not_before)
+SELECT message_id, tenant_id, destination, recipient, address, sender, reverse_path, original, orcpt, notify, state,
+       coalesce(later, now()), now() + make_interval(secs => overdue), now() + make_interval(secs => $28), status, reply, notice,
+       CASE WHEN closed THEN now() END, header, later
+  FROM unnest($10::uuid[], $11::uuid[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[],
+              $19::smallint[], $20::text[], $21::float8[], $22::text[], $23::text[], $24::text[], $25::boolean[], $26::text[],
+              $27::timestamptz[])
+       WITH ORDINALITY
+       AS entry (message_id, tenant_id, destination, recipient, address, sender, reverse_path, original, orcpt, notify, state,
+                 overdue, status, reply, notice, closed, header, later, place)
+ ORDER BY place
+"""
+_EXPAND = """
+INSERT INTO outbound_expansions (recipient_id, message_id, tenant_id, envelope)
+SELECT r.id, r.message_id, coalesce(r.tenant_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff'), wide.envelope
+  FROM unnest($1::uuid[], $2::text[], $3::bytea[]) AS wide (message_id, recipient, envelope)
+  CROSS JOIN LATERAL (
+      SELECT id, message_id, tenant_id FROM outbound_recipients o
+       WHERE o.message_id = wide.message_id AND o.recipient = wide.recipient AND o.state = 'held' ORDER BY id LIMIT 1
+  ) AS r
+"""
+_REACHED = """
+INSERT INTO outbound_reached (message_id, place) SELECT * FROM unnest($1::uuid[], $2::text[]) ON CONFLICT DO NOTHING
+"""
+_ROWS_AT_ONCE = 250
+"""Rows that are built without letting others run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long recipients are tried, in seconds."""
+
+    give_up: float
+    delay_notice: float
+    """After how long a sender is told that it is late; 0: never."""
+
+    def overdue(self, sender: str, recipient: Outbound) -> float:
+        """Seconds until something must be said or done about a recipient that waits."""
+        if self.delay_notice and sender and recipient.dsn.wants(Notice.DELAYED):
+            return min(self.delay_notice, self.give_up)
+        return self.give_up
+
+
+def open_rows(letter: Letter) -> int:
+    """How many of the letter's outbound rows hold on to its octets."""
+    return sum(not _closed(each) for each in letter.outbound)
+
+
+async def enter(
+    connection: Connection, letters: Sequence[Letter], patience: Patience, limits: ForwardLimits = NO_LIMITS
+) -> None:
+    """Enter the outbound parts of letters that were just made, and the expansions that are left to ``expansions``."""
+    letters = [letter for letter in letters if letter.outbound]
+    if not letters:
+        return
+    owners = await _owners(connection, letters)
+    messages = [
+        (
+            letter.envelope.id,
+            letter.tenant or next((owner for each in letter.outbound if (owner := _owner(each, owners))), None),
+            clean_text(letter.envelope.submitter),
+            letter.envelope.smtputf8,
+            clean_text(_ret(letter.envelope)),
+            clean_text(letter.envelope.envid),
+            clean_text(letter.signature),
+            open_rows(letter),
+            (network_of(letter.envelope.client_address) or "unknown") if _is_strangers(letter.envelope) else "",
+        )
+        for letter in letters
+    ]
+    due = await _insert(connection, messages, letters, patience, owners, limits)
+    await _open_expansions(connection, letters)
+    await make_due_or_now(connection, due)
+
+
+async def enter_more(
+    connection: Connection, letter: Letter, patience: Patience, limits: ForwardLimits = NO_LIMITS
+) -> Due:
+    """Enter more recipients of a message whose outbound part is there; gives the destinations that are due.
+
+    The caller counts the rows, and makes the destinations due at the end of its transaction.
+    """
+    return await _insert(connection, [], [letter], patience, {}, limits) if letter.outbound else {}
+
+
+def places(letter: Letter) -> list[str]:
+    """Name where the letter goes, for ``outbound_reached``: accounts, and addresses elsewhere by whose they are."""
+    return sorted(
+        {f"account {account}" for account in letter.accounts}
+        | {place_of(each, letter.tenant) for each in letter.outbound if not _expands(each)}
+    )
+
+
+def place_of(outbound: Outbound, tenant: UUID | None) -> str:
+    """Name an address elsewhere: what two tenants forward there is two copies, for each is one's own to hold or cancel.
+
+    What has come to an end of its own has a name of its own: it is told of once, however many slices find it.
+    """
+    kind = "queued" if _waits(outbound) else "ended"
+    return clean_text(f"{kind} {outbound.tenant or tenant} {outbound.recipient.lower()}")
+
+
+async def _insert(
+    connection: Connection,
+    messages: Sequence[tuple[Any, ...]],
+    letters: Sequence[Letter],
+    patience: Patience,
+    owners: Mapping[str, UUID],
+    limits: ForwardLimits,
+) -> Due:
+    """Charge and enter the rows of messages and of the letters' recipients; gives the destinations, and when something can go."""
+    entered = [(letter, each) for letter in letters for each in letter.outbound]
+    deferred = await charge(connection, [each for _, each in entered], limits, patience.give_up)
+    recipients: list[tuple[Any, ...]] = []
+    due: Due = {}
+    for place, (letter, each) in enumerate(entered):
+        deferral = deferred.get(place)
+        recipients.append(_row(letter, each, patience, _owner(each, owners), deferral))
+        if _waits(each):
+            _note_due(due, clean_text(each.destination), deferral)
+        if len(recipients) % _ROWS_AT_ONCE == 0:
+            await asyncio.sleep(0)
+    columns = [
+        list(column)
+        for rows, width in ((messages, 9), (recipients, 18))
+        for column in (zip(*rows, strict=True) if rows else ((),) * width)
+    ]
+    await connection.execute(_INSERT, *columns, patience.give_up)
+    return due
+
+
+def _note_due(due: Due, destination: str, deferral: Deferral | None) -> None:
+    if deferral is None:
+        due[destination] = None
+    elif (before := due.get(destination, deferral.due_at)) is not None:
+        due[destination] = min(before, deferral.due_at)
+
+
+def _row(
+    letter: Letter, each: Outbound, patience: Patience, owner: UUID | None, deferral: Deferral | None
+) -> tuple[Any, ...]:
+    return (
+        letter.envelope.id,
+        owner or letter.tenant,
+        clean_text(each.destination),
+        clean_text(each.recipient),
+        clean_text(canonical(each.recipient)),
+        clean_text(letter.envelope.reverse_path),
+        clean_text(each.reverse_path),
+        clean_text(each.original),
+        clean_text(each.dsn.orcpt),
+        int(each.dsn.notify),
+        each.state.value if deferral is None else QueueState.DEFERRED.value,
+        patience.overdue(letter.envelope.reverse_path, each),
+        clean_text(each.status) if deferral is None else OVER_LIMIT_STATUS,
+        clean_text(each.reply) if deferral is None else deferral.reply,
+        None if each.notice is None else each.notice.value,
+        _closed(each),
+        clean_text(each.header),
+        None if deferral is None else deferral.due_at,
+    )
+
+
+def _ret(envelope: Envelope) -> str:
+    """What is returned of a message (RFC 3461 §4.3): to whom nobody has asked for a password the header at most, whatever he
+    asks for, since nobody knows whether he is who gets it."""
+    return "HDRS" if envelope.ret and _is_strangers(envelope) else envelope.ret
+
+
+def _is_strangers(envelope: Envelope) -> bool:
+    """Whether nobody logged in to hand it over."""
+    return envelope.role == "mx"
+
+
+async def _open_expansions(connection: Connection, letters: Sequence[Letter]) -> None:
+    wide = [(letter, each) for letter in letters for each in letter.outbound if _expands(each)]
+    if not wide:
+        return
+    await connection.execute(
+        _EXPAND,
+        [letter.envelope.id for letter, _ in wide],
+        [clean_text(each.recipient) for _, each in wide],
+        [_record(letter, each) for letter, each in wide],
+    )
+    reached = {letter.envelope.id: places(letter) for letter, _ in wide}
+    rows = [(message, place) for message, found in reached.items() for place in found]
+    await connection.execute(_REACHED, [message for message, _ in rows], [place for _, place in rows])
+
+
+def _record(letter: Letter, each: Outbound) -> bytes:
+    """Give the envelope as it is for this recipient alone. It names a blob in any case, for it goes without its body."""
+    envelope = letter.envelope.to((each.recipient,))
+    return encode_record(replace(envelope, dsn={each.recipient: each.dsn}, blob=envelope.blob or "segment"), None)
+
+
+async def _owners(connection: Connection, letters: Sequence[Letter]) -> Mapping[str, UUID]:
+    """Give the tenants of the domains in which there is something to expand; the usual letter asks nothing."""
+    names = {each.destination for letter in letters for each in letter.outbound if _expands(each)}
+    if not names:
+        return {}
+    rows = await connection.fetch("SELECT name, tenant_id FROM domains WHERE name = ANY ($1::text[])", sorted(names))
+    return {row["name"]: row["tenant_id"] for row in rows}
+
+
+def _owner(each: Outbound, owners: Mapping[str, UUID]) -> UUID | None:
+    return each.tenant or (owners.get(each.destination) if _expands(each) else None)
+
+
+def _expands(outbound: Outbound) -> bool:
+    return outbound.state is QueueState.HELD
+
+
+def _waits(outbound: Outbound) -> bool:
+    return outbound.state is QueueState.QUEUED
+
+
+def _closed(outbound: Outbound) -> bool:
+    return not _waits(outbound) and not _expands(outbound) and outbound.notice is None

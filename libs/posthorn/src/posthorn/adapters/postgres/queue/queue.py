@@ -1,0 +1,370 @@
+"""The port Queue on Postgres: outcomes, the lives of relays, lanes, and the upkeep of the queue.
+
+Theory:
+
+- Claims are in ``queue_claim``, notices in ``queue_notices``, what follows from changed rows in ``queue_closing``.
+- A row at hand carries its relay. An outcome counts only while it does, so that what was queued again for a relay taken for dead
+  is never ended by that relay's late word.
+- A relay is dead once it is buried, and never lives again under that id; until then it may still say that it lives. What is held
+  by a relay nobody knows, or that is buried, is queued again by the next burial: so a claim that overlaps with its relay's burial
+  is not lost.
+- Statements that change several rows lock them first, by id, whatever the planner makes of the change itself; see ``tables`` for
+  the order of locks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+from uuid import UUID
+
+from posthorn.adapters.postgres.database import Connection, Database, clean_text
+from posthorn.adapters.postgres.queue import claim as queue_claim
+from posthorn.adapters.postgres.queue import suspensions
+from posthorn.adapters.postgres.queue.closing import let_go, make_due
+from posthorn.adapters.postgres.queue.dsns import Notices
+from posthorn.model.outbound import QueueState
+from posthorn.ports.queue import ALIVE_SECONDS, EXPIRED, Claim, Due, Expired, Outcome, Report, Swept
+
+COUNTED = 10_000
+"""Recipients of one state that are counted; of more than these the number is estimated."""
+
+_ALIVE = """
+INSERT INTO relays (id, alive_until) VALUES ($1, clock_timestamp() + make_interval(secs => $2))
+ON CONFLICT (id) DO UPDATE SET alive_until = excluded.alive_until WHERE relays.buried_at IS NULL
+RETURNING true
+"""
+_LEAVE = "UPDATE relays SET buried_at = now() WHERE id = $1 AND buried_at IS NULL"
+_BURY = "UPDATE relays SET buried_at = now() WHERE buried_at IS NULL AND alive_until < now()"
+_FREE_SLOTS = """
+DELETE FROM outbound_slots s WHERE NOT EXISTS (SELECT FROM relays a WHERE a.id = s.relay AND a.buried_at IS NULL)
+"""
+# from one holder to the next by the index, not over all that they hold
+_DEAD_HOLDERS = """
+WITH RECURSIVE holders AS (
+    (SELECT holder FROM outbound_recipients WHERE state = 'sending' AND holder IS NOT NULL ORDER BY holder LIMIT 1)
+  UNION ALL
+    SELECT (SELECT r.holder FROM outbound_recipients r WHERE r.state = 'sending' AND r.holder > h.holder ORDER BY r.holder LIMIT 1)
+      FROM holders h WHERE h.holder IS NOT NULL
+)
+SELECT holder FROM holders h
+ WHERE holder IS NOT NULL AND NOT EXISTS (SELECT FROM relays a WHERE a.id = h.holder AND a.buried_at IS NULL)
+"""
+_QUEUE_AGAIN = """
+WITH held AS MATERIALIZED (
+    SELECT id FROM outbound_recipients WHERE state = 'sending' AND holder = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE
+)
+UPDATE outbound_recipients r SET state = CASE WHEN r.attempts = 0 THEN 'queued' ELSE 'deferred' END, holder = NULL
+ WHERE r.id = ANY (ARRAY (SELECT id FROM held))
+RETURNING r.destination, r.due_at
+"""
+
+# Recipients of one message with the same verdict are tried again together: jitter must not scatter them over transactions.
+_RECORD = """
+WITH held AS MATERIALIZED (
+    SELECT id, message_id, destination, attempts FROM outbound_recipients
+     WHERE id = ANY ($2::bigint[]) AND holder = $1 AND state = 'sending' ORDER BY id FOR NO KEY UPDATE
+), outcome AS MATERIALIZED (
+    SELECT o.*,
+           max(o.retry_in) OVER (PARTITION BY held.message_id, held.destination, held.attempts, o.state, o.status, o.reply) AS pause
+      FROM unnest($2::bigint[], $3::text[], $4::float8[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[])
+           AS o (id, state, retry_in, host, status, reply, tls, notice) JOIN held ON held.id = o.id
+)
+UPDATE outbound_recipients r
+   SET holder = NULL,
+       state = CASE WHEN o.state = 'queued' AND r.attempts > 0 THEN 'deferred' ELSE o.state END,
+       due_at = CASE WHEN o.state = 'deferred' OR o.pause > 0 THEN now() + make_interval(secs => o.pause) ELSE r.due_at END,
+       attempts = r.attempts + CASE WHEN o.state = 'queued' THEN 0 ELSE 1 END,
+       last_attempt_at = CASE WHEN o.state = 'queued' THEN r.last_attempt_at ELSE now() END,
+       last_host = CASE WHEN o.state = 'queued' THEN r.last_host ELSE o.host END,
+       last_status = CASE WHEN o.state = 'queued' AND o.reply = '' THEN r.last_status ELSE o.status END,
+       last_reply = CASE WHEN o.state = 'queued' AND o.reply = '' THEN r.last_reply ELSE o.reply END,
+       last_tls = CASE WHEN o.state = 'queued' THEN r.last_tls ELSE o.tls END,
+       notice = CASE WHEN o.state IN ('queued', 'deferred') THEN coalesce(o.notice, r.notice) ELSE o.notice END,
+       closed_at = CASE WHEN o.state IN ('delivered', 'bounced') AND o.notice IS NULL THEN now() END
+  FROM outcome o
+ WHERE r.id = o.id AND r.id = ANY ($2::bigint[])
+RETURNING r.id, r.message_id, r.destination, r.due_at, r.state, r.tenant_id, r.address, r.closed_at IS NOT NULL AS closed
+"""
+_SUPPRESS = """
+INSERT INTO suppressions (tenant_id, address, reason, source, message_id)
+SELECT s.tenant_id, s.address, s.reason, 'bounce', s.message_id
+  FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[]) AS s (tenant_id, address, reason, message_id)
+  JOIN tenants t ON t.id = s.tenant_id
+ ORDER BY s.tenant_id, s.address
+   FOR KEY SHARE OF t
+ON CONFLICT (tenant_id, address) DO NOTHING
+"""
+
+_CLOSE_LANE = """
+INSERT INTO outbound_lanes AS l (key, failures, closed_until, last_host, last_reply)
+VALUES ($1, 1, clock_timestamp() + make_interval(secs => $2), $3, $4)
+ON CONFLICT (key) DO UPDATE
+   SET failures = l.failures + CASE WHEN l.closed_until > clock_timestamp() THEN 0 ELSE 1 END,
+       closed_until = greatest(l.closed_until, clock_timestamp() + make_interval(secs => $2)),
+       last_host = excluded.last_host, last_reply = excluded.last_reply
+RETURNING failures
+"""
+_OPEN_LANE = """
+UPDATE outbound_lanes SET failures = 0, closed_until = '-infinity', last_host = '', last_reply = ''
+ WHERE key = $1 AND (failures > 0 OR closed_until > '-infinity')
+"""
+
+# NOTIFY (RFC 3461): 0 unsaid, which stands for FAILURE and DELAY; 4 FAILURE; 8 DELAY. A row that expires while its delay notice is
+# still to be told is left for a minute: never both at a time.
+_SWEEP = f"""
+WITH late AS MATERIALIZED (
+    SELECT id, expires_at <= now() AS over, notice, sender, notify
+      FROM outbound_recipients WHERE state IN ('queued', 'deferred') AND overdue_at <= now()
+     ORDER BY overdue_at LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
+), judged AS MATERIALIZED (
+    SELECT id, over AND notice IS NULL AS ended, over AND notice IS NOT NULL AS waits,
+           CASE WHEN sender = '' OR notice IS NOT NULL THEN NULL
+                WHEN over THEN CASE WHEN notify = 0 OR notify & 4 > 0 THEN 'failed' END
+                WHEN $1 AND (notify = 0 OR notify & 8 > 0) THEN 'delayed' END AS notice
+      FROM late
+)
+UPDATE outbound_recipients r
+   SET state = CASE WHEN j.ended THEN 'bounced' ELSE r.state END,
+       overdue_at = CASE WHEN j.ended THEN r.overdue_at WHEN j.waits THEN now() + interval '1 minute' ELSE r.expires_at END,
+       last_status = CASE WHEN j.ended THEN '{EXPIRED}' ELSE r.last_status END,
+       last_reply = CASE WHEN j.ended AND r.last_reply = '' THEN 'its time was over before it could be tried' ELSE r.last_reply END,
+       notice = coalesce(j.notice, r.notice),
+       closed_at = CASE WHEN j.ended AND j.notice IS NULL THEN now() END
+  FROM judged j
+ WHERE r.id = j.id AND r.id = ANY (ARRAY (SELECT id FROM late))
+RETURNING r.message_id, r.closed_at IS NOT NULL AS closed, j.ended, j.ended OR j.notice IS NOT NULL AS counts,
+          r.recipient, r.original, r.last_host, r.last_reply
+"""  # noqa: S608
+
+_OLD = """
+SELECT id, message_id, destination FROM outbound_recipients WHERE closed_at < now() - make_interval(secs => $1)
+ ORDER BY closed_at LIMIT $2 FOR UPDATE SKIP LOCKED
+"""
+# Two purges of one message's rows wait for each other here, so that the second sees that nothing is left.
+_LOCK_OLD_MESSAGES = """
+SELECT FROM outbound_messages WHERE message_id = ANY ($1::uuid[]) ORDER BY message_id FOR UPDATE
+"""
+_FORGET = "DELETE FROM outbound_recipients WHERE id = ANY ($1::bigint[])"
+_FORGET_MESSAGES = """
+DELETE FROM outbound_messages o WHERE o.message_id = ANY ($1::uuid[]) AND o.open = 0
+   AND NOT EXISTS (SELECT FROM outbound_recipients r WHERE r.message_id = o.message_id)
+"""
+_FORGET_DESTINATIONS = """
+WITH idle AS MATERIALIZED (
+    SELECT name FROM outbound_destinations WHERE name = ANY ($1::text[]) AND due_at = 'infinity'
+     ORDER BY name FOR UPDATE SKIP LOCKED
+)
+DELETE FROM outbound_destinations d USING idle
+ WHERE d.name = idle.name AND NOT EXISTS (SELECT FROM outbound_recipients r WHERE r.destination = d.name)
+RETURNING d.name
+"""
+_FORGET_LANES = """
+DELETE FROM outbound_lanes WHERE key IN (
+    SELECT l.key FROM outbound_lanes l
+     WHERE l.key = ANY ($1::text[]) AND l.closed_until < now() AND l.full_at < now()
+       AND NOT EXISTS (SELECT FROM outbound_slots s WHERE s.lane = l.key)
+     FOR UPDATE SKIP LOCKED
+)
+"""
+_FORGET_RELAYS = "DELETE FROM relays WHERE buried_at < now() - interval '1 day'"
+
+# By pairs of state and id, which only ``outbound_recipients_state_idx`` can give in order: whatever the planner believes, no more
+# than the limit is read.
+_MEASURE = """
+SELECT s.state, n.counted,
+       CASE WHEN n.counted >= $1 THEN (
+           SELECT c.reltuples * coalesce(p.most_common_freqs[array_position(p.most_common_vals::text::text[], s.state)], 0)
+             FROM pg_class c
+             LEFT JOIN pg_stats p ON p.schemaname = current_schema() AND p.tablename = c.relname AND p.attname = 'state'
+            WHERE c.oid = 'outbound_recipients'::regclass
+       ) END AS estimated,
+       extract(epoch FROM now() - (
+           SELECT first.created_at
+             FROM (SELECT r.state, r.created_at FROM outbound_recipients r WHERE (r.state, r.id) > (s.state, 0::bigint)
+                    ORDER BY r.state, r.id LIMIT 1) AS first
+            WHERE first.state = s.state
+       ))::float8 AS age
+  FROM unnest(ARRAY['queued', 'deferred', 'sending', 'held']) AS s (state)
+  CROSS JOIN LATERAL (
+      SELECT count(*) AS counted
+        FROM (SELECT r.state FROM outbound_recipients r WHERE (r.state, r.id) > (s.state, 0::bigint)
+               ORDER BY r.state, r.id LIMIT $1) AS few
+       WHERE few.state = s.state
+  ) AS n
+"""
+
+
+class PostgresQueue:
+    """The port Queue over Postgres. Every method raises Unavailable for faults of the store."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._notices = Notices(database)
+
+    async def probe(self) -> None:
+        """A cheap real query that also checks the schema version."""
+        await self._database.probe()
+
+    # Relays
+
+    async def alive(self, relay: UUID) -> bool:
+        """Say that the relay lives. False: it was taken for dead."""
+        async with self._database.session() as connection:
+            return bool(await connection.fetchval(_ALIVE, relay, ALIVE_SECONDS))
+
+    async def leave(self, relay: UUID) -> None:
+        """Give back all that the relay has at hand; its id is used up."""
+        async with self._database.transaction() as connection:
+            await connection.execute(_LEAVE, relay)
+            await connection.execute("DELETE FROM outbound_slots WHERE relay = $1", relay)
+            await _queue_again(connection, [relay])
+
+    async def bury(self) -> int:
+        """Queue again what dead relays had at hand; gives how many recipients."""
+        async with self._database.transaction() as connection:
+            await connection.execute(_BURY)
+            await connection.execute(_FREE_SLOTS)
+            dead = [row["holder"] for row in await connection.fetch(_DEAD_HOLDERS)]
+            return await _queue_again(connection, dead)
+
+    # Claims
+
+    async def due(self, limit: int) -> Sequence[Due]:
+        """Destinations with something due whose lanes are not closed."""
+        return await queue_claim.find_due(self._database, limit)
+
+    async def claim(
+        self,
+        relay: UUID,
+        due: Due,
+        slot: UUID | None,
+        connections: int,
+        per_minute: int | None,
+        limit: int,
+        together: int = 0,
+    ) -> Claim:
+        """Take what is due at the destination, oldest first."""
+        return await queue_claim.take(self._database, relay, due, slot, connections, per_minute, limit, together)
+
+    async def free(self, relay: UUID, slot: UUID) -> None:
+        """Give a slot back."""
+        await queue_claim.free(self._database, relay, slot)
+
+    # Outcomes
+
+    async def record(self, relay: UUID, outcomes: Sequence[Outcome]) -> set[int]:
+        """Write outcomes in one transaction; gives the ids of those that were still this relay's."""
+        told = {outcome.job: outcome for outcome in outcomes}
+        if not told:
+            return set()
+        columns = (list(column) for column in zip(*map(_columns, told.values()), strict=True))
+        async with self._database.transaction() as connection:
+            rows: list[Any] = await connection.fetch(_RECORD, relay, *columns)
+            await let_go(connection, (row["message_id"] for row in rows if row["closed"]))
+            await _suppress(connection, [(row, told[row["id"]].suppress) for row in rows if told[row["id"]].suppress])
+            waiting = (row for row in rows if row["state"] in ("queued", "deferred"))
+            await make_due(connection, ((row["destination"], row["due_at"]) for row in waiting))
+        return {row["id"] for row in rows}
+
+    async def reports(self, limit: int) -> Sequence[Report]:
+        """Notices that are due, by message and sender, the oldest first."""
+        return await self._notices.reports(limit)
+
+    async def reported(self, recipients: Collection[int]) -> None:
+        """Their notices are on their way; closes those that have come to their end."""
+        await self._notices.reported(recipients)
+
+    # Lanes
+
+    async def close_lane(self, lane: str, seconds: float, host: str, reply: str) -> int:
+        """Nothing goes by this lane for so long; several that say so at one time count once."""
+        async with self._database.session() as connection:
+            row = await connection.fetchval(_CLOSE_LANE, lane, seconds, clean_text(host), clean_text(reply))
+        return int(row)
+
+    async def open_lane(self, lane: str) -> None:
+        """It works again."""
+        async with self._database.session() as connection:
+            await connection.execute(_OPEN_LANE, lane)
+
+    # Upkeep
+
+    async def sweep_overdue(self, delay_notices: bool, limit: int) -> Swept:
+        """End what has expired, mark what waits long."""
+        async with self._database.transaction() as connection:
+            rows: list[Any] = await connection.fetch(_SWEEP, delay_notices, limit)
+            await let_go(connection, (row["message_id"] for row in rows if row["closed"]))
+        expired = [
+            Expired(row["message_id"], row["recipient"], row["original"], row["last_host"], row["last_reply"])
+            for row in rows
+            if row["ended"]
+        ]
+        return Swept(sum(row["counts"] for row in rows), expired)
+
+    async def resume(self, limit: int) -> int:
+        """Let go on what a suspension held whose tenant and account are active again."""
+        return await suspensions.resume(self._database, limit)
+
+    async def purge(self, older_than: float, limit: int) -> int:
+        """Forget what was closed so many seconds ago; gives how many recipients.
+
+        With a destination's last row goes what is known of it and its lane.
+        """
+        async with self._database.transaction() as connection:
+            rows: list[Any] = await connection.fetch(_OLD, older_than, limit)
+            if rows:
+                messages = list({row["message_id"] for row in rows})
+                await connection.execute(_LOCK_OLD_MESSAGES, messages)
+                await connection.execute(_FORGET, [row["id"] for row in rows])
+                await connection.execute(_FORGET_MESSAGES, messages)
+        async with self._database.session() as connection:
+            if rows:
+                names = list({row["destination"] for row in rows})
+                idle = [row["name"] for row in await connection.fetch(_FORGET_DESTINATIONS, names)]
+                await connection.execute(_FORGET_LANES, idle)
+            await connection.execute(_FORGET_RELAYS)
+        return len(rows)
+
+    async def measure(self) -> dict[str, float]:
+        """Figures for gauges. Of each state at most ``COUNTED`` recipients are counted; beyond, the planner's statistics say."""
+        async with self._database.session() as connection:
+            rows: list[Any] = await connection.fetch(_MEASURE, COUNTED)
+        figures = {row["state"]: float(max(row["counted"], row["estimated"] or 0)) for row in rows}
+        waiting = (row["age"] for row in rows if row["state"] in ("queued", "deferred") and row["age"] is not None)
+        return {**figures, "oldest": max(waiting, default=0.0)}
+
+
+async def _queue_again(connection: Connection, relays: Sequence[UUID]) -> int:
+    if not relays:
+        return 0
+    rows = await connection.fetch(_QUEUE_AGAIN, list(relays))
+    await make_due(connection, ((row["destination"], row["due_at"]) for row in rows))
+    return len(rows)
+
+
+async def _suppress(connection: Connection, bounced: Sequence[tuple[Any, str]]) -> None:
+    entries = {
+        (row["tenant_id"], row["address"]): (clean_text(reason), row["message_id"])
+        for row, reason in bounced
+        if row["tenant_id"] is not None
+    }
+    if entries:
+        tenants, addresses = (list(column) for column in zip(*entries, strict=True))
+        reasons, messages = (list(column) for column in zip(*entries.values(), strict=True))
+        await connection.execute(_SUPPRESS, tenants, addresses, reasons, messages)
+
+
+def _columns(outcome: Outcome) -> tuple[Any, ...]:
+    if outcome.state not in (QueueState.DELIVERED, QueueState.BOUNCED, QueueState.DEFERRED, QueueState.QUEUED):
+        raise ValueError(f"{outcome.state.value} is no outcome")
+    return (
+        outcome.job,
+        outcome.state.value,
+        outcome.retry_in,
+        clean_text(outcome.host),
+        clean_text(outcome.status),
+        clean_text(outcome.reply),
+        clean_text(outcome.tls),
+        None if outcome.notice is None else outcome.notice.value,
+    )

@@ -1,0 +1,69 @@
+"""The port Suppressions on Postgres: addresses that get no mail from a tenant. The queue adds those that bounced for good."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from posthorn.adapters.postgres.access.audit import write_audit
+from posthorn.adapters.postgres.database import Database, clean_text
+from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.ports.administration import Missing
+from posthorn.ports.sending import Suppression
+
+_SELECT = "SELECT address, reason, source, message_id, created_at FROM suppressions WHERE tenant_id = $1"
+
+_ADD = """
+INSERT INTO suppressions (tenant_id, address, reason, source) VALUES ($1, $2, $3, 'api') ON CONFLICT DO NOTHING
+RETURNING address, reason, source, message_id, created_at
+"""
+
+
+class PostgresSuppressions:
+    """The port Suppressions over Postgres."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, tenant: UUID | None, address: str, reason: str) -> tuple[Suppression, bool]:
+        """Put an address on the list; one that is there stays as it is. Raises Missing without the tenant."""
+        owner, address, reason = tenant or DEFAULT_TENANT, clean_text(address), clean_text(reason)
+        async with self._database.transaction() as connection:
+            while True:
+                try:
+                    made = await connection.fetchrow(_ADD, owner, address, reason)
+                except asyncpg.ForeignKeyViolationError:
+                    raise Missing("there is no such tenant") from None
+                if made is not None:
+                    await write_audit(connection, owner, address, {"reason": reason})
+                    return _as_suppression(made), True
+                found = await connection.fetchrow(f"{_SELECT} AND address = $2", owner, address)
+                if found is not None:  # else it was removed between the two
+                    return _as_suppression(found), False
+
+    async def items(self, tenant: UUID | None, domain: str | None, after: str, limit: int) -> Sequence[Suppression]:
+        """List by address."""
+        values: list[Any] = [tenant or DEFAULT_TENANT, clean_text(after), limit]
+        within = ""
+        if domain is not None:
+            within = "AND split_part(address, '@', -1) = $4"  # the expression is that of suppressions_domain_idx
+            values.append(clean_text(domain))
+        async with self._database.session() as connection:
+            rows = await connection.fetch(f"{_SELECT} AND address > $2 {within} ORDER BY address LIMIT $3", *values)
+        return [_as_suppression(row) for row in rows]
+
+    async def remove(self, tenant: UUID | None, address: str) -> None:
+        """Take it off. Raises Missing."""
+        owner = tenant or DEFAULT_TENANT
+        async with self._database.transaction() as connection:
+            query = "DELETE FROM suppressions WHERE tenant_id = $1 AND address = $2 RETURNING 1"
+            if not await connection.fetchval(query, owner, clean_text(address)):
+                raise Missing(f"{address} is not on the list")
+            await write_audit(connection, owner, address)
+
+
+def _as_suppression(row: Any) -> Suppression:
+    return Suppression(row["address"], row["reason"], row["source"], row["message_id"], row["created_at"])

@@ -1,0 +1,1 @@
+"""Archives of mail: mbox, Maildir, tar and their compression."""

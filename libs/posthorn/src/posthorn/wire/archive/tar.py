@@ -1,0 +1,185 @@
+"""Archives as ``tar`` makes them (POSIX.1-2001, ustar and pax), as a stream: written without seeking, read piece by piece.
+
+Rules:
+
+- Read are plain files; directories, links and devices are passed over. Long names come by pax headers or GNU's ``L`` entries.
+- Nothing is ever written to a path of an archive, so a path may say what it likes.
+- What comes before a file (pax headers, long names) has a limit of its own: an archive cannot fill the memory with it.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from posthorn.wire.archive.compressed import compression_of
+
+BLOCK = 512
+END = bytes(2 * BLOCK)
+"""What ends an archive."""
+_LONGEST_HEADER = 64 * 1024
+_LONGEST_PATH = 4096
+
+
+class NotTar(ValueError):  # noqa: N818 - it names what the octets are
+    """The octets are no archive, or break off in the middle."""
+
+
+@dataclass(frozen=True, slots=True)
+class TarFile:
+    """A file of an archive."""
+
+    path: str
+    modified_at: float
+    """Seconds since the epoch."""
+    content: bytes | None
+    """None when it is longer than may be."""
+
+
+def file_header(path: str, size: int, at: float) -> bytes:
+    """Give what comes before the ``size`` octets of a file, last changed at ``at``, in seconds since the epoch."""
+    info = tarfile.TarInfo(path)
+    info.size, info.mtime, info.mode = size, int(at), 0o600
+    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+
+
+def directory_header(path: str) -> bytes:
+    """Give the entry of a directory."""
+    info = tarfile.TarInfo(path)
+    info.type, info.mode = tarfile.DIRTYPE, 0o700
+    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+
+
+def padding(size: int) -> bytes:
+    """Give what follows the ``size`` octets of a file."""
+    return bytes(-size % BLOCK)
+
+
+class TarReader:
+    """Reads an archive. ``limit`` is how many octets of one file are kept; ``on_directory`` gets each directory's path."""
+
+    def __init__(self, limit: int, on_directory: Callable[[str], None] | None = None) -> None:
+        self._limit = limit
+        self._on_directory = on_directory
+        self._held = bytearray()
+        self._info: tarfile.TarInfo | None = None
+        self._skip = 0
+        self._over: dict[str, str] = {}  # what pax and GNU headers say of the next file
+        self._is_over = False
+        self._began = False
+
+    def feed(self, octets: bytes) -> Iterator[TarFile]:
+        """Take octets as they come; gives the files that are complete. Raises NotTar."""
+        self._held += octets
+        while not self._is_over:
+            if self._skip:
+                gone = min(self._skip, len(self._held))
+                del self._held[:gone]
+                self._skip -= gone
+                if self._skip:
+                    return
+            if self._info is None and not self._header():
+                return
+            if self._info is not None:
+                size = self._info.size
+                if len(self._held) < size + -size % BLOCK:
+                    return
+                content = bytes(self._held[:size])
+                del self._held[: size + -size % BLOCK]
+                info, self._info = self._info, None
+                found = self._taken(info, content)
+                if found is not None:
+                    yield found
+            elif (left := self._left_out) is not None:
+                self._left_out = None
+                yield left
+        self._held.clear()
+
+    _left_out: TarFile | None = None
+
+    def end(self) -> None:
+        """The octets are over. Raises NotTar when the archive is not."""
+        if not self._began and (form := compression_of(self._held)):
+            raise NotTar(f"it is compressed ({form}); unpack it first")
+        if not self._began or self._held or self._info is not None or self._skip:
+            raise NotTar("the archive breaks off")
+
+    def _header(self) -> bool:
+        """Read the next header; False while it is not complete."""
+        if len(self._held) < BLOCK:
+            return False
+        block = bytes(self._held[:BLOCK])
+        del self._held[:BLOCK]
+        try:
+            info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+        except tarfile.HeaderError:
+            if self._began and not block.strip(b"\0"):
+                self._is_over = True
+                return True
+            if not self._began and not block.strip(b"\0"):
+                self._began = self._is_over = True  # an empty archive
+                return True
+            form = None if self._began else compression_of(block)
+            raise NotTar(f"it is compressed ({form}); unpack it first" if form else "this is no tar archive") from None
+        self._began = True
+        is_header = info.type in (tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME)
+        if not is_header:
+            self._apply(info)
+        if info.size < 0:
+            raise NotTar("a file has less than no octets")
+        if is_header and info.size > _LONGEST_HEADER:
+            raise NotTar("a header is too long")
+        is_kept = is_header or info.isreg()
+        if is_kept and info.size <= max(self._limit, _LONGEST_HEADER if is_header else 0):
+            self._info = info
+            return True
+        self._skip = info.size + -info.size % BLOCK if info.isreg() or info.type not in _WITHOUT_CONTENT else 0
+        if info.isdir() and self._on_directory is not None:
+            self._on_directory(info.name[:_LONGEST_PATH])
+        if info.isreg():
+            self._left_out = TarFile(info.name[:_LONGEST_PATH], float(info.mtime), None)
+        return True
+
+    def _apply(self, info: tarfile.TarInfo) -> None:
+        over, self._over = self._over, {}
+        info.name = over.get("path", info.name)
+        try:
+            info.size = int(over.get("size", info.size))
+            info.mtime = float(over.get("mtime", info.mtime))
+        except ValueError:
+            raise NotTar("a pax header does not read") from None
+
+    def _taken(self, info: tarfile.TarInfo, content: bytes) -> TarFile | None:
+        if info.type == tarfile.XHDTYPE:
+            self._over |= _pax(content)
+            return None
+        if info.type == tarfile.GNUTYPE_LONGNAME:
+            self._over["path"] = content.rstrip(b"\0").decode("utf-8", "surrogateescape")
+            return None
+        return TarFile(info.name[:_LONGEST_PATH], float(info.mtime), content)
+
+
+_WITHOUT_CONTENT = (
+    tarfile.LNKTYPE,
+    tarfile.SYMTYPE,
+    tarfile.CHRTYPE,
+    tarfile.BLKTYPE,
+    tarfile.DIRTYPE,
+    tarfile.FIFOTYPE,
+)
+
+
+def _pax(content: bytes) -> dict[str, str]:
+    """Read the records of a pax header: ``<length> <name>=<value>`` and a line feed, the length being that of all of it."""
+    found: dict[str, str] = {}
+    at = 0
+    while at < len(content):
+        digits, space, _ = content[at : at + 12].partition(b" ")
+        if not space or not digits.isdigit() or not 0 < int(digits) <= len(content) - at:
+            raise NotTar("a pax header does not read")
+        record = content[at + len(digits) + 1 : at + int(digits) - 1]
+        name, _, value = record.partition(b"=")
+        found[name.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
+        at += int(digits)
+    return {name: value for name, value in found.items() if name in ("path", "size", "mtime")}

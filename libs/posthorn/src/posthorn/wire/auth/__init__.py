@@ -1,0 +1,1 @@
+"""Authentication of messages: DKIM and Authentication-Results (RFC 6376, 8601)."""

@@ -1,0 +1,251 @@
+"""DKIM signatures (RFC 6376): what is hashed and what the field says, with relaxed canonicalization of header and body.
+
+Rules:
+
+- Content is in canonical CRLF form; a lone CR or LF is a character like others. What does not end in CRLF is hashed as if it did,
+  for so it travels (RFC 6376 §3.4.4).
+- ``b=`` stands last and is empty while the field itself is hashed (§3.7), so that a value folded in any way fits behind it.
+- Fields are signed from the last to the first of a name (§5.4.2). Those a reader sees, and those that say how the body is read, are
+  named once more than they occur: nobody can add another without breaking the signature (§8.15).
+- A message that cannot go to every host as it is has two sets of fields: over the message as it is, and over what ``seven_bit``
+  makes of it. The latter say so in a tag of ours (``form=7bit``), which verifiers ignore (§3.2); one set alone is sent (ADR 26).
+- The signature itself is made elsewhere, over the SHA-256 of ``header_hash_input``: RSA PKCS #1 v1.5 (§3.3.1) or Ed25519 over the
+  32 octets of the hash (RFC 8463 §3).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from posthorn.wire.message.header import header_end
+
+ALGORITHMS = {"rsa": "rsa-sha256", "ed25519": "ed25519-sha256"}
+"""What ``a=`` says, by the name of the kind of key."""
+
+SEALED = (
+    "From",
+    "Reply-To",
+    "Subject",
+    "Date",
+    "To",
+    "Cc",
+    "Message-ID",
+    "In-Reply-To",
+    "References",
+    "MIME-Version",
+    "Content-Type",
+    "Content-Transfer-Encoding",
+)
+"""Signed whether they are there or not: none can be added later."""
+SIGNED = (
+    "Sender",
+    "Content-ID",
+    "Content-Description",
+    "Content-Disposition",
+    "Content-Language",
+    "Auto-Submitted",
+    "Feedback-ID",
+    "List-Id",
+    "List-Help",
+    "List-Unsubscribe",
+    "List-Unsubscribe-Post",
+    "List-Subscribe",
+    "List-Post",
+    "List-Owner",
+    "List-Archive",
+)
+"""Signed where they are: a list that a message passes may add its own (RFC 6376 §5.4.1, RFC 8058 §4)."""
+
+_WIDTH = 76
+_SEVEN_BIT = "form=7bit"
+_WHITESPACE = re.compile(rb"[ \t]+")
+_FIELD_END = re.compile(rb"\r\n(?![ \t])")
+_FIELD_START = re.compile(r"(?<=\r\n)(?![ \t])")
+_CRLFS = b"\r\n" * 4096
+
+
+class BodyHash:
+    """The SHA-256 of a body in relaxed form (RFC 6376 §3.4.4), from pieces cut anywhere."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._open = b""  # white space and a CR, of which the next piece says what they are
+        self._line_ends = 0  # CRLFs that count only when something follows
+        self._tail = b""  # the last two octets seen
+        self._filled = False  # whether there was anything but empty lines
+
+    def update(self, piece: bytes) -> None:
+        """Take the next octets of the body, without the blank line that ends the header."""
+        if not piece:
+            return
+        self._tail = (self._tail + piece[-2:])[-2:]
+        data = self._open + piece
+        cut = _open_end(data)
+        self._open = _reduced(data[cut:])
+        self._take(_reduced(data[:cut]).replace(b" \r\n", b"\r\n"))
+
+    def digest(self) -> bytes:
+        """Give the 32 octets. Nothing more may be taken afterwards."""
+        if self._tail and self._tail != b"\r\n":
+            self.update(b"\r\n")
+        if self._filled:
+            self._hash.update(b"\r\n")
+        return self._hash.digest()
+
+    def _take(self, lines: bytes) -> None:
+        content = lines.rstrip(b"\r\n")
+        # of the CRs and LFs at the end, only whole pairs are line ends
+        marked = lines[len(content) :].replace(b"\r\n", b"\0")
+        odd = marked.rstrip(b"\0")
+        content += odd.replace(b"\0", b"\r\n")
+        if content:
+            while self._line_ends:
+                some = min(self._line_ends, 4096)
+                self._hash.update(_CRLFS[: 2 * some])
+                self._line_ends -= some
+            self._hash.update(content)
+            self._filled = True
+        self._line_ends += len(marked) - len(odd)
+
+
+@dataclass(frozen=True, slots=True)
+class SignedHeader:
+    """The fields of one message that are signed; the same for every key."""
+
+    names: tuple[str, ...]
+    """For ``h=``."""
+    canonical: bytes
+    """Their relaxed form, each with its CRLF, in the order of ``names``."""
+
+
+def split_message(content: bytes) -> tuple[bytes, bytes]:
+    """Give the header block, without the blank line that ends it, and the body."""
+    end = header_end(content)
+    return (content, b"") if end < 0 else (content[: end - 2], content[end:])
+
+
+def sign_header(block: bytes) -> SignedHeader | None:
+    """Choose what is signed of a header block, and give its relaxed form (RFC 6376 §3.4.2).
+
+    None without a From field: it must be signed (§5.4), and without one there is nothing a signature could vouch for.
+    """
+    fields: dict[bytes, list[bytes]] = {}
+    for line in _FIELD_END.split(block):
+        name, colon, value = line.partition(b":")
+        if colon:
+            fields.setdefault(name.rstrip(b" \t").lower(), []).append(value)
+    if b"from" not in fields:
+        return None
+    names: list[str] = []
+    lines: list[bytes] = []
+    for name in SEALED + SIGNED:
+        key = name.lower().encode()
+        found = fields.get(key, [])
+        names += [name] * (len(found) + (name in SEALED))
+        lines += [key + b":" + relaxed(value) + b"\r\n" for value in reversed(found)]
+    return SignedHeader(tuple(names), b"".join(lines))
+
+
+def relaxed(value: bytes) -> bytes:
+    """Give a field's value in relaxed form, without its CRLF."""
+    return _WHITESPACE.sub(b" ", value.replace(b"\r\n", b"")).strip(b" ")
+
+
+def unsigned_field(
+    domain: str,
+    selector: str,
+    algorithm: str,
+    signed: SignedHeader,
+    body_hash: bytes,
+    signed_at: int,
+    *,
+    seven_bit: bool = False,
+) -> str:
+    """Give a DKIM-Signature field that ends in ``b=``, folded, without its CRLF.
+
+    ``algorithm`` is a key of ALGORITHMS; ``signed_at`` is in seconds since 1970; ``seven_bit``: it is over the 7-bit form.
+    """
+    tags = [
+        "v=1",
+        f"a={ALGORITHMS[algorithm]}",
+        "c=relaxed/relaxed",
+        f"d={domain}",
+        f"s={selector}",
+        f"t={signed_at}",
+        *([_SEVEN_BIT] if seven_bit else []),
+        "h=" + ":".join(signed.names),
+        f"bh={base64.b64encode(body_hash).decode()}",
+        "b=",
+    ]
+    lines = ["DKIM-Signature:"]
+    for tag in tags:
+        for word in _words(tag if tag == "b=" else tag + ";"):
+            glue = "" if word.startswith(":") else " "
+            if len(lines[-1]) + len(glue) + len(word) > _WIDTH or tag == "b=":
+                lines.append(f"\t{word}")
+            else:
+                lines[-1] += glue + word
+    return "\r\n".join(lines)
+
+
+def header_hash_input(signed: SignedHeader, unsigned: str) -> bytes:
+    """Give what is hashed and signed (RFC 6376 §3.7)."""
+    return signed.canonical + b"dkim-signature:" + relaxed(unsigned.encode().partition(b":")[2])
+
+
+def finished_field(unsigned: str, signature: bytes) -> str:
+    """Give the field with its signature and its CRLF."""
+    text = base64.b64encode(signature).decode()
+    first = _WIDTH - len("\tb=")
+    rest = range(first, len(text), _WIDTH - 1)
+    return unsigned + "\r\n\t".join([text[:first], *(text[start : start + _WIDTH - 1] for start in rest)]) + "\r\n"
+
+
+def by_form(fields: str) -> tuple[str, str]:
+    """Return of a message's own signatures those over the message as it is and those over its 7-bit form."""
+    as_it_is, seven_bit = "", ""
+    for field in _FIELD_START.split(fields):
+        if f" {_SEVEN_BIT};" in field.replace("\r\n\t", " "):
+            seven_bit += field
+        else:
+            as_it_is += field
+    return as_it_is, seven_bit
+
+
+def record_value(algorithm: str, public_key: bytes) -> str:
+    """Give the text of the TXT record that publishes a key (RFC 6376 §3.6.1, RFC 8463 §4)."""
+    return f"v=DKIM1; k={algorithm}; p={base64.b64encode(public_key).decode()}"
+
+
+def record_strings(value: str) -> Sequence[str]:
+    """Give the text cut into strings of at most 255 octets, as a TXT record holds it (RFC 6376 §3.6.2.2)."""
+    return [value[start : start + 255] for start in range(0, len(value), 255)]
+
+
+def record_name(domain: str, selector: str) -> str:
+    """Give the name of that record (RFC 6376 §3.6.2.1)."""
+    return f"{selector}._domainkey.{domain}"
+
+
+def _open_end(data: bytes) -> int:
+    """Give where the white space, or white space and CR, begins that ends the octets."""
+    end = len(data) - data.endswith(b"\r")
+    return len(data[:end].rstrip(b" \t"))
+
+
+def _reduced(text: bytes) -> bytes:
+    """Reduce each run of white space to one space. Most text has no runs, and a search is far cheaper than a substitution."""
+    text = text.replace(b"\t", b" ")
+    while b"  " in text:
+        text = text.replace(b"  ", b" ")
+    return text
+
+
+def _words(tag: str) -> list[str]:
+    """Cut ``h=`` before its colons, where it may be folded; other tags are one word."""
+    first, *rest = tag.split(":")
+    return [first, *(f":{name}" for name in rest)]

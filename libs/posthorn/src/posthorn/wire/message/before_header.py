@@ -1,0 +1,49 @@
+"""What stands before the header of a message: lines of an mbox file, and a byte order mark.
+
+Scripts and old relays hand on a message as it lay in a file, its ``From `` line first. That line is no field, so that the whole
+header would be taken for text. It becomes a field, if a field follows: a text that begins with the word From keeps every octet.
+"""
+
+from __future__ import annotations
+
+from posthorn.wire.message.header import starts_with_field
+
+LEAD_LIMIT = 1000
+"""Octets within which a first line must show whether it is a header field."""
+FIELD = b"X-Mailbox-Line: "
+"""The field that such a line becomes, as other mail servers have it."""
+
+_BOM = b"\xef\xbb\xbf"
+_WORDS = (b"From ", b">From ")
+_MOST_LINES = 5
+
+
+class HeadTooShort(Exception):  # noqa: N818 - it is no error
+    """More octets are needed to tell."""
+
+
+def header_first(head: bytes, *, more: bool) -> bytes | None:
+    """Return the octets with a field first, as they are if they begin with one; without a field there, None.
+
+    ``head`` has CRLF line ends. With ``more`` it is only the beginning, and HeadTooShort is raised when it is too short to tell.
+    """
+    at = len(_BOM) if head.startswith(_BOM) else 0
+    _wait(more and len(head) < len(_BOM) and _BOM.startswith(head))
+    made: list[bytes] = []
+    while len(made) < _MOST_LINES and head.startswith(_WORDS, at):
+        end = head.find(b"\r\n", at, at + LEAD_LIMIT)
+        if end < 0:
+            _wait(more and len(head) - at < LEAD_LIMIT)
+            return None
+        made.append(FIELD + head[at : end + 2])
+        at = end + 2
+    rest = head[at : at + LEAD_LIMIT]
+    if starts_with_field(rest):
+        return head if at == 0 else b"".join((*made, head[at:]))
+    _wait(more and len(rest) < LEAD_LIMIT and b"\r\n" not in rest)
+    return None
+
+
+def _wait(is_short: bool) -> None:
+    if is_short:
+        raise HeadTooShort

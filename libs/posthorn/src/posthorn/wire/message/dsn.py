@@ -1,0 +1,293 @@
+"""Reports of what became of a message, for its sender: multipart/report of RFC 6522 with RFC 3464, and RFC 6533 for SMTPUTF8.
+
+Rules:
+
+- A report is a function of what it tells of: the same report is composed into the same octets.
+- It travels without 8BITMIME: what is not ASCII is encoded, an address in the status part as utf-8-addr-xtext. Only the To field of
+  a sender with an address in UTF-8 is not, and nobody but an SMTPUTF8 host takes mail for such a sender.
+- A message asked for in full (RFC 3461 §4.3) is returned when it is ASCII and of moderate size, since message/rfc822 cannot be
+  encoded (RFC 2046 §5.2.1); else its header is, as RFC 3461 §6.2 allows.
+- The sender of a forwarded message learns nothing of where it was forwarded to: neither the address nor the host.
+- What the remote host said is shown as it said it, but in one printable line: it can end no field and no part.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from email.errors import MessageError
+from email.header import decode_header, make_header
+from enum import StrEnum
+
+from posthorn.wire.message.header import header_end, scan_header
+from posthorn.wire.message.trace import mail_date
+from posthorn.wire.smtp.client_replies import printable
+
+HEADER_LIMIT = 64 * 1024
+"""Octets of the original header that are returned at most."""
+FULL_LIMIT = 256 * 1024
+"""Octets up to which a message is returned in full to those who ask for it."""
+
+_STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}\Z")
+_MESSAGE_ID = re.compile(r"<[\x21-\x3b\x3d\x3f-\x7e]{1,900}>")
+_ENCODED_COLUMNS = 57  # octets in a line of base64 of 76 characters
+
+
+class Action(StrEnum):
+    """What became of a recipient (RFC 3464 §2.3.3)."""
+
+    FAILED = "failed"
+    DELAYED = "delayed"
+    DELIVERED = "delivered"
+    RELAYED = "relayed"
+    EXPANDED = "expanded"
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What became of one recipient. Moments are in seconds since the epoch."""
+
+    recipient: str
+    """As the sender knows it: for a forwarded message the address that it was sent to."""
+    action: Action
+    status: str = ""
+    """Enhanced code (RFC 3463); without one, or with one of another class than it can be, a general one is given."""
+    reply: str = ""
+    """The remote host's reply with its code, or what went wrong in our words."""
+    host: str = ""
+    """``name (address)`` of the remote host."""
+    forwarded_to: str = ""
+    """Where the message was forwarded to, which the report must not tell."""
+    orcpt: str = ""
+    """``addr-type;address`` of RFC 3461 §4.2, xtext decoded."""
+    last_attempt_at: float | None = None
+    retry_until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a report tells. All fates have one action."""
+
+    identity: str
+    """Unique; the Message-ID is made of it."""
+    at: float
+    """Seconds since the epoch at which it is written."""
+    host: str
+    """Name of the reporting mail server."""
+    postmaster: str
+    """Address in the From field."""
+    sender: str
+    """Whom it goes to."""
+    arrived_at: float
+    """When the message arrived, in seconds since the epoch."""
+    fates: Sequence[Fate]
+    original: bytes = b""
+    """The message, or its beginning, in CRLF form; empty when it is not at hand."""
+    full: bool = False
+    """``original`` is all of it, and the sender wants it back."""
+    envid: str = ""
+    smtputf8: bool = False
+    """The message needed SMTPUTF8: its header comes back as RFC 6533 has it."""
+    quotes_subject: bool = True
+    """The text names the subject. False where the sender may be anybody: it would be a text of his choice, sent to another."""
+
+
+_SUBJECTS = {
+    Action.FAILED: "Your message could not be delivered",
+    Action.DELAYED: "Your message is delayed",
+    Action.DELIVERED: "Your message was delivered",
+    Action.RELAYED: "Your message was passed on",
+    Action.EXPANDED: "Your message was passed on to several addresses",
+}
+_OPENINGS = {
+    Action.FAILED: "could not be delivered to",
+    Action.DELAYED: "has not been delivered yet to",
+    Action.DELIVERED: "was delivered to",
+    Action.RELAYED: "was passed on to a mail server that sends no confirmations, for",
+    Action.EXPANDED: "was passed on to the addresses behind",
+}
+_ADVICE = {
+    Action.FAILED: "It will not be tried again. Check the address, or see what the other server says above; then\r\n"
+    "send the message again, or reach the recipient another way.",
+    Action.DELAYED: "You need not do anything: it is tried again by itself until {until}.\r\n"
+    "Should it fail for good, you will be told.",
+    Action.DELIVERED: "You asked for this confirmation. It says that the message lies in the mailbox, not that it was read.",
+    Action.RELAYED: "You asked for a confirmation. Whether the message reached the mailbox is not known here; should the\r\n"
+    "other server fail to deliver it, that server will tell you.",
+    Action.EXPANDED: "You asked for this confirmation.",
+}
+_HINTS = {
+    "5.1.1": "There is no such mailbox at that domain.",
+    "5.1.2": "There is no such domain, or it cannot be reached by mail.",
+    "5.1.10": "The domain takes no mail at all.",
+    "5.2.1": "The mailbox is closed.",
+    "5.2.2": "The mailbox is full.",
+    "5.3.4": "The message is larger than the other server takes.",
+    "5.7.1": "The other server does not accept this message from you.",
+    "4.4.7": "It was tried again and again, and the time for that is over.",
+}
+_CLASSES = {Action.FAILED: "54", Action.DELAYED: "4"}
+
+
+def compose(report: Report) -> bytes:
+    """Give the report as a message in CRLF form, without trace fields."""
+    head = _head(report.original)
+    parts = [_part("text/plain; charset=utf-8", _words(report, head).encode("utf-8", "replace"), "Notification")]
+    parts.append(_status(report))
+    if report.original:
+        parts.append(_returned(report, head))
+    boundary = f"=_{report.identity}"
+    while any(boundary.encode() in part for part in parts):
+        boundary += "_"
+    lines = [*_header(report, head, boundary), "", "This is a report in several parts (MIME).", ""]
+    text = "\r\n".join(lines).encode("utf-8", "replace")
+    mark = boundary.encode()
+    return text + b"".join(b"--%b\r\n%b\r\n" % (mark, part) for part in parts) + b"--%b--\r\n" % mark
+
+
+def _header(report: Report, head: bytes, boundary: str) -> Iterator[str]:
+    action = report.fates[0].action
+    yield f"Date: {mail_date(report.at)}"
+    yield f"From: Mail Delivery System <{printable(report.postmaster)}>"
+    yield f"To: <{printable(report.sender)}>"
+    yield f"Subject: {_SUBJECTS[action]}"
+    yield f"Message-ID: <{report.identity}@{report.host}>"
+    if found := _MESSAGE_ID.search(scan_header(head).summary.message_id):
+        yield f"In-Reply-To: {found[0]}"
+        yield f"References: {found[0]}"
+    yield "Auto-Submitted: auto-replied"  # RFC 3834 §5; no responder answers it
+    yield "MIME-Version: 1.0"
+    yield f'Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary="{boundary}"'
+
+
+# The part for people
+
+
+def _words(report: Report, head: bytes) -> str:
+    action = report.fates[0].action
+    lines = [f"This is the mail server {report.host}.", ""]
+    subject = _decoded(scan_header(head).summary.subject) if report.quotes_subject else ""
+    about = f'Your message "{subject}"' if subject else "Your message"
+    lines += [f"{about} of {mail_date(report.arrived_at)}", f"{_OPENINGS[action]}:", ""]
+    for fate in report.fates:
+        lines.append(f"  {printable(fate.recipient)}")
+        if hint := _HINTS.get(_status_of(fate)):
+            lines.append(f"    {hint}")
+        if reply := _reply_of(fate):
+            host = "" if fate.forwarded_to else printable(fate.host)
+            remote = reply[:3].isdigit()
+            who = f"The server {host} said" if host and remote else "The other server said" if remote else "The reason"
+            lines += [f"    {who}:", f"    {reply}"]
+        lines.append("")
+    until = [fate.retry_until for fate in report.fates if fate.retry_until is not None]
+    lines.append(_ADVICE[action].format(until=mail_date(max(until)) if until else "it is given up"))
+    lines += ["", f"If you need help, write to postmaster@{report.host} and include this message.", ""]
+    return "\r\n".join(lines)
+
+
+def _decoded(subject: str) -> str:
+    try:
+        return printable(str(make_header(decode_header(subject))), 200)
+    except (MessageError, LookupError, ValueError):
+        return printable(subject, 200)
+
+
+# The part for programs (RFC 3464 §2)
+
+
+def _status(report: Report) -> bytes:
+    groups = [list(_per_message(report)), *(list(_per_recipient(fate)) for fate in report.fates)]
+    text = "\r\n".join("".join(f"{line}\r\n" for line in group) for group in groups)
+    return _part("message/delivery-status", text.encode("ascii", "replace"), "Delivery report")
+
+
+def _per_message(report: Report) -> Iterator[str]:
+    if report.envid:
+        yield f"Original-Envelope-Id: {_plain(report.envid)}"
+    yield f"Reporting-MTA: dns; {report.host}"
+    yield f"Arrival-Date: {mail_date(report.arrived_at)}"
+
+
+def _per_recipient(fate: Fate) -> Iterator[str]:
+    kind, separator, address = fate.orcpt.partition(";")
+    if separator and address:
+        yield f"Original-Recipient: {_plain(kind)};{_address(address)}"
+    typed = "rfc822" if fate.recipient.isascii() else "utf-8"
+    yield f"Final-Recipient: {typed};{_address(fate.recipient)}"
+    yield f"Action: {fate.action}"
+    yield f"Status: {_status_of(fate)}"
+    if fate.host and not fate.forwarded_to:
+        yield f"Remote-MTA: dns; {_plain(fate.host)}"
+    if reply := _reply_of(fate):
+        yield f"Diagnostic-Code: {'smtp' if reply[:3].isdigit() else 'x-posthorn'}; {_plain(reply)}"
+    if fate.last_attempt_at is not None:
+        yield f"Last-Attempt-Date: {mail_date(fate.last_attempt_at)}"
+    if fate.retry_until is not None and fate.action is Action.DELAYED:
+        yield f"Will-Retry-Until: {mail_date(fate.retry_until)}"
+
+
+def _status_of(fate: Fate) -> str:
+    classes = _CLASSES.get(fate.action, "2")
+    return fate.status if _STATUS.match(fate.status) and fate.status[0] in classes else f"{classes[0]}.0.0"
+
+
+def _reply_of(fate: Fate) -> str:
+    reply = fate.reply
+    if fate.forwarded_to:
+        reply = re.sub(re.escape(fate.forwarded_to), lambda _: fate.recipient, reply, flags=re.IGNORECASE)
+        domain = fate.forwarded_to.rpartition("@")[2]
+        reply = re.sub(rf"[\w.-]*{re.escape(domain)}", "(its host)", reply, flags=re.IGNORECASE) if domain else reply
+    return printable(reply)
+
+
+def _plain(text: str) -> str:
+    return printable(text).encode("ascii", "replace").decode()
+
+
+def _address(address: str) -> str:
+    """Put an address of the type rfc822, or of utf-8 as utf-8-addr-xtext (RFC 6533 §3)."""
+    shown = printable(address)
+    if shown.isascii():
+        return shown
+    return "".join(
+        character if character.isascii() and character not in "\\+=" else "\\x{" + f"{ord(character):02X}" + "}"
+        for character in shown
+    )
+
+
+# The original
+
+
+def _returned(report: Report, head: bytes) -> bytes:
+    if report.full and report.original.isascii() and len(report.original) <= FULL_LIMIT:
+        return b"Content-Type: message/rfc822\r\nContent-Description: Your message\r\n\r\n" + _ended(report.original)
+    kind = "message/global-headers" if report.smtputf8 and not head.isascii() else "text/rfc822-headers"
+    return _part(kind, _ended(head), "Header of your message")
+
+
+def _head(original: bytes) -> bytes:
+    """Give the header block; of one that does not end in time the lines that are whole."""
+    block = original[:HEADER_LIMIT]
+    end = header_end(block)
+    return block[: end if end >= 0 else block.rfind(b"\r\n") + 2]
+
+
+def _ended(block: bytes) -> bytes:
+    return block if block.endswith(b"\r\n") else block + b"\r\n"
+
+
+def _part(kind: str, content: bytes, description: str) -> bytes:
+    # a line of more than 998 octets is no mail (RFC 5322 §2.1.1), and a bare CR or LF none either: both travel encoded
+    lines = content.split(b"\r\n")
+    plain = content.isascii() and all(len(line) <= 998 and b"\r" not in line and b"\n" not in line for line in lines)
+    plain = plain and b"\0" not in content
+    head = f"Content-Type: {kind}\r\nContent-Description: {description}\r\n"
+    if plain:
+        return head.encode() + b"\r\n" + content
+    encoded = [
+        base64.b64encode(content[at : at + _ENCODED_COLUMNS]) + b"\r\n"
+        for at in range(0, len(content), _ENCODED_COLUMNS)
+    ]
+    return f"{head}Content-Transfer-Encoding: base64\r\n\r\n".encode() + b"".join(encoded)

@@ -1,0 +1,320 @@
+"""POP3 as a machine without I/O, the server's side (RFC 1939, RFC 2449, RFC 2595, RFC 5034, RFC 6856).
+
+Rules:
+
+- Octets go in with ``receive``; ``next_event`` gives frozen events. How the octets were cut into pieces makes no difference.
+- ``TRANSITIONS`` is the protocol: what may happen in which state. A missing key *is* the error, answered by a Refused event.
+- What the machine cannot decide pauses it: after Login, Stls and Quit it gives PAUSED until it is told the outcome, so that
+  pipelined commands (RFC 2449 §6.6) wait for it. Memory is the caller's affair: it stops reading while much is ``buffered``.
+- Stls throws away all that came in with it (RFC 2595 §4): what an attacker put before the handshake is never a command.
+- Replies that need no knowledge of the maildrop are made here; those about messages are the session's.
+
+A line ends with CRLF; a lone LF is taken too, as every server in the field does. Passwords never show in a ``repr``.
+"""
+
+from __future__ import annotations
+
+from binascii import b2a_base64
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from posthorn.wire.pop3.events import (
+    Capa,
+    Challenge,
+    Dele,
+    Event,
+    Lang,
+    List,
+    Login,
+    Mechanisms,
+    Named,
+    Noop,
+    Quit,
+    Refused,
+    Retr,
+    Rset,
+    Stat,
+    Stls,
+    Top,
+    Uidl,
+    Utf8,
+)
+from posthorn.wire.pop3.grammar import GRAMMAR, STLS, UTF8, Auth, BadLine, Pass, User, base64_of, text_of
+
+LINE_LIMIT = 255
+"""Octets of a command line with its end (RFC 2449 §4)."""
+CREDENTIAL_LIMIT = 1_100
+"""Octets of a USER or PASS line: the API takes passwords of 256 characters, and each must be good for a login."""
+SASL_LIMIT = 12_288
+"""Octets of an AUTH command or a response line of its exchange with its end (as RFC 4954 §4 gives for SMTP)."""
+MECHANISMS = ("PLAIN", "LOGIN")
+"""SASL mechanisms; both carry the password, so they are offered only where that is safe."""
+
+_USERNAME_PROMPT = b2a_base64(b"Username:", newline=False)
+_PASSWORD_PROMPT = b2a_base64(b"Password:", newline=False)
+
+
+class State(Enum):
+    """Where the session stands. AUTHORIZATION of RFC 1939 is split, since RFC 5034 and 2595 put exchanges inside it."""
+
+    AUTHORIZATION = "authorization"
+    NAMED = "named"
+    """USER was given, PASS may follow."""
+    CHALLENGED = "challenged"
+    """The next line is a SASL response."""
+    HANDSHAKE = "handshake"
+    VERIFYING = "verifying"
+    TRANSACTION = "transaction"
+    UPDATE = "update"
+    CLOSED = "closed"
+
+
+class Signal(Enum):
+    """What ``next_event`` gives instead of an event."""
+
+    NEED_DATA = "need data"
+    PAUSED = "paused"
+
+
+NEED_DATA: Final = Signal.NEED_DATA
+PAUSED: Final = Signal.PAUSED
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """What the connection allows at this moment."""
+
+    passwords: bool
+    """A password may be sent: there is TLS, or the client is on this very host."""
+    stls: bool
+    """There is a certificate and no TLS yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An outcome, not a command: the login was right and the maildrop is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """An outcome: no login."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secured:
+    """An outcome: TLS stands."""
+
+
+_BEFORE_LOGIN: dict[type, State] = {
+    Capa: State.AUTHORIZATION,
+    Utf8: State.AUTHORIZATION,
+    Lang: State.AUTHORIZATION,
+    Mechanisms: State.AUTHORIZATION,
+    Named: State.NAMED,
+    Challenge: State.CHALLENGED,
+    Login: State.VERIFYING,
+    Stls: State.HANDSHAKE,
+    Quit: State.CLOSED,
+}
+
+TRANSITIONS: dict[State, dict[type, State]] = {
+    State.AUTHORIZATION: _BEFORE_LOGIN,
+    # Asking for capabilities between USER and PASS does no harm and clients do it.
+    State.NAMED: _BEFORE_LOGIN | {Capa: State.NAMED, Lang: State.NAMED},
+    State.CHALLENGED: {Challenge: State.CHALLENGED, Login: State.VERIFYING},
+    State.HANDSHAKE: {Secured: State.AUTHORIZATION},
+    State.VERIFYING: {Accepted: State.TRANSACTION, Rejected: State.AUTHORIZATION},
+    State.TRANSACTION: {
+        **dict.fromkeys((Capa, Lang, Stat, List, Uidl, Retr, Top, Dele, Noop, Rset), State.TRANSACTION),
+        Quit: State.UPDATE,
+    },
+    State.UPDATE: {},
+    State.CLOSED: {},
+}
+"""The protocol: state and event (or outcome) to the state that follows."""
+
+_WAITING = frozenset({State.HANDSHAKE, State.VERIFYING, State.UPDATE, State.CLOSED})
+
+
+class Misuse(Exception):  # noqa: N818 - it names the caller's mistake
+    """The caller told an outcome that the state does not wait for."""
+
+
+class Machine:
+    """One session's protocol state."""
+
+    __slots__ = ("_buffer", "_mechanism", "_name", "_scanned", "_start", "_swallowing", "channel", "state", "utf8")
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.state = State.AUTHORIZATION
+        self.utf8 = False
+        """Whether the client asked for UTF-8 mode."""
+        self._buffer = bytearray()
+        self._start = 0
+        self._scanned = 0
+        self._swallowing = False
+        self._name: str | None = None
+        self._mechanism = ""
+
+    @property
+    def buffered(self) -> int:
+        """Octets received and not yet turned into events."""
+        return len(self._buffer) - self._start
+
+    def receive(self, octets: bytes | bytearray | memoryview) -> None:
+        """Take octets from the client."""
+        self._buffer += octets
+
+    def next_event(self) -> Event | Signal:
+        """Give the next event, NEED_DATA, or PAUSED while an outcome is awaited or all is over."""
+        if self.state in _WAITING:
+            return PAUSED
+        try:
+            line = self._line()
+            if line is None:
+                return NEED_DATA
+            event = self._challenged(line) if self.state is State.CHALLENGED else self._command(line)
+        except BadLine as bad:
+            if self.state is State.CHALLENGED:
+                self._forget_login()
+            return Refused(b"-ERR %s\r\n" % str(bad).encode())
+        after = TRANSITIONS[self.state].get(type(event))
+        if after is None:
+            return Refused(
+                b"-ERR not before login\r\n" if self.state is not State.TRANSACTION else b"-ERR not after login\r\n"
+            )
+        if event is STLS:
+            if not self.channel.stls:
+                return Refused(b"-ERR STLS is not offered on this connection\r\n")
+            self._buffer.clear()
+            self._start = self._scanned = 0
+            self._name = None
+        elif event is UTF8:
+            self.utf8 = True
+        self.state = after
+        return event
+
+    def accepted(self) -> None:
+        """The login was right and the maildrop is open."""
+        self._conclude(Accepted)
+
+    def rejected(self) -> None:
+        """The login failed; another may be tried."""
+        self._conclude(Rejected)
+        self._forget_login()
+
+    def secured(self, channel: Channel) -> None:
+        """The TLS handshake is done. What was learnt before it is forgotten (RFC 2595 §4)."""
+        self._conclude(Secured)
+        self.channel = channel
+        self.utf8 = False
+
+    def capabilities(self) -> bytes:
+        """The whole reply to CAPA, right for the state (RFC 2449 §5)."""
+        lines = ["TOP", "UIDL", "PIPELINING", "RESP-CODES", "AUTH-RESP-CODE", "EXPIRE NEVER", "UTF8 USER", "LANG"]
+        if self.state is not State.TRANSACTION:
+            if self.channel.passwords:
+                lines += ["USER", f"SASL {' '.join(MECHANISMS)}"]
+            if self.channel.stls:
+                lines += ["STLS"]
+        lines += ["IMPLEMENTATION Posthorn"]
+        return ("+OK capabilities follow\r\n" + "\r\n".join(lines) + "\r\n.\r\n").encode()
+
+    def _conclude(self, outcome: type) -> None:
+        after = TRANSITIONS[self.state].get(outcome)
+        if after is None:
+            raise Misuse(f"{outcome.__name__} in state {self.state.value}")
+        self.state = after
+
+    def _forget_login(self) -> None:
+        self.state = State.AUTHORIZATION
+        self._name = None
+        self._mechanism = ""
+
+    def _line(self) -> bytes | None:
+        """Take a line without its end; None when there is no whole one. An over-long one is refused once, then swallowed."""
+        buffer = self._buffer
+        while True:
+            end = buffer.find(b"\n", self._scanned)
+            if end < 0:
+                if self._start:
+                    del buffer[: self._start]
+                    self._start = 0
+                if self._swallowing:
+                    buffer.clear()
+                elif len(buffer) >= self._limit(buffer[:5]):
+                    buffer.clear()
+                    self._swallowing = True
+                    self._scanned = 0
+                    raise BadLine("the line is too long")
+                self._scanned = len(buffer)
+                return None
+            line = bytes(buffer[self._start : end])
+            self._start = self._scanned = end + 1
+            if self._swallowing:
+                self._swallowing = False
+                continue
+            if len(line) >= LINE_LIMIT and len(line) >= self._limit(line[:5]):
+                raise BadLine("the line is too long")
+            return line.removesuffix(b"\r")
+
+    def _limit(self, head: bytes | bytearray) -> int:
+        if self.state is State.CHALLENGED:
+            return SASL_LIMIT
+        return {b"AUTH ": SASL_LIMIT, b"USER ": CREDENTIAL_LIMIT, b"PASS ": CREDENTIAL_LIMIT}.get(
+            bytes(head).upper(), LINE_LIMIT
+        )
+
+    def _command(self, line: bytes) -> Event:
+        verb, _, argument = line.partition(b" ")
+        read = GRAMMAR.get(verb) or GRAMMAR.get(verb.strip().upper())
+        if read is None:
+            raise BadLine("unknown command")
+        event = read(argument)
+        if isinstance(event, User | Pass | Auth):
+            return self._authentication(event)
+        return event
+
+    def _authentication(self, command: User | Pass | Auth) -> Event:
+        if self.state is State.TRANSACTION:
+            raise BadLine("not after login")
+        if isinstance(command, Auth) and not command.mechanism:
+            offered = MECHANISMS if self.channel.passwords else ()
+            return Mechanisms("\r\n".join(["+OK mechanisms follow", *offered, ".", ""]).encode())
+        if not self.channel.passwords:
+            way = "use STLS first" if self.channel.stls else "use a connection with TLS"
+            raise BadLine(f"[AUTH] no password is taken on an unencrypted connection: {way}")
+        match command:
+            case User(name):
+                self._name = name
+                return Named()
+            case Pass(password):
+                if self.state is not State.NAMED or self._name is None:
+                    raise BadLine("USER comes first")
+                return Login(self._name, password)
+            case Auth(mechanism, initial):
+                self._name = None
+                if mechanism not in MECHANISMS:
+                    raise BadLine("this mechanism is not offered")
+                self._mechanism = mechanism
+                if initial is None:
+                    return Challenge(b"+ \r\n" if mechanism == "PLAIN" else b"+ %s\r\n" % _USERNAME_PROMPT)
+                return self._response(b"" if initial == b"=" else base64_of(initial))
+
+    def _challenged(self, line: bytes) -> Event:
+        if line.strip() == b"*":
+            raise BadLine("authentication cancelled")  # RFC 5034 §4
+        return self._response(base64_of(line.strip()))
+
+    def _response(self, octets: bytes) -> Event:
+        if self._mechanism == "PLAIN":  # RFC 4616 §2
+            parts = octets.split(b"\0")
+            if len(parts) != 3 or not parts[1]:
+                raise BadLine("the response is not in the form of PLAIN")
+            return Login(text_of(parts[1]), text_of(parts[2]), text_of(parts[0]))
+        if self._name is None:
+            self._name = text_of(octets)
+            return Challenge(b"+ %s\r\n" % _PASSWORD_PROMPT)
+        return Login(self._name, text_of(octets))

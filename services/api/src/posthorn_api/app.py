@@ -1,0 +1,168 @@
+"""The edge: the FastAPI application inside its outermost layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+
+from fastapi import FastAPI, Request, Response
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, JSONResponse
+from starlette.routing import Match, Route
+
+from posthorn.ports.statistics import Statistics
+from posthorn.runtime.health import Health
+from posthorn_api.bulk import routes as import_routes
+from posthorn_api.bulk.service import Import
+from posthorn_api.config import routes as config_routes
+from posthorn_api.config.service import Configuration
+from posthorn_api.credentials import routes as identity_routes
+from posthorn_api.credentials.service import Identity
+from posthorn_api.directory import routes as directory_routes
+from posthorn_api.directory.service import Service
+from posthorn_api.dns import routes as dns_routes
+from posthorn_api.dns.public_pages import PublicPages
+from posthorn_api.dns.public_routes import LIMITS, public_routes
+from posthorn_api.dns.service import DomainDns
+from posthorn_api.events import routes as stats_routes
+from posthorn_api.forwards.routes import confirmation_pages
+from posthorn_api.forwards.service import Confirmations
+from posthorn_api.http import openapi as docs
+from posthorn_api.http import status_routes
+from posthorn_api.http.asgi import Edge
+from posthorn_api.http.guard import Guard
+from posthorn_api.http.large_bodies import SEND_PATH
+from posthorn_api.http.permissions import RULES
+from posthorn_api.http.problems import problem_of
+from posthorn_api.mailboxes import message_routes as mail_routes
+from posthorn_api.mailboxes import routes as mailbox_routes
+from posthorn_api.mailboxes import structure_routes
+from posthorn_api.mailboxes.service import Mail
+from posthorn_api.queue import routes as queue_routes
+from posthorn_api.queue import smarthost_routes as route_routes
+from posthorn_api.queue.service import Outgoing
+from posthorn_api.sending import routes as sending_routes
+from posthorn_api.sending.service import Sending
+from posthorn_api.tenants import routes as tenancy_routes
+from posthorn_api.tenants.service import Tenancy
+from posthorn_api.transfers import routes as transfer_routes
+from posthorn_api.transfers.service import Transfer
+from posthorn_api.webhooks import routes as webhook_routes
+from posthorn_api.webhooks.service import Hooks
+
+ROUTERS = (
+    tenancy_routes.tenants,
+    tenancy_routes.api_keys,
+    directory_routes.domains,
+    dns_routes.dns,
+    identity_routes.dkim,
+    directory_routes.accounts,
+    identity_routes.app_passwords,
+    mailbox_routes.mailboxes,
+    mail_routes.messages,
+    structure_routes.parts,
+    mailbox_routes.messages,
+    transfer_routes.transfers,
+    directory_routes.aliases,
+    sending_routes.sending,
+    queue_routes.traces,
+    queue_routes.queue,
+    route_routes.routes,
+    queue_routes.suppressions,
+    mail_routes.dead,
+    import_routes.imports,
+    webhook_routes.webhooks,
+    stats_routes.stats,
+    config_routes.config,
+    tenancy_routes.audit,
+    status_routes.status,
+)
+"""All operations, in the order of the documentation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The services behind the operations."""
+
+    service: Service
+    mail: Mail
+    transfer: Transfer
+    identity: Identity
+    outgoing: Outgoing
+    sending: Sending
+    tenancy: Tenancy
+    imports: Import
+    dns: DomainDns
+    pages: PublicPages
+    hooks: Hooks
+    statistics: Statistics
+    configuration: Configuration
+    forwards: Confirmations
+
+
+def operations() -> Iterator[APIRoute]:
+    """Give all operations."""
+    for part in ROUTERS:
+        for route in part.routes:
+            assert isinstance(route, APIRoute)
+            yield route
+
+
+def create_app(
+    parts: Parts,
+    guard: Guard,
+    health: Health,
+    *,
+    body_limit: int = 1024 * 1024,
+    send_body_limit: int = 40 * 1024 * 1024,
+    import_body_limit: int = 1024 * 1024 * 1024,
+    mail_import_body_limit: int = 64 * 1024 * 1024 * 1024,
+) -> Edge:
+    """Make the ASGI application. The limits are octets of a request's body."""
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    for each in fields(parts):
+        setattr(app.state, each.name, getattr(parts, each.name))
+    app.state.guard, app.state.health = guard, health
+    for part in ROUTERS:
+        app.include_router(part)
+    _check_rules()
+    app.add_exception_handler(HTTPException, _refuse)
+    document = docs.describe(app)
+    page = docs.render(document)
+    _add_page(app, "/openapi.json", lambda: JSONResponse(document))
+    _add_page(app, "/docs", lambda: HTMLResponse(page))
+    app.router.routes.extend([*public_routes(parts.pages), *confirmation_pages(parts.forwards)])
+    limits = LIMITS | {SEND_PATH: send_body_limit} | dict.fromkeys(import_routes.PATHS, import_body_limit)
+    return Edge(app, body_limit, limits, [(transfer_routes.IMPORT_PATH, mail_import_body_limit)])
+
+
+def _check_rules() -> None:
+    """Every operation has a rule, or it could not have been made; here, that every rule has an operation."""
+    idle = RULES.keys() - {route.operation_id for route in operations()}
+    if idle:
+        raise RuntimeError(f"rules without an operation: {', '.join(sorted(idle))}")
+
+
+def _add_page(app: FastAPI, path: str, make: Callable[[], Response]) -> None:
+    async def answer(_: Request) -> Response:
+        return make()
+
+    app.router.routes.append(Route(path, answer, methods=["GET"]))
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    problem = problem_of(error)
+    if problem.status == 405:
+        problem.headers["Allow"] = ", ".join(_methods(request))
+    return problem.response()
+
+
+def _methods(request: Request) -> list[str]:
+    """All methods of the path: each operation is a route of its own, and knows only its own."""
+    found: set[str] = set()
+    for method in ("GET", "POST", "PATCH", "PUT", "DELETE"):
+        scope = {**request.scope, "method": method}
+        if any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes):
+            found.add(method)
+    return sorted(found)

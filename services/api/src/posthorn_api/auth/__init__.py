@@ -1,0 +1,1 @@
+"""Who asks: OIDC tokens and logins of accounts."""

@@ -1,0 +1,78 @@
+"""Holders of accounts at the API: HTTP Basic with an address and the account's own password (RFC 7617).
+
+Rules:
+
+- App passwords are for programs that read or send mail, and open nothing here.
+- Failures are counted with those of POP3 and submission (``posthorn.runtime.login_throttle``), and so are familiar places.
+- A refusal does not tell whether the account exists, and takes as long either way.
+"""
+
+from __future__ import annotations
+
+import base64
+from uuid import NAMESPACE_URL, uuid5
+
+from posthorn.ports.administration import ApiKey, Role, State
+from posthorn.ports.sending import Senders, Throttle
+from posthorn.runtime.familiar_places import FamiliarPlaces, place_of
+from posthorn.runtime.login_throttle import Guesses
+from posthorn.runtime.passwords import Passwords
+from posthorn.wire.address import AddressError, parse_address
+from posthorn_api.http.problems import Problem
+
+FAILURES_PER_PLACE = 30
+FAILURES_PER_ACCOUNT = 10
+_LONGEST = 1024
+_REALM = {"WWW-Authenticate": 'Basic realm="posthorn", charset="UTF-8"'}
+
+
+class AccountLogins:
+    """Verifies the passwords of accounts."""
+
+    def __init__(self, senders: Senders, throttle: Throttle, passwords: Passwords) -> None:
+        self._senders = senders
+        self._passwords = passwords
+        self._guesses = Guesses(throttle, FAILURES_PER_PLACE, FAILURES_PER_ACCOUNT)
+        self._places = FamiliarPlaces(senders)
+
+    async def caller(self, credentials: str, client: str) -> ApiKey:
+        """Return the account whose address and password ``credentials`` holds in base64; ``client`` is its IP address.
+
+        Raises 401 for wrong ones, 403 for a suspended account, 429 after too many failures, Unavailable and passwords.Busy.
+        """
+        address, password = _read(credentials)
+        place = place_of(address, client)
+        known = await self._senders.credentials(address, place) if address else None
+        familiar = known is not None and known.place_age is not None
+        async with self._guesses.attempt(address, client, familiar=familiar) as attempt:
+            if attempt.refused:
+                raise Problem(429, "too-many-requests", "too many failed logins; try again later")
+            if (
+                not await self._passwords.verify(None if known is None else known.password_hash, password)
+                or known is None
+            ):
+                await attempt.wrong()
+                raise _wrong()
+        self._places.note(known.account, place, known.place_age)
+        if known.state is State.SUSPENDED:
+            raise Problem(403, "forbidden", "the account is suspended")
+        number = uuid5(NAMESPACE_URL, f"account:{known.account}")
+        return ApiKey(number, known.address, Role.ACCOUNT, known.tenant, account=known.address)
+
+
+def _read(credentials: str) -> tuple[str, str]:
+    """Return the canonical address, or an empty one where the name is no address, and the password."""
+    try:
+        name, separator, password = base64.b64decode(credentials[:_LONGEST], validate=True).decode().partition(":")
+    except ValueError:
+        raise _wrong() from None
+    if not separator or not password:
+        raise _wrong()
+    try:
+        return str(parse_address(name)), password
+    except AddressError:
+        return "", password
+
+
+def _wrong() -> Problem:
+    return Problem(401, "unauthorized", "the address or the password is wrong", headers=dict(_REALM))

@@ -1,0 +1,218 @@
+"""Bearer tokens of an OpenID Connect issuer, beside API keys (RFC 7519, RFC 8725, RFC 9068).
+
+Rules:
+
+- A token is a caller like an API key: one role, one tenant. The issuer's word on both is taken as the settings say and no further.
+- The signature is checked first, by a key of the issuer's for an algorithm of that key's own kind; ``none`` and HMAC are never
+  taken. Then issuer, audience and times, with a leeway for clocks that differ.
+- Of several roles the mightiest counts; who only reads comes before who only sends.
+- The whole platform is open to tokens only where the settings say so: to such as name no tenant. One that names a tenant is the
+  tenant's, whoever its holder: the role of a platform admin counts for nothing in it.
+- A tenant is looked up for every token, and what was found is remembered for a moment: a suspension takes effect within that.
+- The caller's id is made from issuer and subject: what is counted and remembered for it goes on when the token is renewed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+import jwt
+import structlog
+from jwt.exceptions import (
+    ExpiredSignatureError,
+    ImmatureSignatureError,
+    InvalidAudienceError,
+    InvalidIssuerError,
+    InvalidSignatureError,
+    MissingRequiredClaimError,
+    PyJWTError,
+)
+from prometheus_client import Counter
+
+from posthorn.ports.administration import ApiKey, Role
+from posthorn.ports.tenants import Standing, Tenants, TenantState
+from posthorn_api.auth.jwks import ALGORITHMS, IssuerKeys
+from posthorn_api.http.problems import Problem, unauthorized
+
+log = structlog.get_logger()
+
+_SHAPE = re.compile(r"ey[\w-]*\.[\w-]+\.[\w-]*\Z", re.ASCII)
+_RANKS = (Role.PLATFORM_ADMIN, Role.TENANT_ADMIN, Role.READ_ONLY, Role.SEND_ONLY)
+_REQUIRED = ("exp", "iat", "iss", "aud", "sub")
+_REMEMBER_SECONDS = 1.5
+_REMEMBERED = 1000
+_LONGEST_SUBJECT = 255  # OpenID Connect Core §2
+_LONGEST_TENANT = 100
+_LONGEST_TOKEN = 16 * 1024
+
+_tokens = Counter("posthorn_api_oidc_tokens_total", "Tokens shown", ["outcome"])
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What is taken of an issuer's tokens, as the settings say."""
+
+    issuer: str
+    audiences: tuple[str, ...]
+    role_claim: str = "roles"
+    """The claim that holds a role or a list of roles; ``a.b`` is ``b`` in the object ``a``, where no claim has that very name."""
+    roles: Mapping[str, Role] = field(default_factory=lambda: {role.value: role for role in _RANKS})
+    """Our roles by what the issuer calls them."""
+    tenant_claim: str = "tenant"
+    """The claim that holds the tenant's name or id; as ``role_claim``."""
+    platform: bool = False
+    """Whether a token that names no tenant opens the whole platform."""
+    leeway_seconds: float = 30.0
+    refresh_seconds: float = 600.0
+
+
+class Tokens:
+    """Tells who shows a token."""
+
+    def __init__(self, trust: Trust, keys: IssuerKeys, tenants: Tenants, secret: bytes) -> None:
+        self._trust = trust
+        self._keys = keys
+        self._tenants = tenants
+        self._secret = secret
+        self._remembered: OrderedDict[str, tuple[float, Standing]] = OrderedDict()
+
+    def takes(self, shown: str) -> bool:
+        """Tell whether what is shown has the form of a token (RFC 7515 §7.1); an API key has not."""
+        return _SHAPE.match(shown) is not None
+
+    def secret_of(self, caller: ApiKey) -> bytes:
+        """Give what only we know and what is the same for all tokens of a caller."""
+        return hmac.digest(self._secret, caller.id.bytes, hashlib.sha256)
+
+    async def caller(self, token: str) -> ApiKey:
+        """Give who it is. Raises 401 for a token that is not good, 403 for one that opens nothing, Unavailable."""
+        try:
+            claims = await self._claims(token)
+            caller = await self._judged(claims)
+        except Problem as problem:
+            _tokens.labels("refused" if problem.status == 401 else "forbidden").inc()
+            raise
+        _tokens.labels("taken").inc()
+        return caller
+
+    async def _claims(self, token: str) -> Mapping[str, Any]:
+        """Give what a token says that is the issuer's, meant for us, and in force."""
+        trust = self._trust
+        if len(token) > _LONGEST_TOKEN:
+            raise unauthorized("this token is too long", shown=True)
+        try:
+            header = jwt.get_unverified_header(token)
+        except (PyJWTError, ValueError, RecursionError):
+            raise unauthorized("this token does not read", shown=True) from None
+        algorithm, kid = header.get("alg"), header.get("kid")
+        if (
+            not isinstance(algorithm, str) or algorithm not in ALGORITHMS or "crit" in header
+        ):  # RFC 7515 §4.1.11: what is critical must be understood
+            raise unauthorized("this token is not signed as it must be", shown=True)
+        key = await self._keys.find(kid, algorithm)
+        if key is None:
+            raise unauthorized("this token is signed with a key that is not known", shown=True)
+        try:
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                key,
+                algorithms=[algorithm],
+                audience=trust.audiences,
+                issuer=trust.issuer,
+                leeway=trust.leeway_seconds,
+                options={"require": list(_REQUIRED), "strict_aud": False},
+            )
+        except (PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
+            raise unauthorized(_REASONS.get(type(error), "this token is not good"), shown=True) from None
+        return claims
+
+    async def _judged(self, claims: Mapping[str, Any]) -> ApiKey:
+        trust, subject = self._trust, claims["sub"]
+        if not _is_line(subject, _LONGEST_SUBJECT):
+            raise unauthorized("this token names nobody", shown=True)
+        named = _claim(claims, trust.tenant_claim)
+        granted = _roles(_claim(claims, trust.role_claim), trust.roles)
+        if named in (None, ""):
+            if not trust.platform:
+                raise _forbidden("this token names no tenant")
+            standing = None
+            granted.discard(Role.TENANT_ADMIN)  # it would administer everybody
+        else:
+            standing = await self._standing(named)
+            granted.discard(Role.PLATFORM_ADMIN)
+        role = next((each for each in _RANKS if each in granted), None)
+        if role is None:
+            raise _forbidden("this token names no role that counts here")
+        return ApiKey(
+            uuid5(NAMESPACE_URL, f"{trust.issuer}\n{subject}"),
+            f"oidc:{subject}",
+            role,
+            None if standing is None else standing.id,
+            tenant_name=None if standing is None else standing.name,
+            message_content=role in (Role.PLATFORM_ADMIN, Role.TENANT_ADMIN),
+        )
+
+    async def _standing(self, named: object) -> Standing:
+        """Look the tenant up. Raises 403."""
+        if not isinstance(named, str) or not _is_line(named, _LONGEST_TENANT):
+            raise _forbidden("this token names no tenant of ours")
+        now = time.monotonic()
+        until, standing = self._remembered.get(named, (0.0, None))
+        if standing is None or until <= now:
+            standing = await self._tenants.standing(named)
+            if standing is None:
+                self._remembered.pop(named, None)
+                raise _forbidden("this token names no tenant of ours")
+            self._remembered[named] = now + _REMEMBER_SECONDS, standing
+            while len(self._remembered) > _REMEMBERED:
+                self._remembered.popitem(last=False)
+        if standing.state is TenantState.SUSPENDED:
+            raise _forbidden("the tenant is suspended")
+        return standing
+
+
+_REASONS: Mapping[type[Exception], str] = {
+    ExpiredSignatureError: "this token has expired",
+    ImmatureSignatureError: "this token is not in force yet",
+    InvalidAudienceError: "this token is meant for somebody else",
+    InvalidIssuerError: "this token is of another issuer",
+    InvalidSignatureError: "the signature of this token is wrong",
+    MissingRequiredClaimError: f"this token lacks one of the claims {', '.join(_REQUIRED)}",
+}
+
+
+def _claim(claims: Mapping[str, Any], path: str) -> object:
+    """Give a claim by its name, or else by its way through objects; None without one."""
+    if path in claims:
+        return claims[path]
+    found: object = claims
+    for name in path.split("."):
+        if not isinstance(found, dict) or name not in found:
+            return None
+        found = found[name]
+    return found
+
+
+def _roles(claim: object, known: Mapping[str, Role]) -> set[Role]:
+    listed = [claim] if isinstance(claim, str) else claim
+    return (
+        {known[each] for each in listed if isinstance(each, str) and each in known}
+        if isinstance(listed, list)
+        else set()
+    )
+
+
+def _is_line(text: object, longest: int) -> bool:
+    return isinstance(text, str) and 0 < len(text) <= longest and text.isprintable()
+
+
+def _forbidden(detail: str) -> Problem:
+    return Problem(403, "forbidden", detail)

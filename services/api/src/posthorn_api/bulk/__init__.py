@@ -1,0 +1,1 @@
+"""Import of many accounts and aliases."""

@@ -1,0 +1,94 @@
+"""Operations of bulk import."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Depends, Request, Response
+from starlette.types import Receive, Scope, Send
+
+from posthorn_api.bulk.schemas import AccountLine, AliasLine, ImportAnswer
+from posthorn_api.bulk.service import Answers, Import
+from posthorn_api.http.operations import POST_ONLY, Caller, problems, router
+
+imports = router("import")
+
+PATHS = ("/v1/import/accounts", "/v1/import/aliases")
+_NDJSON = "application/x-ndjson"
+
+
+def _import(request: Request) -> Import:
+    found: Import = request.app.state.imports
+    return found
+
+
+Importer = Annotated[Import, Depends(_import)]
+
+
+class _Streamed(Response):
+    """An answer that is written while the request is still being read, which starlette's own would read as well."""
+
+    def __init__(self, answers: Answers) -> None:
+        super().__init__(status_code=200, media_type=_NDJSON)
+        del self.headers["content-length"]
+        self._answers = answers
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Send it (ASGI)."""
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            async for piece in self._answers.octets():
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            await self._answers.close()
+
+
+def _documented(shape: str, example: str) -> dict[str, Any]:
+    return {
+        "requestBody": {
+            "required": True,
+            "description": f"A {shape} in JSON on each line.",
+            "content": {_NDJSON: {"schema": {"$ref": f"#/components/schemas/{shape}"}, "example": example}},
+        }
+    }
+
+
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "A line for each line",
+        "content": {_NDJSON: {"schema": {"$ref": f"#/components/schemas/{ImportAnswer.__name__}"}}},
+    },
+    **problems(413, 415, 429),
+}
+
+
+@imports.post(
+    PATHS[0],
+    operation_id="importAccounts",
+    summary="Import accounts",
+    response_class=Response,
+    responses=_ANSWERS,
+    dependencies=POST_ONLY,
+    openapi_extra=_documented(AccountLine.__name__, '{"address": "carol@example.test", "password": "correct horse"}\n'),
+)
+async def import_accounts(request: Request, caller: Caller, service: Importer) -> Response:
+    """A line of JSON in, a line of JSON out, any number of them. An account that is there just so is `unchanged`; repeat an import
+    that broke off as a whole. By its nature a repeat does nothing twice, with an Idempotency-Key or without."""
+    return _Streamed(await service.accounts(caller, request.state.pieces))
+
+
+@imports.post(
+    PATHS[1],
+    operation_id="importAliases",
+    summary="Import aliases",
+    response_class=Response,
+    responses=_ANSWERS,
+    dependencies=POST_ONLY,
+    openapi_extra=_documented(
+        AliasLine.__name__, '{"address": "team@example.test", "targets": ["alice@example.test"]}\n'
+    ),
+)
+async def import_aliases(request: Request, caller: Caller, service: Importer) -> Response:
+    """As with accounts; a line may lead to an alias of a line before it."""
+    return _Streamed(await service.aliases(caller, request.state.pieces))

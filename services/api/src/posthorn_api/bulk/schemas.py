@@ -1,0 +1,43 @@
+"""The JSON shapes of lines of an import, and of the answers to them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from posthorn_api.http.schemas import Line, Password, ProblemField, Quota, Targets
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class AccountLine(_Line):
+    """An account to be made."""
+
+    address: Line = Field(examples=["carol@example.test"])
+    password: Password | None = Field(None, examples=["correct horse battery"])
+    password_hash: Line | None = Field(
+        None,
+        description="Instead of a password: its argon2id hash in PHC form, `$argon2id$v=19$m=…,t=…,p=…$salt$hash`.",
+    )
+    quota_bytes: Quota | None = None
+    state: Literal["active", "suspended", "receive-only"] = "active"
+
+
+class AliasLine(_Line):
+    """An alias to be made."""
+
+    address: Line = Field(examples=["team@example.test"])
+    targets: Targets = Field(examples=[["alice@example.test"]])
+
+
+class ImportAnswer(BaseModel):
+    """What became of a line. The last line of the answer has `done`, `lines` and a count of each status instead; where `done` is
+    false the import broke off, and is to be sent again as a whole."""
+
+    line: int = Field(examples=[1])
+    address: str | None = Field(examples=["carol@example.test"])
+    status: Literal["created", "unchanged", "failed"]
+    errors: list[ProblemField] | None = None

@@ -1,0 +1,1 @@
+"""A whole configuration, compared and applied at once."""

@@ -1,0 +1,159 @@
+"""Declarative configuration: doing what is planned, step by step, through the services behind the operations."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, Set
+from dataclasses import replace
+from uuid import UUID
+
+from posthorn.ports.administration import ApiKey, Changed, Conflict, Missing, NewDomain, State, Unfit, Versions
+from posthorn.ports.audit import Audit
+from posthorn.ports.queue import Route
+from posthorn.ports.webhooks import WebhookState
+from posthorn.runtime.audit_context import acting, acts
+from posthorn_api.config.plan import ACCOUNT, ALIAS, CHANGE, CREATE, DELETE, DOMAIN, ROUTE, WEBHOOK, Plan, Step
+from posthorn_api.directory.service import Service
+from posthorn_api.queue.service import Outgoing
+from posthorn_api.webhooks.service import Hooks
+
+HAS_MAIL = "the account has mail; name it in force to delete it with its mail"
+
+
+class Applier:
+    """Does the steps of a plan as ``caller``, the tenant's; ``real`` is who asked."""
+
+    def __init__(
+        self,
+        caller: ApiKey,
+        real: ApiKey,
+        service: Service,
+        hooks: Hooks,
+        outgoing: Outgoing,
+        audit: Audit,
+        forced: Set[str],
+    ) -> None:
+        self._caller = caller
+        self._real = real
+        self._service = service
+        self._hooks = hooks
+        self._outgoing = outgoing
+        self._audit = audit
+        self._forced = forced
+        self._unusable = ""
+        self._made: dict[str, str] = {}
+
+    async def run(self, plan: Plan) -> None:
+        """Do them in their order; a catch-all of a new domain comes when what it leads to is there."""
+        late = [
+            Step(DOMAIN, step.name, CHANGE, {"catch_all": step.fields["catch_all"]})
+            for step in plan.steps
+            if (step.kind, step.action) == (DOMAIN, CREATE) and step.fields.get("catch_all")
+        ]
+        whole = {step.name: step for step in plan.steps if step.kind == DOMAIN}
+        for step in sorted([*plan.steps, *late], key=lambda each: each.phase):
+            known = whole[step.name] if step in late else step
+            if known.outcome == "failed":
+                continue
+            await self._do(step)
+            known.outcome, known.detail = step.outcome, step.detail
+
+    async def _do(self, step: Step) -> None:
+        request = acting()
+        try:
+            if request is None:
+                await self._work(step)
+            else:
+                with acts(replace(request, action=f"{step.kind}.{step.action}", is_written=False)):
+                    await self._work(step)
+                    await self._audit.record(self._owner(step), step.name, dict(step.fields))
+            step.outcome = "done"
+        except Missing as fault:
+            self._failed(step, str(fault) or "it is not there any more")
+        except (Unfit, Conflict, Changed) as fault:
+            self._failed(step, str(fault))
+
+    def _owner(self, step: Step) -> UUID | None:
+        return self._real.tenant if step.kind == ROUTE else self._caller.tenant
+
+    @staticmethod
+    def _failed(step: Step, why: str) -> None:
+        step.outcome, step.detail = "failed", why
+
+    async def _work(self, step: Step) -> None:
+        works: dict[str, Callable[[Step, Versions], Awaitable[None]]] = {
+            DOMAIN: self._domain,
+            ACCOUNT: self._account,
+            ALIAS: self._alias,
+            WEBHOOK: self._webhook,
+            ROUTE: self._route,
+        }
+        await works[step.kind](step, None if step.present is None else frozenset({step.present.version}))
+
+    async def _domain(self, step: Step, expected: Versions) -> None:
+        match step.action:
+            case "create":
+                values = dict(step.fields)
+                plus = bool(values.pop("plus_addressing", True))
+                values.pop("catch_all", None)
+                made = await self._service.create_domain(self._caller, NewDomain(step.name, None, None, plus), None)
+                if values:
+                    await self._service.change_domain(self._caller, step.name, values, frozenset({made.version}))
+            case "change":
+                await self._service.change_domain(self._caller, step.name, step.fields, expected)
+            case _:
+                await self._service.delete_domain(self._caller, step.name, expected)
+
+    async def _account(self, step: Step, expected: Versions) -> None:
+        match step.action:
+            case "create":
+                values = dict(step.fields)
+                hashed = values.pop("password_hash", None) or await self._nobodys_hash()
+                quota, state = values.pop("quota_bytes", None), State(values.pop("state", "active"))
+                made = await self._service.create_account_hashed(self._caller, step.name, hashed, quota, state)
+                if values:
+                    await self._service.change_account(self._caller, step.name, values, frozenset({made.version}))
+            case "change":
+                await self._service.change_account(self._caller, step.name, step.fields, expected)
+            case _:
+                present = await self._service.account(self._caller, step.name)
+                if present.used_messages and step.name not in self._forced:
+                    raise Conflict(HAS_MAIL)
+                await self._service.delete_account(self._caller, step.name, expected)
+
+    async def _nobodys_hash(self) -> str:
+        """A hash of what nobody knows, one for all accounts that get no password now."""
+        if not self._unusable:
+            self._unusable = await self._service.hash_password(secrets.token_urlsafe(32))
+        return self._unusable
+
+    async def _alias(self, step: Step, expected: Versions) -> None:
+        match step.action:
+            case "create":
+                await self._service.create_alias(self._caller, step.name, step.fields["targets"], None)
+            case "change":
+                await self._service.change_alias(self._caller, step.name, step.fields["targets"], expected)
+            case _:
+                await self._service.delete_alias(self._caller, step.name, expected)
+
+    async def _webhook(self, step: Step, expected: Versions) -> None:
+        match step.action:
+            case "create":
+                values = step.fields
+                state = WebhookState(values.get("state", "active"))
+                _, step.secret = await self._hooks.create(
+                    self._caller, values["url"], values["events"], values["domain"], None, state=state
+                )
+            case "change":
+                assert step.present is not None
+                await self._hooks.change(self._caller, step.present.handle, step.fields, expected)
+            case _:
+                assert step.present is not None
+                await self._hooks.delete(self._caller, step.present.handle, expected)
+
+    async def _route(self, step: Step, _: Versions) -> None:
+        if step.action == DELETE:
+            await self._outgoing.delete_route(step.name)
+            return
+        values = {**(step.present.values if step.present else {}), **step.fields}
+        await self._outgoing.put_route(Route(step.name, **values), None)

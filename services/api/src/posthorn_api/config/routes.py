@@ -1,0 +1,124 @@
+"""Operations on declarative configuration."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Depends, Query, Request, Response
+
+from posthorn_api.config.plan import ACCOUNT, ALIAS, DOMAIN, ROUTE, WEBHOOK, Objects, Plan, Present
+from posthorn_api.config.schemas import (
+    ConfigAccount,
+    ConfigAlias,
+    ConfigChange,
+    ConfigDocument,
+    ConfigDomain,
+    ConfigOutcome,
+    ConfigRoute,
+    ConfigUnlisted,
+    ConfigWebhook,
+)
+from posthorn_api.config.service import Configuration
+from posthorn_api.http.operations import BODY_PROBLEMS, Caller, Expected, etag, problems, router
+from posthorn_api.http.schemas import Line
+
+config = router("configuration")
+
+
+def _configuration(request: Request) -> Configuration:
+    found: Configuration = request.app.state.configuration
+    return found
+
+
+Decisions = Annotated[Configuration, Depends(_configuration)]
+TenantName = Annotated[
+    Line | None,
+    Query(
+        max_length=100, description="Name or id of the tenant; without it, yours, or for a platform admin `default`."
+    ),
+]
+
+
+@config.get(
+    "/v1/config", operation_id="getConfig", summary="Show the whole configuration", responses=problems(404, 409)
+)
+async def get_config(
+    caller: Caller, service: Decisions, response: Response, tenant: TenantName = None
+) -> ConfigDocument:
+    """All that a tenant has, in the form that PUT takes, without passwords and secrets; of up to 20,000 objects of each kind. With
+    a key of the whole platform also the routes. The ETag is that of the whole state."""
+    present, state = await service.present(caller, await service.tenant(caller, tenant))
+    response.headers["ETag"] = etag(state)
+    return _document(present)
+
+
+@config.put(
+    "/v1/config",
+    operation_id="putConfig",
+    summary="Set the whole configuration",
+    responses=problems(404, 409, 412, *BODY_PROBLEMS),
+)
+async def put_config(
+    body: ConfigDocument,
+    caller: Caller,
+    service: Decisions,
+    expected: Expected,
+    response: Response,
+    tenant: TenantName = None,
+    plan: Annotated[bool, Query(description="Only say what would be done.")] = False,
+    prune: Annotated[
+        bool, Query(description="Delete what is there and not named, of the kinds that are listed.")
+    ] = False,
+    force: Annotated[
+        list[Line] | None, Query(max_length=1000, description="Addresses of accounts that are deleted with their mail.")
+    ] = None,
+) -> ConfigOutcome:
+    """Brings a tenant to the state that the document describes, and says of each object what was done. What is as it should be is
+    not touched: the same request again does nothing.
+
+    Kinds of objects that the document leaves out are not looked at, and fields that it leaves out stay as they are. Nothing is
+    deleted without `prune=true`, and an account with mail only when `force` names it besides. A step that fails does not stop the
+    others.
+
+    An object that somebody changes while this runs is left as it is, and its step fails. With `If-Match` and the ETag of the plan,
+    or of GET, nothing at all is done when anything has changed since.
+
+    The secret of a webhook that is made is shown in this answer only."""
+    owner = await service.tenant(caller, tenant)
+    done, state = await service.put(
+        caller, owner, body, expected, plan_only=plan, prune=prune, force=frozenset(force or ())
+    )
+    if plan:
+        response.headers["ETag"] = etag(state)
+    return _outcome(owner.name, done, is_applied=not plan)
+
+
+def _outcome(tenant: str, plan: Plan, *, is_applied: bool) -> ConfigOutcome:
+    changes = [
+        ConfigChange(
+            kind=step.kind,  # type: ignore[arg-type]
+            object=step.name,
+            action=step.action,  # type: ignore[arg-type]
+            fields={name: "changed" if name == "password_hash" else value for name, value in step.fields.items()},
+            outcome=step.outcome,  # type: ignore[arg-type]
+            detail=step.detail,
+            secret=step.secret,
+        )
+        for step in plan.steps
+    ]
+    unlisted = [ConfigUnlisted(kind=kind, object=name) for kind, name in plan.unlisted]  # type: ignore[arg-type]
+    failed = sum(change.outcome == "failed" for change in changes)
+    return ConfigOutcome(tenant=tenant, applied=is_applied, changes=changes, failed=failed, unlisted=unlisted)
+
+
+def _document(present: Objects[Present]) -> ConfigDocument:
+    def named(kind: str, field: str) -> list[dict[str, Any]]:
+        return [{field: name, **found.values} for name, found in present[kind].items()]
+
+    return ConfigDocument(
+        domains=[ConfigDomain(**each) for each in named(DOMAIN, "name")],
+        accounts=[ConfigAccount(**each) for each in named(ACCOUNT, "address")],
+        aliases=[ConfigAlias(**each) for each in named(ALIAS, "address")],
+        webhooks=[ConfigWebhook(**found.values) for found in present[WEBHOOK].values()],
+        routes=[ConfigRoute(**each) for each in named(ROUTE, "domain")] if ROUTE in present else None,
+    )

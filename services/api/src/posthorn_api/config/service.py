@@ -1,0 +1,291 @@
+"""Declarative configuration: reads what a tenant has, plans, and does what is planned through the services behind the operations.
+
+Rules:
+
+- Everything is done as the tenant, by the same methods as one by one: the same checks, the same lines in the audit log.
+- Each object is changed in the version that the plan was made for: whoever changes it meanwhile keeps his change, and the step
+  fails.
+- A step that fails does not stop the others. The same request again finds what is left.
+- An account with mail is removed only when it is named in ``force``; that is looked at again just before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence, Set
+from dataclasses import replace
+from ipaddress import ip_network
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from posthorn.ports.administration import (
+    Account,
+    Alias,
+    ApiKey,
+    Changed,
+    Conflict,
+    Domain,
+    Fault,
+    Unfit,
+    Versions,
+)
+from posthorn.ports.audit import Audit
+from posthorn.ports.imports import Imports
+from posthorn.ports.queue import Route
+from posthorn.ports.tenants import Tenant
+from posthorn.ports.webhooks import Webhook, WebhookState
+from posthorn.runtime.audit_context import acting
+from posthorn_api.config.apply import HAS_MAIL, Applier
+from posthorn_api.config.plan import (
+    ACCOUNT,
+    ALIAS,
+    DELETE,
+    DOMAIN,
+    ROUTE,
+    WEBHOOK,
+    Objects,
+    Plan,
+    Present,
+    Step,
+    Wanted,
+    planned,
+    state_of,
+)
+from posthorn_api.config.schemas import MOST, ConfigDocument
+from posthorn_api.directory.service import Service, address_in, domain_in, targets_in
+from posthorn_api.queue.service import ANY, Outgoing
+from posthorn_api.tenants.service import Tenancy
+from posthorn_api.webhooks.service import Hooks
+
+log = structlog.get_logger()
+
+_PAGE = 500
+_DEFAULT = "default"
+_DOMAIN_FIELDS = ("catch_all", "plus_addressing", "max_accounts", "quota_bytes", "retention_days", "undelete_days")
+_SENDING_FIELDS = ("max_messages_per_hour", "max_recipients_per_hour")
+_ROUTE_FIELDS = ("host", "port", "tls", "username", "connections", "messages_per_minute")
+
+
+class Configuration:
+    """Raises Unfit, Missing, Changed and Conflict for the caller's faults, Unavailable for ours."""
+
+    def __init__(
+        self, service: Service, tenancy: Tenancy, hooks: Hooks, outgoing: Outgoing, imports: Imports, audit: Audit
+    ) -> None:
+        self._service = service
+        self._tenancy = tenancy
+        self._hooks = hooks
+        self._outgoing = outgoing
+        self._imports = imports
+        self._audit = audit
+
+    async def tenant(self, caller: ApiKey, named: str | None) -> Tenant:
+        """Give the tenant that is meant; without a name the caller's, or ``default``."""
+        own = _DEFAULT if caller.tenant is None else str(caller.tenant)
+        return await self._tenancy.tenant(caller, named or own)
+
+    async def present(self, caller: ApiKey, tenant: Tenant) -> tuple[Objects[Present], str]:
+        """Give what the tenant has, and for the whole platform's keys the routes; and the mark of that state."""
+        as_tenant = replace(caller, tenant=tenant.id)
+        found: Objects[Present] = {
+            DOMAIN: {each.name: _of_domain(each) async for each in self._domains(as_tenant)},
+            ACCOUNT: {each.address: _of_account(each) async for each in self._accounts(as_tenant)},
+            ALIAS: {each.address: _of_alias(each) async for each in self._aliases(as_tenant)},
+            WEBHOOK: {},
+        }
+        async for webhook in self._webhooks(as_tenant):
+            name = _webhook_name(webhook.url, webhook.domain)
+            # of two alike one is managed; the other is called by its id besides, so that it is unlisted
+            name = f"{name} {webhook.id}" if name in found[WEBHOOK] else name
+            found[WEBHOOK][name] = _of_webhook(webhook)
+        if caller.tenant is None:
+            found[ROUTE] = {each.domain: _of_route(each) async for each in self._routes()}
+        return found, state_of(found)
+
+    async def put(
+        self,
+        caller: ApiKey,
+        tenant: Tenant,
+        document: ConfigDocument,
+        expected: Versions,
+        *,
+        plan_only: bool,
+        prune: bool,
+        force: Set[str],
+    ) -> tuple[Plan, str]:
+        """Plan, and unless that is all, do it. Gives the plan with its outcomes, and the mark of the state that was found."""
+        if document.routes is not None and caller.tenant is not None:
+            raise Unfit(Fault("routes", "routes belong to the whole platform; only its admins set them"))
+        wanted = read_document(document)
+        forced = {address_in("force", each) for each in force}
+        present, state = await self.present(caller, tenant)
+        if expected is not None and state not in expected:
+            raise Changed("it has changed since it was read; read it again")
+        as_tenant = replace(caller, tenant=tenant.id)
+        await self._know_hashes(as_tenant, present, wanted)
+        plan = planned(present, wanted, prune=prune)
+        for step in plan.steps:
+            if reason := _refusal(step, forced):
+                step.outcome, step.detail = "failed", reason
+        if not plan_only:
+            await Applier(as_tenant, caller, self._service, self._hooks, self._outgoing, self._audit, forced).run(plan)
+        if (act := acting()) is not None:
+            act.is_written = True  # each step wrote a line of its own
+        return plan, state
+
+    async def _know_hashes(self, caller: ApiKey, present: Objects[Present], wanted: Objects[Wanted]) -> None:
+        """Put the password hashes among what is there, where they are to be compared."""
+        asked = [
+            name
+            for name, want in wanted.get(ACCOUNT, {}).items()
+            if "password_hash" in want.values and name in present[ACCOUNT]
+        ]
+        for start in range(0, len(asked), _PAGE):
+            known = await self._imports.known(caller.tenant, asked[start : start + _PAGE])
+            for name, found in known.hashes.items():
+                there = present[ACCOUNT][name]
+                present[ACCOUNT][name] = replace(there, values={**there.values, "password_hash": found})
+
+    def _domains(self, caller: ApiKey) -> AsyncIterator[Domain]:
+        return _all(lambda after: self._service.domains(caller, after, _PAGE), lambda each: each.name)
+
+    def _accounts(self, caller: ApiKey) -> AsyncIterator[Account]:
+        return _all(lambda after: self._service.accounts(caller, None, after, _PAGE), lambda each: each.address)
+
+    def _aliases(self, caller: ApiKey) -> AsyncIterator[Alias]:
+        return _all(lambda after: self._service.aliases(caller, None, after, _PAGE), lambda each: each.address)
+
+    def _webhooks(self, caller: ApiKey) -> AsyncIterator[Webhook]:
+        return _all(
+            lambda after: self._hooks.items(caller, UUID(after) if after else None, _PAGE), lambda each: str(each.id)
+        )
+
+    def _routes(self) -> AsyncIterator[Route]:
+        return _all(lambda after: self._outgoing.routes(after, _PAGE), lambda each: each.domain)
+
+
+def read_document(document: ConfigDocument) -> Objects[Wanted]:
+    """Give what a document wants, by names in canonical form. Raises Unfit, naming every field that cannot be taken."""
+    wanted: Objects[Wanted] = {}
+    faults: list[Fault] = []
+    lists = (
+        (DOMAIN, "domains", document.domains),
+        (ACCOUNT, "accounts", document.accounts),
+        (ALIAS, "aliases", document.aliases),
+        (WEBHOOK, "webhooks", document.webhooks),
+        (ROUTE, "routes", document.routes),
+    )
+    for kind, plural, items in lists:
+        if items is None:
+            continue
+        named: dict[str, Wanted] = {}
+        for number, item in enumerate(items):
+            values = item.model_dump(exclude_unset=kind not in (ROUTE, WEBHOOK))
+            if kind == WEBHOOK and "state" not in item.model_fields_set:
+                del values["state"]
+            try:
+                name, want = _read(kind, values)
+            except Unfit as unfit:
+                faults += [Fault(f"{plural}[{number}].{each.field}", each.message) for each in unfit.faults]
+                continue
+            if name in named:
+                faults.append(Fault(f"{plural}[{number}]", f"{name} is named twice"))
+            named[name] = Wanted(want)
+        wanted[kind] = named
+    if faults:
+        raise Unfit(*faults)
+    return wanted
+
+
+def _read(kind: str, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    match kind:
+        case "domain":
+            name = domain_in("name", values.pop("name"))
+            if values.get("catch_all") is not None:
+                values["catch_all"] = address_in("catch_all", values["catch_all"])
+            return name, _with_networks(values)
+        case "account":
+            name = address_in("address", values.pop("address"))
+            if values.get("password_hash", "") is None:
+                del values["password_hash"]
+            return name, _with_networks(values)
+        case "alias":
+            return address_in("address", values["address"]), {"targets": targets_in(values["targets"])}
+        case "webhook":
+            if values["domain"] is not None:
+                values["domain"] = domain_in("domain", values["domain"])
+            if "*" in values["events"]:
+                values["events"] = ["*"]
+            return _webhook_name(values["url"], values["domain"]), values
+    name = values.pop("domain")
+    return name if name == ANY else domain_in("domain", name), values
+
+
+def _with_networks(values: dict[str, Any]) -> dict[str, Any]:
+    """Give networks as they are stored, to compare them; one that does not read is refused as such when it is set."""
+    if values.get("allowed_networks"):
+        try:
+            values["allowed_networks"] = [str(ip_network(each)) for each in values["allowed_networks"]]
+        except ValueError as error:
+            raise Unfit(Fault("allowed_networks", f"this is no network such as 192.0.2.0/24: {error}")) from None
+    return values
+
+
+def _refusal(step: Step, forced: Set[str]) -> str | None:
+    if step.kind == ACCOUNT and step.action == DELETE and step.present is not None:
+        has_mail = step.present.handle
+        return HAS_MAIL if has_mail and step.name not in forced else None
+    return None
+
+
+def _webhook_name(url: str, domain: str | None) -> str:
+    return url if domain is None else f"{url} {domain}"
+
+
+def _of_domain(domain: Domain) -> Present:
+    values = {name: getattr(domain, name) for name in _DOMAIN_FIELDS}
+    return Present({**values, **_sending(domain)}, domain.version)
+
+
+def _of_account(account: Account) -> Present:
+    values = {"quota_bytes": account.quota_bytes, "state": account.state.value, **_sending(account)}
+    return Present(values, account.version, account.used_messages)
+
+
+def _sending(holder: Domain | Account) -> dict[str, Any]:
+    networks = holder.sending.allowed_networks
+    values = {name: getattr(holder.sending, name) for name in _SENDING_FIELDS}
+    return {**values, "allowed_networks": None if networks is None else list(networks)}
+
+
+def _of_alias(alias: Alias) -> Present:
+    return Present({"targets": list(alias.targets)}, alias.version)
+
+
+def _of_webhook(webhook: Webhook) -> Present:
+    state = "paused" if webhook.state is WebhookState.PAUSED else "active"
+    values = {"url": webhook.url, "domain": webhook.domain, "events": list(webhook.events), "state": state}
+    return Present(values, webhook.version, webhook.id)
+
+
+def _of_route(route: Route) -> Present:
+    values = {name: getattr(route, name) for name in _ROUTE_FIELDS}
+    return Present(values, repr(sorted(values.items())))
+
+
+async def _all[T](read: Callable[[str], Awaitable[Sequence[T]]], key: Callable[[T], str]) -> AsyncIterator[T]:
+    """Give all pages. Raises Conflict when there is more than a document can hold."""
+    after, number = "", 0
+    while True:
+        found = await read(after)
+        for each in found:
+            number += 1
+            if number > MOST:
+                raise Conflict(
+                    f"more than {MOST} objects of a kind do not go into one document; use the lists and imports"
+                )
+            yield each
+        if len(found) < _PAGE:
+            return
+        after = key(found[-1])

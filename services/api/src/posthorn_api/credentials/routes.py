@@ -1,0 +1,126 @@
+"""Operations on DKIM keys and app passwords."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import quote
+from uuid import UUID
+
+from fastapi import Depends, Path, Request, Response
+
+from posthorn.ports.app_passwords import AppPassword
+from posthorn_api.credentials.schemas import (
+    AppPasswordCreation,
+    AppPasswordView,
+    DkimKeyView,
+    DkimRotation,
+    DkimView,
+    NewAppPasswordView,
+)
+from posthorn_api.credentials.service import Identity
+from posthorn_api.directory.service import domain_in
+from posthorn_api.http.guard import receipt
+from posthorn_api.http.operations import (
+    BODY_PROBLEMS,
+    POST_ONLY,
+    AddressPath,
+    Caller,
+    DomainPath,
+    created,
+    problems,
+    router,
+)
+from posthorn_api.http.pagination import Cursor, Limit, id_in, page
+from posthorn_api.http.schemas import Page
+
+dkim = router("dkim")
+app_passwords = router("app passwords")
+
+_PASSWORDS = "/v1/accounts/{address:address}/app-passwords"
+
+
+def _identity(request: Request) -> Identity:
+    identity: Identity = request.app.state.identity
+    return identity
+
+
+Identities = Annotated[Identity, Depends(_identity)]
+PasswordPath = Annotated[UUID, Path(alias="id", description="The app password's id.")]
+
+
+@dkim.get(
+    "/v1/domains/{name}/dkim",
+    operation_id="listDkimKeys",
+    summary="Show the DKIM keys of a domain",
+    responses=problems(404),
+)
+async def list_dkim_keys(name: DomainPath, caller: Caller, identity: Identities) -> DkimView:
+    """With the DNS record that each needs, newest first."""
+    keys = await identity.dkim(caller, name)
+    return DkimView(domain=domain_in("name", name), keys=[DkimKeyView.of(key) for key in keys])
+
+
+@dkim.post(
+    "/v1/domains/{name}/dkim/rotate",
+    operation_id="rotateDkimKeys",
+    summary="Make new DKIM keys for a domain",
+    status_code=201,
+    response_model=DkimView,
+    responses=problems(404, 409, *BODY_PROBLEMS),
+    dependencies=POST_ONLY,
+)
+async def rotate_dkim_keys(name: DomainPath, body: DkimRotation, caller: Caller, identity: Identities) -> Response:
+    """Publish the records that the answer holds; the new keys take the place of the old ones when their time comes."""
+    keys = await identity.rotate(caller, name, body.algorithms, body.selector, body.delay_seconds, body.overlap_seconds)
+    domain = domain_in("name", name)
+    view = DkimView(domain=domain, keys=[DkimKeyView.of(key) for key in keys])
+    return created(view, f"domains/{domain}", "dkim")
+
+
+@app_passwords.post(
+    _PASSWORDS,
+    operation_id="createAppPassword",
+    summary="Make an app password",
+    status_code=201,
+    response_model=NewAppPasswordView,
+    responses=problems(404, *BODY_PROBLEMS),
+    dependencies=POST_ONLY,
+)
+async def create_app_password(
+    request: Request, address: AddressPath, body: AppPasswordCreation, caller: Caller, identity: Identities
+) -> Response:
+    """A password for one program of the account's owner, good for what its scopes name. It is shown in this answer only."""
+    place = f"accounts/{quote(address, safe='@')}/app-passwords"
+
+    def render(made: AppPassword, password: str | None = None) -> Response:
+        return created(NewAppPasswordView.shown(made, password), place, str(made.id))
+
+    # What is kept for a repeat is rendered without the password, in the transaction that makes it: no later answer replaces it.
+    made, password = await identity.create_app_password(
+        caller, address, body.name, body.scopes, receipt(request, render)
+    )
+    return render(made, password)
+
+
+@app_passwords.get(_PASSWORDS, operation_id="listAppPasswords", summary="List app passwords", responses=problems(404))
+async def list_app_passwords(
+    address: AddressPath, caller: Caller, identity: Identities, limit: Limit = 50, cursor: Cursor = None
+) -> Page[AppPasswordView]:
+    """By time, without the passwords."""
+    found = await identity.app_passwords(caller, address, id_in(cursor), limit + 1)
+    return page(found, limit, AppPasswordView.of, lambda made: str(made.id))
+
+
+@app_passwords.delete(
+    f"{_PASSWORDS}/{{id}}",
+    operation_id="deleteAppPassword",
+    summary="Delete an app password",
+    status_code=204,
+    responses=problems(404),
+)
+async def delete_app_password(
+    address: AddressPath, number: PasswordPath, caller: Caller, identity: Identities
+) -> Response:
+    """It is refused from now on; sessions that are open stay open."""
+    await identity.delete_app_password(caller, address, number)
+    return Response(status_code=204)

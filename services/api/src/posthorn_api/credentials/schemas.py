@@ -1,0 +1,147 @@
+"""The JSON shapes of DKIM keys and app passwords."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from posthorn.ports.app_passwords import AppPassword
+from posthorn.ports.signing import DkimKey
+from posthorn.wire.auth.dkim import record_name, record_strings, record_value
+from posthorn_api.credentials.service import OVERLAP_SECONDS, state_of
+from posthorn_api.http.schemas import Line
+
+_YEAR = 366 * 86_400
+
+Algorithm = Literal["rsa", "ed25519"]
+Scope = Literal["smtp", "pop3"]
+
+
+def _both() -> list[Algorithm]:
+    return ["rsa", "ed25519"]
+
+
+def _distinct[T](values: list[T]) -> list[T]:
+    if len(set(values)) < len(values):
+        raise ValueError("the same is named twice")
+    return values
+
+
+class DkimRotation(BaseModel):
+    """How the keys of a domain are to be replaced."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    algorithms: Annotated[list[Algorithm], Field(min_length=1), AfterValidator(_distinct)] = Field(
+        default_factory=_both,
+        description="A new key is made of each; keys of other algorithms go on.",
+        examples=[["rsa", "ed25519"]],
+    )
+    selector: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?$")] = Field(
+        "ph", description="What the new selectors begin with; the date and a random part follow."
+    )
+    delay_seconds: Annotated[float, Field(ge=0, le=_YEAR, allow_inf_nan=False)] | None = Field(
+        None,
+        description="When the new keys begin to sign. Without it, at once where no key signs yet, else in a day, so that the DNS"
+        " records are published before.",
+    )
+    overlap_seconds: Annotated[float, Field(ge=0, le=_YEAR, allow_inf_nan=False)] = Field(
+        OVERLAP_SECONDS,
+        description="How long the records of the old keys must stay published after they have ceased to sign.",
+    )
+
+
+class DkimRecordView(BaseModel):
+    """A DNS record to be published."""
+
+    type: Literal["TXT"] = "TXT"
+    name: str
+    value: str = Field(description="The text as one string.")
+    strings: list[str] = Field(description="The same text, cut into the strings of at most 255 octets that DNS holds.")
+
+
+class DkimKeyView(BaseModel):
+    """A DKIM key; its private half is shown to nobody."""
+
+    id: UUID
+    selector: str
+    algorithm: Algorithm
+    state: Literal["pending", "signing", "retired"]
+    signs_from: datetime
+    signs_until: datetime | None
+    published_until: datetime | None = Field(description="When the DNS record may be taken down; null: not yet known.")
+    created_at: datetime
+    dns: DkimRecordView
+
+    @classmethod
+    def of(cls, key: DkimKey) -> DkimKeyView:
+        """Show a key."""
+        value = record_value(key.algorithm, key.public_key)
+        return cls(
+            id=key.id,
+            selector=key.selector,
+            algorithm=key.algorithm,  # type: ignore[arg-type]
+            state=state_of(key, datetime.now(UTC)),  # type: ignore[arg-type]
+            signs_from=key.signs_from,
+            signs_until=key.signs_until,
+            published_until=key.published_until,
+            created_at=key.created_at,
+            dns=DkimRecordView(
+                name=record_name(key.domain, key.selector), value=value, strings=list(record_strings(value))
+            ),
+        )
+
+
+class DkimView(BaseModel):
+    """The DKIM keys of a domain, newest first."""
+
+    domain: str
+    keys: list[DkimKeyView]
+
+
+class AppPasswordCreation(BaseModel):
+    """An app password to be made."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: Line = Field(description="What it is for.", examples=["phone"])
+    scopes: Annotated[list[Scope], Field(min_length=1), AfterValidator(_distinct)] = Field(
+        description="What it may be used for.", examples=[["smtp", "pop3"]]
+    )
+
+
+class AppPasswordView(BaseModel):
+    """An app password, without the password."""
+
+    id: UUID
+    name: str
+    scopes: list[Scope]
+    created_at: datetime
+    last_used_at: datetime | None = Field(description="Exact to a minute.")
+
+    @classmethod
+    def of(cls, made: AppPassword) -> AppPasswordView:
+        """Show one."""
+        return cls(
+            id=made.id,
+            name=made.name,
+            scopes=list(made.scopes),  # type: ignore[arg-type]
+            created_at=made.created_at,
+            last_used_at=made.last_used_at,
+        )
+
+
+class NewAppPasswordView(AppPasswordView):
+    """An app password just made."""
+
+    password: str | None = Field(
+        description="Shown this once. Null in an answer that is repeated for its Idempotency-Key: it is kept nowhere."
+    )
+
+    @classmethod
+    def shown(cls, made: AppPassword, password: str | None) -> NewAppPasswordView:
+        """Show one with its password."""
+        return cls(**AppPasswordView.of(made).model_dump(), password=password)

@@ -1,0 +1,136 @@
+"""What the API decides about identities: DKIM keys of domains, app passwords of accounts."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+from uuid import UUID
+
+from posthorn.ports.administration import ApiKey, Missing, Receipt
+from posthorn.ports.app_passwords import AppPassword, AppPasswords
+from posthorn.ports.sending import APP_PASSWORD_PREFIX
+from posthorn.ports.signing import DkimKey, DkimKeys
+from posthorn.runtime.ids import new_id
+from posthorn_api.directory.service import address_in, domain_in
+
+PUBLISHING_SECONDS = 86_400.0
+"""How long a new key waits for its DNS record to be published, where another signs meanwhile."""
+OVERLAP_SECONDS = 604_800.0
+"""How long a key's record stays after it has ceased to sign: mail may wait for days before it is verified."""
+
+
+class Seals(Protocol):
+    """Seals secrets; ``posthorn.runtime.secret_box`` does."""
+
+    def seal(self, secret: bytes, context: str) -> bytes:
+        """Give the secret's form at rest."""
+        ...
+
+
+type Generate = Callable[[str], tuple[bytes, bytes]]
+"""Makes a key of an algorithm: private in PKCS #8 DER, public as in DkimKey. Blocks."""
+
+
+class Identity:
+    """Every method takes the caller's key and sees what its tenant sees.
+
+    Raises Unfit, Missing and Conflict for the caller's faults, Unavailable for ours.
+    """
+
+    def __init__(self, keys: DkimKeys, app_passwords: AppPasswords, seals: Seals, generate: Generate) -> None:
+        self._keys = keys
+        self._app_passwords = app_passwords
+        self._seals = seals
+        self._generate = generate
+        self._generating = asyncio.Semaphore(1)  # an RSA key takes a core for a good part of a second
+
+    async def dkim(self, caller: ApiKey, domain: str) -> Sequence[DkimKey]:
+        """All keys of a domain, newest first."""
+        name = domain_in("name", domain)
+        try:
+            return await self._keys.of(caller.tenant, name)
+        except Missing:
+            raise Missing(f"there is no domain {name}") from None
+
+    async def rotate(
+        self,
+        caller: ApiKey,
+        domain: str,
+        algorithms: Sequence[str],
+        prefix: str,
+        delay: float | None,
+        overlap: float,
+    ) -> Sequence[DkimKey]:
+        """Make a new key of each algorithm, which begins to sign after ``delay`` seconds.
+
+        None: at once when no key of the domain signs, else in PUBLISHING_SECONDS. A record that is not published yet
+        makes receivers take a signature for a bad one.
+        """
+        known = await self.dkim(caller, domain)
+        name = domain_in("name", domain)
+        now = datetime.now(UTC)
+        if delay is None:
+            signing = any(state_of(key, now) == "signing" for key in known)
+            delay = PUBLISHING_SECONDS if signing else 0.0
+        begin = now + timedelta(seconds=delay)
+        made = [await self._make(name, algorithm, prefix, now, begin) for algorithm in algorithms]
+        try:
+            return await self._keys.rotate(caller.tenant, name, made, overlap)
+        except Missing:
+            raise Missing(f"there is no domain {name}") from None
+
+    async def create_app_password(
+        self,
+        caller: ApiKey,
+        address: str,
+        name: str,
+        scopes: Sequence[str],
+        receipt: Receipt[AppPassword] | None,
+    ) -> tuple[AppPassword, str]:
+        """Make an app password; gives it with the password, which nobody can be told again."""
+        canonical = address_in("address", address)
+        password = APP_PASSWORD_PREFIX + secrets.token_urlsafe(32)
+        new = AppPassword(new_id(), name, tuple(sorted(set(scopes))), datetime.now(UTC))
+        try:
+            made = await self._app_passwords.create(caller.tenant, canonical, new, hash_of(password), receipt)
+        except Missing:
+            raise Missing(f"there is no account {canonical}") from None
+        return made, password
+
+    async def app_passwords(
+        self, caller: ApiKey, address: str, after: UUID | None, limit: int
+    ) -> Sequence[AppPassword]:
+        """List by time."""
+        canonical = address_in("address", address)
+        try:
+            return await self._app_passwords.items(caller.tenant, canonical, after, limit)
+        except Missing:
+            raise Missing(f"there is no account {canonical}") from None
+
+    async def delete_app_password(self, caller: ApiKey, address: str, number: UUID) -> None:
+        """Take one away."""
+        await self._app_passwords.remove(caller.tenant, address_in("address", address), number)
+
+    async def _make(self, domain: str, algorithm: str, prefix: str, now: datetime, begin: datetime) -> DkimKey:
+        number = new_id()
+        async with self._generating:
+            private, public = await asyncio.to_thread(self._generate, algorithm)
+        selector = f"{prefix}-{now:%Y%m%d}-{algorithm[:2]}{number.hex[-6:]}"
+        sealed = self._seals.seal(private, f"dkim:{number}")
+        return DkimKey(number, domain, selector, algorithm, public, sealed, begin, None, None, now)
+
+
+def state_of(key: DkimKey, now: datetime) -> str:
+    """Say whether a key is ``pending``, ``signing`` or ``retired``."""
+    if key.signs_until is not None and key.signs_until <= max(now, key.signs_from):
+        return "retired"
+    return "pending" if key.signs_from > now else "signing"
+
+
+def hash_of(password: str) -> bytes:
+    """Give the form in which an app password is stored: 256 random bits need no slow hash."""
+    return hashlib.sha256(password.encode()).digest()

@@ -1,0 +1,1 @@
+"""Domains, accounts and aliases, and their projection into the directory bucket."""

@@ -1,0 +1,387 @@
+"""What the API decides: canonical names, passwords, what may be asked for, and when an answer is due."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Protocol
+from uuid import UUID
+
+from posthorn.ports.administration import (
+    Account,
+    Administration,
+    Alias,
+    ApiKey,
+    Change,
+    Domain,
+    Fault,
+    Missing,
+    NewAccount,
+    NewDomain,
+    Receipt,
+    State,
+    Unfit,
+    Versions,
+)
+from posthorn.ports.errors import Unavailable
+from posthorn.ports.ingest import DeadLetters, Parked
+from posthorn.ports.sending import Limits
+from posthorn.runtime.passwords import Passwords
+from posthorn.wire.address import MAX_PATH_OCTETS, AddressError, canonical_domain, display_domain, parse_address
+from posthorn.wire.foreign_address import ForeignAddress, foreign_domain, parse_foreign
+
+
+class Publication(Protocol):
+    """Carries changes into the directory."""
+
+    async def settle(self, marks: Sequence[int], timeout: float) -> bool:
+        """Wait until the outbox entries are published, at most ``timeout`` seconds. Never raises."""
+        ...
+
+    async def announce(self, subjects: Collection[str]) -> None:
+        """Say in the directory that these subjects, which are told of now, are published later. Never raises."""
+        ...
+
+
+class Late[T]:
+    """A part that comes up after the process has."""
+
+    def __init__(self, part: str) -> None:
+        self._part = part
+        self._there: T | None = None
+
+    def arrive(self, there: T) -> None:
+        """It is there now."""
+        self._there = there
+
+    def get(self) -> T:
+        """Give it. Raises Unavailable as long as it is not there."""
+        if self._there is None:
+            raise Unavailable(self._part, "not connected yet")
+        return self._there
+
+
+class Service:
+    """The API's decisions. Every method takes the caller's key and sees what its tenant sees.
+
+    Raises Unfit, Missing and Conflict for the caller's faults, Unavailable and passwords.Busy for ours.
+    """
+
+    def __init__(
+        self,
+        administration: Administration,
+        passwords: Passwords,
+        publication: Late[Publication],
+        dead: Late[DeadLetters],
+        *,
+        wait_seconds: float = 2.0,
+        account_limits: Limits = Limits(),  # noqa: B008 - it is frozen
+    ) -> None:
+        """``account_limits`` are the operator's for each account, which a tenant's key may lower and not lift."""
+        self._administration = administration
+        self._passwords = passwords
+        self._publication = publication
+        self._dead = dead
+        self._wait_seconds = wait_seconds
+        self._account_limits = account_limits
+
+    async def create_domain(self, caller: ApiKey, new: NewDomain, receipt: Receipt[Domain] | None) -> Domain:
+        """Make a domain."""
+        name = domain_in("name", new.name)
+        if name.startswith("["):
+            raise Unfit(Fault("name", "a domain is a name, not an address of a host"))
+        catch_all = None if new.catch_all is None else address_in("catch_all", new.catch_all)
+        made = NewDomain(name, new.tenant, catch_all, new.plus_addressing)
+        return await self._shown(await self._administration.create_domain(caller.tenant, made, receipt))
+
+    async def domains(self, caller: ApiKey, after: str, limit: int) -> Sequence[Domain]:
+        """List by name."""
+        return await self._administration.domains(caller.tenant, after, limit)
+
+    async def domain(self, caller: ApiKey, name: str) -> Domain:
+        """Give one."""
+        name = domain_in("name", name)
+        with _missing(f"there is no domain {name}"):
+            return await self._administration.domain(caller.tenant, name)
+
+    async def change_domain(
+        self, caller: ApiKey, name: str, changes: Mapping[str, object], expected: Versions = None
+    ) -> Domain:
+        """Set the fields that ``changes`` names."""
+        name = domain_in("name", name)
+        values = _with_networks(changes)
+        if values.get("catch_all") is not None:
+            values["catch_all"] = address_in("catch_all", str(values["catch_all"]))
+        with _missing(f"there is no domain {name}"):
+            return await self._shown(await self._administration.change_domain(caller.tenant, name, values, expected))
+
+    async def verify_domain(self, caller: ApiKey, name: str) -> Domain:
+        """Have a domain take mail whose ownership has been shown."""
+        name = domain_in("name", name)
+        with _missing(f"there is no domain {name}"):
+            return await self._shown(await self._administration.verify_domain(caller.tenant, name))
+
+    async def claimable(self, tenant: UUID, name: str) -> str:
+        """Give the canonical name of a domain that another tenant has named without showing that it owns it. Raises Missing."""
+        name = domain_in("name", name)
+        with _missing(f"there is no domain {name}"):
+            await self._administration.claimable(tenant, name)
+        return name
+
+    async def claim_domain(self, tenant: UUID, name: str) -> Domain:
+        """Give such a domain to the tenant, which has shown that it owns it."""
+        with _missing(f"there is no domain {name}"):
+            return await self._shown(await self._administration.claim_domain(tenant, name))
+
+    async def delete_domain(self, caller: ApiKey, name: str, expected: Versions = None) -> None:
+        """Remove an empty domain."""
+        name = domain_in("name", name)
+        with _missing(f"there is no domain {name}"):
+            await self._shown(await self._administration.delete_domain(caller.tenant, name, expected))
+
+    async def create_account(
+        self, caller: ApiKey, address: str, password: str, quota_bytes: int | None, receipt: Receipt[Account] | None
+    ) -> Account:
+        """Make an account."""
+        canonical = address_in("address", address)
+        await self._check_password(caller, canonical, password)
+        new = NewAccount(canonical, await self._passwords.hash(password), quota_bytes)
+        return await self._shown(await self._administration.create_account(caller.tenant, new, receipt))
+
+    async def create_account_hashed(
+        self, caller: ApiKey, address: str, password_hash: str, quota_bytes: int | None, state: State
+    ) -> Account:
+        """Make an account of which only the hash of the password is known; ``runtime.passwords.check_hash`` has looked at it."""
+        new = NewAccount(address_in("address", address), password_hash, quota_bytes, state)
+        return await self._shown(await self._administration.create_account(caller.tenant, new))
+
+    async def hash_password(self, password: str) -> str:
+        """Give the form in which a password is stored. Raises passwords.Busy."""
+        return await self._passwords.hash(password)
+
+    async def _check_password(self, caller: ApiKey, address: str, password: str) -> None:
+        """Raise Unfit for a password that the tenant's policy refuses."""
+        try:
+            domain = await self._administration.domain(caller.tenant, address.rpartition("@")[2])
+        except Missing:
+            return  # what is wrong then is the address, and is said with the change
+        if fault := password_fault(address, password, domain.min_password_length):
+            raise Unfit(Fault("password", fault))
+
+    async def accounts(self, caller: ApiKey, domain: str | None, after: str, limit: int) -> Sequence[Account]:
+        """List by address."""
+        name = None if domain is None else domain_in("domain", domain)
+        return await self._administration.accounts(caller.tenant, name, after, limit)
+
+    async def account(self, caller: ApiKey, address: str) -> Account:
+        """Give one."""
+        address = address_in("address", address)
+        with _missing(f"there is no account {address}"):
+            return await self._administration.account(caller.tenant, address)
+
+    async def change_account(
+        self, caller: ApiKey, address: str, changes: Mapping[str, object], expected: Versions = None
+    ) -> Account:
+        """Set ``password``, ``quota_bytes``, ``state`` or the rules of sending."""
+        address = address_in("address", address)
+        self._check_limits(caller, changes)
+        values = _with_networks(changes)
+        if "password" in values:
+            await self._check_password(caller, address, str(values["password"]))
+            values["password_hash"] = await self._passwords.hash(str(values.pop("password")))
+        if "state" in values:
+            values["state"] = State(values["state"])
+        with _missing(f"there is no account {address}"):
+            return await self._shown(
+                await self._administration.change_account(caller.tenant, address, values, expected)
+            )
+
+    def _check_limits(self, caller: ApiKey, changes: Mapping[str, object]) -> None:
+        """Raise Unfit when a tenant's key lifts what the operator lets each account send."""
+        if caller.tenant is None:
+            return
+        general = self._account_limits
+        for name, most in (
+            ("max_messages_per_hour", general.messages_per_hour),
+            ("max_recipients_per_hour", general.recipients_per_hour),
+        ):
+            wanted = changes.get(name)
+            if most is not None and isinstance(wanted, int) and wanted > most:
+                raise Unfit(Fault(name, f"at most {most}; only a key of the platform may allow more"))
+
+    async def delete_account(self, caller: ApiKey, address: str, expected: Versions = None) -> None:
+        """Remove an account with its mail."""
+        address = address_in("address", address)
+        with _missing(f"there is no account {address}"):
+            await self._shown(await self._administration.delete_account(caller.tenant, address, expected))
+
+    async def create_alias(
+        self, caller: ApiKey, address: str, targets: Sequence[str], receipt: Receipt[Alias] | None
+    ) -> Alias:
+        """Make an alias."""
+        canonical = address_in("address", address)
+        change = await self._administration.create_alias(caller.tenant, canonical, targets_in(targets), receipt)
+        return await self._shown(change)
+
+    async def aliases(self, caller: ApiKey, domain: str | None, after: str, limit: int) -> Sequence[Alias]:
+        """List by address."""
+        name = None if domain is None else domain_in("domain", domain)
+        return await self._administration.aliases(caller.tenant, name, after, limit)
+
+    async def alias(self, caller: ApiKey, address: str) -> Alias:
+        """Give one."""
+        address = address_in("address", address)
+        with _missing(f"there is no alias {address}"):
+            return await self._administration.alias(caller.tenant, address)
+
+    async def change_alias(
+        self, caller: ApiKey, address: str, targets: Sequence[str], expected: Versions = None
+    ) -> Alias:
+        """Set the targets."""
+        address = address_in("address", address)
+        with _missing(f"there is no alias {address}"):
+            change = await self._administration.change_alias(caller.tenant, address, targets_in(targets), expected)
+            return await self._shown(change)
+
+    async def delete_alias(self, caller: ApiKey, address: str, expected: Versions = None) -> None:
+        """Remove an alias."""
+        address = address_in("address", address)
+        with _missing(f"there is no alias {address}"):
+            await self._shown(await self._administration.delete_alias(caller.tenant, address, expected))
+
+    async def dead_letters(self, after: int, limit: int) -> Sequence[Parked]:
+        """List messages that could not be delivered, oldest first."""
+        return await self._dead.get().parked(after, limit)
+
+    async def retry_dead_letter(self, sequence: int) -> None:
+        """Put one back on the way."""
+        if not await self._dead.get().retry(sequence):
+            raise Missing(f"there is no dead letter {sequence}")
+
+    async def discard_dead_letter(self, sequence: int) -> None:
+        """Throw one away."""
+        if not await self._dead.get().discard(sequence):
+            raise Missing(f"there is no dead letter {sequence}")
+
+    async def _shown[T](self, change: Change[T]) -> T:
+        return await settled(self._publication, change, self._wait_seconds)
+
+
+async def settled[T](publication: Late[Publication], change: Change[T], seconds: float) -> T:
+    """Wait a little until the directory shows the change, so that an account takes mail the moment it is announced."""
+    try:
+        published = publication.get()
+    except Unavailable:
+        return change.value  # NATS has not come up yet; the outbox keeps the change
+    await published.settle(change.marks, seconds)
+    return change.value
+
+
+async def announced(publication: Late[Publication], subjects: Collection[str]) -> None:
+    """Say of changes made in bulk that they are published later, before their success is told."""
+    try:
+        published = publication.get()
+    except Unavailable:
+        return
+    await published.announce(subjects)
+
+
+@contextmanager
+def _missing(text: str) -> Iterator[None]:
+    """Say in an empty Missing what is missing."""
+    try:
+        yield
+    except Missing as error:
+        if error.args:
+            raise
+        raise Missing(text) from None
+
+
+def password_fault(address: str, password: str, shortest: int) -> str | None:
+    """Say what is wrong with a password; None when nothing is."""
+    if len(password) < shortest:
+        return f"a password has at least {shortest} characters here"
+    folded = password.casefold()
+    if folded in (address.casefold(), address.rpartition("@")[0].casefold()):
+        return "the address is no password"
+    if len(set(folded)) == 1:
+        return "one character again and again is no password"
+    return None
+
+
+def address_in(field: str, text: str) -> str:
+    """Give the canonical form of the address in a field. Raises Unfit."""
+    try:
+        address = str(parse_address(text))
+    except AddressError as error:
+        raise Unfit(Fault(field, str(error))) from None
+    if len(address.encode()) > MAX_PATH_OCTETS:
+        raise Unfit(Fault(field, f"the address is longer than {MAX_PATH_OCTETS} octets"))
+    domain_in(field, address.rpartition("@")[2])
+    return address
+
+
+def foreign_in(field: str, text: str) -> str:
+    """Give the canonical form of an address that may be elsewhere, where others' rules hold. Raises Unfit."""
+    try:
+        address = parse_foreign(text)
+    except AddressError as error:
+        raise Unfit(Fault(field, str(error))) from None
+    return str(address) if isinstance(address, ForeignAddress) else address_in(field, text)
+
+
+def foreign_domain_in(field: str, text: str) -> str:
+    """Give the canonical form of a domain that may be elsewhere. Raises Unfit."""
+    try:
+        return foreign_domain(text)
+    except AddressError:
+        return domain_in(field, text)
+
+
+def domain_in(field: str, text: str) -> str:
+    """Give the canonical form of the domain in a field. Raises Unfit."""
+    try:
+        name = canonical_domain(text)
+        display_domain(name).encode()
+    except (AddressError, UnicodeEncodeError) as error:
+        text = str(error) if isinstance(error, AddressError) else "the domain holds broken Unicode"
+        raise Unfit(Fault(field, text)) from None
+    return name
+
+
+def _with_networks(changes: Mapping[str, object]) -> dict[str, object]:
+    """Give the changes with their networks read."""
+    values = dict(changes)
+    texts = values.get("allowed_networks")
+    if isinstance(texts, list):
+        networks: list[IPv4Network | IPv6Network] = []
+        faults: list[Fault] = []
+        for number, text in enumerate(texts):
+            try:
+                if "%" in text:
+                    raise ValueError("a zone has no meaning here")
+                networks.append(ip_network(text))
+            except ValueError as error:
+                faults.append(Fault(f"allowed_networks[{number}]", f"this is no network such as 192.0.2.0/24: {error}"))
+        if faults:
+            raise Unfit(*faults)
+        values["allowed_networks"] = list(dict.fromkeys(networks))
+    return values
+
+
+def targets_in(targets: Sequence[str]) -> list[str]:
+    """Give the canonical forms of an alias's targets. Raises Unfit."""
+    found: list[str] = []
+    faults: list[Fault] = []
+    for number, target in enumerate(targets):
+        try:
+            found.append(foreign_in(f"targets[{number}]", target))
+        except Unfit as unfit:
+            faults.extend(unfit.faults)
+        else:
+            if found[-1] in found[:-1]:
+                faults.append(Fault(f"targets[{number}]", f"{found[-1]} is named twice"))
+    if faults:
+        raise Unfit(*faults)
+    return found

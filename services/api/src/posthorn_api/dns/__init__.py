@@ -1,0 +1,1 @@
+"""DNS records to publish, their check, and the public MTA-STS and autoconfig pages."""

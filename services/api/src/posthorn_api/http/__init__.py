@@ -1,0 +1,1 @@
+"""What every resource shares: permissions, problems, pagination, large bodies, rate limits, the OpenAPI document."""

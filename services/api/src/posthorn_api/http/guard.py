@@ -1,0 +1,324 @@
+"""What stands before every operation: who is calling, what may the key do, was this request made before.
+
+Rules:
+
+- A key may ask for so much at a time (``rate_limit``); what is done for it counts for its tenant (``runtime.holders``).
+- A key is looked up by its SHA-256; what was found is remembered for a moment. No line of any log holds a key.
+- Where an issuer is configured, what has the form of a token is one (``oidc``), and no key.
+- What a role may do stands in ``access``, and nowhere else.
+- Content of mailboxes is shown only when its line in the audit log is written: where that fails the answer is 503.
+- Who shows the password of an account (``account_logins``) is that account, and reaches its own address alone.
+- A change that succeeds has a line in the audit log. What changes things writes it in its own transaction; of the rest the line is
+  written here, right after.
+- The body is read before the operation, bounded in octets (``edge``) and time.
+- Idempotency-Key: the key is reserved for the hash of the request, the operation runs, its answer is stored. Answers of 500 and
+  above, and those that say to try later, are not: the same request may be tried again. What has an effect outside the database
+  (``first_attempt``) may have had it all the same: then each attempt works under the id of the first, which makes a repeat of the
+  effect harmless. The hash is keyed with the caller's API key, for a request can hold a password, and a bare SHA-256 of it would
+  be worth guessing at. Tokens are renewed all the time: for those who show one it is keyed with a secret of ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import re
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import structlog
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
+from starlette.responses import StreamingResponse
+
+from posthorn.ports.administration import Answer, ApiKey, Receipt, Reservation
+from posthorn.ports.api_keys import ApiKeys
+from posthorn.ports.audit import Audit
+from posthorn.ports.errors import Unavailable
+from posthorn.ports.idempotency import Idempotency
+from posthorn.runtime.audit_context import Acting, acts
+from posthorn.runtime.client_networks import subscriber
+from posthorn.runtime.holders import work_for
+from posthorn.runtime.ids import new_id
+from posthorn.wire.address import AddressError, parse_address
+from posthorn_api.auth.account_logins import AccountLogins
+from posthorn_api.auth.tokens import Tokens
+from posthorn_api.http.large_bodies import LargeBodies
+from posthorn_api.http.large_json import SMALL, DocumentRequest
+from posthorn_api.http.permissions import Rule, rule_of
+from posthorn_api.http.problems import Problem, problem_of, unauthorized
+from posthorn_api.http.rate_limit import RateLimit
+from posthorn_api.tenants.service import hash_of_key
+
+log = structlog.get_logger()
+
+_REMEMBER_SECONDS = 1.5
+_REMEMBERED = 1000
+_SHOWN_OF_QUERY = 200
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
+_JSON = re.compile(r"application/(?:json|[\w.+-]+\+json)\Z", re.IGNORECASE)
+_NDJSON = re.compile(r"application/(?:x-)?(?:ndjson|jsonl|jsonlines)\Z", re.IGNORECASE)
+_FOR_NOW = frozenset({408, 429})
+"""Answers that say to try again later: kept, they would be the answer to that try."""
+_KEPT_HEADERS = ("content-type", "location", "etag")
+
+type _Operation = Callable[[Request], Awaitable[Response]]
+
+
+class Guard:
+    """Lets requests through to their operations."""
+
+    def __init__(
+        self,
+        keys: ApiKeys,
+        idempotency: Idempotency,
+        audit: Audit,
+        large_bodies: LargeBodies | None = None,
+        tokens: Tokens | None = None,
+        logins: AccountLogins | None = None,
+        rates: RateLimit | None = None,
+    ) -> None:
+        self.rates = rates or RateLimit()
+        self._keys = keys
+        self._idempotency = idempotency
+        self._audit = audit
+        self.large_bodies = large_bodies or LargeBodies()
+        self._tokens = tokens
+        self._logins = logins
+        self._remembered: dict[bytes, tuple[float, ApiKey]] = {}
+
+    async def handle(
+        self, request: Request, operation: _Operation, rule: Rule, operation_id: str | None, *, takes_json: bool
+    ) -> Response:
+        """Run the operation if it may run. Raises what ``problem_of`` knows."""
+        client = subscriber(request.client.host) if request.client else ""
+        work_for(f"client {client}")  # until it is known who asks
+        caller, secret = await self._authenticated(request, rule, client)
+        request.state.caller = caller
+        work_for(caller.tenant or caller.id)
+        structlog.contextvars.bind_contextvars(key_id=str(caller.id), key_name=caller.name)
+        self.rates.charge(caller.id, operation_id)
+        if not rule.admits(caller):
+            raise Problem(403, "forbidden", _refusal(caller, rule))
+        if rule.action is None:
+            async with self.large_bodies.room(request):
+                return await self._let_through(request, operation, secret, takes_json=takes_json)
+        number = str(structlog.contextvars.get_contextvars().get("request", ""))
+        with acts(Acting(str(caller.id), caller.name, caller.role.value, rule.action, number)) as act:
+            if rule.streams:
+                if not rule.any_type:
+                    _check_media_type(request, _NDJSON, "lines of JSON: Content-Type: application/x-ndjson")
+                request.state.pieces = self._pieces(request, rule)
+                return await operation(request)
+            async with self.large_bodies.room(request):
+                response = await self._let_through(request, operation, secret, takes_json=takes_json)
+            if rule.content and response.status_code < 400:
+                await self._note_content(request, response)
+            if response.status_code < 400 and "idempotency-replayed" not in response.headers and not act.is_written:
+                await self._note(request, caller)
+            return response
+
+    async def _pieces(self, request: Request, rule: Rule) -> AsyncIterator[bytes]:
+        """Give the body as it comes, for as long as the caller may send it: it may take hours, and a key may be taken away."""
+        shown = _bearer(request)
+        async for piece in request.stream():
+            caller, _ = await self._caller(shown, "")
+            if not rule.admits(caller):
+                raise Problem(403, "forbidden", f"the role {caller.role.value} may not do this")
+            yield piece
+
+    async def _note(self, request: Request, caller: ApiKey) -> None:
+        try:
+            await self._audit.record(caller.tenant, request.url.path.removeprefix("/v1/"), {})
+        except Unavailable as fault:
+            log.error("a change could not be written to the audit log", path=request.url.path, detail=str(fault))
+
+    async def _note_content(self, request: Request, response: Response) -> None:
+        """Write what of whose content is shown, before it is. Raises Unavailable, and then shows nothing."""
+        asked = {name: value[:_SHOWN_OF_QUERY] for name, value in request.query_params.items()}
+        path = request.path_params
+        message = {
+            shown: str(path[name])[:_SHOWN_OF_QUERY]
+            for name, shown in (("id", "message"), ("part", "part"))
+            if name in path
+        }
+        try:
+            await self._audit.record_content(_account_in(request), {**message, **asked})
+        except BaseException:
+            if isinstance(response, StreamingResponse) and isinstance(response.body_iterator, AsyncGenerator):
+                await response.body_iterator.aclose()
+            raise
+
+    async def _let_through(
+        self, request: Request, operation: _Operation, secret: bytes, *, takes_json: bool
+    ) -> Response:
+        caller: ApiKey = request.state.caller
+        try:
+            async with asyncio.timeout(self.large_bodies.patience(request)):
+                body = await request.body()
+        except (TimeoutError, ClientDisconnect):  # who has gone reads no answer, and it is no failure of ours
+            raise Problem(408, "timeout", "the body did not arrive in time", headers={"Connection": "close"}) from None
+        if takes_json:
+            _check_media_type(request, _JSON, "JSON: Content-Type: application/json")
+        wanted = request.headers.get("idempotency-key")
+        if request.method != "POST" or wanted is None:
+            return await operation(request)
+        if not _IDEMPOTENCY_KEY.match(wanted):
+            raise Problem(400, "malformed", "Idempotency-Key must be 1 to 255 visible ASCII characters")
+        keyed = hmac.new(secret, digestmod=hashlib.sha256)
+        keyed.update(b"\0".join((b"POST", request.url.path.encode(), request.url.query.encode(), b"")))
+        if len(body) > SMALL:
+            await asyncio.to_thread(keyed.update, body)
+        else:
+            keyed.update(body)
+        return await self._once(request, operation, Reservation(caller.id, wanted, keyed.digest(), new_id()))
+
+    async def _once(self, request: Request, operation: _Operation, reservation: Reservation) -> Response:
+        kept = await self._idempotency.reserve(reservation)
+        if kept is not None:
+            return Response(kept.body, kept.status, {**kept.headers, "Idempotency-Replayed": "true"})
+        request.state.reservation = reservation
+        try:
+            try:
+                response = await operation(request)
+            except Exception as error:
+                response = problem_of(error).response()
+        except BaseException:
+            await self._free(request, reservation)
+            raise
+        try:
+            if response.status_code >= 500 or response.status_code in _FOR_NOW:
+                await self._free(request, reservation)
+            else:
+                await self._idempotency.complete(reservation, answer_of(response))
+        except Unavailable as fault:
+            # what a creation answers is stored with what it made; other answers are lost with a fault just now
+            log.warning("an answer could not be kept", detail=str(fault))
+        return response
+
+    async def _free(self, request: Request, reservation: Reservation) -> None:
+        if getattr(request.state, "is_anchored", False):
+            await self._idempotency.suspend(reservation)
+        else:
+            await self._idempotency.release(reservation)
+
+    async def first_attempt(self, request: Request) -> UUID:
+        """Give an id that is the same for every attempt at this request; without an Idempotency-Key, a new one."""
+        reservation: Reservation | None = getattr(request.state, "reservation", None)
+        if reservation is None:
+            return new_id()
+        request.state.is_anchored = True
+        return await self._idempotency.first_attempt(reservation)
+
+    async def _authenticated(self, request: Request, rule: Rule, client: str) -> tuple[ApiKey, bytes]:
+        header = request.headers.get("authorization", "")
+        if not (rule.own and self._logins is not None and header.lower().startswith("basic ")):
+            return await self._caller(_bearer(request), client)
+        place = request.client.host if request.client else ""
+        caller = await self._logins.caller(header[6:].strip(), place)
+        if _account_in(request) != caller.account:
+            raise Problem(403, "forbidden", "an account may do this for its own address only")
+        return caller, header.encode()
+
+    async def _caller(self, shown: str, client: str) -> tuple[ApiKey, bytes]:
+        """Give who it is, and a secret that nobody else's requests are hashed with."""
+        if self._tokens is not None and self._tokens.takes(shown):
+            caller = await self._tokens.caller(shown)
+            return caller, self._tokens.secret_of(caller)
+        return await self._holder(shown, client), shown.encode()
+
+    async def _holder(self, shown: str, client: str) -> ApiKey:
+        digest = hash_of_key(shown)
+        now = time.monotonic()
+        until, known = self._remembered.get(digest, (0.0, None))
+        if known is not None and until > now:
+            return _in_force(known)
+        self.rates.check_unknown(client, digest)
+        found = await self._keys.by_hash(digest)
+        if found is None:
+            self.rates.bad(client)
+            self._remembered.pop(digest, None)
+            raise unauthorized("this API key is not known", shown=True)
+        self.rates.good(digest)
+        if len(self._remembered) >= _REMEMBERED:
+            self._remembered.clear()
+        self._remembered[digest] = (now + _REMEMBER_SECONDS, found)
+        return _in_force(found)
+
+
+class GuardedRoute(APIRoute):
+    """A route whose operation runs behind the application's guard, and whose every failure is a problem document."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Wrap FastAPI's own handler."""
+        operation = super().get_route_handler()
+        takes_json = self.body_field is not None
+        rule, operation_id = rule_of(self.operation_id), self.operation_id
+
+        async def handle(request: Request) -> Response:
+            guard: Guard = request.app.state.guard
+            try:
+                request = DocumentRequest(request.scope, request.receive)
+                return await guard.handle(request, operation, rule, operation_id, takes_json=takes_json)
+            except Exception as error:
+                return problem_of(error).response()
+
+        return handle
+
+
+def answer_of(response: Response) -> Answer:
+    """Give what is to be stored of an answer."""
+    headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
+    return Answer(response.status_code, headers, bytes(response.body))
+
+
+def receipt[T](request: Request, render: Callable[[T], Response]) -> Receipt[T] | None:
+    """Give what has a creation store its own answer; None when no Idempotency-Key came."""
+    reservation: Reservation | None = getattr(request.state, "reservation", None)
+    if reservation is None:
+        return None
+    return Receipt(reservation, lambda made: answer_of(render(made)))
+
+
+def _bearer(request: Request) -> str:
+    header = request.headers.get("authorization")
+    if header is None:
+        raise unauthorized("an API key is needed: Authorization: Bearer <key>", shown=False)
+    scheme, _, key = header.partition(" ")
+    key = key.strip()
+    if scheme.lower() != "bearer" or not key:
+        raise unauthorized("the Authorization header must be: Bearer <key>", shown=False)
+    return key
+
+
+def _account_in(request: Request) -> str:
+    try:
+        return str(parse_address(request.path_params["address"]))
+    except AddressError as error:
+        raise Problem(404, "not-found", str(error)) from None
+
+
+def _refusal(caller: ApiKey, rule: Rule) -> str:
+    if rule.content and caller.role in rule.roles:
+        return "this key may not read the content of mailboxes: it was made without message_content"
+    return f"the role {caller.role.value} may not do this"
+
+
+def _in_force(caller: ApiKey) -> ApiKey:
+    """Give the caller. Raises 401 for a key that has expired, 403 for one of a suspended tenant."""
+    if caller.expires_at is not None and caller.expires_at <= datetime.now(UTC):
+        raise unauthorized("this API key has expired", shown=True)
+    if caller.is_suspended:
+        raise Problem(403, "forbidden", "the tenant is suspended")
+    return caller
+
+
+def _check_media_type(request: Request, allowed: re.Pattern[str], what: str) -> None:
+    given = request.headers.get("content-type", "").partition(";")[0].strip()
+    if not allowed.match(given):
+        raise Problem(415, "unsupported-media-type", f"the body must be {what}")

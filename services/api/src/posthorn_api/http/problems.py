@@ -1,0 +1,166 @@
+"""Problem documents (RFC 9457): every answer that is no success."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from posthorn.ports.administration import Changed, Conflict, Fault, Missing, Unfit
+from posthorn.ports.errors import Halted, Unavailable
+from posthorn.ports.idempotency import IdempotencyClash
+from posthorn.runtime.fair_slots import SlotsTaken
+from posthorn.runtime.ids import new_id
+from posthorn.runtime.passwords import Busy
+from posthorn_api.sending.service import Throttled
+
+log = structlog.get_logger()
+
+MEDIA_TYPE = "application/problem+json"
+_TYPE = "urn:posthorn:problem:"
+
+_TITLES = {
+    "changed": "The object has changed since it was read",
+    "invalid": "The request holds values that cannot be taken",
+    "malformed": "The request does not read",
+    "idempotency-key-reused": "The Idempotency-Key belongs to another request",
+    "idempotency-key-in-use": "The first request with this Idempotency-Key still runs",
+}
+
+
+class Problem(Exception):  # noqa: N818 - RFC 9457 calls it so
+    """An answer that is no success."""
+
+    def __init__(
+        self,
+        status: int,
+        slug: str,
+        detail: str,
+        *,
+        faults: Sequence[Fault] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.slug = slug
+        self.detail = detail
+        self.faults = faults
+        self.headers = dict(headers or {})
+
+    def response(self) -> Response:
+        """Give the HTTP answer."""
+        document: dict[str, Any] = {
+            "type": _TYPE + self.slug,
+            "title": _TITLES.get(self.slug, HTTPStatus(self.status).phrase),
+            "status": self.status,
+            "detail": self.detail,
+        }
+        if self.faults:
+            document["errors"] = [{"field": fault.field, "message": fault.message} for fault in self.faults]
+        return Response(json.dumps(document).encode(), self.status, self.headers, MEDIA_TYPE)
+
+
+def unauthorized(detail: str, *, shown: bool) -> Problem:
+    """401 with its challenge (RFC 6750 §3); ``shown`` when a key came that is not known."""
+    challenge = 'Bearer realm="posthorn"' + (', error="invalid_token"' if shown else "")
+    return Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": challenge})
+
+
+def problem_of(error: Exception) -> Problem:
+    """Give the problem that an exception is to a caller. What is not foreseen is logged, and shows an id only."""
+    match error:
+        case Problem():
+            return error
+        case RequestValidationError():
+            return _validation(error)
+        case HTTPException():
+            return _http(error)
+        case Unfit():
+            return Problem(422, "invalid", str(error), faults=error.faults)
+        case Missing():
+            return Problem(404, "not-found", str(error) or "there is no such object")
+        case Changed():
+            return Problem(412, "changed", str(error))
+        case Conflict():
+            return Problem(409, "conflict", str(error))
+        case IdempotencyClash(running=True):
+            return Problem(
+                409,
+                "idempotency-key-in-use",
+                "the first request with this key still runs",
+                headers={"Retry-After": "1"},
+            )
+        case IdempotencyClash():
+            return Problem(422, "idempotency-key-reused", "this key was used for another request; take a new one")
+        case Throttled() | SlotsTaken(own=True):
+            seconds = str(math.ceil(error.seconds))
+            return Problem(429, "too-many-requests", _detail(error), headers={"Retry-After": seconds})
+        case Halted():
+            log.warning("halted", detail=error.detail)
+            said = "nothing is served: the stores are not known to belong together; see posthorn-api installation"
+            return Problem(503, "halted", said, headers={"Retry-After": "5"})
+        case Unavailable() | Busy():
+            log.warning("a part does not serve", detail=str(error))
+            return Problem(
+                503, "unavailable", "a part of the system does not answer now; try again", headers={"Retry-After": "2"}
+            )
+    number = new_id()
+    log.error("unexpected failure", error_id=str(number), exc_info=error)
+    return Problem(500, "internal", f"something went wrong here; it is logged under the id {number}")
+
+
+def _detail(error: Throttled | SlotsTaken) -> str:
+    return error.detail if isinstance(error, SlotsTaken) else str(error)
+
+
+def _http(error: HTTPException) -> Problem:
+    known = {
+        400: ("malformed", "the body does not read as JSON in UTF-8"),
+        404: ("not-found", "there is nothing at this path; /docs lists what there is"),
+        413: ("too-large", error.detail),
+        405: ("method-not-allowed", "this path does not take this method"),
+    }
+    slug, detail = known.get(error.status_code, ("error", HTTPStatus(error.status_code).phrase))
+    return Problem(error.status_code, slug, detail, headers=error.headers)
+
+
+def _validation(error: RequestValidationError) -> Problem:
+    found = error.errors()
+    if any(fault["type"] == "json_invalid" for fault in found):
+        return Problem(
+            400, "malformed", f"the body is no JSON: {found[0].get('ctx', {}).get('error', 'it does not read')}"
+        )
+    faults = [Fault(_field(fault["loc"][1:]) or str(fault["loc"][0]), _message(fault)) for fault in found]
+    detail = "; ".join(f"{fault.field}: {fault.message}" for fault in faults)
+    return Problem(422, "invalid", detail, faults=faults)
+
+
+def faults_of(found: Sequence[Mapping[str, Any]]) -> list[Fault]:
+    """Give what a shape found wrong with a document that stands alone."""
+    return [Fault(_field(fault["loc"]) or "line", _message(fault)) for fault in found]
+
+
+def _field(location: Sequence[int | str]) -> str:
+    name = ""
+    for part in location:
+        name += f"[{part}]" if isinstance(part, int) else f".{part}" if name else part
+    return name[:200]
+
+
+def _message(fault: Mapping[str, Any]) -> str:
+    match fault["type"]:
+        case "extra_forbidden":
+            return "this field is not known here"
+        case "missing":
+            return "this is missing"
+        case "value_error":
+            return str(fault["ctx"]["error"])
+    text = str(fault["msg"])
+    return text[:1].lower() + text[1:]

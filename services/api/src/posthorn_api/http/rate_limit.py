@@ -1,0 +1,134 @@
+"""How much one API key may ask for, counted in this process (ADR 22).
+
+Rules:
+
+- A key has a bucket that fills at a steady rate up to its burst. An operation takes what it costs: one, or what ``COSTS`` says.
+- A look-up of a key that is not known takes from a bucket of the client's network. While that is empty, only keys that were good in
+  the last hour are looked up: behind a balancer all clients share one address, and must not be shut out by one of them.
+- Buckets that are full again are forgotten.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+
+from prometheus_client import Counter
+
+from posthorn_api.sending.service import Throttled
+
+_FAMILIAR_SECONDS = 3600.0
+_MOST = 20_000
+
+COSTS = {
+    "importAccounts": 20.0,
+    "importAliases": 20.0,
+    "importMail": 10.0,
+    "exportMail": 10.0,
+    "getMessageStructure": 5.0,
+    "getMessagePart": 5.0,
+    "getConfig": 20.0,
+    "putConfig": 50.0,
+    "checkDns": 20.0,
+    "verifyDomain": 20.0,
+    "getDns": 5.0,
+    "rotateDkimKeys": 20.0,
+    "cancelAllQueued": 20.0,
+    "retryAllQueued": 20.0,
+    "holdAllQueued": 20.0,
+    "releaseAllQueued": 20.0,
+    "listAudit": 5.0,
+    "listStats": 5.0,
+    "listQueue": 5.0,
+    "listMailboxes": 5.0,
+    "createAccount": 2.0,
+    "changeAccount": 2.0,
+}
+"""What operations cost that cost more than one, by their ids."""
+
+_limited = Counter(
+    "posthorn_api_rate_limited_total", "Requests refused because of the rate of their key or client", ["who"]
+)
+
+
+class Buckets:
+    """Token buckets, one for each key."""
+
+    def __init__(self, per_minute: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate = per_minute / 60
+        self._burst = burst
+        self._clock = clock
+        self._levels: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
+        """Level and when it was reached, the longest untouched first."""
+
+    def take(self, key: Hashable, cost: float) -> float:
+        """Take from a bucket. Return the seconds to wait if there is too little in it; then nothing is taken.
+
+        What costs more than the burst is let through by a full bucket, and leaves it in debt.
+        """
+        if wait := self.wait(key, cost):
+            return wait
+        level = self._level(key)
+        self._levels[key] = level - cost, self._clock()
+        self._levels.move_to_end(key)
+        self._forget()
+        return 0.0
+
+    def wait(self, key: Hashable, cost: float) -> float:
+        """Return the seconds until so much may be taken."""
+        missing = min(cost, self._burst) - self._level(key)
+        return missing / self._rate if missing > 0 else 0.0
+
+    def _level(self, key: Hashable) -> float:
+        level, at = self._levels.get(key, (self._burst, 0.0))
+        return min(level + (self._clock() - at) * self._rate, self._burst)
+
+    def _forget(self) -> None:
+        while self._levels:
+            key = next(iter(self._levels))
+            if len(self._levels) <= _MOST and self._level(key) < self._burst:
+                return
+            del self._levels[key]
+
+
+class RateLimit:
+    """What keys and unknown clients may ask for. Raises Throttled."""
+
+    def __init__(
+        self,
+        per_minute: float = 6000.0,
+        burst: float = 1000.0,
+        unknown_per_minute: float = 300.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._keys = Buckets(per_minute, burst, clock) if per_minute else None
+        self._unknown = Buckets(unknown_per_minute, max(unknown_per_minute, 1.0), clock) if unknown_per_minute else None
+        self._clock = clock
+        self._familiar: OrderedDict[bytes, float] = OrderedDict()
+
+    def charge(self, key: Hashable, operation: str | None) -> None:
+        """Count a request of a key."""
+        if self._keys is not None and (wait := self._keys.take(key, COSTS.get(operation or "", 1.0))):
+            _limited.labels("key").inc()
+            raise Throttled("this key asks too much; see Retry-After", wait)
+
+    def check_unknown(self, client: str, digest: bytes) -> None:
+        """Refuse to look up a key, unless it was good lately, for a client that has shown too many bad ones."""
+        if self._unknown is None or self._familiar.get(digest, 0.0) > self._clock():
+            return
+        if wait := self._unknown.wait(client, 1.0):
+            _limited.labels("unknown").inc()
+            raise Throttled("too many unknown keys from this address", wait)
+
+    def bad(self, client: str) -> None:
+        """Count a key that is not known."""
+        if self._unknown is not None:
+            self._unknown.take(client, 1.0)
+
+    def good(self, digest: bytes) -> None:
+        """Remember a key that is known."""
+        self._familiar[digest] = self._clock() + _FAMILIAR_SECONDS
+        self._familiar.move_to_end(digest)
+        if len(self._familiar) > _MOST:
+            self._familiar.popitem(last=False)

@@ -1,0 +1,335 @@
+"""The JSON shapes of requests and answers. Requests are read strictly: unknown fields and other types are refused by name."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from posthorn.ports.account_mail import Message
+from posthorn.ports.administration import Account, Alias, Domain
+from posthorn.ports.ingest import Parked
+from posthorn.wire.address import display_domain
+from posthorn.wire.message.header_decoding import decode_addresses, decode_text
+
+FLAGS = ("seen", "answered", "flagged", "deleted", "draft")
+"""Names of the flags, by bit."""
+
+
+_NOT_IN_LINES = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def _printable(value: str) -> str:
+    if _NOT_IN_LINES.search(value):
+        raise ValueError("control characters, line separators and broken Unicode are not allowed")
+    return value
+
+
+Line = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_printable)]
+"""A line of text."""
+Password = Annotated[
+    str, Field(min_length=8, max_length=256, json_schema_extra={"format": "password"}), AfterValidator(_printable)
+]
+Quota = Annotated[int, Field(ge=0, le=2**60, description="Octets; null means unlimited.")]
+Targets = Annotated[
+    list[Line],
+    Field(min_length=1, max_length=100, description="Accounts or aliases of the tenant, or addresses elsewhere."),
+]
+
+
+Hourly = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Networks = Annotated[list[Line], Field(min_length=1, max_length=100)]
+
+_MESSAGES = "Messages that may be sent in an hour; null: as the domain says, or else the settings."
+_RECIPIENTS = "Recipients that may be named in an hour; null: as the domain says, or else the settings."
+_NETWORKS = "Networks (CIDR) that mail may be submitted from; null: as the domain says, or else any."
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class DomainCreation(_Request):
+    """A domain to be made."""
+
+    name: Line = Field(examples=["example.test"])
+    tenant: Line | None = Field(None, description="Name or id of the tenant; without it, yours or `default`.")
+    catch_all: Line | None = Field(
+        None, description="Account or alias that takes mail for addresses that do not exist."
+    )
+    plus_addressing: bool = Field(True, description="Whether `name+anything` belongs to `name`.")
+
+
+class DomainChange(_Request):
+    """Fields of a domain to be set; what is left out stays."""
+
+    catch_all: Line | None = None
+    plus_addressing: bool = Field(default_factory=lambda: True)
+    max_messages_per_hour: Hourly | None = Field(
+        None, description="Messages that all its accounts may send in an hour."
+    )
+    max_recipients_per_hour: Hourly | None = Field(
+        None, description="Recipients that all its accounts may name in an hour."
+    )
+    allowed_networks: Networks | None = Field(
+        None, description="Networks (CIDR) that its accounts may submit mail from, where they have none of their own."
+    )
+    max_accounts: Count | None = Field(None, description="Accounts that it may have; null means unlimited.")
+    quota_bytes: Quota | None = Field(
+        None, description="Octets that its accounts may be promised together; each then needs a quota."
+    )
+    retention_days: Annotated[int, Field(ge=1, le=36_500)] | None = Field(
+        None, description="Days after which mail is deleted; null: never."
+    )
+    undelete_days: Annotated[int, Field(ge=0, le=365)] = Field(
+        default_factory=int,
+        description="Days in which deleted mail can be brought back; 0: not at all. An account keeps at most twice its quota so.",
+    )
+
+
+class AccountCreation(_Request):
+    """An account to be made."""
+
+    address: Line = Field(examples=["carol@example.test"])
+    password: Password = Field(examples=["correct horse battery"])
+    quota_bytes: Quota | None = Field(None, examples=[1073741824])
+
+
+class AccountChange(_Request):
+    """Fields of an account to be set; what is left out stays."""
+
+    password: Password = Field(default_factory=str, examples=["another good password"])
+    quota_bytes: Quota | None = None
+    state: Literal["active", "suspended", "receive-only"] = Field(
+        default_factory=lambda: "active",
+        description="suspended: takes no mail and may not log in. receive-only: takes mail, sends none.",
+    )
+    max_messages_per_hour: Hourly | None = Field(None, description=_MESSAGES)
+    max_recipients_per_hour: Hourly | None = Field(None, description=_RECIPIENTS)
+    allowed_networks: Networks | None = Field(None, description=_NETWORKS, examples=[["192.0.2.0/24", "2001:db8::/32"]])
+
+
+class AliasCreation(_Request):
+    """An alias to be made."""
+
+    address: Line = Field(examples=["team@example.test"])
+    targets: Targets = Field(examples=[["alice@example.test", "bob@example.test"]])
+
+
+class AliasChange(_Request):
+    """The new targets of an alias."""
+
+    targets: Targets = Field(examples=[["bob@example.test"]])
+
+
+class ForwardConfirmation(_Request):
+    """What the message to a target of an alias holds."""
+
+    token: Line = Field(
+        description="The token in the message.", examples=["0198c1d2c3b47a519e2f8d7c6b5a4938.Zm9yd2FyZHM"]
+    )
+
+
+class DomainView(BaseModel):
+    """A domain."""
+
+    name: str = Field(description="Canonical form: lower case, A-labels.")
+    display_name: str = Field(description="The name as people write it.")
+    tenant: str
+    catch_all: str | None
+    plus_addressing: bool
+    max_messages_per_hour: int | None
+    max_recipients_per_hour: int | None
+    allowed_networks: list[str] | None
+    max_accounts: int | None
+    quota_bytes: int | None
+    retention_days: int | None
+    undelete_days: int
+    verified_at: datetime | None = Field(description="Null: it takes no mail before its ownership is shown.")
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, domain: Domain) -> DomainView:
+        """Show a domain."""
+        return cls(
+            name=domain.name,
+            display_name=display_domain(domain.name),
+            tenant=domain.tenant,
+            catch_all=domain.catch_all,
+            plus_addressing=domain.plus_addressing,
+            max_messages_per_hour=domain.sending.max_messages_per_hour,
+            max_recipients_per_hour=domain.sending.max_recipients_per_hour,
+            allowed_networks=_listed(domain.sending.allowed_networks),
+            max_accounts=domain.max_accounts,
+            quota_bytes=domain.quota_bytes,
+            retention_days=domain.retention_days,
+            undelete_days=domain.undelete_days,
+            verified_at=domain.verified_at,
+            created_at=domain.created_at,
+            updated_at=domain.updated_at,
+        )
+
+
+class AccountView(BaseModel):
+    """An account."""
+
+    address: str
+    quota_bytes: int | None
+    used_bytes: int
+    used_messages: int
+    state: Literal["active", "suspended", "receive-only"]
+    max_messages_per_hour: int | None
+    max_recipients_per_hour: int | None
+    allowed_networks: list[str] | None
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, account: Account) -> AccountView:
+        """Show an account."""
+        return cls(
+            address=account.address,
+            quota_bytes=account.quota_bytes,
+            used_bytes=account.used_bytes,
+            used_messages=account.used_messages,
+            state=account.state.value,
+            max_messages_per_hour=account.sending.max_messages_per_hour,
+            max_recipients_per_hour=account.sending.max_recipients_per_hour,
+            allowed_networks=_listed(account.sending.allowed_networks),
+            created_at=account.created_at,
+            updated_at=account.updated_at,
+        )
+
+
+class TargetView(BaseModel):
+    """A target of an alias and whether it gets mail."""
+
+    address: str
+    state: Literal["active", "unconfirmed", "suppressed"] = Field(
+        description="unconfirmed: an address elsewhere that gets nothing before it confirms, which it has been asked by mail. "
+        "suppressed: on the tenant's suppression list."
+    )
+
+    @classmethod
+    def of(cls, alias: Alias, target: str) -> TargetView:
+        """Show a target."""
+        if target in alias.unconfirmed:
+            return cls(address=target, state="unconfirmed")
+        return cls(address=target, state="suppressed" if target in alias.suppressed else "active")
+
+
+class AliasView(BaseModel):
+    """An alias."""
+
+    address: str
+    targets: list[str]
+    target_states: list[TargetView] = Field(description="Of each target, whether it gets mail.")
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, alias: Alias) -> AliasView:
+        """Show an alias."""
+        return cls(
+            address=alias.address,
+            targets=list(alias.targets),
+            target_states=[TargetView.of(alias, target) for target in alias.targets],
+            created_at=alias.created_at,
+            updated_at=alias.updated_at,
+        )
+
+
+class MessageView(BaseModel):
+    """A message in a mailbox."""
+
+    id: UUID
+    mailbox: str
+    uid: int
+    size: int = Field(description="Octets, exactly as POP3 says.")
+    received_at: datetime
+    from_: str = Field(serialization_alias="from", description="The From field, decoded.")
+    subject: str = Field(description="The Subject field, decoded.")
+    date: str = Field(description="The Date field as it stands.")
+    message_id: str
+    reverse_path: str = Field(description="Empty for a notice, which has none.")
+    flags: list[Literal["seen", "answered", "flagged", "deleted", "draft"]]
+    keywords: list[str]
+
+    @classmethod
+    def of(cls, message: Message) -> MessageView:
+        """Show a message."""
+        return cls(
+            id=message.id,
+            mailbox=message.mailbox,
+            uid=message.uid,
+            size=message.size,
+            received_at=message.received_at,
+            from_=decode_addresses(message.from_),
+            subject=decode_text(message.subject),
+            date=message.date,
+            message_id=message.message_id,
+            reverse_path=message.reverse_path,
+            flags=[name for bit, name in enumerate(FLAGS) if message.flags >> bit & 1],  # type: ignore[misc]
+            keywords=list(message.keywords),
+        )
+
+
+class DeadLetterView(BaseModel):
+    """A message that could not be delivered."""
+
+    sequence: int
+    message_id: str
+    reason: str
+    parked_at: datetime
+    size: int
+
+    @classmethod
+    def of(cls, parked: Parked) -> DeadLetterView:
+        """Show a dead letter."""
+        return cls(
+            sequence=parked.sequence,
+            message_id=parked.message_id,
+            reason=parked.reason,
+            parked_at=parked.parked_at,
+            size=parked.octets,
+        )
+
+
+class Retried(BaseModel):
+    """A dead letter that is on its way again."""
+
+    sequence: int
+    state: Literal["queued"] = "queued"
+
+
+class Page[T](BaseModel):
+    """A part of a list. Ask again with `cursor` set to `next_cursor` until that is null."""
+
+    items: list[T]
+    next_cursor: str | None
+
+
+class ProblemField(BaseModel):
+    """What is wrong with one field."""
+
+    field: str
+    message: str
+
+
+class ProblemView(BaseModel):
+    """A problem document (RFC 9457)."""
+
+    type: str = Field(examples=["urn:posthorn:problem:invalid"])
+    title: str
+    status: int = Field(examples=[422])
+    detail: str
+    errors: list[ProblemField] | None = Field(None, description="Which fields are wrong, where fields are.")
+
+
+def _listed(networks: tuple[str, ...] | None) -> list[str] | None:
+    return None if networks is None else list(networks)

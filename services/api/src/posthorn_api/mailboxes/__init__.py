@@ -1,0 +1,1 @@
+"""Mailboxes, messages, their structure and parts."""

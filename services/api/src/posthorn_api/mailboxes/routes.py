@@ -1,0 +1,148 @@
+"""Operations on mailboxes, and on messages that were deleted or move."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+from urllib.parse import quote
+from uuid import UUID
+
+from fastapi import Depends, Path, Request, Response
+
+from posthorn.ports.account_mail import DeletedKey, DeletedMessage, Mailbox
+from posthorn.ports.administration import Fault, Unfit
+from posthorn_api.http.guard import receipt
+from posthorn_api.http.operations import BODY_PROBLEMS, POST_ONLY, AddressPath, Caller, problems, router
+from posthorn_api.http.pagination import Cursor, Limit, page, text_after
+from posthorn_api.http.schemas import MessageView, Page
+from posthorn_api.mailboxes.schemas import (
+    DeletedMessageView,
+    MailboxCreation,
+    MailboxesView,
+    MailboxView,
+    MessageMove,
+)
+from posthorn_api.mailboxes.service import Mail
+
+mailboxes = router("mailboxes")
+messages = router("messages")
+
+
+def _mail(request: Request) -> Mail:
+    mail: Mail = request.app.state.mail
+    return mail
+
+
+MailDecisions = Annotated[Mail, Depends(_mail)]
+MessagePath = Annotated[UUID, Path(alias="id", description="The message's id.")]
+MailboxPath = Annotated[str, Path(description="The mailbox's name; its slashes may stand as they are.")]
+ONE_MESSAGE = "/v1/accounts/{address:address}/messages/{id}"
+_MAILBOXES = "/v1/accounts/{address:address}/mailboxes"
+
+
+@mailboxes.get(_MAILBOXES, operation_id="listMailboxes", summary="List mailboxes", responses=problems(404))
+async def list_mailboxes(address: AddressPath, caller: Caller, service: MailDecisions) -> MailboxesView:
+    """All of them, with the number of their messages, which are counted."""
+    return MailboxesView(items=[MailboxView.of(each) for each in await service.mailboxes(caller, address)])
+
+
+@mailboxes.post(
+    _MAILBOXES,
+    operation_id="createMailbox",
+    summary="Make a mailbox",
+    status_code=201,
+    response_model=MailboxView,
+    responses=problems(404, 409, *BODY_PROBLEMS),
+    dependencies=POST_ONLY,
+)
+async def create_mailbox(
+    address: AddressPath, new: MailboxCreation, caller: Caller, service: MailDecisions, request: Request
+) -> Response:
+    """Beside INBOX, Junk, Sent and Trash, which every account has."""
+
+    def render(mailbox: Mailbox) -> Response:
+        place = f"/v1/accounts/{quote(address, safe='@')}/mailboxes/{quote(mailbox.name)}"
+        return Response(MailboxView.of(mailbox).model_dump_json(), 201, {"Location": place}, "application/json")
+
+    return render(await service.create_mailbox(caller, address, new.name, receipt(request, render)))
+
+
+@mailboxes.delete(
+    f"{_MAILBOXES}/{{mailbox:path}}",
+    operation_id="deleteMailbox",
+    summary="Delete a mailbox",
+    status_code=204,
+    responses=problems(404, 409),
+)
+async def delete_mailbox(
+    address: AddressPath, mailbox: MailboxPath, caller: Caller, service: MailDecisions
+) -> Response:
+    """Only one that is empty, and not one that every account has."""
+    await service.delete_mailbox(caller, address, mailbox)
+    return Response(status_code=204)
+
+
+@messages.post(
+    f"{ONE_MESSAGE}/move",
+    operation_id="moveMessage",
+    summary="Move a message",
+    responses=problems(404, *BODY_PROBLEMS),
+    dependencies=POST_ONLY,
+)
+async def move_message(
+    address: AddressPath, message: MessagePath, move: MessageMove, caller: Caller, service: MailDecisions
+) -> MessageView:
+    """Into one mailbox, out of every other one. It gets a new uid there."""
+    return MessageView.of(await service.move_message(caller, address, message, move.mailbox))
+
+
+@messages.get(
+    "/v1/accounts/{address:address}/deleted",
+    operation_id="listDeletedMessages",
+    summary="List deleted messages",
+    responses=problems(404),
+)
+async def list_deleted(
+    address: AddressPath, caller: Caller, service: MailDecisions, limit: Limit = 50, cursor: Cursor = None
+) -> Page[DeletedMessageView]:
+    """Those that can be brought back: in the `undelete_days` of their domain. The newest message first."""
+    found = await service.deleted(caller, address, _key_in(cursor), limit + 1)
+
+    def view(item: tuple[DeletedKey, DeletedMessage]) -> DeletedMessageView:
+        return DeletedMessageView.of(item[1])
+
+    return page(found, limit, view, lambda item: _cursor(item[0]))
+
+
+@messages.post(
+    f"{ONE_MESSAGE}/undelete",
+    operation_id="undeleteMessage",
+    summary="Bring a deleted message back",
+    responses=problems(404, 409),
+    dependencies=POST_ONLY,
+)
+async def undelete_message(
+    address: AddressPath, message: MessagePath, caller: Caller, service: MailDecisions
+) -> MessageView:
+    """Into the mailbox where it was, or the INBOX where that is gone. Its octets count against the quota again."""
+    return MessageView.of(await service.undelete_message(caller, address, message))
+
+
+def _cursor(key: DeletedKey) -> str:
+    moment = key.deleted_at - datetime(1970, 1, 1, tzinfo=UTC)
+    return f"{key.message} {key.mailbox} {moment.days} {moment.seconds} {moment.microseconds}"
+
+
+def _key_in(cursor: str | None) -> DeletedKey | None:
+    text = text_after(cursor)
+    if not text:
+        return None
+    try:
+        message, mailbox, days, seconds, microseconds = text.split(" ")
+        at = datetime.fromtimestamp(int(days) * 86_400 + int(seconds), UTC).replace(microsecond=int(microseconds))
+        number = int(mailbox)
+        if not 0 <= number < 2**31:
+            raise ValueError
+        return DeletedKey(UUID(message), number, at)
+    except (ValueError, OverflowError, OSError):
+        raise Unfit(Fault("cursor", "this is no next_cursor of this list")) from None

@@ -1,0 +1,157 @@
+"""What the API decides about the mail of accounts."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
+from typing import Protocol
+from uuid import UUID
+
+from posthorn.ports.account_mail import INBOX, AccountMail, DeletedKey, DeletedMessage, Found, Mailbox, Message, Which
+from posthorn.ports.administration import ApiKey, Fault, Missing, Receipt, Unfit
+from posthorn.ports.blobs import BlobMissing
+from posthorn.ports.maildrops import Location
+from posthorn.runtime.fair_slots import FairSlots
+from posthorn.runtime.holders import present_holder
+from posthorn.wire.message.header_decoding import decode_addresses, decode_text
+from posthorn_api.directory.service import Late, Publication, address_in, settled
+from posthorn_api.mailboxes.structure import PartContent, Structure, content, scan
+
+LONGEST_NAME = 255
+"""Octets of a mailbox's name."""
+_TAKEN = frozenset({"cur", "new", "tmp"})
+_SCANS_AT_ONCE, _SCANS_AT_ONCE_EACH = 8, 4
+
+
+class Bodies(Protocol):
+    """Gives messages' octets."""
+
+    def stream(self, location: Location, chunk: int = 262_144) -> AsyncGenerator[bytes]:
+        """Give them in pieces. Raises BlobMissing, Unavailable."""
+        ...
+
+
+class Mail:
+    """Mailboxes and messages. Every method takes the caller's key and sees what its tenant sees.
+
+    Raises Unfit, Missing and Conflict for the caller's faults, Unavailable for ours.
+    """
+
+    def __init__(
+        self, mail: AccountMail, bodies: Bodies, publication: Late[Publication], *, wait_seconds: float = 2.0
+    ) -> None:
+        self._mail = mail
+        self._bodies = bodies
+        self._publication = publication
+        self._wait_seconds = wait_seconds
+        self._scans = FairSlots("scans of messages", _SCANS_AT_ONCE, most_each=_SCANS_AT_ONCE_EACH, spare=2)
+
+    async def mailboxes(self, caller: ApiKey, address: str) -> Sequence[Mailbox]:
+        """List an account's mailboxes with their counts."""
+        return await self._mail.mailboxes(caller.tenant, address_in("address", address))
+
+    async def create_mailbox(
+        self, caller: ApiKey, address: str, name: str, receipt: Receipt[Mailbox] | None
+    ) -> Mailbox:
+        """Make one."""
+        address = address_in("address", address)
+        return await self._mail.create_mailbox(caller.tenant, address, mailbox_in("name", name), receipt)
+
+    async def delete_mailbox(self, caller: ApiKey, address: str, name: str) -> None:
+        """Remove one that is empty and the owner's own."""
+        await self._mail.delete_mailbox(caller.tenant, address_in("address", address), known_mailbox(name))
+
+    async def messages(
+        self, caller: ApiKey, address: str, mailbox: str, which: Which, before: int | None, limit: int
+    ) -> Found:
+        """List a mailbox, newest first: those that match, of a bounded number."""
+        address = address_in("address", address)
+        found = await self._mail.messages(caller.tenant, address, known_mailbox(mailbox), which, before, limit)
+        return replace(found, messages=[message for message in found.messages if _matches(message, which)])
+
+    async def message(self, caller: ApiKey, address: str, message: UUID) -> Message:
+        """Give one."""
+        found, _ = await self._mail.message(caller.tenant, address_in("address", address), message)
+        return found
+
+    async def raw(self, caller: ApiKey, address: str, message: UUID) -> tuple[int, bytes, AsyncGenerator[bytes]]:
+        """Give a message's size, its first octets and the rest. A fault of the store shows before anything is answered."""
+        address = address_in("address", address)
+        attempts = 2  # a collector may move the octets between the look-up and the read
+        while True:
+            attempts -= 1
+            _, location = await self._mail.message(caller.tenant, address, message)
+            pieces = self._bodies.stream(location)
+            try:
+                return location.size, await anext(pieces, b""), pieces
+            except BlobMissing:
+                if not attempts:
+                    raise
+
+    async def structure(self, caller: ApiKey, address: str, message: UUID) -> Structure:
+        """Return what a message consists of."""
+        async with self._scans.hold(present_holder()):
+            size, first, rest = await self.raw(caller, address, message)
+            return await scan(first, rest, size)
+
+    async def part(self, caller: ApiKey, address: str, message: UUID, number: str, *, raw: bool) -> PartContent:
+        """Return a part of a message, decoded or ``raw``. A fault of the store shows before anything is answered."""
+        found = (await self.structure(caller, address, message)).root.find(number)
+        if found is None:
+            raise Missing(f"the message has no part {number[:80]}")
+        _, first, rest = await self.raw(caller, address, message)
+        return await content(first, rest, found, raw=raw)
+
+    async def move_message(self, caller: ApiKey, address: str, message: UUID, mailbox: str) -> Message:
+        """Move a message into a mailbox."""
+        address = address_in("address", address)
+        return await self._mail.move_message(caller.tenant, address, message, known_mailbox(mailbox))
+
+    async def delete_message(self, caller: ApiKey, address: str, message: UUID) -> None:
+        """Take a message out of an account's mailboxes."""
+        change = await self._mail.delete_message(caller.tenant, address_in("address", address), message)
+        await settled(self._publication, change, self._wait_seconds)
+
+    async def deleted(
+        self, caller: ApiKey, address: str, before: DeletedKey | None, limit: int
+    ) -> Sequence[tuple[DeletedKey, DeletedMessage]]:
+        """List what can be brought back."""
+        return await self._mail.deleted(caller.tenant, address_in("address", address), before, limit)
+
+    async def undelete_message(self, caller: ApiKey, address: str, message: UUID) -> Message:
+        """Bring a message back."""
+        change = await self._mail.undelete_message(caller.tenant, address_in("address", address), message)
+        return await settled(self._publication, change, self._wait_seconds)
+
+
+def known_mailbox(name: str) -> str:
+    """Give the name of a mailbox that should be there: INBOX is one name however it is written (RFC 9051 §5.1)."""
+    return INBOX if name.upper() == INBOX else unicodedata.normalize("NFC", name)
+
+
+def mailbox_in(field: str, name: str) -> str:
+    """Give the name of a mailbox that may be made. Raises Unfit."""
+    name = known_mailbox(name)
+    levels = name.split("/")
+    problem = None
+    if len(name.encode("utf-8", "replace")) > LONGEST_NAME:
+        problem = f"a name has at most {LONGEST_NAME} octets"
+    elif any(not level.strip() or level != level.strip() for level in levels):
+        problem = "a level is empty, or begins or ends with a space"
+    elif any(level.startswith(".") or level in _TAKEN for level in levels):
+        problem = "a level begins with a dot, or is cur, new or tmp, which a Maildir could not hold"
+    elif any(character in '*%\\"' for character in name) or any(
+        unicodedata.category(character) in ("Cc", "Cs") for character in name
+    ):
+        problem = "* % \\ and quotation marks, control characters and broken Unicode are not allowed"
+    if problem:
+        raise Unfit(Fault(field, problem))
+    return name
+
+
+def _matches(message: Message, which: Which) -> bool:
+    """Whether the texts match once they are decoded; the store has seen to the rest."""
+    if which.from_ is not None and which.from_.lower() not in decode_addresses(message.from_).lower():
+        return False
+    return which.subject is None or which.subject.lower() in decode_text(message.subject).lower()

@@ -1,0 +1,69 @@
+"""Operations on the parts of messages."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import Path, Query, Response
+from starlette.responses import StreamingResponse
+
+from posthorn_api.http.operations import AddressPath, Caller, problems, router
+from posthorn_api.mailboxes.message_routes import pieces_of
+from posthorn_api.mailboxes.routes import ONE_MESSAGE, MailDecisions, MessagePath
+from posthorn_api.mailboxes.structure_schemas import StructureView
+
+parts = router("messages")
+
+Number = Annotated[str, Path(max_length=500, description="The part's number, from the structure.", examples=["1.2"])]
+
+_SAFE = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "sandbox; default-src 'none'",
+    "Cache-Control": "no-store",
+}
+"""What strangers sent must never run with the rights of this host, whatever a browser takes it for."""
+
+
+@parts.get(
+    f"{ONE_MESSAGE}/structure",
+    operation_id="getMessageStructure",
+    summary="List the parts and attachments of a message",
+    responses=problems(404),
+)
+async def get_structure(
+    address: AddressPath, message: MessagePath, caller: Caller, service: MailDecisions
+) -> StructureView:
+    """With their numbers, types, names and sizes (RFC 2045, RFC 2046)."""
+    return StructureView.of(await service.structure(caller, address, message))
+
+
+@parts.get(
+    f"{ONE_MESSAGE}/parts/{{part}}",
+    operation_id="getMessagePart",
+    summary="Fetch a part of a message",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The content of the part.",
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        },
+        **problems(404),
+    },
+)
+async def get_part(
+    address: AddressPath,
+    message: MessagePath,
+    part: Number,
+    caller: Caller,
+    service: MailDecisions,
+    raw: Annotated[bool, Query(description="As it lies in the message, encoded.")] = False,
+) -> Response:
+    """Decoded (base64, quoted-printable), in the part's own character set. Its type is in the structure: the answer is always
+    `application/octet-stream`, to be kept and not shown, since strangers wrote it."""
+    found = await service.part(caller, address, message, part, raw=raw)
+    name = found.part.fields.file_name or f"{message}-{part}"
+    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}", **_SAFE}
+    if found.length is not None:
+        headers["Content-Length"] = str(found.length)
+    return StreamingResponse(pieces_of(found.first, found.rest), 200, headers, "application/octet-stream")

@@ -1,0 +1,70 @@
+"""The JSON shapes of a message's structure."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+
+from posthorn.wire.message.mime import Part
+from posthorn_api.mailboxes.structure import Structure
+
+
+class MessagePartView(BaseModel):
+    """A part of a message."""
+
+    number: str | None = Field(
+        description="As IMAP counts: 1, 1.2, … Null for a multipart that is a whole message, which cannot be fetched as a part."
+    )
+    depth: int = Field(description="Parts that it lies within.")
+    type: str = Field(
+        description="The content type, in lower case; text/plain where none is named or it does not read."
+    )
+    charset: str | None
+    name: str | None = Field(description="The file name, decoded, without folders and control characters.")
+    disposition: str | None = Field(description="inline, attachment, or what else the sender wrote.")
+    is_attachment: bool = Field(
+        description="Whether it is said to be an attachment, has a file name, or is neither plain text nor HTML."
+    )
+    content_id: str | None
+    description: str | None
+    encoding: str = Field(description="Content-Transfer-Encoding, in lower case.")
+    header_offset: int = Field(description="Where its header begins, in bytes of the message.")
+    body_offset: int
+    body_bytes: int = Field(description="Bytes of its body, encoded.")
+    decoded_bytes: int = Field(description="Bytes of its content decoded; an estimate where it is encoded.")
+    lines: int = Field(description="Line ends in its body.")
+
+    @classmethod
+    def of(cls, depth: int, part: Part) -> MessagePartView:
+        """Show a part."""
+        fields = part.fields
+        return cls(
+            number=part.number or None,
+            depth=depth,
+            type=fields.type,
+            charset=fields.charset,
+            name=fields.file_name,
+            disposition=fields.disposition,
+            is_attachment=part.is_attachment,
+            content_id=fields.content_id,
+            description=fields.description,
+            encoding=fields.encoding,
+            header_offset=part.header_offset,
+            body_offset=part.body_offset,
+            body_bytes=part.body_bytes,
+            decoded_bytes=part.decoded_bytes,
+            lines=part.lines,
+        )
+
+
+class StructureView(BaseModel):
+    """What a message consists of."""
+
+    size_bytes: int = Field(description="Bytes of the whole message.")
+    is_complete: bool = Field(description="False: it has more parts, or deeper ones, than are listed.")
+    parts: list[MessagePartView] = Field(description="All parts in order, each before those within it.")
+
+    @classmethod
+    def of(cls, structure: Structure) -> StructureView:
+        """Show a structure."""
+        parts = [MessagePartView.of(depth, part) for depth, part in structure.root.walk()]
+        return cls(size_bytes=structure.size_bytes, is_complete=structure.is_complete, parts=parts)

@@ -1,0 +1,1 @@
+"""The outbound queue, smart host routes and suppressions."""

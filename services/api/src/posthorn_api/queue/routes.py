@@ -1,0 +1,205 @@
+"""Operations on the outbound queue and on suppressions, and the trace of a message."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Path, Query, Request, Response
+
+from posthorn.model.outbound import QueueState
+from posthorn.ports.administration import Fault, Unfit
+from posthorn.ports.queue import QueueFilter
+from posthorn_api.http.operations import BODY_PROBLEMS, POST_ONLY, AddressPath, Caller, created, problems, router
+from posthorn_api.http.pagination import Cursor, Limit, number_in, page, text_after
+from posthorn_api.http.schemas import Line, Page
+from posthorn_api.queue.schemas import (
+    Age,
+    EventView,
+    MatchedView,
+    QueueItemView,
+    QueueSelection,
+    State,
+    SuppressionCreation,
+    SuppressionView,
+    TraceView,
+)
+from posthorn_api.queue.service import Outgoing
+
+queue = router("queue")
+suppressions = router("suppressions")
+traces = router("traces")
+
+
+def outgoing(request: Request) -> Outgoing:
+    """Give the service."""
+    found: Outgoing = request.app.state.outgoing
+    return found
+
+
+Letters = Annotated[Outgoing, Depends(outgoing)]
+Number = Annotated[int, Path(alias="id", ge=1, le=2**63 - 1, description="The recipient's number, from the list.")]
+
+
+@queue.get("/v1/queue", operation_id="listQueue", summary="Search the outbound queue", responses=problems())
+async def list_queue(
+    caller: Caller,
+    service: Letters,
+    domain: Annotated[Line | None, Query(description="Domain of the recipient.")] = None,
+    state: Annotated[State | None, Query()] = None,
+    sender: Annotated[
+        str | None, Query(max_length=1000, description="Where bounces go; `<>` for notices of ours.")
+    ] = None,
+    recipient: Annotated[Line | None, Query()] = None,
+    message: Annotated[UUID | None, Query(description="Id of the message.")] = None,
+    older_than: Annotated[Age | None, Query(description="Seconds in the queue at least.")] = None,
+    younger_than: Annotated[Age | None, Query(description="Seconds in the queue at most.")] = None,
+    tenant: Annotated[
+        Line | None, Query(description="Name or id of the tenant whose they are: who sends, or whose alias forwards.")
+    ] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[QueueItemView]:
+    """Recipients elsewhere, newest first, those that have come to their end among them for some days."""
+    which = QueueFilter(
+        domain,
+        None if state is None else QueueState(state),
+        sender,
+        recipient,
+        message,
+        older_than,
+        younger_than,
+        tenant,
+    )
+    found = await service.items(caller, which, number_in(cursor), limit + 1)
+    return page(found, limit, QueueItemView.of, lambda item: item.id)
+
+
+@queue.get("/v1/queue/{id}", operation_id="getQueued", summary="Show a recipient of the queue", responses=problems(404))
+async def get_queued(number: Number, caller: Caller, service: Letters) -> QueueItemView:
+    """One recipient."""
+    return QueueItemView.of(await service.item(caller, number))
+
+
+@queue.delete(
+    "/v1/queue/{id}",
+    operation_id="cancelQueued",
+    summary="Cancel a recipient of the queue",
+    status_code=204,
+    responses=problems(404, 409),
+)
+async def cancel_queued(number: Number, caller: Caller, service: Letters) -> Response:
+    """It is not sent any more, and nobody is told. Refused once it is being sent or has come to its end."""
+    await service.act(caller, "cancel", number)
+    return Response(status_code=204)
+
+
+def _on_one(action: str) -> Callable[..., Awaitable[QueueItemView]]:
+    async def act(number: Number, caller: Caller, service: Letters) -> QueueItemView:
+        return QueueItemView.of(await service.act(caller, action, number))
+
+    return act
+
+
+def _on_many(action: str) -> Callable[..., Awaitable[MatchedView]]:
+    async def act(body: QueueSelection, caller: Caller, service: Letters) -> MatchedView:
+        which = body.which()
+        if which == QueueFilter() and not body.all:
+            raise Unfit(Fault("all", "without any filter, all must be true"))
+        matched = await service.act_on_all(caller, action, which)
+        return MatchedView(matched=matched.number, more=matched.more)
+
+    return act
+
+
+_ACTIONS = {
+    "retry": ("Try {} again now", "What is queued or deferred is due at once."),
+    "hold": ("Hold {} back", "What is queued or deferred waits until it is released."),
+    "release": ("Release {}", "What is held is due at once."),
+    "cancel": ("Cancel {}", "What is queued, deferred or held is not sent any more, and nobody is told."),
+}
+for _action, (_summary, _about) in _ACTIONS.items():
+    if _action != "cancel":
+        queue.add_api_route(
+            f"/v1/queue/{{id}}/{_action}",
+            _on_one(_action),
+            methods=["POST"],
+            operation_id=f"{_action}Queued",
+            summary=_summary.format("a recipient"),
+            description=f"{_about} Refused in any other state.",
+            response_model=QueueItemView,
+            responses=problems(404, 409),
+            dependencies=POST_ONLY,
+        )
+    queue.add_api_route(
+        f"/v1/queue/{_action}",
+        _on_many(_action),
+        methods=["POST"],
+        operation_id=f"{_action}AllQueued",
+        summary=_summary.format("all recipients that match"),
+        description=f"{_about} Those in any other state are passed over.",
+        response_model=MatchedView,
+        responses=problems(*BODY_PROBLEMS),
+        dependencies=POST_ONLY,
+    )
+
+
+@suppressions.get(
+    "/v1/suppressions", operation_id="listSuppressions", summary="List suppressed addresses", responses=problems()
+)
+async def list_suppressions(
+    caller: Caller,
+    service: Letters,
+    domain: Annotated[Line | None, Query(description="Only addresses of this domain.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[SuppressionView]:
+    """By address: those of your tenant, or of the tenant `default` for a key of the whole platform."""
+    found = await service.suppressions(caller, domain, text_after(cursor), limit + 1)
+    return page(found, limit, SuppressionView.of, lambda suppression: suppression.address)
+
+
+@suppressions.post(
+    "/v1/suppressions",
+    operation_id="suppress",
+    summary="Suppress an address",
+    status_code=201,
+    response_model=SuppressionView,
+    responses={200: {"model": SuppressionView, "description": "It was suppressed already"}, **problems(*BODY_PROBLEMS)},
+    dependencies=POST_ONLY,
+)
+async def suppress(body: SuppressionCreation, caller: Caller, service: Letters) -> Response:
+    """It gets no more mail from the tenant: what is queued for it bounces. An address that bounces for good comes here by
+    itself."""
+    made, is_new = await service.suppress(caller, body.address, body.reason)
+    answer = created(SuppressionView.of(made), "suppressions", made.address)
+    answer.status_code = 201 if is_new else 200
+    return answer
+
+
+@suppressions.delete(
+    "/v1/suppressions/{address:address}",
+    operation_id="unsuppress",
+    summary="Take an address off the list",
+    status_code=204,
+    responses=problems(404),
+)
+async def unsuppress(address: AddressPath, caller: Caller, service: Letters) -> Response:
+    """It gets mail again."""
+    await service.unsuppress(caller, address)
+    return Response(status_code=204)
+
+
+@traces.get(
+    "/v1/messages/{id}/trace",
+    operation_id="traceMessage",
+    summary="Tell what happened to a message",
+    responses=problems(404),
+)
+async def trace_message(
+    message: Annotated[UUID, Path(alias="id", description="The message's id.")], caller: Caller, service: Letters
+) -> TraceView:
+    """Every event in the order of time, for two weeks unless the settings say otherwise. A key of a tenant sees the messages that
+    the tenant has sent; those that came in from elsewhere only a key of the whole platform."""
+    return TraceView(items=[EventView.of(event) for event in await service.trace(caller, message)])

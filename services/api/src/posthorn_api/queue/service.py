@@ -1,0 +1,323 @@
+"""What the API decides about letters out: the queue, routes, suppressions, and what a trace may show to whom."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+from typing import Protocol
+from uuid import UUID
+
+import structlog
+
+from posthorn.model.events import ACCEPTED, BOUNCED, CANCELLED, DELIVERED, HELD, READ, RELEASED, RETRIED, Event
+from posthorn.ports.administration import ApiKey, Fault, Missing, Receipt, Unfit
+from posthorn.ports.clock import Clock
+from posthorn.ports.errors import Unavailable
+from posthorn.ports.events import Trace
+from posthorn.ports.queue import QueueAdministration, QueueFilter, QueueItem, Route
+from posthorn.ports.routes import Routes
+from posthorn.ports.sending import Suppression, Suppressions
+from posthorn.wire.address import AddressError
+from posthorn.wire.foreign_address import parse_sender, written_form
+from posthorn_api.directory.service import Late, domain_in, foreign_domain_in, foreign_in
+from posthorn_api.hints import Hints
+
+log = structlog.get_logger()
+
+ANY = "*"
+"""The domain of a route that stands for all without one of their own."""
+_KINDS = {"retry": RETRIED, "hold": HELD, "release": RELEASED, "cancel": CANCELLED}
+_WAKING = frozenset({"retry", "release"})
+_AT_ONCE = 10_000
+_ROWS = 1000
+_MOST = 100_000
+
+
+class Seals(Protocol):
+    """Seals secrets; ``posthorn.runtime.secret_box`` does."""
+
+    def seal(self, secret: bytes, context: str) -> bytes:
+        """Give the secret's form at rest."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """What an action on many did."""
+
+    number: int
+    more: bool
+    """Whether the bound of one request was reached, so that others may be left."""
+
+
+class Outgoing:
+    """Letters out, as an administrator sees them. Every method takes the caller's key and sees what its tenant sees.
+
+    Raises Unfit, Missing and Conflict for the caller's faults, Unavailable for ours.
+    """
+
+    def __init__(
+        self,
+        queue: QueueAdministration,
+        routes: Routes,
+        suppressions: Suppressions,
+        seals: Seals,
+        trace: Late[Trace],
+        hints: Hints,
+        clock: Clock = time.time,
+    ) -> None:
+        self._queue = queue
+        self._routes = routes
+        self._suppressions = suppressions
+        self._seals = seals
+        self._trace = trace
+        self._hints = hints
+        self._clock = clock
+
+    async def items(self, caller: ApiKey, which: QueueFilter, before: int | None, limit: int) -> Sequence[QueueItem]:
+        """List the queue, newest first."""
+        return await self._queue.items(caller.tenant, _canonical(which), before, limit)
+
+    async def item(self, caller: ApiKey, number: int) -> QueueItem:
+        """Give one recipient."""
+        return await self._queue.item(caller.tenant, number)
+
+    async def act(self, caller: ApiKey, action: str, number: int) -> QueueItem:
+        """``retry``, ``hold``, ``release`` or ``cancel`` one recipient."""
+        item = await self._queue.act(caller.tenant, action, number)
+        self._tell(caller, action, [(item.message, item.recipient, item.original)])
+        return item
+
+    async def act_on_all(self, caller: ApiKey, action: str, which: QueueFilter) -> Matched:
+        """The same for all that match, ten thousand in a transaction, for as long as more is found."""
+        which = _canonical(which)
+        total, newest = 0, None
+        while total < _MOST:
+            done = await self._queue.act_on_all(caller.tenant, action, which, _AT_ONCE)
+            if done and done[0][0] == newest:
+                return Matched(total, more=True)  # what was tried again matches still, and hides the rest
+            total += len(done)
+            self._tell(caller, action, (each[1:] for each in done))
+            if not done and action in _WAKING:
+                self._hints.wake()  # nothing was made due, but a lane may have been opened
+            if len(done) < _AT_ONCE:
+                return Matched(total, more=False)
+            newest = done[0][0]
+        return Matched(total, more=True)
+
+    async def routes(self, after: str, limit: int) -> Sequence[Route]:
+        """List routes by domain."""
+        return await self._routes.all(after, limit)
+
+    async def route(self, domain: str) -> Route:
+        """Give one."""
+        return await self._routes.get(_destination(domain))
+
+    async def create_route(self, route: Route, password: str | None, receipt: Receipt[Route] | None = None) -> Route:
+        """Make a route. Raises Conflict when its domain has one."""
+        route = _fit(route, has_password=password is not None)
+        made = await self._routes.create(self._sealed(route, password), receipt)
+        await self._try_again(made.domain)
+        return made
+
+    async def put_route(self, route: Route, password: str | None) -> tuple[Route, bool]:
+        """Set the route of a domain; whether it is new. Without a password the one that is there stays, as long as host and
+        username are the same: nobody can read it to give it again."""
+        route = replace(route, domain=_destination(route.domain), host=_host(route.host))
+        if password is None and route.username is not None:
+            route = replace(route, password=await self._kept_password(route))
+        route = _fit(route, has_password=password is not None or route.password is not None)
+        made, is_new = await self._routes.put(self._sealed(route, password))
+        await self._try_again(made.domain)
+        return made, is_new
+
+    async def delete_route(self, domain: str) -> None:
+        """Remove a route."""
+        await self._routes.delete(domain := _destination(domain))
+        await self._try_again(domain)
+
+    async def suppress(self, caller: ApiKey, address: str, reason: str) -> tuple[Suppression, bool]:
+        """Put an address on the list; whether it is new there."""
+        return await self._suppressions.add(caller.tenant, foreign_in("address", address), reason)
+
+    async def suppressions(self, caller: ApiKey, domain: str | None, after: str, limit: int) -> Sequence[Suppression]:
+        """List by address."""
+        name = None if domain is None else foreign_domain_in("domain", domain)
+        return await self._suppressions.items(caller.tenant, name, after, limit)
+
+    async def unsuppress(self, caller: ApiKey, address: str) -> None:
+        """Take an address off."""
+        await self._suppressions.remove(caller.tenant, foreign_in("address", address))
+
+    async def trace(self, caller: ApiKey, message: UUID) -> Sequence[Event]:
+        """Give what happened to a message. A tenant sees that of messages it sent, but not where others' aliases lead; of others'
+        messages it sees what became of its own aliases' targets. That mail was read is for the reader's tenant alone."""
+        trace = self._trace.get()
+        rows = await self._queue.items(caller.tenant, QueueFilter(message=message), None, _ROWS)
+        events = await trace.of(message)
+        if caller.tenant is not None:
+            own = {(row.recipient, row.original) for row in rows}
+            events = visible_to(caller.tenant, events, own, is_sender=is_of(events, caller.tenant))
+        if not rows and not events:
+            raise Missing(f"nothing is known of a message {message}")
+        return events
+
+    async def _try_again(self, domain: str) -> None:
+        """Have what waits for the domain try its new way at once."""
+        try:
+            await self._queue.route_changed(domain, _AT_ONCE)
+        except Unavailable as fault:  # the route is set all the same, and what waits takes it in its own time
+            log.warning("what waits for a route is not hastened", domain=domain, detail=str(fault))
+        self._hints.wake()
+
+    async def _kept_password(self, route: Route) -> bytes | None:
+        try:
+            present = await self._routes.get(route.domain)
+        except Missing:
+            return None
+        is_same = (present.host, present.username) == (route.host, route.username)
+        return present.password if is_same else None
+
+    def _sealed(self, route: Route, password: str | None) -> Route:
+        if password is None:
+            return route
+        return replace(route, password=self._seals.seal(password.encode(), f"route:{route.domain}"))
+
+    def _tell(self, caller: ApiKey, action: str, done: Iterable[tuple[UUID, str, str]]) -> None:
+        now, events = self._clock(), []
+        for message, recipient, original in done:
+            log.info("queue", action=action, message=str(message), recipient=recipient)
+            detail = {"recipient": recipient, "by": f"key:{caller.name}"}
+            if original:
+                detail["original"] = original
+            events.append(Event(message, now, _KINDS[action], detail))
+        self._hints.record(*events)
+        if events and action in _WAKING:
+            self._hints.wake()
+
+
+type Recipients = Set[tuple[str, str]]
+"""Recipients in the queue, each with the address of ours that forwards to it, if one does."""
+
+
+def visible_to(
+    tenant: UUID, events: Sequence[Event], own: Recipients, *, is_sender: bool, domains: Set[str] = frozenset()
+) -> Sequence[Event]:
+    """Give what a tenant may see of the events of a message, as ``Outgoing.trace`` says. ``own`` are the tenant's recipients in the
+    queue; of ``domains``, its own, it sees as well what was delivered to them or came to nothing there."""
+    events = [event for event in events if event.kind != READ or _is_by(event, tenant)]
+    return _visible(events, own) if is_sender else _about(events, own, domains)
+
+
+def _visible(events: Sequence[Event], own: Recipients) -> Sequence[Event]:
+    """Name what is forwarded by other tenants' aliases by the alias alone."""
+    return [
+        replace(event, detail={"recipient": event.detail["original"]})
+        if event.detail.get("original") and not _is_among(event, own)
+        else event
+        for event in events
+    ]
+
+
+def _about(events: Sequence[Event], own: Recipients, domains: Set[str]) -> Sequence[Event]:
+    found = []
+    for event in events:
+        if event.kind == READ or _is_among(event, own):
+            found.append(event)
+        elif event.kind == DELIVERED and (here := _within(event.detail.get("recipients"), domains)):
+            found.append(replace(event, detail={**event.detail, "recipients": here}))
+        elif event.kind == BOUNCED and not event.detail.get("original") and _within([_recipient(event)], domains):
+            found.append(event)
+    return found
+
+
+def _recipient(event: Event) -> object:
+    return event.detail.get("recipient")
+
+
+def _within(recipients: object, domains: Set[str]) -> list[str]:
+    """Give the addresses that are in the domains."""
+    listed = recipients if isinstance(recipients, list) else []
+    return [each for each in listed if isinstance(each, str) and each.rpartition("@")[2].lower() in domains]
+
+
+def _is_among(event: Event, own: Recipients) -> bool:
+    return (event.detail.get("recipient"), event.detail.get("original", "")) in own
+
+
+def is_of(events: Sequence[Event], tenant: UUID) -> bool:
+    """Tell whether the message is one that the tenant sent."""
+    return any(event.kind == ACCEPTED and _is_by(event, tenant) for event in events)
+
+
+def _is_by(event: Event, tenant: UUID) -> bool:
+    return event.detail.get("tenant") == str(tenant)
+
+
+def _canonical(which: QueueFilter) -> QueueFilter:
+    """Bring what is searched for into the form that is stored."""
+    return replace(
+        which,
+        domain=None if which.domain is None else foreign_domain_in("domain", which.domain),
+        sender=None if which.sender is None else _sender(which.sender),
+        recipient=None if which.recipient is None else foreign_in("recipient", which.recipient),
+    )
+
+
+def _sender(text: str) -> str:
+    """A reverse-path is kept as it was written, but for its domain; empty or ``<>`` is the null one."""
+    if text in ("", "<>"):
+        return ""
+    try:
+        return written_form(text, parse_sender(text))
+    except AddressError as error:
+        raise Unfit(Fault("sender", str(error))) from None
+
+
+def _destination(domain: str) -> str:
+    return domain if domain == ANY else foreign_domain_in("domain", domain)
+
+
+def _host(text: str | None) -> str | None:
+    if text is None:
+        return None
+    try:
+        if "%" not in text:
+            return str(ip_address(text))
+    except ValueError:
+        pass
+    name = domain_in("host", text)
+    if name.startswith("["):
+        raise Unfit(Fault("host", "the host must be a name or an IP address"))
+    return name
+
+
+def _fit(route: Route, *, has_password: bool) -> Route:
+    """Give the route in canonical form. Raises Unfit, naming every field that makes no sense with the others."""
+    route = replace(route, domain=_destination(route.domain), host=_host(route.host))
+    faults: list[Fault] = []
+    if route.host is None:
+        named = (("port", route.port), ("username", route.username), ("password", has_password or None))
+        faults += [Fault(name, "this needs a host") for name, value in named if value is not None]
+        if route.tls == "implicit":
+            faults.append(Fault("tls", "an MX is not spoken to by TLS from the first octet: implicit needs a host"))
+    elif route.username is None and has_password:
+        faults.append(Fault("username", "a password needs a username"))
+    elif route.username is not None and not has_password:
+        faults.append(Fault("password", "a username needs a password"))
+    elif route.username is not None and route.tls not in ("verified", "implicit") and not _is_loopback(route.host):
+        faults.append(
+            Fault("tls", "a password is given to a verified host only: verified or implicit, or a loopback address")
+        )
+    if faults:
+        raise Unfit(*faults)
+    return route
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

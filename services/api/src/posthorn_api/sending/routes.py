@@ -1,0 +1,48 @@
+"""The operation that sends a message."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from fastapi import Depends, Request, Response
+
+from posthorn_api.http.guard import Guard
+from posthorn_api.http.large_bodies import SEND_PATH
+from posthorn_api.http.operations import BODY_PROBLEMS, POST_ONLY, Caller, problems, router
+from posthorn_api.sending.schemas import Sending as SendingBody
+from posthorn_api.sending.schemas import SentView
+from posthorn_api.sending.service import Sending
+
+sending = router("sending")
+
+
+def _sending(request: Request) -> Sending:
+    found: Sending = request.app.state.sending
+    return found
+
+
+@sending.post(
+    SEND_PATH,
+    operation_id="sendMessage",
+    summary="Send a message",
+    status_code=202,
+    response_model=SentView,
+    responses=problems(429, *BODY_PROBLEMS),
+    dependencies=POST_ONLY,
+)
+async def send_message(
+    request: Request, body: SendingBody, caller: Caller, service: Annotated[Sending, Depends(_sending)]
+) -> Response:
+    """The message is kept once this is answered, and goes the way of one that a mail client submits: into the mailboxes of
+    recipients here, and to other servers through the queue. With an Idempotency-Key a repeat is the same message, even when the
+    first answer was lost."""
+    guard: Guard = request.app.state.guard
+    wish = await asyncio.to_thread(body.wish)
+    number = await guard.first_attempt(request)
+    client = request.client.host if request.client else ""
+    sent = await service.send(caller, number, wish, client)
+    view = SentView(id=sent.id, recipients=list(sent.recipients))
+    return Response(
+        view.model_dump_json(), 202, {"Location": f"/v1/messages/{sent.id}/trace"}, media_type="application/json"
+    )

@@ -1,0 +1,140 @@
+"""The JSON shapes of messages that are sent."""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from posthorn.ports.administration import Fault, Unfit
+from posthorn_api.http.schemas import Line
+from posthorn_api.sending.compose import Attachment, Draft, mailbox
+from posthorn_api.sending.service import Recipient, Wish
+
+
+def _text(value: str) -> str:
+    if "\0" in value or not _is_unicode(value):
+        raise ValueError("NUL and broken Unicode are not allowed")
+    return value
+
+
+def _is_unicode(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+Text = Annotated[str, AfterValidator(_text)]
+Boxes = Annotated[list[Line], Field(max_length=1000)]
+Base64 = Annotated[str, Field(json_schema_extra={"format": "byte"})]
+
+_PIECE = 1024 * 1024
+"""Letters of base64 that are decoded at a time; a multiple of four."""
+_COMPOSED = ("cc", "bcc", "reply_to", "subject", "text", "html", "headers", "attachments")
+
+
+class AttachmentPart(BaseModel):
+    """A file that goes with a message."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    filename: Annotated[Line, Field(max_length=255)] | None = Field(None, examples=["report.pdf"])
+    content_type: Line = Field("application/octet-stream", examples=["application/pdf"])
+    content: Base64 = Field(description="The file's octets in base64.", examples=["JVBERi0xLjcK"])
+    inline: bool = Field(False, description="Shown within the message rather than offered beside it.")
+    content_id: Line | None = Field(
+        None, description="The HTML shows the file where it says `cid:` and this id.", examples=["logo"]
+    )
+
+
+class Sending(BaseModel):
+    """A message to be sent: composed from its parts, or whole in `raw`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    sender: Line = Field(
+        alias="from",
+        description="`local@domain` or `Name <local@domain>`: an account or alias in a domain that the key reaches. With `raw`,"
+        " where bounces go.",
+        examples=["Alice <alice@example.test>"],
+    )
+    to: Boxes = Field(default_factory=list, examples=[["bob@example.org"]])
+    cc: Boxes = Field(default_factory=list)
+    bcc: Boxes = Field(default_factory=list, description="Get the message, and are named nowhere in it.")
+    reply_to: Boxes = Field(default_factory=list)
+    subject: Line | None = Field(None, examples=["Your report"])
+    text: Text | None = Field(None, examples=["Good morning,\nhere it is.\n"])
+    html: Text | None = Field(None, description="Beside `text`, the same for programs that show HTML.")
+    headers: dict[str, Line] = Field(
+        default_factory=dict,
+        max_length=100,
+        description="Further header fields, such as `In-Reply-To` or `X-Campaign`.",
+    )
+    attachments: Annotated[list[AttachmentPart], Field(max_length=100)] = Field(default_factory=list)
+    raw: Base64 | None = Field(
+        None,
+        description="A whole message (RFC 5322) in base64, in place of subject, texts, headers and attachments. It goes to the"
+        " addresses in `to`. Date and Message-ID are added when missing, Bcc is removed.",
+    )
+
+    def wish(self) -> Wish:
+        """Read it. Raises Unfit."""
+        sender = mailbox("from", self.sender)
+        named = {
+            name: [mailbox(f"{name}[{place}]", text) for place, text in enumerate(getattr(self, name))]
+            for name in ("to", "cc", "bcc", "reply_to")
+        }
+        recipients = [
+            Recipient(f"{name}[{place}]", box) for name in ("to", "cc", "bcc") for place, box in enumerate(named[name])
+        ]
+        if self.raw is not None:
+            for name in _COMPOSED:
+                if getattr(self, name):
+                    raise Unfit(Fault(name, "with raw, the message itself says this"))
+            return Wish(sender, recipients, _decoded("raw", self.raw))
+        attachments = [
+            Attachment(
+                part.filename,
+                part.content_type,
+                _decoded(f"attachments[{place}].content", part.content),
+                part.inline,
+                part.content_id,
+            )
+            for place, part in enumerate(self.attachments)
+        ]
+        draft = Draft(
+            sender,
+            named["to"],
+            named["cc"],
+            named["reply_to"],
+            self.subject,
+            self.text,
+            self.html,
+            self.headers,
+            attachments,
+        )
+        return Wish(sender, recipients, draft)
+
+
+class SentView(BaseModel):
+    """A message that is on its way."""
+
+    id: UUID = Field(description="The message's id: its trace is at /v1/messages/{id}/trace.")
+    recipients: list[str]
+
+
+def _decoded(where: str, text: str) -> bytes:
+    """Decode piece by piece: the interpreter must not be held for long."""
+    try:
+        octets = text.encode("ascii").translate(None, b" \t\r\n\v\f")
+        if 0 <= octets.find(b"=") < len(octets) - 2:
+            raise ValueError("there is something after the end")
+        return b"".join(
+            base64.b64decode(octets[at : at + _PIECE], validate=True) for at in range(0, len(octets), _PIECE)
+        )
+    except ValueError:
+        raise Unfit(Fault(where, "this is no base64")) from None

@@ -1,0 +1,336 @@
+"""What the API decides about a message that a program hands in: the checks of submission, over a key in place of a login.
+
+Rules:
+
+- Who is named as sender and as author must be an account or alias in a domain that the caller's key reaches.
+- 202 is said after the ingest stream has taken the message (promise 1). A large body is in the blob store before.
+- A message is charged to the key, and to every account, domain and tenant in whose name it goes, out of what these may send by any
+  door.
+- The message is made of the request and its id alone: a repeat under the same id is the same octets, which delivery knows again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import structlog
+from prometheus_client import Counter
+
+from posthorn.model.envelope import Body, Envelope
+from posthorn.model.events import ACCEPTED, Event
+from posthorn.ports.administration import (
+    Account,
+    Administration,
+    ApiKey,
+    Domain,
+    Fault,
+    Missing,
+    SendingRules,
+    State,
+    Unfit,
+)
+from posthorn.ports.blobs import Blobs
+from posthorn.ports.clock import Clock
+from posthorn.ports.directory import Behind, Directory, Standing
+from posthorn.ports.events import Events
+from posthorn.ports.ingest import Ingest
+from posthorn.ports.sending import (
+    SENDING_SECONDS,
+    Charge,
+    Limits,
+    Payer,
+    Throttle,
+    most_recipients,
+    sent_message,
+)
+from posthorn.runtime.bodies import Bodies
+from posthorn.wire.address import Address
+from posthorn.wire.message.before_header import header_first
+from posthorn.wire.message.header import SCAN_LIMIT, scan_header
+from posthorn.wire.message.header_form import needs_utf8
+from posthorn.wire.message.seven_bit import with_short_lines
+from posthorn.wire.message.submission import HEADER_LIMIT, QUOTE_IT, HeaderError, complete
+from posthorn.wire.message.trace import Hop, mail_date, received, return_path
+from posthorn_api.directory.service import Late
+from posthorn_api.sending.compose import Draft, Mailbox, compose, crlf_lines
+
+log = structlog.get_logger()
+
+STORE_SECONDS = 60.0
+"""How long the blob store may take for one large message."""
+_MOST_HOPS = 50
+
+_accepted = Counter("posthorn_api_sent_total", "Messages taken from programs")
+_accepted_octets = Counter("posthorn_api_sent_octets_total", "Octets of those messages, as stored")
+
+_REFUSALS = {
+    Standing.UNKNOWN: "there is no such address",
+    Standing.OVER_QUOTA: "the mailbox is full",
+    Standing.SUSPENDED: "the account takes no mail now",
+}
+
+
+class Throttled(Exception):  # noqa: N818 - it names the state
+    """The key, or who sends by it, has done as much as it may for now."""
+
+    def __init__(self, detail: str, seconds: float) -> None:
+        super().__init__(detail)
+        self.seconds = seconds
+        """When the same would be taken."""
+
+
+async def _standing(directory: Directory, address: Address) -> Standing:
+    """Return what the directory says. Delivery asks Postgres again, so an address that may be elsewhere counts as elsewhere."""
+    try:
+        return await directory.standing(address)
+    except Behind as behind:
+        if behind.standing is not Standing.FOREIGN:
+            raise
+        return behind.standing
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """One recipient, with the field of the request that names it."""
+
+    where: str
+    mailbox: Mailbox
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be sent: a draft, or the octets of a whole message."""
+
+    sender: Mailbox
+    recipients: Sequence[Recipient]
+    content: Draft | bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message that is kept."""
+
+    id: UUID
+    recipients: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SendingLimits:
+    """Bounds of what is sent, and the name it is sent by."""
+
+    hostname: str = "localhost"
+    max_size: int = 40 * 1024 * 1024
+    """Octets of the finished message."""
+    max_recipients: int = 100
+    messages_per_hour: int = 10_000
+    """By one key."""
+    inline: int = 512 * 1024
+    """Stored octets up to which a message rides in the stream."""
+    account: Limits = field(default_factory=Limits)
+    """Of an account that has none of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Author:
+    """Who is named as sender or author."""
+
+    domain: Domain
+    account: Account | None
+    """None for an alias."""
+
+
+class Sending:
+    """Takes messages from programs. Raises Unfit and Throttled for the caller's faults, Unavailable for ours."""
+
+    def __init__(
+        self,
+        administration: Administration,
+        throttle: Throttle,
+        blobs: Blobs,
+        directory: Late[Directory],
+        ingest: Late[Ingest],
+        events: Events,
+        limits: SendingLimits = SendingLimits(),
+        clock: Clock = time.time,
+    ) -> None:
+        self._administration = administration
+        self._throttle = throttle
+        self._bodies = Bodies(blobs, limits.inline, STORE_SECONDS)
+        self._directory = directory
+        self._ingest = ingest
+        self._events = events
+        self._limits = limits
+        self._clock = clock
+
+    async def send(self, caller: ApiKey, number: UUID, wish: Wish, client: str) -> Sent:
+        """Check the message and keep it under this id. ``client`` is the caller's IP address, for the trace."""
+        ingest, directory = self._ingest.get(), self._directory.get()
+        named = [await self._judge_author(caller, "from", wish.sender.address)]
+        recipients = await self._judge_recipients(directory, wish.recipients)
+        at = (number.int >> 80) / 1000
+        made = await asyncio.to_thread(self._make, wish, number, at, recipients)
+        others = [author for author in (*made.authors, *made.senders) if author != wish.sender.address]
+        named += [await self._judge_author(caller, made.field, author) for author in others]
+        if wait := await self._throttle.take(self._costs(caller, named, len(recipients))):
+            raise Throttled("the key or who sends by it has sent as much as it may in an hour; try again later", wait)
+        size, head = len(made.octets), made.facts.return_path_octets
+        envelope = Envelope(
+            id=number,
+            received_at=self._clock(),
+            reverse_path=wish.sender.written,
+            recipients=recipients,
+            body=made.facts,
+            summary=scan_header(made.octets[head : head + SCAN_LIMIT]).summary,
+            blob=self._bodies.blob(number, size),
+            client_address=client,
+            protocol="HTTP",
+            role="send",
+            smtputf8=made.smtputf8,
+            submitter=f"key:{caller.name}",
+            tenant=caller.tenant or named[0].domain.tenant_id,
+            signer=made.authors[0].domain,
+        )
+        if envelope.blob is not None:
+            await self._bodies.store(envelope.blob, made.octets, size)
+        await ingest.accept(envelope, None if envelope.blob else made.octets)
+        self._tell(envelope)
+        return Sent(number, recipients)
+
+    def _costs(self, caller: ApiKey, named: Sequence[_Author], recipients: int) -> list[Charge]:
+        """What a message is charged. Raises Unfit when somebody who is named may never have so many recipients."""
+        payers: dict[str, Payer] = {}
+        for author in named:
+            domain, account = author.domain, author.account
+            payers[domain.name] = Payer("domain", domain.name, _limits(domain.sending))
+            payers[str(domain.tenant_id)] = Payer("tenant", str(domain.tenant_id), _limits(domain.tenant_sending))
+            if account is not None:
+                limits = _limits(account.sending).within(self._limits.account)
+                payers[account.address] = Payer("account", account.address, limits)
+        most = most_recipients(payers.values())
+        if most is not None and recipients > most[0]:
+            raise Unfit(Fault("to", f"{most[1]} may send to {most[0]} recipients an hour, and here are {recipients}"))
+        by_key = Charge(f"messages-key:{caller.id}", self._limits.messages_per_hour, SENDING_SECONDS)
+        return [by_key, *sent_message(payers.values(), recipients)]
+
+    def _tell(self, envelope: Envelope) -> None:
+        _accepted.inc()
+        _accepted_octets.inc(envelope.body.size)
+        log.info(
+            "accepted",
+            message=str(envelope.id),
+            size=envelope.body.size,
+            recipients=len(envelope.recipients),
+            submitter=envelope.submitter,
+        )
+        detail = {
+            "service": "api",
+            "client": envelope.client_address,
+            "recipients": len(envelope.recipients),
+            "size": envelope.body.size,
+            "account": envelope.submitter,
+            "tenant": None if envelope.tenant is None else str(envelope.tenant),
+        }
+        self._events.record(Event(envelope.id, envelope.received_at, ACCEPTED, detail))
+
+    async def _judge_author(self, caller: ApiKey, where: str, author: Address) -> _Author:
+        """Give who it is. Raises Unfit unless it is an account or alias that the caller may send for."""
+        try:
+            domain = await self._administration.domain(caller.tenant, author.domain)
+        except Missing:
+            raise Unfit(Fault(where, f"{author.domain} is no domain that this key may send for")) from None
+        if domain.verified_at is None:
+            raise Unfit(Fault(where, f"{author.domain} sends no mail before its ownership is shown"))
+        names = [str(author)]
+        if domain.plus_addressing and author.base is not None:
+            names.append(str(author.base))
+        for name in names:
+            try:
+                account = await self._administration.account(caller.tenant, name)
+            except Missing:
+                try:
+                    await self._administration.alias(caller.tenant, name)
+                except Missing:
+                    continue
+                return _Author(domain, None)
+            if account.state is not State.ACTIVE:
+                raise Unfit(Fault(where, f"the account {name} may not send: it is {account.state.value}"))
+            return _Author(domain, account)
+        raise Unfit(Fault(where, f"there is no account or alias {author}"))
+
+    async def _judge_recipients(self, directory: Directory, wanted: Sequence[Recipient]) -> tuple[str, ...]:
+        if not wanted:
+            raise Unfit(Fault("to", "there must be a recipient"))
+        if len(wanted) > self._limits.max_recipients:
+            raise Unfit(Fault("to", f"a message has at most {self._limits.max_recipients} recipients"))
+        standings = await asyncio.gather(*(_standing(directory, each.mailbox.address) for each in wanted))
+        faults = [
+            Fault(each.where, f"{each.mailbox.address}: {_REFUSALS[standing]}")
+            for each, standing in zip(wanted, standings, strict=True)
+            if standing in _REFUSALS
+        ]
+        if faults:
+            raise Unfit(*faults)
+        found: dict[str, str] = {}
+        for each, standing in zip(wanted, standings, strict=True):
+            canonical = str(each.mailbox.address)
+            found.setdefault(canonical, each.mailbox.written if standing is Standing.FOREIGN else canonical)
+        return tuple(found.values())
+
+    def _make(self, wish: Wish, number: UUID, at: float, recipients: Sequence[str]) -> _Made:
+        """Bring the message into its stored form. Runs in a thread: a large one takes a good part of a second."""
+        if isinstance(wish.content, bytes):
+            content, where, bulk = crlf_lines(wish.content), "raw", "raw"
+            content = header_first(content, more=False) or content
+        else:
+            content, where, bulk = compose(wish.content, number), "from", "attachments"
+        header, _, text = content.partition(b"\r\n\r\n")
+        if len(header) > HEADER_LIMIT:
+            raise Unfit(Fault(where, f"the header has more than {HEADER_LIMIT} octets"))
+        try:
+            submitted = complete(header, date=mail_date(at), message_id=f"<{number}@{wish.sender.address.domain}>")
+        except HeaderError as error:
+            raise Unfit(Fault(where, str(error))) from None
+        if not submitted.authors:
+            raise Unfit(Fault(where, f"{submitted.fault}; {QUOTE_IT}" if submitted.is_unquoted else submitted.fault))
+        if b"\0" in content:
+            raise Unfit(Fault(where, "the message holds NUL characters"))
+        if scan_header(submitted.block).received > _MOST_HOPS:
+            raise Unfit(Fault(where, f"the message has more than {_MOST_HOPS} Received fields: it loops"))
+        if text and not text.endswith(b"\r\n"):
+            text += b"\r\n"
+        path = return_path(wish.sender.written)
+        hop = Hop("", "", self._limits.hostname, "HTTP", withheld=True)
+        only = recipients[0] if len(recipients) == 1 else None
+        octets = b"".join((path, received(hop, str(number), only, at), submitted.block, b"\r\n", text))
+        if len(octets) > self._limits.max_size:
+            raise Unfit(Fault(bulk, f"the message has {len(octets)} octets; at most {self._limits.max_size} are taken"))
+        octets = with_short_lines(octets)  # what is signed must be what travels
+        digest = hashlib.sha256(octets, usedforsecurity=False).digest()
+        names = (wish.sender.written, *recipients)
+        return _Made(
+            octets,
+            Body(len(octets), digest, b"\r\n." in octets, len(path)),
+            submitted.authors,
+            submitted.senders,
+            where,
+            smtputf8=needs_utf8(submitted.block) or not all(name.isascii() for name in names),
+        )
+
+
+def _limits(rules: SendingRules) -> Limits:
+    return Limits(rules.max_messages_per_hour, rules.max_recipients_per_hour)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    octets: bytes
+    facts: Body
+    authors: tuple[Address, ...]
+    senders: tuple[Address, ...]
+    field: str
+    smtputf8: bool

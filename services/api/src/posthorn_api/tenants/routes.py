@@ -1,0 +1,211 @@
+"""Operations on tenants, API keys and the audit log."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Path, Query, Request, Response, Security
+from fastapi.security import HTTPBasic
+from pydantic import AwareDatetime
+
+from posthorn.ports.administration import ApiKey
+from posthorn.ports.audit import AuditFilter
+from posthorn.ports.tenants import Tenant
+from posthorn_api.http.guard import receipt
+from posthorn_api.http.operations import (
+    BODY_PROBLEMS,
+    POST_ONLY,
+    AddressPath,
+    Caller,
+    Decisions,
+    Expected,
+    created,
+    etag,
+    problems,
+    router,
+)
+from posthorn_api.http.pagination import Cursor, Limit, id_in, number_in, page, text_after
+from posthorn_api.http.schemas import Line, Page
+from posthorn_api.tenants.schemas import (
+    ROLES,
+    ApiKeyCreation,
+    ApiKeyView,
+    AuditView,
+    NewApiKeyView,
+    TenantChange,
+    TenantCreation,
+    TenantView,
+)
+from posthorn_api.tenants.service import Tenancy
+
+tenants = router("tenants")
+api_keys = router("API keys")
+audit = router("audit log")
+
+
+_BASIC = HTTPBasic(auto_error=False, scheme_name="Account", description="The address and password of an account.")
+
+
+def _tenancy(request: Request) -> Tenancy:
+    found: Tenancy = request.app.state.tenancy
+    return found
+
+
+Owners = Annotated[Tenancy, Depends(_tenancy)]
+TenantPath = Annotated[str, Path(max_length=100, description="A tenant's name or id.", examples=["acme"])]
+KeyPath = Annotated[UUID, Path(alias="id", description="The key's id.")]
+Moment = Annotated[AwareDatetime | None, Query(examples=["2036-01-01T00:00:00Z"])]
+
+
+def _made(tenant: Tenant) -> Response:
+    return created(TenantView.of(tenant), "tenants", tenant.name, tenant.version)
+
+
+def _shown(tenant: Tenant, response: Response) -> TenantView:
+    response.headers["ETag"] = etag(tenant.version)
+    return TenantView.of(tenant)
+
+
+@tenants.post(
+    "/v1/tenants",
+    operation_id="createTenant",
+    summary="Make a tenant",
+    status_code=201,
+    response_model=TenantView,
+    responses=problems(409, *BODY_PROBLEMS),
+    dependencies=POST_ONLY,
+)
+async def create_tenant(request: Request, body: TenantCreation, service: Owners) -> Response:
+    """An owner of domains, with limits of its own."""
+    return _made(await service.create_tenant(body.name, body.rules(), receipt(request, _made)))
+
+
+@tenants.get("/v1/tenants", operation_id="listTenants", summary="List tenants", responses=problems())
+async def list_tenants(caller: Caller, service: Owners, limit: Limit = 50, cursor: Cursor = None) -> Page[TenantView]:
+    """By name. A tenant's key sees its own."""
+    found = await service.tenants(caller, text_after(cursor), limit + 1)
+    return page(found, limit, TenantView.of, lambda tenant: tenant.name)
+
+
+@tenants.get("/v1/tenants/{tenant}", operation_id="getTenant", summary="Show a tenant", responses=problems(404))
+async def get_tenant(tenant: TenantPath, caller: Caller, service: Owners, response: Response) -> TenantView:
+    """With its limits, and what it has."""
+    return _shown(await service.tenant(caller, tenant), response)
+
+
+@tenants.patch(
+    "/v1/tenants/{tenant}",
+    operation_id="changeTenant",
+    summary="Change a tenant",
+    responses=problems(404, 409, 412, *BODY_PROBLEMS),
+)
+async def change_tenant(
+    tenant: TenantPath, body: TenantChange, caller: Caller, service: Owners, expected: Expected, response: Response
+) -> TenantView:
+    """Set the fields that the body names. A limit below what is there takes nothing away."""
+    changes = body.model_dump(exclude_unset=True)
+    return _shown(await service.change_tenant(caller, tenant, changes, expected), response)
+
+
+@tenants.delete(
+    "/v1/tenants/{tenant}",
+    operation_id="deleteTenant",
+    summary="Delete a tenant",
+    status_code=204,
+    responses=problems(400, 404, 409, 412),
+)
+async def delete_tenant(tenant: TenantPath, caller: Caller, service: Owners, expected: Expected) -> Response:
+    """Refused while it has domains, API keys, webhooks or mail in the queue."""
+    await service.delete_tenant(caller, tenant, expected)
+    return Response(status_code=204)
+
+
+@api_keys.post(
+    "/v1/api-keys",
+    operation_id="createApiKey",
+    summary="Make an API key",
+    status_code=201,
+    response_model=NewApiKeyView,
+    responses=problems(*BODY_PROBLEMS),
+    dependencies=POST_ONLY,
+)
+async def create_api_key(request: Request, body: ApiKeyCreation, caller: Caller, service: Owners) -> Response:
+    """It is shown in this answer only. A tenant's admin makes keys of the tenant, and none of a platform admin. Reading the
+    content of mailboxes is a right of its own (`message_content`), which only a key that has it can give."""
+
+    def render(made: ApiKey, key: str | None = None) -> Response:
+        return created(NewApiKeyView.shown(made, key), "api-keys", str(made.id))
+
+    made, key = await service.create_key(
+        caller,
+        body.name,
+        ROLES[body.role],
+        body.tenant,
+        body.expires_at,
+        receipt(request, render),
+        message_content=body.message_content,
+    )
+    return render(made, key)
+
+
+@api_keys.get("/v1/api-keys", operation_id="listApiKeys", summary="List API keys", responses=problems())
+async def list_api_keys(caller: Caller, service: Owners, limit: Limit = 50, cursor: Cursor = None) -> Page[ApiKeyView]:
+    """By time, without the keys."""
+    found = await service.keys(caller, id_in(cursor), limit + 1)
+    return page(found, limit, ApiKeyView.of, lambda key: str(key.id))
+
+
+@api_keys.get("/v1/api-keys/{id}", operation_id="getApiKey", summary="Show an API key", responses=problems(404))
+async def get_api_key(number: KeyPath, caller: Caller, service: Owners) -> ApiKeyView:
+    """Without the key."""
+    return ApiKeyView.of(await service.key(caller, number))
+
+
+@api_keys.delete(
+    "/v1/api-keys/{id}",
+    operation_id="deleteApiKey",
+    summary="Delete an API key",
+    status_code=204,
+    responses=problems(404),
+)
+async def delete_api_key(number: KeyPath, caller: Caller, service: Owners) -> Response:
+    """It is refused from now on, by every server within two seconds."""
+    await service.delete_key(caller, number)
+    return Response(status_code=204)
+
+
+@audit.get(
+    "/v1/accounts/{address:address}/content-access",
+    operation_id="listContentAccess",
+    summary="List who read the content of mailboxes",
+    responses=problems(404, 429),
+    dependencies=[Security(_BASIC)],
+)
+async def list_content_access(
+    address: AddressPath, caller: Caller, service: Owners, accounts: Decisions, limit: Limit = 50, cursor: Cursor = None
+) -> Page[AuditView]:
+    """Every list, search, reading and export of the account's messages through the API, newest first. The account itself may call
+    this, with its address and password (HTTP Basic)."""
+    account = await accounts.account(caller, address)
+    found = await service.content_access(caller, account, number_in(cursor), limit + 1)
+    return page(found, limit, AuditView.of, lambda line: line.id)
+
+
+@audit.get("/v1/audit", operation_id="listAudit", summary="Read the audit log", responses=problems())
+async def list_audit(
+    caller: Caller,
+    service: Owners,
+    actor: Annotated[Line | None, Query(description="Id or name of the key.")] = None,
+    action: Annotated[Line | None, Query(description="`account.change`, or `account` for all of accounts.")] = None,
+    subject: Annotated[Line | None, Query(alias="object", description="What was changed.")] = None,
+    since: Moment = None,
+    until: Moment = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[AuditView]:
+    """Every change made through the API and every reading of mailbox content, newest first. A tenant sees what was done to
+    its own, by whomever."""
+    which = AuditFilter(actor, action, subject, since, until)
+    found = await service.audit(caller, which, number_in(cursor), limit + 1)
+    return page(found, limit, AuditView.of, lambda line: line.id)

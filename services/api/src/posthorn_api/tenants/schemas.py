@@ -1,0 +1,209 @@
+"""The JSON shapes of tenants, API keys and the audit log."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, cast
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from posthorn.ports.administration import ApiKey, Role
+from posthorn.ports.audit import AuditLine
+from posthorn.ports.tenants import Tenant, TenantRules
+from posthorn_api.http.schemas import Count, Hourly, Line, Quota
+
+RoleName = Literal["platform-admin", "tenant-admin", "read-only", "send-only"]
+TenantStateName = Literal["active", "suspended"]
+Length = Annotated[int, Field(ge=8, le=128)]
+
+_NAME = "Lower-case letters, digits, dots, hyphens and underscores."
+_VERIFY = (
+    "Whether a new domain takes mail only after its ownership is shown. Without that the tenant can name any domain, and mail that"
+    " others here send to it stays here."
+)
+_LENGTH = "Characters that a new password must have at least."
+
+
+_CONTENT = (
+    "Whether it may list, search, read and export the messages of mailboxes; each use is written to the audit log and shown to the"
+    " account. Null: an admin's key may if yours may, any other may not."
+)
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class TenantCreation(_Request):
+    """A tenant to be made."""
+
+    name: Line = Field(description=_NAME, examples=["acme"])
+    max_domains: Count | None = Field(None, description="Null means unlimited.", examples=[10])
+    max_accounts: Count | None = Field(None, description="Null means unlimited.", examples=[500])
+    quota_bytes: Quota | None = Field(
+        None, description="Octets that its accounts may be promised together; each then needs a quota."
+    )
+    max_messages_per_hour: Hourly | None = Field(None, description="Messages that all its accounts may send together.")
+    max_recipients_per_hour: Hourly | None = Field(
+        None, description="Recipients that all its accounts may name together."
+    )
+    verify_domains: bool = Field(True, description=_VERIFY)
+    min_password_length: Length = Field(8, description=_LENGTH)
+
+    def rules(self) -> TenantRules:
+        """Give what bounds the tenant."""
+        return TenantRules(**self.model_dump(exclude={"name"}))
+
+
+class TenantChange(_Request):
+    """Fields of a tenant to be set; what is left out stays."""
+
+    name: Line = Field(default_factory=str, description=_NAME)
+    state: TenantStateName = Field(
+        default_factory=lambda: "active",
+        description="suspended: its keys are refused, its accounts may not log in or send, and what is in its queue is held; "
+        "mail for them is still received, but aliases that lead elsewhere take none.",
+        examples=["suspended"],
+    )
+    max_domains: Count | None = None
+    max_accounts: Count | None = None
+    quota_bytes: Quota | None = None
+    max_messages_per_hour: Hourly | None = None
+    max_recipients_per_hour: Hourly | None = None
+    verify_domains: bool = Field(default_factory=lambda: True, description=_VERIFY)
+    min_password_length: Length = Field(default_factory=lambda: 8, description=_LENGTH)
+
+
+class TenantView(BaseModel):
+    """A tenant."""
+
+    id: UUID
+    name: str
+    state: TenantStateName
+    max_domains: int | None
+    max_accounts: int | None
+    quota_bytes: int | None
+    max_messages_per_hour: int | None
+    max_recipients_per_hour: int | None
+    verify_domains: bool
+    min_password_length: int
+    domains: int = Field(description="How many it has.")
+    accounts: int
+    promised_bytes: int = Field(description="Sum of its accounts' quotas.")
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, tenant: Tenant) -> TenantView:
+        """Show a tenant."""
+        rules = tenant.rules
+        return cls(
+            id=tenant.id,
+            name=tenant.name,
+            state=tenant.state.value,
+            max_domains=rules.max_domains,
+            max_accounts=rules.max_accounts,
+            quota_bytes=rules.quota_bytes,
+            max_messages_per_hour=rules.max_messages_per_hour,
+            max_recipients_per_hour=rules.max_recipients_per_hour,
+            verify_domains=rules.verify_domains,
+            min_password_length=rules.min_password_length,
+            domains=tenant.domains,
+            accounts=tenant.accounts,
+            promised_bytes=tenant.promised_bytes,
+            created_at=tenant.created_at,
+            updated_at=tenant.updated_at,
+        )
+
+
+class ApiKeyCreation(_Request):
+    """An API key to be made."""
+
+    name: Line = Field(description="What it is for.", examples=["backup job"])
+    role: RoleName = Field(examples=["tenant-admin"])
+    tenant: Line | None = Field(
+        None,
+        description="Name or id of the tenant; without it, yours, or the whole platform where you are its admin.",
+        examples=["acme"],
+    )
+    expires_at: Annotated[AwareDatetime, Field(strict=False)] | None = Field(
+        None, description="When it ceases to work; null: never.", examples=["2036-12-31T00:00:00Z"]
+    )
+    message_content: bool | None = Field(None, description=_CONTENT)
+
+
+class ApiKeyView(BaseModel):
+    """An API key, without the key."""
+
+    id: UUID
+    name: str
+    role: RoleName
+    tenant: str | None = Field(description="Null: the whole platform.")
+    message_content: bool = Field(description="Whether it may read the content of mailboxes.")
+    expires_at: datetime | None
+    last_used_at: datetime | None = Field(description="Exact to a minute.")
+    created_at: datetime
+
+    @classmethod
+    def of(cls, key: ApiKey) -> ApiKeyView:
+        """Show a key."""
+        assert key.created_at is not None
+        return cls(
+            id=key.id,
+            name=key.name,
+            role=cast(RoleName, key.role.value),
+            tenant=key.tenant_name,
+            message_content=key.message_content,
+            expires_at=key.expires_at,
+            last_used_at=key.last_used_at,
+            created_at=key.created_at,
+        )
+
+
+class NewApiKeyView(ApiKeyView):
+    """An API key just made."""
+
+    key: str | None = Field(
+        description="Shown this once. Null in an answer that is repeated for its Idempotency-Key: it is kept nowhere."
+    )
+
+    @classmethod
+    def shown(cls, made: ApiKey, key: str | None) -> NewApiKeyView:
+        """Show one with the key."""
+        return cls(**ApiKeyView.of(made).model_dump(), key=key)
+
+
+class AuditView(BaseModel):
+    """A change that was made, or content that was read, through the API."""
+
+    id: int
+    at: datetime
+    tenant: UUID | None = Field(description="Whose object it was; null: the platform's.")
+    actor_id: str
+    actor_name: str
+    actor_role: str
+    action: str = Field(examples=["account.change"])
+    object: str = Field(examples=["alice@example.test"])
+    details: dict[str, Any] = Field(description="What was set. A password appears as `changed`.")
+    request_id: str = Field(description="The X-Request-Id of the request.")
+
+    @classmethod
+    def of(cls, line: AuditLine) -> AuditView:
+        """Show a line."""
+        return cls(
+            id=line.id,
+            at=line.at,
+            tenant=line.tenant,
+            actor_id=line.actor_id,
+            actor_name=line.actor_name,
+            actor_role=line.actor_role,
+            action=line.action,
+            object=line.subject,
+            details=dict(line.details),
+            request_id=line.request_id,
+        )
+
+
+ROLES = {role.value: role for role in Role if role is not Role.ACCOUNT}
+"""Roles by name."""

@@ -1,0 +1,149 @@
+"""Operations that carry the mail of an account out, and in."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Annotated, Any
+
+from fastapi import Depends, Query, Request, Response
+from starlette.responses import StreamingResponse
+
+from posthorn_api.http.operations import POST_ONLY, AddressPath, Caller, problems, router
+from posthorn_api.http.problems import Problem, problem_of
+from posthorn_api.http.schemas import Line
+from posthorn_api.mailboxes.message_routes import pieces_of
+from posthorn_api.mailboxes.schemas import ImportFailure, ImportSummary
+from posthorn_api.transfers.archives import Format
+from posthorn_api.transfers.service import Transfer
+
+transfers = router("export and import")
+
+IMPORT_PATH = re.compile(r"/v1/accounts/(?:[^/]+|.+@[^/]+)/import\Z")
+"""Where a POST may have a body as long as the mail of years; the operation reads it as it comes."""
+_MEDIA = {Format.MBOX: ("application/mbox", "mbox"), Format.MAILDIR: ("application/x-tar", "tar")}
+_MEDIA[Format.EML] = _MEDIA[Format.MAILDIR]
+_SWALLOWED = 8 * 1024 * 1024
+_SWALLOW_SECONDS = 5.0
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_FORMATS = (
+    "mbox: one text (mboxrd). maildir: a tar archive of a Maildir for each mailbox."
+    " eml: a tar archive of a file for each message."
+)
+
+
+def _transfer(request: Request) -> Transfer:
+    transfer: Transfer = request.app.state.transfer
+    return transfer
+
+
+Transferring = Annotated[Transfer, Depends(_transfer)]
+FormatQuery = Annotated[Format, Query(alias="format", description=_FORMATS)]
+
+
+@transfers.get(
+    "/v1/accounts/{address:address}/export",
+    operation_id="exportMail",
+    summary="Export mail",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The file, written while it is read. An answer that breaks off is not whole.",
+            "headers": {
+                "Posthorn-Messages": {"description": "Messages at the start.", "schema": {"type": "integer"}},
+                "Posthorn-Octets": {"description": "Their octets together.", "schema": {"type": "integer"}},
+            },
+            "content": {"application/mbox": _BINARY, "application/x-tar": _BINARY},
+        },
+        **problems(404),
+    },
+)
+async def export_mail(
+    address: AddressPath,
+    caller: Caller,
+    service: Transferring,
+    form: FormatQuery,
+    mailbox: Annotated[Line | None, Query(description="Only this one; without it, all.")] = None,
+) -> Response:
+    """Flags are kept by mbox (Status, X-Status) and maildir, mailboxes by maildir and eml, each message octet for octet by all."""
+    contents, pieces = await service.export(caller, address, form, mailbox)
+    media, ending = _MEDIA[form]
+    headers = {
+        "Content-Disposition": f'attachment; filename="mail.{ending}"',
+        "Posthorn-Messages": str(contents.messages),
+        "Posthorn-Octets": str(contents.octets),
+        "X-Content-Type-Options": "nosniff",
+    }
+    first = await anext(pieces, b"")  # a fault of the first message is an answer of its own
+    return StreamingResponse(pieces_of(first, pieces), 200, headers, media)
+
+
+_IMPORT: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "The file, in the form that `format` says.",
+        "content": {"application/mbox": _BINARY, "application/x-tar": _BINARY},
+    }
+}
+
+
+@transfers.post(
+    "/v1/accounts/{address:address}/import",
+    operation_id="importMail",
+    summary="Import mail",
+    responses=problems(404, 408, 409, 413, 429),
+    dependencies=POST_ONLY,
+    openapi_extra=_IMPORT,
+)
+async def import_mail(
+    request: Request,
+    address: AddressPath,
+    caller: Caller,
+    service: Transferring,
+    form: FormatQuery,
+    mailbox: Annotated[
+        Line | None,
+        Query(description="Where all of it goes. Without it: where the archive has it; of an mbox, the INBOX."),
+    ] = None,
+) -> ImportSummary:
+    """A mailbox that is not there is made. What the account has already, octet for octet in any mailbox, is left out: repeat an
+    import that broke off as a whole. Dates are those of the file (the From line, the Maildir's names), or else of the Received and
+    Date fields; flags those of the Maildir's names, or of Status and X-Status."""
+    octets = request.state.pieces
+    try:
+        found = await service.take_in(caller, address, form, mailbox, octets)
+    except TimeoutError:
+        raise Problem(408, "timeout", "the file stopped coming", headers={"Connection": "close"}) from None
+    except Exception as error:
+        refused = problem_of(error)
+        refused.headers["Connection"] = "close"
+        await _swallow(octets)
+        raise refused from None
+    failures = [ImportFailure(message=number, name=name, reason=reason) for number, name, reason in found.failures]
+    return ImportSummary(
+        messages=found.messages,
+        imported=found.imported,
+        duplicates=found.duplicates,
+        failed=found.failed,
+        octets=found.octets,
+        failures=failures,
+        left_out=found.left_out,
+        left_out_records=[
+            ImportFailure(message=number, name=name, reason=reason) for number, name, reason in found.leavings
+        ],
+        from_lines_left=found.from_lines_left,
+    )
+
+
+async def _swallow(octets: AsyncIterator[bytes]) -> None:
+    """Take in a little more: a client that is still writing would not read the answer."""
+    taken = 0
+    with suppress(TimeoutError, Exception):
+        async with asyncio.timeout(_SWALLOW_SECONDS):
+            async for piece in octets:
+                taken += len(piece)
+                if taken > _SWALLOWED:
+                    return

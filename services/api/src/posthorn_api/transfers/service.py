@@ -1,0 +1,383 @@
+"""What the API decides about mail on its way out and in: export and import of mailboxes.
+
+Rules:
+
+- Neither holds more than a few messages: an export reads as its client takes, an import reads as the stores take.
+- A tenant has a few of each at a time (``runtime.fair_slots``). A client that is too slow is cut off: an import has a least rate
+  (``runtime.least_rate``), what an export's client takes is watched by ``runtime.http``; both have a time in all.
+- An export that cannot read a message ends in an error, so that the client sees that it is not whole. A message that is deleted
+  meanwhile is left out.
+- An import stores mail as delivery does: a segment of many bodies is written first, then its rows in one transaction. What was
+  there already, octet for octet, is not brought in again: so an import that broke off is repeated as a whole.
+- A message that cannot be taken (too large, no room, no name for its mailbox) is counted and told of, and the rest goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable, Iterable, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
+from typing import Protocol
+from uuid import UUID
+
+import structlog
+from prometheus_client import Counter
+
+from posthorn.model.envelope import Body, Envelope
+from posthorn.model.segment import pack
+from posthorn.ports.administration import ApiKey, Conflict, Fault, Unfit
+from posthorn.ports.blobs import SEGMENTS, BlobMissing, Blobs
+from posthorn.ports.clock import Clock
+from posthorn.ports.errors import Unavailable
+from posthorn.ports.mailboxes import Letter, Placement, Segment
+from posthorn.ports.maildrops import Location
+from posthorn.ports.transfers import Contents, Entry, Exported, Importing, ImportLost, Transfers
+from posthorn.runtime.fair_slots import FairSlots
+from posthorn.runtime.holders import present_holder
+from posthorn.runtime.ids import new_id
+from posthorn.runtime.least_rate import LeastRate
+from posthorn.wire.archive import maildir
+from posthorn.wire.archive.mbox import NotMbox
+from posthorn.wire.archive.tar import END, NotTar, directory_header
+from posthorn.wire.message.header import SCAN_LIMIT, scan_header
+from posthorn_api.directory.service import address_in
+from posthorn_api.mailboxes.service import known_mailbox, mailbox_in
+from posthorn_api.transfers.archives import Format, Incoming, reading
+from posthorn_api.transfers.digests import Digests
+from posthorn_api.transfers.writing import gathered, written
+
+log = structlog.get_logger()
+
+AT_ONCE, AT_ONCE_EACH = 6, 2
+"""Imports at work in this process, and of one tenant; each holds a batch and a message. The same of exports."""
+WHOLE_SECONDS = 6 * 3600.0
+"""How long an import or an export may take in all."""
+BATCH_OCTETS = 4 * 1024 * 1024
+BATCH_MESSAGES = 256
+IDLE_SECONDS = 60.0
+"""How long nothing may come before an import is broken off."""
+_STAY_SECONDS = 45.0
+_PAGE = 200
+_DIGESTS_PAGE = 5000
+_AHEAD = 16
+_FAILURES_TOLD = 100
+_PAUSES = (0.5, 1.0, 2.0)
+_LATEST_SECONDS = 86_400.0
+
+_exported = Counter("posthorn_api_exported_messages_total", "Messages exported")
+_imported = Counter("posthorn_api_imported_messages_total", "Messages of imports, by what became of them", ["result"])
+
+
+class Bodies(Protocol):
+    """Gives messages' octets."""
+
+    def stream(self, location: Location, chunk: int = 262_144) -> AsyncGenerator[bytes]:
+        """Give them in pieces. Raises BlobMissing, Unavailable."""
+        ...
+
+    def prefetch(self, locations: Iterable[Location]) -> None:
+        """Begin to fetch small ones."""
+        ...
+
+
+@dataclass(slots=True)
+class Summary:
+    """What became of the messages of an import."""
+
+    messages: int = 0
+    imported: int = 0
+    duplicates: int = 0
+    failed: int = 0
+    octets: int = 0
+    failures: list[tuple[int, str | None, str]] = field(default_factory=list)
+    """Number, path and reason; the first ones only."""
+    left_out: int = 0
+    """Records that are no mail of their owner's."""
+    leavings: list[tuple[int, str | None, str]] = field(default_factory=list)
+    """Number, path and reason of those left out; the first ones only."""
+    from_lines_left: int = 0
+    """``From`` lines of an mbox, after an empty line, that were taken for text."""
+
+    def fail(self, number: int, name: str | None, reason: str) -> None:
+        """Count a message that was not taken."""
+        self.failed += 1
+        _imported.labels("failed").inc()
+        if len(self.failures) < _FAILURES_TOLD:
+            self.failures.append((number, name, reason))
+
+    def leave_out(self, number: int, name: str | None, reason: str) -> None:
+        """Count what is no mail of its owner's."""
+        self.left_out += 1
+        _imported.labels("left out").inc()
+        if len(self.leavings) < _FAILURES_TOLD:
+            self.leavings.append((number, name, reason))
+
+
+class Transfer:
+    """Export and import. Every method takes the caller's key and sees what its tenant sees."""
+
+    def __init__(
+        self,
+        transfers: Transfers,
+        bodies: Bodies,
+        blobs: Blobs,
+        compress: Callable[[bytes], bytes] | None,
+        *,
+        max_size: int = 40 * 1024 * 1024,
+        clock: Clock = time.time,
+        whole_seconds: float = WHOLE_SECONDS,
+    ) -> None:
+        self._transfers = transfers
+        self._bodies = bodies
+        self._blobs = blobs
+        self._compress = compress
+        self.max_size = max_size
+        self.clock = clock
+        self.whole_seconds = whole_seconds
+        self.importing = FairSlots("imports of mail", AT_ONCE, most_each=AT_ONCE_EACH, spare=2, retry_seconds=10.0)
+        self.exporting = FairSlots("exports of mail", AT_ONCE, most_each=AT_ONCE_EACH, spare=2, retry_seconds=10.0)
+
+    async def export(
+        self, caller: ApiKey, address: str, form: Format, mailbox: str | None
+    ) -> tuple[Contents, AsyncGenerator[bytes]]:
+        """Begin an export. The pieces raise Unavailable when a message cannot be read, SlotsTaken when too many are under way."""
+        wanted = None if mailbox is None else known_mailbox(mailbox)
+        contents = await self._transfers.contents(caller.tenant, address_in("address", address), wanted)
+        return contents, self._in_time(gathered(self._octets(contents, form)), present_holder())
+
+    async def _in_time(self, pieces: AsyncGenerator[bytes], holder: Hashable) -> AsyncGenerator[bytes]:
+        end = time.monotonic() + self.whole_seconds
+        async with self.exporting.hold(holder), aclosing(pieces):
+            async for piece in pieces:
+                if time.monotonic() > end:
+                    raise Unavailable("export", "it takes too long")
+                yield piece
+
+    async def _octets(self, contents: Contents, form: Format) -> AsyncGenerator[bytes]:
+        if form is Format.MAILDIR:
+            for name in contents.mailboxes.values():
+                for directory in (name, *(f"{name}/{kind}" for kind in maildir.DIRECTORIES)):
+                    yield directory_header(directory)
+        after = (0, 0)
+        while page := await self._transfers.entries(contents, after, _PAGE):
+            for place, entry in enumerate(page):
+                if place % (_AHEAD // 2) == 0:
+                    self._bodies.prefetch(ahead.location for ahead in page[place : place + _AHEAD])
+                async with aclosing(self._message(contents, entry)) as pieces:
+                    async for octets in written(form, contents, entry, pieces):
+                        yield octets
+            after = page[-1].mailbox, page[-1].uid
+        if form is not Format.MBOX:
+            yield END
+
+    async def _message(self, contents: Contents, entry: Exported) -> AsyncGenerator[bytes]:
+        """Give a message's octets; nothing at all when it has been deleted since it was listed."""
+        location = entry.location
+        for attempt in (1, 2):  # a collector may move the octets between the look-up and the read
+            pieces = self._bodies.stream(location)
+            async with aclosing(pieces):
+                try:
+                    first = await anext(pieces, b"")
+                except BlobMissing:
+                    now = await self._transfers.entries(contents, (entry.mailbox, entry.uid), 1, ahead=False)
+                    if not now:
+                        return
+                    if attempt == 2:
+                        raise
+                    location = now[0].location
+                    continue
+                yield first
+                async for piece in pieces:
+                    yield piece
+            _exported.inc()
+            return
+
+    async def take_in(
+        self, caller: ApiKey, address: str, form: Format, mailbox: str | None, octets: AsyncIterator[bytes]
+    ) -> Summary:
+        """Import a file. Raises Unfit for one that does not read, TimeoutError when it stops coming or is too slow, SlotsTaken,
+        Conflict while another import into this account runs, Unavailable."""
+        address = address_in("address", address)
+        into = None if mailbox is None else mailbox_in("mailbox", mailbox)
+        async with self.importing.hold(present_holder()):
+            details = {"format": form.value} | ({} if into is None else {"mailbox": into})
+            importing = await self._transfers.begin(caller.tenant, address, new_id(), details)
+            work = _Import(self, importing, form, into)
+            paced = LeastRate(idle_seconds=IDLE_SECONDS, whole_seconds=self.whole_seconds).read(octets)
+            try:
+                return await work.run(paced)
+            finally:
+                await asyncio.shield(self._finish(importing, work.summary))
+
+    async def _finish(self, importing: Importing, summary: Summary) -> None:
+        counts = {
+            name: getattr(summary, name)
+            for name in ("messages", "imported", "duplicates", "failed", "left_out", "octets")
+        }
+        log.info("mail imported", account=importing.address, **counts)
+        with suppress(Unavailable):  # the lease runs out by itself
+            await self._transfers.finish(importing, counts)
+
+    async def known(self, importing: Importing) -> Digests:
+        """Learn what the account has."""
+        digests, after = Digests(secrets.token_bytes(16)), (0, 0)
+        while page := await self._transfers.digests(importing, after, _DIGESTS_PAGE):
+            for mailbox, uid, digest in page:
+                digests.add(digest)
+                after = mailbox, uid
+        return digests
+
+    async def stay(self, importing: Importing) -> None:
+        """Remain the one import into the account. Raises Conflict."""
+        try:
+            await self._transfers.stay(importing)
+        except ImportLost:
+            raise _lost() from None
+
+    async def store(self, importing: Importing, batch: Sequence[_Waiting]) -> set[UUID]:
+        """Store a batch; gives the ids for which there was room."""
+        packed = await asyncio.to_thread(pack, [each.content for each in batch], self._compress)
+        number = new_id()
+        letters = tuple(
+            Letter(each.envelope, Placement(*place), (importing.account,))
+            for each, place in zip(batch, packed.ranges, strict=True)
+        )
+        segment = Segment(number, f"{SEGMENTS}{number}", packed.octets, letters)
+        await _patiently(lambda: self._blobs.put(segment.key, packed.parts))
+        packed.parts.clear()
+        try:
+            return await _patiently(lambda: self._transfers.place(importing, segment, [each.entry for each in batch]))
+        except ImportLost:
+            raise _lost() from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A message on its way into a segment."""
+
+    number: int
+    name: str | None
+    content: bytes
+    envelope: Envelope
+    entry: Entry
+
+
+class _Import:
+    """An import at work."""
+
+    def __init__(self, transfer: Transfer, importing: Importing, form: Format, mailbox: str | None) -> None:
+        self.summary = Summary()
+        self._transfer = transfer
+        self._importing = importing
+        self._reading = reading(form, transfer.max_size)
+        self._mailbox = mailbox
+        self._batch: list[_Waiting] = []
+        self._octets = 0
+        self._stayed = time.monotonic()
+
+    async def run(self, octets: AsyncIterator[bytes]) -> Summary:
+        digests = await self._transfer.known(self._importing)
+        is_over = False
+        while not is_over:
+            piece = await anext(octets, None)
+            is_over = piece is None
+            try:
+                for incoming in self._reading.end() if piece is None else self._reading.feed(piece):
+                    self._take(incoming, digests)
+                    if self._octets >= BATCH_OCTETS or len(self._batch) >= BATCH_MESSAGES:
+                        await self._store()
+            except (NotMbox, NotTar) as error:
+                await self._store()
+                raise Unfit(Fault("body", f"{self._broken(error)}; {self._so_far()}")) from None
+            if time.monotonic() - self._stayed > _STAY_SECONDS:
+                await self._transfer.stay(self._importing)
+                self._stayed = time.monotonic()
+        await self._store()
+        self.summary.from_lines_left = self._reading.from_lines_left
+        return self.summary
+
+    def _broken(self, error: Exception) -> str:
+        if isinstance(error, NotTar):
+            return str(error) or "this is no tar archive"
+        return (
+            "this is no mbox: its first line must be From, an address and a date (unpack it first if it is compressed)"
+        )
+
+    def _so_far(self) -> str:
+        counts = self.summary
+        return f"{counts.imported} messages were imported before that, {counts.duplicates} were there already"
+
+    def _take(self, incoming: Incoming, digests: Digests) -> None:
+        summary = self.summary
+        summary.messages += 1
+        number, content = summary.messages, incoming.content
+        fault = incoming.fault or ("" if self._mailbox else incoming.misplaced)
+        if fault:
+            summary.fail(number, incoming.name, fault)
+            return
+        if incoming.left_out:
+            summary.leave_out(number, incoming.name, incoming.left_out)
+            return
+        if content is None or len(content) > self._transfer.max_size:
+            summary.fail(number, incoming.name, f"it has more than {self._transfer.max_size} octets")
+            return
+        if not content:
+            summary.fail(number, incoming.name, "it is empty")
+            return
+        try:
+            mailbox = self._mailbox or mailbox_in("mailbox", incoming.mailbox or maildir.INBOX)
+        except Unfit as unfit:
+            summary.fail(number, incoming.name, f"its mailbox: {unfit.faults[0].message}")
+            return
+        digest = hashlib.sha256(content).digest()
+        if not digests.add(digest):
+            summary.duplicates += 1
+            _imported.labels("duplicate").inc()
+            return
+        now = self._transfer.clock()
+        at = now if incoming.received_at is None else min(max(incoming.received_at, 0.0), now + _LATEST_SECONDS)
+        envelope = Envelope(
+            id=new_id(),
+            received_at=at,
+            reverse_path=incoming.reverse_path,
+            recipients=(),
+            body=Body(
+                len(content), digest, b"\r\n." in content or content.startswith(b"."), incoming.return_path_octets
+            ),
+            summary=scan_header(content[:SCAN_LIMIT]).summary,
+            role="import",
+        )
+        self._batch.append(_Waiting(number, incoming.name, content, envelope, Entry(mailbox, incoming.flags, at)))
+        self._octets += len(content)
+
+    async def _store(self) -> None:
+        batch, self._batch, self._octets = self._batch, [], 0
+        if not batch:
+            return
+        placed = await self._transfer.store(self._importing, batch)
+        for each in batch:
+            if each.envelope.id in placed:
+                self.summary.imported += 1
+                self.summary.octets += len(each.content)
+            else:
+                self.summary.fail(each.number, each.name, "the account has no room for it")
+        _imported.labels("imported").inc(len(placed))
+
+
+async def _patiently[T](attempt: Callable[[], Awaitable[T]]) -> T:
+    """Try again when a part fails for a moment: the upload behind it may be long."""
+    for pause in _PAUSES:
+        try:
+            return await attempt()
+        except Unavailable as fault:
+            log.warning("an import waits", part=fault.part, detail=str(fault))
+            await asyncio.sleep(pause)
+    return await attempt()
+
+
+def _lost() -> Conflict:
+    return Conflict("another import into this account has taken over, or the account is gone")

@@ -1,0 +1,1 @@
+"""Webhooks: subscriptions, matching, signing and delivery."""

@@ -1,0 +1,200 @@
+"""Operations on webhooks."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Path, Query, Request, Response
+
+from posthorn.ports.webhooks import Webhook
+from posthorn_api.http.guard import Guard, receipt
+from posthorn_api.http.operations import BODY_PROBLEMS, POST_ONLY, Caller, Expected, created, etag, problems, router
+from posthorn_api.http.pagination import Cursor, Limit, id_in, page
+from posthorn_api.http.schemas import Page
+from posthorn_api.webhooks.schemas import (
+    DeliveryStateName,
+    DeliveryView,
+    NewWebhookView,
+    WebhookChange,
+    WebhookCreation,
+    WebhookView,
+)
+from posthorn_api.webhooks.service import Hooks
+
+webhooks = router("webhooks")
+
+
+def _hooks(request: Request) -> Hooks:
+    found: Hooks = request.app.state.hooks
+    return found
+
+
+Decisions = Annotated[Hooks, Depends(_hooks)]
+WebhookPath = Annotated[UUID, Path(alias="id", description="The webhook's id.")]
+DeliveryPath = Annotated[UUID, Path(alias="delivery", description="The delivery's id.")]
+_ONE = "/v1/webhooks/{id}"
+_DELIVERIES = "/v1/webhooks/{id}/deliveries"
+
+
+def _render(webhook: Webhook, secret: str | None = None) -> Response:
+    return created(NewWebhookView.shown(webhook, secret), "webhooks", str(webhook.id), webhook.version)
+
+
+def _shown(webhook: Webhook, response: Response) -> WebhookView:
+    response.headers["ETag"] = etag(webhook.version)
+    return WebhookView.of(webhook)
+
+
+@webhooks.post(
+    "/v1/webhooks",
+    operation_id="createWebhook",
+    summary="Make a webhook",
+    status_code=201,
+    response_model=NewWebhookView,
+    responses=problems(409, *BODY_PROBLEMS),
+    dependencies=POST_ONLY,
+)
+async def create_webhook(request: Request, body: WebhookCreation, caller: Caller, service: Decisions) -> Response:
+    """Events are posted to the URL as JSON: `{"type": "delivered", "timestamp": "2036-01-01T00:00:00.000Z", "data": {"message":
+    "<id>", …}}`, with `type` and `data` as in the trace of the message. A tenant is told of messages that it sent, of what was
+    delivered in its domains, and of its aliases' forwards.
+
+    Any 2xx within 15 seconds is success. All else, redirects too, is tried again with growing pauses for a day; 410 pauses the
+    webhook. The order is not kept, and an event can come twice: drop those whose `webhook-id` you have seen.
+
+    Requests are signed as Standard Webhooks does. Check the signature before you believe them:
+
+    ```python
+    import base64, hashlib, hmac, time
+
+    def is_genuine(secret: str, headers, body: bytes) -> bool:
+        key = base64.b64decode(secret.removeprefix("whsec_"))
+        signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+        wanted = "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
+        is_fresh = abs(time.time() - int(headers["webhook-timestamp"])) < 300
+        return is_fresh and any(hmac.compare_digest(wanted, each) for each in headers["webhook-signature"].split())
+    ```
+    """
+    made, secret = await service.create(
+        caller, body.url, body.events, body.domain, body.tenant, receipt(request, _render)
+    )
+    return _render(made, secret)
+
+
+@webhooks.get("/v1/webhooks", operation_id="listWebhooks", summary="List webhooks", responses=problems())
+async def list_webhooks(
+    caller: Caller, service: Decisions, limit: Limit = 50, cursor: Cursor = None
+) -> Page[WebhookView]:
+    """By time, without their secrets."""
+    found = await service.items(caller, id_in(cursor), limit + 1)
+    return page(found, limit, WebhookView.of, lambda webhook: str(webhook.id))
+
+
+@webhooks.get(_ONE, operation_id="getWebhook", summary="Show a webhook", responses=problems(404))
+async def get_webhook(number: WebhookPath, caller: Caller, service: Decisions, response: Response) -> WebhookView:
+    """Without its secret."""
+    return _shown(await service.get(caller, number), response)
+
+
+@webhooks.patch(
+    _ONE, operation_id="changeWebhook", summary="Change a webhook", responses=problems(404, 412, *BODY_PROBLEMS)
+)
+async def change_webhook(
+    number: WebhookPath,
+    body: WebhookChange,
+    caller: Caller,
+    service: Decisions,
+    expected: Expected,
+    response: Response,
+) -> WebhookView:
+    """Set the fields that the body names. One that is made active again goes on with what waits."""
+    return _shown(await service.change(caller, number, body.model_dump(exclude_unset=True), expected), response)
+
+
+@webhooks.delete(
+    _ONE, operation_id="deleteWebhook", summary="Delete a webhook", status_code=204, responses=problems(400, 404, 412)
+)
+async def delete_webhook(number: WebhookPath, caller: Caller, service: Decisions, expected: Expected) -> Response:
+    """With the record of its deliveries."""
+    await service.delete(caller, number, expected)
+    return Response(status_code=204)
+
+
+@webhooks.post(
+    f"{_ONE}/rotate",
+    operation_id="rotateWebhookSecret",
+    summary="Give a webhook a new secret",
+    status_code=201,
+    response_model=NewWebhookView,
+    responses=problems(404),
+    dependencies=POST_ONLY,
+)
+async def rotate_webhook_secret(request: Request, number: WebhookPath, caller: Caller, service: Decisions) -> Response:
+    """For a day every request is signed with the new secret and with the one before; `webhook-signature` then holds two signatures
+    with a space between, and either will do."""
+    return _render(*await service.rotate(caller, number, receipt(request, _render)))
+
+
+@webhooks.post(
+    f"{_ONE}/test",
+    operation_id="testWebhook",
+    summary="Send a test event",
+    status_code=201,
+    response_model=DeliveryView,
+    responses=problems(404, 409),
+    dependencies=POST_ONLY,
+)
+async def test_webhook(request: Request, number: WebhookPath, caller: Caller, service: Decisions) -> Response:
+    """An event of the type `test`, whatever events the webhook has. What became of it stands among its deliveries."""
+    guard: Guard = request.app.state.guard
+    delivery = await service.test(caller, number, await guard.first_attempt(request))
+    return created(DeliveryView.of(delivery), f"webhooks/{number}/deliveries", str(delivery.id))
+
+
+@webhooks.get(
+    _DELIVERIES,
+    operation_id="listWebhookDeliveries",
+    summary="List the deliveries of a webhook",
+    responses=problems(404),
+)
+async def list_webhook_deliveries(
+    number: WebhookPath,
+    caller: Caller,
+    service: Decisions,
+    state: Annotated[DeliveryStateName | None, Query(description="Only those in this state.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[DeliveryView]:
+    """Newest first. Those that are closed are kept for a week."""
+    found = await service.deliveries(caller, number, state, id_in(cursor), limit + 1)
+    return page(found, limit, DeliveryView.of, lambda delivery: str(delivery.id))
+
+
+@webhooks.get(
+    f"{_DELIVERIES}/{{delivery}}",
+    operation_id="getWebhookDelivery",
+    summary="Show a delivery of a webhook",
+    responses=problems(404),
+)
+async def get_webhook_delivery(
+    number: WebhookPath, delivery: DeliveryPath, caller: Caller, service: Decisions
+) -> DeliveryView:
+    """What was sent, and what was answered last."""
+    return DeliveryView.of(await service.delivery(caller, number, delivery))
+
+
+@webhooks.post(
+    f"{_DELIVERIES}/{{delivery}}/replay",
+    operation_id="replayWebhookDelivery",
+    summary="Send a delivery again",
+    response_model=DeliveryView,
+    responses=problems(404, 409),
+    dependencies=POST_ONLY,
+)
+async def replay_webhook_delivery(
+    number: WebhookPath, delivery: DeliveryPath, caller: Caller, service: Decisions
+) -> Response:
+    """At once, in whatever state it is, with all attempts before it and the same `webhook-id`."""
+    view = DeliveryView.of(await service.replay(caller, number, delivery))
+    return Response(view.model_dump_json(), media_type="application/json")

@@ -1,0 +1,146 @@
+"""The JSON shapes of webhooks and their deliveries."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from posthorn.ports.webhooks import Delivery, Webhook
+from posthorn_api.http.schemas import Line
+
+EventName = Literal[
+    "*",
+    "accepted",
+    "delivered",
+    "queued",
+    "deferred",
+    "bounced",
+    "notice",
+    "held",
+    "released",
+    "cancelled",
+    "retried",
+    "read",
+]
+Events = Annotated[list[EventName], Field(min_length=1, max_length=20)]
+Url = Annotated[Line, Field(max_length=2000)]
+WebhookStateName = Literal["active", "failing", "paused"]
+DeliveryStateName = Literal["waiting", "delivered", "failed"]
+
+_EVENTS = "Kinds of events, named as in the trace of a message; `*`: all."
+_DOMAIN = "Only what concerns this domain; null: all."
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class WebhookCreation(_Request):
+    """A webhook to be made."""
+
+    url: Url = Field(
+        description="https or http. The host must be reachable on the Internet, unless the operator allows its network.",
+        examples=["https://hooks.example.test/posthorn"],
+    )
+    events: Events = Field(description=_EVENTS, examples=[["delivered", "bounced"]])
+    domain: Line | None = Field(None, description=_DOMAIN, examples=["example.test"])
+    tenant: Line | None = Field(
+        None, description="Name or id of the tenant; without it, yours, or for a platform admin the whole platform."
+    )
+
+
+class WebhookChange(_Request):
+    """Fields of a webhook to be set; what is left out stays."""
+
+    url: Url = Field(default_factory=str)
+    events: Events = Field(default_factory=list, description=_EVENTS)
+    domain: Line | None = Field(None, description=_DOMAIN)
+    state: Literal["active", "paused"] = Field(
+        default_factory=lambda: "active",
+        description="paused: what happens meanwhile is not kept for it; what waits goes on when it is active again.",
+        examples=["paused"],
+    )
+
+
+class WebhookView(BaseModel):
+    """A webhook."""
+
+    id: UUID
+    tenant: str | None = Field(description="Name of the tenant; null: the whole platform.")
+    url: str
+    events: list[str]
+    domain: str | None
+    state: WebhookStateName = Field(
+        description="failing: told, though the last ten attempts failed. paused: by you, after three days without success, or"
+        " because the receiver answered 410."
+    )
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, webhook: Webhook) -> WebhookView:
+        """Show a webhook."""
+        return cls(**_shown(webhook))
+
+
+class NewWebhookView(WebhookView):
+    """A webhook with its secret."""
+
+    secret: str | None = Field(
+        description="What its signatures are made with: `whsec_` and 32 octets in base64. Shown in this answer only, and null when"
+        " an Idempotency-Key has the answer repeated.",
+        examples=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo="],
+    )
+
+    @classmethod
+    def shown(cls, webhook: Webhook, secret: str | None) -> NewWebhookView:
+        """Show a webhook that was just made."""
+        return cls(**_shown(webhook), secret=secret)
+
+
+class DeliveryView(BaseModel):
+    """One event for one webhook."""
+
+    id: UUID = Field(description="The header `webhook-id`, the same with every attempt.")
+    event_type: str
+    event: dict[str, Any] = Field(description="The document that is sent.")
+    state: DeliveryStateName = Field(description="failed: given up after a day.")
+    attempts: int
+    next_attempt_at: datetime | None = Field(description="Null when none is to come.")
+    last_status: int | None = Field(description="HTTP status of the last answer; null: none came.")
+    last_reply: str = Field(description="The beginning of the last answer, or why there was none.")
+    created_at: datetime
+    closed_at: datetime | None
+
+    @classmethod
+    def of(cls, delivery: Delivery) -> DeliveryView:
+        """Show a delivery."""
+        waiting = delivery.closed_at is None
+        return cls(
+            id=delivery.id,
+            event_type=delivery.event_type,
+            event=dict(delivery.event),
+            state=delivery.state.value,
+            attempts=delivery.attempts,
+            next_attempt_at=delivery.due_at if waiting else None,
+            last_status=delivery.last_status,
+            last_reply=delivery.last_reply,
+            created_at=delivery.created_at,
+            closed_at=delivery.closed_at,
+        )
+
+
+def _shown(webhook: Webhook) -> dict[str, Any]:
+    return {
+        "id": webhook.id,
+        "tenant": webhook.tenant_name,
+        "url": webhook.url,
+        "events": list(webhook.events),
+        "domain": webhook.domain,
+        "state": webhook.state.value,
+        "created_at": webhook.created_at,
+        "updated_at": webhook.updated_at,
+    }

@@ -1,0 +1,213 @@
+"""What the API decides about webhooks."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from posthorn.model.events import Event
+from posthorn.model.public_addresses import Network
+from posthorn.ports.administration import ApiKey, Fault, Missing, Receipt, Unfit, Versions
+from posthorn.ports.clock import Clock
+from posthorn.ports.webhooks import Delivery, DeliveryState, NewDelivery, NewWebhook, Webhook, Webhooks, WebhookState
+from posthorn.runtime.ids import new_id
+from posthorn.runtime.secret_box import Sealed
+from posthorn_api.directory.service import domain_in
+from posthorn_api.webhooks.matching import ANY, KINDS, TEST, document
+from posthorn_api.webhooks.post import may_reach
+from posthorn_api.webhooks.signing import new_secret, rotated, write_secrets
+
+_LONGEST_URL = 2000
+
+
+class Vaults(Protocol):
+    """Seals and opens secrets; ``posthorn.runtime.secret_box`` does."""
+
+    def seal(self, secret: bytes, context: str) -> bytes:
+        """Give the secret's form at rest."""
+        ...
+
+    def open(self, sealed: bytes, context: str) -> bytes:
+        """Give the secret. Raises Sealed."""
+        ...
+
+
+class Hooks:
+    """Every method takes the caller's key and sees what its tenant sees.
+
+    Raises Unfit, Missing, Changed and Conflict for the caller's faults, Unavailable for ours.
+    """
+
+    def __init__(
+        self,
+        webhooks: Webhooks,
+        vault: Vaults,
+        *,
+        wake: Callable[[], None] = lambda: None,
+        allowed: Sequence[Network] = (),
+        clock: Clock = time.time,
+    ) -> None:
+        self._webhooks = webhooks
+        self._vault = vault
+        self._wake = wake
+        self._allowed = allowed
+        self._clock = clock
+
+    async def create(
+        self,
+        caller: ApiKey,
+        url: str,
+        events: Sequence[str],
+        domain: str | None,
+        tenant: str | None,
+        receipt: Receipt[Webhook] | None = None,
+        *,
+        state: WebhookState = WebhookState.ACTIVE,
+    ) -> tuple[Webhook, str]:
+        """Make one; gives it with its secret, which nobody can be told again."""
+        number, secret = new_id(), new_secret()
+        sealed = self._vault.seal(write_secrets(secret), _context(number))
+        name = None if domain is None else domain_in("domain", domain)
+        new = NewWebhook(number, self.fit_url(url), _fit_events(events), name, sealed, state)
+        return await self._webhooks.create(caller.tenant, new, tenant, receipt), secret.shown
+
+    async def items(self, caller: ApiKey, after: UUID | None, limit: int) -> Sequence[Webhook]:
+        """List by time."""
+        return await self._webhooks.items(caller.tenant, after, limit)
+
+    async def get(self, caller: ApiKey, number: UUID) -> Webhook:
+        """Give one."""
+        try:
+            return await self._webhooks.get(caller.tenant, number)
+        except Missing:
+            raise _missing(number) from None
+
+    async def change(
+        self, caller: ApiKey, number: UUID, changes: Mapping[str, object], expected: Versions = None
+    ) -> Webhook:
+        """Set the fields that ``changes`` names."""
+        values = dict(changes)
+        if "url" in values:
+            values["url"] = self.fit_url(str(values["url"]))
+        if isinstance(events := values.get("events"), list | tuple):
+            values["events"] = _fit_events(events)
+        if values.get("domain") is not None:
+            values["domain"] = domain_in("domain", str(values["domain"]))
+        if "state" in values:
+            values["state"] = WebhookState(values["state"])
+        try:
+            changed = await self._webhooks.change(caller.tenant, number, values, expected)
+        except Missing:
+            raise _missing(number) from None
+        self._wake()
+        return changed
+
+    async def rotate(
+        self, caller: ApiKey, number: UUID, receipt: Receipt[Webhook] | None = None
+    ) -> tuple[Webhook, str]:
+        """Give it a new secret. The one before signs beside it for a day."""
+        shown: list[str] = []
+
+        def renew(sealed: bytes) -> bytes:
+            try:
+                before = self._vault.open(sealed, _context(number))
+            except Sealed:
+                before = b"[]"  # the key that sealed it is gone: nothing can sign beside the new one
+            made, secret = rotated(before, self._clock())
+            shown.append(secret.shown)
+            return self._vault.seal(made, _context(number))
+
+        try:
+            webhook = await self._webhooks.rotate(caller.tenant, number, renew, receipt)
+        except Missing:
+            raise _missing(number) from None
+        return webhook, shown[-1]
+
+    async def delete(self, caller: ApiKey, number: UUID, expected: Versions = None) -> None:
+        """Remove one with its deliveries."""
+        try:
+            await self._webhooks.delete(caller.tenant, number, expected)
+        except Missing:
+            raise _missing(number) from None
+
+    async def deliveries(
+        self, caller: ApiKey, number: UUID, state: str | None, before: UUID | None, limit: int
+    ) -> Sequence[Delivery]:
+        """List what it was told, newest first."""
+        wanted = None if state is None else DeliveryState(state)
+        try:
+            return await self._webhooks.deliveries(caller.tenant, number, wanted, before, limit)
+        except Missing:
+            raise _missing(number) from None
+
+    async def delivery(self, caller: ApiKey, webhook: UUID, number: UUID) -> Delivery:
+        """Give one."""
+        try:
+            return await self._webhooks.delivery(caller.tenant, webhook, number)
+        except Missing:
+            raise Missing(f"there is no delivery {number}") from None
+
+    async def replay(self, caller: ApiKey, webhook: UUID, number: UUID) -> Delivery:
+        """Have one sent again, under the id it has."""
+        try:
+            delivery = await self._webhooks.replay(caller.tenant, webhook, number)
+        except Missing as missing:
+            raise missing if missing.args else Missing(f"there is no delivery {number}") from None
+        self._wake()
+        return delivery
+
+    async def test(self, caller: ApiKey, number: UUID, identity: UUID) -> Delivery:
+        """Have an event of the type ``test`` sent. ``identity`` becomes the delivery's, so that a repeat makes no second one."""
+        event = document(Event(identity, self._clock(), TEST, {}))
+        delivery = await self._webhooks.enter(caller.tenant, NewDelivery(identity, number, TEST, event))
+        self._wake()
+        return delivery
+
+    def fit_url(self, text: str) -> str:
+        """Give the URL. Raises Unfit for one that no webhook may have; what its name leads to is looked at with each delivery."""
+        try:
+            if len(text) > _LONGEST_URL or not all("!" <= character <= "~" for character in text):
+                raise ValueError(f"a URL has at most {_LONGEST_URL} visible ASCII characters")
+            parts = urlsplit(text)
+            if parts.scheme not in ("https", "http") or not parts.hostname:
+                raise ValueError("it must be https://host/… or http://host/…")
+            if "@" in parts.netloc or parts.fragment or "\\" in text:
+                raise ValueError("it must hold no login and no fragment")
+            if parts.port == 0:
+                raise ValueError("the port must be from 1 to 65535")
+            self._check_host(parts.hostname)
+        except ValueError as error:
+            raise Unfit(Fault("url", str(error))) from None
+        return text
+
+    def _check_host(self, host: str) -> None:
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            return  # a name; the connection looks it up
+        if "%" in host or not may_reach(host, self._allowed):
+            raise ValueError("a webhook may not lead to this address")
+
+
+def _context(number: UUID) -> str:
+    return f"webhook:{number}"
+
+
+def _missing(number: UUID) -> Missing:
+    return Missing(f"there is no webhook {number}")
+
+
+def _fit_events(events: Sequence[object]) -> tuple[str, ...]:
+    named = [str(each) for each in events]
+    faults = [
+        Fault(f"events[{place}]", f"there is no event {name!r}; there are {', '.join(KINDS)}, and {ANY} for all")
+        for place, name in enumerate(named)
+        if name not in (*KINDS, ANY)
+    ]
+    if faults:
+        raise Unfit(*faults)
+    return (ANY,) if ANY in named else tuple(kind for kind in KINDS if kind in named)

@@ -1,0 +1,226 @@
+"""The POP3 service over a House, in this process and on real sockets, and a client that hides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import ipaddress
+import ssl
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Self
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from posthorn.adapters.blobs.segments import SegmentReader
+from posthorn.ports.sending import Senders, Throttle
+from posthorn.runtime.listen import Gate
+from posthorn.runtime.passwords import Passwords
+from posthorn.runtime.tls import Certificate
+from posthorn_pop3.doorkeeper import Doorkeeper
+from posthorn_pop3.reads import Reads
+from posthorn_pop3.server import serving
+from posthorn_pop3.service import PostOffice
+from posthorn_pop3.settings import Pop3Settings
+from tests.conformance.twins import PASSWORD, House, NoAppPasswords, Patience
+
+ADDRESS = "alice@example.test"
+
+
+@cache
+def shared_passwords() -> Passwords:
+    """One for all tests: making it costs a hash."""
+    return Passwords()
+
+
+def make_certificate(directory: Path) -> Path:
+    """A certificate for localhost in the form Kubernetes mounts one; gives the directory."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+            critical=False,
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    directory.mkdir(exist_ok=True)
+    (directory / "tls.crt").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    (directory / "tls.key").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return directory
+
+
+@dataclass
+class Server:
+    """The running service."""
+
+    port: int
+    tls_port: int | None
+    office: PostOffice
+    bodies: SegmentReader
+    gate: Gate
+    settings: Pop3Settings
+    proxy_port: int | None = None
+    proxy_tls_port: int | None = None
+
+    async def client(self) -> Client:
+        """A connection whose greeting has been read."""
+        made = await Client.connect(self.port)
+        assert (await made.line()).startswith(b"+OK ")
+        return made
+
+    async def login(self, address: str = ADDRESS) -> Client:
+        """A connection with an open maildrop."""
+        made = await self.client()
+        assert (await made.ask(b"USER " + address.encode())).startswith(b"+OK")
+        reply = await made.ask(b"PASS " + PASSWORD.encode())
+        assert reply.startswith(b"+OK"), reply
+        return made
+
+
+@asynccontextmanager
+async def pop3_server(
+    house: House,
+    *,
+    passwords: Passwords | None = None,
+    senders: Senders | None = None,
+    throttle: Throttle | None = None,
+    reads: Reads | None = None,
+    tls_dir: Path | None = None,
+    bodies: dict[str, Any] | None = None,
+    **changes: Any,
+) -> AsyncGenerator[Server]:
+    """Run the service; ``changes`` are settings."""
+    settings = Pop3Settings.model_validate(
+        {
+            "database_url": "postgresql://not-used/",
+            "nats_url": "nats://not-used",
+            "blobs": "file:///not-used",
+            "pop3_host": "127.0.0.1",
+            "pop3_cleartext": "loopback",
+            "pop3_port": 0,
+            "pop3s_port": 0,
+            "pop3_failure_delay_seconds": 0.0,
+            "grace_seconds": 3.0,
+        }
+        | changes
+    )
+    reader = SegmentReader(house.blobs, **(bodies or {}))
+    doorkeeper = Doorkeeper(
+        passwords or shared_passwords(), senders or NoAppPasswords(), throttle or Patience(), house.maildrops
+    )
+    office = PostOffice(house.maildrops, reader, doorkeeper, reads or Reads())
+    tls = Certificate(tls_dir).context if tls_dir else None
+    try:
+        async with serving(settings, office, tls) as where:
+            proxied = where.proxy_port, where.proxy_tls_port
+            yield Server(where.port, where.tls_port, office, reader, where.gate, settings, *proxied)
+    finally:
+        await reader.close()
+
+
+class Client:
+    """Lines out, octets in; every wait has an end."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def connect(cls, port: int, **options: Any) -> Self:
+        return cls(*await asyncio.open_connection("127.0.0.1", port, limit=1 << 22, **options))
+
+    def send(self, octets: bytes) -> None:
+        """Write octets as they are."""
+        self._writer.write(octets)
+
+    async def line(self) -> bytes:
+        """One line without its end; empty at the end of the connection."""
+        async with asyncio.timeout(10):
+            octets = await self._reader.readline()
+        assert octets.endswith(b"\r\n") or not octets, octets
+        return octets[:-2]
+
+    async def ask(self, command: bytes) -> bytes:
+        """A command and the first line of its answer."""
+        self.send(command + b"\r\n")
+        return await self.line()
+
+    async def body(self) -> bytes:
+        """The rest of a multi-line answer as it comes, final dot line included."""
+        octets = bytearray()
+        async with asyncio.timeout(20):
+            while True:
+                line = await self._reader.readuntil(b"\n")
+                octets += line
+                if line == b".\r\n" and (len(octets) == 3 or octets.endswith(b"\r\n.\r\n")):
+                    return bytes(octets)
+
+    async def fetch(self, command: bytes) -> bytes:
+        """A multi-line answer, unstuffed, without the final dot line."""
+        first = await self.ask(command)
+        assert first.startswith(b"+OK"), first
+        octets = (b"\r\n" + await self.body())[:-3]
+        return octets.replace(b"\r\n..", b"\r\n.")[2:]
+
+    async def lines(self, command: bytes) -> list[bytes]:
+        """The lines of a multi-line answer."""
+        return (await self.fetch(command)).split(b"\r\n")[:-1]
+
+    async def rest(self) -> bytes:
+        """All until the connection ends."""
+        async with asyncio.timeout(10):
+            try:
+                return await self._reader.read()
+            except ConnectionResetError:
+                return b""
+
+    async def secure(self, context: ssl.SSLContext) -> None:
+        """Shake hands on the open connection."""
+        await self._writer.start_tls(context, server_hostname="localhost")
+
+    def half_close(self) -> None:
+        """Say that nothing more will be sent."""
+        self._writer.write_eof()
+
+    def abort(self) -> None:
+        """Drop the connection without a word."""
+        self._writer.transport.abort()
+
+    def stop_reading(self) -> None:
+        """Take nothing more."""
+        self._writer.transport.pause_reading()  # type: ignore[attr-defined]
+
+    def resume_reading(self) -> None:
+        """Take what comes again."""
+        self._writer.transport.resume_reading()  # type: ignore[attr-defined]
+
+    async def close(self) -> None:
+        self._writer.close()
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(5):
+                await self._writer.wait_closed()
+
+
+async def until(condition: Any, seconds: float = 5.0) -> None:
+    """Wait until the condition holds."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.002)

@@ -1,0 +1,401 @@
+"""Ports that demand a PROXY header: whose word is taken, what is refused and how, and what connections that wait may hold."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import random
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import uvloop
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
+
+from posthorn.runtime.http import bind
+from posthorn.runtime.listen import Gate, peer_address
+from posthorn.runtime.proxy_protocol import QUIET_SECONDS, Balancers, Complaints, entering
+from posthorn.wire.proxy import LONGEST_V2, SIGNATURE
+from posthorn_local.certificate import ensure_certificate
+
+TCP4 = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 25\r\n"
+TCP6 = b"PROXY TCP6 2001:db8::7 2001:db8::1 4711 25\r\n"
+V2 = SIGNATURE + b"\x21\x11\x00\x0f" + bytes([192, 0, 2, 8, 198, 51, 100, 1, 18, 103, 0, 25]) + b"\x04\x00\x00"
+LOCAL = SIGNATURE + b"\x20\x00\x00\x00"
+HERE = (ipaddress.IPv4Network("127.0.0.0/8"),)
+
+type Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Echo(asyncio.Protocol):
+    """Greets with the client's address, or with why it is refused, then says back what it is told."""
+
+    def __init__(self, gate: Gate, client: str | None) -> None:
+        self._gate = gate
+        self._client = client
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        assert self._client is not None
+        refusal = self._gate.admit(self, self._client)
+        self._transport.write(f"{refusal or self._client}\n".encode())
+        if refusal is not None:
+            self._transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._gate.leave(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._transport.write(data)
+
+    def begin_drain(self) -> None:
+        self._transport.close()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+
+class Port:
+    """A listening port and its clients."""
+
+    def __init__(self, port: int, gate: Gate) -> None:
+        self.port = port
+        self.gate = gate
+        self.writers: list[asyncio.StreamWriter] = []
+
+    async def connect(self, octets: bytes = b"", source: str = "127.0.0.1") -> Streams:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, local_addr=(source, 0))
+        self.writers.append(writer)
+        writer.write(octets)
+        return reader, writer
+
+    async def greeting(self, octets: bytes) -> bytes:
+        return await line((await self.connect(octets))[0])
+
+    async def until(self, sessions: int) -> None:
+        async with asyncio.timeout(5):
+            while len(self.gate) != sessions:
+                await asyncio.sleep(0.002)
+
+
+@asynccontextmanager
+async def opened(
+    total: int = 100,
+    per_address: int = 100,
+    networks: tuple[ipaddress.IPv4Network, ...] = HERE,
+    tls: ssl.SSLContext | None = None,
+    **changes: Any,
+) -> AsyncIterator[Port]:
+    gate = Gate(total, per_address)
+    balancers = Balancers(networks, gate, **changes)
+    listener = bind("127.0.0.1", 0, "X")
+    async with entering(lambda client: Echo(gate, client), listener, gate, balancers, grace=2, tls=tls) as number:
+        port = Port(number, gate)
+        try:
+            yield port
+        finally:
+            for writer in port.writers:
+                writer.transport.abort()
+        await port.until(0)
+
+
+async def line(reader: asyncio.StreamReader) -> bytes:
+    return (await asyncio.wait_for(reader.readline(), 5)).rstrip(b"\n")
+
+
+async def closed(reader: asyncio.StreamReader) -> None:
+    """It is closed within two seconds, with nothing said."""
+    said = b""
+    with suppress(ConnectionError):
+        said = await asyncio.wait_for(reader.read(), 2)
+    assert said == b""
+
+
+def counted(outcome: str) -> float:
+    return REGISTRY.get_sample_value("posthorn_listen_proxy_headers_total", {"outcome": outcome}) or 0.0
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize(
+    ("header", "client"),
+    [(TCP4, b"192.0.2.7"), (TCP6, b"2001:db8::7"), (V2, b"192.0.2.8"), (LOCAL, b"127.0.0.1"), (b"PROXY UNKNOWN\r\n", b"127.0.0.1")],
+)  # fmt: skip
+def test_the_client_is_whom_the_header_names_however_it_comes(
+    run: Callable[[Coroutine[Any, Any, None]], None], header: bytes, client: bytes
+) -> None:
+    async def scene() -> None:
+        async with opened() as port:
+            reader, writer = await port.connect(header + b"first words\n")
+            assert [await line(reader), await line(reader)] == [client, b"first words"]
+            writer.write(b"and more\n")
+            assert await line(reader) == b"and more"
+            assert await port.greeting(header) == client
+            reader, writer = await port.connect()
+            for octet in header + header:  # what follows a header is never read as one
+                writer.write(bytes([octet]))
+                await asyncio.sleep(0)
+            assert await line(reader) == client
+            assert await asyncio.wait_for(reader.readexactly(len(header)), 5) == header
+
+    run(scene())
+
+
+@pytest.mark.parametrize(
+    ("octets", "reason"),
+    [
+        (b"EHLO client.example.org\r\n", "missing"),
+        (b"\x16\x03\x01\x00\xf4\x01", "missing"),
+        (b"PROXY TCP4 " + b"1" * 200, "oversize"),
+        (SIGNATURE + b"\x21\x11" + LONGEST_V2.to_bytes(2), "oversize"),
+        (b"PROXY TCP4 192.0.2.7\r\n", "malformed"),
+        (b"PROXY TCP4 0.0.0.0 198.51.100.1 1 2\r\n", "address"),
+        (SIGNATURE + b"\x21\x31\x00\xd8" + bytes(216), "family"),
+        (SIGNATURE + b"\x31", "version"),
+    ],
+)
+async def test_what_is_no_header_is_refused_at_once_and_told_to_nobody_but_us(octets: bytes, reason: str) -> None:
+    async with opened() as port:
+        before = counted(reason)
+        with capture_logs() as logs:
+            await closed((await port.connect(octets))[0])
+        assert counted(reason) == before + 1
+        assert [(entry["reason"], entry["peer"]) for entry in logs] == [(reason, "127.0.0.1")]
+        await port.until(0)
+
+
+async def test_a_peer_outside_the_networks_is_closed_unheard() -> None:
+    async with opened(networks=(ipaddress.IPv4Network("127.0.0.8/29"),)) as port:
+        before = counted("stranger")
+        await closed((await port.connect())[0])
+        await closed((await port.connect(TCP4, "127.0.0.7"))[0])
+        assert counted("stranger") == before + 2
+        assert await line((await port.connect(TCP4, "127.0.0.9"))[0]) == b"192.0.2.7"
+
+
+@pytest.mark.parametrize(
+    ("peer", "address", "trusted"),
+    [
+        ("192.0.2.1", "192.0.2.1", True),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+        ("::192.0.2.1", "::c000:201", False),
+        ("192.0.3.1", "192.0.3.1", False),
+        ("2001:db8::1", "2001:db8::1", True),
+        ("2001:db9::1", "2001:db9::1", False),
+        ("fe80::1%eth0", "fe80::1", True),
+        (None, "", False),
+    ],
+)
+def test_peers_are_looked_for_in_the_networks_by_their_one_form(peer: str | None, address: str, trusted: bool) -> None:
+    found = peer_address(asyncio.BaseTransport(extra={"peername": (peer, 4711) if peer else None}))
+    assert found == address
+    networks = [ipaddress.ip_network(each) for each in ("192.0.2.0/24", "2001:db8::/32", "fe80::/64")]
+    assert Balancers(networks, Gate(1, 1)).trusts(found) == trusted
+
+
+@pytest.mark.parametrize("beginning", [b"", b"PROXY TCP4 192.0.2.7 ", SIGNATURE])
+async def test_a_header_that_comes_late_is_refused_when_its_time_is_up(beginning: bytes) -> None:
+    async with opened(seconds=0.3) as port:
+        before = counted("late")
+        began = time.monotonic()
+        reader, _ = await port.connect(beginning)
+        await closed(reader)
+        assert 0.25 < time.monotonic() - began < 1.5
+        assert counted("late") == before + 1
+
+
+async def test_a_trickle_does_not_win_time() -> None:
+    async with opened(seconds=0.3) as port:
+        reader, writer = await port.connect()
+        began = time.monotonic()
+        with suppress(ConnectionError):
+            for octet in b"PROXY UNKNOWN " + b"x" * 80:
+                writer.write(bytes([octet]))
+                await writer.drain()
+                await asyncio.sleep(0.02)
+                if reader.at_eof():
+                    break
+        assert time.monotonic() - began < 1.5
+        await closed(reader)
+
+
+def test_a_peer_is_logged_once_in_a_while_with_how_often_it_was() -> None:
+    complaints = Complaints()
+    with capture_logs() as logs:
+        for after in (0, 1, QUIET_SECONDS - 1, QUIET_SECONDS, QUIET_SECONDS + 1):
+            complaints.note("192.0.2.1", "missing", 1000 + after)
+        complaints.note("2001:db8::1", "late", 1000)
+        complaints.note("2001:db8::2", "late", 1000)
+    told = [(entry["peer"], entry["refused"]) for entry in logs]
+    assert told == [("192.0.2.1", 1), ("192.0.2.1", 3), ("2001:db8::/64", 1)]
+    for number in range(5000):
+        complaints.note(f"192.0.{number >> 8}.{number & 255}", "missing", 1000)
+    assert len(complaints._peers) < 2000
+
+
+async def test_each_peer_is_logged_for_itself() -> None:
+    async with opened(networks=()) as port:
+        with capture_logs() as logs:
+            for _ in range(3):
+                await closed((await port.connect())[0])
+            await closed((await port.connect(source="127.0.0.2"))[0])
+        assert [(entry["peer"], entry["refused"]) for entry in logs] == [("127.0.0.1", 1), ("127.0.0.2", 1)]
+
+
+async def test_whoever_looks_whether_the_port_is_open_is_counted_and_not_logged() -> None:
+    async with opened() as port:
+        before = counted("closed")
+        with capture_logs() as logs:
+            _, writer = await port.connect()
+            await port.until(1)
+            writer.close()
+            await port.until(0)
+        assert (counted("closed"), logs) == (before + 1, [])
+
+
+async def test_the_limit_per_client_counts_whom_the_header_names() -> None:
+    async with opened(per_address=2) as port:
+        for _ in range(2):
+            assert await port.greeting(TCP4) == b"192.0.2.7"
+            assert await port.greeting(V2) == b"192.0.2.8"
+        assert await port.greeting(TCP4) == b"address"
+        assert await port.greeting(TCP6) == b"2001:db8::7"
+        assert await port.greeting(TCP6.replace(b"::7", b"::8")) == b"2001:db8::8"
+        assert await port.greeting(TCP6.replace(b"::7", b"::9")) == b"address"  # of one /64
+        assert await port.greeting(TCP6.replace(b"2001:db8::7", b"::ffff:192.0.2.8")) == b"address"
+
+
+async def test_the_limit_in_all_holds_at_accept() -> None:
+    async with opened(total=2) as port:
+        for _ in range(2):
+            assert await port.greeting(TCP4) == b"192.0.2.7"
+        before = counted("total")
+        await closed((await port.connect(TCP4))[0])
+        assert counted("total") == before + 1
+
+
+async def test_connections_that_wait_for_their_header_hold_half_of_all_places_at_most() -> None:
+    async with opened(total=6) as port:
+        waiting = [await port.connect() for _ in range(3)]
+        await port.until(3)
+        before = counted("waiting")
+        await closed((await port.connect())[0])
+        assert counted("waiting") == before + 1
+        for reader, writer in waiting:
+            writer.write(TCP4)
+            assert await line(reader) == b"192.0.2.7"
+        assert await port.greeting(TCP4) == b"192.0.2.7"
+        assert len(port.gate) == 4
+
+
+async def test_a_drain_does_not_wait_for_headers() -> None:
+    async with opened() as port:
+        reader, _ = await port.connect(b"PROXY ")
+        await port.until(1)
+        began = time.monotonic()
+        await port.gate.drain(5)
+        assert time.monotonic() - began < 1
+        await closed(reader)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("tls")
+    ensure_certificate(directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def server(certificate: Path) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate / "tls.crt", certificate / "tls.key")
+    return context
+
+
+def hello(certificate: Path) -> tuple[ssl.SSLObject, ssl.MemoryBIO, ssl.MemoryBIO]:
+    """A client's side of TLS, which has written its hello."""
+    into, out = ssl.MemoryBIO(), ssl.MemoryBIO()
+    trusting = ssl.create_default_context(cafile=str(certificate / "tls.crt"))
+    client = trusting.wrap_bio(into, out, server_hostname="localhost")
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    return client, into, out
+
+
+@pytest.mark.parametrize("header", [TCP4, V2])
+async def test_the_header_stands_before_tls_in_the_same_segment(
+    certificate: Path, server: ssl.SSLContext, header: bytes
+) -> None:
+    async with opened(tls=server) as port:
+        client, into, out = hello(certificate)
+        reader, writer = await port.connect(header + out.read())
+        greeting = b""
+        async with asyncio.timeout(5):
+            while not greeting.endswith(b"\n"):
+                into.write(await reader.read(65536))
+                with suppress(ssl.SSLWantReadError):
+                    client.do_handshake()
+                    writer.write(out.read())
+                    greeting += client.read()
+        assert greeting.rstrip() == (b"192.0.2.7" if header is TCP4 else b"192.0.2.8")
+
+
+async def test_tls_without_a_header_and_a_header_within_tls_are_refused(
+    certificate: Path, server: ssl.SSLContext
+) -> None:
+    async with opened(tls=server) as port:
+        before = counted("missing")
+        await closed((await port.connect(hello(certificate)[2].read()))[0])
+        assert counted("missing") == before + 1
+
+
+async def test_handshakes_count_against_the_client_that_was_named(server: ssl.SSLContext) -> None:
+    async with opened(per_address=1, tls=server) as port:
+        await port.connect(TCP4)
+        await port.until(1)
+        await closed((await port.connect(TCP4))[0])
+        await port.connect(V2)
+        await port.until(2)
+
+
+async def test_no_header_makes_the_server_raise() -> None:
+    chance = random.Random(33)
+    faults: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+    samples = [TCP4, TCP6, V2, LOCAL, b"PROXY UNKNOWN\r\n", b"", SIGNATURE, b"EHLO x\r\n"]
+
+    def damaged() -> bytes:
+        octets = bytearray(chance.choice(samples))
+        for _ in range(chance.randrange(4)):
+            at = chance.randrange(len(octets) + 1)
+            octets[at : at + chance.randrange(3)] = chance.randbytes(chance.randrange(4))
+        return bytes(octets[: chance.randrange(len(octets) + 1)] if chance.random() < 0.3 else octets)
+
+    async with opened(seconds=0.15) as port:
+
+        async def visit() -> None:
+            reader, writer = await port.connect()
+            with suppress(ConnectionError):
+                octets = damaged()
+                cut = chance.randrange(len(octets) + 1)
+                writer.write(octets[:cut])
+                await asyncio.sleep(0)
+                writer.write(octets[cut:])
+                if chance.random() < 0.5:
+                    writer.write_eof()
+                elif chance.random() < 0.3:
+                    writer.transport.abort()
+                await asyncio.wait_for(reader.read(1), 5)
+            writer.transport.abort()
+
+        with capture_logs() as logs:
+            for _ in range(10):
+                await asyncio.gather(*(visit() for _ in range(40)))
+            await port.until(0)
+        assert await port.greeting(TCP4) == b"192.0.2.7"
+    assert faults == []
+    assert [entry for entry in logs if entry["log_level"] == "error"] == []

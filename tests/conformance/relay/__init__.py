@@ -1,0 +1,1 @@
+"""The relay beside scripted and real servers."""

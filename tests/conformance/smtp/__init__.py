@@ -1,0 +1,1 @@
+"""SMTP as clients meet it."""

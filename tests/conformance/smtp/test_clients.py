@@ -1,0 +1,118 @@
+"""Clients that people use: Python's smtplib and aiosmtplib, plain and with STARTTLS."""
+
+from __future__ import annotations
+
+import asyncio
+import email.message
+import email.policy
+import smtplib
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiosmtplib
+import pytest
+
+from posthorn.ports.directory import Standing
+from posthorn_local.certificate import ensure_certificate
+from tests.conformance.smtp.stage import Stage, after_trace, staged
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("tls")
+    ensure_certificate(directory)
+    return directory
+
+
+@pytest.fixture
+def trusting(certificate: Path) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(certificate / "tls.crt"))
+
+
+@pytest.fixture
+async def stage(certificate: Path) -> AsyncIterator[Stage]:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate / "tls.crt", certificate / "tls.key")
+    async with staged(context) as made:
+        yield made
+
+
+def letter() -> email.message.EmailMessage:
+    message = email.message.EmailMessage()
+    message["From"] = "a@example.org"
+    message["To"] = "alice@example.test"
+    message["Subject"] = "By a library"
+    message.set_content("First line\n.\n..\nLast line\n")
+    return message
+
+
+async def test_smtplib_over_starttls(stage: Stage, trusting: ssl.SSLContext) -> None:
+    def send() -> None:
+        with smtplib.SMTP("localhost", stage.port, local_hostname="c.example.org", timeout=10) as client:
+            client.starttls(context=trusting)
+            for _ in range(3):
+                client.send_message(letter())
+
+    await asyncio.to_thread(send)
+    assert [envelope.protocol for envelope, _ in stage.kept()] == ["ESMTPS"] * 3
+    expected = letter().as_bytes(policy=email.policy.SMTP)
+    assert all(after_trace(octets) == expected for _, octets in stage.kept())
+
+
+async def test_smtplib_with_smtputf8(stage: Stage) -> None:
+    stage.directory.standings["jiří@example.test"] = Standing.DELIVERABLE
+
+    def send() -> None:
+        message = email.message.EmailMessage(email.policy.SMTPUTF8)
+        message["From"] = "a@example.org"
+        message["To"] = "jiří@example.test"
+        message["Subject"] = "Příliš žluťoučký"
+        message.set_content("ahoj\n")
+        with smtplib.SMTP("localhost", stage.port, local_hostname="c.example.org", timeout=10) as client:
+            client.send_message(message)
+
+    await asyncio.to_thread(send)
+    envelope, octets = stage.only()
+    assert envelope.recipients == ("jiří@example.test",)
+    assert envelope.summary.subject == "Příliš žluťoučký"
+    assert "To: jiří@example.test\r\n".encode() in octets
+
+
+async def test_smtplib_learns_which_recipients_were_refused(stage: Stage) -> None:
+    def send() -> dict[str, tuple[int, bytes]]:
+        with smtplib.SMTP("localhost", stage.port, local_hostname="c.example.org", timeout=10) as client:
+            return client.sendmail("a@example.org", ["alice@example.test", "nobody@example.test"], b"A: b\r\n\r\n")
+
+    assert await asyncio.to_thread(send) == {"nobody@example.test": (550, b"5.1.1 no such mailbox here")}
+    assert stage.only()[0].recipients == ("alice@example.test",)
+
+
+async def test_aiosmtplib_with_a_20_mb_attachment_over_tls(stage: Stage, trusting: ssl.SSLContext) -> None:
+    message = letter()
+    message.add_attachment(bytes(range(256)) * 60_000, maintype="application", subtype="octet-stream", filename="big")
+    async with aiosmtplib.SMTP(
+        hostname="localhost", port=stage.port, start_tls=True, tls_context=trusting, timeout=30
+    ) as client:
+        await client.send_message(message)
+    envelope, octets = stage.only()
+    assert envelope.body.size > 20_000_000
+    assert envelope.blob is not None
+    parsed = email.message_from_bytes(octets, policy=email.policy.default)
+    (attachment,) = parsed.iter_attachments()
+    assert attachment.get_content() == bytes(range(256)) * 60_000
+
+
+async def test_aiosmtplib_sends_many_in_parallel(stage: Stage) -> None:
+    async def send(number: int) -> None:
+        await aiosmtplib.send(
+            b"Subject: %d\r\n\r\ntext\r\n" % number,
+            sender="a@example.org",
+            recipients=["alice@example.test"],
+            hostname="127.0.0.1",
+            port=stage.port,
+            start_tls=False,
+        )
+
+    await asyncio.gather(*(send(number) for number in range(40)))
+    assert {envelope.summary.subject for envelope, _ in stage.kept()} == {str(number) for number in range(40)}

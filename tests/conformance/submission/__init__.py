@@ -1,0 +1,1 @@
+"""Submission as clients meet it."""

@@ -1,0 +1,43 @@
+"""What the operator lets each account send: a tenant's admin may lower it and not lift it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from posthorn.adapters.blobs.files import FileBlobs
+from posthorn.ports.administration import Role
+from posthorn.ports.sending import Limits
+from posthorn_api.sending.service import SendingLimits
+from tests.support.api import Api, problem, running_api
+
+ALICE = "/v1/accounts/alice@example.test"
+
+
+@pytest.fixture
+async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
+    limits = SendingLimits(account=Limits(100, None))
+    async with running_api(database_url, FileBlobs(tmp_path), limits=limits) as running:
+        await running.domain()
+        await running.account("alice@example.test")
+        yield running
+
+
+async def test_a_tenants_key_does_not_lift_the_operators_limits(api: Api) -> None:
+    (row,) = await api.sql("SELECT id FROM tenants WHERE name = 'default'")
+    tenant = await api.key(Role.TENANT_ADMIN, row["id"])
+
+    async def change(**fields: int | None) -> int:
+        return (await api.client.patch(ALICE, json=fields, headers=tenant)).status_code
+
+    answer = await api.client.patch(ALICE, json={"max_messages_per_hour": 101}, headers=tenant)
+    assert "at most 100" in problem(answer, 422, "invalid", "max_messages_per_hour")["detail"]
+    config = {"accounts": [{"address": "alice@example.test", "max_messages_per_hour": 2**31 - 1}]}
+    assert "at most 100" in (await api.client.put("/v1/config", json=config, headers=tenant)).text
+    assert (await api.client.get(ALICE)).json()["max_messages_per_hour"] is None
+    assert [await change(max_messages_per_hour=n) for n in (100, 3, None)] == [200, 200, 200]
+    assert await change(max_recipients_per_hour=2**31 - 1) == 200  # the operator sets none
+    answer = await api.client.patch(ALICE, json={"max_messages_per_hour": 5000})
+    assert (answer.status_code, answer.json()["max_messages_per_hour"]) == (200, 5000)

@@ -1,0 +1,184 @@
+"""What holds for every request to the REST API: keys, problem documents, limits, health, metrics, the description."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client import REGISTRY, generate_latest
+
+from posthorn.adapters.blobs.files import FileBlobs
+from posthorn.ports.errors import Unavailable
+from tests.support.api import ADMIN_KEY, Api, problem, running_api
+
+
+@pytest.fixture
+async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
+    async with running_api(database_url, FileBlobs(tmp_path), body_limit=64 * 1024) as running:
+        yield running
+
+
+async def test_without_a_key_there_is_a_challenge_and_nothing_else(api: Api) -> None:
+    async with httpx.AsyncClient(base_url=api.url) as nobody:
+        answer = await nobody.get("/v1/domains")
+        problem(answer, 401, "unauthorized")
+        assert answer.headers["www-authenticate"] == 'Bearer realm="posthorn"'
+        for header in ("Basic YTpi", "Bearer", "ph_without_scheme"):
+            problem(await nobody.get("/v1/domains", headers={"Authorization": header}), 401, "unauthorized")
+        wrong = "ph_" + "b" * 43
+        answer = await nobody.post("/v1/domains", json={"name": 1}, headers={"Authorization": f"Bearer {wrong}"})
+        problem(answer, 401, "unauthorized")
+        assert 'error="invalid_token"' in answer.headers["www-authenticate"]
+        assert wrong not in answer.text
+        assert (await nobody.get("/v1/domains", headers={"Authorization": f"bearer {ADMIN_KEY}"})).status_code == 200
+
+
+async def test_a_key_is_kept_as_a_hash_only(api: Api) -> None:
+    rows = await api.sql("SELECT name, role, key_hash, api_keys::text AS whole FROM api_keys")
+    assert [(row["name"], row["role"], len(row["key_hash"])) for row in rows] == [("bootstrap", "platform-admin", 32)]
+    assert ADMIN_KEY not in rows[0]["whole"]
+
+
+async def test_unknown_paths_and_methods_are_problems(api: Api) -> None:
+    for path in ("/", "/v1", "/v1/nothing", "/v1/domains/", "/v1/accounts/x/y", "/v1/accounts/a@b.test/nothing"):
+        problem(await api.client.get(path), 404, "not-found")
+    answer = await api.client.put("/v1/domains/example.test")
+    problem(answer, 405, "method-not-allowed")
+    assert answer.headers["allow"] == "DELETE, GET, PATCH"
+    answer = await api.client.delete("/v1/accounts")
+    assert answer.headers["allow"] == "GET, POST"
+    problem(answer, 405, "method-not-allowed")
+
+
+async def test_a_body_that_does_not_read_is_refused(api: Api) -> None:
+    json_type = {"Content-Type": "application/json"}
+    for octets in (b"{", b'{"name": "a.test",}', b"\xff\xfe", b"[" * 30_000):
+        problem(await api.client.post("/v1/domains", content=octets, headers=json_type), 400, "malformed")
+    for octets in (b"", b"[]", b"null", b'"text"', b"5"):
+        problem(await api.client.post("/v1/domains", content=octets, headers=json_type), 422, "invalid", "body")
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "application/jsonish", ""):
+        answer = await api.client.post("/v1/domains", content=b'{"name":"a.test"}', headers={"Content-Type": kind})
+        problem(answer, 415, "unsupported-media-type")
+    good = {"Content-Type": "application/merge-patch+json; charset=utf-8"}
+    assert (await api.client.post("/v1/domains", content=b'{"name":"a.test"}', headers=good)).status_code == 201
+
+
+async def test_a_body_that_is_too_large_is_refused_known_or_chunked(api: Api) -> None:
+    big = b'{"name":"' + b"x" * 100_000 + b'"}'
+    json_type = {"Content-Type": "application/json"}
+    problem(await api.client.post("/v1/domains", content=big, headers=json_type), 413, "too-large")
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for start in range(0, len(big), 10_000):
+            yield big[start : start + 10_000]
+
+    problem(await api.client.post("/v1/domains", content=chunks(), headers=json_type), 413, "too-large")
+    assert (await api.client.get("/v1/domains")).status_code == 200
+
+
+async def test_a_client_that_waits_to_be_asked_for_a_large_body_is_not_asked(api: Api) -> None:
+    host, _, port = api.url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(
+        b"POST /v1/domains HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\nExpect: 100-continue\r\n"
+        + f"Authorization: Bearer {ADMIN_KEY}\r\n\r\n".encode()
+    )
+    status = await asyncio.wait_for(reader.readline(), 10)
+    assert status.startswith(b"HTTP/1.1 413")
+    writer.close()
+
+
+async def test_several_wrong_fields_are_all_named(api: Api) -> None:
+    answer = await api.client.post("/v1/accounts", json={"address": 5, "password": "x", "more": {}})
+    document = problem(answer, 422, "invalid")
+    assert {fault["field"] for fault in document["errors"]} == {"address", "password", "more"}
+
+
+async def test_no_database_is_a_503_and_no_secret(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"postgresql://u:sesame@127.0.0.1:{port}/x"
+    async with running_api(url, FileBlobs(tmp_path), bootstrap=False) as api:
+        answer = await api.client.get("/v1/domains")
+        problem(answer, 503, "unavailable")
+        assert answer.headers["retry-after"] == "2"
+        assert "sesame" not in answer.text
+        assert "127.0.0.1" not in answer.text
+
+
+async def test_an_unforeseen_failure_shows_an_id_only(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    await api.domain()
+    await api.sql("ALTER TABLE domains ALTER COLUMN plus_addressing TYPE text USING 'secret detail'")
+    await api.sql("UPDATE domains SET plus_addressing = 'secret detail'")
+    document = problem(await api.client.get("/v1/domains/example.test"), 500, "internal")
+    assert "secret detail" not in json.dumps(document)
+    assert document["detail"].rpartition(" ")[2] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+async def test_health_and_metrics_are_not_on_the_public_port(api: Api, path: str) -> None:
+    async with httpx.AsyncClient(base_url=api.url) as nobody:
+        assert (await nobody.get(path)).status_code == 404
+
+
+async def test_a_key_is_told_what_the_api_needs(api: Api) -> None:
+    assert (await api.client.get("/v1/status")).json() == {"ready": True, "parts": []}
+
+    async def down() -> None:
+        raise Unavailable("postgres", "with details")
+
+    api.health.need("postgres", down)
+    found = (await api.client.get("/v1/status")).json()
+    assert found == {"ready": False, "parts": [{"name": "postgres", "state": "unavailable"}]}
+
+
+async def test_requests_are_counted_by_route_and_logged_without_the_key(
+    api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await api.client.get("/v1/accounts/secret-person@example.test", headers={"X-Request-Id": "trace-1"})
+    answer = await api.client.get("/v1/nothing")
+    assert len(answer.headers["x-request-id"]) == 36
+    metrics = generate_latest(REGISTRY).decode()
+    route = "/v1/accounts/{address:address}"
+    assert f'posthorn_api_requests_total{{method="GET",route="{route}",status="404"}}' in metrics
+    assert 'posthorn_api_requests_total{method="GET",route="(none)",status="404"}' in metrics
+    assert f'posthorn_api_request_seconds_count{{method="GET",route="{route}"}}' in metrics
+    assert "secret-person" not in metrics
+    logged = capsys.readouterr().out
+    assert "trace-1" in logged
+    assert "bootstrap" in logged
+    assert ADMIN_KEY not in logged
+
+
+async def test_the_description_is_complete(api: Api) -> None:
+    async with httpx.AsyncClient(base_url=api.url) as nobody:
+        document: dict[str, Any] = (await nobody.get("/openapi.json")).json()
+        page = await nobody.get("/docs")
+    assert document["openapi"].startswith("3.")
+    assert document["components"]["securitySchemes"]["ApiKey"]["scheme"] == "bearer"
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+    operations = [
+        (method, path, operation) for path, item in document["paths"].items() for method, operation in item.items()
+    ]
+    assert len({operation["operationId"] for _, _, operation in operations}) == len(operations) >= 27
+    for method, path, operation in operations:
+        assert operation["summary"]
+        assert operation["description"], path
+        own: list[dict[str, list[str]]] = [{"Account": []}] if operation["operationId"] == "listContentAccess" else []
+        assert sorted(operation["security"], key=str) == sorted([{"ApiKey": []}, *own], key=str)
+        for status, response in operation["responses"].items():
+            if int(status) >= 400:
+                assert list(response["content"]) == ["application/problem+json"]
+        names = {parameter["name"] for parameter in operation.get("parameters", ())}
+        assert ("Idempotency-Key" in names) == (method == "post")
+        assert operation["summary"] in page.text
+        assert path in page.text
+    assert "src=" not in page.text, "the page needs no other host"
+    assert "address:address" not in json.dumps(document)

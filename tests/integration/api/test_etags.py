@@ -1,0 +1,88 @@
+"""ETag and If-Match: a change is made to the object that was read, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from posthorn.adapters.blobs.files import FileBlobs
+from tests.support.api import Api, problem, running_api
+
+OBJECTS: dict[str, list[dict[str, Any]]] = {
+    "/v1/tenants/acme": [{"max_domains": 1}, {"max_domains": 2}],
+    "/v1/domains/acme.test": [{"plus_addressing": False}, {"plus_addressing": True}],
+    "/v1/accounts/a@acme.test": [{"quota_bytes": 1}, {"quota_bytes": 2}],
+    "/v1/aliases/x@acme.test": [{"targets": ["b@acme.test"]}, {"targets": ["a@acme.test"]}],
+}
+
+
+@pytest.fixture
+async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
+    async with running_api(database_url, FileBlobs(tmp_path)) as running:
+        assert (await running.client.post("/v1/tenants", json={"name": "acme"})).headers["etag"]
+        await running.domain("acme.test", tenant="acme")
+        await running.account("a@acme.test")
+        await running.account("b@acme.test")
+        await running.alias("x@acme.test", "a@acme.test", "b@acme.test")
+        yield running
+
+
+@pytest.mark.parametrize("path", OBJECTS)
+async def test_of_two_changes_of_one_version_one_is_made(api: Api, path: str) -> None:
+    tag = (await api.client.get(path)).headers["etag"]
+    answers = await asyncio.gather(
+        *(api.client.patch(path, json=body, headers={"If-Match": tag}) for body in OBJECTS[path] * 3)
+    )
+    assert sorted(answer.status_code for answer in answers) == [200, 412, 412, 412, 412, 412]
+    problem(next(answer for answer in answers if answer.status_code == 412), 412, "changed")
+    won = next(answer for answer in answers if answer.status_code == 200)
+    assert won.headers["etag"] not in (tag, "")
+    now = await api.client.get(path)
+    assert (now.headers["etag"], now.json()) == (won.headers["etag"], won.json())
+
+
+@pytest.mark.parametrize("path", OBJECTS)
+async def test_if_match_names_one_of_several_or_any(api: Api, path: str) -> None:
+    tag = (await api.client.get(path)).headers["etag"]
+    body = OBJECTS[path][0]
+    weak = await api.client.patch(path, json=body, headers={"If-Match": f"W/{tag}"})
+    problem(weak, 412, "changed")
+    problem(await api.client.patch(path, json=body, headers={"If-Match": tag.strip('"')}), 400, "malformed")
+    several = await api.client.patch(path, json=body, headers={"If-Match": f'"other", {tag}'})
+    assert several.status_code == 200
+    assert (await api.client.patch(path, json=body, headers={"If-Match": "*"})).status_code == 200
+
+
+async def test_an_object_that_has_changed_is_not_deleted(api: Api) -> None:
+    path = "/v1/aliases/x@acme.test"
+    old = (await api.client.get(path)).headers["etag"]
+    new = (await api.client.patch(path, json={"targets": ["b@acme.test"]})).headers["etag"]
+    problem(await api.client.delete(path, headers={"If-Match": old}), 412, "changed")
+    assert (await api.client.delete(path, headers={"If-Match": new})).status_code == 204
+
+
+async def test_mail_that_arrives_is_no_new_version_of_an_account(api: Api) -> None:
+    tag = (await api.client.get("/v1/accounts/a@acme.test")).headers["etag"]
+    await api.sql("UPDATE accounts SET used_bytes = 7, used_messages = 1 WHERE address = 'a@acme.test'")
+    assert (await api.client.get("/v1/accounts/a@acme.test")).headers["etag"] == tag
+
+
+async def test_what_is_made_again_has_another_version(api: Api) -> None:
+    old = (await api.client.get("/v1/accounts/b@acme.test")).headers["etag"]
+    await api.client.delete("/v1/aliases/x@acme.test")
+    assert (await api.client.delete("/v1/accounts/b@acme.test")).status_code == 204
+    await api.account("b@acme.test")
+    assert (await api.client.get("/v1/accounts/b@acme.test")).headers["etag"] != old
+
+
+async def test_the_answer_of_a_creation_keeps_its_tag_for_a_repeat(api: Api) -> None:
+    body = {"address": "y@acme.test", "targets": ["a@acme.test"]}
+    first = await api.client.post("/v1/aliases", json=body, headers={"Idempotency-Key": "y"})
+    again = await api.client.post("/v1/aliases", json=body, headers={"Idempotency-Key": "y"})
+    assert again.headers["idempotency-replayed"] == "true"
+    read = await api.client.get("/v1/aliases/y@acme.test")
+    assert first.headers["etag"] == again.headers["etag"] == read.headers["etag"]

@@ -1,0 +1,125 @@
+"""Every POST, made twice under one Idempotency-Key: generated from the table of operations and its examples.
+
+A repeat answers the same and changes nothing, in the database or beside it. What is shown once only is not shown again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from posthorn.adapters.blobs.files import FileBlobs
+from posthorn.model.envelope import Envelope
+from posthorn.ports.directory import Standing
+from posthorn.ports.ingest import Parked
+from posthorn.wire.address import Address
+from posthorn_api.http import permissions as access
+from tests.integration.api.test_tenancy import TABLE, call, house
+from tests.support.api import Api, running_api
+
+POSTS = [name for name, route in TABLE.items() if "POST" in (route.methods or ())]
+BEFORE = {"releaseQueued": "holdQueued", "releaseAllQueued": "holdAllQueued"}
+"""What must be done first, for there to be something to do."""
+SHOWN_ONCE = ("key", "password", "secret")
+ONCE = {"Idempotency-Key": "once"}
+
+
+@dataclass
+class Elsewhere:
+    """What the API works with over NATS: it counts what it is told to do."""
+
+    done: list[str] = field(default_factory=list)
+
+    async def standing(self, address: Address) -> Standing:
+        return Standing.FOREIGN
+
+    async def accept(self, envelope: Envelope, body: bytes | None) -> None:
+        self.done.append(f"accept {envelope.id}")
+
+    async def probe(self) -> None: ...
+
+    async def park(self, octets: bytes, message_id: str, reason: str, subject: str = "") -> None:
+        self.done.append("park")
+
+    async def parked(self, after: int, limit: int) -> Sequence[Parked]:
+        return []
+
+    async def retry(self, sequence: int) -> bool:
+        self.done.append(f"retry {sequence}")
+        return True
+
+    async def discard(self, sequence: int) -> bool:
+        self.done.append(f"discard {sequence}")
+        return True
+
+
+@pytest.fixture
+def elsewhere() -> Elsewhere:
+    return Elsewhere()
+
+
+@pytest.fixture
+async def api(database_url: str, tmp_path: Path, elsewhere: Elsewhere) -> AsyncIterator[Api]:
+    blobs = FileBlobs(tmp_path)
+    await blobs.open()
+    async with running_api(database_url, blobs) as running:
+        running.dead.arrive(elsewhere)
+        running.directory.arrive(elsewhere)
+        running.ingest.arrive(elsewhere)
+        yield running
+    blobs.close()
+
+
+async def everything(api: Api) -> dict[str, str | None]:
+    """What the database holds, table by table."""
+    tables = await api.sql("SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public' ORDER BY tablename")
+    found = {}
+    for name in (row["name"] for row in tables):
+        if name == "idempotency_keys":
+            continue
+        query = f"SELECT string_agg((to_jsonb(t) - 'last_used_at')::text, ' ' ORDER BY t::text) AS rows FROM {name} t"
+        found[name] = (await api.sql(query))[0]["rows"]
+    return found
+
+
+def shown(answer: httpx.Response) -> tuple[int, Any, dict[str, str]]:
+    """An answer, without what is shown once only."""
+    document = json.loads(answer.content) if answer.content else None
+    if isinstance(document, dict):
+        document = {name: value for name, value in document.items() if name not in SHOWN_ONCE}
+    named = ("location", "etag", "content-type")
+    return answer.status_code, document, {name: answer.headers[name] for name in named if name in answer.headers}
+
+
+@pytest.mark.parametrize("operation", POSTS)
+async def test_a_repeat_answers_the_same_and_does_nothing(api: Api, elsewhere: Elsewhere, operation: str) -> None:
+    home = await house(api, "ours")
+    admin = home.shows["platform-admin"]
+    await api.sql("UPDATE mailboxes SET uidnext = 2 WHERE mailbox_id = 1")  # the house has put a letter there by hand
+    if operation in BEFORE:
+        assert (await call(api, BEFORE[operation], home, admin)).status_code < 300
+    untouched, undone = await everything(api), list(elsewhere.done)
+
+    first = await call(api, operation, home, admin | ONCE)
+    assert first.status_code < 300, first.text
+    done, told = await everything(api), list(elsewhere.done)
+    assert (done, told) != (untouched, undone), "the example does nothing: it shows nothing of a repeat"
+
+    again = await call(api, operation, home, admin | ONCE)
+    left = await everything(api)
+    assert elsewhere.done == told
+    if access.RULES[operation].streams:  # what is there already is left as it is, and the answer says so of each
+        assert again.status_code == first.status_code
+        assert {**left, "audit": None} == {**done, "audit": None}
+        return
+    assert left == done
+    assert shown(again) == shown(first)
+    assert again.headers["idempotency-replayed"] == "true"
+    for name in SHOWN_ONCE:
+        assert not again.content or again.json().get(name) is None, "a secret is kept"

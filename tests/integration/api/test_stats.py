@@ -1,0 +1,498 @@
+"""Statistics and deliveries of webhooks, made of the stream of events: once, whoever is killed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prometheus_client import REGISTRY
+
+from posthorn.adapters.blobs.files import FileBlobs
+from posthorn.adapters.nats.connection import Connection, connect
+from posthorn.adapters.nats.event_log import NatsEventLog
+from posthorn.adapters.nats.events import NatsEvents, NatsTrace
+from posthorn.adapters.postgres.database import Database
+from posthorn.adapters.postgres.events.statistics import PostgresEventBook, PostgresStatistics
+from posthorn.adapters.postgres.events.webhook_dispatch import PostgresDispatch
+from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
+from posthorn.model.events import (
+    ACCEPTED,
+    BOUNCED,
+    CANCELLED,
+    DEFERRED,
+    DELIVERED,
+    QUEUED,
+    READ,
+    Event,
+    encode_event,
+)
+from posthorn.model.outbound import Outbound
+from posthorn.model.streams import EVENTS_PREFIX
+from posthorn.ports.administration import Role
+from posthorn.ports.errors import Unavailable
+from posthorn.ports.statistics import Reading
+from posthorn.runtime.brakes import Brake
+from posthorn.runtime.ids import new_id
+from posthorn_api.events import reader as stats_reader
+from posthorn_api.events.reader import EventReader
+from posthorn_local.embedded import Nats
+from tests.contract.town import letter, pool, segment
+from tests.support.api import Api, problem, running_api
+from tests.support.jetstream import nats_settings, until
+
+NOON = 1_800_014_400.0
+"""2027-01-15T12:00:00Z."""
+SPAN = {"since": "2027-01-15T00:00:00Z", "until": "2027-01-17T00:00:00Z"}
+HOST = {"host": "mx.example.org", "reply": "250 ok", "tls": "TLSv1.3"}
+
+
+@pytest.fixture
+async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
+    async with running_api(database_url, FileBlobs(tmp_path)) as running:
+        yield running
+
+
+@pytest.fixture
+async def connection(nats: Nats) -> AsyncIterator[Connection]:
+    async with connect(nats_settings(nats), "api") as made:
+        yield made
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    async with pool(database_url) as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stats_reader, "_STAND_BY_SECONDS", 0.05)
+    monkeypatch.setattr(stats_reader, "_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(stats_reader, "_GATHER_SECONDS", 0.01)
+    monkeypatch.setattr(stats_reader, "_FAULT_SECONDS", 0.05)
+
+
+@dataclass
+class Wakes:
+    times: int = 0
+
+    def wake(self) -> None:
+        self.times += 1
+
+
+def made_reader(database: Database, connection: Connection, *, book: Any = None) -> EventReader:
+    return EventReader(
+        NatsEventLog(connection),
+        book or PostgresEventBook(database),
+        NatsTrace(connection),
+        PostgresStatistics(database),
+        PostgresDispatch(database),
+        Wakes(),
+    )
+
+
+@asynccontextmanager
+async def reading(database: Database, connection: Connection, *, book: Any = None) -> AsyncIterator[None]:
+    task = asyncio.create_task(made_reader(database, connection, book=book).run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def happened(connection: Connection, *events: Event) -> None:
+    async with NatsEvents(connection) as recorder:
+        recorder.record(*events)
+
+
+async def figures(api: Api, **parameters: str) -> list[tuple[Any, ...]]:
+    answer = await api.client.get("/v1/stats", params={**SPAN, "limit": "500", **parameters})
+    assert answer.status_code == 200, answer.text
+    names = ("at", "domain", "outcome", "messages", "octets")
+    return [tuple(item[name] for name in names) for item in answer.json()["items"]]
+
+
+async def place(api: Api, number: int) -> None:
+    """Wait until that many messages of the stream are written down."""
+
+    async def reached() -> bool:
+        rows = await api.sql("SELECT messages FROM statistics WHERE outcome = 'place'")
+        return any(row["messages"] >= number for row in rows)
+
+    await until(reached, what="reading the events")
+
+
+async def placed(database: Database, tenant: UUID, *recipients: Outbound, sender: str) -> UUID:
+    made = letter((), reverse_path=sender)
+    made = replace(made, outbound=recipients, tenant=tenant)
+    await PostgresMailboxes(database).place([segment([made])])
+    return made.envelope.id
+
+
+async def test_events_are_counted_by_hour_domain_and_outcome(
+    api: Api, database: Database, connection: Connection
+) -> None:
+    tenant = await api.tenant("acme")
+    await api.domain("acme.test", tenant="acme")
+    await api.domain("other.test")
+    message = await placed(
+        database,
+        tenant,
+        Outbound("bob@elsewhere.test", "elsewhere.test", "a@acme.test"),
+        Outbound("eve@elsewhere.test", "elsewhere.test", "a@acme.test"),
+        sender="a@acme.test",
+    )
+    (row,) = await api.sql("SELECT size_crlf FROM messages WHERE id = $1", message)
+    size = row["size_crlf"]
+    told = {"service": "submission", "recipients": 3, "size": 700, "account": "a@ACME.test", "tenant": str(tenant)}
+    await happened(
+        connection,
+        Event(message, NOON, ACCEPTED, told),
+        Event(
+            message, NOON + 1, DELIVERED, {"recipients": ["b@acme.test", "c@acme.test", "d@other.test", "e@far.test"]}
+        ),
+        Event(message, NOON + 2, DEFERRED, {"recipient": "bob@elsewhere.test", **HOST}),
+        Event(message, NOON + 3600, DEFERRED, {"recipient": "bob@elsewhere.test", **HOST}),
+        Event(message, NOON + 7200, DELIVERED, {"recipient": "bob@elsewhere.test", **HOST}),
+        Event(message, NOON + 7200, BOUNCED, {"recipient": "eve@elsewhere.test", "status": "5.1.1", **HOST}),
+        Event(message, NOON + 7200, CANCELLED, {"recipient": "eve@elsewhere.test", "by": "key:x"}),
+        Event(message, NOON + 7200, BOUNCED, {"recipient": "gone@acme.test", "host": "", "reply": "550"}),
+        Event(message, NOON + 86_400, ACCEPTED, {**told, "account": "key:robot"}),
+        Event(new_id(), NOON, ACCEPTED, {"service": "mx", "size": 9, "recipients": 1}),
+        Event(new_id(), 1e30, ACCEPTED, told),
+        Event(new_id(), NOON, ACCEPTED, {**told, "tenant": "nonsense", "size": "large"}),
+    )
+    wanted = [
+        ("2027-01-15T12:00:00Z", "acme.test", "accepted", 1, 700),
+        ("2027-01-15T12:00:00Z", "acme.test", "deferred", 1, 0),
+        ("2027-01-15T12:00:00Z", "acme.test", "delivered", 2, 2 * size),
+        ("2027-01-15T12:00:00Z", "other.test", "delivered", 1, size),
+        ("2027-01-15T13:00:00Z", "acme.test", "deferred", 1, 0),
+        ("2027-01-15T14:00:00Z", "acme.test", "bounced", 2, 0),
+        ("2027-01-15T14:00:00Z", "acme.test", "cancelled", 1, 0),
+        ("2027-01-15T14:00:00Z", "acme.test", "relayed", 1, size),
+        ("2027-01-16T12:00:00Z", None, "accepted", 1, 700),
+    ]
+
+    async def all_counted() -> bool:
+        return await figures(api) == wanted
+
+    async with reading(database, connection):
+        await until(all_counted)
+
+    assert await figures(api, domain="OTHER.test") == [wanted[3]]
+    assert await figures(api, by="day", domain="acme.test") == [
+        ("2027-01-15T00:00:00Z", "acme.test", "accepted", 1, 700),
+        ("2027-01-15T00:00:00Z", "acme.test", "bounced", 2, 0),
+        ("2027-01-15T00:00:00Z", "acme.test", "cancelled", 1, 0),
+        ("2027-01-15T00:00:00Z", "acme.test", "deferred", 2, 0),
+        ("2027-01-15T00:00:00Z", "acme.test", "delivered", 2, 2 * size),
+        ("2027-01-15T00:00:00Z", "acme.test", "relayed", 1, size),
+    ]
+    assert await figures(api, until="2027-01-15T13:00:00Z") == wanted[:4]
+
+    paged: list[Any] = []
+    cursor: dict[str, str] = {}
+    while True:
+        answer = (await api.client.get("/v1/stats", params={**SPAN, "limit": "2", **cursor})).json()
+        paged += [(item["at"], item["domain"], item["outcome"]) for item in answer["items"]]
+        if answer["next_cursor"] is None:
+            break
+        cursor = {"cursor": answer["next_cursor"]}
+    assert paged == [line[:3] for line in wanted]
+
+    headers = await api.key(Role.READ_ONLY, tenant)
+    answer = await api.client.get("/v1/stats", params=SPAN, headers=headers)
+    assert {item["domain"] for item in answer.json()["items"]} == {"acme.test", None}
+    for bad in (
+        {"since": "2020-01-01T00:00:00Z"},
+        {"since": "2028-01-01T00:00:00Z"},
+        {"since": "0001-01-01T00:00:00+14:00"},
+    ):
+        problem(await api.client.get("/v1/stats", params={**SPAN, **bad}), 422, "invalid", "since")
+    problem(
+        await api.client.get("/v1/stats", params={**SPAN, "cursor": "WzEsICJub25zZW5zZSJd"}), 422, "invalid", "cursor"
+    )
+
+
+async def test_a_batch_counts_once_whoever_is_killed(api: Api, database: Database, connection: Connection) -> None:
+    tenant = await api.tenant("acme")
+    await hook_row(api, tenant)
+    told = {"size": 1, "account": "a@acme.test", "tenant": str(tenant)}
+    total = 300
+
+    class Faulty(PostgresEventBook):
+        """Fails before or after it has written, now and then."""
+
+        times = 0
+
+        async def write(self, *values: Any) -> bool:
+            Faulty.times += 1
+            if Faulty.times % 3 == 1:
+                raise Unavailable("postgres", "lost before")
+            done = await super().write(*values)
+            if Faulty.times % 3 == 2:
+                raise Unavailable("postgres", "lost after")
+            return done
+
+    async def write_down() -> None:
+        for number in range(total):
+            event = Event(new_id(), NOON + number / 1000, ACCEPTED, told)
+            await connection.request(f"{EVENTS_PREFIX}1", encode_event(event))
+            await asyncio.sleep(0.005)
+
+    async def all_counted() -> bool:
+        rows = await api.sql("SELECT sum(messages) AS messages FROM statistics WHERE outcome = 'accepted'")
+        return (rows[0]["messages"] or 0) >= total
+
+    writing = asyncio.create_task(write_down())
+    life = 0.3
+    async with asyncio.timeout(120):
+        while not await all_counted():
+            async with reading(database, connection, book=Faulty(database)), reading(database, connection):
+                await asyncio.sleep(life)  # then both are cancelled, wherever they are
+            life *= 1.2  # on a busy machine the first ones end before they have read anything
+    await writing
+    (row,) = await api.sql("SELECT sum(messages) AS messages FROM statistics WHERE outcome = 'accepted'")
+    assert row["messages"] == total
+    (row,) = await api.sql("SELECT count(*) AS number FROM webhook_deliveries")
+    assert row["number"] == total
+
+
+async def test_two_readers_of_one_batch_write_it_once(api: Api, database: Database, connection: Connection) -> None:
+    tenant = await api.tenant("acme")
+    event = encode_event(Event(new_id(), NOON, ACCEPTED, {"size": 1, "account": "a@a.test", "tenant": str(tenant)}))
+    stream, last = await NatsEventLog(connection).extent()
+    assert last == 0
+    batch = Reading([(1, event)], 1)
+    readers = [made_reader(database, connection) for _ in range(4)]
+    assert sorted(await asyncio.gather(*(each.take(stream, 0, batch) for each in readers))) == [
+        False,
+        False,
+        False,
+        True,
+    ]
+    assert [line[3] for line in await figures(api)] == [1]
+
+
+async def test_what_a_recorder_sends_again_counts_once(api: Api, database: Database, connection: Connection) -> None:
+    tenant = await api.tenant("acme")
+    await hook_row(api, tenant)
+    told = {"size": 1, "account": "a@acme.test", "tenant": str(tenant)}
+    events = [encode_event(Event(new_id(), NOON + number, ACCEPTED, told)) for number in range(4)]
+
+    async def publish(*lines: bytes) -> None:
+        await connection.request(f"{EVENTS_PREFIX}1", b"\n".join(lines))
+
+    await publish(*events[:3])
+    async with reading(database, connection):
+        await place(api, 1)
+    await publish(*events[1:])  # in another bundle, to another reader
+    async with reading(database, connection):
+        await place(api, 2)
+    assert [line[3] for line in await figures(api)] == [4]
+    (row,) = await api.sql("SELECT count(*) AS number FROM webhook_deliveries")
+    assert row["number"] == 4
+
+
+async def test_what_does_not_read_stops_nothing(api: Api, database: Database, connection: Connection) -> None:
+    tenant = await api.tenant("acme")
+    await hook_row(api, tenant)
+    strange = {"size": 1, "account": "a\0@\ud800.test", "tenant": str(tenant), "reply": "a\0b\ud800", "n": float("nan")}
+    await connection.request(f"{EVENTS_PREFIX}1", b'nonsense\n{"message": 1}\n\xff')
+    await happened(connection, Event(new_id(), NOON, ACCEPTED, strange))
+    async with reading(database, connection):
+        await place(api, 2)
+    assert [line[3] for line in await figures(api)] == [1]
+    (row,) = await api.sql("SELECT event->'data'->>'reply' AS reply FROM webhook_deliveries")
+    assert row["reply"] == "ab\ufffd"
+
+
+async def test_a_stream_that_was_lost_is_read_from_its_beginning(api: Api, nats: Nats, database: Database) -> None:
+    tenant = await api.tenant("acme")
+    told = {"size": 1, "account": "a@acme.test", "tenant": str(tenant)}
+    async with connect(nats_settings(nats), "api") as connection:
+        await happened(connection, *(Event(new_id(), NOON, ACCEPTED, told) for _ in range(3)))
+        async with reading(database, connection):
+            await place(api, 1)
+            await connection.api("STREAM.DELETE.EVENTS")
+            connection.suspect()
+
+            async def is_there() -> bool:
+                try:
+                    return (await NatsEventLog(connection).extent())[1] == 0
+                except Unavailable:
+                    return False
+
+            await until(is_there)
+            await happened(connection, Event(new_id(), NOON, ACCEPTED, told))
+
+            async def counted() -> bool:
+                return [line[3] for line in await figures(api)] == [4]
+
+            await until(counted)
+    rows = await api.sql("SELECT messages FROM statistics WHERE outcome = 'place'")
+    assert [row["messages"] for row in rows] == [1]
+
+
+async def test_old_statistics_are_forgotten(api: Api, database: Database) -> None:
+    tenant = await api.tenant("acme")
+    await api.sql(
+        "INSERT INTO statistics (tenant_id, domain, hour, outcome, messages)"
+        " SELECT $1, 'acme.test', now() - age, 'accepted', 1 FROM unnest(ARRAY[interval '1 day', interval '401 days']) AS age",
+        tenant,
+    )
+    assert await PostgresStatistics(database).forget(400) == 1
+    assert len(await api.sql("SELECT FROM statistics")) == 1
+
+
+async def test_statistics_are_forgotten_a_bounded_share_at_a_time(
+    api: Api, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("posthorn.adapters.postgres.events.statistics._BRAKE", Brake("statistics", 0.2, 3))
+    tenant = await api.tenant("acme")
+    await api.sql(
+        "INSERT INTO statistics (tenant_id, domain, hour, outcome, messages)"
+        " SELECT $1, 'acme.test', now() - make_interval(days => n), 'accepted', 1 FROM generate_series(401, 420) AS n",
+        tenant,
+    )
+    statistics = PostgresStatistics(database)
+    assert await statistics.forget(400) == 4
+    assert REGISTRY.get_sample_value("posthorn_brake_holding", {"brake": "statistics"}) == 1
+    while await statistics.forget(400):
+        pass
+    assert not await api.sql("SELECT FROM statistics")
+    assert REGISTRY.get_sample_value("posthorn_brake_holding", {"brake": "statistics"}) == 0
+
+
+async def hook_row(api: Api, tenant: UUID | None, *, events: Sequence[str] = ("*",), domain: str | None = None) -> UUID:
+    """A webhook that was made before all events of these tests."""
+    number = new_id()
+    await api.sql(
+        "INSERT INTO webhooks (id, tenant_id, url, secret, events, domain, created_at)"
+        " VALUES ($1, $2, 'https://h.example.org/', '', $3, $4, '2020-01-01')",
+        *(number, tenant, list(events), domain),
+    )
+    return number
+
+
+async def test_a_webhook_is_told_what_its_tenant_may_see_and_asked_for(
+    api: Api, database: Database, connection: Connection
+) -> None:
+    ours, theirs = await api.tenant("ours"), await api.tenant("theirs")
+    for name in ("ours", "theirs"):
+        await api.domain(f"{name}.test", tenant=name)
+    hooks = {
+        "platform": await hook_row(api, None),
+        "ours": await hook_row(api, ours),
+        "theirs": await hook_row(api, theirs),
+        "bounces": await hook_row(api, ours, events=["bounced"]),
+        "domain": await hook_row(api, ours, domain="second.test"),
+    }
+    late = new_id()
+    await api.sql(
+        "INSERT INTO webhooks (id, url, secret, events, created_at) VALUES ($1, 'https://l.test/', '', '{*}', '2030-01-01')",
+        late,
+    )
+    paused = await hook_row(api, ours)
+    await api.sql("UPDATE webhooks SET state = 'paused' WHERE id = $1", paused)
+    made = letter((), reverse_path="a@ours.test")
+    sent = made.envelope.id
+    direct = Outbound("bob@elsewhere.test", "elsewhere.test", "a@ours.test")
+    await PostgresMailboxes(database).place([segment([replace(made, outbound=(direct,), tenant=ours)])])
+    forward = replace(direct, recipient="secret@far.test", original="team@theirs.test", tenant=theirs)
+    await api.sql(
+        "INSERT INTO outbound_recipients (message_id, tenant_id, destination, recipient, address, sender, reverse_path, original,"
+        " orcpt, notify, state, due_at, overdue_at, expires_at) VALUES ($1, $2, 'far.test', $3, $3, 'a@ours.test',"
+        " 'a@ours.test', $4, '', 0, 'queued', now(), now(), now())",
+        *(sent, theirs, forward.recipient, forward.original),
+    )
+    stranger = new_id()
+    await happened(
+        connection,
+        Event(sent, NOON, ACCEPTED, {"account": "a@ours.test", "tenant": str(ours)}),
+        Event(sent, NOON + 1, QUEUED, {"recipients": ["bob@elsewhere.test", "team@theirs.test"]}),
+        Event(sent, NOON + 2, BOUNCED, {"recipient": "bob@elsewhere.test", **HOST}),
+        Event(sent, NOON + 3, DELIVERED, {"recipient": "secret@far.test", "original": "team@theirs.test", **HOST}),
+        Event(stranger, NOON, ACCEPTED, {"service": "mx", "size": 5}),
+        Event(stranger, NOON + 1, DELIVERED, {"recipients": ["x@ours.test", "y@theirs.test"]}),
+        Event(stranger, NOON + 2, READ, {"account": "x@ours.test", "tenant": str(ours)}),
+    )
+    async with reading(database, connection):
+
+        async def is_told() -> bool:
+            (row,) = await api.sql("SELECT count(*) AS number FROM webhook_deliveries")
+            return bool(row["number"] >= 16)
+
+        await until(is_told)
+        rows = await api.sql(
+            "SELECT webhook_id, event_type, event->'data'->>'message' AS message,"
+            " coalesce(event->'data'->>'recipient', event->'data'->>'recipients') AS who, event->'data'->>'host' AS host"
+            " FROM webhook_deliveries"
+        )
+    heard = {
+        name: sorted(
+            ("sent" if row["message"] == str(sent) else "stranger", row["event_type"], row["who"], row["host"])
+            for row in rows
+            if row["webhook_id"] == number
+        )
+        for name, number in hooks.items()
+    }
+    heard = {name: sorted(lines, key=str) for name, lines in heard.items()}
+    host = HOST["host"]
+    assert len(heard["platform"]) == 7
+    assert heard["ours"] == sorted(
+        [
+            ("sent", "accepted", None, None),
+            ("sent", "queued", '["bob@elsewhere.test", "team@theirs.test"]', None),
+            ("sent", "bounced", "bob@elsewhere.test", host),
+            ("sent", "delivered", "team@theirs.test", None),
+            ("stranger", "delivered", '["x@ours.test"]', None),
+            ("stranger", "read", None, None),
+        ],
+        key=str,
+    )
+    assert heard["theirs"] == sorted(
+        [
+            ("sent", "delivered", "secret@far.test", host),
+            ("stranger", "delivered", '["y@theirs.test"]', None),
+        ],
+        key=str,
+    )
+    assert heard["bounces"] == [("sent", "bounced", "bob@elsewhere.test", host)]
+    assert heard["domain"] == []
+    assert {row["webhook_id"] for row in rows} <= set(hooks.values())
+
+
+async def test_a_new_reader_asks_the_trace_whose_a_message_is(
+    api: Api, database: Database, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stats_reader, "_READ_BACK", 0)
+    ours = await api.tenant("ours")
+    webhook = await hook_row(api, ours)
+    message = new_id()
+    await happened(connection, Event(message, NOON, ACCEPTED, {"account": "a@ours.test", "tenant": str(ours)}))
+    async with reading(database, connection):
+        await place(api, 1)
+    await happened(connection, Event(message, NOON + 9, DELIVERED, {"recipients": ["z@far.test"]}))
+    async with reading(database, connection):
+        await place(api, 2)
+    rows = await api.sql("SELECT event_type FROM webhook_deliveries WHERE webhook_id = $1 ORDER BY id", webhook)
+    assert [row["event_type"] for row in rows] == ["accepted", "delivered"]
+
+
+async def test_where_nobody_listens_nothing_is_entered(api: Api, database: Database, connection: Connection) -> None:
+    tenant = await api.tenant("acme")
+    await hook_row(api, tenant)
+    await api.sql("UPDATE tenants SET state = 'suspended' WHERE id = $1", tenant)
+    await happened(connection, Event(new_id(), NOON, ACCEPTED, {"account": "a@a.test", "tenant": str(tenant)}))
+    async with reading(database, connection):
+        await place(api, 1)
+    assert await api.sql("SELECT FROM webhook_deliveries") == []

@@ -1,0 +1,399 @@
+"""Every operation, for every role, on objects of one's own and of another tenant: generated from the table of operations.
+
+What a role may do is told here once more, and not taken from the code, so that the two must agree. An operation without an example
+here fails the suite.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.routing import APIRoute
+
+from posthorn.adapters.blobs.files import FileBlobs
+from posthorn.ports.administration import Role
+from posthorn.runtime.ids import new_id
+from posthorn_api.app import operations
+from posthorn_api.http import permissions as access
+from tests.support.api import Api, running_api
+
+ADMIN, READ, SEND = "admins", "readers", "senders"
+PLATFORM, PLATFORM_READ, CONTENT = "platform", "platform readers", "readers of content"
+
+MAY = {
+    ADMIN: {"platform-admin", "tenant-admin"},
+    READ: {"platform-admin", "tenant-admin", "read-only", "platform read-only", "content reader"},
+    CONTENT: {"platform-admin", "tenant-admin", "content reader"},
+    SEND: {"platform-admin", "tenant-admin", "send-only"},
+    PLATFORM: {"platform-admin"},
+    PLATFORM_READ: {"platform-admin", "platform read-only"},
+}
+ROLES = ("platform-admin", "platform read-only", "tenant-admin", "read-only", "content reader", "send-only")
+
+Body = dict[str, Any] | str | None
+
+
+@dataclass(frozen=True)
+class Example:
+    """One call of an operation. ``{d}`` stands for the domain, and so the fields of ``House``."""
+
+    who: str
+    path: str = ""
+    body: Body = None
+    hides: int | None = 404
+    """What another tenant's admin is answered; None: it is a list, or makes something, and shows nothing of the other."""
+
+
+QUEUED = Example(ADMIN, "/v1/queue/{queued}")
+MBOX = "From a@elsewhere.test Mon Jan  1 00:00:00 2024\nSubject: s\n\ntext\n"
+ALL = {"domain": "{d}.elsewhere.test"}
+
+EXAMPLES: dict[str, Example] = {
+    "createTenant": Example(PLATFORM, body={"name": "new-{d}"}, hides=None),
+    "listTenants": Example(READ, hides=None),
+    "getTenant": Example(READ, "/v1/tenants/{tenant}"),
+    "changeTenant": Example(PLATFORM, "/v1/tenants/{tenant}", {"max_domains": 9}),
+    "deleteTenant": Example(PLATFORM, "/v1/tenants/{tenant}"),
+    "createApiKey": Example(ADMIN, body={"name": "n", "role": "read-only", "tenant": "{tenant}"}, hides=422),
+    "listApiKeys": Example(READ, hides=None),
+    "getApiKey": Example(READ, "/v1/api-keys/{key}"),
+    "deleteApiKey": Example(ADMIN, "/v1/api-keys/{key}"),
+    "listAudit": Example(READ, "/v1/audit", hides=None),
+    "listContentAccess": Example(READ, "/v1/accounts/alice@{d}/content-access"),
+    "importAccounts": Example(ADMIN, body='{"address": "i@{d}", "password": "correct horse"}', hides=None),
+    "importAliases": Example(ADMIN, body='{"address": "j@{d}", "targets": ["alice@{d}"]}', hides=None),
+    "createDomain": Example(ADMIN, body={"name": "new.{d}", "tenant": "{tenant}"}, hides=422),
+    "listDomains": Example(READ, hides=None),
+    "getDomain": Example(READ, "/v1/domains/{d}"),
+    "changeDomain": Example(ADMIN, "/v1/domains/{d}", {"catch_all": "alice@{d}"}),
+    "deleteDomain": Example(ADMIN, "/v1/domains/{d}"),
+    "getDns": Example(READ, "/v1/domains/{d}/dns"),
+    "checkDns": Example(READ, "/v1/domains/{d}/dns/check"),
+    "verifyDomain": Example(ADMIN, "/v1/domains/{d}/verify"),
+    "listDkimKeys": Example(READ, "/v1/domains/{d}/dkim"),
+    "rotateDkimKeys": Example(ADMIN, "/v1/domains/{d}/dkim/rotate", {"algorithms": ["ed25519"]}),
+    "createAccount": Example(ADMIN, body={"address": "new@{d}", "password": "correct horse"}, hides=422),
+    "listAccounts": Example(READ, "/v1/accounts?domain={d}", hides=None),
+    "getAccount": Example(READ, "/v1/accounts/alice@{d}"),
+    "changeAccount": Example(ADMIN, "/v1/accounts/alice@{d}", {"state": "active"}),
+    "deleteAccount": Example(ADMIN, "/v1/accounts/alice@{d}"),
+    "createAppPassword": Example(ADMIN, "/v1/accounts/alice@{d}/app-passwords", {"name": "n", "scopes": ["pop3"]}),
+    "listAppPasswords": Example(READ, "/v1/accounts/alice@{d}/app-passwords"),
+    "deleteAppPassword": Example(ADMIN, "/v1/accounts/alice@{d}/app-passwords/{app_password}"),
+    "listMessages": Example(CONTENT, "/v1/accounts/alice@{d}/messages"),
+    "getMessage": Example(CONTENT, "/v1/accounts/alice@{d}/messages/{message}"),
+    "getRawMessage": Example(CONTENT, "/v1/accounts/alice@{d}/messages/{message}/raw"),
+    "getMessageStructure": Example(CONTENT, "/v1/accounts/alice@{d}/messages/{message}/structure"),
+    "getMessagePart": Example(CONTENT, "/v1/accounts/alice@{d}/messages/{message}/parts/1"),
+    "deleteMessage": Example(ADMIN, "/v1/accounts/alice@{d}/messages/{message}"),
+    "moveMessage": Example(ADMIN, "/v1/accounts/alice@{d}/messages/{message}/move", {"mailbox": "Trash"}),
+    "listDeletedMessages": Example(CONTENT, "/v1/accounts/alice@{d}/deleted"),
+    "undeleteMessage": Example(ADMIN, "/v1/accounts/alice@{d}/messages/{deleted}/undelete"),
+    "listMailboxes": Example(READ, "/v1/accounts/alice@{d}/mailboxes"),
+    "createMailbox": Example(ADMIN, "/v1/accounts/alice@{d}/mailboxes", {"name": "New"}),
+    "deleteMailbox": Example(ADMIN, "/v1/accounts/alice@{d}/mailboxes/Old"),
+    "exportMail": Example(CONTENT, "/v1/accounts/alice@{d}/export?format=mbox"),
+    "importMail": Example(ADMIN, "/v1/accounts/alice@{d}/import?format=mbox", MBOX),
+    "createAlias": Example(ADMIN, body={"address": "new@{d}", "targets": ["alice@{d}"]}, hides=422),
+    "listAliases": Example(READ, "/v1/aliases?domain={d}", hides=None),
+    "getAlias": Example(READ, "/v1/aliases/team@{d}"),
+    "changeAlias": Example(ADMIN, "/v1/aliases/team@{d}", {"targets": ["alice@{d}"]}),
+    "deleteAlias": Example(ADMIN, "/v1/aliases/team@{d}"),
+    "confirmForward": Example(ADMIN, body={"token": "{token}"}, hides=422),
+    "sendMessage": Example(
+        SEND, body={"from": "alice@{d}", "to": ["x@elsewhere.test"], "subject": "s", "text": "t"}, hides=None
+    ),
+    "traceMessage": Example(READ, "/v1/messages/{letter}/trace", hides=None),
+    "listQueue": Example(READ, hides=None),
+    "getQueued": Example(READ, QUEUED.path),
+    "cancelQueued": QUEUED,
+    "retryQueued": Example(ADMIN, f"{QUEUED.path}/retry"),
+    "holdQueued": Example(ADMIN, f"{QUEUED.path}/hold"),
+    "releaseQueued": Example(ADMIN, f"{QUEUED.path}/release"),
+    "cancelAllQueued": Example(ADMIN, body=ALL, hides=None),
+    "retryAllQueued": Example(ADMIN, body=ALL, hides=None),
+    "holdAllQueued": Example(ADMIN, body=ALL, hides=None),
+    "releaseAllQueued": Example(ADMIN, body=ALL, hides=None),
+    "listRoutes": Example(PLATFORM_READ, hides=None),
+    "createRoute": Example(PLATFORM, body={"domain": "new.{d}", "host": "mx.test"}, hides=None),
+    "getRoute": Example(PLATFORM_READ, "/v1/routes/{d}.route", hides=None),
+    "setRoute": Example(PLATFORM, "/v1/routes/{d}.route", {"host": "mx.test"}, hides=None),
+    "deleteRoute": Example(PLATFORM, "/v1/routes/{d}.route", hides=None),
+    "createWebhook": Example(
+        ADMIN, body={"url": "http://127.0.0.1:1/", "events": ["*"], "tenant": "{tenant}"}, hides=422
+    ),
+    "listWebhooks": Example(READ, hides=None),
+    "getWebhook": Example(READ, "/v1/webhooks/{webhook}"),
+    "changeWebhook": Example(ADMIN, "/v1/webhooks/{webhook}", {"domain": "{d}"}),
+    "deleteWebhook": Example(ADMIN, "/v1/webhooks/{webhook}"),
+    "rotateWebhookSecret": Example(ADMIN, "/v1/webhooks/{webhook}/rotate"),
+    "testWebhook": Example(ADMIN, "/v1/webhooks/{webhook}/test"),
+    "listWebhookDeliveries": Example(READ, "/v1/webhooks/{webhook}/deliveries"),
+    "getWebhookDelivery": Example(READ, "/v1/webhooks/{webhook}/deliveries/{told}"),
+    "replayWebhookDelivery": Example(ADMIN, "/v1/webhooks/{webhook}/deliveries/{told}/replay"),
+    "listStats": Example(READ, "/v1/stats", hides=None),
+    "getStatus": Example(READ, "/v1/status", hides=None),
+    "getConfig": Example(READ, "/v1/config?tenant={tenant}"),
+    "putConfig": Example(
+        ADMIN,
+        "/v1/config?tenant={tenant}",
+        {"aliases": [{"address": "team@{d}", "targets": ["alice@{d}", "x@e.test"]}]},
+    ),
+    "listSuppressions": Example(READ, hides=None),
+    "suppress": Example(ADMIN, body={"address": "s@elsewhere.test", "reason": "r"}, hides=None),
+    "unsuppress": Example(ADMIN, "/v1/suppressions/bounced@{d}"),
+    "listDeadLetters": Example(PLATFORM_READ, "/v1/dead", hides=None),
+    "retryDeadLetter": Example(PLATFORM, "/v1/dead/1/retry", hides=None),
+    "discardDeadLetter": Example(PLATFORM, "/v1/dead/1", hides=None),
+}
+
+TABLE = {route.operation_id or route.path: route for route in operations()}
+
+
+@dataclass
+class House:
+    """What a tenant has, for the examples."""
+
+    tenant: str
+    d: str
+    key: str
+    app_password: str
+    message: str
+    letter: str
+    deleted: str
+    queued: str
+    webhook: str
+    told: str
+    token: str
+    shows: dict[str, dict[str, str]]
+
+    def fill(self, text: str) -> str:
+        names = (
+            "tenant",
+            "d",
+            "key",
+            "app_password",
+            "message",
+            "letter",
+            "deleted",
+            "queued",
+            "webhook",
+            "told",
+            "token",
+        )
+        for name in names:
+            text = text.replace(f"{{{name}}}", str(getattr(self, name)))
+        return text
+
+
+@pytest.fixture
+async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
+    async with running_api(database_url, FileBlobs(tmp_path)) as running:
+        yield running
+
+
+async def house(api: Api, name: str) -> House:
+    domain = f"{name}.test"
+    tenant = await api.tenant(name)
+    await api.domain(domain, tenant=name)
+    await api.account(f"alice@{domain}")
+    await api.alias(f"team@{domain}", f"alice@{domain}")
+    key = await api.client.post("/v1/api-keys", json={"name": "victim", "role": "read-only", "tenant": name})
+    made = await api.client.post(
+        f"/v1/accounts/alice@{domain}/app-passwords", json={"name": "phone", "scopes": ["pop3"]}
+    )
+    letter = await api.enter(f"bob@{domain}.elsewhere.test", sender=f"alice@{domain}", tenant=tenant)
+    (row,) = await api.sql("SELECT id FROM outbound_recipients WHERE message_id = $1", letter)
+    await api.sql(
+        "INSERT INTO suppressions (tenant_id, address, reason, source) VALUES ($1, $2, '', 'bounce')",
+        tenant,
+        f"bounced@{domain}",
+    )
+    await api.client.put(f"/v1/routes/{domain}.route", json={"host": "mx.test"})
+    (account,) = await api.sql("SELECT id FROM accounts WHERE address = $1", f"alice@{domain}")
+    await api.sql(
+        "INSERT INTO mailbox_entries (account_id, mailbox_id, uid, message_id, size_crlf, internal_date)"
+        " VALUES ($1, 1, 1, $2, 1000, now())",
+        account["id"],
+        letter,
+    )
+    await api.sql("UPDATE messages SET refs = refs + 1 WHERE id = $1", letter)
+    await api.sql("UPDATE accounts SET used_bytes = 1000, used_messages = 1 WHERE id = $1", account["id"])
+    webhook, told = new_id(), new_id()
+    await api.sql(
+        "INSERT INTO webhooks (id, tenant_id, url, secret, events) VALUES ($1, $2, $3, $4, $5)",
+        *(webhook, tenant, f"http://127.0.0.1/{name}", b"", ["*"]),
+    )
+    await api.sql(
+        "INSERT INTO webhook_deliveries (id, webhook_id, event, event_type) VALUES ($1, $2, '{}', 'test')",
+        told,
+        webhook,
+    )
+    await api.sql(
+        "INSERT INTO statistics (tenant_id, domain, hour, outcome, messages) VALUES ($1, $2, $3, 'delivered', 1)",
+        *(tenant, domain, datetime.now(UTC).replace(minute=0, second=0, microsecond=0)),
+    )
+    deleted = await api.enter(f"carol@{domain}.elsewhere.test", sender=f"alice@{domain}", tenant=tenant)
+    await api.sql("UPDATE domains SET undelete_days = 7 WHERE name = $1", domain)
+    await api.sql(
+        "INSERT INTO deleted_entries (account_id, message_id, mailbox_id, size_crlf, internal_date)"
+        " VALUES ($1, $2, 1, 1000, now())",
+        account["id"],
+        deleted,
+    )
+    await api.sql("UPDATE messages SET refs = refs + 1 WHERE id = $1", deleted)
+    await api.client.post(f"/v1/accounts/alice@{domain}/mailboxes", json={"name": "Old"})
+    target = new_id()
+    await api.sql(
+        "INSERT INTO alias_targets (id, alias_id, target) SELECT $1, id, 'x@e.test' FROM aliases WHERE address = $2",
+        *(target, f"team@{domain}"),
+    )
+    shows = {
+        "platform-admin": await api.key(Role.PLATFORM_ADMIN),
+        "platform read-only": await api.key(Role.READ_ONLY),
+        **{role.value: await api.key(role, tenant) for role in (Role.TENANT_ADMIN, Role.READ_ONLY, Role.SEND_ONLY)},
+        "content reader": await api.key(Role.READ_ONLY, tenant, message_content=True),
+    }
+    return House(
+        name,
+        domain,
+        key.json()["id"],
+        made.json()["id"],
+        str(letter),
+        str(letter),
+        str(deleted),
+        str(row["id"]),
+        str(webhook),
+        str(told),
+        api.forwards.token(target),
+        shows,
+    )
+
+
+async def call(api: Api, operation: str, home: House, headers: dict[str, str]) -> httpx.Response:
+    example, route = EXAMPLES[operation], TABLE[operation]
+    path = home.fill(example.path or route.path)
+    method = next(iter(route.methods or ()))
+    content: str | None = None
+    media = {}
+    if isinstance(example.body, str):
+        content, media = home.fill(example.body), {"Content-Type": "application/x-ndjson"}
+    elif example.body is not None:
+        content, media = home.fill(json.dumps(example.body)), {"Content-Type": "application/json"}
+    return await api.client.request(method, path, content=content, headers={**headers, **media})
+
+
+def test_every_operation_has_a_rule_and_an_example() -> None:
+    assert TABLE.keys() == EXAMPLES.keys()
+    assert TABLE.keys() == access.RULES.keys()
+    assert len(TABLE) == sum(1 for _ in operations()), "two operations have one id"
+    for name, route in TABLE.items():
+        assert route.path.startswith("/v1/"), name
+        is_read = route.methods == {"GET"}
+        assert (EXAMPLES[name].who in (READ, PLATFORM_READ, CONTENT)) == is_read, name
+        if not is_read and name != "sendMessage":
+            assert access.RULES[name].action, f"{name} leaves nothing in the audit log"
+
+
+def test_an_operation_without_a_rule_cannot_be_made() -> None:
+    from posthorn_api.http.operations import router
+
+    async def nothing() -> None: ...
+
+    with pytest.raises(RuntimeError, match="has no rule"):
+        router("new").add_api_route("/v1/new", nothing, operation_id="forgotten", methods=["GET"])
+    assert isinstance(next(iter(TABLE.values())), APIRoute)
+
+
+@pytest.mark.parametrize("operation", EXAMPLES)
+async def test_who_may_do_what_and_to_whom(api: Api, operation: str) -> None:
+    example = EXAMPLES[operation]
+    ours, theirs = await house(api, "ours"), await house(api, "theirs")
+    before = await everything_of(api, "theirs")
+
+    for role in ROLES:  # a foreign object first, while everything is there
+        if role.startswith("platform"):
+            continue
+        answer = await call(api, operation, theirs, ours.shows[role])
+        if role not in MAY[example.who]:
+            assert answer.status_code == 403, (role, answer.text)
+        elif example.hides is not None:
+            assert answer.status_code == example.hides, (role, answer.text)
+        if example.hides is None and answer.status_code == 200:
+            assert "theirs" not in shown(answer, operation), answer.text
+    assert await everything_of(api, "theirs") == before
+
+    for role in ROLES:
+        answer = await call(api, operation, ours, ours.shows[role])
+        if role in MAY[example.who]:
+            assert answer.status_code != 403, (role, answer.text)
+            assert answer.status_code != 401
+        else:
+            assert answer.status_code == 403, (role, answer.text)
+            assert answer.json()["type"] == "urn:posthorn:problem:forbidden"
+    assert await everything_of(api, "theirs") == before
+
+
+@pytest.mark.parametrize("operation", EXAMPLES)
+async def test_who_is_not_known_is_told_nothing(api: Api, operation: str) -> None:
+    nobody = House(
+        "ours",
+        "ours.test",
+        str(new_id()),
+        str(new_id()),
+        str(new_id()),
+        str(new_id()),
+        str(new_id()),
+        "1",
+        str(new_id()),
+        str(new_id()),
+        "no token",
+        {},
+    )
+    for headers in ({"Authorization": ""}, {"Authorization": f"Bearer ph_{'x' * 43}"}):
+        assert (await call(api, operation, nobody, headers)).status_code == 401
+
+
+async def everything_of(api: Api, name: str) -> list[list[Any]]:
+    """All that a tenant has, as the database holds it."""
+    (tenant,) = await api.sql("SELECT id FROM tenants WHERE name = $1", name)
+    queries = (
+        "SELECT t::text FROM tenants t WHERE id = $1",
+        "SELECT d::text FROM domains d WHERE tenant_id = $1 ORDER BY id",
+        "SELECT a::text FROM accounts a JOIN domains d ON d.id = domain_id WHERE tenant_id = $1 ORDER BY a.id",
+        "SELECT a::text FROM aliases a JOIN domains d ON d.id = domain_id WHERE tenant_id = $1 ORDER BY a.id",
+        "SELECT k.id::text, k.role FROM api_keys k WHERE tenant_id = $1 ORDER BY id",
+        "SELECT p.id::text FROM app_passwords p JOIN accounts a ON a.id = account_id JOIN domains d ON d.id = domain_id"
+        " WHERE tenant_id = $1 ORDER BY p.id",
+        "SELECT k.id::text FROM dkim_keys k JOIN domains d ON d.id = domain_id WHERE tenant_id = $1 ORDER BY k.id",
+        "SELECT e::text FROM mailbox_entries e JOIN accounts a ON a.id = account_id JOIN domains d ON d.id = domain_id"
+        " WHERE tenant_id = $1 ORDER BY account_id, uid",
+        "SELECT e::text FROM deleted_entries e JOIN accounts a ON a.id = account_id JOIN domains d ON d.id = domain_id"
+        " WHERE tenant_id = $1 ORDER BY account_id, message_id",
+        "SELECT m::text FROM mailboxes m JOIN accounts a ON a.id = account_id JOIN domains d ON d.id = domain_id"
+        " WHERE tenant_id = $1 ORDER BY account_id, mailbox_id",
+        "SELECT r::text FROM outbound_recipients r WHERE tenant_id = $1 ORDER BY id",
+        "SELECT w::text FROM webhooks w WHERE tenant_id = $1 ORDER BY id",
+        "SELECT v::text FROM webhook_deliveries v JOIN webhooks w ON w.id = webhook_id WHERE tenant_id = $1 ORDER BY v.id",
+        "SELECT s::text FROM statistics s WHERE tenant_id = $1 ORDER BY domain",
+        "SELECT s::text FROM suppressions s WHERE tenant_id = $1 ORDER BY address",
+        "SELECT a::text FROM audit a WHERE tenant_id = $1 ORDER BY id",
+    )
+    return [[tuple(row) for row in await api.sql(query, tenant["id"])] for query in queries]
+
+
+def shown(answer: httpx.Response, operation: str) -> str:
+    """What an answer tells, without what it repeats of the question."""
+    if operation.startswith("import"):
+        lines = [json.loads(line) for line in answer.text.splitlines()]
+        assert lines[0]["status"] == "failed"
+        assert "there is no domain theirs.test here" in json.dumps(lines[0])
+        return ""
+    return answer.text

@@ -1,0 +1,211 @@
+"""The trace of a message over the REST API: in the order of time, for those whose message it is."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from posthorn.adapters.blobs.files import FileBlobs
+from posthorn.adapters.nats.connection import Connection, connect
+from posthorn.adapters.nats.events import NatsEvents, NatsTrace
+from posthorn.adapters.nats.notifications import NatsWaker
+from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
+from posthorn.model.events import ACCEPTED, DEFERRED, DELIVERED, QUEUED, READ, Event
+from posthorn.model.outbound import Outbound
+from posthorn.ports.administration import Role
+from posthorn.runtime.ids import new_id
+from posthorn_local.embedded import Nats
+from tests.contract.town import letter, pool, segment
+from tests.support.api import Api, problem, running_api
+from tests.support.jetstream import nats_settings
+
+
+@pytest.fixture
+async def connection(nats: Nats) -> AsyncIterator[Connection]:
+    async with connect(nats_settings(nats), "api") as made:
+        yield made
+
+
+@pytest.fixture
+async def api(database_url: str, tmp_path: Path, connection: Connection) -> AsyncIterator[Api]:
+    async with running_api(database_url, FileBlobs(tmp_path)) as running:
+        running.trace.arrive(NatsTrace(connection))
+        yield running
+
+
+async def happened(connection: Connection, *events: Event) -> None:
+    async with NatsEvents(connection) as recorder:
+        recorder.record(*events)
+
+
+def path(message: UUID) -> str:
+    return f"/v1/messages/{message}/trace"
+
+
+async def test_a_trace_is_in_the_order_of_time(api: Api, connection: Connection) -> None:
+    message = new_id()
+    detail = {"recipient": "bob@example.org", "host": "mx.example.org", "reply": "250 ok", "tls": "TLSv1.3"}
+    await happened(
+        connection,
+        Event(message, 1_800_000_002.5, DELIVERED, detail),
+        Event(message, 1_800_000_000, ACCEPTED, {"size": 5}),
+    )
+    assert (await api.client.get(path(message))).json() == {
+        "items": [
+            {"at": "2027-01-15T08:00:00Z", "kind": "accepted", "detail": {"size": 5}},
+            {"at": "2027-01-15T08:00:02.500000Z", "kind": "delivered", "detail": detail},
+        ],
+        "next_cursor": None,
+    }
+
+
+async def test_of_a_message_that_is_not_known_there_is_no_trace(api: Api) -> None:
+    problem(await api.client.get(path(new_id())), 404, "not-found")
+    problem(await api.client.get("/v1/messages/x/trace"), 422, "invalid", "id")
+
+
+async def test_a_message_in_the_queue_has_a_trace_even_when_nothing_was_recorded(api: Api) -> None:
+    message = await api.enter("bob@example.org")
+    assert (await api.client.get(path(message))).json()["items"] == []
+
+
+async def test_a_tenant_sees_the_traces_of_what_it_sent(api: Api, connection: Connection) -> None:
+    theirs, other = await api.tenant("acme"), await api.tenant("other")
+    key, reader = await api.key(Role.TENANT_ADMIN, theirs), await api.key(Role.READ_ONLY, theirs)
+    foreign = await api.key(Role.TENANT_ADMIN, other)
+    sent, came, queued = new_id(), new_id(), await api.enter("bob@example.org", tenant=theirs)
+    await happened(
+        connection,
+        Event(sent, 1.0, ACCEPTED, {"tenant": str(theirs)}),
+        Event(sent, 2.0, DELIVERED, {"tenant": str(other)}),
+        Event(came, 1.0, ACCEPTED, {"tenant": None}),
+        Event(queued, 1.0, ACCEPTED, {}),
+    )
+    for message in (sent, queued):
+        for headers in (key, reader, None):
+            assert (await api.client.get(path(message), headers=headers)).status_code == 200
+        problem(await api.client.get(path(message), headers=foreign), 404, "not-found")
+    problem(await api.client.get(path(came), headers=key), 404, "not-found")
+    assert (await api.client.get(path(came))).status_code == 200
+
+
+class Crossing:
+    """A message of one tenant, to somebody elsewhere, and to another tenant's alias, team@other.test, that leads to
+    private@home.test."""
+
+    def __init__(self, api: Api, sender: UUID, owner: UUID) -> None:
+        self.api, self.sender, self.owner = api, sender, owner
+        self.message = UUID(int=0)
+
+    async def enter(self, recipient: str) -> None:
+        outbound = (
+            Outbound(recipient, recipient.rpartition("@")[2], "ann@acme.test"),
+            Outbound("private@home.test", "home.test", "srs@other.test", "team@other.test", tenant=self.owner),
+        )
+        made = replace(letter((), reverse_path="ann@acme.test"), outbound=outbound, tenant=self.sender)
+        async with pool(self.api.database_url) as database:
+            await PostgresMailboxes(database).place([segment([made])])
+        self.message = made.envelope.id
+
+    async def items(self, headers: dict[str, str] | None) -> list[dict[str, Any]]:
+        """What is seen, in the order of time, without the times."""
+        answer = await self.api.client.get(path(self.message), headers=headers)
+        assert answer.status_code == 200, answer.text
+        return [{"kind": item["kind"], **item["detail"]} for item in answer.json()["items"]]
+
+
+@pytest.fixture
+async def crossing(api: Api) -> Crossing:
+    return Crossing(api, await api.tenant("acme"), await api.tenant("other"))
+
+
+FRIEND = {"recipient": "friend@far.test", "host": "mx.far.test", "reply": "250 ok", "tls": ""}
+PRIVATE = {"recipient": "private@home.test", "host": "mx.home.test", "reply": "451 later", "tls": "TLSv1.3"}
+LED = {"original": "team@other.test"}
+
+
+async def test_a_sender_learns_of_anothers_alias_what_it_wrote_to_and_no_more(
+    crossing: Crossing, connection: Connection
+) -> None:
+    api = crossing.api
+    await crossing.enter("friend@far.test")
+    read = {"account": "otto@other.test", "tenant": str(crossing.owner)}
+    accepted = {"tenant": str(crossing.sender)}
+    await happened(
+        connection,
+        Event(crossing.message, 1.0, ACCEPTED, accepted),
+        Event(crossing.message, 2.0, QUEUED, {"recipients": ["friend@far.test", "team@other.test"]}),
+        Event(crossing.message, 3.0, DELIVERED, FRIEND),
+        Event(crossing.message, 4.0, DEFERRED, PRIVATE | LED),
+        Event(crossing.message, 5.0, READ, read),
+    )
+    first = [
+        {"kind": "accepted", **accepted},
+        {"kind": "queued", "recipients": ["friend@far.test", "team@other.test"]},
+        {"kind": "delivered", **FRIEND},
+    ]
+    sender = await api.key(Role.READ_ONLY, crossing.sender)
+    assert await crossing.items(sender) == [*first, {"kind": "deferred", "recipient": "team@other.test"}]
+    owner = await api.key(Role.READ_ONLY, crossing.owner)
+    theirs = [{"kind": "deferred", **PRIVATE, **LED}, {"kind": "read", **read}]
+    assert await crossing.items(owner) == theirs, "what came of the alias is its owner's, the rest is not"
+    assert await crossing.items(None) == [*first, *theirs]
+    third = await api.key(Role.TENANT_ADMIN, await api.tenant("third"))
+    problem(await api.client.get(path(crossing.message), headers=third), 404, "not-found")
+
+
+async def test_a_sender_that_writes_to_the_same_place_itself_does_not_learn_that_an_alias_leads_there(
+    crossing: Crossing, connection: Connection
+) -> None:
+    await crossing.enter("private@home.test")
+    await happened(
+        connection,
+        Event(crossing.message, 1.0, ACCEPTED, {"tenant": str(crossing.sender)}),
+        Event(crossing.message, 2.0, DEFERRED, PRIVATE),
+        Event(crossing.message, 3.0, DEFERRED, PRIVATE | LED),
+    )
+    sender = await crossing.api.key(Role.READ_ONLY, crossing.sender)
+    assert (await crossing.items(sender))[1:] == [
+        {"kind": "deferred", **PRIVATE},
+        {"kind": "deferred", "recipient": "team@other.test"},
+    ]
+    owner = await crossing.api.key(Role.READ_ONLY, crossing.owner)
+    assert await crossing.items(owner) == [{"kind": "deferred", **PRIVATE, **LED}]
+
+
+async def test_what_the_owner_of_an_alias_does_in_the_queue_tells_the_sender_neither_where_nor_who(
+    crossing: Crossing, connection: Connection
+) -> None:
+    api = crossing.api
+    await crossing.enter("friend@far.test")
+    await happened(connection, Event(crossing.message, 1.0, ACCEPTED, {"tenant": str(crossing.sender)}))
+    sender = await api.key(Role.TENANT_ADMIN, crossing.sender)
+    owner = await api.key(Role.TENANT_ADMIN, crossing.owner)
+    async with NatsEvents(connection) as events:
+        api.hints.arrive(NatsWaker(connection), events)
+        (item,) = (await api.client.get("/v1/queue", headers=owner)).json()["items"]
+        assert (item["recipient"], item["forwarded_for"]) == ("private@home.test", "team@other.test")
+        assert (await api.client.post(f"/v1/queue/{item['id']}/hold", headers=owner)).status_code == 200
+        released = await api.client.post("/v1/queue/release", json={"all": True}, headers=owner)
+        assert released.json()["matched"] == 1
+        held = await api.client.post("/v1/queue/hold", json={"all": True}, headers=sender)
+        assert held.json()["matched"] == 1
+    seen = (await crossing.items(sender))[1:]
+    team = {"recipient": "team@other.test"}
+    assert seen == [
+        {"kind": "held", **team},
+        {"kind": "released", **team},
+        {"kind": "held", "recipient": "friend@far.test", "by": "key:key 1"},
+    ]
+    by = {"recipient": "private@home.test", "by": "key:key 2", **LED}
+    assert await crossing.items(owner) == [{"kind": "held", **by}, {"kind": "released", **by}]
+
+
+async def test_without_nats_a_trace_is_a_503(api: Api, nats: Nats) -> None:
+    nats.stop(kill=True)
+    problem(await api.client.get(path(new_id())), 503, "unavailable")

@@ -1,0 +1,1 @@
+"""Servers, clients and systems that tests start."""

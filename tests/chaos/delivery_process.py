@@ -17,7 +17,7 @@ from posthorn.adapters.nats import ingest_consumer as source
 from posthorn.adapters.nats import layout
 from posthorn.adapters.nats.ingest_consumer import NatsDelivery
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
-from posthorn.ports.mailboxes import Segment
+from posthorn.ports.segments import Segment
 from posthorn_delivery import at_hand
 from posthorn_delivery.main import main
 

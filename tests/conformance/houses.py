@@ -13,10 +13,11 @@ from posthorn.adapters.postgres.directory.administration import PostgresAdminist
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.mailboxes.maildrops import PostgresMaildrops
 from posthorn.model.envelope import Body, Envelope
-from posthorn.ports.administration import NewAccount, NewDomain
+from posthorn.ports.accounts import NewAccount
+from posthorn.ports.domains import NewDomain
 from posthorn.ports.errors import Unavailable
-from posthorn.ports.mailboxes import Letter, Segment
 from posthorn.ports.maildrops import unique_id
+from posthorn.ports.segments import Segment, SegmentMessage
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.settings import PostgresSettings
 from tests.conformance.twins import has_dot_lines, in_groups, pack
@@ -53,7 +54,7 @@ class RealHouse:
             packed = pack(group, encoding)
             await self.blobs.put(packed.key, [packed.octets])
             letters = tuple(
-                Letter(
+                SegmentMessage(
                     Envelope(
                         id=id_,
                         received_at=1_700_000_000.0,
@@ -64,7 +65,7 @@ class RealHouse:
                     place,
                     (account,),
                 )
-                for id_, message, place in packed.placements
+                for id_, message, place in packed.blob_ranges
             )
             await self._mailboxes.place([Segment(packed.id, packed.key, len(packed.octets), letters)])
 

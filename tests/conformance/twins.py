@@ -11,11 +11,11 @@ from uuid import UUID
 
 import zstandard
 
+from posthorn.model.blob_range import BlobRange, BodyLocation
 from posthorn.ports.access import Ending, Place, Proof, digest_of
 from posthorn.ports.blobs import BlobInfo, BlobMissing, Blobs
 from posthorn.ports.errors import Unavailable
-from posthorn.ports.mailboxes import Placement
-from posthorn.ports.maildrops import LeaseLost, Listing, Location, Login, MaildropBusy, Maildrops, Revoked, unique_id
+from posthorn.ports.maildrops import AccountLogin, LeaseLost, Listing, MaildropBusy, Maildrops, Revoked, unique_id
 from posthorn.ports.sending import Charge, Credentials
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.passwords import Passwords
@@ -86,8 +86,8 @@ class MemoryBlobs:
 
 @dataclass
 class _Account:
-    login: Login
-    locations: dict[int, Location] = field(default_factory=dict)
+    login: AccountLogin
+    locations: dict[int, BodyLocation] = field(default_factory=dict)
     lease: tuple[UUID, float] | None = None
     by_app_password: bool = False
     next_uid: int = 1
@@ -119,7 +119,7 @@ class MemoryMaildrops:
         known = self.accounts.get(account)
         return known is not None and known.lease is not None and known.lease[0] == holder
 
-    async def login(self, address: str, place: bytes = b"") -> Login | None:
+    async def login(self, address: str, place: bytes = b"") -> AccountLogin | None:
         await self._called("login")
         found = next((each.login for each in self.accounts.values() if each.login.address == address), None)
         if found is not None and Place(found.account, place) in self.places:
@@ -168,7 +168,7 @@ class MemoryMaildrops:
             return Ending.CHANGED
         return None
 
-    async def locate(self, account: int, uids: Collection[int]) -> dict[int, Location]:
+    async def locate(self, account: int, uids: Collection[int]) -> dict[int, BodyLocation]:
         await self._called("locate")
         locations = self.accounts[account].locations
         return {uid: locations[uid] for uid in uids if uid in locations}
@@ -227,30 +227,30 @@ class Packed:
     key: str
     id: UUID
     octets: bytes
-    placements: list[tuple[UUID, bytes, Placement]]
+    blob_ranges: list[tuple[UUID, bytes, BlobRange]]
 
 
 def pack(messages: Sequence[bytes], encoding: str = "identity") -> Packed:
     """Lay messages one behind the other."""
     segment = new_id()
     octets = b""
-    placements = []
+    blob_ranges = []
     ids = sorted(new_id() for _ in messages)  # delivery numbers the messages of a batch by id
     for id_, message in zip(ids, messages, strict=True):
         stored = zstandard.compress(message) if encoding == "zstd" else message
-        placements.append((id_, message, Placement(len(octets), len(stored), encoding)))
+        blob_ranges.append((id_, message, BlobRange(len(octets), len(stored), encoding)))
         octets += stored
-    return Packed(f"segments/{segment}", segment, octets, placements)
+    return Packed(f"segments/{segment}", segment, octets, blob_ranges)
 
 
 def has_dot_lines(message: bytes) -> bool:
     return message.startswith(b".") or b"\r\n." in message
 
 
-def locations(packed: Packed) -> list[Location]:
+def locations(packed: Packed) -> list[BodyLocation]:
     return [
-        Location(id_, packed.key, place.offset, place.length, place.encoding, len(message), has_dot_lines(message))
-        for id_, message, place in packed.placements
+        BodyLocation(id_, packed.key, place.offset, place.length, place.encoding, len(message), has_dot_lines(message))
+        for id_, message, place in packed.blob_ranges
     ]
 
 
@@ -275,7 +275,7 @@ class MemoryHouse:
 
     async def account(self, address: str, *, active: bool = True) -> int:
         number = len(self.maildrops.accounts) + 1
-        self.maildrops.accounts[number] = _Account(Login(number, address, self._hash, active, TENANT))
+        self.maildrops.accounts[number] = _Account(AccountLogin(number, address, self._hash, active, TENANT))
         return number
 
     async def deliver(self, account: int, messages: Iterable[bytes], encoding: str = "identity") -> None:

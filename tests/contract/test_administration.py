@@ -16,23 +16,13 @@ from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.directory.administration import PostgresAdministration
 from posthorn.adapters.postgres.directory.alias_graph import MOST_STEPS, hold_addresses
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
-from posthorn.ports.administration import (
-    Account,
-    Alias,
-    Answer,
-    Change,
-    Conflict,
-    Missing,
-    NewAccount,
-    NewDomain,
-    Receipt,
-    Reservation,
-    Role,
-    State,
-    Unfit,
-)
-from posthorn.ports.errors import Unavailable
-from posthorn.ports.idempotency import IdempotencyClash
+from posthorn.ports.accounts import Account, AccountState, NewAccount
+from posthorn.ports.aliases import Alias
+from posthorn.ports.api_keys import Role
+from posthorn.ports.changes import Change
+from posthorn.ports.domains import NewDomain
+from posthorn.ports.errors import Conflict, NotFound, Unavailable, ValidationFailed
+from posthorn.ports.idempotency import IdempotencyClash, Receipt, Reservation, StoredAnswer
 from posthorn.runtime.ids import new_id
 from posthorn_local.embedded import free_port
 from tests.contract.town import Town, letter, pool, segment, until_waiting
@@ -63,8 +53,8 @@ def account(name: str) -> NewAccount:
 async def test_times_are_aware_and_changes_move_them(administration: PostgresAdministration) -> None:
     made = (await administration.create_account(None, account("alice"))).value
     assert abs((datetime.now(UTC) - made.created_at).total_seconds()) < 60
-    changed = (await administration.change_account(None, made.address, {"state": State.SUSPENDED})).value
-    assert changed.state is State.SUSPENDED
+    changed = (await administration.change_account(None, made.address, {"state": AccountState.SUSPENDED})).value
+    assert changed.state is AccountState.SUSPENDED
     assert changed.updated_at > made.updated_at
     assert changed.created_at == made.created_at
 
@@ -121,7 +111,7 @@ async def test_nothing_leads_to_an_account_that_goes_at_the_same_moment(
         led_to = await town.value("SELECT count(*) FROM aliases WHERE targets @> ARRAY[$1::text]", address)
         led_to += await town.value("SELECT count(*) FROM domains WHERE catch_all = $1", address)
         assert there == 1 or led_to == 0, outcomes
-        assert all(isinstance(each, Change | Conflict | Unfit) for each in outcomes), outcomes
+        assert all(isinstance(each, Change | Conflict | ValidationFailed) for each in outcomes), outcomes
         await administration.change_domain(None, "example.test", {"catch_all": None})
 
 
@@ -186,12 +176,12 @@ async def wide(administration: PostgresAdministration, name: str, parts: int) ->
 async def test_an_alias_leads_to_a_thousand_addresses_and_to_no_more(administration: PostgresAdministration) -> None:
     full = await wide(administration, "full", 10)
     targets = (await administration.alias(None, full)).targets
-    with pytest.raises(Unfit) as refused:
+    with pytest.raises(ValidationFailed) as refused:
         await administration.change_alias(None, full, [*targets, "one.more@elsewhere.test"])
     assert [(fault.field, fault.message) for fault in refused.value.faults] == [
         ("targets", "the alias would lead to more than 1000 addresses")
     ]
-    with pytest.raises(Unfit):
+    with pytest.raises(ValidationFailed):
         await administration.create_alias(None, "over@example.test", [full])
     await administration.change_alias(None, full, [*targets[1:], "one.more@elsewhere.test"])
 
@@ -199,7 +189,7 @@ async def test_an_alias_leads_to_a_thousand_addresses_and_to_no_more(administrat
 async def test_a_change_below_pushes_no_alias_above_over_the_bound(administration: PostgresAdministration) -> None:
     full = await wide(administration, "full", 10)
     part = (await administration.alias(None, full)).targets[3]
-    with pytest.raises(Unfit) as refused:
+    with pytest.raises(ValidationFailed) as refused:
         await administration.change_alias(None, part, numbered("other", 100))
     assert [fault.field for fault in refused.value.faults] == ["targets"]
     assert refused.value.faults[0].message.startswith(f"the alias {full}, which leads to {part}, would lead to more")
@@ -216,7 +206,7 @@ async def test_a_dense_mesh_of_aliases_is_checked_soon(administration: PostgresA
             for name in names:
                 await administration.create_alias(None, name, below)
             below = [*names, *below][:100]
-        with pytest.raises(Unfit) as refused:
+        with pytest.raises(ValidationFailed) as refused:
             await administration.create_alias(None, "top@example.test", below)
     assert {fault.field for fault in refused.value.faults} == {f"targets[{number}]" for number in range(12)}
 
@@ -295,9 +285,9 @@ async def test_a_claimed_domain_comes_empty_and_verified(administration: Postgre
     assert await town.value("SELECT catch_all FROM domains WHERE name = 'squat.test'") is None
     assert await town.told() == ["@squat.test", "@good.test"]
     for tenant in (owner, squatter):
-        with pytest.raises(Missing):
+        with pytest.raises(NotFound):
             await administration.claim_domain(tenant, "good.test")
-        with pytest.raises(Missing):
+        with pytest.raises(NotFound):
             await administration.claimable(tenant, "good.test")
     with pytest.raises(Conflict, match="already"):
         await administration.create_domain(squatter, NewDomain("good.test"))
@@ -318,7 +308,7 @@ async def test_marks_name_the_outbox_entries_of_the_change(administration: Postg
     rows = await town.rows("SELECT subject FROM directory_outbox WHERE id = ANY($1)", list(change.marks))
     assert rows == [("alice@example.test",)]
     assert (await administration.change_account(None, "alice@example.test", {"password_hash": "new"})).marks == ()
-    with pytest.raises(Missing):
+    with pytest.raises(NotFound):
         await administration.delete_account(None, "nobody@example.test")
 
 
@@ -354,14 +344,16 @@ async def test_an_attempt_that_was_taken_over_undoes_itself(
     await town.rows("UPDATE idempotency_keys SET created_at = now() - interval '2 minutes'")
     assert await idempotency.reserve(taker) is None
     with pytest.raises(Unavailable):
-        await administration.create_account(None, account("alice"), Receipt(slow, lambda _: Answer(201, {}, b"slow")))
+        await administration.create_account(
+            None, account("alice"), Receipt(slow, lambda _: StoredAnswer(201, {}, b"slow"))
+        )
     assert await town.rows("SELECT 1 FROM accounts") == []
     await idempotency.release(slow)  # which is not its own any more
-    made = Receipt[Account](taker, lambda made: Answer(201, {"location": made.address}, b"made"))
+    made = Receipt[Account](taker, lambda made: StoredAnswer(201, {"location": made.address}, b"made"))
     await administration.create_account(None, account("alice"), made)
-    await idempotency.complete(taker, Answer(500, {}, b"later"))
+    await idempotency.complete(taker, StoredAnswer(500, {}, b"later"))
     kept = await idempotency.reserve(reservation())
-    assert kept == Answer(201, {"location": "alice@example.test"}, b"made")
+    assert kept == StoredAnswer(201, {"location": "alice@example.test"}, b"made")
 
 
 async def test_answers_expire_after_a_day(database: Database, town: Town) -> None:
@@ -369,12 +361,12 @@ async def test_answers_expire_after_a_day(database: Database, town: Town) -> Non
     old, new = reservation(), reservation(UUID(int=2))
     for each in (old, new):
         await idempotency.reserve(each)
-        await idempotency.complete(each, Answer(201, {}, b""))
+        await idempotency.complete(each, StoredAnswer(201, {}, b""))
     await town.rows(
         "UPDATE idempotency_keys SET created_at = now() - interval '25 hours' WHERE api_key_id = $1", old.api_key
     )
     assert await idempotency.expire() == 1
-    assert await idempotency.reserve(new) == Answer(201, {}, b"")
+    assert await idempotency.reserve(new) == StoredAnswer(201, {}, b"")
     assert await idempotency.reserve(old) is None
     with pytest.raises(IdempotencyClash) as clash:
         await idempotency.reserve(reservation())

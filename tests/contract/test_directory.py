@@ -13,15 +13,15 @@ from posthorn.adapters.nats.bucket import NatsDirectoryBucket, read_key
 from posthorn.adapters.nats.connection import Connection, connect
 from posthorn.adapters.nats.directory import NatsDirectory
 from posthorn.adapters.nats.layout import BUCKET_PREFIX, BUCKET_STREAM
-from posthorn.model.directory_entry import encode_key
+from posthorn.model.directory_entry import AddressEntry, DomainEntry, Entry, RecipientStatus, encode_key
 from posthorn.model.unpublished import NOTHING, of_subjects
-from posthorn.ports.directory import AddressEntry, Behind, DomainEntry, Entry, Standing
+from posthorn.ports.directory import DirectoryBehind
 from posthorn.ports.errors import Unavailable
 from posthorn.wire.address import parse_address
 from posthorn_local.embedded import Nats
 from tests.support.jetstream import nats_settings, restart, until
 
-HERE = AddressEntry(Standing.DELIVERABLE)
+HERE = AddressEntry(RecipientStatus.DELIVERABLE)
 PLAIN = DomainEntry(catch_all=None, plus_addressing=True)
 
 
@@ -56,11 +56,11 @@ async def live(directory: NatsDirectory) -> None:
     await until(is_live, what="the watch's coming alive")
 
 
-async def standing(directory: NatsDirectory, address: str) -> Standing:
+async def standing(directory: NatsDirectory, address: str) -> RecipientStatus:
     return await directory.standing(parse_address(address))
 
 
-async def becomes(directory: NatsDirectory, address: str, wanted: Standing, timeout: float = 2.0) -> float:
+async def becomes(directory: NatsDirectory, address: str, wanted: RecipientStatus, timeout: float = 2.0) -> float:
     began = time.monotonic()
     while await standing(directory, address) is not wanted:
         assert time.monotonic() - began < timeout
@@ -73,14 +73,14 @@ async def raw(connection: Connection, subject: str, value: bytes) -> None:
 
 
 async def test_what_an_address_is(bucket: NatsDirectoryBucket, directory: NatsDirectory) -> None:
-    await bucket.put("full@example.test", AddressEntry(Standing.OVER_QUOTA))
-    await bucket.put("away@example.test", AddressEntry(Standing.SUSPENDED))
-    assert await standing(directory, "alice@example.test") is Standing.DELIVERABLE
-    assert await standing(directory, "ALICE@Example.Test") is Standing.DELIVERABLE
-    assert await standing(directory, "full@example.test") is Standing.OVER_QUOTA
-    assert await standing(directory, "away@example.test") is Standing.SUSPENDED
-    assert await standing(directory, "nobody@example.test") is Standing.UNKNOWN
-    assert await standing(directory, "alice@elsewhere.test") is Standing.FOREIGN
+    await bucket.put("full@example.test", AddressEntry(RecipientStatus.OVER_QUOTA))
+    await bucket.put("away@example.test", AddressEntry(RecipientStatus.SUSPENDED))
+    assert await standing(directory, "alice@example.test") is RecipientStatus.DELIVERABLE
+    assert await standing(directory, "ALICE@Example.Test") is RecipientStatus.DELIVERABLE
+    assert await standing(directory, "full@example.test") is RecipientStatus.OVER_QUOTA
+    assert await standing(directory, "away@example.test") is RecipientStatus.SUSPENDED
+    assert await standing(directory, "nobody@example.test") is RecipientStatus.UNKNOWN
+    assert await standing(directory, "alice@elsewhere.test") is RecipientStatus.FOREIGN
     await directory.probe()
 
 
@@ -89,41 +89,41 @@ async def test_a_tag_leads_to_its_account_where_the_domain_allows_it(
 ) -> None:
     await bucket.put("@strict.test", DomainEntry(catch_all=None, plus_addressing=False))
     await bucket.put("alice@strict.test", HERE)
-    await bucket.put("full@example.test", AddressEntry(Standing.OVER_QUOTA))
+    await bucket.put("full@example.test", AddressEntry(RecipientStatus.OVER_QUOTA))
     await bucket.put("full+vip@example.test", HERE)
-    assert await standing(directory, "alice+lists@example.test") is Standing.DELIVERABLE
-    assert await standing(directory, "full+lists@example.test") is Standing.OVER_QUOTA
-    assert await standing(directory, "full+vip@example.test") is Standing.DELIVERABLE
-    assert await standing(directory, "nobody+lists@example.test") is Standing.UNKNOWN
-    assert await standing(directory, "alice+lists@strict.test") is Standing.UNKNOWN
+    assert await standing(directory, "alice+lists@example.test") is RecipientStatus.DELIVERABLE
+    assert await standing(directory, "full+lists@example.test") is RecipientStatus.OVER_QUOTA
+    assert await standing(directory, "full+vip@example.test") is RecipientStatus.DELIVERABLE
+    assert await standing(directory, "nobody+lists@example.test") is RecipientStatus.UNKNOWN
+    assert await standing(directory, "alice+lists@strict.test") is RecipientStatus.UNKNOWN
 
 
 async def test_a_catch_all_takes_the_rest_as_its_own_entry_says(
     bucket: NatsDirectoryBucket, directory: NatsDirectory
 ) -> None:
     await bucket.put("@all.test", DomainEntry(catch_all="box@all.test", plus_addressing=True))
-    assert await standing(directory, "any@all.test") is Standing.UNKNOWN  # the box itself is not there
-    await bucket.put("box@all.test", AddressEntry(Standing.OVER_QUOTA))
-    await becomes(directory, "any@all.test", Standing.OVER_QUOTA)
-    assert await standing(directory, "any+tag@all.test") is Standing.OVER_QUOTA
+    assert await standing(directory, "any@all.test") is RecipientStatus.UNKNOWN  # the box itself is not there
+    await bucket.put("box@all.test", AddressEntry(RecipientStatus.OVER_QUOTA))
+    await becomes(directory, "any@all.test", RecipientStatus.OVER_QUOTA)
+    assert await standing(directory, "any+tag@all.test") is RecipientStatus.OVER_QUOTA
     await bucket.put("any@all.test", HERE)
-    await becomes(directory, "any@all.test", Standing.DELIVERABLE)
-    assert await standing(directory, "any+tag@all.test") is Standing.DELIVERABLE
+    await becomes(directory, "any@all.test", RecipientStatus.DELIVERABLE)
+    assert await standing(directory, "any+tag@all.test") is RecipientStatus.DELIVERABLE
 
 
 async def test_a_change_is_known_within_milliseconds(bucket: NatsDirectoryBucket, directory: NatsDirectory) -> None:
-    changes: list[tuple[Entry | None, Standing]] = [
-        (AddressEntry(Standing.SUSPENDED), Standing.SUSPENDED),
-        (None, Standing.UNKNOWN),
-        (HERE, Standing.DELIVERABLE),
-        (None, Standing.UNKNOWN),
+    changes: list[tuple[Entry | None, RecipientStatus]] = [
+        (AddressEntry(RecipientStatus.SUSPENDED), RecipientStatus.SUSPENDED),
+        (None, RecipientStatus.UNKNOWN),
+        (HERE, RecipientStatus.DELIVERABLE),
+        (None, RecipientStatus.UNKNOWN),
     ]
-    assert await standing(directory, "alice@example.test") is Standing.DELIVERABLE
+    assert await standing(directory, "alice@example.test") is RecipientStatus.DELIVERABLE
     for entry, wanted in changes:
         await bucket.put("alice@example.test", entry)
         assert await becomes(directory, "alice@example.test", wanted) < 0.25
     await bucket.put("@example.test", None)
-    await becomes(directory, "alice@example.test", Standing.FOREIGN)
+    await becomes(directory, "alice@example.test", RecipientStatus.FOREIGN)
 
 
 async def test_a_read_under_way_does_not_bring_back_what_was_changed_meanwhile(
@@ -139,11 +139,11 @@ async def test_a_read_under_way_does_not_bring_back_what_was_changed_meanwhile(
     monkeypatch.setattr(directory_module, "read_key", slow)
     reading = asyncio.create_task(standing(directory, "alice@example.test"))
     await asyncio.sleep(0.1)
-    await bucket.put("alice@example.test", AddressEntry(Standing.SUSPENDED))
+    await bucket.put("alice@example.test", AddressEntry(RecipientStatus.SUSPENDED))
     await asyncio.sleep(0.1)
     go_on.set()
     await reading
-    assert await standing(directory, "alice@example.test") is Standing.SUSPENDED
+    assert await standing(directory, "alice@example.test") is RecipientStatus.SUSPENDED
 
 
 async def test_many_who_ask_for_the_same_wait_for_one_read(
@@ -157,7 +157,7 @@ async def test_many_who_ask_for_the_same_wait_for_one_read(
 
     monkeypatch.setattr(directory_module, "read_key", counted)
     answers = await asyncio.gather(*(standing(directory, "alice@example.test") for _ in range(50)))
-    assert set(answers) == {Standing.DELIVERABLE}
+    assert set(answers) == {RecipientStatus.DELIVERABLE}
     assert keys == [encode_key("alice@example.test")]
 
 
@@ -165,7 +165,7 @@ async def test_the_cache_is_bounded(connection: Connection, bucket: NatsDirector
     async with NatsDirectory(connection, entries=10) as directory:
         await live(directory)
         for number in range(50):
-            assert await standing(directory, f"u{number}@example.test") is Standing.UNKNOWN
+            assert await standing(directory, f"u{number}@example.test") is RecipientStatus.UNKNOWN
         assert len(directory._cache) == 10
 
 
@@ -192,24 +192,24 @@ async def test_nothing_is_answered_before_the_bucket_is_filled(connection: Conne
         assert not await bucket.is_filled()
         await bucket.mark_filled()
         assert await bucket.is_filled()
-        assert await standing(directory, "alice@example.test") is Standing.DELIVERABLE
-        assert await standing(directory, "nobody@example.test") is Standing.UNKNOWN
+        assert await standing(directory, "alice@example.test") is RecipientStatus.DELIVERABLE
+        assert await standing(directory, "nobody@example.test") is RecipientStatus.UNKNOWN
 
 
 async def test_without_its_watch_the_directory_answers_from_the_bucket(
     connection: Connection, bucket: NatsDirectoryBucket
 ) -> None:
     directory = NatsDirectory(connection)  # never run
-    assert await standing(directory, "alice@example.test") is Standing.DELIVERABLE
+    assert await standing(directory, "alice@example.test") is RecipientStatus.DELIVERABLE
     await bucket.put("alice@example.test", None)
-    assert await standing(directory, "alice@example.test") is Standing.UNKNOWN
+    assert await standing(directory, "alice@example.test") is RecipientStatus.UNKNOWN
 
 
 async def test_a_bucket_that_was_lost_and_made_anew_never_says_unknown(
     connection: Connection, directory: NatsDirectory
 ) -> None:
-    assert await standing(directory, "alice@example.test") is Standing.DELIVERABLE
-    assert await standing(directory, "nobody@example.test") is Standing.UNKNOWN
+    assert await standing(directory, "alice@example.test") is RecipientStatus.DELIVERABLE
+    assert await standing(directory, "nobody@example.test") is RecipientStatus.UNKNOWN
     await connection.api(f"STREAM.DELETE.{BUCKET_STREAM}")
 
     async def unavailable() -> bool:
@@ -237,8 +237,8 @@ async def test_a_bucket_that_was_lost_and_made_anew_never_says_unknown(
     await bucket.put("@example.test", PLAIN)
     await bucket.put("alice@example.test", HERE)
     await bucket.mark_filled()
-    await becomes(directory, "alice@example.test", Standing.DELIVERABLE)
-    assert await standing(directory, "nobody@example.test") is Standing.UNKNOWN
+    await becomes(directory, "alice@example.test", RecipientStatus.DELIVERABLE)
+    assert await standing(directory, "nobody@example.test") is RecipientStatus.UNKNOWN
 
 
 async def test_an_entry_that_does_not_read_is_a_fault_not_an_absence(
@@ -255,7 +255,7 @@ async def test_an_entry_that_does_not_read_is_a_fault_not_an_absence(
 async def test_a_killed_server_makes_it_unavailable_and_a_restart_makes_it_whole(
     nats: Nats, connection: Connection, bucket: NatsDirectoryBucket, directory: NatsDirectory
 ) -> None:
-    assert await standing(directory, "alice@example.test") is Standing.DELIVERABLE
+    assert await standing(directory, "alice@example.test") is RecipientStatus.DELIVERABLE
     nats.stop(kill=True)
 
     async def lost() -> bool:
@@ -271,22 +271,22 @@ async def test_a_killed_server_makes_it_unavailable_and_a_restart_makes_it_whole
         await bucket.put("bob@example.test", HERE)
     restart(nats)
     await connection.wait_up(5)
-    assert await standing(directory, "alice@example.test") is Standing.DELIVERABLE
-    assert await standing(directory, "nobody@example.test") is Standing.UNKNOWN
+    assert await standing(directory, "alice@example.test") is RecipientStatus.DELIVERABLE
+    assert await standing(directory, "nobody@example.test") is RecipientStatus.UNKNOWN
     await live(directory)
-    await bucket.put("alice@example.test", AddressEntry(Standing.SUSPENDED))
-    await becomes(directory, "alice@example.test", Standing.SUSPENDED)
+    await bucket.put("alice@example.test", AddressEntry(RecipientStatus.SUSPENDED))
+    await becomes(directory, "alice@example.test", RecipientStatus.SUSPENDED)
 
 
 async def test_a_watch_whose_consumer_vanished_is_renewed(
     connection: Connection, bucket: NatsDirectoryBucket, directory: NatsDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert await standing(directory, "alice@example.test") is Standing.DELIVERABLE
+    assert await standing(directory, "alice@example.test") is RecipientStatus.DELIVERABLE
     monkeypatch.setattr(directory_module, "_SILENCE", 1.0)
     (name,) = (await connection.api(f"CONSUMER.NAMES.{BUCKET_STREAM}"))["consumers"]
     await connection.api(f"CONSUMER.DELETE.{BUCKET_STREAM}.{name}")
-    await bucket.put("alice@example.test", AddressEntry(Standing.SUSPENDED))
-    await becomes(directory, "alice@example.test", Standing.SUSPENDED, timeout=5)
+    await bucket.put("alice@example.test", AddressEntry(RecipientStatus.SUSPENDED))
+    await becomes(directory, "alice@example.test", RecipientStatus.SUSPENDED, timeout=5)
 
 
 async def test_the_writer_reads_back_all_it_wrote(connection: Connection) -> None:
@@ -295,8 +295,8 @@ async def test_the_writer_reads_back_all_it_wrote(connection: Connection) -> Non
     wanted: dict[str, Entry] = {f"u{number}@example.test": HERE for number in range(1200)}
     wanted |= {
         "@example.test": PLAIN,
-        '"a b@c"@example.test': AddressEntry(Standing.SUSPENDED),
-        "grüße@xn--mnchen-3ya.de": AddressEntry(Standing.OVER_QUOTA),
+        '"a b@c"@example.test': AddressEntry(RecipientStatus.SUSPENDED),
+        "grüße@xn--mnchen-3ya.de": AddressEntry(RecipientStatus.OVER_QUOTA),
         "@all.test": DomainEntry("box@all.test", False),
     }
     await asyncio.gather(*(bucket.put(subject, entry) for subject, entry in wanted.items()))
@@ -319,15 +319,15 @@ async def marked(bucket: NatsDirectoryBucket, *subjects: str) -> None:
     assert await bucket.mark_behind(of_subjects(subjects), revision)
 
 
-async def is_behind(directory: NatsDirectory, address: str) -> Standing | None:
+async def is_behind(directory: NatsDirectory, address: str) -> RecipientStatus | None:
     try:
         await standing(directory, address)
-    except Behind as behind:
+    except DirectoryBehind as behind:
         return behind.standing
     return None
 
 
-async def behind_soon(directory: NatsDirectory, address: str, wanted: Standing | None) -> None:
+async def behind_soon(directory: NatsDirectory, address: str, wanted: RecipientStatus | None) -> None:
     async def so() -> bool:
         return await is_behind(directory, address) is wanted
 
@@ -340,26 +340,26 @@ async def test_what_is_absent_is_not_known_while_it_is_marked_as_behind(
     await bucket.put("@all.test", DomainEntry(catch_all="box@example.test", plus_addressing=True))
     await bucket.put("@strict.test", DomainEntry(catch_all=None, plus_addressing=False))
     await marked(bucket, "new@example.test", "@new.test", "box@example.test", "new@strict.test")
-    await behind_soon(directory, "new@example.test", Standing.UNKNOWN)
-    assert await is_behind(directory, "new+tag@example.test") is Standing.UNKNOWN
-    assert await is_behind(directory, "any@all.test") is Standing.UNKNOWN, "its catch-all may be there"
-    assert await is_behind(directory, "any@new.test") is Standing.FOREIGN
-    assert await standing(directory, "alice@example.test") is Standing.DELIVERABLE, "what is there is there"
-    assert await standing(directory, "other@example.test") is Standing.UNKNOWN, "nobody else is held up"
-    assert await standing(directory, "new+tag@strict.test") is Standing.UNKNOWN
-    assert await standing(directory, "new@elsewhere.test") is Standing.FOREIGN
+    await behind_soon(directory, "new@example.test", RecipientStatus.UNKNOWN)
+    assert await is_behind(directory, "new+tag@example.test") is RecipientStatus.UNKNOWN
+    assert await is_behind(directory, "any@all.test") is RecipientStatus.UNKNOWN, "its catch-all may be there"
+    assert await is_behind(directory, "any@new.test") is RecipientStatus.FOREIGN
+    assert await standing(directory, "alice@example.test") is RecipientStatus.DELIVERABLE, "what is there is there"
+    assert await standing(directory, "other@example.test") is RecipientStatus.UNKNOWN, "nobody else is held up"
+    assert await standing(directory, "new+tag@strict.test") is RecipientStatus.UNKNOWN
+    assert await standing(directory, "new@elsewhere.test") is RecipientStatus.FOREIGN
     await bucket.put("new@example.test", HERE)
     await becomes_anyhow(directory, "new@example.test")
     await marked(bucket)
     await behind_soon(directory, "any@new.test", None)
-    assert await standing(directory, "any@new.test") is Standing.FOREIGN
+    assert await standing(directory, "any@new.test") is RecipientStatus.FOREIGN
 
 
 async def becomes_anyhow(directory: NatsDirectory, address: str) -> None:
     async def so() -> bool:
         try:
-            return await standing(directory, address) is Standing.DELIVERABLE
-        except Behind:
+            return await standing(directory, address) is RecipientStatus.DELIVERABLE
+        except DirectoryBehind:
             return False
 
     await until(so, 5, address)
@@ -381,24 +381,24 @@ async def test_a_mark_is_replaced_by_who_knows_its_revision_only(bucket: NatsDir
 
 async def test_without_a_watch_the_mark_is_read(connection: Connection, bucket: NatsDirectoryBucket) -> None:
     directory = NatsDirectory(connection)
-    assert await standing(directory, "new@example.test") is Standing.UNKNOWN
+    assert await standing(directory, "new@example.test") is RecipientStatus.UNKNOWN
     await marked(bucket, "new@example.test")
-    assert await is_behind(directory, "new@example.test") is Standing.UNKNOWN
-    assert await standing(directory, "other@example.test") is Standing.UNKNOWN
+    assert await is_behind(directory, "new@example.test") is RecipientStatus.UNKNOWN
+    assert await standing(directory, "other@example.test") is RecipientStatus.UNKNOWN
 
 
 async def test_a_watch_that_comes_alive_knows_the_mark(connection: Connection, bucket: NatsDirectoryBucket) -> None:
     await marked(bucket, "new@example.test")
     async with NatsDirectory(connection) as directory:
         await live(directory)
-        assert await is_behind(directory, "new@example.test") is Standing.UNKNOWN
+        assert await is_behind(directory, "new@example.test") is RecipientStatus.UNKNOWN
 
 
 async def test_a_mark_that_is_lifted_while_an_entry_is_read_still_counts(
     bucket: NatsDirectoryBucket, directory: NatsDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await marked(bucket, "new@example.test")
-    await behind_soon(directory, "new@example.test", Standing.UNKNOWN)
+    await behind_soon(directory, "new@example.test", RecipientStatus.UNKNOWN)
     directory._cache.clear()
     go_on, has_read = asyncio.Event(), asyncio.Event()
 
@@ -419,4 +419,4 @@ async def test_a_mark_that_is_lifted_while_an_entry_is_read_still_counts(
 
     await until(heard, 5, "the mark's being lifted")
     go_on.set()
-    assert await reading is Standing.UNKNOWN
+    assert await reading is RecipientStatus.UNKNOWN

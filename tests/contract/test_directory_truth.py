@@ -11,16 +11,18 @@ from structlog.testing import capture_logs
 
 from posthorn.adapters.postgres.directory.outbox import PostgresDirectoryTruth
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.model.directory_entry import AddressEntry, DomainEntry, Entry, RecipientStatus
 from posthorn.model.room import room_of
 from posthorn.model.unpublished import Unpublished
-from posthorn.ports.directory import AddressEntry, DomainEntry, Entry, Standing
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.ids import new_id
 from posthorn_local.embedded import free_port
 from tests.contract.town import Town, pool
 
-FINE, FULL, ASLEEP = (AddressEntry(each) for each in (Standing.DELIVERABLE, Standing.OVER_QUOTA, Standing.SUSPENDED))
-NARROW = AddressEntry(Standing.DELIVERABLE, room_bytes=room_of(1))
+FINE, FULL, ASLEEP = (
+    AddressEntry(each) for each in (RecipientStatus.DELIVERABLE, RecipientStatus.OVER_QUOTA, RecipientStatus.SUSPENDED)
+)
+NARROW = AddressEntry(RecipientStatus.DELIVERABLE, room_bytes=room_of(1))
 
 
 @pytest.fixture

@@ -12,11 +12,10 @@ from posthorn.adapters.dkim import DkimSigner, generate
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.directory.dkim_keys import PostgresDkimKeys
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
-from posthorn.ports.administration import Conflict, Missing
-from posthorn.ports.errors import Unavailable
+from posthorn.ports.errors import Conflict, NotFound, Unavailable
 from posthorn.ports.signing import DkimKey
 from posthorn.runtime.ids import new_id
-from posthorn.runtime.secret_box import Vault
+from posthorn.runtime.secret_box import SecretBox
 from tests.contract.town import Town, pool
 
 DOMAIN = "example.test"
@@ -134,7 +133,7 @@ async def test_keys_belong_to_their_domain_and_tenant(keys: PostgresDkimKeys, to
         keys.rotate(stranger, DOMAIN, [key("two")], WEEK),
         keys.rotate(None, "absent.test", [key("two")], WEEK),
     ):
-        with pytest.raises(Missing):
+        with pytest.raises(NotFound):
             await call
     await town.rows("DELETE FROM domains WHERE name = 'other.test'")
     assert await signing(keys, "other.test") == []
@@ -142,7 +141,7 @@ async def test_keys_belong_to_their_domain_and_tenant(keys: PostgresDkimKeys, to
 
 
 async def test_a_signer_signs_with_what_is_kept(keys: PostgresDkimKeys) -> None:
-    vault = Vault([b"v" * 32])
+    vault = SecretBox([b"v" * 32])
     made = key("one")
     private, public = generate("ed25519")
     sealed = vault.seal(private, f"dkim:{made.id}")

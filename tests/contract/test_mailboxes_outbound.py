@@ -14,7 +14,8 @@ from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.model.outbound import Notice, Notify, Outbound, QueueState, RecipientDsn
-from posthorn.ports.mailboxes import Forward, Letter
+from posthorn.ports.mailboxes import Forward
+from posthorn.ports.segments import SegmentMessage
 from tests.contract.town import Town, letter, pool, segment
 
 
@@ -38,7 +39,9 @@ def outbound(recipient: str, **changes: Any) -> Outbound:
     return Outbound(recipient, recipient.rpartition("@")[2], "sender@example.test", **changes)
 
 
-def leaving(*recipients: Outbound, accounts: tuple[int, ...] = (), sender: str = "sender@example.test") -> Letter:
+def leaving(
+    *recipients: Outbound, accounts: tuple[int, ...] = (), sender: str = "sender@example.test"
+) -> SegmentMessage:
     return replace(letter(accounts, reverse_path=sender), outbound=recipients, tenant=DEFAULT_TENANT)
 
 

@@ -13,12 +13,13 @@ import pytest
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.mailboxes.maildrops import PostgresMaildrops
-from posthorn.adapters.postgres.mailboxes.segments import PostgresStoreroom
+from posthorn.adapters.postgres.mailboxes.segments import PostgresSegmentCatalog
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.model.blob_range import BlobRange, BodyLocation
 from posthorn.ports.access import MOST_PLACES, Ending, Place, Proof, digest_of
 from posthorn.ports.errors import Unavailable
-from posthorn.ports.mailboxes import Placement, Segment
-from posthorn.ports.maildrops import LEASE_SECONDS, LeaseLost, Listing, Location, Login, MaildropBusy, Revoked
+from posthorn.ports.maildrops import LEASE_SECONDS, AccountLogin, LeaseLost, Listing, MaildropBusy, Revoked
+from posthorn.ports.segments import Segment
 from posthorn.runtime.ids import new_id
 from tests.contract.town import Town, letter, pool, segment, until_waiting
 from tests.support.databases import as_part
@@ -56,7 +57,7 @@ class TestLogin:
     async def test_it_tells_what_is_known_of_an_account(self, town: Town, maildrops: PostgresMaildrops) -> None:
         await town.domain("example.test")
         ada = await town.account("ada@example.test")
-        assert await maildrops.login("ada@example.test") == Login(
+        assert await maildrops.login("ada@example.test") == AccountLogin(
             ada, "ada@example.test", "hash", active=True, tenant=DEFAULT_TENANT
         )
 
@@ -306,7 +307,7 @@ class TestLocate:
         batch = segment([first, second])
         await mailboxes.place([batch])
         assert await maildrops.locate(ada, [1, 2, 99]) == {
-            1: Location(first.envelope.id, batch.key, 0, 300, "identity", 900, has_dot_lines=False)
+            1: BodyLocation(first.envelope.id, batch.key, 0, 300, "identity", 900, has_dot_lines=False)
         }
         assert await maildrops.locate(ada, []) == {}
 
@@ -318,9 +319,9 @@ class TestLocate:
         batch = segment([moved])
         await mailboxes.place([batch])
         new = Segment(new_id(), "segments/new", 500, ())
-        place = Placement(100, 400, "zstd")
-        assert await PostgresStoreroom(database).move(batch.id, new, {moved.envelope.id: place})
-        assert (await maildrops.locate(ada, [1]))[1] == Location(
+        place = BlobRange(100, 400, "zstd")
+        assert await PostgresSegmentCatalog(database).move(batch.id, new, {moved.envelope.id: place})
+        assert (await maildrops.locate(ada, [1]))[1] == BodyLocation(
             moved.envelope.id, "segments/new", 100, 400, "zstd", 900, has_dot_lines=False
         )
 

@@ -13,7 +13,7 @@ from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.queue.administration import PostgresQueueAdministration
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.model.outbound import QueueState
-from posthorn.ports.administration import Conflict, Missing
+from posthorn.ports.errors import Conflict, NotFound
 from posthorn.ports.queue import QueueFilter
 from posthorn.runtime.ids import new_id
 from tests.contract.outgoing import PostOffice
@@ -140,9 +140,9 @@ class TestSearch:
         assert await seen(DEFAULT_TENANT) == {"ours"}
         assert await seen(other) == {"theirs"}
         theirs = await number(office, "theirs@far.test")
-        with pytest.raises(Missing):
+        with pytest.raises(NotFound):
             await administration.item(DEFAULT_TENANT, theirs)
-        with pytest.raises(Missing):
+        with pytest.raises(NotFound):
             await administration.act(DEFAULT_TENANT, "cancel", theirs)
         done = await administration.act_on_all(DEFAULT_TENANT, "cancel", QueueFilter(domain="far.test"), 10)
         assert [recipient for _, _, recipient, _ in done] == ["ours@far.test"]
@@ -250,9 +250,9 @@ class TestAct:
             assert await office.states() == [("a@far.test", state)]
 
     async def test_what_is_not_there_is_missing(self, administration: PostgresQueueAdministration) -> None:
-        with pytest.raises(Missing):
+        with pytest.raises(NotFound):
             await administration.act(None, "retry", 1)
-        with pytest.raises(Missing):
+        with pytest.raises(NotFound):
             await administration.item(None, 1)
         with pytest.raises(KeyError):
             await administration.act(None, "burn", 1)
@@ -349,7 +349,7 @@ class TestNow:
         await administration.act_on_all(None, "release", QueueFilter(domain="far.test"), 10)
         with pytest.raises(Conflict):
             await administration.act(None, "release", await number(office, "a@far.test"))
-        with pytest.raises(Missing):
+        with pytest.raises(NotFound):
             await administration.act(new_id(), "retry", await number(office, "a@far.test"))
         assert await office.due_names() == []
 

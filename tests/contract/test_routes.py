@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from posthorn.adapters.postgres.queue.routes import PostgresRoutes
-from posthorn.ports.administration import Conflict, Missing
+from posthorn.ports.errors import Conflict, NotFound
 from posthorn.ports.queue import Route
 from tests.contract.town import pool
 
@@ -59,10 +59,10 @@ async def test_a_route_that_is_removed_is_missing(routes: PostgresRoutes) -> Non
     await routes.put(FULL)
     await routes.delete("far.test")
     for call in (routes.get, routes.delete):
-        with pytest.raises(Missing):
+        with pytest.raises(NotFound):
             await call("far.test")
     assert await routes.all("", 10) == []
-    with pytest.raises(Missing):
+    with pytest.raises(NotFound):
         await routes.get("nul\0.test")
 
 

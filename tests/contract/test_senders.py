@@ -11,7 +11,7 @@ import pytest
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.directory.senders import PostgresSenders
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
-from posthorn.ports.administration import State
+from posthorn.ports.accounts import AccountState
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.sending import Limits
 from posthorn.runtime.ids import new_id
@@ -47,7 +47,7 @@ async def test_credentials_hold_what_a_login_needs(senders: PostgresSenders, tow
     known = await senders.credentials("alice@example.test")
     assert known is not None
     assert (known.account, known.address, known.domain) == (alice, "alice@example.test", "example.test")
-    assert (known.tenant, known.password_hash, known.state) == (DEFAULT_TENANT, "hash", State.RECEIVE_ONLY)
+    assert (known.tenant, known.password_hash, known.state) == (DEFAULT_TENANT, "hash", AccountState.RECEIVE_ONLY)
     assert known.networks == ()
     assert known.account_limits == Limits(10, None)
     assert known.domain_limits == Limits(None, 500)

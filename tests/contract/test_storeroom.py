@@ -12,8 +12,9 @@ import pytest
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.mailboxes.maildrops import PostgresMaildrops
-from posthorn.adapters.postgres.mailboxes.segments import PostgresStoreroom
-from posthorn.ports.mailboxes import DeadSegment, Letter, LiveMessage, Placement, Segment
+from posthorn.adapters.postgres.mailboxes.segments import PostgresSegmentCatalog
+from posthorn.model.blob_range import BlobRange
+from posthorn.ports.segments import DeadSegment, LiveMessage, Segment, SegmentMessage
 from posthorn.runtime.ids import new_id
 from tests.contract.town import Town, letter, pool, segment, until_waiting
 from tests.support.databases import as_part
@@ -26,19 +27,19 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def storeroom(database_url: str) -> AsyncIterator[PostgresStoreroom]:
+async def storeroom(database_url: str) -> AsyncIterator[PostgresSegmentCatalog]:
     async with pool(as_part(database_url, "delivery"), database_pool=8) as own:
-        yield PostgresStoreroom(own)
+        yield PostgresSegmentCatalog(own)
 
 
 class House(Town):
     """A town with mail in it."""
 
-    async def place(self, *letters: Letter) -> Segment:
+    async def place(self, *letters: SegmentMessage) -> Segment:
         packed, offset = [], 0
         for each in letters:
-            packed.append(Letter(each.envelope, Placement(offset, each.placement.length), each.accounts))
-            offset += each.placement.length
+            packed.append(SegmentMessage(each.envelope, BlobRange(offset, each.blob_range.length), each.accounts))
+            offset += each.blob_range.length
         made = segment(packed)
         await PostgresMailboxes(self.database).place([made])
         return made
@@ -69,9 +70,9 @@ def house(database: Database) -> House:
 
 class TestLead:
     async def test_there_is_one_collector_until_its_time_runs_out(
-        self, house: House, database: Database, storeroom: PostgresStoreroom
+        self, house: House, database: Database, storeroom: PostgresSegmentCatalog
     ) -> None:
-        other = PostgresStoreroom(database)
+        other = PostgresSegmentCatalog(database)
         assert await storeroom.lead(60)
         assert await storeroom.lead(60)
         assert not await other.lead(60)
@@ -80,12 +81,12 @@ class TestLead:
         assert not await storeroom.lead(60)
 
     async def test_of_many_at_once_one_leads(self, database: Database) -> None:
-        assert sum(await asyncio.gather(*(PostgresStoreroom(database).lead(60) for _ in range(8)))) == 1
+        assert sum(await asyncio.gather(*(PostgresSegmentCatalog(database).lead(60) for _ in range(8)))) == 1
 
 
 class TestMostlyDead:
     async def test_segments_with_few_live_octets_come_oldest_first(
-        self, house: House, storeroom: PostgresStoreroom
+        self, house: House, storeroom: PostgresSegmentCatalog
     ) -> None:
         (ada,) = await house.accounts(1)
         half = await house.place(letter([ada], size=50), letter([], size=50))
@@ -101,7 +102,7 @@ class TestMostlyDead:
         assert await storeroom.mostly_dead(0.5, 1000, 10) == []
         assert {part.id for part in await storeroom.mostly_dead(1.0, 0, 10)} == {half.id, dead.id, full.id}
 
-    async def test_condemned_segments_and_empty_ones(self, house: House, storeroom: PostgresStoreroom) -> None:
+    async def test_condemned_segments_and_empty_ones(self, house: House, storeroom: PostgresSegmentCatalog) -> None:
         (ada,) = await house.accounts(1)
         empty = await house.place(letter([ada], size=0))
         known = letter([ada])
@@ -112,23 +113,23 @@ class TestMostlyDead:
 
 class TestMove:
     async def test_the_living_move_and_the_old_segment_is_marked(
-        self, house: House, storeroom: PostgresStoreroom
+        self, house: House, storeroom: PostgresSegmentCatalog
     ) -> None:
         (ada,) = await house.accounts(1)
         stays, goes, last = (letter([ada], size=size) for size in (10, 20, 30))
         old = await house.place(stays, goes, last)
         await house.delete(ada, 2)
         assert await storeroom.live_messages(old.id) == [
-            LiveMessage(stays.envelope.id, Placement(0, 10)),
-            LiveMessage(last.envelope.id, Placement(30, 30)),
+            LiveMessage(stays.envelope.id, BlobRange(0, 10)),
+            LiveMessage(last.envelope.id, BlobRange(30, 30)),
         ]
         new = Segment(new_id(), "segments/new", 25, ())
-        moved = {stays.envelope.id: Placement(0, 10), last.envelope.id: Placement(10, 15, "zstd")}
+        moved = {stays.envelope.id: BlobRange(0, 10), last.envelope.id: BlobRange(10, 15, "zstd")}
         assert await storeroom.move(old.id, new, moved)
         assert await storeroom.live_messages(old.id) == []
         assert await storeroom.live_messages(new.id) == [
-            LiveMessage(stays.envelope.id, Placement(0, 10)),
-            LiveMessage(last.envelope.id, Placement(10, 15, "zstd")),
+            LiveMessage(stays.envelope.id, BlobRange(0, 10)),
+            LiveMessage(last.envelope.id, BlobRange(10, 15, "zstd")),
         ]
         assert await house.state(old.id) == (0, True)
         assert await house.state(new.id) == (25, False)
@@ -138,7 +139,7 @@ class TestMove:
         await house.sums_hold()
 
     async def test_a_wholly_dead_segment_is_marked_without_a_new_one(
-        self, house: House, storeroom: PostgresStoreroom
+        self, house: House, storeroom: PostgresSegmentCatalog
     ) -> None:
         (ada,) = await house.accounts(1)
         old = await house.place(letter([ada]))
@@ -148,12 +149,12 @@ class TestMove:
 
     @pytest.mark.parametrize("named", ["too few", "too many", "none"])
     async def test_others_than_named_are_live_so_nothing_is_done(
-        self, house: House, storeroom: PostgresStoreroom, named: str
+        self, house: House, storeroom: PostgresSegmentCatalog, named: str
     ) -> None:
         (ada,) = await house.accounts(1)
         first, second = letter([ada]), letter([ada])
         old = await house.place(first, second)
-        moved = {first.envelope.id: Placement(0, 1000), second.envelope.id: Placement(1000, 1000)}
+        moved = {first.envelope.id: BlobRange(0, 1000), second.envelope.id: BlobRange(1000, 1000)}
         if named == "too few":
             del moved[second.envelope.id]
         elif named == "too many":
@@ -166,13 +167,15 @@ class TestMove:
         assert not (await house.state(old.id))[1]
         await house.sums_hold()
 
-    async def test_a_segment_nobody_knows_cannot_be_moved(self, house: House, storeroom: PostgresStoreroom) -> None:
+    async def test_a_segment_nobody_knows_cannot_be_moved(
+        self, house: House, storeroom: PostgresSegmentCatalog
+    ) -> None:
         assert not await storeroom.move(new_id(), None, {})
         with pytest.raises(ValueError, match="without a segment"):
-            await storeroom.move(new_id(), None, {new_id(): Placement(0, 1)})
+            await storeroom.move(new_id(), None, {new_id(): BlobRange(0, 1)})
 
     async def test_moving_and_deleting_at_once_keep_every_sum(
-        self, database_url: str, house: House, storeroom: PostgresStoreroom
+        self, database_url: str, house: House, storeroom: PostgresSegmentCatalog
     ) -> None:
         ada, bob = await house.accounts(2)
         for _ in range(6):
@@ -181,7 +184,7 @@ class TestMove:
             new = Segment(new_id(), f"segments/{new_id()}", 10_000, ())
             mine, yours = await house.inbox(ada), await house.inbox(bob)
             await asyncio.gather(
-                storeroom.move(old.id, new, {each.id: each.placement for each in live}),
+                storeroom.move(old.id, new, {each.id: each.blob_range for each in live}),
                 house.delete(ada, *(uid for uid, _ in mine)),
                 house.delete(bob, *(uid for uid, _ in yours[:5])),
             )
@@ -191,7 +194,7 @@ class TestMove:
         await house.sums_hold()
 
     async def test_a_deletion_that_waits_for_the_move_counts_at_the_new_place(
-        self, database_url: str, house: House, storeroom: PostgresStoreroom
+        self, database_url: str, house: House, storeroom: PostgresSegmentCatalog
     ) -> None:
         (ada,) = await house.accounts(1)
         moving = letter([ada], size=10)
@@ -216,7 +219,9 @@ class TestMove:
 
 
 class TestRemoval:
-    async def test_condemned_segments_wait_before_they_go(self, house: House, storeroom: PostgresStoreroom) -> None:
+    async def test_condemned_segments_wait_before_they_go(
+        self, house: House, storeroom: PostgresSegmentCatalog
+    ) -> None:
         (ada,) = await house.accounts(1)
         kept, first, second = [await house.place(letter([ada] if live else [])) for live in (True, False, False)]
         for part, seconds in ((first, 100), (second, 200)):
@@ -230,12 +235,12 @@ class TestRemoval:
         assert await storeroom.condemned(150, 10) == [(second.id, second.key)]
         await storeroom.removed([second.id, kept.id, new_id()])  # what lives stays, whoever says so
         assert {row[0] for row in await house.rows("SELECT id FROM segments")} == {kept.id, first.id}
-        assert await house.value("SELECT segment_id FROM messages WHERE id = $1", second.letters[0].envelope.id) is None
+        assert await house.value("SELECT segment_id FROM messages WHERE id = $1", second.messages[0].envelope.id) is None
         await storeroom.removed([])
         await house.sums_hold()
 
     async def test_redelivery_after_everything_was_removed_stays_harmless(
-        self, house: House, storeroom: PostgresStoreroom
+        self, house: House, storeroom: PostgresSegmentCatalog
     ) -> None:
         (ada,) = await house.accounts(1)
         late = letter([ada])
@@ -248,7 +253,7 @@ class TestRemoval:
         assert await house.state(again.id) == (0, True)
         await house.sums_hold()
 
-    async def test_keys_without_a_segment_are_told(self, house: House, storeroom: PostgresStoreroom) -> None:
+    async def test_keys_without_a_segment_are_told(self, house: House, storeroom: PostgresSegmentCatalog) -> None:
         (ada,) = await house.accounts(1)
         known = await house.place(letter([ada]))
         assert await storeroom.unknown_keys([known.key, "segments/lost", "bodies/lost"]) == {
@@ -258,7 +263,7 @@ class TestRemoval:
         assert await storeroom.unknown_keys([]) == set()
 
     async def test_messages_are_forgotten_long_after_they_were_placed(
-        self, house: House, storeroom: PostgresStoreroom
+        self, house: House, storeroom: PostgresSegmentCatalog
     ) -> None:
         (ada,) = await house.accounts(1)
         live, read, fresh = letter([ada]), letter([ada]), letter([ada], received_at=1.0)

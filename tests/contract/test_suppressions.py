@@ -10,7 +10,7 @@ import pytest
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.queue.suppressions import PostgresSuppressions
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
-from posthorn.ports.administration import Missing
+from posthorn.ports.errors import NotFound
 from posthorn.runtime.ids import new_id
 from tests.contract.town import Town, pool
 
@@ -48,10 +48,10 @@ async def test_an_address_is_put_on_the_list_once(suppressions: PostgresSuppress
 async def test_tenants_have_lists_of_their_own(suppressions: PostgresSuppressions, other: UUID) -> None:
     await suppressions.add(other, "a@far.test", "theirs")
     assert await suppressions.items(None, None, "", 10) == []
-    with pytest.raises(Missing):
+    with pytest.raises(NotFound):
         await suppressions.remove(DEFAULT_TENANT, "a@far.test")
     assert [each.reason for each in await suppressions.items(other, None, "", 10)] == ["theirs"]
-    with pytest.raises(Missing):
+    with pytest.raises(NotFound):
         await suppressions.add(new_id(), "a@far.test", "nobody's")
 
 
@@ -72,5 +72,5 @@ async def test_an_address_is_taken_off(suppressions: PostgresSuppressions) -> No
     await suppressions.add(None, "a@far.test", "")
     await suppressions.remove(None, "a@far.test")
     assert await suppressions.items(None, None, "", 10) == []
-    with pytest.raises(Missing):
+    with pytest.raises(NotFound):
         await suppressions.remove(None, "a@far.test")

@@ -11,9 +11,9 @@ import pytest
 from nats.aio.msg import Msg
 
 from posthorn.adapters.nats.connection import Connection, connect
-from posthorn.adapters.nats.notifications import NatsWaker, NatsWakes
+from posthorn.adapters.nats.notifications import NatsNotifications, NatsNotifier
 from posthorn.model.streams import WAKE_SUBJECT
-from posthorn.ports.wakes import ANY
+from posthorn.ports.notifications import ANY
 from posthorn_local.embedded import Nats
 from tests.support.jetstream import nats_settings, restart, until
 
@@ -30,15 +30,15 @@ async def elsewhere(nats: Nats) -> AsyncIterator[Connection]:
         yield made
 
 
-async def quiet(wakes: NatsWakes) -> None:
+async def quiet(wakes: NatsNotifications) -> None:
     """Take what came before the test began."""
     while await wakes.wait(0.1):
         pass
 
 
 async def test_a_wake_up_reaches_every_relay_at_once(connection: Connection, elsewhere: Connection) -> None:
-    waker = NatsWaker(connection)
-    async with NatsWakes(connection) as near, NatsWakes(elsewhere) as far:
+    waker = NatsNotifier(connection)
+    async with NatsNotifications(connection) as near, NatsNotifications(elsewhere) as far:
         await quiet(near)
         await quiet(far)
         began = time.monotonic()
@@ -51,9 +51,9 @@ async def test_a_wake_up_reaches_every_relay_at_once(connection: Connection, els
 
 
 async def test_a_wake_up_between_two_waits_is_not_lost(connection: Connection) -> None:
-    async with NatsWakes(connection) as wakes:
+    async with NatsNotifications(connection) as wakes:
         await quiet(wakes)
-        NatsWaker(connection).wake()
+        NatsNotifier(connection).wake()
         await asyncio.sleep(0.1)
         assert await wakes.wait(0)
 
@@ -66,7 +66,7 @@ async def test_many_wake_ups_become_few(connection: Connection) -> None:
         heard += 1
 
     await connection.subscribe(WAKE_SUBJECT, hear)
-    waker = NatsWaker(connection)
+    waker = NatsNotifier(connection)
     for _ in range(1000):
         waker.wake()
     await asyncio.sleep(0.005)
@@ -83,8 +83,8 @@ async def test_many_wake_ups_become_few(connection: Connection) -> None:
 async def test_waking_without_nats_neither_waits_nor_fails_and_the_relay_looks_when_it_is_back(
     nats: Nats, connection: Connection, elsewhere: Connection
 ) -> None:
-    waker = NatsWaker(connection)
-    async with NatsWakes(elsewhere) as wakes:
+    waker = NatsNotifier(connection)
+    async with NatsNotifications(elsewhere) as wakes:
         await quiet(wakes)
         nats.stop(kill=True)
         waker.wake()
@@ -104,18 +104,18 @@ async def test_wakes_may_begin_while_nats_is_away(nats: Nats, connection: Connec
         return not connection.is_up
 
     await until(down, what="the loss of the connection")
-    async with NatsWakes(connection) as wakes:
+    async with NatsNotifications(connection) as wakes:
         restart(nats)
         assert await wakes.wait(10)
         await quiet(wakes)
-        NatsWaker(connection).wake()
+        NatsNotifier(connection).wake()
         assert await wakes.wait(5)
 
 
 async def test_the_subscription_survives_a_connection_that_the_server_closed_for_good(
     connection: Connection, elsewhere: Connection
 ) -> None:
-    async with NatsWakes(elsewhere) as wakes:
+    async with NatsNotifications(elsewhere) as wakes:
         await quiet(wakes)
         before = elsewhere.client
         await before.close()  # as nats-py does after a protocol error
@@ -126,7 +126,7 @@ async def test_the_subscription_survives_a_connection_that_the_server_closed_for
         await until(renewed, what="a new client")
         assert await wakes.wait(5)
         await quiet(wakes)
-        NatsWaker(connection).wake()
+        NatsNotifier(connection).wake()
         assert await wakes.wait(5)
 
 
@@ -135,7 +135,7 @@ async def test_a_silent_server_does_not_hold_the_waker_up(nats: Nats, connection
     nats.process.send_signal(signal.SIGSTOP)
     try:
         began = time.monotonic()
-        NatsWaker(connection).wake()
+        NatsNotifier(connection).wake()
         await asyncio.sleep(0.05)
         assert time.monotonic() - began < 0.5
     finally:
@@ -143,9 +143,9 @@ async def test_a_silent_server_does_not_hold_the_waker_up(nats: Nats, connection
 
 
 async def test_the_destinations_named_meanwhile_come_together(connection: Connection) -> None:
-    async with NatsWakes(connection) as wakes:
+    async with NatsNotifications(connection) as wakes:
         await quiet(wakes)
-        waker = NatsWaker(connection)
+        waker = NatsNotifier(connection)
         waker.wake(["a.test"])
         waker.wake({"b.test", "a.test"})
         found: set[str] = set()

@@ -12,8 +12,9 @@ from uuid import UUID
 
 from posthorn.adapters.postgres.database import Connection, Database, connect
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.model.blob_range import BlobRange
 from posthorn.model.envelope import Body, Envelope
-from posthorn.ports.mailboxes import Letter, Placement, Segment
+from posthorn.ports.segments import Segment, SegmentMessage
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.settings import PostgresSettings
 from posthorn.wire.message.header import Summary
@@ -159,7 +160,7 @@ def letter(
     subject: str = "Hello",
     received_at: float | None = None,
     reverse_path: str = "sender@elsewhere.test",
-) -> Letter:
+) -> SegmentMessage:
     number = number or new_id()
     envelope = Envelope(
         id=number,
@@ -169,12 +170,12 @@ def letter(
         body=Body(size=size, sha256=hashlib.sha256(number.bytes).digest(), has_dot_lines=False),
         summary=Summary(subject=subject, from_="Sender", date="today", message_id="<1@elsewhere.test>"),
     )
-    return Letter(envelope, Placement(offset, size if stored is None else stored), tuple(accounts))
+    return SegmentMessage(envelope, BlobRange(offset, size if stored is None else stored), tuple(accounts))
 
 
-def segment(letters: Sequence[Letter], *, number: UUID | None = None, key: str | None = None) -> Segment:
+def segment(letters: Sequence[SegmentMessage], *, number: UUID | None = None, key: str | None = None) -> Segment:
     number = number or new_id()
-    octets = sum(each.placement.length for each in letters)
+    octets = sum(each.blob_range.length for each in letters)
     return Segment(number, key or f"segments/{number}", octets, tuple(letters))
 
 

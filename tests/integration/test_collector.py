@@ -19,11 +19,12 @@ from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.mailboxes.maildrops import PostgresMaildrops
-from posthorn.adapters.postgres.mailboxes.segments import PostgresStoreroom
+from posthorn.adapters.postgres.mailboxes.segments import PostgresSegmentCatalog
+from posthorn.model.blob_range import BlobRange
 from posthorn.ports.blobs import BODIES, SEGMENTS, TRASH, BlobInfo, BlobMissing
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.ingest import Backlog
-from posthorn.ports.mailboxes import Letter, Placement, Segment
+from posthorn.ports.segments import Segment, SegmentMessage
 from posthorn.runtime.ids import new_id
 from posthorn_delivery.collector import Collector, CollectorBrakes, Round
 from posthorn_delivery.collector_settings import CollectorSettings
@@ -69,7 +70,7 @@ class Store(Town):
         self.settings = CollectorSettings()
         self.released = False
         self.uncertain: Unavailable | None = None
-        self.storeroom = PostgresStoreroom(database)
+        self.storeroom = PostgresSegmentCatalog(database)
 
     def now(self) -> float:
         return self.blobs.now()
@@ -105,7 +106,7 @@ class Store(Town):
         for size in sizes:
             one = letter([account], size=size)
             body = os.urandom(size)
-            letters.append(Letter(one.envelope, Placement(offset, size), one.accounts))
+            letters.append(SegmentMessage(one.envelope, BlobRange(offset, size), one.accounts))
             self.bodies[one.envelope.id] = body
             parts.append(body)
             offset += size
@@ -158,7 +159,7 @@ async def store(database_url: str, tmp_path: Path) -> AsyncIterator[Store]:
 
 
 def _ids(segment: Segment) -> list[UUID]:
-    return [each.envelope.id for each in segment.letters]
+    return [each.envelope.id for each in segment.messages]
 
 
 async def test_a_dead_segment_goes_after_the_grace_period_and_not_before(store: Store) -> None:
@@ -404,7 +405,7 @@ async def test_one_of_many_processes_collects_and_another_takes_over(store: Stor
     leader = store.collector()
     assert await leader.collect_once() == Round()
     await store.delete(account, _ids(dead))
-    store.storeroom = PostgresStoreroom(store.database)
+    store.storeroom = PostgresSegmentCatalog(store.database)
     other = store.collector()
     assert await other.collect_once() == Round(), "the first one leads"
     await store.pass_time(store.settings.collector_interval + 61)  # it has gone
@@ -474,8 +475,8 @@ async def test_whatever_happens_every_living_message_reads_back(store: Store, se
         if placed:
             again = chance.choice(placed)
             number = again.id if again.key.startswith(BODIES) else new_id()
-            copy = Segment(number, again.key.replace(str(again.id), str(number)), again.octets, again.letters)
-            bodies = [store.bodies[each.envelope.id] for each in again.letters]
+            copy = Segment(number, again.key.replace(str(again.id), str(number)), again.octets, again.messages)
+            bodies = [store.bodies[each.envelope.id] for each in again.messages]
             await store.blobs.put(copy.key, bodies)
             await PostgresMailboxes(store.database).place([copy])
 

@@ -16,9 +16,10 @@ from posthorn.adapters.blobs.compression import zstd_frame
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.model.envelope import encode_record
 from posthorn.ports.errors import Unavailable
-from posthorn.ports.mailboxes import Resolution, Segment
+from posthorn.ports.mailboxes import Resolution
+from posthorn.ports.segments import Segment
 from posthorn.runtime.ids import new_id
-from posthorn_delivery.server import Intake
+from posthorn_delivery.server import Consumer
 from posthorn_delivery.service import Deliverer
 from posthorn_local.embedded import Nats
 from tests.support.jetstream import letter, until
@@ -256,7 +257,7 @@ async def test_a_batch_too_large_for_the_loop_is_packed_beside_it(stage: Scene) 
 
 async def test_the_intake_delivers_a_lone_message_at_once_and_drains(stage: Scene) -> None:
     (account,) = await stage.town.accounts(1)
-    intake = Intake(stage.source, stage.deliverer, (512, 1 << 23, 1))
+    intake = Consumer(stage.source, stage.deliverer, (512, 1 << 23, 1))
     running = asyncio.create_task(intake.run())
     waits = []
     for number in range(1, 11):

@@ -14,10 +14,10 @@ from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.model.envelope import decode_record
 from posthorn.model.streams import INGEST, INGEST_CONSUMER
-from posthorn.ports.mailboxes import Segment
+from posthorn.ports.segments import Segment
 from posthorn.runtime.ids import new_id
 from posthorn_delivery import server
-from posthorn_delivery.server import Intake
+from posthorn_delivery.server import Consumer
 from posthorn_delivery.service import Deliverer
 from posthorn_local.embedded import Nats
 from tests.support.jetstream import nats_settings, until
@@ -57,7 +57,7 @@ class Going:
     def __init__(self, stage: Scene, source: NatsIngestSource) -> None:
         self.mailboxes = Hanging(stage)
         deliverer = Deliverer(self.mailboxes, stage.blobs, stage.dead, new_id=new_id)
-        self.intake = Intake(source, deliverer, (1, 1 << 23, 1))
+        self.intake = Consumer(source, deliverer, (1, 1 << 23, 1))
         self.running = asyncio.create_task(self.intake.run())
 
 

@@ -15,15 +15,15 @@ from posthorn.adapters.postgres.mailboxes.expunge import LOCK_ACCOUNT, remove
 from posthorn.adapters.postgres.queue.administration import PostgresQueueAdministration
 from posthorn.model.envelope import Envelope
 from posthorn.model.outbound import Notice, Notify, Outbound, QueueState, RecipientDsn
-from posthorn.ports.administration import Conflict, Missing
-from posthorn.ports.expansions import Places
+from posthorn.ports.errors import Conflict, NotFound
+from posthorn.ports.expansions import SliceRecipients
 from posthorn.ports.mailboxes import Resolution
 from posthorn.ports.queue import QueueFilter
 from posthorn.runtime.ids import new_id
 from posthorn_delivery import service
 from posthorn_delivery.expanding import SLICE_ADDRESSES, Expander
 from posthorn_delivery.service import Deliverer
-from posthorn_delivery.sorting import Sorted, sort
+from posthorn_delivery.sorting import Routes, sort
 from posthorn_local.embedded import Nats
 from tests.support.scene import Scene, scene
 
@@ -130,7 +130,7 @@ async def test_what_dies_between_and_within_slices_is_taken_up_again(stage: Scen
     await stage.expander.expand_once()
     expansions = PostgresExpansions(stage.town.database)
 
-    def dies(_: Envelope, __: Resolution) -> Places:
+    def dies(_: Envelope, __: Resolution) -> SliceRecipients:
         raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
@@ -202,7 +202,7 @@ async def test_rows_are_made_in_slices_and_written_by_weight(stage: Scene, monke
             beats += 1
             await asyncio.sleep(0)
 
-    def counted(envelope: Envelope, resolution: Resolution, back: Mapping[str, Any], keys: Sequence[bytes]) -> Sorted:
+    def counted(envelope: Envelope, resolution: Resolution, back: Mapping[str, Any], keys: Sequence[bytes]) -> Routes:
         found = sort(envelope, resolution, back, keys)
         made[beats] = made.get(beats, 0) + len(found.outbound)
         return found
@@ -279,7 +279,7 @@ async def test_an_alias_that_is_too_wide_is_held_until_it_is_narrower(stage: Sce
     assert await queue.act_on_all(None, "release", QueueFilter(), 100) == []
     with pytest.raises(Conflict):
         await queue.act(None, "hold", item.id)
-    with pytest.raises(Missing):
+    with pytest.raises(NotFound):
         await queue.act(uuid4(), "release", item.id)
     assert await stage.expand() == 0
     assert (await queue.act(None, "release", item.id)).state.value == "held"
@@ -351,9 +351,9 @@ async def test_what_ends_in_a_slice_is_entered_once_however_many_slices_say_so(s
         notice=Notice.FAILED,
     )
 
-    def sorting(envelope: Envelope, resolution: Resolution) -> Places:
+    def sorting(envelope: Envelope, resolution: Resolution) -> SliceRecipients:
         found = sort(envelope, resolution, {}, (), at_once=1000)
-        return Places(found.accounts, (*found.outbound, refused))
+        return SliceRecipients(found.accounts, (*found.outbound, refused))
 
     while await expansions.expand(100, sorting) is not None:
         await stage.town.sums_hold()
@@ -373,7 +373,7 @@ async def test_an_expansion_that_fails_is_put_off_and_the_others_go_on(stage: Sc
     await stage.deliver(2)
     expansions = PostgresExpansions(stage.town.database)
 
-    def broken(_: Envelope, __: Resolution) -> Places:
+    def broken(_: Envelope, __: Resolution) -> SliceRecipients:
         raise ArithmeticError
 
     with pytest.raises(ArithmeticError):

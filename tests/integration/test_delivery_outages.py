@@ -12,7 +12,7 @@ import pytest
 
 from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
 from posthorn.adapters.postgres.migrate import migrate_blocking
-from posthorn_delivery.server import Intake
+from posthorn_delivery.server import Consumer
 from posthorn_local.embedded import Nats, Postgres
 from tests.support.databases import ROLE_PASSWORDS
 from tests.support.jetstream import restart, until
@@ -32,8 +32,8 @@ def own_postgres(tmp_path: Path) -> Iterator[Postgres]:
 
 
 @asynccontextmanager
-async def running(stage: Scene) -> AsyncIterator[Intake]:
-    intake = Intake(stage.source, stage.deliverer, (512, 1 << 23, 1))
+async def running(stage: Scene) -> AsyncIterator[Consumer]:
+    intake = Consumer(stage.source, stage.deliverer, (512, 1 << 23, 1))
     task = asyncio.create_task(intake.run())
     try:
         yield intake

@@ -20,7 +20,7 @@ from posthorn.model.outbound import Notify, RecipientDsn
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.signing import DkimKey
 from posthorn.runtime.ids import new_id
-from posthorn.runtime.secret_box import Vault
+from posthorn.runtime.secret_box import SecretBox
 from posthorn.wire.srs import reverse, rewrite
 from posthorn_delivery.service import Deliverer
 from posthorn_local.embedded import Nats
@@ -231,7 +231,7 @@ async def test_an_alias_to_one_place_hands_the_wish_on_and_one_to_several_is_exp
     ]
 
 
-async def enter_keys(stage: Scene, vault: Vault) -> list[DkimKey]:
+async def enter_keys(stage: Scene, vault: SecretBox) -> list[DkimKey]:
     keys = []
     for algorithm in ("rsa", "ed25519"):
         private, public = generate(algorithm)
@@ -318,7 +318,7 @@ async def test_a_domain_without_keys_sends_unsigned(stage: Scene) -> None:
 
 async def test_a_letter_whose_keys_do_not_open_waits_and_holds_up_no_other(stage: Scene) -> None:
     bob = await stage.town.account("bob@example.test")
-    await enter_keys(stage, Vault([b"another key, lost long ago......"]))
+    await enter_keys(stage, SecretBox([b"another key, lost long ago......"]))
     await stage.send(BODY, "carol@far.test", **submitted(signer="example.test"))
     await stage.send(BODY, "bob@example.test", **submitted(signer="example.test"))
     await stage.deliver(2)

@@ -15,9 +15,10 @@ from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.model.envelope import Envelope
 from posthorn.model.streams import INGEST, INGEST_CONSUMER, RETRY_CONSUMER
 from posthorn.ports.errors import Full, Unavailable
-from posthorn.ports.mailboxes import Resolution, Segment
+from posthorn.ports.mailboxes import Resolution
+from posthorn.ports.segments import Segment
 from posthorn.runtime.ids import new_id
-from posthorn_delivery.server import Intake
+from posthorn_delivery.server import Consumer
 from posthorn_delivery.service import MOST_FAILURES, Deliverer
 from posthorn_local.embedded import Nats
 from tests.support.jetstream import letter, until
@@ -207,7 +208,7 @@ async def test_when_ingest_has_no_room_for_the_retry_lane_the_message_comes_agai
 async def test_the_intake_tries_again_beside_first_deliveries(stage: Scene) -> None:
     (account,) = await stage.town.accounts(1)
     async with NatsIngestSource(stage.nats, RETRY_CONSUMER, messages=16) as retries:
-        intake = Intake(stage.source, stage.deliverer, (512, 1 << 23, 1), 0.0, retries)
+        intake = Consumer(stage.source, stage.deliverer, (512, 1 << 23, 1), 0.0, retries)
         running = asyncio.create_task(intake.run())
         bad = [poison("user0@example.test") for _ in range(5)]
         for each in bad:

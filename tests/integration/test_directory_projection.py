@@ -19,8 +19,9 @@ from posthorn.adapters.nats.bucket import NatsDirectoryBucket
 from posthorn.adapters.nats.connection import Connection, connect
 from posthorn.adapters.nats.directory import NatsDirectory
 from posthorn.adapters.postgres.directory.outbox import PostgresDirectoryTruth
-from posthorn.model.unpublished import NOTHING, of_subjects
-from posthorn.ports.directory import AddressEntry, Behind, DomainEntry, Entry, Standing, Unpublished
+from posthorn.model.directory_entry import AddressEntry, DomainEntry, Entry, RecipientStatus
+from posthorn.model.unpublished import NOTHING, Unpublished, of_subjects
+from posthorn.ports.directory import DirectoryBehind
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.brakes import Brake
 from posthorn.wire.address import parse_address
@@ -31,7 +32,7 @@ from tests.support.api import Api, running_api
 from tests.support.jetstream import nats_settings, restart, until
 
 HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("correct horse")
-FINE = AddressEntry(Standing.DELIVERABLE)
+FINE = AddressEntry(RecipientStatus.DELIVERABLE)
 
 
 @dataclass
@@ -46,10 +47,10 @@ class Scene:
     publisher: Publisher
     directory: NatsDirectory
 
-    async def standing(self, address: str) -> Standing:
+    async def standing(self, address: str) -> RecipientStatus:
         return await self.directory.standing(parse_address(address))
 
-    async def becomes(self, address: str, standing: Standing, timeout: float = 15) -> None:
+    async def becomes(self, address: str, standing: RecipientStatus, timeout: float = 15) -> None:
         async def so() -> bool:
             with suppress(Unavailable):
                 return await self.standing(address) is standing
@@ -85,15 +86,15 @@ async def published(scene: Scene) -> AsyncIterator[Scene]:
 
 async def test_an_account_takes_mail_the_moment_it_is_announced(published: Scene) -> None:
     await published.api.domain()
-    assert await published.standing("carol@example.test") is Standing.UNKNOWN
+    assert await published.standing("carol@example.test") is RecipientStatus.UNKNOWN
     await published.api.account("carol@example.test")
-    assert await published.standing("carol@example.test") is Standing.DELIVERABLE
-    assert await published.standing("carol+tag@example.test") is Standing.DELIVERABLE
-    assert await published.standing("carol@elsewhere.test") is Standing.FOREIGN
+    assert await published.standing("carol@example.test") is RecipientStatus.DELIVERABLE
+    assert await published.standing("carol+tag@example.test") is RecipientStatus.DELIVERABLE
+    assert await published.standing("carol@elsewhere.test") is RecipientStatus.FOREIGN
     assert (await published.api.client.delete("/v1/accounts/carol@example.test")).status_code == 204
-    assert await published.standing("carol@example.test") is Standing.UNKNOWN
+    assert await published.standing("carol@example.test") is RecipientStatus.UNKNOWN
     assert (await published.api.client.delete("/v1/domains/example.test")).status_code == 204
-    assert await published.standing("carol@example.test") is Standing.FOREIGN
+    assert await published.standing("carol@example.test") is RecipientStatus.FOREIGN
 
 
 async def test_every_change_is_projected(published: Scene) -> None:
@@ -103,17 +104,17 @@ async def test_every_change_is_projected(published: Scene) -> None:
     await published.api.alias("info@example.test", "alice@example.test")
     await published.api.alias("far@example.test", "info@example.test")
     for address in ("alice@example.test", "info@example.test", "far@example.test"):
-        assert await published.standing(address) is Standing.OVER_QUOTA
+        assert await published.standing(address) is RecipientStatus.OVER_QUOTA
     await client.patch("/v1/accounts/alice@example.test", json={"quota_bytes": None, "state": "suspended"})
     for address in ("alice@example.test", "info@example.test", "far@example.test"):
-        assert await published.standing(address) is Standing.SUSPENDED
+        assert await published.standing(address) is RecipientStatus.SUSPENDED
     await client.patch("/v1/accounts/alice@example.test", json={"state": "active"})
-    assert await published.standing("far@example.test") is Standing.DELIVERABLE
+    assert await published.standing("far@example.test") is RecipientStatus.DELIVERABLE
     await client.patch("/v1/domains/example.test", json={"catch_all": "info@example.test"})
-    assert await published.standing("anyone@example.test") is Standing.DELIVERABLE
+    assert await published.standing("anyone@example.test") is RecipientStatus.DELIVERABLE
     await client.patch("/v1/domains/example.test", json={"catch_all": None, "plus_addressing": False})
-    assert await published.standing("anyone@example.test") is Standing.UNKNOWN
-    assert await published.standing("alice+x@example.test") is Standing.UNKNOWN
+    assert await published.standing("anyone@example.test") is RecipientStatus.UNKNOWN
+    assert await published.standing("alice+x@example.test") is RecipientStatus.UNKNOWN
 
 
 async def test_changes_of_other_services_come_through_the_outbox(published: Scene) -> None:
@@ -121,7 +122,7 @@ async def test_changes_of_other_services_come_through_the_outbox(published: Scen
     await published.api.account("alice@example.test", quota_bytes=10)
     await published.town.rows("UPDATE accounts SET used_bytes = 10")
     await published.town.rows("INSERT INTO directory_outbox (subject) VALUES ('alice@example.test')")
-    await published.becomes("alice@example.test", Standing.OVER_QUOTA, 5)
+    await published.becomes("alice@example.test", RecipientStatus.OVER_QUOTA, 5)
 
 
 async def test_while_nats_is_down_accounts_are_made_and_projected_later(published: Scene, nats: Nats) -> None:
@@ -135,9 +136,9 @@ async def test_while_nats_is_down_accounts_are_made_and_projected_later(publishe
         await published.standing("u0@example.test")
     restart(nats)
     for number in range(12):
-        await published.becomes(f"u{number}@example.test", Standing.DELIVERABLE)
+        await published.becomes(f"u{number}@example.test", RecipientStatus.DELIVERABLE)
     await published.api.account("afterwards@example.test")
-    await published.becomes("afterwards@example.test", Standing.DELIVERABLE, 5)
+    await published.becomes("afterwards@example.test", RecipientStatus.DELIVERABLE, 5)
 
 
 async def test_a_directory_that_was_lost_is_made_anew(published: Scene) -> None:
@@ -145,8 +146,8 @@ async def test_a_directory_that_was_lost_is_made_anew(published: Scene) -> None:
     await published.api.account("alice@example.test")
     await published.connection.api("STREAM.DELETE.KV_directory")
     published.connection.suspect()
-    await published.becomes("nobody@example.test", Standing.UNKNOWN)
-    assert await published.standing("alice@example.test") is Standing.DELIVERABLE
+    await published.becomes("nobody@example.test", RecipientStatus.UNKNOWN)
+    assert await published.standing("alice@example.test") is RecipientStatus.DELIVERABLE
 
 
 async def test_the_bucket_is_not_called_filled_before_it_is(scene: Scene) -> None:
@@ -158,13 +159,13 @@ async def test_the_bucket_is_not_called_filled_before_it_is(scene: Scene) -> Non
     assert not await scene.bucket.is_filled()
     await scene.publisher.reconcile()
     assert await scene.bucket.is_filled()
-    assert await scene.standing("nobody@example.test") is Standing.UNKNOWN
+    assert await scene.standing("nobody@example.test") is RecipientStatus.UNKNOWN
 
 
 async def test_an_empty_system_has_a_filled_directory(scene: Scene) -> None:
     assert await scene.publisher.reconcile() == 0
     assert await scene.bucket.is_filled()
-    assert await scene.standing("nobody@example.test") is Standing.FOREIGN
+    assert await scene.standing("nobody@example.test") is RecipientStatus.FOREIGN
 
 
 async def test_drift_is_repaired_both_ways(scene: Scene) -> None:
@@ -178,7 +179,7 @@ async def test_drift_is_repaired_both_ways(scene: Scene) -> None:
         **{f"{name}@example.test": FINE for name in ("kept", "missing", "wrong")},
     }
     await scene.bucket.put("missing@example.test", None)
-    await scene.bucket.put("wrong@example.test", AddressEntry(Standing.SUSPENDED))
+    await scene.bucket.put("wrong@example.test", AddressEntry(RecipientStatus.SUSPENDED))
     await scene.bucket.put("extra@example.test", FINE)
     await scene.bucket.put("@extra.test", DomainEntry(None, False))
     assert await scene.publisher.reconcile() == 4
@@ -216,7 +217,7 @@ async def test_two_publishers_take_turns(scene: Scene) -> None:
     await scene.api.domain()
     await asyncio.gather(*(scene.api.account(f"u{number}@example.test") for number in range(10)))
     for number in range(10):
-        assert await scene.standing(f"u{number}@example.test") is Standing.DELIVERABLE
+        assert await scene.standing(f"u{number}@example.test") is RecipientStatus.DELIVERABLE
     for task in tasks:
         assert not task.done()
         task.cancel()
@@ -242,7 +243,7 @@ async def test_a_comparison_that_fails_keeps_nothing_from_being_published(scene:
     scene.api.publication.arrive(publisher)
     for number in range(3):
         await scene.api.account(f"u{number}@example.test")
-        assert await scene.standing(f"u{number}@example.test") is Standing.DELIVERABLE
+        assert await scene.standing(f"u{number}@example.test") is RecipientStatus.DELIVERABLE
     assert comparisons == 1, "a comparison that failed is put off"
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
@@ -297,13 +298,13 @@ async def test_a_large_import_holds_up_nobody_and_bounces_nothing(scene: Scene) 
     assert await scene.town.value("SELECT count(*) FROM directory_outbox WHERE lane = 1") == 1500
     running = asyncio.create_task(publisher.run())
     try:
-        with pytest.raises(Behind):
+        with pytest.raises(DirectoryBehind):
             await scene.standing("u1499@a.test")
-        assert await scene.standing("nobody@b.test") is Standing.UNKNOWN, "only the tenant itself is late"
-        assert await scene.standing("nobody@elsewhere.test") is Standing.FOREIGN
+        assert await scene.standing("nobody@b.test") is RecipientStatus.UNKNOWN, "only the tenant itself is late"
+        assert await scene.standing("nobody@elsewhere.test") is RecipientStatus.FOREIGN
         bucket.flowing.set()
         await scene.api.account("carol@b.test")
-        assert await scene.standing("carol@b.test") is Standing.DELIVERABLE
+        assert await scene.standing("carol@b.test") is RecipientStatus.DELIVERABLE
         assert len({subject for subject in bucket.written if subject.startswith("u")}) < 1500, (
             "it did not wait for the import"
         )
@@ -312,16 +313,16 @@ async def test_a_large_import_holds_up_nobody_and_bounces_nothing(scene: Scene) 
         async def all_here() -> bool:
             try:
                 seen.add(await scene.standing("u1499@a.test"))
-            except Behind:
-                seen.add(Behind)
-            return Standing.DELIVERABLE in seen
+            except DirectoryBehind:
+                seen.add(DirectoryBehind)
+            return RecipientStatus.DELIVERABLE in seen
 
         await until(all_here, 60, "the last account of the import")
-        assert seen <= {Behind, Standing.DELIVERABLE}, "never UNKNOWN"
+        assert seen <= {DirectoryBehind, RecipientStatus.DELIVERABLE}, "never UNKNOWN"
 
         async def lifted() -> bool:
-            with suppress(Behind):
-                return await scene.standing("nobody@a.test") is Standing.UNKNOWN
+            with suppress(DirectoryBehind):
+                return await scene.standing("nobody@a.test") is RecipientStatus.UNKNOWN
             return False
 
         await until(lifted, 30, "the lifting of the mark")
@@ -338,11 +339,11 @@ async def test_an_account_that_is_announced_unpublished_is_put_off_whoever_dies(
     dead = Publisher(scene.truth, scene.bucket)  # it never runs: nothing is published
     scene.api.publication.arrive(dead)
     await scene.api.account("carol@b.test")
-    with pytest.raises(Behind):
+    with pytest.raises(DirectoryBehind):
         await scene.standing("carol@b.test")
-    assert await scene.standing("dave@b.test") is Standing.UNKNOWN
+    assert await scene.standing("dave@b.test") is RecipientStatus.UNKNOWN
     assert await Publisher(scene.truth, scene.bucket).publish(), "the next publisher"
-    assert await scene.standing("carol@b.test") is Standing.DELIVERABLE
+    assert await scene.standing("carol@b.test") is RecipientStatus.DELIVERABLE
     assert (await scene.bucket.behind())[1] == NOTHING
 
 
@@ -378,7 +379,7 @@ async def test_a_subject_that_is_stepped_over_keeps_only_itself_marked(scene: Sc
     await hasty.announce(["hub@b.test", "gone@b.test"])
     assert await hasty.publish()
     assert (await scene.bucket.behind())[1] == of_subjects(["hub@b.test"])
-    assert await scene.standing("gone@b.test") is Standing.UNKNOWN
+    assert await scene.standing("gone@b.test") is RecipientStatus.UNKNOWN
 
 
 async def _put_strangers(scene: Scene, number: int) -> set[str]:

@@ -18,10 +18,10 @@ from posthorn.adapters.postgres.queue.administration import PostgresQueueAdminis
 from posthorn.adapters.postgres.queue.charging import ForwardLimits
 from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
-from posthorn.model.directory_entry import AddressEntry, Standing
+from posthorn.model.directory_entry import AddressEntry, RecipientStatus
 from posthorn.model.outbound import Notify, RecipientDsn
 from posthorn.ports.queue import QueueFilter
-from posthorn.ports.sending import Limits, Payer, sent_message
+from posthorn.ports.sending import Limits, RateLimitSubject, sent_message
 from posthorn.ports.tenants import TenantState
 from posthorn.wire.message.passed import fields_of, mark_of
 from posthorn.wire.srs import rewrite
@@ -88,7 +88,7 @@ async def test_beyond_its_owners_limit_an_alias_forwards_later(stage: Scene, kin
 async def test_the_counter_is_the_one_of_the_owners_own_sending_and_its_line_does_not_stop_that(stage: Scene) -> None:
     await limit(stage, "tenants", 3600)
     await stage.town.alias("team@example.test", "a@far.test", "b@far.test")
-    payer = Payer("tenant", str(DEFAULT_TENANT), Limits(recipients_per_hour=3600))
+    payer = RateLimitSubject("tenant", str(DEFAULT_TENANT), Limits(recipients_per_hour=3600))
     throttle = PostgresThrottle(stage.town.database)
     assert await throttle.take(sent_message([payer], 3599)) == 0
     await arrives(stage, "team@example.test")
@@ -139,21 +139,23 @@ async def test_while_its_owners_counter_is_empty_the_directory_says_so_of_the_al
     await stage.town.alias("inner@example.test", "a@far.test", "b@far.test")
     await stage.town.alias("team@example.test", "inner@example.test")
     await stage.town.alias("other@example.test", "c@far.test")
-    assert await standing(stage, "team@example.test") == AddressEntry(Standing.DELIVERABLE)
+    assert await standing(stage, "team@example.test") == AddressEntry(RecipientStatus.DELIVERABLE)
     await stage.town.told()
     await arrives(stage, "team@example.test")
     assert await stage.town.told() == ["inner@example.test", "team@example.test"]
     now = time.time()
     for address in ("team@example.test", "inner@example.test"):
         entry = await standing(stage, address)
-        assert entry.at(now) is Standing.LIMITED and entry.at(now + 3590) is Standing.LIMITED
-        assert entry.at(now + 3700) is Standing.DELIVERABLE or entry.at(now + 7300) is Standing.DELIVERABLE
+        assert entry.at(now) is RecipientStatus.LIMITED and entry.at(now + 3590) is RecipientStatus.LIMITED
+        assert (
+            entry.at(now + 3700) is RecipientStatus.DELIVERABLE or entry.at(now + 7300) is RecipientStatus.DELIVERABLE
+        )
     assert (await standing(stage, "other@example.test")).limited_until is None
     await arrives(stage, "team@example.test")
     await stage.town.told()
     await PostgresTenants(stage.town.database).change(None, "default", {"max_recipients_per_hour": 100})
     assert await stage.town.told() == ["inner@example.test", "team@example.test"]
-    assert await standing(stage, "team@example.test") == AddressEntry(Standing.DELIVERABLE)
+    assert await standing(stage, "team@example.test") == AddressEntry(RecipientStatus.DELIVERABLE)
 
 
 async def test_a_limit_of_none_at_all_keeps_forwards_until_their_time_is_over(stage: Scene) -> None:
@@ -287,9 +289,9 @@ async def test_an_alias_that_leads_elsewhere_takes_nothing_while_its_tenant_is_s
     await tenants.change(None, "default", {"state": TenantState.SUSPENDED})
     assert {"mixed@example.test", "out@example.test"} <= set(await stage.town.told())
     for address in ("out@example.test", "above@example.test", "mixed@example.test"):
-        assert await standing(stage, address) == AddressEntry(Standing.SUSPENDED)
+        assert await standing(stage, address) == AddressEntry(RecipientStatus.SUSPENDED)
     for address in ("bob@example.test", "here@example.test"):
-        assert await standing(stage, address) == AddressEntry(Standing.DELIVERABLE)
+        assert await standing(stage, address) == AddressEntry(RecipientStatus.DELIVERABLE)
     await tenants.change(None, "default", {"state": TenantState.ACTIVE})
     assert {"mixed@example.test", "out@example.test"} <= set(await stage.town.told())
-    assert await standing(stage, "above@example.test") == AddressEntry(Standing.DELIVERABLE)
+    assert await standing(stage, "above@example.test") == AddressEntry(RecipientStatus.DELIVERABLE)

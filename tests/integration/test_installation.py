@@ -24,10 +24,9 @@ from posthorn.adapters.nats.directory import NatsDirectory
 from posthorn.adapters.nats.installation import DirectoryMark, NatsClock
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.installation import PostgresInstallation
-from posthorn.model.directory_entry import INSTALLATION_KEY
+from posthorn.model.directory_entry import INSTALLATION_KEY, AddressEntry, DomainEntry, RecipientStatus
 from posthorn.model.installation import MARK_BYTES, Copy, Mark, decode_mark, encode_mark
 from posthorn.ports.blobs import MARK, Blobs
-from posthorn.ports.directory import AddressEntry, DomainEntry, Standing
 from posthorn.ports.errors import Halted, Unavailable
 from posthorn.runtime.installation import BlobMark, InstallationGuard
 from posthorn.runtime.settings import BlobSettings, PostgresSettings
@@ -91,7 +90,7 @@ class House:
         await self.blobs.put(f"segments/{number}", [b"body"])
         bucket = NatsDirectoryBucket(self.nats)
         await bucket.put("@example.test", DomainEntry(None, plus_addressing=False))
-        await bucket.put(str(ALICE), AddressEntry(Standing.DELIVERABLE))
+        await bucket.put(str(ALICE), AddressEntry(RecipientStatus.DELIVERABLE))
         await bucket.mark_filled()
 
 
@@ -331,7 +330,7 @@ async def test_smtp_in_is_told_by_the_bucket_and_reads_nothing_for_it(
     await house.guard(beat=0.1).certain()
     async with connect(nats_settings(nats), "smtp-in") as connection, NatsDirectory(connection) as directory:
         await until(_live(directory))
-        assert await directory.standing(ALICE) is Standing.DELIVERABLE
+        assert await directory.standing(ALICE) is RecipientStatus.DELIVERABLE
         async with databases.one() as url, pool(url) as database:
             stranger = (await _stranger(house, database, url)).guard(beat=0.1)
 
@@ -356,7 +355,7 @@ async def test_smtp_in_is_told_by_the_bucket_and_reads_nothing_for_it(
 
         async def serves() -> bool:
             try:
-                return await directory.standing(ALICE) is Standing.DELIVERABLE
+                return await directory.standing(ALICE) is RecipientStatus.DELIVERABLE
             except Unavailable:
                 return False
 

@@ -23,12 +23,11 @@ from posthorn.adapters.nats.event_log import NatsEventLog
 from posthorn.adapters.nats.events import NatsEvents, NatsTrace
 from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
-from posthorn.adapters.nats.notifications import NatsWaker, NatsWakes
+from posthorn.adapters.nats.notifications import NatsNotifications, NatsNotifier
 from posthorn.adapters.nats.permissions import USERS, inbox_prefix
-from posthorn.model.directory_entry import AddressEntry
+from posthorn.model.directory_entry import AddressEntry, RecipientStatus
 from posthorn.model.envelope import decode_record
 from posthorn.model.events import ACCEPTED, Event
-from posthorn.ports.directory import Standing
 from posthorn.runtime.settings import NatsSettings
 from posthorn.wire.address import parse_address
 from posthorn_local.embedded import Nats
@@ -61,7 +60,7 @@ async def filled(parts: Parts) -> Connection:
     """Layout and directory as api makes them; gives api's connection."""
     api = await parts.open("api")
     bucket = NatsDirectoryBucket(api)
-    await bucket.put(str(ALICE), AddressEntry(Standing.DELIVERABLE))
+    await bucket.put(str(ALICE), AddressEntry(RecipientStatus.DELIVERABLE))
     await bucket.mark_filled()
     return api
 
@@ -150,11 +149,11 @@ async def test_doors_read_the_directory_and_see_its_changes(parts: Parts, filled
             return directory.is_live
 
         await until(live)
-        assert await directory.standing(ALICE) is Standing.DELIVERABLE
-        await NatsDirectoryBucket(filled).put(str(ALICE), AddressEntry(Standing.SUSPENDED))
+        assert await directory.standing(ALICE) is RecipientStatus.DELIVERABLE
+        await NatsDirectoryBucket(filled).put(str(ALICE), AddressEntry(RecipientStatus.SUSPENDED))
 
         async def changed() -> bool:
-            return await directory.standing(ALICE) is Standing.SUSPENDED
+            return await directory.standing(ALICE) is RecipientStatus.SUSPENDED
 
         await until(changed)
     assert str(ALICE) in await NatsDirectoryBucket(filled).entries()
@@ -174,8 +173,8 @@ async def test_delivery_parks_and_the_api_lists_retries_and_discards(parts: Part
 
 
 async def test_delivery_wakes_the_relay(parts: Parts, filled: Connection) -> None:
-    async with NatsWakes(await parts.open("relay")) as wakes:
-        NatsWaker(await parts.open("delivery")).wake(["example.org"])
+    async with NatsNotifications(await parts.open("relay")) as wakes:
+        NatsNotifier(await parts.open("delivery")).wake(["example.org"])
         assert "example.org" in await wakes.wait(5)
 
 

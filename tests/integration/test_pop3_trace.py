@@ -13,7 +13,7 @@ from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.adapters.nats.connection import Connection, connect
 from posthorn.adapters.nats.events import NatsEvents, NatsTrace
 from posthorn.model.events import ACCEPTED, DELIVERED, READ, Event
-from posthorn.ports.administration import Role
+from posthorn.ports.api_keys import Role
 from posthorn.runtime.ids import new_id
 from posthorn_local.embedded import Nats
 from tests.support.api import Api, problem, running_api

@@ -15,7 +15,7 @@ from posthorn.adapters.postgres import database as module
 from posthorn.adapters.postgres.database import Connection, Database, make_engine
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.mailboxes.maildrops import PostgresMaildrops
-from posthorn.adapters.postgres.mailboxes.segments import PostgresStoreroom
+from posthorn.adapters.postgres.mailboxes.segments import PostgresSegmentCatalog
 from posthorn.adapters.postgres.migrate import migrate_blocking
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.maildrops import MaildropBusy
@@ -45,7 +45,7 @@ async def test_every_method_says_unavailable_while_postgres_is_down_and_works_ag
         mailboxes, maildrops, storeroom = (
             PostgresMailboxes(database),
             PostgresMaildrops(database),
-            PostgresStoreroom(database),
+            PostgresSegmentCatalog(database),
         )
         (ada,) = await town.accounts(1)
         holder = new_id()
@@ -260,10 +260,10 @@ async def test_unprepared_work_leaves_no_statement_on_the_server(database_url: s
     async with pool(database_url, database_pool=1, database_prepared=False) as database:
         town = Town(database)
         mailboxes, maildrops = PostgresMailboxes(database), PostgresMaildrops(database)
-        storeroom = PostgresStoreroom(database)
+        storeroom = PostgresSegmentCatalog(database)
         (ada,) = await town.accounts(1)
         batch = segment([letter([ada]), letter([ada])])
-        found = await mailboxes.resolve(["user0+tag@example.test"], [batch.letters[0].envelope.id])
+        found = await mailboxes.resolve(["user0+tag@example.test"], [batch.messages[0].envelope.id])
         assert (dict(found.accounts), found.placed) == ({"user0+tag@example.test": (ada,)}, frozenset())
         assert await mailboxes.place([batch]) == 2
         holder = new_id()

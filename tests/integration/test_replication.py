@@ -23,7 +23,7 @@ from posthorn.adapters.postgres.migrate import migrate_blocking
 from posthorn.adapters.postgres.replication import ReplicationWatch, replication_of
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.ids import new_id
-from posthorn_delivery.server import Intake
+from posthorn_delivery.server import Consumer
 from posthorn_delivery.service import Deliverer
 from posthorn_local.embedded import Nats, Postgres, die_with_parent
 from tests.contract import town
@@ -171,7 +171,7 @@ async def test_delivery_takes_nothing_while_a_failover_would_lose_it(
     await watch.look()
     async with connect(nats_settings(nats), "test") as connection, NatsIngestSource(connection) as source:
         deliverer = Deliverer(PostgresMailboxes(database), blobs, NatsDeadLetters(connection), new_id=new_id)
-        intake = Intake(source, deliverer, (512, 1 << 23, 1), permitted=lambda: watch.permits)
+        intake = Consumer(source, deliverer, (512, 1 << 23, 1), permitted=lambda: watch.permits)
         running = asyncio.create_task(intake.run())
         try:
             await NatsIngest(connection).accept(letter(BODY, to=("user0@example.test",)), BODY)
@@ -203,7 +203,7 @@ async def test_a_failover_loses_nothing_that_was_acknowledged_when_commits_wait(
         watch = ReplicationWatch(database, demanded=True)
         first = await watch.look()
         deliverer = Deliverer(PostgresMailboxes(database), blobs, NatsDeadLetters(connection), new_id=new_id)
-        intake = Intake(source, deliverer, (16, 1 << 23, 1), permitted=lambda: watch.permits)
+        intake = Consumer(source, deliverer, (16, 1 << 23, 1), permitted=lambda: watch.permits)
         running = asyncio.create_task(intake.run())
         try:
             ingest, sent, stop = NatsIngest(connection), [], asyncio.Event()

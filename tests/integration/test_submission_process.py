@@ -21,7 +21,7 @@ from posthorn.adapters.nats.bucket import NatsDirectoryBucket
 from posthorn.adapters.nats.connection import Connection, connect
 from posthorn.adapters.nats.events import NatsTrace
 from posthorn.adapters.nats.ingest import NatsIngest
-from posthorn.model.directory_entry import AddressEntry, DomainEntry, Standing
+from posthorn.model.directory_entry import AddressEntry, DomainEntry, RecipientStatus
 from posthorn.model.envelope import decode_record
 from posthorn.model.events import ACCEPTED
 from posthorn_local.certificate import ensure_certificate
@@ -39,7 +39,7 @@ async def connection(nats: Nats) -> AsyncIterator[Connection]:
     async with connect(nats_settings(nats), "test") as made:
         bucket = NatsDirectoryBucket(made)
         await bucket.put("@example.test", DomainEntry(None, True))
-        await bucket.put("bob@example.test", AddressEntry(Standing.DELIVERABLE))
+        await bucket.put("bob@example.test", AddressEntry(RecipientStatus.DELIVERABLE))
         await bucket.mark_filled()
         yield made
 

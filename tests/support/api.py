@@ -43,7 +43,7 @@ from posthorn.adapters.postgres.queue.routes import PostgresRoutes
 from posthorn.adapters.postgres.queue.suppressions import PostgresSuppressions
 from posthorn.model.dns_records import Endpoint, Presence
 from posthorn.model.outbound import Outbound
-from posthorn.ports.administration import Role
+from posthorn.ports.api_keys import Role
 from posthorn.ports.blobs import Blobs
 from posthorn.ports.directory import Directory
 from posthorn.ports.events import Trace
@@ -54,28 +54,28 @@ from posthorn.runtime.health import Health
 from posthorn.runtime.http import HttpLimits, bind, http_server
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.passwords import Passwords, password_slots
-from posthorn.runtime.secret_box import Vault
+from posthorn.runtime.secret_box import SecretBox
 from posthorn.runtime.settings import PostgresSettings
-from posthorn_api.app import Parts, create_app
+from posthorn_api.app import Services, create_app
 from posthorn_api.auth.account_logins import AccountLogins
 from posthorn_api.auth.tokens import Tokens
-from posthorn_api.bulk.service import Import
-from posthorn_api.config.service import Configuration
-from posthorn_api.credentials.service import Identity
-from posthorn_api.directory.service import Late, Publication, Service
+from posthorn_api.bulk.service import BulkImportService
+from posthorn_api.config.service import ConfigService
+from posthorn_api.credentials.service import CredentialService
+from posthorn_api.directory.service import DirectoryService, Publication
 from posthorn_api.dns.public_pages import PublicPages
-from posthorn_api.dns.service import DomainDns
+from posthorn_api.dns.service import DnsService
 from posthorn_api.forwards.service import Confirmations
-from posthorn_api.hints import Hints
 from posthorn_api.http import openapi as docs
 from posthorn_api.http.guard import Guard
 from posthorn_api.http.rate_limit import RateLimit
-from posthorn_api.mailboxes.service import Mail
-from posthorn_api.queue.service import Outgoing
-from posthorn_api.sending.service import Sending, SendingLimits
-from posthorn_api.tenants.service import Tenancy, hash_of_key
-from posthorn_api.transfers.service import Transfer
-from posthorn_api.webhooks.service import Hooks
+from posthorn_api.mailboxes.service import MailboxService
+from posthorn_api.pending import Pending, PendingEvents
+from posthorn_api.queue.service import QueueService
+from posthorn_api.sending.service import SendingLimits, SendingService
+from posthorn_api.tenants.service import TenantService, hash_of_key
+from posthorn_api.transfers.service import TransferService
+from posthorn_api.webhooks.service import WebhookService
 from tests.contract.town import letter, pool, segment
 from tests.support.dns import DnsServer
 
@@ -102,18 +102,18 @@ class Api:
     client: httpx.AsyncClient
     database_url: str
     health: Health
-    publication: Late[Publication]
-    dead: Late[DeadLetters]
-    trace: Late[Trace]
-    directory: Late[Directory]
-    ingest: Late[Ingest]
-    hints: Hints
+    publication: Pending[Publication]
+    dead: Pending[DeadLetters]
+    trace: Pending[Trace]
+    directory: Pending[Directory]
+    ingest: Pending[Ingest]
+    hints: PendingEvents
     dns: DnsServer
     forwards: Confirmations
     guard: Guard
-    transfer: Transfer
-    imports: Import
-    names: DomainDns
+    transfer: TransferService
+    imports: BulkImportService
+    names: DnsService
     keys: dict[str, str] = field(default_factory=dict)
 
     async def key(
@@ -212,23 +212,23 @@ async def running_api(
     async with connect(settings, shared=True) as database, DnsServer() as dns:
         reader = SegmentReader(blobs)
         passwords = Passwords(slots=password_slots())
-        publication, dead = Late[Publication]("nats"), Late[DeadLetters]("nats")
+        publication, dead = Pending[Publication]("nats"), Pending[DeadLetters]("nats")
         keys = PostgresApiKeys(database)
         if bootstrap:
             await keys.ensure_bootstrap(hash_of_key(ADMIN_KEY))
-        service = Service(
+        service = DirectoryService(
             PostgresAdministration(database, policy),
             passwords,
             publication,
             dead,
             account_limits=(limits or SendingLimits()).account,
         )
-        mail = Mail(PostgresAccountMail(database), reader, publication)
-        transfer = Transfer(PostgresTransfers(database), reader, blobs, zstd_frame, max_size=max_size)
-        vault, hints = Vault([SECRET_KEY]), Hints()
-        trace, directory, ingest = Late[Trace]("nats"), Late[Directory]("nats"), Late[Ingest]("nats")
-        identity = Identity(PostgresDkimKeys(database), PostgresAppPasswords(database), vault, generate)
-        outgoing = Outgoing(
+        mail = MailboxService(PostgresAccountMail(database), reader, publication)
+        transfer = TransferService(PostgresTransfers(database), reader, blobs, zstd_frame, max_size=max_size)
+        vault, hints = SecretBox([SECRET_KEY]), PendingEvents()
+        trace, directory, ingest = Pending[Trace]("nats"), Pending[Directory]("nats"), Pending[Ingest]("nats")
+        identity = CredentialService(PostgresDkimKeys(database), PostgresAppPasswords(database), vault, generate)
+        outgoing = QueueService(
             PostgresQueueAdministration(database),
             PostgresRoutes(database),
             PostgresSuppressions(database),
@@ -236,7 +236,7 @@ async def running_api(
             trace,
             hints,
         )
-        sending = Sending(
+        sending = SendingService(
             PostgresAdministration(database),
             PostgresThrottle(database),
             blobs,
@@ -252,12 +252,12 @@ async def running_api(
         logins = AccountLogins(PostgresSenders(database), PostgresThrottle(database), passwords)
         known_tokens = tokens(tenants) if tokens else None
         guard = Guard(keys, PostgresIdempotency(database), audit, tokens=known_tokens, logins=logins, rates=rates)
-        tenancy = Tenancy(tenants, keys, audit)
-        imports = Import(PostgresImports(database, policy), passwords, publication)
-        names = DomainDns(service, identity, DnsResolver([dns.address], lifetime=2, keep=False), presence)
+        tenancy = TenantService(tenants, keys, audit)
+        imports = BulkImportService(PostgresImports(database, policy), passwords, publication)
+        names = DnsService(service, identity, DnsResolver([dns.address], lifetime=2, keep=False), presence)
         known, statistics = PostgresImports(database), PostgresStatistics(database)
-        hooks = Hooks(PostgresWebhooks(database), vault, allowed=[ip_network("127.0.0.0/8")])
-        configuration = Configuration(service, tenancy, hooks, outgoing, known, audit)
+        hooks = WebhookService(PostgresWebhooks(database), vault, allowed=[ip_network("127.0.0.0/8")])
+        configuration = ConfigService(service, tenancy, hooks, outgoing, known, audit)
         pages = PublicPages(PostgresAdministration(database), presence)
         forwards = Confirmations(
             PostgresForwardTargets(database),
@@ -267,7 +267,7 @@ async def running_api(
             vault.derived("forward confirmation"),
             presence.web,
         )
-        parts = Parts(
+        parts = Services(
             service,
             mail,
             transfer,

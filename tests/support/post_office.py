@@ -18,17 +18,18 @@ from posthorn.adapters.blobs.segments import SegmentReader
 from posthorn.adapters.nats.connection import Connection, connect
 from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
-from posthorn.adapters.nats.notifications import NatsWaker, NatsWakes
+from posthorn.adapters.nats.notifications import NatsNotifications, NatsNotifier
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.queue.queue import PostgresQueue
 from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.model.blob_range import BlobRange
 from posthorn.model.envelope import Body, Envelope, Record, decode_record
 from posthorn.model.events import Event
 from posthorn.model.outbound import Outbound
-from posthorn.ports.mailboxes import Letter, Placement, Segment
 from posthorn.ports.queue import Route
+from posthorn.ports.segments import Segment, SegmentMessage
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.process import Process
 from posthorn_local.embedded import Nats
@@ -131,9 +132,9 @@ class PostOffice:
             role="mx" if stranger else "submission",
             **more,
         )
-        letter = Letter(envelope, Placement(0, len(octets)), (), outbound, DEFAULT_TENANT)
+        letter = SegmentMessage(envelope, BlobRange(0, len(octets)), (), outbound, DEFAULT_TENANT)
         await self.mailboxes.place([Segment(number, f"segments/{number}", len(octets), (letter,))])
-        NatsWaker(self.nats).wake()
+        NatsNotifier(self.nats).wake()
         return number
 
     async def states(self, message: UUID) -> dict[str, str]:
@@ -185,7 +186,7 @@ class PostOffice:
             process = Process(settings, stack)
             bodies = SegmentReader(self.blobs, whole_limit=64 * 1024)
             stack.push_async_callback(bodies.close)
-            wakes = await stack.enter_async_context(NatsWakes(self.nats))
+            wakes = await stack.enter_async_context(NatsNotifications(self.nats))
             parts = Parts(
                 self.queue,
                 self.ways,

@@ -26,7 +26,7 @@ from posthorn.model.envelope import Envelope
 from posthorn.model.events import Event
 from posthorn.model.streams import RETRY_CONSUMER
 from posthorn.runtime.ids import new_id
-from posthorn.runtime.secret_box import Vault
+from posthorn.runtime.secret_box import SecretBox
 from posthorn_delivery.expanding import Expander
 from posthorn_delivery.service import Deliverer
 from posthorn_local.embedded import Nats
@@ -83,7 +83,7 @@ class Scene:
     blobs: CountedBlobs
     mailboxes: PostgresMailboxes
     deliverer: Deliverer
-    vault: Vault
+    vault: SecretBox
     told: Told
     expander: Expander
 
@@ -166,7 +166,7 @@ async def scene(nats: Nats, database_url: str, directory: Path, **settings: int)
         blobs = CountedBlobs(directory)
         await blobs.open()
         mailboxes, dead = PostgresMailboxes(deliverys), NatsDeadLetters(connection)
-        vault, told = Vault([SECRET_KEY]), Told()
+        vault, told = SecretBox([SECRET_KEY]), Told()
         signer = DkimSigner(PostgresDkimKeys(deliverys), vault)
         expander = Expander(PostgresExpansions(deliverys), rewriting=vault.derived("srs"), waker=told, events=told)
         try:

@@ -10,12 +10,12 @@ import pytest
 
 from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.ports.errors import Unavailable
-from posthorn.runtime.bodies import Bodies
+from posthorn.runtime.bodies import BodyStore
 from posthorn.runtime.ids import new_id
 
 
 async def test_only_what_is_larger_than_the_stream_takes_has_a_blob(tmp_path: Path) -> None:
-    bodies, message = Bodies(FileBlobs(tmp_path), 100, 5), new_id()
+    bodies, message = BodyStore(FileBlobs(tmp_path), 100, 5), new_id()
     assert bodies.blob(message, 100) is None
     assert bodies.blob(message, 101) == f"bodies/{message}"
 
@@ -24,7 +24,7 @@ async def test_only_what_is_larger_than_the_stream_takes_has_a_blob(tmp_path: Pa
 async def test_a_body_is_stored_as_octets_or_as_a_file(tmp_path: Path, body: bytes | io.BytesIO) -> None:
     blobs = FileBlobs(tmp_path)
     await blobs.open()
-    await Bodies(blobs, 0, 5).store("bodies/x", body, 6)
+    await BodyStore(blobs, 0, 5).store("bodies/x", body, 6)
     assert await blobs.read("bodies/x", 0, 6) == b"octets"
     blobs.close()
 
@@ -35,5 +35,5 @@ async def test_a_store_that_takes_too_long_is_a_fault_of_ours(tmp_path: Path) ->
             await asyncio.sleep(60)
 
     with pytest.raises(Unavailable) as caught:
-        await Bodies(Slow(tmp_path), 0, 0.01).store("bodies/x", b"octets", 6)
+        await BodyStore(Slow(tmp_path), 0, 0.01).store("bodies/x", b"octets", 6)
     assert caught.value.part == "blobs"

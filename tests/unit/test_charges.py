@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from posthorn.ports.sending import Charge, Limits, Payer, most_recipients, sent_message
+from posthorn.ports.sending import Charge, Limits, RateLimitSubject, most_recipients, sent_message
 
-ALICE = Payer("account", "alice@example.test", Limits(10, 50))
-DOMAIN = Payer("domain", "example.test", Limits(None, 20))
-FREE = Payer("domain", "free.test", Limits())
-TENANT = Payer("tenant", "0190", Limits(100, 15))
+ALICE = RateLimitSubject("account", "alice@example.test", Limits(10, 50))
+DOMAIN = RateLimitSubject("domain", "example.test", Limits(None, 20))
+FREE = RateLimitSubject("domain", "free.test", Limits())
+TENANT = RateLimitSubject("tenant", "0190", Limits(100, 15))
 
 
 def test_each_payer_is_charged_for_what_it_has_a_limit_of() -> None:
@@ -24,7 +24,10 @@ def test_a_message_has_no_more_recipients_than_any_payer_may_have_in_an_hour() -
     assert most_recipients([ALICE, DOMAIN, FREE]) == (20, "example.test")
     assert most_recipients([ALICE, TENANT, DOMAIN]) == (15, "the tenant"), "nobody knows it by its id"
     assert most_recipients([FREE]) is None
-    assert most_recipients([Payer("account", "mute@example.test", Limits(None, 0)), DOMAIN]) == (0, "mute@example.test")
+    assert most_recipients([RateLimitSubject("account", "mute@example.test", Limits(None, 0)), DOMAIN]) == (
+        0,
+        "mute@example.test",
+    )
 
 
 def test_general_limits_stand_where_own_ones_say_nothing() -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, cast
 
-from posthorn_delivery.server import DENSE, Intake
+from posthorn_delivery.server import DENSE, Consumer
 from posthorn_delivery.service import Deliverer
 
 LIMITS = (10, 1 << 20, 1)
@@ -50,7 +50,7 @@ class Recorder:
 
 async def run(sizes: list[int], spacing: float = SPACING, limits: tuple[int, int, int] = LIMITS) -> list[float]:
     source, recorder = Source(), Recorder()
-    intake = Intake(cast(Any, source), cast(Deliverer, recorder), limits, spacing)
+    intake = Consumer(cast(Any, source), cast(Deliverer, recorder), limits, spacing)
     running = asyncio.create_task(intake.run())
     for size in sizes:
         source.batches.put_nowait(size)
@@ -77,7 +77,7 @@ async def test_a_backlog_is_worked_off_without_spacing() -> None:
 
 async def test_a_lone_message_after_a_quiet_moment_is_taken_at_once() -> None:
     source, recorder = Source(), Recorder()
-    intake = Intake(cast(Any, source), cast(Deliverer, recorder), LIMITS, SPACING)
+    intake = Consumer(cast(Any, source), cast(Deliverer, recorder), LIMITS, SPACING)
     running = asyncio.create_task(intake.run())
     source.batches.put_nowait(1)
     await recorder.until(1)
@@ -92,7 +92,7 @@ async def test_a_lone_message_after_a_quiet_moment_is_taken_at_once() -> None:
 
 async def test_the_drain_does_not_wait_for_the_spacing() -> None:
     source, recorder = Source(), Recorder()
-    intake = Intake(cast(Any, source), cast(Deliverer, recorder), LIMITS, spacing=3600)
+    intake = Consumer(cast(Any, source), cast(Deliverer, recorder), LIMITS, spacing=3600)
     running = asyncio.create_task(intake.run())
     source.batches.put_nowait(1)
     await recorder.until(1)

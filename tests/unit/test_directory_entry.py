@@ -15,7 +15,7 @@ from posthorn.model.directory_entry import (
     DomainEntry,
     Entry,
     EntryError,
-    Standing,
+    RecipientStatus,
     decode_entry,
     decode_key,
     encode_entry,
@@ -27,7 +27,7 @@ DOMAINS = TEXT.map(lambda text: text.replace("@", "") or "x")
 SUBJECTS = st.builds(lambda local, domain: f"{local}@{domain}", st.one_of(st.just(""), TEXT), DOMAINS)
 ENTRIES: st.SearchStrategy[Entry] = st.one_of(
     st.builds(DomainEntry, st.one_of(st.none(), TEXT), st.booleans()),
-    st.builds(AddressEntry, st.sampled_from(Standing)),
+    st.builds(AddressEntry, st.sampled_from(RecipientStatus)),
 )
 
 
@@ -86,7 +86,9 @@ def test_an_entry_comes_back(entry: Entry) -> None:
 
 
 def test_fields_of_a_later_release_are_ignored() -> None:
-    assert decode_entry(b'{"kind":"address","standing":"suspended","since":1}') == AddressEntry(Standing.SUSPENDED)
+    assert decode_entry(b'{"kind":"address","standing":"suspended","since":1}') == AddressEntry(
+        RecipientStatus.SUSPENDED
+    )
 
 
 @pytest.mark.parametrize(

@@ -19,17 +19,17 @@ from posthorn.adapters.dkim import KEYS_SECONDS, DkimSigner, generate
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.signing import DkimKey
 from posthorn.runtime.ids import new_id
-from posthorn.runtime.secret_box import Vault
+from posthorn.runtime.secret_box import SecretBox
 from posthorn.wire.auth.dkim import BodyHash, record_name, record_strings, record_value, relaxed, sign_header
 
-VAULT = Vault([b"k" * 32])
+VAULT = SecretBox([b"k" * 32])
 DOMAIN = "example.test"
 AT = 1_750_000_000
 PAIRS = {algorithm: generate(algorithm) for algorithm in ("rsa", "ed25519")}
 DATE = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def key(algorithm: str, domain: str = DOMAIN, *, vault: Vault = VAULT, number: UUID | None = None) -> DkimKey:
+def key(algorithm: str, domain: str = DOMAIN, *, vault: SecretBox = VAULT, number: UUID | None = None) -> DkimKey:
     private, public = PAIRS[algorithm]
     number = number or new_id()
     sealed = vault.seal(private, f"dkim:{number}")
@@ -315,7 +315,7 @@ async def test_an_outage_of_the_keys_is_unavailable_and_not_remembered() -> None
 
 
 async def test_mail_waits_when_no_key_opens() -> None:
-    other = Vault([b"o" * 32])
+    other = SecretBox([b"o" * 32])
     foreign = [key("rsa", vault=other), key("ed25519", vault=other)]
     signer = DkimSigner(Keys(*foreign), VAULT)
     with pytest.raises(Unavailable, match="keys"):

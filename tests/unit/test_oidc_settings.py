@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from posthorn.ports.administration import Role
+from posthorn.ports.api_keys import Role
 from posthorn.runtime.settings import SettingsError
 from posthorn_api.auth.jwks import is_safe
 from posthorn_api.settings import OidcSettings

@@ -6,8 +6,8 @@ import pytest
 
 from posthorn_api.http import rate_limit
 from posthorn_api.http.permissions import RULES
+from posthorn_api.http.problems import RateLimited
 from posthorn_api.http.rate_limit import COSTS, Buckets, RateLimit
-from posthorn_api.sending.service import Throttled
 
 
 class Clock:
@@ -56,7 +56,7 @@ def test_costly_operations_count_for_several() -> None:
     limit = RateLimit(60, 100, clock=Clock())
     limit.charge("key", "putConfig")
     limit.charge("key", "putConfig")
-    with pytest.raises(Throttled) as caught:
+    with pytest.raises(RateLimited) as caught:
         limit.charge("key", "getAccount")
     assert caught.value.seconds == 1
     limit.charge("other", "getAccount")
@@ -70,14 +70,14 @@ def test_unknown_keys_of_a_client_do_not_shut_out_good_ones() -> None:
     for _ in range(2):
         limit.check_unknown("192.0.2.1", b"bad")
         limit.bad("192.0.2.1")
-    with pytest.raises(Throttled):
+    with pytest.raises(RateLimited):
         limit.check_unknown("192.0.2.1", b"another")
     limit.check_unknown("192.0.2.1", b"good")
     limit.check_unknown("192.0.2.2", b"another")
     clock.now += 3601
     limit.bad("192.0.2.1")
     limit.bad("192.0.2.1")
-    with pytest.raises(Throttled):
+    with pytest.raises(RateLimited):
         limit.check_unknown("192.0.2.1", b"good")
 
 

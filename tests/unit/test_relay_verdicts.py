@@ -9,8 +9,8 @@ from uuid import UUID
 
 import pytest
 
+from posthorn.model.blob_range import BodyLocation
 from posthorn.model.outbound import Notice, Notify, QueueState
-from posthorn.ports.maildrops import Location
 from posthorn.ports.queue import Job
 from posthorn_relay.settings import RetrySettings
 from posthorn_relay.transport import Accepted, Failed
@@ -35,7 +35,7 @@ JOB = Job(
     ret="",
     envid="",
     signature="",
-    location=Location(MESSAGE, "segments/1", 0, 10, "identity", 10, False),
+    location=BodyLocation(MESSAGE, "segments/1", 0, 10, "identity", 10, False),
     return_path_octets=0,
     tenant=None,
 )

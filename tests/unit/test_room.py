@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posthorn.model.directory_entry import AddressEntry, Standing, decode_entry, encode_entry
+from posthorn.model.directory_entry import AddressEntry, RecipientStatus, decode_entry, encode_entry
 from posthorn.model.room import room_of
 
 LIMIT = 2**28 / 0.7
@@ -32,5 +32,5 @@ def test_emptying_a_mailbox_with_a_round_quota_crosses_no_step() -> None:
 
 @given(st.none() | st.integers(0, 2**40))
 def test_the_directory_carries_it(room: int | None) -> None:
-    entry = AddressEntry(Standing.DELIVERABLE, room_bytes=room)
+    entry = AddressEntry(RecipientStatus.DELIVERABLE, room_bytes=room)
     assert decode_entry(encode_entry(entry)) == entry

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posthorn.adapters.blobs.segments import GAP_LIMIT, RANGE_LIMIT, SegmentReader, coalesce
+from posthorn.model.blob_range import BodyLocation
 from posthorn.ports.blobs import BlobMissing
 from posthorn.ports.errors import Unavailable
-from posthorn.ports.maildrops import Location
 from posthorn.runtime.ids import new_id
 from tests.conformance.twins import MemoryBlobs, locations, pack
 
@@ -32,7 +32,7 @@ async def reader(blobs: MemoryBlobs) -> AsyncIterator[SegmentReader]:
     await made.close()
 
 
-async def stored(blobs: MemoryBlobs, messages: list[bytes], encoding: str = "identity") -> list[Location]:
+async def stored(blobs: MemoryBlobs, messages: list[bytes], encoding: str = "identity") -> list[BodyLocation]:
     packed = pack(messages, encoding)
     await blobs.put(packed.key, [packed.octets])
     return locations(packed)
@@ -183,7 +183,7 @@ async def test_one_damaged_message_does_not_spoil_its_neighbours(blobs: MemoryBl
 async def test_a_frame_that_announces_too_much_is_not_expanded(blobs: MemoryBlobs, reader: SegmentReader) -> None:
     bomb = zstandard.compress(b"\0" * 50_000_000)
     await blobs.put("segments/bomb", [bomb])
-    location = Location(new_id(), "segments/bomb", 0, len(bomb), "zstd", 1000, False)
+    location = BodyLocation(new_id(), "segments/bomb", 0, len(bomb), "zstd", 1000, False)
     with pytest.raises(Unavailable, match="1000"):
         await reader.read(location)
 
@@ -255,8 +255,8 @@ async def test_a_stream_can_be_given_up(blobs: MemoryBlobs, reader: SegmentReade
 # --- runs ------------------------------------------------------------------------------------------------------------
 
 
-def at(offset: int, length: int, key: str = "k") -> Location:
-    return Location(new_id(), key, offset, length, "identity", length, False)
+def at(offset: int, length: int, key: str = "k") -> BodyLocation:
+    return BodyLocation(new_id(), key, offset, length, "identity", length, False)
 
 
 def test_runs_are_split_at_gaps_keys_and_the_limit() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posthorn.runtime.secret_box import Sealed, Vault
+from posthorn.runtime.secret_box import DecryptionFailed, SecretBox
 from posthorn.runtime.settings import SecretSettings, SettingsError
 
 OLD, NEW = b"o" * 32, b"n" * 32
@@ -16,57 +16,57 @@ OLD, NEW = b"o" * 32, b"n" * 32
 
 @given(secret=st.binary(max_size=3000), context=st.text(max_size=100))
 def test_what_is_sealed_opens_in_its_context(secret: bytes, context: str) -> None:
-    vault = Vault([NEW])
+    vault = SecretBox([NEW])
     assert vault.open(vault.seal(secret, context), context) == secret
 
 
 def test_a_secret_does_not_show_and_never_looks_the_same() -> None:
-    vault = Vault([NEW])
+    vault = SecretBox([NEW])
     one, other = vault.seal(b"hunter2 hunter2", "route:a"), vault.seal(b"hunter2 hunter2", "route:a")
     assert one != other
     assert b"hunter2" not in one + other
 
 
 def test_it_opens_nowhere_else() -> None:
-    sealed = Vault([NEW]).seal(b"secret", "dkim:1")
+    sealed = SecretBox([NEW]).seal(b"secret", "dkim:1")
     for vault, context in (
-        (Vault([NEW]), "dkim:2"),
-        (Vault([NEW]), ""),
-        (Vault([OLD]), "dkim:1"),
-        (Vault([]), "dkim:1"),
+        (SecretBox([NEW]), "dkim:2"),
+        (SecretBox([NEW]), ""),
+        (SecretBox([OLD]), "dkim:1"),
+        (SecretBox([]), "dkim:1"),
     ):
-        with pytest.raises(Sealed):
+        with pytest.raises(DecryptionFailed):
             vault.open(sealed, context)
 
 
 def test_a_changed_octet_is_noticed_wherever_it_is() -> None:
-    vault = Vault([NEW])
+    vault = SecretBox([NEW])
     sealed = vault.seal(b"secret", "x")
     for place in range(len(sealed)):
         changed = sealed[:place] + bytes([sealed[place] ^ 1]) + sealed[place + 1 :]
-        with pytest.raises(Sealed):
+        with pytest.raises(DecryptionFailed):
             vault.open(changed, "x")
     for end in range(len(sealed)):
-        with pytest.raises(Sealed):
+        with pytest.raises(DecryptionFailed):
             vault.open(sealed[:end], "x")
 
 
 def test_a_key_is_replaced_step_by_step() -> None:
-    old = Vault([OLD]).seal(b"secret", "x")
-    both = Vault([NEW, OLD])
+    old = SecretBox([OLD]).seal(b"secret", "x")
+    both = SecretBox([NEW, OLD])
     assert both.open(old, "x") == b"secret"
     new = both.seal(b"secret", "x")
-    assert Vault([NEW]).open(new, "x") == b"secret"
-    with pytest.raises(Sealed):
-        Vault([OLD]).open(new, "x")
+    assert SecretBox([NEW]).open(new, "x") == b"secret"
+    with pytest.raises(DecryptionFailed):
+        SecretBox([OLD]).open(new, "x")
 
 
 def test_keys_for_other_purposes_are_the_same_everywhere_and_differ_by_purpose() -> None:
-    srs = Vault([NEW, OLD]).derived("srs")
-    assert srs == Vault([NEW, OLD]).derived("srs")
-    assert srs[1:] == Vault([OLD]).derived("srs")
+    srs = SecretBox([NEW, OLD]).derived("srs")
+    assert srs == SecretBox([NEW, OLD]).derived("srs")
+    assert srs[1:] == SecretBox([OLD]).derived("srs")
     assert [len(key) for key in srs] == [32, 32]
-    assert len({*srs, *Vault([NEW, OLD]).derived("other"), NEW, OLD}) == 6
+    assert len({*srs, *SecretBox([NEW, OLD]).derived("other"), NEW, OLD}) == 6
 
 
 def _set(monkeypatch: pytest.MonkeyPatch, *keys: bytes) -> None:
@@ -75,9 +75,9 @@ def _set(monkeypatch: pytest.MonkeyPatch, *keys: bytes) -> None:
 
 def test_the_keys_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     _set(monkeypatch, NEW, OLD)
-    vault = Vault.of(SecretSettings.load())
-    assert vault.open(Vault([OLD]).seal(b"secret", "x"), "x") == b"secret"
-    assert Vault([NEW]).open(vault.seal(b"secret", "x"), "x") == b"secret"
+    vault = SecretBox.of(SecretSettings.load())
+    assert vault.open(SecretBox([OLD]).seal(b"secret", "x"), "x") == b"secret"
+    assert SecretBox([NEW]).open(vault.seal(b"secret", "x"), "x") == b"secret"
 
 
 @pytest.mark.parametrize("value", ["", "short", base64.b64encode(b"x" * 31).decode(), "!" * 44, f"{'A' * 43}=,"])

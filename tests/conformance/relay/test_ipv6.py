@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from posthorn.adapters.dns import DnsResolver
-from posthorn.runtime.secret_box import Vault
+from posthorn.runtime.secret_box import SecretBox
 from posthorn_relay.client import SmtpConnector
 from posthorn_relay.planner import MxPlanner
 from posthorn_relay.settings import EgressSettings
@@ -52,7 +52,7 @@ def settings(dns: DnsServer, port: int, **more: Any) -> EgressSettings:
 
 async def hops(dns: DnsServer, made: EgressSettings, destination: str) -> Sequence[Hop]:
     resolver = DnsResolver([dns.address], lifetime=1.0)
-    return await MxPlanner(made, resolver, None, Vault([b"k" * 32])).plan(destination, None)
+    return await MxPlanner(made, resolver, None, SecretBox([b"k" * 32])).plan(destination, None)
 
 
 async def deliver(dns: DnsServer, made: EgressSettings, destination: str = "a.test") -> tuple[Verdict, list[str]]:

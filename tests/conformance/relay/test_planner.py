@@ -15,7 +15,7 @@ from posthorn.ports.errors import Unavailable
 from posthorn.ports.mta_sts import StoredPolicy
 from posthorn.ports.queue import Route
 from posthorn.ports.resolver import Tlsa
-from posthorn.runtime.secret_box import Vault
+from posthorn.runtime.secret_box import SecretBox
 from posthorn.wire.mta_sts import Mode, Policy
 from posthorn_relay.dane import usable
 from posthorn_relay.mta_sts import Policies
@@ -25,7 +25,7 @@ from posthorn_relay.settings import EgressSettings
 from posthorn_relay.transport import Failed, Hop, Sts, Tls
 from tests.support.dns import DnsServer
 
-VAULT = Vault([b"k" * 32])
+VAULT = SecretBox([b"k" * 32])
 DIGEST = "ab" * 32
 
 

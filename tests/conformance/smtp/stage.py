@@ -16,8 +16,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
+from posthorn.model.directory_entry import RecipientStatus
 from posthorn.model.envelope import Body, Envelope
-from posthorn.ports.directory import Standing
 from posthorn.wire.address import Address
 from posthorn_smtp_in.server import Listening, serving
 from posthorn_smtp_in.service import Backends
@@ -35,19 +35,22 @@ class StagedDirectory:
     """Serves example.test: ``standings`` by address, everybody else there unknown."""
 
     def __init__(self) -> None:
-        self.standings = {"alice@example.test": Standing.DELIVERABLE, "bob@example.test": Standing.DELIVERABLE}
+        self.standings = {
+            "alice@example.test": RecipientStatus.DELIVERABLE,
+            "bob@example.test": RecipientStatus.DELIVERABLE,
+        }
         self.fault: Exception | None = None
         self.asked: list[str] = []
         self.everybody = False
         self.rooms: dict[str, int] = {}
 
-    async def standing(self, address: Address) -> Standing:
+    async def standing(self, address: Address) -> RecipientStatus:
         self.asked.append(str(address))
         if self.fault:
             raise self.fault
         if self.everybody:
-            return Standing.DELIVERABLE
-        other = Standing.UNKNOWN if address.domain == "example.test" else Standing.FOREIGN
+            return RecipientStatus.DELIVERABLE
+        other = RecipientStatus.UNKNOWN if address.domain == "example.test" else RecipientStatus.FOREIGN
         return self.standings.get(str(address), other)
 
     async def room(self, address: Address) -> int | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import aiosmtplib
 import pytest
 
-from posthorn.ports.directory import Standing
+from posthorn.model.directory_entry import RecipientStatus
 from posthorn_local.certificate import ensure_certificate
 from tests.conformance.smtp.stage import Stage, after_trace, staged
 
@@ -61,7 +61,7 @@ async def test_smtplib_over_starttls(stage: Stage, trusting: ssl.SSLContext) -> 
 
 
 async def test_smtplib_with_smtputf8(stage: Stage) -> None:
-    stage.directory.standings["jiří@example.test"] = Standing.DELIVERABLE
+    stage.directory.standings["jiří@example.test"] = RecipientStatus.DELIVERABLE
 
     def send() -> None:
         message = email.message.EmailMessage(email.policy.SMTPUTF8)

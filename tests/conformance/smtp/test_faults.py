@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 import structlog
 
-from posthorn.ports.directory import Behind, Standing
+from posthorn.model.directory_entry import RecipientStatus
+from posthorn.ports.directory import DirectoryBehind
 from posthorn.ports.errors import Full, Unavailable
 from posthorn_smtp_in import service
 from tests.conformance.smtp.stage import LETTER, Stage, Talk, after_trace, staged
@@ -45,8 +46,8 @@ async def test_a_directory_that_does_not_answer_is_never_a_bounce(stage: Stage) 
 async def test_what_a_directory_that_is_behind_does_not_hold_is_put_off(stage: Stage) -> None:
     talk = await (await stage.talk()).hello()
     await talk.say(b"MAIL FROM:<a@example.org>\r\n")
-    for standing in (Standing.UNKNOWN, Standing.FOREIGN):
-        stage.directory.fault = Behind(standing)
+    for standing in (RecipientStatus.UNKNOWN, RecipientStatus.FOREIGN):
+        stage.directory.fault = DirectoryBehind(standing)
         assert await talk.say(b"RCPT TO:<carol@example.test>\r\n") == "451 4.3.0"
     stage.directory.fault = None
     assert await talk.say(b"RCPT TO:<carol@example.test>\r\n") == "550 5.1.1"

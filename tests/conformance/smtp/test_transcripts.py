@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from posthorn.model.directory_entry import RecipientStatus
 from posthorn.model.outbound import Notify, RecipientDsn
-from posthorn.ports.directory import Standing
 from posthorn.ports.errors import Unavailable
 from posthorn.wire import srs
 from tests.conformance.smtp.stage import EHLO, LETTER, TO_ALICE, Stage, after_trace, staged
@@ -344,7 +344,7 @@ async def test_what_has_been_here_too_often_loops(stage: Stage) -> None:
 
 
 async def test_an_alias_whose_owner_may_send_no_more_takes_nothing_for_now(stage: Stage) -> None:
-    stage.directory.standings["team@example.test"] = Standing.LIMITED
+    stage.directory.standings["team@example.test"] = RecipientStatus.LIMITED
     talk = await (await stage.talk()).hello()
     assert await talk.say(b"MAIL FROM:<a@example.org>\r\n") == "250 2.1.0"
     assert await talk.say(b"RCPT TO:<team@example.test>\r\n") == "450 4.7.1"
@@ -440,7 +440,7 @@ async def test_size_is_judged_at_mail(stage: Stage) -> None:
 
 
 async def test_addresses_in_another_script_need_smtputf8(stage: Stage) -> None:
-    stage.directory.standings["jiří@example.test"] = Standing.DELIVERABLE
+    stage.directory.standings["jiří@example.test"] = RecipientStatus.DELIVERABLE
     talk = await (await stage.talk()).hello()
     assert await talk.say("MAIL FROM:<jiří@example.org>\r\n".encode()) == "553 5.6.7"
     assert await talk.say(b"MAIL FROM:<a@example.org>\r\n") == "250 2.1.0"
@@ -459,8 +459,8 @@ async def test_addresses_in_another_script_need_smtputf8(stage: Stage) -> None:
 
 async def test_each_standing_has_its_answer(stage: Stage) -> None:
     stage.directory.standings |= {
-        "full@example.test": Standing.OVER_QUOTA,
-        "away@example.test": Standing.SUSPENDED,
+        "full@example.test": RecipientStatus.OVER_QUOTA,
+        "away@example.test": RecipientStatus.SUSPENDED,
     }
     talk = await (await stage.talk()).hello()
     assert (
@@ -487,7 +487,7 @@ async def test_postmaster_without_a_domain_is_the_host_s(stage: Stage) -> None:
     talk = await (await stage.talk()).hello()
     assert await talk.say(b"MAIL FROM:<a@example.org>\r\n") == "250 2.1.0"
     assert await talk.say(b"RCPT TO:<Postmaster>\r\n") == "550 5.1.1"  # there is none: not a matter of relaying
-    stage.directory.standings["postmaster@mx.example.test"] = Standing.DELIVERABLE
+    stage.directory.standings["postmaster@mx.example.test"] = RecipientStatus.DELIVERABLE
     assert await talk.say(b"RCPT TO:<POSTMASTER>\r\n") == "250 2.1.5"
     assert {stage.directory.asked[0], stage.directory.asked[-1]} == {"postmaster@mx.example.test"}
 
@@ -538,22 +538,28 @@ async def test_harvesting_ends_the_session(stage: Stage) -> None:
         ({}, "alice@example.test", "PostMaster@example.test", "250 2.1.5", "alice@example.test"),
         ({}, "alice@example.test", "Postmaster", "250 2.1.5", "alice@example.test"),
         (
-            {"postmaster@example.test": Standing.DELIVERABLE},
+            {"postmaster@example.test": RecipientStatus.DELIVERABLE},
             "alice@example.test",
             "postmaster@example.test",
             "250 2.1.5",
             "",
         ),
-        ({"postmaster@example.test": Standing.DELIVERABLE}, None, "Postmaster", "250 2.1.5", "postmaster@example.test"),
         (
-            {"alice@example.test": Standing.OVER_QUOTA},
+            {"postmaster@example.test": RecipientStatus.DELIVERABLE},
+            None,
+            "Postmaster",
+            "250 2.1.5",
+            "postmaster@example.test",
+        ),
+        (
+            {"alice@example.test": RecipientStatus.OVER_QUOTA},
             "alice@example.test",
             "postmaster@example.test",
             "452 4.2.2",
             None,
         ),
         (
-            {"postmaster@example.test": Standing.SUSPENDED},
+            {"postmaster@example.test": RecipientStatus.SUSPENDED},
             "alice@example.test",
             "postmaster@example.test",
             "450 4.2.1",
@@ -565,7 +571,7 @@ async def test_harvesting_ends_the_session(stage: Stage) -> None:
     ],
 )
 async def test_mail_for_a_postmaster_goes_where_somebody_reads_it(
-    standings: dict[str, Standing], setting: str | None, recipient: str, code: str, kept: str | None
+    standings: dict[str, RecipientStatus], setting: str | None, recipient: str, code: str, kept: str | None
 ) -> None:
     async with staged(smtp_postmaster=setting, smtp_hostname="mx1.mail.example.test") as stage:
         stage.directory.standings |= standings

@@ -13,9 +13,10 @@ from email.policy import default
 import aiosmtplib
 import pytest
 
+from posthorn.model.directory_entry import RecipientStatus
 from posthorn.model.events import ACCEPTED
 from posthorn.model.outbound import Notify, RecipientDsn
-from posthorn.ports.directory import Behind, Standing
+from posthorn.ports.directory import DirectoryBehind
 from posthorn.ports.errors import Full, Unavailable
 from tests.conformance.smtp.stage import after_trace
 from tests.conformance.submission.stage import (
@@ -185,7 +186,7 @@ async def test_the_sender_is_an_address_of_the_account(stage: Office) -> None:
 
 
 async def test_recipients_of_ours_are_judged_and_others_taken(stage: Office) -> None:
-    stage.directory.standings["full@example.test"] = Standing.OVER_QUOTA
+    stage.directory.standings["full@example.test"] = RecipientStatus.OVER_QUOTA
     talk = await stage.known()
     assert await talk.say(FROM_ALICE) == "250 2.1.0"
     for recipient, code in [
@@ -319,9 +320,9 @@ async def test_smtplib_logs_in_by_login_too(stage: Office, certificates: Certifi
 async def test_while_the_directory_is_behind_mail_elsewhere_goes_on(stage: Office) -> None:
     talk = await stage.known()
     await talk.say(b"MAIL FROM:<alice@example.test>\r\n")
-    stage.directory.fault = Behind(Standing.FOREIGN)
+    stage.directory.fault = DirectoryBehind(RecipientStatus.FOREIGN)
     assert await talk.say(b"RCPT TO:<someone@elsewhere.example>\r\n") == "250 2.1.5"
-    stage.directory.fault = Behind(Standing.UNKNOWN)
+    stage.directory.fault = DirectoryBehind(RecipientStatus.UNKNOWN)
     assert await talk.say(b"RCPT TO:<carol@example.test>\r\n") == "451 4.3.0"
 
 

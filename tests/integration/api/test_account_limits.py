@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from posthorn.adapters.blobs.files import FileBlobs
-from posthorn.ports.administration import Role
+from posthorn.ports.api_keys import Role
 from posthorn.ports.sending import Limits
 from posthorn_api.sending.service import SendingLimits
 from tests.support.api import Api, problem, running_api

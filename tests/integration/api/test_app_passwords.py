@@ -12,7 +12,7 @@ import pytest
 
 from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.adapters.postgres.directory.senders import PostgresSenders
-from posthorn.ports.administration import Role
+from posthorn.ports.api_keys import Role
 from posthorn.runtime.ids import new_id
 from tests.contract.town import pool
 from tests.support.api import Api, problem, running_api

@@ -10,10 +10,10 @@ import httpx
 import pytest
 
 from posthorn.adapters.blobs.files import FileBlobs
-from posthorn.ports.administration import Role
+from posthorn.ports.api_keys import Role
 from posthorn.runtime.passwords import Passwords
 from posthorn_api.config.plan import ALIAS, Present, Wanted, planned
-from posthorn_api.config.service import Configuration
+from posthorn_api.config.service import ConfigService
 from tests.support.api import Api, problem, running_api
 
 HOOK = "https://hooks.example.org/x"
@@ -187,13 +187,13 @@ async def test_whoever_changes_something_meanwhile_keeps_the_change(api: Api, mo
     document = {
         "accounts": [{"address": "bob@acme.test", "quota_bytes": 7}, {"address": "carol@acme.test", "quota_bytes": 8}]
     }
-    know = Configuration._know_hashes
+    know = ConfigService._know_hashes
 
-    async def meanwhile(self: Configuration, *values: Any) -> None:
+    async def meanwhile(self: ConfigService, *values: Any) -> None:
         await know(self, *values)
         await api.client.patch("/v1/accounts/bob@acme.test", json={"quota_bytes": 99})
 
-    monkeypatch.setattr(Configuration, "_know_hashes", meanwhile)
+    monkeypatch.setattr(ConfigService, "_know_hashes", meanwhile)
     answer = await put(api, document)
     assert answer.json()["failed"] == 1
     assert [each["outcome"] for each in answer.json()["changes"]] == ["failed", "done"]

@@ -14,8 +14,8 @@ import pytest
 from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.adapters.dkim import DkimSigner
 from posthorn.adapters.postgres.directory.dkim_keys import PostgresDkimKeys
-from posthorn.ports.administration import Role
-from posthorn.runtime.secret_box import Vault
+from posthorn.ports.api_keys import Role
+from posthorn.runtime.secret_box import SecretBox
 from tests.contract.town import pool
 from tests.support.api import SECRET_KEY, Api, problem, running_api
 
@@ -70,7 +70,7 @@ async def test_the_first_keys_are_of_both_kinds_and_sign_what_their_records_veri
         return records[name.decode().rstrip(".")].encode()
 
     async with pool(api.database_url) as database:
-        signer = DkimSigner(PostgresDkimKeys(database), Vault([SECRET_KEY]))
+        signer = DkimSigner(PostgresDkimKeys(database), SecretBox([SECRET_KEY]))
         message = (await signer.sign("example.test", MESSAGE)).encode() + MESSAGE
         signer.close()
     assert [dkim.DKIM(message).verify(number, dnsfunc=dns) for number in (0, 1)] == [True, True]
@@ -79,7 +79,7 @@ async def test_the_first_keys_are_of_both_kinds_and_sign_what_their_records_veri
 async def test_private_keys_are_sealed(api: Api) -> None:
     await rotated(api, **QUICK)
     (row,) = await api.sql("SELECT id, private_key FROM dkim_keys")
-    opened = Vault([SECRET_KEY]).open(row["private_key"], f"dkim:{row['id']}")
+    opened = SecretBox([SECRET_KEY]).open(row["private_key"], f"dkim:{row['id']}")
     assert opened[-32:] not in row["private_key"]
 
 

@@ -25,8 +25,9 @@ from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.postgres.directory.outbox import PostgresDirectoryTruth
 from posthorn.adapters.postgres.directory.senders import PostgresSenders
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
-from posthorn.model.directory_entry import Standing
-from posthorn.ports.administration import Role, State
+from posthorn.model.directory_entry import RecipientStatus
+from posthorn.ports.accounts import AccountState
+from posthorn.ports.api_keys import Role
 from posthorn.runtime.settings import NatsSettings
 from posthorn.wire.address import parse_address
 from posthorn_api.directory.publisher import Publisher
@@ -311,26 +312,32 @@ async def test_a_domain_takes_and_sends_no_mail_before_it_is_verified(api: Api, 
         await demanding(api)
         await api.account(str(alice))
         await api.alias(str(team), str(alice))
-        await directory_says(directory, {alice: Standing.FOREIGN, team: Standing.FOREIGN, missing: Standing.FOREIGN})
+        await directory_says(
+            directory, {alice: RecipientStatus.FOREIGN, team: RecipientStatus.FOREIGN, missing: RecipientStatus.FOREIGN}
+        )
         resolution = await mailboxes.resolve([str(alice), str(team)], [])
         assert resolution.elsewhere == {str(alice), str(team)}
         assert not resolution.accounts
         credentials = await senders.credentials(str(alice))
         assert credentials is not None
-        assert credentials.state is State.RECEIVE_ONLY
+        assert credentials.state is AccountState.RECEIVE_ONLY
         assert not await senders.owns(credentials.account, team)
         problem(await api.client.post("/v1/send", json=letter), 422, "invalid", "from")
 
         publish(api, await records(api))
         assert (await api.client.post("/v1/domains/example.test/verify")).status_code == 200
-        wanted = {alice: Standing.DELIVERABLE, team: Standing.DELIVERABLE, missing: Standing.UNKNOWN}
+        wanted = {
+            alice: RecipientStatus.DELIVERABLE,
+            team: RecipientStatus.DELIVERABLE,
+            missing: RecipientStatus.UNKNOWN,
+        }
         await directory_says(directory, wanted)
         resolution = await mailboxes.resolve([str(alice), str(team)], [])
         assert not resolution.elsewhere
         assert resolution.accounts.keys() == {str(alice), str(team)}
         credentials = await senders.credentials(str(alice))
         assert credentials is not None
-        assert credentials.state is State.ACTIVE
+        assert credentials.state is AccountState.ACTIVE
         assert await senders.owns(credentials.account, team)
         assert (await api.client.post("/v1/send", json=letter)).status_code == 202
 
@@ -354,7 +361,7 @@ async def test_naming_the_domain_of_others_takes_nothing_from_them(api: Api, nat
     assert other
 
 
-async def directory_says(directory: NatsDirectory, wanted: dict[Any, Standing]) -> None:
+async def directory_says(directory: NatsDirectory, wanted: dict[Any, RecipientStatus]) -> None:
     deadline = time.monotonic() + 5
     while True:
         found = {address: await directory.standing(address) for address in wanted}

@@ -12,9 +12,9 @@ import pytest
 from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.adapters.postgres.directory.outbox import PostgresDirectoryTruth
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
-from posthorn.model.directory_entry import AddressEntry, Standing
+from posthorn.model.directory_entry import AddressEntry, RecipientStatus
 from posthorn.model.envelope import Envelope
-from posthorn.ports.administration import Role
+from posthorn.ports.api_keys import Role
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.forwards import ForwardPolicy
 from posthorn_api.forwards.service import PAGE_PATH
@@ -80,7 +80,7 @@ async def forwards(api: Api) -> dict[str, str]:
     return {each.address: each.withheld for each in found.forwards["team@acme.test"]}
 
 
-async def standing(api: Api) -> Standing:
+async def standing(api: Api) -> RecipientStatus:
     async with pool(api.database_url) as database:
         truth = {subject: entry async for subject, entry in PostgresDirectoryTruth(database).everything()}
     entry = truth["team@acme.test"]
@@ -121,7 +121,7 @@ async def test_the_tenant_may_hand_the_token_in_and_no_other_token_counts(
     api: Api, kept: Kept, admin: dict[str, str]
 ) -> None:
     await make(api, admin, "friend@far.test")
-    assert await standing(api) is Standing.SUSPENDED, "it leads nowhere yet"
+    assert await standing(api) is RecipientStatus.SUSPENDED, "it leads nowhere yet"
     ((number,),) = await api.sql("SELECT id FROM alias_targets")
     token = api.forwards.token(number)
     for wrong in ("x", f"{number.hex}.x", token[:-1], token.replace(token[0], "0" if token[0] != "0" else "1", 1)):
@@ -132,7 +132,7 @@ async def test_the_tenant_may_hand_the_token_in_and_no_other_token_counts(
     answer = await api.client.post("/v1/aliases/confirm", json={"token": token}, headers=admin)
     assert answer.status_code == 200, answer.text
     assert answer.json()["target_states"] == [{"address": "friend@far.test", "state": "active"}]
-    assert await standing(api) is Standing.DELIVERABLE
+    assert await standing(api) is RecipientStatus.DELIVERABLE
     await api.forwards.ask()
     assert kept.messages == []
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from posthorn.adapters.blobs.files import FileBlobs
-from posthorn.ports.administration import Role
+from posthorn.ports.api_keys import Role
 from tests.support.api import Api, problem, running_api
 
 BODY = {"address": "carol@example.test", "password": "correct horse"}

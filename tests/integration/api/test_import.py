@@ -13,10 +13,10 @@ import pytest
 from argon2 import PasswordHasher
 
 from posthorn.adapters.blobs.files import FileBlobs
-from posthorn.ports.administration import Role
+from posthorn.ports.api_keys import Role
 from posthorn.runtime import least_rate
 from posthorn_api.bulk import service as imports
-from posthorn_api.bulk.service import BATCH, LONGEST_LINE, Import
+from posthorn_api.bulk.service import BATCH, LONGEST_LINE, BulkImportService
 from tests.support.api import ADMIN_KEY, Api, problem, running_api
 
 NDJSON = "application/x-ndjson"
@@ -34,7 +34,7 @@ async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
 async def send(
     api: Api, what: str, *lines: dict[str, Any] | str, headers: dict[str, str] | None = None
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Import lines; gives the answers to them and the last line."""
+    """BulkImportService lines; gives the answers to them and the last line."""
     body = "".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines)
     answer = await api.client.post(
         f"/v1/import/{what}", content=body, headers={"Content-Type": "application/x-ndjson", **(headers or {})}
@@ -310,13 +310,13 @@ async def test_whoever_never_reads_is_given_up(api: Api, monkeypatch: pytest.Mon
 async def test_a_batch_is_bounded_in_bytes(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """The audit's p8b: 499 long lines were held in memory."""
     batches: list[int] = []
-    plain = Import._accounts
+    plain = BulkImportService._accounts
 
-    async def noted(self: Import, caller: Any, batch: Any) -> Any:
+    async def noted(self: BulkImportService, caller: Any, batch: Any) -> Any:
         batches.append(len(batch))
         return await plain(self, caller, batch)
 
-    monkeypatch.setattr(Import, "_accounts", noted)
+    monkeypatch.setattr(BulkImportService, "_accounts", noted)
     padding = " " * (100 * 1024)
     results, last = await send(api, "accounts", *(json.dumps(account(f"u{n}")) + padding for n in range(40)))
     assert last["created"] == len(results) == 40

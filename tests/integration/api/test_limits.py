@@ -9,7 +9,7 @@ from typing import cast
 
 from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.adapters.postgres.database import connect
-from posthorn.ports.administration import Role
+from posthorn.ports.api_keys import Role
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.fair_slots import SlotsTaken
 from posthorn.runtime.holders import work_for

@@ -16,8 +16,9 @@ from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.dead_letters import NatsDeadLetters
 from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
-from posthorn.ports.administration import Role
-from posthorn.ports.mailboxes import Letter, Placement
+from posthorn.model.blob_range import BlobRange
+from posthorn.ports.api_keys import Role
+from posthorn.ports.segments import SegmentMessage
 from posthorn.runtime.ids import new_id
 from posthorn.wire.message.header import Summary
 from posthorn.wire.message.header_decoding import decode_addresses, decode_text
@@ -60,14 +61,14 @@ async def deliver(
     town: Town, blobs: FileBlobs, to: Sequence[int], *bodies: bytes, zstd: bool = False, summary: Summary | None = None
 ) -> list[UUID]:
     """Place messages in one segment, as delivery does."""
-    letters: list[Letter] = []
+    letters: list[SegmentMessage] = []
     stored: list[bytes] = []
     for body in bodies:
         octets = zstandard.compress(body) if zstd else body
         made = letter(to, size=len(body))
-        placement = Placement(sum(map(len, stored)), len(octets), "zstd" if zstd else "identity")
+        blob_range = BlobRange(sum(map(len, stored)), len(octets), "zstd" if zstd else "identity")
         envelope = replace(made.envelope, summary=summary or made.envelope.summary)
-        letters.append(Letter(envelope, placement, made.accounts))
+        letters.append(SegmentMessage(envelope, blob_range, made.accounts))
         stored.append(octets)
     packed = segment(letters)
     await blobs.put(packed.key, stored)

@@ -22,7 +22,7 @@ from posthorn.runtime.brakes import Brake
 from posthorn.runtime.ids import new_id
 from posthorn.wire.message.header import Summary
 from posthorn_delivery.collector_settings import CollectorSettings
-from posthorn_delivery.retention import Keeper
+from posthorn_delivery.retention import RetentionSweeper
 from tests.contract.town import Town, letter, pool, segment
 from tests.support.api import Api, problem, running_api
 
@@ -362,8 +362,8 @@ async def test_deletions_returns_and_purges_at_once_keep_the_sums(api: Api, town
     await town.sums_hold()
 
 
-def keeper(town: Town, **settings: Any) -> Keeper:
-    return Keeper(PostgresRetention(town.database), CollectorSettings(**settings))
+def keeper(town: Town, **settings: Any) -> RetentionSweeper:
+    return RetentionSweeper(PostgresRetention(town.database), CollectorSettings(**settings))
 
 
 @pytest.mark.parametrize("batch", [1, 2, 500])
@@ -440,7 +440,7 @@ async def test_a_round_deletes_and_drops_no_more_than_its_brake_allows(api: Api,
     released = False
     brake = Brake("retention", 0.3, 1, lambda: released)
     settings = CollectorSettings(retention_batch=batch)
-    rounds = Keeper(PostgresRetention(town.database), settings, brake=brake)
+    rounds = RetentionSweeper(PostgresRetention(town.database), settings, brake=brake)
     assert await rounds.round() == (3, 0)
     assert braked() == 1
     assert await rounds.round() == (3, 0), "the next round goes on"
@@ -462,7 +462,7 @@ async def test_nothing_is_deleted_while_it_is_not_certain_that_the_stores_belong
     async def uncertain() -> None:
         raise Unavailable("installation", "another one")
 
-    rounds = Keeper(PostgresRetention(town.database), CollectorSettings(), certain=uncertain)
+    rounds = RetentionSweeper(PostgresRetention(town.database), CollectorSettings(), certain=uncertain)
     with pytest.raises(Unavailable, match="another one"):
         await rounds.round()
     assert await listed(api) == ["old"]

@@ -17,7 +17,7 @@ import pytest
 
 from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.adapters.postgres.mailboxes.transfers import PostgresTransfers
-from posthorn.ports.administration import Role
+from posthorn.ports.api_keys import Role
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime import least_rate
 from posthorn.wire.archive.tar import END, file_header, padding

@@ -20,7 +20,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from posthorn.adapters.blobs.files import FileBlobs
-from posthorn.ports.administration import Role
+from posthorn.ports.api_keys import Role
 from posthorn.ports.tenants import Tenants
 from posthorn_api.auth.jwks import IssuerKeys
 from posthorn_api.auth.tokens import Tokens, Trust

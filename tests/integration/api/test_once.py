@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 from posthorn.adapters.blobs.files import FileBlobs
+from posthorn.model.directory_entry import RecipientStatus
 from posthorn.model.envelope import Envelope
-from posthorn.ports.directory import Standing
 from posthorn.ports.ingest import Parked
 from posthorn.wire.address import Address
 from posthorn_api.http import permissions as access
@@ -36,8 +36,8 @@ class Elsewhere:
 
     done: list[str] = field(default_factory=list)
 
-    async def standing(self, address: Address) -> Standing:
-        return Standing.FOREIGN
+    async def standing(self, address: Address) -> RecipientStatus:
+        return RecipientStatus.FOREIGN
 
     async def accept(self, envelope: Envelope, body: bytes | None) -> None:
         self.done.append(f"accept {envelope.id}")

@@ -13,7 +13,7 @@ import pytest
 
 from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
-from posthorn.ports.administration import Role
+from posthorn.ports.api_keys import Role
 from posthorn_api.app import operations
 from posthorn_api.http.permissions import RULES
 from tests.contract.town import letter, pool, segment
@@ -45,7 +45,7 @@ async def api(database_url: str, blobs: FileBlobs) -> AsyncIterator[Api]:
 async def message(api: Api, blobs: FileBlobs) -> UUID:
     (row,) = await api.sql("SELECT id FROM accounts WHERE address = 'alice@example.test'")
     made = letter([row["id"]], size=len(BODY))
-    made = replace(made, placement=replace(made.placement, offset=0, length=len(BODY)))
+    made = replace(made, blob_range=replace(made.blob_range, offset=0, length=len(BODY)))
     packed = segment([made])
     await blobs.put(packed.key, [BODY])
     async with pool(api.database_url) as database:

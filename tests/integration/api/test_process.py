@@ -18,7 +18,7 @@ import pytest
 
 from posthorn.adapters.nats.bucket import NatsDirectoryBucket
 from posthorn.adapters.nats.connection import connect
-from posthorn.ports.directory import AddressEntry, Standing
+from posthorn.model.directory_entry import AddressEntry, RecipientStatus
 from posthorn.runtime.settings import SettingsError
 from posthorn_api.settings import ApiSettings
 from posthorn_local.embedded import Nats, free_port
@@ -100,7 +100,7 @@ async def test_the_process_serves_without_nats_and_projects_when_it_comes(
         async with connect(nats_settings(nats), "test") as connection:
             bucket = NatsDirectoryBucket(connection)
             await until(bucket.is_filled, 20, "the filling of the directory")
-            assert (await bucket.entries())["alice@example.test"] == AddressEntry(Standing.DELIVERABLE)
+            assert (await bucket.entries())["alice@example.test"] == AddressEntry(RecipientStatus.DELIVERABLE)
 
             async def dead_letters() -> bool:
                 return (await client.get(f"{url}/v1/dead")).status_code == 200
@@ -133,7 +133,7 @@ async def test_the_key_is_replaced_at_the_next_start(
 async def test_the_rebuild_command_puts_the_directory_right(database_url: str, nats: Nats, tmp_path: Path) -> None:
     async with connect(nats_settings(nats), "test") as connection:
         bucket = NatsDirectoryBucket(connection)
-        await bucket.put("extra@example.test", AddressEntry(Standing.DELIVERABLE))
+        await bucket.put("extra@example.test", AddressEntry(RecipientStatus.DELIVERABLE))
         known = environment(logged_in(database_url, "api"), nats.url_of("api"), tmp_path)
         refused = await spawn(known, "rebuild-directory")
         out, _ = await asyncio.wait_for(refused.communicate(), 30)

@@ -11,7 +11,7 @@ import pytest
 
 from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.model.events import Event
-from posthorn.ports.administration import Role
+from posthorn.ports.api_keys import Role
 from tests.support.api import Api, problem, running_api
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from posthorn.adapters.blobs.files import FileBlobs
-from posthorn.ports.administration import Role
-from posthorn.runtime.secret_box import Vault
+from posthorn.ports.api_keys import Role
+from posthorn.runtime.secret_box import SecretBox
 from tests.support.api import SECRET_KEY, Api, problem, running_api
 
 WHOLE = {
@@ -36,7 +36,7 @@ async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
 async def password(api: Api, domain: str) -> str | None:
     """The password as the relay reads it."""
     (row,) = await api.sql("SELECT password FROM routes WHERE domain = $1", domain)
-    return row["password"] and Vault([SECRET_KEY]).open(row["password"], f"route:{domain}").decode()
+    return row["password"] and SecretBox([SECRET_KEY]).open(row["password"], f"route:{domain}").decode()
 
 
 async def refuse_updates(api: Api, table: str, when: str = "") -> None:

@@ -23,15 +23,15 @@ from posthorn.adapters.nats.directory import NatsDirectory
 from posthorn.adapters.nats.events import NatsEvents, NatsTrace
 from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
-from posthorn.adapters.nats.notifications import NatsWaker
+from posthorn.adapters.nats.notifications import NatsNotifier
 from posthorn.adapters.postgres.directory.senders import PostgresSenders
 from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
-from posthorn.model.directory_entry import AddressEntry, DomainEntry, Standing
+from posthorn.model.directory_entry import AddressEntry, DomainEntry, RecipientStatus
 from posthorn.model.envelope import Record, decode_record
 from posthorn.model.streams import INGEST
-from posthorn.ports.administration import Role
+from posthorn.ports.api_keys import Role
 from posthorn.ports.errors import Unavailable
-from posthorn.ports.sending import Limits, Payer, sent_message
+from posthorn.ports.sending import Limits, RateLimitSubject, sent_message
 from posthorn.wire.message.submission import authors_of
 from posthorn_api.sending.service import SendingLimits
 from posthorn_local.embedded import Nats
@@ -75,7 +75,7 @@ async def api(database_url: str, blobs: FileBlobs, connection: Connection) -> As
         running.directory.arrive(directory)
         running.ingest.arrive(NatsIngest(connection))
         running.trace.arrive(NatsTrace(connection))
-        running.hints.arrive(NatsWaker(connection), events)
+        running.hints.arrive(NatsNotifier(connection), events)
         yield running
 
 
@@ -83,7 +83,7 @@ async def fill(connection: Connection, **standings: str) -> None:
     bucket = NatsDirectoryBucket(connection)
     await bucket.put("@example.test", DomainEntry(None, plus_addressing=True))
     for name, standing in standings.items():
-        await bucket.put(f"{name}@example.test", AddressEntry(Standing(standing)))
+        await bucket.put(f"{name}@example.test", AddressEntry(RecipientStatus(standing)))
     await bucket.mark_filled()
 
 
@@ -410,9 +410,9 @@ async def test_a_message_is_charged_to_account_domain_and_tenant_as_by_submissio
         known = await PostgresSenders(database).credentials("alice@example.test")
         assert known is not None and known.account == alice["id"]
         payers = [
-            Payer("account", known.address, known.account_limits.within(LIMITS.account)),
-            Payer("domain", known.domain, known.domain_limits),
-            Payer("tenant", str(known.tenant), known.tenant_limits),
+            RateLimitSubject("account", known.address, known.account_limits.within(LIMITS.account)),
+            RateLimitSubject("domain", known.domain, known.domain_limits),
+            RateLimitSubject("tenant", str(known.tenant), known.tenant_limits),
         ]
         charges = sent_message(payers, 1)
         assert sorted(charge.key for charge in charges) == by_api

@@ -19,9 +19,9 @@ from uuid import uuid4
 import pytest
 
 from posthorn.adapters.blobs.files import FileBlobs
+from posthorn.model.directory_entry import RecipientStatus
 from posthorn.model.envelope import Envelope
-from posthorn.ports.administration import Role
-from posthorn.ports.directory import Standing
+from posthorn.ports.api_keys import Role
 from posthorn.wire.address import Address
 from posthorn_api.sending.compose import Attachment, Draft, compose, crlf_lines, mailbox
 from tests.support.api import ADMIN_KEY, Api, problem, running_api
@@ -36,8 +36,8 @@ LONGEST_GAP = 1.0
 class Elsewhere:
     """A directory in which nobody is ours."""
 
-    async def standing(self, address: Address) -> Standing:
-        return Standing.FOREIGN
+    async def standing(self, address: Address) -> RecipientStatus:
+        return RecipientStatus.FOREIGN
 
     async def probe(self) -> None:
         pass

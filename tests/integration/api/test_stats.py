@@ -18,7 +18,7 @@ from posthorn.adapters.nats.connection import Connection, connect
 from posthorn.adapters.nats.event_log import NatsEventLog
 from posthorn.adapters.nats.events import NatsEvents, NatsTrace
 from posthorn.adapters.postgres.database import Database
-from posthorn.adapters.postgres.events.statistics import PostgresEventBook, PostgresStatistics
+from posthorn.adapters.postgres.events.statistics import PostgresEventCheckpoint, PostgresStatistics
 from posthorn.adapters.postgres.events.webhook_dispatch import PostgresDispatch
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.model.events import (
@@ -34,7 +34,7 @@ from posthorn.model.events import (
 )
 from posthorn.model.outbound import Outbound
 from posthorn.model.streams import EVENTS_PREFIX
-from posthorn.ports.administration import Role
+from posthorn.ports.api_keys import Role
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.statistics import Reading
 from posthorn.runtime.brakes import Brake
@@ -89,7 +89,7 @@ class Wakes:
 def made_reader(database: Database, connection: Connection, *, book: Any = None) -> EventReader:
     return EventReader(
         NatsEventLog(connection),
-        book or PostgresEventBook(database),
+        book or PostgresEventCheckpoint(database),
         NatsTrace(connection),
         PostgresStatistics(database),
         PostgresDispatch(database),
@@ -228,7 +228,7 @@ async def test_a_batch_counts_once_whoever_is_killed(api: Api, database: Databas
     told = {"size": 1, "account": "a@acme.test", "tenant": str(tenant)}
     total = 300
 
-    class Faulty(PostgresEventBook):
+    class Faulty(PostgresEventCheckpoint):
         """Fails before or after it has written, now and then."""
 
         times = 0

@@ -45,7 +45,7 @@ async def api(database_url: str, blobs: FileBlobs) -> AsyncIterator[Api]:
 async def deliver(api: Api, blobs: FileBlobs, body: bytes) -> UUID:
     (row,) = await api.sql("SELECT id FROM accounts WHERE address = 'alice@example.test'")
     made = letter([row["id"]], size=len(body))
-    made = replace(made, placement=replace(made.placement, offset=0, length=len(body)))
+    made = replace(made, blob_range=replace(made.blob_range, offset=0, length=len(body)))
     packed = segment([made])
     await blobs.put(packed.key, [body])
     async with pool(api.database_url) as database:

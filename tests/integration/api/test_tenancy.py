@@ -18,7 +18,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from posthorn.adapters.blobs.files import FileBlobs
-from posthorn.ports.administration import Role
+from posthorn.ports.api_keys import Role
 from posthorn.runtime.ids import new_id
 from posthorn_api.app import operations
 from posthorn_api.http import permissions as access

@@ -15,8 +15,9 @@ from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.adapters.postgres.directory.outbox import PostgresDirectoryTruth
 from posthorn.adapters.postgres.directory.senders import PostgresSenders
 from posthorn.adapters.postgres.mailboxes.maildrops import PostgresMaildrops
-from posthorn.model.directory_entry import AddressEntry, Standing
-from posthorn.ports.administration import Role, State
+from posthorn.model.directory_entry import AddressEntry, RecipientStatus
+from posthorn.ports.accounts import AccountState
+from posthorn.ports.api_keys import Role
 from tests.contract.town import pool
 from tests.support.api import Api, problem, running_api
 
@@ -224,9 +225,11 @@ async def test_a_password_follows_the_tenants_policy(api: Api) -> None:
     problem(change, 422, "invalid", "password")
 
 
-@pytest.mark.parametrize(("path", "state"), [("/v1/accounts/a@acme.test", State.SUSPENDED), ("/v1/tenants/acme", None)])
+@pytest.mark.parametrize(
+    ("path", "state"), [("/v1/accounts/a@acme.test", AccountState.SUSPENDED), ("/v1/tenants/acme", None)]
+)
 async def test_who_is_suspended_can_neither_log_in_nor_send_from_that_moment(
-    api: Api, path: str, state: State | None
+    api: Api, path: str, state: AccountState | None
 ) -> None:
     await tenant(api, "acme", verify_domains=False)
     await api.domain("acme.test", tenant="acme")
@@ -238,20 +241,22 @@ async def test_who_is_suspended_can_neither_log_in_nor_send_from_that_moment(
             PostgresDirectoryTruth(database),
         )
 
-        async def seen() -> tuple[State, bool]:
+        async def seen() -> tuple[AccountState, bool]:
             credentials, login = await senders.credentials("a@acme.test"), await maildrops.login("a@acme.test")
             assert credentials is not None
             assert login is not None
             return credentials.state, login.active
 
-        assert await seen() == (State.ACTIVE, True)
+        assert await seen() == (AccountState.ACTIVE, True)
         await api.client.patch(path, json={"state": "suspended"})
-        assert await seen() == (State.SUSPENDED, False)
+        assert await seen() == (AccountState.SUSPENDED, False)
         standing = {subject: entry async for subject, entry in truth.everything()}["a@acme.test"]
-        refused = Standing.SUSPENDED if state else Standing.DELIVERABLE  # a suspended tenant goes on receiving
+        refused = (
+            RecipientStatus.SUSPENDED if state else RecipientStatus.DELIVERABLE
+        )  # a suspended tenant goes on receiving
         assert standing == AddressEntry(refused)
         await api.client.patch(path, json={"state": "active"})
-        assert await seen() == (State.ACTIVE, True)
+        assert await seen() == (AccountState.ACTIVE, True)
 
 
 async def eventually(api: Api, headers: dict[str, str], status: int) -> None:

@@ -13,11 +13,11 @@ import pytest
 from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.adapters.nats.connection import Connection, connect
 from posthorn.adapters.nats.events import NatsEvents, NatsTrace
-from posthorn.adapters.nats.notifications import NatsWaker
+from posthorn.adapters.nats.notifications import NatsNotifier
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.model.events import ACCEPTED, DEFERRED, DELIVERED, QUEUED, READ, Event
 from posthorn.model.outbound import Outbound
-from posthorn.ports.administration import Role
+from posthorn.ports.api_keys import Role
 from posthorn.runtime.ids import new_id
 from posthorn_local.embedded import Nats
 from tests.contract.town import letter, pool, segment
@@ -187,7 +187,7 @@ async def test_what_the_owner_of_an_alias_does_in_the_queue_tells_the_sender_nei
     sender = await api.key(Role.TENANT_ADMIN, crossing.sender)
     owner = await api.key(Role.TENANT_ADMIN, crossing.owner)
     async with NatsEvents(connection) as events:
-        api.hints.arrive(NatsWaker(connection), events)
+        api.hints.arrive(NatsNotifier(connection), events)
         (item,) = (await api.client.get("/v1/queue", headers=owner)).json()["items"]
         assert (item["recipient"], item["forwarded_for"]) == ("private@home.test", "team@other.test")
         assert (await api.client.post(f"/v1/queue/{item['id']}/hold", headers=owner)).status_code == 200

@@ -16,10 +16,10 @@ import pytest
 from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.adapters.postgres.events import webhook_dispatch
 from posthorn.adapters.postgres.events.webhook_dispatch import PostgresDispatch
-from posthorn.ports.administration import Role
+from posthorn.ports.api_keys import Role
 from posthorn.ports.webhooks import FAILURES, Shares
 from posthorn.runtime.ids import new_id
-from posthorn.runtime.secret_box import Vault
+from posthorn.runtime.secret_box import SecretBox
 from posthorn_api.webhooks import sender as webhook_sender
 from posthorn_api.webhooks.post import Poster, Unreachable, may_reach
 from posthorn_api.webhooks.sender import Sender
@@ -47,7 +47,7 @@ async def receiver() -> AsyncIterator[HookReceiver]:
 @asynccontextmanager
 async def sending(api: Api, **options: Any) -> AsyncIterator[Sender]:
     async with pool(api.database_url) as database:
-        sender = Sender(PostgresDispatch(database), Poster(LOOPBACK, seconds=2), Vault([SECRET_KEY]), **options)
+        sender = Sender(PostgresDispatch(database), Poster(LOOPBACK, seconds=2), SecretBox([SECRET_KEY]), **options)
         task = asyncio.create_task(sender.run())
         try:
             yield sender

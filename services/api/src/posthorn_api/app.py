@@ -14,23 +14,23 @@ from starlette.routing import Match, Route
 from posthorn.ports.statistics import Statistics
 from posthorn.runtime.health import Health
 from posthorn_api.bulk import routes as import_routes
-from posthorn_api.bulk.service import Import
+from posthorn_api.bulk.service import BulkImportService
 from posthorn_api.config import routes as config_routes
-from posthorn_api.config.service import Configuration
+from posthorn_api.config.service import ConfigService
 from posthorn_api.credentials import routes as identity_routes
-from posthorn_api.credentials.service import Identity
+from posthorn_api.credentials.service import CredentialService
 from posthorn_api.directory import routes as directory_routes
-from posthorn_api.directory.service import Service
+from posthorn_api.directory.service import DirectoryService
 from posthorn_api.dns import routes as dns_routes
 from posthorn_api.dns.public_pages import PublicPages
 from posthorn_api.dns.public_routes import LIMITS, public_routes
-from posthorn_api.dns.service import DomainDns
+from posthorn_api.dns.service import DnsService
 from posthorn_api.events import routes as stats_routes
 from posthorn_api.forwards.routes import confirmation_pages
 from posthorn_api.forwards.service import Confirmations
 from posthorn_api.http import openapi as docs
 from posthorn_api.http import status_routes
-from posthorn_api.http.asgi import Edge
+from posthorn_api.http.asgi import AsgiEdge
 from posthorn_api.http.guard import Guard
 from posthorn_api.http.large_bodies import SEND_PATH
 from posthorn_api.http.permissions import RULES
@@ -38,18 +38,18 @@ from posthorn_api.http.problems import problem_of
 from posthorn_api.mailboxes import message_routes as mail_routes
 from posthorn_api.mailboxes import routes as mailbox_routes
 from posthorn_api.mailboxes import structure_routes
-from posthorn_api.mailboxes.service import Mail
+from posthorn_api.mailboxes.service import MailboxService
 from posthorn_api.queue import routes as queue_routes
 from posthorn_api.queue import smarthost_routes as route_routes
-from posthorn_api.queue.service import Outgoing
+from posthorn_api.queue.service import QueueService
 from posthorn_api.sending import routes as sending_routes
-from posthorn_api.sending.service import Sending
+from posthorn_api.sending.service import SendingService
 from posthorn_api.tenants import routes as tenancy_routes
-from posthorn_api.tenants.service import Tenancy
+from posthorn_api.tenants.service import TenantService
 from posthorn_api.transfers import routes as transfer_routes
-from posthorn_api.transfers.service import Transfer
+from posthorn_api.transfers.service import TransferService
 from posthorn_api.webhooks import routes as webhook_routes
-from posthorn_api.webhooks.service import Hooks
+from posthorn_api.webhooks.service import WebhookService
 
 ROUTERS = (
     tenancy_routes.tenants,
@@ -82,22 +82,22 @@ ROUTERS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Services:
     """The services behind the operations."""
 
-    service: Service
-    mail: Mail
-    transfer: Transfer
-    identity: Identity
-    outgoing: Outgoing
-    sending: Sending
-    tenancy: Tenancy
-    imports: Import
-    dns: DomainDns
+    service: DirectoryService
+    mail: MailboxService
+    transfer: TransferService
+    identity: CredentialService
+    outgoing: QueueService
+    sending: SendingService
+    tenancy: TenantService
+    imports: BulkImportService
+    dns: DnsService
     pages: PublicPages
-    hooks: Hooks
+    hooks: WebhookService
     statistics: Statistics
-    configuration: Configuration
+    configuration: ConfigService
     forwards: Confirmations
 
 
@@ -110,7 +110,7 @@ def operations() -> Iterator[APIRoute]:
 
 
 def create_app(
-    parts: Parts,
+    parts: Services,
     guard: Guard,
     health: Health,
     *,
@@ -118,7 +118,7 @@ def create_app(
     send_body_limit: int = 40 * 1024 * 1024,
     import_body_limit: int = 1024 * 1024 * 1024,
     mail_import_body_limit: int = 64 * 1024 * 1024 * 1024,
-) -> Edge:
+) -> AsgiEdge:
     """Make the ASGI application. The limits are octets of a request's body."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     for each in fields(parts):
@@ -134,7 +134,7 @@ def create_app(
     _add_page(app, "/docs", lambda: HTMLResponse(page))
     app.router.routes.extend([*public_routes(parts.pages), *confirmation_pages(parts.forwards)])
     limits = LIMITS | {SEND_PATH: send_body_limit} | dict.fromkeys(import_routes.PATHS, import_body_limit)
-    return Edge(app, body_limit, limits, [(transfer_routes.IMPORT_PATH, mail_import_body_limit)])
+    return AsgiEdge(app, body_limit, limits, [(transfer_routes.IMPORT_PATH, mail_import_body_limit)])
 
 
 def _check_rules() -> None:

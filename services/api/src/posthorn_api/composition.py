@@ -19,7 +19,7 @@ from posthorn.adapters.nats.event_log import NatsEventLog
 from posthorn.adapters.nats.events import NatsEvents, NatsTrace
 from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.installation import DirectoryMark
-from posthorn.adapters.nats.notifications import NatsWaker
+from posthorn.adapters.nats.notifications import NatsNotifier
 from posthorn.adapters.postgres.access.api_keys import PostgresApiKeys
 from posthorn.adapters.postgres.access.audit import PostgresAudit
 from posthorn.adapters.postgres.access.idempotency import PostgresIdempotency
@@ -32,7 +32,7 @@ from posthorn.adapters.postgres.directory.forward_targets import PostgresForward
 from posthorn.adapters.postgres.directory.outbox import PostgresDirectoryTruth
 from posthorn.adapters.postgres.directory.senders import PostgresSenders
 from posthorn.adapters.postgres.directory.tenants import PostgresTenants
-from posthorn.adapters.postgres.events.statistics import PostgresEventBook, PostgresStatistics
+from posthorn.adapters.postgres.events.statistics import PostgresEventCheckpoint, PostgresStatistics
 from posthorn.adapters.postgres.events.webhook_dispatch import PostgresDispatch
 from posthorn.adapters.postgres.events.webhooks import PostgresWebhooks
 from posthorn.adapters.postgres.installation import PostgresInstallation
@@ -52,52 +52,52 @@ from posthorn.runtime.http import bind, http_server
 from posthorn.runtime.installation import InstallationGuard
 from posthorn.runtime.passwords import Passwords, password_slots
 from posthorn.runtime.process import Process
-from posthorn.runtime.secret_box import Vault
-from posthorn_api.app import Parts, create_app
+from posthorn.runtime.secret_box import SecretBox
+from posthorn_api.app import Services, create_app
 from posthorn_api.auth.account_logins import AccountLogins
 from posthorn_api.auth.jwks import IssuerKeys
 from posthorn_api.auth.tokens import Tokens
-from posthorn_api.bulk.service import Import
-from posthorn_api.config.service import Configuration
-from posthorn_api.credentials.service import Identity
+from posthorn_api.bulk.service import BulkImportService
+from posthorn_api.config.service import ConfigService
+from posthorn_api.credentials.service import CredentialService
 from posthorn_api.directory.publisher import REMOVED_LEAST, REMOVED_SHARE, Publisher
-from posthorn_api.directory.service import Late, Publication, Service
+from posthorn_api.directory.service import DirectoryService, Publication
 from posthorn_api.dns.public_pages import PublicPages
-from posthorn_api.dns.service import LOOKUP_SECONDS, DomainDns
+from posthorn_api.dns.service import LOOKUP_SECONDS, DnsService
 from posthorn_api.events.reader import EventReader
 from posthorn_api.forwards.service import Confirmations
-from posthorn_api.hints import Hints
 from posthorn_api.http.guard import Guard
 from posthorn_api.http.large_bodies import LargeBodies
-from posthorn_api.mailboxes.service import Mail
-from posthorn_api.queue.service import Outgoing
-from posthorn_api.sending.service import Sending
+from posthorn_api.mailboxes.service import MailboxService
+from posthorn_api.pending import Pending, PendingEvents
+from posthorn_api.queue.service import QueueService
+from posthorn_api.sending.service import SendingService
 from posthorn_api.settings import ApiSettings
-from posthorn_api.tenants.service import Tenancy
-from posthorn_api.transfers.service import Transfer
+from posthorn_api.tenants.service import TenantService
+from posthorn_api.transfers.service import TransferService
 from posthorn_api.upkeep import Upkeep
 from posthorn_api.webhooks.post import Poster
 from posthorn_api.webhooks.sender import Sender
-from posthorn_api.webhooks.service import Hooks
+from posthorn_api.webhooks.service import WebhookService
 
 
 @dataclass(frozen=True, slots=True)
 class _OverNats:
     """What is there once NATS is."""
 
-    publication: Late[Publication] = field(default_factory=lambda: Late("nats"))
-    dead: Late[DeadLetters] = field(default_factory=lambda: Late("nats"))
-    directory: Late[Directory] = field(default_factory=lambda: Late("nats"))
-    ingest: Late[Ingest] = field(default_factory=lambda: Late("nats"))
-    trace: Late[Trace] = field(default_factory=lambda: Late("nats"))
-    hints: Hints = field(default_factory=Hints)
+    publication: Pending[Publication] = field(default_factory=lambda: Pending("nats"))
+    dead: Pending[DeadLetters] = field(default_factory=lambda: Pending("nats"))
+    directory: Pending[Directory] = field(default_factory=lambda: Pending("nats"))
+    ingest: Pending[Ingest] = field(default_factory=lambda: Pending("nats"))
+    trace: Pending[Trace] = field(default_factory=lambda: Pending("nats"))
+    hints: PendingEvents = field(default_factory=PendingEvents)
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
     """What the reader of events writes to."""
 
-    book: PostgresEventBook
+    book: PostgresEventCheckpoint
     statistics: PostgresStatistics
     dispatch: PostgresDispatch
     sender: Sender
@@ -121,8 +121,8 @@ async def start(process: Process) -> None:
 
     administration, audit = PostgresAdministration(database, settings.forward_policy), PostgresAudit(database)
     keys, idempotency = PostgresApiKeys(database), PostgresIdempotency(database)
-    late, vault = _OverNats(), Vault.of(settings)
-    service = Service(
+    late, vault = _OverNats(), SecretBox.of(settings)
+    service = DirectoryService(
         administration,
         passwords,
         late.publication,
@@ -130,9 +130,11 @@ async def start(process: Process) -> None:
         wait_seconds=settings.directory_wait_seconds,
         account_limits=settings.account_limits,
     )
-    mail = Mail(PostgresAccountMail(database), reader, late.publication, wait_seconds=settings.directory_wait_seconds)
-    identity = Identity(PostgresDkimKeys(database), PostgresAppPasswords(database), vault, generate)
-    outgoing = Outgoing(
+    mail = MailboxService(
+        PostgresAccountMail(database), reader, late.publication, wait_seconds=settings.directory_wait_seconds
+    )
+    identity = CredentialService(PostgresDkimKeys(database), PostgresAppPasswords(database), vault, generate)
+    outgoing = QueueService(
         PostgresQueueAdministration(database),
         PostgresRoutes(database),
         PostgresSuppressions(database),
@@ -140,7 +142,7 @@ async def start(process: Process) -> None:
         late.trace,
         late.hints,
     )
-    sending = Sending(
+    sending = SendingService(
         administration,
         PostgresThrottle(database),
         blobs,
@@ -159,7 +161,7 @@ async def start(process: Process) -> None:
         wait_seconds=settings.directory_wait_seconds,
     )
     tenants, imports = PostgresTenants(database), PostgresImports(database, settings.forward_policy)
-    tenancy, tokens = Tenancy(tenants, keys, audit), await _tokens(process, settings, tenants, vault)
+    tenancy, tokens = TenantService(tenants, keys, audit), await _tokens(process, settings, tenants, vault)
     logins = AccountLogins(PostgresSenders(database), PostgresThrottle(database), passwords)
     networks, dispatch, statistics = (
         settings.webhook_private_networks,
@@ -167,8 +169,8 @@ async def start(process: Process) -> None:
         PostgresStatistics(database),
     )
     sender = Sender(dispatch, Poster(networks), vault)
-    hooks = Hooks(PostgresWebhooks(database), vault, wake=sender.wake, allowed=networks)
-    reading = _Reading(PostgresEventBook(database), statistics, dispatch, sender)
+    hooks = WebhookService(PostgresWebhooks(database), vault, wake=sender.wake, allowed=networks)
+    reading = _Reading(PostgresEventCheckpoint(database), statistics, dispatch, sender)
     resolver = DnsResolver(settings.relay_dns_servers, lifetime=LOOKUP_SECONDS, keep=False)
     upkeep = Upkeep(administration, keys, idempotency, settings.admin_key)
     process.health.need("postgres", upkeep.probe)
@@ -183,10 +185,10 @@ async def start(process: Process) -> None:
 
     listener = bind(settings.api_host, settings.api_port, "POSTHORN_API_PORT")
     app = create_app(
-        Parts(
+        Services(
             service,
             mail,
-            Transfer(
+            TransferService(
                 PostgresTransfers(database),
                 reader,
                 blobs,
@@ -198,12 +200,12 @@ async def start(process: Process) -> None:
             outgoing,
             sending,
             tenancy,
-            Import(imports, passwords, late.publication, whole_seconds=settings.transfer_seconds),
-            DomainDns(service, identity, resolver, settings.presence),
+            BulkImportService(imports, passwords, late.publication, whole_seconds=settings.transfer_seconds),
+            DnsService(service, identity, resolver, settings.presence),
             PublicPages(administration, settings.presence),
             hooks,
             statistics,
-            Configuration(service, tenancy, hooks, outgoing, imports, audit),
+            ConfigService(service, tenancy, hooks, outgoing, imports, audit),
             forwards,
         ),
         Guard(keys, idempotency, audit, LargeBodies(settings.send_large_at_once), tokens, logins, settings.rate_limit),
@@ -218,7 +220,7 @@ async def start(process: Process) -> None:
     )
 
 
-async def _tokens(process: Process, settings: ApiSettings, tenants: Tenants, vault: Vault) -> Tokens | None:
+async def _tokens(process: Process, settings: ApiSettings, tenants: Tenants, vault: SecretBox) -> Tokens | None:
     """Have the issuer's keys at hand, where there is an issuer."""
     trust = settings.oidc
     if trust is None:
@@ -239,7 +241,7 @@ async def _on_nats(
         bucket, every = NatsDirectoryBucket(connection), settings.directory_reconcile_seconds
         publisher = Publisher(truth, bucket, every, certain=guard.certain, brake=brake)
         events = await stack.enter_async_context(NatsEvents(connection))
-        late.hints.arrive(NatsWaker(connection), events)
+        late.hints.arrive(NatsNotifier(connection), events)
         late.directory.arrive(await stack.enter_async_context(NatsDirectory(connection)))
         late.ingest.arrive(NatsIngest(connection))
         trace = NatsTrace(connection)

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_va
 from pydantic_settings import NoDecode
 
 from posthorn.model.dns_records import Endpoint, Presence
-from posthorn.ports.administration import Role
+from posthorn.ports.api_keys import Role
 from posthorn.ports.forwards import ForwardPolicy
 from posthorn.runtime.http import HttpLimits
 from posthorn.runtime.settings import (

@@ -10,10 +10,10 @@ from uuid import UUID
 
 from prometheus_client import Counter
 
+from posthorn.model.blob_range import BlobRange
 from posthorn.model.envelope import Envelope, Record
 from posthorn.ports.ingest import Delivery
-from posthorn.ports.mailboxes import Placement
-from posthorn_delivery.sorting import Sorted
+from posthorn_delivery.sorting import Routes
 
 _messages = Counter(
     "posthorn_delivery_messages_total", "Messages that left the stream, by what became of them", ["result"]
@@ -22,7 +22,7 @@ _messages = Counter(
 HEARTBEAT_SECONDS = 2.5
 """How often messages at hand are reported as worked on; the stream waits four times as long."""
 
-_NOTHING = Sorted((), (), (), None, ())
+_NOTHING = Routes((), (), (), None, ())
 
 
 @dataclass(eq=False, slots=True)
@@ -43,8 +43,8 @@ class Item:
     delivery: Delivery
     record: Record
     packing: Packing | None = None
-    placement: Placement | None = None
-    sorted: Sorted = _NOTHING
+    blob_range: BlobRange | None = None
+    sorted: Routes = _NOTHING
     back: Mapping[str, tuple[str, ...]] | None = None
     signature: str | None = None
 
@@ -80,7 +80,7 @@ class Group:
         return [Group(half, self.tries, self.resolved) for half in (self.items[middle:], self.items[:middle])]
 
 
-class AtHand:
+class InFlight:
     """The messages of a batch that have come to no end yet, and those that are kept for good."""
 
     def __init__(self, batch: Sequence[Delivery]) -> None:

@@ -25,11 +25,12 @@ from uuid import UUID
 import structlog
 from prometheus_client import Counter
 
+from posthorn.model.blob_range import BlobRange
 from posthorn.ports.blobs import BODIES, SEGMENTS, Blobs
 from posthorn.ports.clock import Clock
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.ingest import Backlog
-from posthorn.ports.mailboxes import DeadSegment, LiveMessage, Placement, Segment, Storeroom
+from posthorn.ports.segments import DeadSegment, LiveMessage, Segment, SegmentCatalog
 from posthorn.runtime.brakes import Brake
 from posthorn.runtime.ids import new_id
 from posthorn_delivery.collector_settings import CollectorSettings
@@ -96,7 +97,7 @@ class Collector:
 
     def __init__(
         self,
-        storeroom: Storeroom,
+        storeroom: SegmentCatalog,
         blobs: Blobs,
         backlog: Callable[[], Awaitable[Backlog]],
         settings: CollectorSettings,
@@ -184,10 +185,10 @@ class Collector:
             log.error("a segment cannot be read", segment=segment.key, detail=str(fault), living=len(live))
             return
         new = new_id()
-        moved: dict[UUID, Placement] = {}
+        moved: dict[UUID, BlobRange] = {}
         octets = 0
         for message, body in zip(live, bodies, strict=True):
-            moved[message.id] = Placement(octets, len(body), message.placement.encoding)
+            moved[message.id] = BlobRange(octets, len(body), message.blob_range.encoding)
             octets += len(body)
         key = f"{SEGMENTS}{new}"
         await self._blobs.put(key, bodies)
@@ -200,7 +201,7 @@ class Collector:
         _freed.inc(max(0, segment.octets - octets))
 
     async def _bodies(self, key: str, live: Sequence[LiveMessage]) -> list[bytes]:
-        places = [message.placement for message in live]
+        places = [message.blob_range for message in live]
         first = min(place.offset for place in places)
         span = max(place.offset + place.length for place in places) - first
         if span > _SPAN_OCTETS:

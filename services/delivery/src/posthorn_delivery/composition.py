@@ -12,7 +12,7 @@ from posthorn.adapters.nats.dead_letters import NatsDeadLetters
 from posthorn.adapters.nats.events import NatsEvents
 from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
 from posthorn.adapters.nats.installation import DirectoryMark
-from posthorn.adapters.nats.notifications import NatsWaker
+from posthorn.adapters.nats.notifications import NatsNotifier
 from posthorn.adapters.nats.storage import measure_storage
 from posthorn.adapters.nats.strays import NatsStrays
 from posthorn.adapters.postgres.database import connect as connect_postgres
@@ -22,26 +22,26 @@ from posthorn.adapters.postgres.leader import Leadership
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.mailboxes.expansions import PostgresExpansions
 from posthorn.adapters.postgres.mailboxes.retention import PostgresRetention
-from posthorn.adapters.postgres.mailboxes.segments import PostgresStoreroom
+from posthorn.adapters.postgres.mailboxes.segments import PostgresSegmentCatalog
 from posthorn.adapters.postgres.replication import ReplicationWatch
 from posthorn.model.streams import RETRY_CONSUMER
 from posthorn.ports.blobs import Blobs
 from posthorn.ports.ingest import IngestSource
-from posthorn.ports.mailboxes import Storeroom
 from posthorn.ports.retention import Retention
+from posthorn.ports.segments import SegmentCatalog
 from posthorn.runtime.brakes import Brake
 from posthorn.runtime.derived_keys import SRS
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.installation import InstallationGuard
 from posthorn.runtime.process import Process
-from posthorn.runtime.secret_box import Vault
+from posthorn.runtime.secret_box import SecretBox
 from posthorn_delivery.collector import Collector, CollectorBrakes
 from posthorn_delivery.collector_settings import CollectorSettings
 from posthorn_delivery.expanding import Expander
 from posthorn_delivery.guarded import GuardedSource
 from posthorn_delivery.repairing import Repairer
-from posthorn_delivery.retention import Keeper
-from posthorn_delivery.server import Intake, taking_in
+from posthorn_delivery.retention import RetentionSweeper
+from posthorn_delivery.server import Consumer, taking_in
 from posthorn_delivery.service import Deliverer
 from posthorn_delivery.settings import DeliverySettings
 
@@ -63,10 +63,10 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
     give_up, delay_notice = settings.relay_give_up_seconds, settings.relay_delay_notice_seconds
     limits = settings.forward_limits
     mailboxes = PostgresMailboxes(database, give_up=give_up, delay_notice=delay_notice, limits=limits)
-    vault = Vault.of(settings)
+    vault = SecretBox.of(settings)
     signer = DkimSigner(PostgresDkimKeys(database), vault)
     process.stack.callback(signer.close)
-    rewriting, waker = vault.derived(SRS), NatsWaker(nats)
+    rewriting, waker = vault.derived(SRS), NatsNotifier(nats)
     expansions = PostgresExpansions(database, give_up=give_up, delay_notice=delay_notice, limits=limits)
     expander = Expander(expansions, rewriting=rewriting, waker=waker, events=events)
     deliverer = Deliverer(
@@ -97,12 +97,12 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
     process.health.need("clock", guard.probe_clock)
     await guard.look()
     await process.task(guard.run(), "installation")
-    await process.task(_collecting(guard, PostgresStoreroom(database), blobs, source, settings), "collector")
+    await process.task(_collecting(guard, PostgresSegmentCatalog(database), blobs, source, settings), "collector")
     await process.task(_keeping(guard, PostgresRetention(database), settings), "retention")
     await process.task(expander.run(), "expander")
     await process.task(repairer.run(), "repair")
     lanes = GuardedSource(source, guard.check), GuardedSource(retries, guard.check)
-    intake = Intake(
+    intake = Consumer(
         lanes[0],
         deliverer,
         settings.limits,
@@ -114,7 +114,7 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
 
 
 async def _collecting(
-    guard: InstallationGuard, storeroom: Storeroom, blobs: Blobs, source: IngestSource, settings: CollectorSettings
+    guard: InstallationGuard, storeroom: SegmentCatalog, blobs: Blobs, source: IngestSource, settings: CollectorSettings
 ) -> None:
     """Collect from the moment it is known that the stores belong together."""
     await guard.passed()
@@ -126,4 +126,4 @@ async def _keeping(guard: InstallationGuard, retention: Retention, settings: Col
     """Do the same for retention."""
     await guard.passed()
     brake = Brake("retention", settings.retention_most_share, settings.retention_most, guard.brakes_released)
-    await Keeper(retention, settings, certain=guard.certain, brake=brake).run()
+    await RetentionSweeper(retention, settings, certain=guard.certain, brake=brake).run()

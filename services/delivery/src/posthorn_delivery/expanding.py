@@ -24,9 +24,9 @@ from posthorn.model.events import BOUNCED, DELIVERED, Event
 from posthorn.ports.clock import Clock
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.events import Events, NoEvents
-from posthorn.ports.expansions import Expanded, Expansions, Places
+from posthorn.ports.expansions import Expanded, Expansions, SliceRecipients
 from posthorn.ports.mailboxes import Resolution
-from posthorn.ports.wakes import Waker
+from posthorn.ports.notifications import Notifier
 from posthorn_delivery.sorting import GONE_REPLY, GONE_STATUS, sort
 
 log = structlog.get_logger()
@@ -53,7 +53,7 @@ class Expander:
         expansions: Expansions,
         *,
         rewriting: Sequence[bytes] = (),
-        waker: Waker | None = None,
+        waker: Notifier | None = None,
         events: Events | None = None,
         clock: Clock = time.time,
     ) -> None:
@@ -110,9 +110,9 @@ class Expander:
         self._tell(done)
         return done
 
-    def _sort(self, envelope: Envelope, resolution: Resolution) -> Places:
+    def _sort(self, envelope: Envelope, resolution: Resolution) -> SliceRecipients:
         found = sort(envelope, resolution, {}, self._rewriting, at_once=math.inf, is_slice=True)
-        return Places(found.accounts, found.outbound)
+        return SliceRecipients(found.accounts, found.outbound)
 
     def _tell(self, done: Expanded) -> None:
         envelope, (recipient,) = done.envelope, done.envelope.recipients

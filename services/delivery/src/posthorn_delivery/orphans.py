@@ -29,7 +29,7 @@ from posthorn.ports.blobs import BODIES, SEGMENTS, TRASH, BlobInfo, BlobMissing,
 from posthorn.ports.clock import Clock
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.ingest import Backlog
-from posthorn.ports.mailboxes import Storeroom
+from posthorn.ports.segments import SegmentCatalog
 from posthorn.runtime.brakes import Brake
 from posthorn_delivery.collector_settings import CollectorSettings
 
@@ -89,7 +89,7 @@ class Orphans:
 
     def __init__(
         self,
-        storeroom: Storeroom,
+        storeroom: SegmentCatalog,
         blobs: Blobs,
         backlog: Callable[[], Awaitable[Backlog]],
         settings: CollectorSettings,

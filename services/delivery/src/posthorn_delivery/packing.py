@@ -9,9 +9,10 @@ from uuid import UUID
 
 from prometheus_client import Counter
 
+from posthorn.model.blob_range import BlobRange
 from posthorn.model.segment import pack
 from posthorn.ports.blobs import SEGMENTS, Blobs
-from posthorn.ports.mailboxes import Letter, Placement, Segment
+from posthorn.ports.segments import Segment, SegmentMessage
 from posthorn_delivery.at_hand import Item, Packing
 
 _puts = Counter("posthorn_delivery_puts_total", "Segments written")
@@ -39,7 +40,7 @@ class Packer:
         for item in items:
             written = item.packing.written_at if item.packing else None
             if item.envelope.blob is not None:
-                item.placement = Placement(0, item.envelope.body.size)
+                item.blob_range = BlobRange(0, item.envelope.body.size)
             elif item.packing is None or (written is not None and now - written > SEGMENT_HOLDS_SECONDS):
                 fresh.append(item)
         if fresh:
@@ -61,18 +62,18 @@ class Packer:
         identity = self._new_id()
         packing = Packing(identity, f"{SEGMENTS}{identity}", packed.octets, packed.parts)
         for item, place in zip(items, packed.ranges, strict=True):
-            item.packing, item.placement = packing, Placement(*place)
+            item.packing, item.blob_range = packing, BlobRange(*place)
 
 
 def segments(items: Iterable[Item]) -> list[Segment]:
     """Give the segments in which the items lie, with what is to be placed of each."""
-    letters: dict[Packing, list[Letter]] = {}
+    letters: dict[Packing, list[SegmentMessage]] = {}
     found: list[Segment] = []
     for item in items:
-        assert item.placement is not None
+        assert item.blob_range is not None
         sorted_ = item.sorted
-        letter = Letter(
-            item.envelope, item.placement, sorted_.accounts, sorted_.outbound, sorted_.tenant, item.signature or ""
+        letter = SegmentMessage(
+            item.envelope, item.blob_range, sorted_.accounts, sorted_.outbound, sorted_.tenant, item.signature or ""
         )
         if item.packing is not None:
             letters.setdefault(item.packing, []).append(letter)

@@ -29,7 +29,7 @@ _faults = Counter("posthorn_delivery_retention_faults_total", "Rounds that a fau
 _LEASE_SECONDS = 120.0
 
 
-class Keeper:
+class RetentionSweeper:
     """Does the rounds."""
 
     def __init__(

@@ -41,7 +41,7 @@ DENSE = 12
 """Messages of a batch from which on cost matters more than a few hundredths of a second."""
 
 
-class Intake:
+class Consumer:
     """The loops that take and deliver."""
 
     def __init__(
@@ -159,7 +159,7 @@ class Intake:
 
 
 @asynccontextmanager
-async def taking_in(process: Process, intake: Intake) -> AsyncIterator[None]:
+async def taking_in(process: Process, intake: Consumer) -> AsyncIterator[None]:
     """Run the intake as part of the process. On leaving, it drains."""
     await process.task(intake.measure(), "measure")
     running = await process.task(intake.run(), "intake")

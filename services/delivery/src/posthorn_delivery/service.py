@@ -49,10 +49,10 @@ from posthorn.ports.errors import Unavailable
 from posthorn.ports.events import Events, NoEvents
 from posthorn.ports.ingest import DeadLetters, Delivery
 from posthorn.ports.mailboxes import AccountsGone, Mailboxes, Resolution
+from posthorn.ports.notifications import Notifier
 from posthorn.ports.signing import Signer
-from posthorn.ports.wakes import Waker
 from posthorn.wire.message.seven_bit import is_fit
-from posthorn_delivery.at_hand import AtHand, Group, Item
+from posthorn_delivery.at_hand import Group, InFlight, Item
 from posthorn_delivery.packing import Packer, segments
 from posthorn_delivery.sorting import sort, ways_back
 from posthorn_delivery.telling import tell
@@ -120,7 +120,7 @@ class Deliverer:
         compress: Callable[[bytes], bytes] | None = None,
         signer: Signer | None = None,
         rewriting: Sequence[bytes] = (),
-        waker: Waker | None = None,
+        waker: Notifier | None = None,
         events: Events | None = None,
         on_expansion: Callable[[], None] = lambda: None,
         clock: Clock = time.time,
@@ -136,7 +136,7 @@ class Deliverer:
         self._on_expansion = on_expansion
         self._clock = clock
         self._stopping = asyncio.Event()
-        self._batches: set[AtHand] = set()
+        self._batches: set[InFlight] = set()
 
     def stop(self) -> None:
         """Wait out no fault any longer: give back what cannot be placed now."""
@@ -151,7 +151,7 @@ class Deliverer:
         """Bring every message of the batch to its end. Cancelled, it gives back those that have come to none."""
         _batches.inc()
         _batch_size.observe(len(batch))
-        at_hand = AtHand(batch)
+        at_hand = InFlight(batch)
         self._batches.add(at_hand)
         try:
             async with at_hand.reported():
@@ -162,7 +162,7 @@ class Deliverer:
             self._batches.discard(at_hand)
             await at_hand.give_back()
 
-    async def _bring_to_an_end(self, batch: Sequence[Delivery], at_hand: AtHand) -> None:
+    async def _bring_to_an_end(self, batch: Sequence[Delivery], at_hand: InFlight) -> None:
         items: dict[UUID, Item] = {}
         repeats: list[Item] = []
         for number, delivery in enumerate(batch, 1):
@@ -183,7 +183,7 @@ class Deliverer:
             else:
                 await at_hand.again(item.delivery, _LATER[0])
 
-    async def _bring_groups(self, groups: list[Group], at_hand: AtHand) -> None:
+    async def _bring_groups(self, groups: list[Group], at_hand: InFlight) -> None:
         groups.reverse()
         pause, failures = _FIRST_PAUSE, 0
         while groups:
@@ -232,7 +232,7 @@ class Deliverer:
                             *(self._put_off(item.delivery, at_hand, item.name, error) for item in some)
                         )
 
-    async def _resolved(self, group: Group, at_hand: AtHand) -> list[Group]:
+    async def _resolved(self, group: Group, at_hand: InFlight) -> list[Group]:
         """Resolve, sort, sign and store a group; gives what is to be placed, by transactions, the first one last."""
         recipients = {recipient for item in group.items for recipient in item.envelope.recipients}
         for item in group.items:
@@ -254,7 +254,7 @@ class Deliverer:
         await self._packer.store(to_place)
         return [Group(items, group.tries, resolved=True) for items in reversed(_weighed(to_place))]
 
-    async def _place(self, items: list[Item], at_hand: AtHand) -> None:
+    async def _place(self, items: list[Item], at_hand: InFlight) -> None:
         """Place sorted and stored items in one transaction."""
         entries = await self._mailboxes.place(segments(items))
         _transactions.inc()
@@ -274,7 +274,7 @@ class Deliverer:
             _latency.observe(max(0.0, now - item.envelope.received_at))
         log.debug("batch placed", messages=len(items), entries=entries)
 
-    async def _may_be_placed(self, item: Item, resolution: Resolution, at_hand: AtHand) -> bool:
+    async def _may_be_placed(self, item: Item, resolution: Resolution, at_hand: InFlight) -> bool:
         """Sort the recipients. False when the message has come to its end without being placed now."""
         envelope = item.envelope
         if envelope.id in resolution.placed:
@@ -288,7 +288,7 @@ class Deliverer:
         await at_hand.done(item.delivery, "dropped")
         return False
 
-    async def _signed(self, items: list[Item], at_hand: AtHand) -> list[Item]:
+    async def _signed(self, items: list[Item], at_hand: InFlight) -> list[Item]:
         """Sign what leaves in the name of a domain of ours; gives the items that may go on now."""
         unsigned = [item for item in items if item.signature is None and item.envelope.signer and item.sorted.queued]
         if self._signer is None or not unsigned:
@@ -320,7 +320,7 @@ class Deliverer:
         key, size = envelope.blob, envelope.body.size
         return await signer.sign(envelope.signer, lambda: self._blobs.stream(key, skipped, size - skipped))
 
-    async def _cannot_be_placed(self, item: Item, at_hand: AtHand, error: Exception) -> None:
+    async def _cannot_be_placed(self, item: Item, at_hand: InFlight, error: Exception) -> None:
         last = traceback.extract_tb(error.__traceback__)[-1]  # the fault's own text may quote the message
         where = f"{last.name} in {last.filename.rpartition('/')[2]}:{last.lineno}"
         log.error("a message cannot be placed", message=item.name, fault=type(error).__name__, where=where)
@@ -329,7 +329,7 @@ class Deliverer:
         else:
             await self._put_off(item.delivery, at_hand, item.name, error)
 
-    async def _park(self, delivery: Delivery, at_hand: AtHand, name: str, reason: str) -> None:
+    async def _park(self, delivery: Delivery, at_hand: InFlight, name: str, reason: str) -> None:
         _poison.inc()
         try:
             await self._dead.park(delivery.octets, name, reason, delivery.subject)
@@ -339,7 +339,7 @@ class Deliverer:
             log.error("parked", message=name, reason=reason)
             await at_hand.done(delivery, "parked")
 
-    async def _put_off(self, delivery: Delivery, at_hand: AtHand, name: str, fault: Exception) -> None:
+    async def _put_off(self, delivery: Delivery, at_hand: InFlight, name: str, fault: Exception) -> None:
         """Set it aside in the retry lane. One that is there, or cannot get there, comes again, ever more rarely."""
         detail = str(fault) if isinstance(fault, Unavailable) else type(fault).__name__
         if not is_retry(delivery.subject):

@@ -52,7 +52,7 @@ _MOST_REWRITINGS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Sorted:
+class Routes:
     """The recipients, by what becomes of them."""
 
     accounts: tuple[int, ...]
@@ -110,7 +110,7 @@ def sort(
     at_once: float = AT_ONCE,
     *,
     is_slice: bool = False,
-) -> Sorted:
+) -> Routes:
     """Sort the recipients. ``resolution`` knows them and what is in ``back``; ``keys`` rewrite, the first one now.
 
     ``at_once``: addresses that the message's aliases are expanded to now. ``is_slice``: whether the resolution knows only a part of
@@ -166,7 +166,7 @@ def sort(
                     header=headers.get(forward.alias, ""),
                 )
             )
-    return Sorted(
+    return Routes(
         tuple(found.accounts),
         tuple(found.local),
         (*found.leaving.values(), *found.wide.values(), *found.ended),

@@ -16,7 +16,7 @@ import hashlib
 from contextlib import AbstractAsyncContextManager
 
 from posthorn.ports.access import Places, Proof, digest_of
-from posthorn.ports.maildrops import Login
+from posthorn.ports.maildrops import AccountLogin
 from posthorn.ports.sending import APP_PASSWORD_PREFIX, Senders, Throttle
 from posthorn.runtime.familiar_places import FamiliarPlaces
 from posthorn.runtime.login_throttle import Attempt, Guesses
@@ -41,7 +41,7 @@ class Doorkeeper:
         """Let a login be judged within the block, in its turn; ``address`` is None where the name is no address at all."""
         return self._guesses.attempt(address or "", client, familiar=familiar)
 
-    async def by_app_password(self, known: Login | None, password: str) -> Proof | None:
+    async def by_app_password(self, known: AccountLogin | None, password: str) -> Proof | None:
         """Give the proof if this is an app password of the account. Raises Unavailable."""
         if known is None or not password.startswith(APP_PASSWORD_PREFIX):
             return None
@@ -50,11 +50,11 @@ class Doorkeeper:
             return None
         return Proof(known.account, app_password=digest, scope=SCOPE)
 
-    async def by_password(self, known: Login | None, password: str) -> Proof | None:
+    async def by_password(self, known: AccountLogin | None, password: str) -> Proof | None:
         """Give the proof if this is the account's own password; it takes as long without an account. Raises passwords.Busy."""
         right = await self._passwords.verify(known.password_hash if known else None, password)
         return Proof(known.account, digest_of(known.password_hash)) if known and right else None
 
-    def let_in(self, known: Login, place: bytes) -> None:
+    def let_in(self, known: AccountLogin, place: bytes) -> None:
         """Note that the account was logged in to from there."""
         self._places.note(known.account, place, known.place_age)

@@ -17,8 +17,8 @@ from uuid import UUID
 
 import structlog
 
+from posthorn.model.blob_range import BodyLocation
 from posthorn.ports.errors import Unavailable
-from posthorn.ports.maildrops import Location
 from posthorn.wire.pop3.text import DotStuffer, TopCut, terminated, top
 from posthorn_pop3.visit import Gone, Opened, Visit
 
@@ -94,14 +94,14 @@ class Handing:
             self._visit.have_read(self._untold)
             self._untold = []
 
-    def _sent(self, number: int, location: Location) -> None:
+    def _sent(self, number: int, location: BodyLocation) -> None:
         self.messages += 1
         self.octets += location.size
         if not self._read[number - 1]:
             self._read[number - 1] = 1
             self._untold.append(location.message)
 
-    def _send_whole(self, number: int, location: Location, body: bytes, lines: int | None) -> None:
+    def _send_whole(self, number: int, location: BodyLocation, body: bytes, lines: int | None) -> None:
         if self._no_nuls:
             body = body.replace(b"\0", b"\x80")
         send = self._out.send

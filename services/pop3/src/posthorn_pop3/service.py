@@ -25,7 +25,7 @@ from prometheus_client import Counter
 from posthorn.ports.access import Ending, Proof
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.maildrops import RENEW_SECONDS, MaildropBusy, Maildrops
-from posthorn.ports.maildrops import Login as Account
+from posthorn.ports.maildrops import AccountLogin as Account
 from posthorn.runtime.familiar_places import place_of
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.passwords import Busy

@@ -18,11 +18,12 @@ from uuid import UUID
 import structlog
 from prometheus_client import Counter
 
+from posthorn.model.blob_range import BodyLocation
 from posthorn.ports.access import Ending, Proof
 from posthorn.ports.blobs import BlobMissing
 from posthorn.ports.errors import Unavailable
-from posthorn.ports.maildrops import Location, Maildrops, Revoked
-from posthorn.ports.maildrops import Login as Account
+from posthorn.ports.maildrops import AccountLogin as Account
+from posthorn.ports.maildrops import Maildrops, Revoked
 from posthorn_pop3.reads import Reads
 from posthorn_pop3.snapshot import Snapshot
 
@@ -41,23 +42,23 @@ _deleted = Counter("posthorn_pop3_deleted_total", "Messages deleted by clients")
 class Bodies(Protocol):
     """Gives messages' octets; ``posthorn.adapters.blobs.segments`` does."""
 
-    def whole(self, location: Location) -> bool:
+    def whole(self, location: BodyLocation) -> bool:
         """Tell whether the message is handled whole."""
         ...
 
-    def cached(self, location: Location) -> bytes | None:
+    def cached(self, location: BodyLocation) -> bytes | None:
         """Give the octets if they are at hand."""
         ...
 
-    async def read(self, location: Location, ahead: Sequence[Location] = ()) -> bytes:
+    async def read(self, location: BodyLocation, ahead: Sequence[BodyLocation] = ()) -> bytes:
         """Give the octets of a whole message. Raises BlobMissing or Unavailable."""
         ...
 
-    def prefetch(self, locations: Iterable[Location]) -> None:
+    def prefetch(self, locations: Iterable[BodyLocation]) -> None:
         """Begin to fetch messages."""
         ...
 
-    def stream(self, location: Location, chunk: int = ...) -> AsyncGenerator[bytes]:
+    def stream(self, location: BodyLocation, chunk: int = ...) -> AsyncGenerator[bytes]:
         """Give the octets of any message in pieces. Raises BlobMissing or Unavailable."""
         ...
 
@@ -70,7 +71,7 @@ class Gone(Exception):  # noqa: N818 - it names the state
 class Opened:
     """A message being read: its first octets are there, so that the reply may begin."""
 
-    location: Location
+    location: BodyLocation
     first: bytes
     rest: AsyncGenerator[bytes] | None
     """None when ``first`` is all of it."""
@@ -116,7 +117,7 @@ class Visit:
         self.on_end: Callable[[], object] = _nothing
         """The session is to end now."""
         self._left = False
-        self._located: dict[int, Location] = {}
+        self._located: dict[int, BodyLocation] = {}
         self._located_to = 0  # numbers below are located, or were not there
         self._warm_to = 0  # numbers below are cached or on their way
         self._locating: asyncio.Task[None] | None = None
@@ -132,7 +133,7 @@ class Visit:
         self.ending = ending
         self.on_end()
 
-    def at_hand(self, number: int) -> tuple[Location, bytes] | None:
+    def at_hand(self, number: int) -> tuple[BodyLocation, bytes] | None:
         """Give a message that can be had without waiting."""
         location = self._located.get(number)
         if location is None:
@@ -199,7 +200,7 @@ class Visit:
         if self._locating is not None:
             self._locating.cancel()
 
-    async def _open(self, number: int, location: Location) -> Opened:
+    async def _open(self, number: int, location: BodyLocation) -> Opened:
         if location.size != self.snapshot.size(number):
             raise Unavailable("postgres", f"message {location.message} has another size than in the listing")
         if self._bodies.whole(location):
@@ -210,7 +211,7 @@ class Visit:
         first = await anext(pieces, b"")
         return Opened(location, first, pieces)
 
-    async def _locate(self, number: int) -> Location:
+    async def _locate(self, number: int) -> BodyLocation:
         if number not in self._located and self._locating is not None:
             await asyncio.wait([self._locating])
         if number not in self._located:
@@ -234,13 +235,13 @@ class Visit:
         self._located = {}
         self._located_to = self._warm_to = 0
 
-    def _locations(self, number: int, most: int) -> list[Location]:
+    def _locations(self, number: int, most: int) -> list[BodyLocation]:
         return [self._located[each] for each in self.snapshot.following(number, most) if each in self._located]
 
     def _warm(self, number: int) -> None:
         """Fetch what comes next, and locate what comes after that."""
         start = self._warm_to if number < self._warm_to <= number + AHEAD else number
-        wanted: list[Location] = []
+        wanted: list[BodyLocation] = []
         octets = 0
         self._warm_to = min(number + AHEAD, self._located_to)
         for each in self.snapshot.following(number, AHEAD):

@@ -33,9 +33,9 @@ from posthorn.model.outbound import QueueState
 from posthorn.model.retry import LANE
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.events import Events
+from posthorn.ports.notifications import Notifications
 from posthorn.ports.queue import Due, Job, Outcome, Queue
 from posthorn.ports.sending import Throttle
-from posthorn.ports.wakes import Wakes
 from posthorn_relay.lanes import Lane
 from posthorn_relay.parcels import Bodies, groups, parcel
 from posthorn_relay.pool import Carrier, Pool
@@ -78,7 +78,7 @@ class Parts:
     planner: Planner
     connector: Connector
     bodies: Bodies
-    wakes: Wakes
+    wakes: Notifications
     events: Events
     throttle: Throttle | None = None
     """Counts reports to strangers."""

@@ -11,7 +11,7 @@ from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.events import NatsEvents
 from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.installation import DirectoryMark
-from posthorn.adapters.nats.notifications import NatsWakes
+from posthorn.adapters.nats.notifications import NatsNotifications
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.database import connect as connect_postgres
 from posthorn.adapters.postgres.installation import PostgresInstallation
@@ -20,7 +20,7 @@ from posthorn.adapters.postgres.queue.queue import PostgresQueue
 from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
 from posthorn.runtime.installation import InstallationGuard
 from posthorn.runtime.process import Process
-from posthorn.runtime.secret_box import Vault
+from posthorn.runtime.secret_box import SecretBox
 from posthorn_relay.carriage import Parts
 from posthorn_relay.client import SmtpConnector
 from posthorn_relay.mta_sts import Policies
@@ -50,7 +50,7 @@ async def compose(process: Process, settings: RelaySettings) -> None:
     await process.task(guard.run(), "installation")
     bodies = SegmentReader(blobs, whole_limit=WHOLE_OCTETS)
     process.stack.push_async_callback(bodies.close)
-    events, wakes = await enter(NatsEvents(nats)), await enter(NatsWakes(nats))
+    events, wakes = await enter(NatsEvents(nats)), await enter(NatsNotifications(nats))
     parts = Parts(queue, _planner(settings, database), connector, bodies, wakes, events, PostgresThrottle(database))
     await enter(relaying(process, parts, ingest, settings))
 
@@ -60,4 +60,4 @@ def _planner(settings: RelaySettings, database: Database) -> MxPlanner:
     policies = None
     if settings.relay_mta_sts:
         policies = Policies(resolver, PolicyFetcher(settings, resolver), PostgresPolicies(database), time.time)
-    return MxPlanner(settings, resolver, policies, Vault.of(settings))
+    return MxPlanner(settings, resolver, policies, SecretBox.of(settings))

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
 from typing import Protocol
 
-from posthorn.ports.maildrops import Location
+from posthorn.model.blob_range import BodyLocation
 from posthorn.ports.queue import TRANSACTION_RECIPIENTS, Job
 from posthorn.wire.auth.dkim import by_form
 from posthorn.wire.message.header import header_end
@@ -19,19 +19,19 @@ WHOLE_OCTETS = 1024 * 1024
 class Bodies(Protocol):
     """Messages' octets by location; raises Unavailable."""
 
-    def whole(self, location: Location) -> bool:
+    def whole(self, location: BodyLocation) -> bool:
         """Whether the message is small enough to be handled whole."""
         ...
 
-    async def read(self, location: Location, ahead: Sequence[Location] = ()) -> bytes:
+    async def read(self, location: BodyLocation, ahead: Sequence[BodyLocation] = ()) -> bytes:
         """Give a small message."""
         ...
 
-    def prefetch(self, locations: Iterable[Location]) -> None:
+    def prefetch(self, locations: Iterable[BodyLocation]) -> None:
         """Begin to fetch messages."""
         ...
 
-    def stream(self, location: Location, chunk: int = 262_144) -> AsyncIterator[bytes]:
+    def stream(self, location: BodyLocation, chunk: int = 262_144) -> AsyncIterator[bytes]:
         """Give a message in pieces."""
         ...
 
@@ -49,7 +49,7 @@ def groups(jobs: Iterable[Job]) -> list[list[Job]]:
     return ordered
 
 
-async def _has_utf8_header(location: Location, cut: int, bodies: Bodies) -> bool:
+async def _has_utf8_header(location: BodyLocation, cut: int, bodies: Bodies) -> bool:
     """Whether the header of a large message is not ASCII, or does not end where it could be seen."""
     async with aclosing(bodies.stream(location)) as pieces:  # type: ignore[type-var]  # it is a generator
         async for piece in pieces:

@@ -23,7 +23,7 @@ from prometheus_client import Counter
 
 from posthorn.ports.queue import Route
 from posthorn.ports.resolver import Exchanger, LookupFailed, NoSuchDomain, NullMx, Resolver, Tlsa
-from posthorn.runtime.secret_box import Sealed, Vault
+from posthorn.runtime.secret_box import DecryptionFailed, SecretBox
 from posthorn.wire.mta_sts import Mode, Policy
 from posthorn_relay.dane import dane_of
 from posthorn_relay.mta_sts import Policies, PolicyUnknown, note_failure
@@ -62,7 +62,9 @@ class _Need:
 class MxPlanner:
     """The Planner. Without ``policies`` MTA-STS is not asked for; ``vault`` opens the passwords of routes."""
 
-    def __init__(self, settings: EgressSettings, resolver: Resolver, policies: Policies | None, vault: Vault) -> None:
+    def __init__(
+        self, settings: EgressSettings, resolver: Resolver, policies: Policies | None, vault: SecretBox
+    ) -> None:
         self._settings = settings
         self._resolver = resolver
         self._policies = policies
@@ -107,7 +109,7 @@ class MxPlanner:
             return None
         try:
             return route.username, self._vault.open(route.password, f"route:{route.domain}").decode()
-        except (Sealed, UnicodeDecodeError):
+        except (DecryptionFailed, UnicodeDecodeError):
             log.error("password of a route cannot be opened", route=route.domain)
             raise Failed(
                 "connect",

@@ -29,18 +29,19 @@ from uuid import UUID
 import structlog
 from prometheus_client import Counter, Histogram
 
+from posthorn.model.directory_entry import RecipientStatus
 from posthorn.model.envelope import Envelope
 from posthorn.model.events import ACCEPTED, Event
 from posthorn.model.outbound import Notify, RecipientDsn
 from posthorn.ports.access import Proof, digest_of
 from posthorn.ports.blobs import Blobs
 from posthorn.ports.clock import Clock
-from posthorn.ports.directory import Behind, DirectoryWithRoom, Standing
+from posthorn.ports.directory import DirectoryBehind, DirectoryWithRoom
 from posthorn.ports.errors import Full, Unavailable
 from posthorn.ports.events import Events, NoEvents
 from posthorn.ports.ingest import Ingest
 from posthorn.ports.sending import Credentials
-from posthorn.runtime.bodies import Bodies
+from posthorn.runtime.bodies import BodyStore
 from posthorn.runtime.ids import new_id
 from posthorn.wire import srs
 from posthorn.wire.address import Address, parse_address
@@ -81,12 +82,12 @@ _PATIENCE = 5
 """How many times the allowed unknown recipients a session may name while its transaction has a good one."""
 
 _STANDINGS = {
-    Standing.DELIVERABLE: smtp.RECIPIENT_OK,
-    Standing.OVER_QUOTA: smtp.OVER_QUOTA,
-    Standing.SUSPENDED: smtp.SUSPENDED,
-    Standing.LIMITED: smtp.LIMITED,
-    Standing.UNKNOWN: smtp.UNKNOWN_RECIPIENT,
-    Standing.FOREIGN: smtp.FOREIGN_RECIPIENT,
+    RecipientStatus.DELIVERABLE: smtp.RECIPIENT_OK,
+    RecipientStatus.OVER_QUOTA: smtp.OVER_QUOTA,
+    RecipientStatus.SUSPENDED: smtp.SUSPENDED,
+    RecipientStatus.LIMITED: smtp.LIMITED,
+    RecipientStatus.UNKNOWN: smtp.UNKNOWN_RECIPIENT,
+    RecipientStatus.FOREIGN: smtp.FOREIGN_RECIPIENT,
 }
 
 
@@ -199,7 +200,7 @@ class Reception:
         self.room = room
         self._directory = backends.directory
         self._ingest = backends.ingest
-        self._bodies = Bodies(backends.blobs, room.inline, settings.smtp_store_seconds)
+        self._bodies = BodyStore(backends.blobs, room.inline, settings.smtp_store_seconds)
         self._srs_keys = backends.srs_keys
         self._events = backends.events
         self._clock = clock
@@ -244,7 +245,7 @@ class Reception:
                         wanted, standing = other, found
                         break
             size = transaction.mail.size
-            if standing is Standing.DELIVERABLE and size is not None:
+            if standing is RecipientStatus.DELIVERABLE and size is not None:
                 room = await self._directory.room(wanted)
                 if room is not None and size > room:
                     return smtp.NO_ROOM
@@ -254,27 +255,27 @@ class Reception:
             )
             return smtp.FAULT
         name = str(wanted)
-        if standing is Standing.DELIVERABLE:
+        if standing is RecipientStatus.DELIVERABLE:
             transaction.recipients.setdefault(name, dsn_of(rcpt))
             return smtp.RECIPIENT_OK
-        if standing is Standing.UNKNOWN and self._is_returning(transaction.mail, wanted):
+        if standing is RecipientStatus.UNKNOWN and self._is_returning(transaction.mail, wanted):
             # as written: the address it stands for may be of a host that minds the case
             transaction.recipients.setdefault(rcpt.written, dsn_of(rcpt))
             transaction.returns = True
             return smtp.RECIPIENT_OK
-        if not is_sure and not (standing is Standing.FOREIGN and self._takes_elsewhere):
+        if not is_sure and not (standing is RecipientStatus.FOREIGN and self._takes_elsewhere):
             return smtp.FAULT
-        if standing is Standing.FOREIGN:
+        if standing is RecipientStatus.FOREIGN:
             if address is None:
                 return smtp.UNKNOWN_RECIPIENT  # nobody asked for relaying: there is just no postmaster
             return self._elsewhere(transaction, rcpt)
         return _STANDINGS[standing]
 
-    async def _standing(self, address: Address) -> tuple[Standing, bool]:
+    async def _standing(self, address: Address) -> tuple[RecipientStatus, bool]:
         """Return what the directory says, and whether that is sure. Raises Unavailable."""
         try:
             return await self._directory.standing(address), True
-        except Behind as behind:
+        except DirectoryBehind as behind:
             return behind.standing, False
 
     def _most_recipients(self, client: Client) -> int:
@@ -428,14 +429,14 @@ _NOTIFY: Mapping[str, Notify] = {
 }
 
 
-_NOBODY = (Standing.UNKNOWN, Standing.FOREIGN)
+_NOBODY = (RecipientStatus.UNKNOWN, RecipientStatus.FOREIGN)
 
 
-def _is_nobody(standing: Standing, address: Address | None) -> bool:
+def _is_nobody(standing: RecipientStatus, address: Address | None) -> bool:
     """Whether an address, None for the bare one, is a postmaster's, and nobody's here by itself."""
     if address is None:
         return standing in _NOBODY
-    return standing is Standing.UNKNOWN and address.local == "postmaster"
+    return standing is RecipientStatus.UNKNOWN and address.local == "postmaster"
 
 
 def _postmasters(setting: str | None, host: str) -> tuple[Address, ...]:

@@ -27,13 +27,13 @@ import structlog
 from prometheus_client import Counter
 
 from posthorn.model.envelope import Envelope
-from posthorn.ports.administration import State
+from posthorn.ports.accounts import AccountState
 from posthorn.ports.clock import Clock
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.sending import (
     APP_PASSWORD_PREFIX,
     Credentials,
-    Payer,
+    RateLimitSubject,
     Senders,
     Throttle,
     most_recipients,
@@ -168,11 +168,11 @@ class Submission(Reception):
 
     def _verdict(self, credentials: Credentials, client: Client) -> tuple[Reply, str]:
         """Judge who showed the right password."""
-        if credentials.state is State.SUSPENDED:
+        if credentials.state is AccountState.SUSPENDED:
             return smtp.LOGIN_FAILED, "suspended"
         if not _is_within(client.address, credentials.networks):
             return smtp.LOGIN_FAILED, "network"
-        if credentials.state is State.RECEIVE_ONLY:
+        if credentials.state is AccountState.RECEIVE_ONLY:
             return smtp.RECEIVE_ONLY, "receive-only"
         return smtp.LOGGED_IN, "right"
 
@@ -245,9 +245,9 @@ class Submission(Reception):
             return None
         old = login.credentials
         read_at, new = await self._reading(old.address)
-        if new is not None and new.state is State.RECEIVE_ONLY:
+        if new is not None and new.state is AccountState.RECEIVE_ONLY:
             return smtp.RECEIVE_ONLY
-        if new is None or new.state is State.SUSPENDED or not _is_within(client.address, new.networks):
+        if new is None or new.state is AccountState.SUSPENDED or not _is_within(client.address, new.networks):
             return smtp.NO_SENDING
         if login.app_password:
             is_same = await self._senders.app_password(new.account, login.app_password, SCOPE)
@@ -322,13 +322,13 @@ class Submission(Reception):
         wait = await self._throttle.take(sent_message(self._payers(client), len(transaction.recipients)))
         return smtp.RATE_REACHED if wait else None
 
-    def _payers(self, client: Client) -> tuple[Payer, ...]:
+    def _payers(self, client: Client) -> tuple[RateLimitSubject, ...]:
         assert client.login is not None
         known = client.login.credentials
         return (
-            Payer("account", known.address, known.account_limits.within(self.rules.account_limits)),
-            Payer("domain", known.domain, known.domain_limits),
-            Payer("tenant", str(known.tenant), known.tenant_limits),
+            RateLimitSubject("account", known.address, known.account_limits.within(self.rules.account_limits)),
+            RateLimitSubject("domain", known.domain, known.domain_limits),
+            RateLimitSubject("tenant", str(known.tenant), known.tenant_limits),
         )
 
     def _envelope(

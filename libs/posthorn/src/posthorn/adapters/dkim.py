@@ -37,7 +37,7 @@ from prometheus_client import Counter
 from posthorn.adapters.blobs.threads import Threads
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.signing import DkimKey, DkimKeys
-from posthorn.runtime.secret_box import Sealed, Vault
+from posthorn.runtime.secret_box import DecryptionFailed, SecretBox
 from posthorn.wire.auth.dkim import (
     BodyHash,
     finished_field,
@@ -75,7 +75,7 @@ type Content = bytes | Callable[[], AsyncIterator[bytes]]
 class DkimSigner:
     """Signs messages. ``clock`` gives seconds since 1970 for ``t=``."""
 
-    def __init__(self, keys: DkimKeys, vault: Vault, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, keys: DkimKeys, vault: SecretBox, clock: Callable[[], float] = time.time) -> None:
         self._keys = keys
         self._vault = vault
         self._clock = clock
@@ -187,7 +187,7 @@ class DkimSigner:
             return private
         try:
             private = load_private_key(self._vault.open(key.private_key, f"dkim:{key.id}"))
-        except (Sealed, ValueError) as error:
+        except (DecryptionFailed, ValueError) as error:
             _refused.inc()
             log.error("a DKIM key does not open", domain=key.domain, selector=key.selector, fault=type(error).__name__)
             return None

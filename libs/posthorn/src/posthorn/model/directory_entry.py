@@ -36,7 +36,7 @@ _PART = re.compile(r"(?:[-_a-zA-Z0-9]|=[0-9A-F]{2})+\Z")
 _ESCAPE = re.compile(rb"=([0-9A-F]{2})")
 
 
-class Standing(Enum):
+class RecipientStatus(Enum):
     """What may be done with a letter to an address."""
 
     DELIVERABLE = "deliverable"
@@ -65,17 +65,17 @@ class DomainEntry:
 class AddressEntry:
     """What the projection says of an account's or an alias's address."""
 
-    standing: Standing
+    standing: RecipientStatus
     limited_until: float | None = None
     """Seconds since the epoch until which it is LIMITED where it would be DELIVERABLE; None: not at all. A time, so that nobody
     need publish that it is over, and a field of its own, so that a release that does not know it goes on."""
     room_bytes: int | None = None
     """What the mailbox may still take at most, by ``model.room``; None: any message, as far as is known."""
 
-    def at(self, now: float) -> Standing:
+    def at(self, now: float) -> RecipientStatus:
         """Return the standing at a time in seconds since the epoch."""
         is_limited = self.limited_until is not None and now < self.limited_until
-        return Standing.LIMITED if is_limited and self.standing is Standing.DELIVERABLE else self.standing
+        return RecipientStatus.LIMITED if is_limited and self.standing is RecipientStatus.DELIVERABLE else self.standing
 
 
 type Entry = DomainEntry | AddressEntry
@@ -132,7 +132,7 @@ def decode_entry(octets: bytes) -> Entry:
                 until = document.get("until")
                 room = document.get("room")
                 return AddressEntry(
-                    Standing(document["standing"]),
+                    RecipientStatus(document["standing"]),
                     None if until is None else float(until),
                     None if room is None else int(room),
                 )

@@ -16,8 +16,9 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from posthorn.ports.administration import Change, Receipt
-from posthorn.ports.maildrops import Location
+from posthorn.model.blob_range import BodyLocation
+from posthorn.ports.changes import Change
+from posthorn.ports.idempotency import Receipt
 
 INBOX = "INBOX"
 """The mailbox that every account has, however its name is written (RFC 9051 §5.1)."""
@@ -132,7 +133,7 @@ class AccountMail(Protocol):
         Missing: no such account or mailbox."""
         ...
 
-    async def message(self, tenant: UUID | None, address: str, message: UUID) -> tuple[Message, Location]:
+    async def message(self, tenant: UUID | None, address: str, message: UUID) -> tuple[Message, BodyLocation]:
         """Give one with the place of its octets. Raises Missing."""
         ...
 

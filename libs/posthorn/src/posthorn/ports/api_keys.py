@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
 from typing import Protocol
 from uuid import UUID
 
-from posthorn.ports.administration import ApiKey, Receipt
+from posthorn.ports.idempotency import Receipt
 
 
 class ApiKeys(Protocol):
@@ -45,3 +48,37 @@ class ApiKeys(Protocol):
     async def delete(self, tenant: UUID | None, number: UUID) -> None:
         """Take one away. Raises Missing."""
         ...
+
+
+class Role(Enum):
+    """What a key may do."""
+
+    PLATFORM_ADMIN = "platform-admin"
+    TENANT_ADMIN = "tenant-admin"
+    READ_ONLY = "read-only"
+    SEND_ONLY = "send-only"
+    ACCOUNT = "account"
+    """Who logs in with the password of an account; no key has this role."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key as it is known; the key itself is kept nowhere."""
+
+    id: UUID
+    name: str
+    role: Role
+    tenant: UUID | None
+    """None: the whole platform."""
+    expires_at: datetime | None = None
+    is_suspended: bool = False
+    """Whether its tenant is."""
+    created_at: datetime | None = None
+    """Always known of a key that the store gives."""
+    last_used_at: datetime | None = None
+    """Exact to a minute."""
+    tenant_name: str | None = None
+    message_content: bool = False
+    """Whether it may read the content of mailboxes, which is a right of its own beside the role."""
+    account: str | None = None
+    """The address of the account that is calling; None: a key or a token."""

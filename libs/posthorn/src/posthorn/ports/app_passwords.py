@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from posthorn.ports.administration import Receipt
+from posthorn.ports.idempotency import Receipt
 
 
 @dataclass(frozen=True, slots=True)

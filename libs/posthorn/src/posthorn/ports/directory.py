@@ -6,29 +6,16 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from posthorn.model.directory_entry import AddressEntry, DomainEntry, Entry, Standing
+from posthorn.model.directory_entry import Entry, RecipientStatus
 from posthorn.model.unpublished import Unpublished
 from posthorn.ports.errors import Unavailable
 from posthorn.wire.address import Address
 
-__all__ = [
-    "AddressEntry",
-    "Behind",
-    "Directory",
-    "DirectoryBucket",
-    "DirectoryTruth",
-    "DirectoryWithRoom",
-    "DomainEntry",
-    "Entry",
-    "Standing",
-    "Unpublished",
-]
 
-
-class Behind(Unavailable):
+class DirectoryBehind(Unavailable):
     """The directory does not hold the address, and is known to be behind with changes that may have made it (ADR 22)."""
 
-    def __init__(self, standing: Standing) -> None:
+    def __init__(self, standing: RecipientStatus) -> None:
         super().__init__("directory", "it is behind with changes")
         self.standing = standing
         """UNKNOWN or FOREIGN: what the address is if none of these changes is about it."""
@@ -37,11 +24,11 @@ class Behind(Unavailable):
 class Directory(Protocol):
     """Answers from the projection alone: no Postgres (promise 2)."""
 
-    async def standing(self, address: Address) -> Standing:
+    async def standing(self, address: Address) -> RecipientStatus:
         """Tell what the address is: exact account, alias, ``+tag`` of an account, or the domain's catch-all.
 
         Raises Unavailable when the answer cannot be known (no connection, no bucket, bucket not yet filled). It never
-        answers UNKNOWN or FOREIGN for want of data (promise 3); raises Behind, an Unavailable, where a change that is not
+        answers UNKNOWN or FOREIGN for want of data (promise 3); raises DirectoryBehind, an Unavailable, where a change that is not
         published yet may have made the address.
         """
         ...

@@ -5,6 +5,8 @@ An adapter translates every fault of its backend into one of these. The text is 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 
 class Unavailable(Exception):  # noqa: N818 - it names the state, and every caller reads it so
     """A part that is needed does not answer, or not rightly. Trying again later may help."""
@@ -25,3 +27,32 @@ class Halted(Unavailable):
     def __init__(self, part: str, detail: str) -> None:
         super().__init__(part, detail)
         self.detail = detail
+
+
+class NotFound(Exception):  # noqa: N818 - it names the state
+    """There is no such object, or none that the caller may see."""
+
+
+class Conflict(Exception):  # noqa: N818 - it names the state
+    """The state of other objects forbids it; the text, for the caller, names them."""
+
+
+class PreconditionFailed(Exception):  # noqa: N818 - it names the state
+    """The object is not in any of the versions that the caller means to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """What is wrong with one field of a request."""
+
+    field: str
+    """As the caller wrote it: ``address``, ``targets[1]``."""
+    message: str
+
+
+class ValidationFailed(Exception):  # noqa: N818 - it names the state
+    """The values cannot be taken."""
+
+    def __init__(self, *faults: FieldError) -> None:
+        super().__init__("; ".join(f"{fault.field}: {fault.message}" for fault in faults))
+        self.faults = faults

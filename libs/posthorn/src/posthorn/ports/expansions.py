@@ -13,7 +13,7 @@ from posthorn.ports.mailboxes import Resolution
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class SliceRecipients:
     """Where a slice of an expansion goes."""
 
     accounts: tuple[int, ...]
@@ -42,12 +42,12 @@ class Expanded:
     """Whether the alias led nowhere any more, so that the message has come to its end for this recipient."""
 
 
-type Sort = Callable[[Envelope, Resolution], Places]
+type Sort = Callable[[Envelope, Resolution], SliceRecipients]
 """Decide where the addresses of a slice go. It is called within a transaction: no waiting."""
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class OpenExpansions:
     """Open expansions."""
 
     number: int
@@ -71,6 +71,6 @@ class Expansions(Protocol):
         """
         ...
 
-    async def waiting(self) -> Waiting:
+    async def waiting(self) -> OpenExpansions:
         """Tell what is open."""
         ...

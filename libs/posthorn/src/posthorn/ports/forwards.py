@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
-from posthorn.ports.administration import Change
+from posthorn.ports.changes import Change
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
-
-from posthorn.ports.administration import Answer, Reservation
 
 
 class IdempotencyClash(Exception):  # noqa: N818 - it names what happened
@@ -20,14 +20,14 @@ class IdempotencyClash(Exception):  # noqa: N818 - it names what happened
 class Idempotency(Protocol):
     """Answers to requests that carry an Idempotency-Key, for 24 hours."""
 
-    async def reserve(self, reservation: Reservation) -> Answer | None:
+    async def reserve(self, reservation: Reservation) -> StoredAnswer | None:
         """Take the key for a request. Gives the stored answer when the same request was answered before, else None: do it now.
 
         Raises IdempotencyClash. A request that was begun but not answered within a minute is taken for dead, and its key for free.
         """
         ...
 
-    async def complete(self, reservation: Reservation, answer: Answer) -> None:
+    async def complete(self, reservation: Reservation, answer: StoredAnswer) -> None:
         """Store the answer, unless one is stored already."""
         ...
 
@@ -47,3 +47,31 @@ class Idempotency(Protocol):
     async def expire(self) -> int:
         """Forget what is older than 24 hours; gives how many."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """A stored HTTP answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """An Idempotency-Key in use: while it runs, a repeat is refused; when it is done, a repeat gets the stored answer."""
+
+    api_key: UUID
+    key: str
+    request_hash: bytes
+    holder: UUID
+    """This very attempt, so that one taken for dead cannot finish beside the one that took over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt[T]:
+    """Has a creation store its own answer in its transaction, so that not even a crash just after it loses the answer."""
+
+    reservation: Reservation
+    render: Callable[[T], StoredAnswer]

@@ -8,7 +8,8 @@ from enum import Enum
 from typing import Protocol
 from uuid import UUID
 
-from posthorn.ports.administration import Fault, NewAccount
+from posthorn.ports.accounts import NewAccount
+from posthorn.ports.errors import FieldError
 
 
 class Outcome(Enum):
@@ -25,7 +26,7 @@ class Result:
     """What became of a line, and why it failed."""
 
     outcome: Outcome
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[FieldError, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

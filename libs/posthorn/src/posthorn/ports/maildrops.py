@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
+from posthorn.model.blob_range import BodyLocation
 from posthorn.ports.access import Ending, Place, Proof
 
 LEASE_SECONDS = 25.0
@@ -16,7 +17,7 @@ RENEW_SECONDS = 8.0
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
+class AccountLogin:
     """What is known of an account at login."""
 
     account: int
@@ -49,19 +50,6 @@ def unique_id(uidvalidity: int, uid: int) -> bytes:
     return b"%x.%d" % (uidvalidity, uid)
 
 
-@dataclass(frozen=True, slots=True)
-class Location:
-    """Where the octets of a message lie."""
-
-    message: UUID
-    key: str
-    offset: int
-    length: int
-    encoding: str
-    size: int
-    has_dot_lines: bool
-
-
 class MaildropBusy(Exception):  # noqa: N818 - it names the state
     """Another session holds the maildrop: ``-ERR [IN-USE]``."""
 
@@ -81,7 +69,7 @@ class Revoked(Exception):  # noqa: N818 - it names what happened
 class Maildrops(Protocol):
     """Every method raises Unavailable for faults of the store."""
 
-    async def login(self, address: str, place: bytes = b"") -> Login | None:
+    async def login(self, address: str, place: bytes = b"") -> AccountLogin | None:
         """Look an account up by canonical address, and whether ``place`` is familiar to it; None when there is none."""
         ...
 
@@ -104,7 +92,7 @@ class Maildrops(Protocol):
         """Return those of the sessions, by their leases' holders, that may not go on, and why. One statement for all of them."""
         ...
 
-    async def locate(self, account: int, uids: Collection[int]) -> dict[int, Location]:
+    async def locate(self, account: int, uids: Collection[int]) -> dict[int, BodyLocation]:
         """Where the messages lie now; a uid that is missing has gone."""
         ...
 

@@ -18,8 +18,8 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+from posthorn.model.blob_range import BodyLocation
 from posthorn.model.outbound import Notice, Notify, QueueState
-from posthorn.ports.maildrops import Location
 
 ALIVE_SECONDS = 20.0
 """How long a relay counts as alive without saying so again."""
@@ -91,7 +91,7 @@ class Job:
     envid: str
     signature: str
     """DKIM fields, with their line ends, to stand before the message; may be empty."""
-    location: Location
+    location: BodyLocation
     return_path_octets: int
     """Octets at the start of the body that are left out (the Return-Path line)."""
     tenant: UUID | None
@@ -185,7 +185,7 @@ class Report:
     smtputf8: bool
     received_at: datetime
     tenant: UUID | None
-    location: Location
+    location: BodyLocation
     return_path_octets: int
     recipients: Sequence[NoticeDue]
     is_known: bool = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from posthorn.ports.administration import Receipt
+from posthorn.ports.idempotency import Receipt
 from posthorn.ports.queue import Route
 
 

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 from uuid import UUID
 
 from posthorn.ports.access import Ending, Place, Proof
-from posthorn.ports.administration import State
+from posthorn.ports.accounts import AccountState
 from posthorn.wire.address import Address
 
 APP_PASSWORD_PREFIX = "phap_"  # noqa: S105 - what each begins with
@@ -44,7 +44,7 @@ class Credentials:
     domain: str
     tenant: UUID
     password_hash: str
-    state: State
+    state: AccountState
     networks: tuple[str, ...]
     """CIDR networks logins may come from: the account's, or else its domain's; empty: from anywhere."""
     account_limits: Limits
@@ -123,7 +123,7 @@ def failed_logins(
 
 
 @dataclass(frozen=True, slots=True)
-class Payer:
+class RateLimitSubject:
     """Who is charged for a message: an account, a domain or a tenant, with what it may send in an hour, by all doors together."""
 
     kind: Literal["account", "domain", "tenant"]
@@ -137,7 +137,7 @@ class Payer:
         return "the tenant" if self.kind == "tenant" else self.name
 
 
-def sent_message(payers: Iterable[Payer], recipients: int) -> list[Charge]:
+def sent_message(payers: Iterable[RateLimitSubject], recipients: int) -> list[Charge]:
     """What a message to so many recipients is charged, by submission and by the API alike, to all payers or to none."""
     charges = []
     for payer in payers:
@@ -150,7 +150,7 @@ def sent_message(payers: Iterable[Payer], recipients: int) -> list[Charge]:
     return charges
 
 
-def most_recipients(payers: Iterable[Payer]) -> tuple[int, str] | None:
+def most_recipients(payers: Iterable[RateLimitSubject]) -> tuple[int, str] | None:
     """How many recipients one message may have, and who says so; None: any number. One with more would never go through, however
     long it waited: it must be split."""
     limits = [(most, payer.title) for payer in payers if (most := payer.limits.recipients_per_hour) is not None]

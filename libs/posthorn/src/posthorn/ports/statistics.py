@@ -133,7 +133,7 @@ class EventLog(Protocol):
         ...
 
 
-class EventBook(Protocol):
+class EventCheckpoint(Protocol):
     """What has been made of the stream. Every method raises Unavailable."""
 
     async def lead(self, seconds: float) -> bool:

@@ -13,7 +13,8 @@ from enum import Enum
 from typing import Protocol
 from uuid import UUID
 
-from posthorn.ports.administration import Receipt, Versions
+from posthorn.ports.changes import Versions
+from posthorn.ports.idempotency import Receipt
 
 
 class TenantState(Enum):
@@ -59,7 +60,7 @@ class Tenant:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class TenantRef:
     """What is to be known of a tenant before somebody acts for it."""
 
     id: UUID
@@ -82,7 +83,7 @@ class Tenants(Protocol):
         """Give one by name or id. Raises Missing."""
         ...
 
-    async def standing(self, named: str) -> Standing | None:
+    async def standing(self, named: str) -> TenantRef | None:
         """Look one up by name or id, cheaply; None when there is none."""
         ...
 

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from posthorn.ports.mailboxes import Segment
-from posthorn.ports.maildrops import Location
+from posthorn.model.blob_range import BodyLocation
+from posthorn.ports.segments import Segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Exported:
     flags: int
     received_at: datetime
     reverse_path: str
-    location: Location
+    location: BodyLocation
 
 
 @dataclass(frozen=True, slots=True)

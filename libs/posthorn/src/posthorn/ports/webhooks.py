@@ -16,7 +16,8 @@ from enum import Enum
 from typing import Any, Protocol
 from uuid import UUID
 
-from posthorn.ports.administration import Receipt, Versions
+from posthorn.ports.changes import Versions
+from posthorn.ports.idempotency import Receipt
 
 MOST_WEBHOOKS = 50
 """Webhooks that a tenant may have."""
@@ -170,7 +171,7 @@ class Webhooks(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
+class OutgoingDelivery:
     """A delivery at hand."""
 
     id: UUID
@@ -218,12 +219,12 @@ class Attempt:
 class Dispatch(Protocol):
     """The sender's side. Every method raises Unavailable."""
 
-    async def claim(self, shares: Shares, seconds: float) -> Sequence[Parcel]:
+    async def claim(self, shares: Shares, seconds: float) -> Sequence[OutgoingDelivery]:
         """Take what is due, by turns: of each tenant one, then of each another, the tenants with the fewest at work first. Whoever
         dies with them at hand leaves them to others after ``seconds``."""
         ...
 
-    async def close(self, parcel: Parcel, attempt: Attempt) -> WebhookState | None:
+    async def close(self, parcel: OutgoingDelivery, attempt: Attempt) -> WebhookState | None:
         """Note what became of it, unless another has taken it since. Gives the webhook's state when that has changed."""
         ...
 

@@ -1,7 +1,7 @@
-"""Who is acting: the request at hand, for the line that its change leaves in the audit log.
+"""Who is audit_context: the request at hand, for the line that its change leaves in the audit log.
 
 The edge of a service enters it before a change begins; whatever makes the change writes the line in its own transaction. Outside a
-request, in a migration or a test of an adapter, nobody is acting and nothing is written.
+request, in a migration or a test of an adapter, nobody is audit_context and nothing is written.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 
 @dataclass(slots=True)
-class Acting:
+class AuditContext:
     """A request that changes something."""
 
     actor_id: str
@@ -26,16 +26,16 @@ class Acting:
     """Whether a transaction has written its line."""
 
 
-_acting: ContextVar[Acting | None] = ContextVar("posthorn_acting", default=None)
+_acting: ContextVar[AuditContext | None] = ContextVar("posthorn_acting", default=None)
 
 
-def acting() -> Acting | None:
+def audit_context() -> AuditContext | None:
     """Give the request at hand; None when there is none."""
     return _acting.get()
 
 
 @contextmanager
-def acts(request: Acting) -> Iterator[Acting]:
+def enter_audit_context(request: AuditContext) -> Iterator[AuditContext]:
     """Have this request at hand inside."""
     token = _acting.set(request)
     try:

@@ -17,7 +17,7 @@ from posthorn.ports.errors import Unavailable
 
 
 @dataclass(frozen=True, slots=True)
-class Bodies:
+class BodyStore:
     """Tells large bodies from small ones, and stores the large ones."""
 
     blobs: Blobs

@@ -18,18 +18,18 @@ _VERSION = b"\x01"
 _NONCE = 12
 
 
-class Sealed(Exception):  # noqa: N818 - it names the state
+class DecryptionFailed(Exception):  # noqa: N818 - it names the state
     """No key opens the secret: it was sealed under another key, or for another context."""
 
 
-class Vault:
+class SecretBox:
     """Seals under the first key, opens under any."""
 
     def __init__(self, keys: list[bytes]) -> None:
         self._keys = keys
 
     @classmethod
-    def of(cls, settings: SecretSettings) -> Vault:
+    def of(cls, settings: SecretSettings) -> SecretBox:
         """Take the keys from the settings."""
         return cls(key_list(settings.secret_key))
 
@@ -39,7 +39,7 @@ class Vault:
         return _VERSION + nonce + AESGCM(self._keys[0]).encrypt(nonce, secret, context.encode())
 
     def open(self, sealed: bytes, context: str) -> bytes:
-        """Give the secret. Raises Sealed."""
+        """Give the secret. Raises DecryptionFailed."""
         if sealed[:1] == _VERSION:
             nonce, rest = sealed[1 : 1 + _NONCE], sealed[1 + _NONCE :]
             for key in self._keys:
@@ -47,7 +47,7 @@ class Vault:
                     return AESGCM(key).decrypt(nonce, rest, context.encode())
                 except (InvalidTag, ValueError):
                     continue
-        raise Sealed("no key of POSTHORN_SECRET_KEY opens it")
+        raise DecryptionFailed("no key of POSTHORN_SECRET_KEY opens it")
 
     def derived(self, purpose: str) -> list[bytes]:
         """Keys of 32 octets for another purpose, one from each key, the current one first: the same in every process."""

@@ -12,7 +12,8 @@ from __future__ import annotations
 import base64
 from uuid import NAMESPACE_URL, uuid5
 
-from posthorn.ports.administration import ApiKey, Role, State
+from posthorn.ports.accounts import AccountState
+from posthorn.ports.api_keys import ApiKey, Role
 from posthorn.ports.sending import Senders, Throttle
 from posthorn.runtime.familiar_places import FamiliarPlaces, place_of
 from posthorn.runtime.login_throttle import Guesses
@@ -54,7 +55,7 @@ class AccountLogins:
                 await attempt.wrong()
                 raise _wrong()
         self._places.note(known.account, place, known.place_age)
-        if known.state is State.SUSPENDED:
+        if known.state is AccountState.SUSPENDED:
             raise Problem(403, "forbidden", "the account is suspended")
         number = uuid5(NAMESPACE_URL, f"account:{known.account}")
         return ApiKey(number, known.address, Role.ACCOUNT, known.tenant, account=known.address)

@@ -37,8 +37,8 @@ from jwt.exceptions import (
 )
 from prometheus_client import Counter
 
-from posthorn.ports.administration import ApiKey, Role
-from posthorn.ports.tenants import Standing, Tenants, TenantState
+from posthorn.ports.api_keys import ApiKey, Role
+from posthorn.ports.tenants import TenantRef, Tenants, TenantState
 from posthorn_api.auth.jwks import ALGORITHMS, IssuerKeys
 from posthorn_api.http.problems import Problem, unauthorized
 
@@ -82,7 +82,7 @@ class Tokens:
         self._keys = keys
         self._tenants = tenants
         self._secret = secret
-        self._remembered: OrderedDict[str, tuple[float, Standing]] = OrderedDict()
+        self._remembered: OrderedDict[str, tuple[float, TenantRef]] = OrderedDict()
 
     def takes(self, shown: str) -> bool:
         """Tell whether what is shown has the form of a token (RFC 7515 §7.1); an API key has not."""
@@ -160,7 +160,7 @@ class Tokens:
             message_content=role in (Role.PLATFORM_ADMIN, Role.TENANT_ADMIN),
         )
 
-    async def _standing(self, named: object) -> Standing:
+    async def _standing(self, named: object) -> TenantRef:
         """Look the tenant up. Raises 403."""
         if not isinstance(named, str) or not _is_line(named, _LONGEST_TENANT):
             raise _forbidden("this token names no tenant of ours")

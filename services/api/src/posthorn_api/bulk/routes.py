@@ -8,7 +8,7 @@ from fastapi import Depends, Request, Response
 from starlette.types import Receive, Scope, Send
 
 from posthorn_api.bulk.schemas import AccountLine, AliasLine, ImportAnswer
-from posthorn_api.bulk.service import Answers, Import
+from posthorn_api.bulk.service import Answers, BulkImportService
 from posthorn_api.http.operations import POST_ONLY, Caller, problems, router
 
 imports = router("import")
@@ -17,12 +17,12 @@ PATHS = ("/v1/import/accounts", "/v1/import/aliases")
 _NDJSON = "application/x-ndjson"
 
 
-def _import(request: Request) -> Import:
-    found: Import = request.app.state.imports
+def _import(request: Request) -> BulkImportService:
+    found: BulkImportService = request.app.state.imports
     return found
 
 
-Importer = Annotated[Import, Depends(_import)]
+Importer = Annotated[BulkImportService, Depends(_import)]
 
 
 class _Streamed(Response):

@@ -25,15 +25,18 @@ from tempfile import SpooledTemporaryFile
 import structlog
 from pydantic import BaseModel, ValidationError
 
-from posthorn.ports.administration import ApiKey, Fault, NewAccount, State, Unfit
+from posthorn.ports.accounts import AccountState, NewAccount
+from posthorn.ports.api_keys import ApiKey
+from posthorn.ports.errors import FieldError, ValidationFailed
 from posthorn.ports.imports import Imports, Known, Outcome, Result
 from posthorn.runtime.fair_slots import FairSlots
 from posthorn.runtime.holders import present_holder
 from posthorn.runtime.least_rate import LeastRate
 from posthorn.runtime.passwords import Busy, Passwords, check_hash
 from posthorn_api.bulk.schemas import AccountLine, AliasLine
-from posthorn_api.directory.service import Late, Publication, address_in, announced, password_fault, targets_in
+from posthorn_api.directory.service import Publication, address_in, announced, password_fault, targets_in
 from posthorn_api.http.problems import faults_of, problem_of
+from posthorn_api.pending import Pending
 
 log = structlog.get_logger()
 
@@ -67,23 +70,23 @@ class Line[T]:
     number: int
     address: str | None
     value: T | None
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[FieldError, ...] = ()
 
 
-class Import:
+class BulkImportService:
     """Reads accounts or aliases and makes them. Every method takes the caller's key and sees what its tenant sees."""
 
     def __init__(
         self,
         imports: Imports,
         passwords: Passwords,
-        publication: Late[Publication] | None = None,
+        publication: Pending[Publication] | None = None,
         *,
         whole_seconds: float = WHOLE_SECONDS,
     ) -> None:
         self._imports = imports
         self._passwords = passwords
-        self._publication = publication or Late[Publication]("nats")
+        self._publication = publication or Pending[Publication]("nats")
         self._whole_seconds = whole_seconds
         self.slots = FairSlots("imports", AT_ONCE, most_each=AT_ONCE_EACH, spare=2)
 
@@ -116,7 +119,7 @@ class Import:
             assert line.value is not None
             try:
                 address = address_in("address", line.value.address)
-            except Unfit as unfit:
+            except ValidationFailed as unfit:
                 results[line.number] = Result(Outcome.FAILED, tuple(unfit.faults))
                 continue
             if address in wanted:
@@ -148,7 +151,7 @@ class Import:
 
     async def _prepared(self, address: str, value: AccountLine, known: Known) -> NewAccount | Result:
         """Give the account to be made, with the hash of its password."""
-        new = NewAccount(address, "", value.quota_bytes, State(value.state))
+        new = NewAccount(address, "", value.quota_bytes, AccountState(value.state))
         if value.password_hash is not None:
             if value.password is not None:
                 return _failed("password_hash", "either this or a password")
@@ -176,7 +179,7 @@ class Import:
             assert line.value is not None
             try:
                 pair = address_in("address", line.value.address), targets_in(line.value.targets)
-            except Unfit as unfit:
+            except ValidationFailed as unfit:
                 results[line.number] = Result(Outcome.FAILED, tuple(unfit.faults))
             else:
                 ready.append((line.number, pair))
@@ -307,7 +310,7 @@ async def _with_end(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 def _check_length(number: int, octets: bytes) -> None:
     if len(octets) > LONGEST_LINE:
-        raise Unfit(Fault(f"line {number}", f"a line has at most {LONGEST_LINE} octets"))
+        raise ValidationFailed(FieldError(f"line {number}", f"a line has at most {LONGEST_LINE} octets"))
 
 
 def _read[T: BaseModel](number: int, octets: bytes, shape: type[T]) -> Line[T]:
@@ -326,4 +329,4 @@ def _shown[T](line: Line[T], result: Result) -> dict[str, object]:
 
 
 def _failed(field: str, message: str) -> Result:
-    return Result(Outcome.FAILED, (Fault(field, message),))
+    return Result(Outcome.FAILED, (FieldError(field, message),))

@@ -7,15 +7,19 @@ from collections.abc import Awaitable, Callable, Set
 from dataclasses import replace
 from uuid import UUID
 
-from posthorn.ports.administration import ApiKey, Changed, Conflict, Missing, NewDomain, State, Unfit, Versions
+from posthorn.ports.accounts import AccountState
+from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.audit import Audit
+from posthorn.ports.changes import Versions
+from posthorn.ports.domains import NewDomain
+from posthorn.ports.errors import Conflict, NotFound, PreconditionFailed, ValidationFailed
 from posthorn.ports.queue import Route
 from posthorn.ports.webhooks import WebhookState
-from posthorn.runtime.audit_context import acting, acts
+from posthorn.runtime.audit_context import audit_context, enter_audit_context
 from posthorn_api.config.plan import ACCOUNT, ALIAS, CHANGE, CREATE, DELETE, DOMAIN, ROUTE, WEBHOOK, Plan, Step
-from posthorn_api.directory.service import Service
-from posthorn_api.queue.service import Outgoing
-from posthorn_api.webhooks.service import Hooks
+from posthorn_api.directory.service import DirectoryService
+from posthorn_api.queue.service import QueueService
+from posthorn_api.webhooks.service import WebhookService
 
 HAS_MAIL = "the account has mail; name it in force to delete it with its mail"
 
@@ -27,9 +31,9 @@ class Applier:
         self,
         caller: ApiKey,
         real: ApiKey,
-        service: Service,
-        hooks: Hooks,
-        outgoing: Outgoing,
+        service: DirectoryService,
+        hooks: WebhookService,
+        outgoing: QueueService,
         audit: Audit,
         forced: Set[str],
     ) -> None:
@@ -59,18 +63,18 @@ class Applier:
             known.outcome, known.detail = step.outcome, step.detail
 
     async def _do(self, step: Step) -> None:
-        request = acting()
+        request = audit_context()
         try:
             if request is None:
                 await self._work(step)
             else:
-                with acts(replace(request, action=f"{step.kind}.{step.action}", is_written=False)):
+                with enter_audit_context(replace(request, action=f"{step.kind}.{step.action}", is_written=False)):
                     await self._work(step)
                     await self._audit.record(self._owner(step), step.name, dict(step.fields))
             step.outcome = "done"
-        except Missing as fault:
+        except NotFound as fault:
             self._failed(step, str(fault) or "it is not there any more")
-        except (Unfit, Conflict, Changed) as fault:
+        except (ValidationFailed, Conflict, PreconditionFailed) as fault:
             self._failed(step, str(fault))
 
     def _owner(self, step: Step) -> UUID | None:
@@ -109,7 +113,7 @@ class Applier:
             case "create":
                 values = dict(step.fields)
                 hashed = values.pop("password_hash", None) or await self._nobodys_hash()
-                quota, state = values.pop("quota_bytes", None), State(values.pop("state", "active"))
+                quota, state = values.pop("quota_bytes", None), AccountState(values.pop("state", "active"))
                 made = await self._service.create_account_hashed(self._caller, step.name, hashed, quota, state)
                 if values:
                     await self._service.change_account(self._caller, step.name, values, frozenset({made.version}))

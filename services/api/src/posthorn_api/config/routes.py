@@ -18,19 +18,19 @@ from posthorn_api.config.schemas import (
     ConfigUnlisted,
     ConfigWebhook,
 )
-from posthorn_api.config.service import Configuration
+from posthorn_api.config.service import ConfigService
 from posthorn_api.http.operations import BODY_PROBLEMS, Caller, Expected, etag, problems, router
 from posthorn_api.http.schemas import Line
 
 config = router("configuration")
 
 
-def _configuration(request: Request) -> Configuration:
-    found: Configuration = request.app.state.configuration
+def _configuration(request: Request) -> ConfigService:
+    found: ConfigService = request.app.state.configuration
     return found
 
 
-Decisions = Annotated[Configuration, Depends(_configuration)]
+Decisions = Annotated[ConfigService, Depends(_configuration)]
 TenantName = Annotated[
     Line | None,
     Query(

@@ -19,23 +19,18 @@ from uuid import UUID
 
 import structlog
 
-from posthorn.ports.administration import (
-    Account,
-    Alias,
-    ApiKey,
-    Changed,
-    Conflict,
-    Domain,
-    Fault,
-    Unfit,
-    Versions,
-)
+from posthorn.ports.accounts import Account
+from posthorn.ports.aliases import Alias
+from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.audit import Audit
+from posthorn.ports.changes import Versions
+from posthorn.ports.domains import Domain
+from posthorn.ports.errors import Conflict, FieldError, PreconditionFailed, ValidationFailed
 from posthorn.ports.imports import Imports
 from posthorn.ports.queue import Route
 from posthorn.ports.tenants import Tenant
 from posthorn.ports.webhooks import Webhook, WebhookState
-from posthorn.runtime.audit_context import acting
+from posthorn.runtime.audit_context import audit_context
 from posthorn_api.config.apply import HAS_MAIL, Applier
 from posthorn_api.config.plan import (
     ACCOUNT,
@@ -53,10 +48,10 @@ from posthorn_api.config.plan import (
     state_of,
 )
 from posthorn_api.config.schemas import MOST, ConfigDocument
-from posthorn_api.directory.service import Service, address_in, domain_in, targets_in
-from posthorn_api.queue.service import ANY, Outgoing
-from posthorn_api.tenants.service import Tenancy
-from posthorn_api.webhooks.service import Hooks
+from posthorn_api.directory.service import DirectoryService, address_in, domain_in, targets_in
+from posthorn_api.queue.service import ANY, QueueService
+from posthorn_api.tenants.service import TenantService
+from posthorn_api.webhooks.service import WebhookService
 
 log = structlog.get_logger()
 
@@ -67,11 +62,17 @@ _SENDING_FIELDS = ("max_messages_per_hour", "max_recipients_per_hour")
 _ROUTE_FIELDS = ("host", "port", "tls", "username", "connections", "messages_per_minute")
 
 
-class Configuration:
-    """Raises Unfit, Missing, Changed and Conflict for the caller's faults, Unavailable for ours."""
+class ConfigService:
+    """Raises ValidationFailed, Missing, PreconditionFailed and Conflict for the caller's faults, Unavailable for ours."""
 
     def __init__(
-        self, service: Service, tenancy: Tenancy, hooks: Hooks, outgoing: Outgoing, imports: Imports, audit: Audit
+        self,
+        service: DirectoryService,
+        tenancy: TenantService,
+        hooks: WebhookService,
+        outgoing: QueueService,
+        imports: Imports,
+        audit: Audit,
     ) -> None:
         self._service = service
         self._tenancy = tenancy
@@ -116,12 +117,14 @@ class Configuration:
     ) -> tuple[Plan, str]:
         """Plan, and unless that is all, do it. Gives the plan with its outcomes, and the mark of the state that was found."""
         if document.routes is not None and caller.tenant is not None:
-            raise Unfit(Fault("routes", "routes belong to the whole platform; only its admins set them"))
+            raise ValidationFailed(
+                FieldError("routes", "routes belong to the whole platform; only its admins set them")
+            )
         wanted = read_document(document)
         forced = {address_in("force", each) for each in force}
         present, state = await self.present(caller, tenant)
         if expected is not None and state not in expected:
-            raise Changed("it has changed since it was read; read it again")
+            raise PreconditionFailed("it has changed since it was read; read it again")
         as_tenant = replace(caller, tenant=tenant.id)
         await self._know_hashes(as_tenant, present, wanted)
         plan = planned(present, wanted, prune=prune)
@@ -130,7 +133,7 @@ class Configuration:
                 step.outcome, step.detail = "failed", reason
         if not plan_only:
             await Applier(as_tenant, caller, self._service, self._hooks, self._outgoing, self._audit, forced).run(plan)
-        if (act := acting()) is not None:
+        if (act := audit_context()) is not None:
             act.is_written = True  # each step wrote a line of its own
         return plan, state
 
@@ -166,9 +169,9 @@ class Configuration:
 
 
 def read_document(document: ConfigDocument) -> Objects[Wanted]:
-    """Give what a document wants, by names in canonical form. Raises Unfit, naming every field that cannot be taken."""
+    """Give what a document wants, by names in canonical form. Raises ValidationFailed, naming every field that cannot be taken."""
     wanted: Objects[Wanted] = {}
-    faults: list[Fault] = []
+    faults: list[FieldError] = []
     lists = (
         (DOMAIN, "domains", document.domains),
         (ACCOUNT, "accounts", document.accounts),
@@ -186,15 +189,15 @@ def read_document(document: ConfigDocument) -> Objects[Wanted]:
                 del values["state"]
             try:
                 name, want = _read(kind, values)
-            except Unfit as unfit:
-                faults += [Fault(f"{plural}[{number}].{each.field}", each.message) for each in unfit.faults]
+            except ValidationFailed as unfit:
+                faults += [FieldError(f"{plural}[{number}].{each.field}", each.message) for each in unfit.faults]
                 continue
             if name in named:
-                faults.append(Fault(f"{plural}[{number}]", f"{name} is named twice"))
+                faults.append(FieldError(f"{plural}[{number}]", f"{name} is named twice"))
             named[name] = Wanted(want)
         wanted[kind] = named
     if faults:
-        raise Unfit(*faults)
+        raise ValidationFailed(*faults)
     return wanted
 
 
@@ -228,7 +231,9 @@ def _with_networks(values: dict[str, Any]) -> dict[str, Any]:
         try:
             values["allowed_networks"] = [str(ip_network(each)) for each in values["allowed_networks"]]
         except ValueError as error:
-            raise Unfit(Fault("allowed_networks", f"this is no network such as 192.0.2.0/24: {error}")) from None
+            raise ValidationFailed(
+                FieldError("allowed_networks", f"this is no network such as 192.0.2.0/24: {error}")
+            ) from None
     return values
 
 

@@ -17,7 +17,7 @@ from posthorn_api.credentials.schemas import (
     DkimView,
     NewAppPasswordView,
 )
-from posthorn_api.credentials.service import Identity
+from posthorn_api.credentials.service import CredentialService
 from posthorn_api.directory.service import domain_in
 from posthorn_api.http.guard import receipt
 from posthorn_api.http.operations import (
@@ -39,12 +39,12 @@ app_passwords = router("app passwords")
 _PASSWORDS = "/v1/accounts/{address:address}/app-passwords"
 
 
-def _identity(request: Request) -> Identity:
-    identity: Identity = request.app.state.identity
+def _identity(request: Request) -> CredentialService:
+    identity: CredentialService = request.app.state.identity
     return identity
 
 
-Identities = Annotated[Identity, Depends(_identity)]
+Identities = Annotated[CredentialService, Depends(_identity)]
 PasswordPath = Annotated[UUID, Path(alias="id", description="The app password's id.")]
 
 

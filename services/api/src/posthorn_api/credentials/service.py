@@ -10,8 +10,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
-from posthorn.ports.administration import ApiKey, Missing, Receipt
+from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.app_passwords import AppPassword, AppPasswords
+from posthorn.ports.errors import NotFound
+from posthorn.ports.idempotency import Receipt
 from posthorn.ports.sending import APP_PASSWORD_PREFIX
 from posthorn.ports.signing import DkimKey, DkimKeys
 from posthorn.runtime.ids import new_id
@@ -35,10 +37,10 @@ type Generate = Callable[[str], tuple[bytes, bytes]]
 """Makes a key of an algorithm: private in PKCS #8 DER, public as in DkimKey. Blocks."""
 
 
-class Identity:
+class CredentialService:
     """Every method takes the caller's key and sees what its tenant sees.
 
-    Raises Unfit, Missing and Conflict for the caller's faults, Unavailable for ours.
+    Raises Unfit, NotFound and Conflict for the caller's faults, Unavailable for ours.
     """
 
     def __init__(self, keys: DkimKeys, app_passwords: AppPasswords, seals: Seals, generate: Generate) -> None:
@@ -53,8 +55,8 @@ class Identity:
         name = domain_in("name", domain)
         try:
             return await self._keys.of(caller.tenant, name)
-        except Missing:
-            raise Missing(f"there is no domain {name}") from None
+        except NotFound:
+            raise NotFound(f"there is no domain {name}") from None
 
     async def rotate(
         self,
@@ -80,8 +82,8 @@ class Identity:
         made = [await self._make(name, algorithm, prefix, now, begin) for algorithm in algorithms]
         try:
             return await self._keys.rotate(caller.tenant, name, made, overlap)
-        except Missing:
-            raise Missing(f"there is no domain {name}") from None
+        except NotFound:
+            raise NotFound(f"there is no domain {name}") from None
 
     async def create_app_password(
         self,
@@ -97,8 +99,8 @@ class Identity:
         new = AppPassword(new_id(), name, tuple(sorted(set(scopes))), datetime.now(UTC))
         try:
             made = await self._app_passwords.create(caller.tenant, canonical, new, hash_of(password), receipt)
-        except Missing:
-            raise Missing(f"there is no account {canonical}") from None
+        except NotFound:
+            raise NotFound(f"there is no account {canonical}") from None
         return made, password
 
     async def app_passwords(
@@ -108,8 +110,8 @@ class Identity:
         canonical = address_in("address", address)
         try:
             return await self._app_passwords.items(caller.tenant, canonical, after, limit)
-        except Missing:
-            raise Missing(f"there is no account {canonical}") from None
+        except NotFound:
+            raise NotFound(f"there is no account {canonical}") from None
 
     async def delete_app_password(self, caller: ApiKey, address: str, number: UUID) -> None:
         """Take one away."""

@@ -30,8 +30,9 @@ from contextlib import suppress
 import structlog
 from prometheus_client import Counter, Gauge
 
+from posthorn.model.directory_entry import Entry
 from posthorn.model.unpublished import Unpublished, of_subjects
-from posthorn.ports.directory import DirectoryBucket, DirectoryTruth, Entry
+from posthorn.ports.directory import DirectoryBucket, DirectoryTruth
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.brakes import Brake
 

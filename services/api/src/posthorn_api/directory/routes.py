@@ -6,7 +6,9 @@ from typing import Annotated
 
 from fastapi import Query, Request, Response
 
-from posthorn.ports.administration import Account, Alias, Domain, NewDomain
+from posthorn.ports.accounts import Account
+from posthorn.ports.aliases import Alias
+from posthorn.ports.domains import Domain, NewDomain
 from posthorn_api.http.guard import receipt
 from posthorn_api.http.operations import (
     BODY_PROBLEMS,

@@ -8,28 +8,20 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Protocol
 from uuid import UUID
 
-from posthorn.ports.administration import (
-    Account,
-    Administration,
-    Alias,
-    ApiKey,
-    Change,
-    Domain,
-    Fault,
-    Missing,
-    NewAccount,
-    NewDomain,
-    Receipt,
-    State,
-    Unfit,
-    Versions,
-)
-from posthorn.ports.errors import Unavailable
+from posthorn.ports.accounts import Account, AccountState, NewAccount
+from posthorn.ports.administration import Administration
+from posthorn.ports.aliases import Alias
+from posthorn.ports.api_keys import ApiKey
+from posthorn.ports.changes import Change, Versions
+from posthorn.ports.domains import Domain, NewDomain
+from posthorn.ports.errors import FieldError, NotFound, Unavailable, ValidationFailed
+from posthorn.ports.idempotency import Receipt
 from posthorn.ports.ingest import DeadLetters, Parked
 from posthorn.ports.sending import Limits
 from posthorn.runtime.passwords import Passwords
 from posthorn.wire.address import MAX_PATH_OCTETS, AddressError, canonical_domain, display_domain, parse_address
 from posthorn.wire.foreign_address import ForeignAddress, foreign_domain, parse_foreign
+from posthorn_api.pending import Pending
 
 
 class Publication(Protocol):
@@ -44,36 +36,18 @@ class Publication(Protocol):
         ...
 
 
-class Late[T]:
-    """A part that comes up after the process has."""
-
-    def __init__(self, part: str) -> None:
-        self._part = part
-        self._there: T | None = None
-
-    def arrive(self, there: T) -> None:
-        """It is there now."""
-        self._there = there
-
-    def get(self) -> T:
-        """Give it. Raises Unavailable as long as it is not there."""
-        if self._there is None:
-            raise Unavailable(self._part, "not connected yet")
-        return self._there
-
-
-class Service:
+class DirectoryService:
     """The API's decisions. Every method takes the caller's key and sees what its tenant sees.
 
-    Raises Unfit, Missing and Conflict for the caller's faults, Unavailable and passwords.Busy for ours.
+    Raises ValidationFailed, NotFound and Conflict for the caller's faults, Unavailable and passwords.Busy for ours.
     """
 
     def __init__(
         self,
         administration: Administration,
         passwords: Passwords,
-        publication: Late[Publication],
-        dead: Late[DeadLetters],
+        publication: Pending[Publication],
+        dead: Pending[DeadLetters],
         *,
         wait_seconds: float = 2.0,
         account_limits: Limits = Limits(),  # noqa: B008 - it is frozen
@@ -90,7 +64,7 @@ class Service:
         """Make a domain."""
         name = domain_in("name", new.name)
         if name.startswith("["):
-            raise Unfit(Fault("name", "a domain is a name, not an address of a host"))
+            raise ValidationFailed(FieldError("name", "a domain is a name, not an address of a host"))
         catch_all = None if new.catch_all is None else address_in("catch_all", new.catch_all)
         made = NewDomain(name, new.tenant, catch_all, new.plus_addressing)
         return await self._shown(await self._administration.create_domain(caller.tenant, made, receipt))
@@ -123,7 +97,7 @@ class Service:
             return await self._shown(await self._administration.verify_domain(caller.tenant, name))
 
     async def claimable(self, tenant: UUID, name: str) -> str:
-        """Give the canonical name of a domain that another tenant has named without showing that it owns it. Raises Missing."""
+        """Give the canonical name of a domain that another tenant has named without showing that it owns it. Raises NotFound."""
         name = domain_in("name", name)
         with _missing(f"there is no domain {name}"):
             await self._administration.claimable(tenant, name)
@@ -150,7 +124,7 @@ class Service:
         return await self._shown(await self._administration.create_account(caller.tenant, new, receipt))
 
     async def create_account_hashed(
-        self, caller: ApiKey, address: str, password_hash: str, quota_bytes: int | None, state: State
+        self, caller: ApiKey, address: str, password_hash: str, quota_bytes: int | None, state: AccountState
     ) -> Account:
         """Make an account of which only the hash of the password is known; ``runtime.passwords.check_hash`` has looked at it."""
         new = NewAccount(address_in("address", address), password_hash, quota_bytes, state)
@@ -161,13 +135,13 @@ class Service:
         return await self._passwords.hash(password)
 
     async def _check_password(self, caller: ApiKey, address: str, password: str) -> None:
-        """Raise Unfit for a password that the tenant's policy refuses."""
+        """Raise ValidationFailed for a password that the tenant's policy refuses."""
         try:
             domain = await self._administration.domain(caller.tenant, address.rpartition("@")[2])
-        except Missing:
+        except NotFound:
             return  # what is wrong then is the address, and is said with the change
         if fault := password_fault(address, password, domain.min_password_length):
-            raise Unfit(Fault("password", fault))
+            raise ValidationFailed(FieldError("password", fault))
 
     async def accounts(self, caller: ApiKey, domain: str | None, after: str, limit: int) -> Sequence[Account]:
         """List by address."""
@@ -191,14 +165,14 @@ class Service:
             await self._check_password(caller, address, str(values["password"]))
             values["password_hash"] = await self._passwords.hash(str(values.pop("password")))
         if "state" in values:
-            values["state"] = State(values["state"])
+            values["state"] = AccountState(values["state"])
         with _missing(f"there is no account {address}"):
             return await self._shown(
                 await self._administration.change_account(caller.tenant, address, values, expected)
             )
 
     def _check_limits(self, caller: ApiKey, changes: Mapping[str, object]) -> None:
-        """Raise Unfit when a tenant's key lifts what the operator lets each account send."""
+        """Raise ValidationFailed when a tenant's key lifts what the operator lets each account send."""
         if caller.tenant is None:
             return
         general = self._account_limits
@@ -208,7 +182,7 @@ class Service:
         ):
             wanted = changes.get(name)
             if most is not None and isinstance(wanted, int) and wanted > most:
-                raise Unfit(Fault(name, f"at most {most}; only a key of the platform may allow more"))
+                raise ValidationFailed(FieldError(name, f"at most {most}; only a key of the platform may allow more"))
 
     async def delete_account(self, caller: ApiKey, address: str, expected: Versions = None) -> None:
         """Remove an account with its mail."""
@@ -257,18 +231,18 @@ class Service:
     async def retry_dead_letter(self, sequence: int) -> None:
         """Put one back on the way."""
         if not await self._dead.get().retry(sequence):
-            raise Missing(f"there is no dead letter {sequence}")
+            raise NotFound(f"there is no dead letter {sequence}")
 
     async def discard_dead_letter(self, sequence: int) -> None:
         """Throw one away."""
         if not await self._dead.get().discard(sequence):
-            raise Missing(f"there is no dead letter {sequence}")
+            raise NotFound(f"there is no dead letter {sequence}")
 
     async def _shown[T](self, change: Change[T]) -> T:
         return await settled(self._publication, change, self._wait_seconds)
 
 
-async def settled[T](publication: Late[Publication], change: Change[T], seconds: float) -> T:
+async def settled[T](publication: Pending[Publication], change: Change[T], seconds: float) -> T:
     """Wait a little until the directory shows the change, so that an account takes mail the moment it is announced."""
     try:
         published = publication.get()
@@ -278,7 +252,7 @@ async def settled[T](publication: Late[Publication], change: Change[T], seconds:
     return change.value
 
 
-async def announced(publication: Late[Publication], subjects: Collection[str]) -> None:
+async def announced(publication: Pending[Publication], subjects: Collection[str]) -> None:
     """Say of changes made in bulk that they are published later, before their success is told."""
     try:
         published = publication.get()
@@ -289,13 +263,13 @@ async def announced(publication: Late[Publication], subjects: Collection[str]) -
 
 @contextmanager
 def _missing(text: str) -> Iterator[None]:
-    """Say in an empty Missing what is missing."""
+    """Say in an empty NotFound what is missing."""
     try:
         yield
-    except Missing as error:
+    except NotFound as error:
         if error.args:
             raise
-        raise Missing(text) from None
+        raise NotFound(text) from None
 
 
 def password_fault(address: str, password: str, shortest: int) -> str | None:
@@ -311,28 +285,28 @@ def password_fault(address: str, password: str, shortest: int) -> str | None:
 
 
 def address_in(field: str, text: str) -> str:
-    """Give the canonical form of the address in a field. Raises Unfit."""
+    """Give the canonical form of the address in a field. Raises ValidationFailed."""
     try:
         address = str(parse_address(text))
     except AddressError as error:
-        raise Unfit(Fault(field, str(error))) from None
+        raise ValidationFailed(FieldError(field, str(error))) from None
     if len(address.encode()) > MAX_PATH_OCTETS:
-        raise Unfit(Fault(field, f"the address is longer than {MAX_PATH_OCTETS} octets"))
+        raise ValidationFailed(FieldError(field, f"the address is longer than {MAX_PATH_OCTETS} octets"))
     domain_in(field, address.rpartition("@")[2])
     return address
 
 
 def foreign_in(field: str, text: str) -> str:
-    """Give the canonical form of an address that may be elsewhere, where others' rules hold. Raises Unfit."""
+    """Give the canonical form of an address that may be elsewhere, where others' rules hold. Raises ValidationFailed."""
     try:
         address = parse_foreign(text)
     except AddressError as error:
-        raise Unfit(Fault(field, str(error))) from None
+        raise ValidationFailed(FieldError(field, str(error))) from None
     return str(address) if isinstance(address, ForeignAddress) else address_in(field, text)
 
 
 def foreign_domain_in(field: str, text: str) -> str:
-    """Give the canonical form of a domain that may be elsewhere. Raises Unfit."""
+    """Give the canonical form of a domain that may be elsewhere. Raises ValidationFailed."""
     try:
         return foreign_domain(text)
     except AddressError:
@@ -340,13 +314,13 @@ def foreign_domain_in(field: str, text: str) -> str:
 
 
 def domain_in(field: str, text: str) -> str:
-    """Give the canonical form of the domain in a field. Raises Unfit."""
+    """Give the canonical form of the domain in a field. Raises ValidationFailed."""
     try:
         name = canonical_domain(text)
         display_domain(name).encode()
     except (AddressError, UnicodeEncodeError) as error:
         text = str(error) if isinstance(error, AddressError) else "the domain holds broken Unicode"
-        raise Unfit(Fault(field, text)) from None
+        raise ValidationFailed(FieldError(field, text)) from None
     return name
 
 
@@ -356,32 +330,34 @@ def _with_networks(changes: Mapping[str, object]) -> dict[str, object]:
     texts = values.get("allowed_networks")
     if isinstance(texts, list):
         networks: list[IPv4Network | IPv6Network] = []
-        faults: list[Fault] = []
+        faults: list[FieldError] = []
         for number, text in enumerate(texts):
             try:
                 if "%" in text:
                     raise ValueError("a zone has no meaning here")
                 networks.append(ip_network(text))
             except ValueError as error:
-                faults.append(Fault(f"allowed_networks[{number}]", f"this is no network such as 192.0.2.0/24: {error}"))
+                faults.append(
+                    FieldError(f"allowed_networks[{number}]", f"this is no network such as 192.0.2.0/24: {error}")
+                )
         if faults:
-            raise Unfit(*faults)
+            raise ValidationFailed(*faults)
         values["allowed_networks"] = list(dict.fromkeys(networks))
     return values
 
 
 def targets_in(targets: Sequence[str]) -> list[str]:
-    """Give the canonical forms of an alias's targets. Raises Unfit."""
+    """Give the canonical forms of an alias's targets. Raises ValidationFailed."""
     found: list[str] = []
-    faults: list[Fault] = []
+    faults: list[FieldError] = []
     for number, target in enumerate(targets):
         try:
             found.append(foreign_in(f"targets[{number}]", target))
-        except Unfit as unfit:
+        except ValidationFailed as unfit:
             faults.extend(unfit.faults)
         else:
             if found[-1] in found[:-1]:
-                faults.append(Fault(f"targets[{number}]", f"{found[-1]} is named twice"))
+                faults.append(FieldError(f"targets[{number}]", f"{found[-1]} is named twice"))
     if faults:
-        raise Unfit(*faults)
+        raise ValidationFailed(*faults)
     return found

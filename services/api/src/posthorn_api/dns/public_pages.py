@@ -17,7 +17,8 @@ from contextlib import suppress
 from xml.sax.saxutils import escape
 
 from posthorn.model.dns_records import Endpoint, Presence
-from posthorn.ports.administration import Administration, Missing
+from posthorn.ports.administration import Administration
+from posthorn.ports.errors import NotFound
 from posthorn.wire.address import AddressError, canonical_domain, display_domain, parse_address
 from posthorn.wire.mta_sts import Mode, policy_text
 
@@ -133,7 +134,7 @@ class PublicPages:
             if until > time.monotonic():
                 return known
             known = False
-            with suppress(Missing):
+            with suppress(NotFound):
                 known = (await self._administration.domain(None, domain)).verified_at is not None
         self._known[domain] = time.monotonic() + (REMEMBER_SECONDS if known else FORGET_SECONDS), known
         self._known.move_to_end(domain)

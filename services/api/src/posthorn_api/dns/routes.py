@@ -8,7 +8,7 @@ from fastapi import Depends, Query, Request, Response
 
 from posthorn.model.dns_records import zone_text
 from posthorn_api.dns.schemas import DnsCheckView, DomainDnsView
-from posthorn_api.dns.service import DomainDns
+from posthorn_api.dns.service import DnsService
 from posthorn_api.http.operations import POST_ONLY, Caller, DomainPath, etag, problems, router
 from posthorn_api.http.schemas import DomainView
 
@@ -18,12 +18,12 @@ ZONE = "text/dns"
 """Media type of a piece of a zone file (RFC 4027)."""
 
 
-def _names(request: Request) -> DomainDns:
-    found: DomainDns = request.app.state.dns
+def _names(request: Request) -> DnsService:
+    found: DnsService = request.app.state.dns
     return found
 
 
-Names = Annotated[DomainDns, Depends(_names)]
+Names = Annotated[DnsService, Depends(_names)]
 Format = Annotated[Literal["json", "zone"], Query(description="`zone`: a piece of a zone file.")]
 
 

@@ -34,13 +34,14 @@ from posthorn.model.dns_records import (
     records_of,
 )
 from posthorn.model.spf_record import spf_records
-from posthorn.ports.administration import ApiKey, Conflict, Domain, Missing
-from posthorn.ports.errors import Unavailable
+from posthorn.ports.api_keys import ApiKey
+from posthorn.ports.domains import Domain
+from posthorn.ports.errors import Conflict, NotFound, Unavailable
 from posthorn.ports.resolver import LookupFailed, Records
 from posthorn.runtime.fair_slots import FairSlots
 from posthorn.runtime.holders import present_holder
-from posthorn_api.credentials.service import Identity, state_of
-from posthorn_api.directory.service import Service
+from posthorn_api.credentials.service import CredentialService, state_of
+from posthorn_api.directory.service import DirectoryService
 
 log = structlog.get_logger()
 
@@ -84,10 +85,12 @@ class Checked:
         )
 
 
-class DomainDns:
-    """Raises Missing, Unfit and Conflict for the caller's faults, Unavailable for ours."""
+class DnsService:
+    """Raises NotFound, Unfit and Conflict for the caller's faults, Unavailable for ours."""
 
-    def __init__(self, service: Service, identity: Identity, records: Records, presence: Presence) -> None:
+    def __init__(
+        self, service: DirectoryService, identity: CredentialService, records: Records, presence: Presence
+    ) -> None:
         self._service = service
         self._identity = identity
         self._records = records
@@ -123,7 +126,7 @@ class DomainDns:
         """Have the domain take mail once its ownership is shown. Raises Conflict while it is not."""
         try:
             domain = await self._service.domain(caller, name)
-        except Missing:
+        except NotFound:
             if caller.tenant is None:
                 raise
             name = await self._service.claimable(caller.tenant, name)

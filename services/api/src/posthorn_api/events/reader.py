@@ -31,7 +31,7 @@ from prometheus_client import Counter, Gauge
 from posthorn.model.events import ACCEPTED, Event, EventError, decode_event
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.events import Trace
-from posthorn.ports.statistics import KEPT_DAYS, Count, EventBook, EventLog, Facts, Reading, Slot, Statistics
+from posthorn.ports.statistics import KEPT_DAYS, Count, EventCheckpoint, EventLog, Facts, Reading, Slot, Statistics
 from posthorn.ports.webhooks import Dispatch, NewDelivery, Webhook
 from posthorn_api.events.counting import asked_of, counted, uuid_in
 from posthorn_api.webhooks.matching import matched, wanted
@@ -68,7 +68,7 @@ class EventReader:
     def __init__(
         self,
         log_: EventLog,
-        book: EventBook,
+        book: EventCheckpoint,
         trace: Trace,
         statistics: Statistics,
         dispatch: Dispatch,

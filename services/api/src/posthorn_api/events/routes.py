@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 from fastapi import Depends, Query, Request
 from pydantic import AwareDatetime, BaseModel, Field
 
-from posthorn.ports.administration import ApiKey, Fault, Unfit
+from posthorn.ports.api_keys import ApiKey
+from posthorn.ports.errors import FieldError, ValidationFailed
 from posthorn.ports.statistics import Figure, Span, Statistics
 from posthorn_api.directory.service import domain_in
 from posthorn_api.http.operations import Caller, problems, router
@@ -73,9 +74,9 @@ async def list_stats(
         end = (until or datetime.now(UTC)).astimezone(UTC)
         begin = end - _DEFAULT if since is None else since.astimezone(UTC)
         if not begin < end <= begin + _LONGEST:
-            raise Unfit(Fault("since", "it must be before until, by 400 days at most"))
+            raise ValidationFailed(FieldError("since", "it must be before until, by 400 days at most"))
     except OverflowError:
-        raise Unfit(Fault("since", "this time makes no sense")) from None
+        raise ValidationFailed(FieldError("since", "this time makes no sense")) from None
     name = None if domain is None else domain_in("domain", domain)
     found = await _figures(caller, statistics, Span(name, begin, end, by), cursor, limit + 1)
     return page(found, limit, StatsView.of, lambda line: f"{line.at.isoformat()} {line.outcome} {line.domain}")
@@ -89,5 +90,5 @@ async def _figures(caller: ApiKey, statistics: Statistics, span: Span, cursor: s
         try:
             after = datetime.fromisoformat(moment).astimezone(UTC), domain, outcome
         except (ValueError, OverflowError):
-            raise Unfit(Fault("cursor", "this is no next_cursor of this list")) from None
+            raise ValidationFailed(FieldError("cursor", "this is no next_cursor of this list")) from None
     return list(await statistics.figures(caller.tenant, span, after, limit))

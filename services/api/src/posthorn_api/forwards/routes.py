@@ -10,8 +10,8 @@ from fastapi import Depends, Request, Response
 from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
-from posthorn.ports.administration import Unfit
-from posthorn.runtime.audit_context import Acting, acts
+from posthorn.ports.errors import ValidationFailed
+from posthorn.runtime.audit_context import AuditContext, enter_audit_context
 from posthorn.runtime.ids import new_id
 from posthorn_api.directory.routes import aliases
 from posthorn_api.forwards.service import PAGE_PATH, Confirmations
@@ -68,9 +68,11 @@ def confirmation_pages(forwards: Confirmations) -> list[Route]:
         token = request.path_params["token"]
         target = await forwards.find(token)
         try:
-            with acts(Acting("", target.target if target else "", "recipient", "alias.confirm", str(new_id()))):
+            with enter_audit_context(
+                AuditContext("", target.target if target else "", "recipient", "alias.confirm", str(new_id()))
+            ):
                 alias = await forwards.confirm(None, token)
-        except Unfit:
+        except ValidationFailed:
             return _page("<p>This link is not valid any more.</p>", 404)
         return _page(f"<p>Thank you. Mail for {escape(alias)} is forwarded to you from now on.</p>")
 

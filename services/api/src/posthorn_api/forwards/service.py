@@ -23,15 +23,16 @@ from uuid import UUID
 import structlog
 
 from posthorn.model.envelope import Body, Envelope
-from posthorn.ports.administration import Change, Fault, Missing, Unfit
+from posthorn.ports.changes import Change
 from posthorn.ports.clock import Clock
-from posthorn.ports.errors import Unavailable
+from posthorn.ports.errors import FieldError, NotFound, Unavailable, ValidationFailed
 from posthorn.ports.forwards import ForwardTargets, Unconfirmed
 from posthorn.ports.ingest import Ingest
 from posthorn.ports.sending import Charge, Throttle
 from posthorn.wire.message.header import scan_header
 from posthorn.wire.message.trace import mail_date, return_path
-from posthorn_api.directory.service import Late, Publication, settled
+from posthorn_api.directory.service import Publication, settled
+from posthorn_api.pending import Pending
 
 log = structlog.get_logger()
 
@@ -54,8 +55,8 @@ class Confirmations:
         self,
         targets: ForwardTargets,
         throttle: Throttle,
-        ingest: Late[Ingest],
-        publication: Late[Publication],
+        ingest: Pending[Ingest],
+        publication: Pending[Publication],
         keys: Sequence[bytes],
         web: str,
         *,
@@ -105,15 +106,17 @@ class Confirmations:
     async def confirm(self, tenant: UUID | None, token: str) -> str:
         """Note that the target of a token wants the mail; returns the alias. ``tenant``: of the caller, None for anybody's.
 
-        Raises Unfit (``token``) when it stands for nothing.
+        Raises ValidationFailed (``token``) when it stands for nothing.
         """
         number = self._read(token)
         try:
             if number is None:
-                raise Missing
+                raise NotFound
             change: Change[str] = await self._targets.confirm(tenant, number)
-        except Missing:
-            raise Unfit(Fault("token", "the token stands for no target of an alias, or for one that is gone")) from None
+        except NotFound:
+            raise ValidationFailed(
+                FieldError("token", "the token stands for no target of an alias, or for one that is gone")
+            ) from None
         return await settled(self._publication, change, self._wait_seconds)
 
     def token(self, target: UUID) -> str:

@@ -37,7 +37,7 @@ _seconds = Histogram(
 )
 
 
-class Edge:
+class AsgiEdge:
     """Wraps the application."""
 
     def __init__(

@@ -36,12 +36,11 @@ from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 
-from posthorn.ports.administration import Answer, ApiKey, Receipt, Reservation
-from posthorn.ports.api_keys import ApiKeys
+from posthorn.ports.api_keys import ApiKey, ApiKeys
 from posthorn.ports.audit import Audit
 from posthorn.ports.errors import Unavailable
-from posthorn.ports.idempotency import Idempotency
-from posthorn.runtime.audit_context import Acting, acts
+from posthorn.ports.idempotency import Idempotency, Receipt, Reservation, StoredAnswer
+from posthorn.runtime.audit_context import AuditContext, enter_audit_context
 from posthorn.runtime.client_networks import subscriber
 from posthorn.runtime.holders import work_for
 from posthorn.runtime.ids import new_id
@@ -109,7 +108,9 @@ class Guard:
             async with self.large_bodies.room(request):
                 return await self._let_through(request, operation, secret, takes_json=takes_json)
         number = str(structlog.contextvars.get_contextvars().get("request", ""))
-        with acts(Acting(str(caller.id), caller.name, caller.role.value, rule.action, number)) as act:
+        with enter_audit_context(
+            AuditContext(str(caller.id), caller.name, caller.role.value, rule.action, number)
+        ) as act:
             if rule.streams:
                 if not rule.any_type:
                     _check_media_type(request, _NDJSON, "lines of JSON: Content-Type: application/x-ndjson")
@@ -271,10 +272,10 @@ class GuardedRoute(APIRoute):
         return handle
 
 
-def answer_of(response: Response) -> Answer:
+def answer_of(response: Response) -> StoredAnswer:
     """Give what is to be stored of an answer."""
     headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
-    return Answer(response.status_code, headers, bytes(response.body))
+    return StoredAnswer(response.status_code, headers, bytes(response.body))
 
 
 def receipt[T](request: Request, render: Callable[[T], Response]) -> Receipt[T] | None:

@@ -11,8 +11,9 @@ from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 from starlette.convertors import Convertor, register_url_convertor
 
-from posthorn.ports.administration import ApiKey, Versions
-from posthorn_api.directory.service import Service
+from posthorn.ports.api_keys import ApiKey
+from posthorn.ports.changes import Versions
+from posthorn_api.directory.service import DirectoryService
 from posthorn_api.http.guard import GuardedRoute
 from posthorn_api.http.problems import Problem
 from posthorn_api.http.schemas import ProblemView
@@ -54,8 +55,8 @@ def _platform(request: Request) -> ApiKey:
     return caller
 
 
-def _service(request: Request) -> Service:
-    service: Service = request.app.state.service
+def _service(request: Request) -> DirectoryService:
+    service: DirectoryService = request.app.state.service
     return service
 
 
@@ -102,7 +103,7 @@ Expected = Annotated[Versions, Depends(_if_match)]
 """The versions that If-Match names."""
 Caller = Annotated[ApiKey, Depends(_caller)]
 Platform = Annotated[ApiKey, Depends(_platform)]
-Decisions = Annotated[Service, Depends(_service)]
+Decisions = Annotated[DirectoryService, Depends(_service)]
 AddressPath = Annotated[
     str, Path(description="An address; it may be percent-encoded.", examples=["alice@example.test"])
 ]

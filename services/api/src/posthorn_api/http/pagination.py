@@ -12,7 +12,7 @@ from uuid import UUID
 from fastapi import Query
 from pydantic import BaseModel
 
-from posthorn.ports.administration import Fault, Unfit
+from posthorn.ports.errors import FieldError, ValidationFailed
 from posthorn_api.http.schemas import Page
 
 Limit = Annotated[int, Query(ge=1, le=500, description="Items in an answer at most.")]
@@ -22,7 +22,7 @@ _LARGEST = 2**63 - 1
 
 
 def text_after(cursor: str | None) -> str:
-    """Give the key in a cursor of a list by name. Raises Unfit."""
+    """Give the key in a cursor of a list by name. Raises ValidationFailed."""
     if cursor is None:
         return ""
     key = _decode(cursor)
@@ -32,7 +32,7 @@ def text_after(cursor: str | None) -> str:
 
 
 def number_in(cursor: str | None) -> int | None:
-    """Give the key in a cursor of a list by number. Raises Unfit."""
+    """Give the key in a cursor of a list by number. Raises ValidationFailed."""
     if cursor is None:
         return None
     key = _decode(cursor)
@@ -42,7 +42,7 @@ def number_in(cursor: str | None) -> int | None:
 
 
 def id_in(cursor: str | None) -> UUID | None:
-    """Give the key in a cursor of a list by id. Raises Unfit."""
+    """Give the key in a cursor of a list by id. Raises ValidationFailed."""
     key = text_after(cursor)
     try:
         return UUID(key) if key else None
@@ -81,5 +81,5 @@ def _decode(cursor: str) -> object:
     raise _bad()
 
 
-def _bad() -> Unfit:
-    return Unfit(Fault("cursor", "this is no next_cursor of this list"))
+def _bad() -> ValidationFailed:
+    return ValidationFailed(FieldError("cursor", "this is no next_cursor of this list"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from posthorn.ports.administration import ApiKey, Role
+from posthorn.ports.api_keys import ApiKey, Role
 
 _ADMINS = frozenset({Role.PLATFORM_ADMIN, Role.TENANT_ADMIN})
 _READERS = _ADMINS | {Role.READ_ONLY}

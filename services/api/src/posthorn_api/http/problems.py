@@ -13,13 +13,19 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from posthorn.ports.administration import Changed, Conflict, Fault, Missing, Unfit
-from posthorn.ports.errors import Halted, Unavailable
+from posthorn.ports.errors import (
+    Conflict,
+    FieldError,
+    Halted,
+    NotFound,
+    PreconditionFailed,
+    Unavailable,
+    ValidationFailed,
+)
 from posthorn.ports.idempotency import IdempotencyClash
 from posthorn.runtime.fair_slots import SlotsTaken
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.passwords import Busy
-from posthorn_api.sending.service import Throttled
 
 log = structlog.get_logger()
 
@@ -44,7 +50,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 calls it so
         slug: str,
         detail: str,
         *,
-        faults: Sequence[Fault] = (),
+        faults: Sequence[FieldError] = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
@@ -82,11 +88,11 @@ def problem_of(error: Exception) -> Problem:
             return _validation(error)
         case HTTPException():
             return _http(error)
-        case Unfit():
+        case ValidationFailed():
             return Problem(422, "invalid", str(error), faults=error.faults)
-        case Missing():
+        case NotFound():
             return Problem(404, "not-found", str(error) or "there is no such object")
-        case Changed():
+        case PreconditionFailed():
             return Problem(412, "changed", str(error))
         case Conflict():
             return Problem(409, "conflict", str(error))
@@ -99,7 +105,7 @@ def problem_of(error: Exception) -> Problem:
             )
         case IdempotencyClash():
             return Problem(422, "idempotency-key-reused", "this key was used for another request; take a new one")
-        case Throttled() | SlotsTaken(own=True):
+        case RateLimited() | SlotsTaken(own=True):
             seconds = str(math.ceil(error.seconds))
             return Problem(429, "too-many-requests", _detail(error), headers={"Retry-After": seconds})
         case Halted():
@@ -116,7 +122,7 @@ def problem_of(error: Exception) -> Problem:
     return Problem(500, "internal", f"something went wrong here; it is logged under the id {number}")
 
 
-def _detail(error: Throttled | SlotsTaken) -> str:
+def _detail(error: RateLimited | SlotsTaken) -> str:
     return error.detail if isinstance(error, SlotsTaken) else str(error)
 
 
@@ -137,14 +143,14 @@ def _validation(error: RequestValidationError) -> Problem:
         return Problem(
             400, "malformed", f"the body is no JSON: {found[0].get('ctx', {}).get('error', 'it does not read')}"
         )
-    faults = [Fault(_field(fault["loc"][1:]) or str(fault["loc"][0]), _message(fault)) for fault in found]
+    faults = [FieldError(_field(fault["loc"][1:]) or str(fault["loc"][0]), _message(fault)) for fault in found]
     detail = "; ".join(f"{fault.field}: {fault.message}" for fault in faults)
     return Problem(422, "invalid", detail, faults=faults)
 
 
-def faults_of(found: Sequence[Mapping[str, Any]]) -> list[Fault]:
+def faults_of(found: Sequence[Mapping[str, Any]]) -> list[FieldError]:
     """Give what a shape found wrong with a document that stands alone."""
-    return [Fault(_field(fault["loc"]) or "line", _message(fault)) for fault in found]
+    return [FieldError(_field(fault["loc"]) or "line", _message(fault)) for fault in found]
 
 
 def _field(location: Sequence[int | str]) -> str:
@@ -164,3 +170,12 @@ def _message(fault: Mapping[str, Any]) -> str:
             return str(fault["ctx"]["error"])
     text = str(fault["msg"])
     return text[:1].lower() + text[1:]
+
+
+class RateLimited(Exception):  # noqa: N818 - it names the state
+    """The key, or who sends by it, has done as much as it may for now."""
+
+    def __init__(self, detail: str, seconds: float) -> None:
+        super().__init__(detail)
+        self.seconds = seconds
+        """When the same would be taken."""

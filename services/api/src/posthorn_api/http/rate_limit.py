@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable
 
 from prometheus_client import Counter
 
-from posthorn_api.sending.service import Throttled
+from posthorn_api.http.problems import RateLimited
 
 _FAMILIAR_SECONDS = 3600.0
 _MOST = 20_000
@@ -93,7 +93,7 @@ class Buckets:
 
 
 class RateLimit:
-    """What keys and unknown clients may ask for. Raises Throttled."""
+    """What keys and unknown clients may ask for. Raises RateLimited."""
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class RateLimit:
         """Count a request of a key."""
         if self._keys is not None and (wait := self._keys.take(key, COSTS.get(operation or "", 1.0))):
             _limited.labels("key").inc()
-            raise Throttled("this key asks too much; see Retry-After", wait)
+            raise RateLimited("this key asks too much; see Retry-After", wait)
 
     def check_unknown(self, client: str, digest: bytes) -> None:
         """Refuse to look up a key, unless it was good lately, for a client that has shown too many bad ones."""
@@ -119,7 +119,7 @@ class RateLimit:
             return
         if wait := self._unknown.wait(client, 1.0):
             _limited.labels("unknown").inc()
-            raise Throttled("too many unknown keys from this address", wait)
+            raise RateLimited("too many unknown keys from this address", wait)
 
     def bad(self, client: str) -> None:
         """Count a key that is not known."""

@@ -10,7 +10,9 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from posthorn.ports.account_mail import Message
-from posthorn.ports.administration import Account, Alias, Domain
+from posthorn.ports.accounts import Account
+from posthorn.ports.aliases import Alias
+from posthorn.ports.domains import Domain
 from posthorn.ports.ingest import Parked
 from posthorn.wire.address import display_domain
 from posthorn.wire.message.header_decoding import decode_addresses, decode_text

@@ -10,7 +10,7 @@ from uuid import UUID
 from fastapi import Depends, Path, Request, Response
 
 from posthorn.ports.account_mail import DeletedKey, DeletedMessage, Mailbox
-from posthorn.ports.administration import Fault, Unfit
+from posthorn.ports.errors import FieldError, ValidationFailed
 from posthorn_api.http.guard import receipt
 from posthorn_api.http.operations import BODY_PROBLEMS, POST_ONLY, AddressPath, Caller, problems, router
 from posthorn_api.http.pagination import Cursor, Limit, page, text_after
@@ -22,18 +22,18 @@ from posthorn_api.mailboxes.schemas import (
     MailboxView,
     MessageMove,
 )
-from posthorn_api.mailboxes.service import Mail
+from posthorn_api.mailboxes.service import MailboxService
 
 mailboxes = router("mailboxes")
 messages = router("messages")
 
 
-def _mail(request: Request) -> Mail:
-    mail: Mail = request.app.state.mail
+def _mail(request: Request) -> MailboxService:
+    mail: MailboxService = request.app.state.mail
     return mail
 
 
-MailDecisions = Annotated[Mail, Depends(_mail)]
+MailDecisions = Annotated[MailboxService, Depends(_mail)]
 MessagePath = Annotated[UUID, Path(alias="id", description="The message's id.")]
 MailboxPath = Annotated[str, Path(description="The mailbox's name; its slashes may stand as they are.")]
 ONE_MESSAGE = "/v1/accounts/{address:address}/messages/{id}"
@@ -145,4 +145,4 @@ def _key_in(cursor: str | None) -> DeletedKey | None:
             raise ValueError
         return DeletedKey(UUID(message), number, at)
     except (ValueError, OverflowError, OSError):
-        raise Unfit(Fault("cursor", "this is no next_cursor of this list")) from None
+        raise ValidationFailed(FieldError("cursor", "this is no next_cursor of this list")) from None

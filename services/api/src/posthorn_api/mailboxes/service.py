@@ -8,15 +8,18 @@ from dataclasses import replace
 from typing import Protocol
 from uuid import UUID
 
+from posthorn.model.blob_range import BodyLocation
 from posthorn.ports.account_mail import INBOX, AccountMail, DeletedKey, DeletedMessage, Found, Mailbox, Message, Which
-from posthorn.ports.administration import ApiKey, Fault, Missing, Receipt, Unfit
+from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.blobs import BlobMissing
-from posthorn.ports.maildrops import Location
+from posthorn.ports.errors import FieldError, NotFound, ValidationFailed
+from posthorn.ports.idempotency import Receipt
 from posthorn.runtime.fair_slots import FairSlots
 from posthorn.runtime.holders import present_holder
 from posthorn.wire.message.header_decoding import decode_addresses, decode_text
-from posthorn_api.directory.service import Late, Publication, address_in, settled
+from posthorn_api.directory.service import Publication, address_in, settled
 from posthorn_api.mailboxes.structure import PartContent, Structure, content, scan
+from posthorn_api.pending import Pending
 
 LONGEST_NAME = 255
 """Octets of a mailbox's name."""
@@ -27,19 +30,19 @@ _SCANS_AT_ONCE, _SCANS_AT_ONCE_EACH = 8, 4
 class Bodies(Protocol):
     """Gives messages' octets."""
 
-    def stream(self, location: Location, chunk: int = 262_144) -> AsyncGenerator[bytes]:
+    def stream(self, location: BodyLocation, chunk: int = 262_144) -> AsyncGenerator[bytes]:
         """Give them in pieces. Raises BlobMissing, Unavailable."""
         ...
 
 
-class Mail:
+class MailboxService:
     """Mailboxes and messages. Every method takes the caller's key and sees what its tenant sees.
 
-    Raises Unfit, Missing and Conflict for the caller's faults, Unavailable for ours.
+    Raises ValidationFailed, NotFound and Conflict for the caller's faults, Unavailable for ours.
     """
 
     def __init__(
-        self, mail: AccountMail, bodies: Bodies, publication: Late[Publication], *, wait_seconds: float = 2.0
+        self, mail: AccountMail, bodies: Bodies, publication: Pending[Publication], *, wait_seconds: float = 2.0
     ) -> None:
         self._mail = mail
         self._bodies = bodies
@@ -99,7 +102,7 @@ class Mail:
         """Return a part of a message, decoded or ``raw``. A fault of the store shows before anything is answered."""
         found = (await self.structure(caller, address, message)).root.find(number)
         if found is None:
-            raise Missing(f"the message has no part {number[:80]}")
+            raise NotFound(f"the message has no part {number[:80]}")
         _, first, rest = await self.raw(caller, address, message)
         return await content(first, rest, found, raw=raw)
 
@@ -131,7 +134,7 @@ def known_mailbox(name: str) -> str:
 
 
 def mailbox_in(field: str, name: str) -> str:
-    """Give the name of a mailbox that may be made. Raises Unfit."""
+    """Give the name of a mailbox that may be made. Raises ValidationFailed."""
     name = known_mailbox(name)
     levels = name.split("/")
     problem = None
@@ -146,7 +149,7 @@ def mailbox_in(field: str, name: str) -> str:
     ):
         problem = "* % \\ and quotation marks, control characters and broken Unicode are not allowed"
     if problem:
-        raise Unfit(Fault(field, problem))
+        raise ValidationFailed(FieldError(field, problem))
     return name
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from fastapi import Depends, Path, Query, Request, Response
 
 from posthorn.model.outbound import QueueState
-from posthorn.ports.administration import Fault, Unfit
+from posthorn.ports.errors import FieldError, ValidationFailed
 from posthorn.ports.queue import QueueFilter
 from posthorn_api.http.operations import BODY_PROBLEMS, POST_ONLY, AddressPath, Caller, created, problems, router
 from posthorn_api.http.pagination import Cursor, Limit, number_in, page, text_after
@@ -25,20 +25,20 @@ from posthorn_api.queue.schemas import (
     SuppressionView,
     TraceView,
 )
-from posthorn_api.queue.service import Outgoing
+from posthorn_api.queue.service import QueueService
 
 queue = router("queue")
 suppressions = router("suppressions")
 traces = router("traces")
 
 
-def outgoing(request: Request) -> Outgoing:
+def outgoing(request: Request) -> QueueService:
     """Give the service."""
-    found: Outgoing = request.app.state.outgoing
+    found: QueueService = request.app.state.outgoing
     return found
 
 
-Letters = Annotated[Outgoing, Depends(outgoing)]
+Letters = Annotated[QueueService, Depends(outgoing)]
 Number = Annotated[int, Path(alias="id", ge=1, le=2**63 - 1, description="The recipient's number, from the list.")]
 
 
@@ -106,7 +106,7 @@ def _on_many(action: str) -> Callable[..., Awaitable[MatchedView]]:
     async def act(body: QueueSelection, caller: Caller, service: Letters) -> MatchedView:
         which = body.which()
         if which == QueueFilter() and not body.all:
-            raise Unfit(Fault("all", "without any filter, all must be true"))
+            raise ValidationFailed(FieldError("all", "without any filter, all must be true"))
         matched = await service.act_on_all(caller, action, which)
         return MatchedView(matched=matched.number, more=matched.more)
 

@@ -12,17 +12,18 @@ from uuid import UUID
 import structlog
 
 from posthorn.model.events import ACCEPTED, BOUNCED, CANCELLED, DELIVERED, HELD, READ, RELEASED, RETRIED, Event
-from posthorn.ports.administration import ApiKey, Fault, Missing, Receipt, Unfit
+from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.clock import Clock
-from posthorn.ports.errors import Unavailable
+from posthorn.ports.errors import FieldError, NotFound, Unavailable, ValidationFailed
 from posthorn.ports.events import Trace
+from posthorn.ports.idempotency import Receipt
 from posthorn.ports.queue import QueueAdministration, QueueFilter, QueueItem, Route
 from posthorn.ports.routes import Routes
 from posthorn.ports.sending import Suppression, Suppressions
 from posthorn.wire.address import AddressError
 from posthorn.wire.foreign_address import parse_sender, written_form
-from posthorn_api.directory.service import Late, domain_in, foreign_domain_in, foreign_in
-from posthorn_api.hints import Hints
+from posthorn_api.directory.service import domain_in, foreign_domain_in, foreign_in
+from posthorn_api.pending import Pending, PendingEvents
 
 log = structlog.get_logger()
 
@@ -52,10 +53,10 @@ class Matched:
     """Whether the bound of one request was reached, so that others may be left."""
 
 
-class Outgoing:
+class QueueService:
     """Letters out, as an administrator sees them. Every method takes the caller's key and sees what its tenant sees.
 
-    Raises Unfit, Missing and Conflict for the caller's faults, Unavailable for ours.
+    Raises ValidationFailed, NotFound and Conflict for the caller's faults, Unavailable for ours.
     """
 
     def __init__(
@@ -64,8 +65,8 @@ class Outgoing:
         routes: Routes,
         suppressions: Suppressions,
         seals: Seals,
-        trace: Late[Trace],
-        hints: Hints,
+        trace: Pending[Trace],
+        hints: PendingEvents,
         clock: Clock = time.time,
     ) -> None:
         self._queue = queue
@@ -161,7 +162,7 @@ class Outgoing:
             own = {(row.recipient, row.original) for row in rows}
             events = visible_to(caller.tenant, events, own, is_sender=is_of(events, caller.tenant))
         if not rows and not events:
-            raise Missing(f"nothing is known of a message {message}")
+            raise NotFound(f"nothing is known of a message {message}")
         return events
 
     async def _try_again(self, domain: str) -> None:
@@ -175,7 +176,7 @@ class Outgoing:
     async def _kept_password(self, route: Route) -> bytes | None:
         try:
             present = await self._routes.get(route.domain)
-        except Missing:
+        except NotFound:
             return None
         is_same = (present.host, present.username) == (route.host, route.username)
         return present.password if is_same else None
@@ -205,7 +206,7 @@ type Recipients = Set[tuple[str, str]]
 def visible_to(
     tenant: UUID, events: Sequence[Event], own: Recipients, *, is_sender: bool, domains: Set[str] = frozenset()
 ) -> Sequence[Event]:
-    """Give what a tenant may see of the events of a message, as ``Outgoing.trace`` says. ``own`` are the tenant's recipients in the
+    """Give what a tenant may see of the events of a message, as ``QueueService.trace`` says. ``own`` are the tenant's recipients in the
     queue; of ``domains``, its own, it sees as well what was delivered to them or came to nothing there."""
     events = [event for event in events if event.kind != READ or _is_by(event, tenant)]
     return _visible(events, own) if is_sender else _about(events, own, domains)
@@ -273,7 +274,7 @@ def _sender(text: str) -> str:
     try:
         return written_form(text, parse_sender(text))
     except AddressError as error:
-        raise Unfit(Fault("sender", str(error))) from None
+        raise ValidationFailed(FieldError("sender", str(error))) from None
 
 
 def _destination(domain: str) -> str:
@@ -290,29 +291,33 @@ def _host(text: str | None) -> str | None:
         pass
     name = domain_in("host", text)
     if name.startswith("["):
-        raise Unfit(Fault("host", "the host must be a name or an IP address"))
+        raise ValidationFailed(FieldError("host", "the host must be a name or an IP address"))
     return name
 
 
 def _fit(route: Route, *, has_password: bool) -> Route:
-    """Give the route in canonical form. Raises Unfit, naming every field that makes no sense with the others."""
+    """Give the route in canonical form. Raises ValidationFailed, naming every field that makes no sense with the others."""
     route = replace(route, domain=_destination(route.domain), host=_host(route.host))
-    faults: list[Fault] = []
+    faults: list[FieldError] = []
     if route.host is None:
         named = (("port", route.port), ("username", route.username), ("password", has_password or None))
-        faults += [Fault(name, "this needs a host") for name, value in named if value is not None]
+        faults += [FieldError(name, "this needs a host") for name, value in named if value is not None]
         if route.tls == "implicit":
-            faults.append(Fault("tls", "an MX is not spoken to by TLS from the first octet: implicit needs a host"))
+            faults.append(
+                FieldError("tls", "an MX is not spoken to by TLS from the first octet: implicit needs a host")
+            )
     elif route.username is None and has_password:
-        faults.append(Fault("username", "a password needs a username"))
+        faults.append(FieldError("username", "a password needs a username"))
     elif route.username is not None and not has_password:
-        faults.append(Fault("password", "a username needs a password"))
+        faults.append(FieldError("password", "a username needs a password"))
     elif route.username is not None and route.tls not in ("verified", "implicit") and not _is_loopback(route.host):
         faults.append(
-            Fault("tls", "a password is given to a verified host only: verified or implicit, or a loopback address")
+            FieldError(
+                "tls", "a password is given to a verified host only: verified or implicit, or a loopback address"
+            )
         )
     if faults:
-        raise Unfit(*faults)
+        raise ValidationFailed(*faults)
     return route
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from email.message import EmailMessage
 from uuid import UUID
 
-from posthorn.ports.administration import Fault, Unfit
+from posthorn.ports.errors import FieldError, ValidationFailed
 from posthorn.wire.address import MAX_PATH_OCTETS, Address, AddressError
 from posthorn.wire.foreign_address import parse_foreign, written_form
 from posthorn.wire.message.header_text import WordTooLongError, address_field, text_field
@@ -93,7 +93,7 @@ class Draft:
 
 
 def mailbox(where: str, text: str) -> Mailbox:
-    """Read ``local@domain`` or ``Name <local@domain>``. Raises Unfit, naming the field ``where``."""
+    """Read ``local@domain`` or ``Name <local@domain>``. Raises ValidationFailed, naming the field ``where``."""
     name, spec = "", text.strip()
     if found := _BETWEEN_ANGLES.match(text):
         name, spec = found["name"], found["address"]
@@ -102,15 +102,15 @@ def mailbox(where: str, text: str) -> Mailbox:
     try:
         address = parse_foreign(spec)
     except AddressError as error:
-        raise Unfit(Fault(where, str(error))) from None
+        raise ValidationFailed(FieldError(where, str(error))) from None
     written = written_form(spec, address)
     if len(written.encode()) > MAX_PATH_OCTETS:
-        raise Unfit(Fault(where, f"the address is longer than {MAX_PATH_OCTETS} octets"))
+        raise ValidationFailed(FieldError(where, f"the address is longer than {MAX_PATH_OCTETS} octets"))
     return Mailbox(name, address, written)
 
 
 def compose(draft: Draft, number: UUID) -> bytes:
-    """Make the message, with CRLF line ends, without Date and Message-ID unless its headers name them. Raises Unfit."""
+    """Make the message, with CRLF line ends, without Date and Message-ID unless its headers name them. Raises ValidationFailed."""
     boxes = (draft.sender, *draft.to, *draft.cc, *draft.reply_to)
     utf8 = not all(box.address.is_ascii for box in boxes)
     policy = email.policy.SMTP.clone(cte_type="7bit", utf8=utf8)
@@ -177,7 +177,7 @@ def _base64_lines(content: bytes) -> Iterator[bytes]:
 
 
 def _address_field(name: str, boxes: Sequence[Mailbox]) -> bytes:
-    """Write the addresses, and read each back: a display name must not turn into another address. Raises Unfit."""
+    """Write the addresses, and read each back: a display name must not turn into another address. Raises ValidationFailed."""
     for box in boxes:
         one = address_field(name, [(box.name, box.written)]).encode()
         try:
@@ -185,8 +185,8 @@ def _address_field(name: str, boxes: Sequence[Mailbox]) -> bytes:
         except AuthorError:
             is_same = False
         if not is_same:
-            raise Unfit(
-                Fault(name.lower().replace("-", "_"), f"{box.written}: this name cannot be written in a header")
+            raise ValidationFailed(
+                FieldError(name.lower().replace("-", "_"), f"{box.written}: this name cannot be written in a header")
             )
     return address_field(name, [(box.name, box.written) for box in boxes]).encode()
 
@@ -208,9 +208,11 @@ def _fill(message: EmailMessage, draft: Draft, large: _Large) -> None:
             message.add_attachment(content, main, sub, disposition=disposition, filename=attachment.filename)
             continue
         if not _CONTENT_ID.match(attachment.content_id):
-            raise Unfit(Fault(f"{where}.content_id", "letters, digits and signs, without angle brackets"))
+            raise ValidationFailed(
+                FieldError(f"{where}.content_id", "letters, digits and signs, without angle brackets")
+            )
         if page is None:
-            raise Unfit(Fault(f"{where}.content_id", "there is no HTML that could show it"))
+            raise ValidationFailed(FieldError(f"{where}.content_id", "there is no HTML that could show it"))
         cid = f"<{attachment.content_id}>"
         page.add_related(content, main, sub, cid=cid, disposition=disposition, filename=attachment.filename)
 
@@ -227,10 +229,10 @@ def _put_text(put: Callable[..., None], text: str, subtype: str, large: _Large) 
 def _type(where: str, text: str) -> tuple[str, str]:
     found = _TYPE.match(text)
     if found is None:
-        raise Unfit(Fault(f"{where}.content_type", "a type and subtype such as application/pdf"))
+        raise ValidationFailed(FieldError(f"{where}.content_type", "a type and subtype such as application/pdf"))
     if found["main"].lower() in ("multipart", "message"):
         # what they hold may not be in base64 (RFC 2045 §6.4); a message goes as application/octet-stream, or raw
-        raise Unfit(Fault(f"{where}.content_type", "multipart and message types cannot be attached"))
+        raise ValidationFailed(FieldError(f"{where}.content_type", "multipart and message types cannot be attached"))
     return found["main"].lower(), found["sub"].lower()
 
 
@@ -240,11 +242,11 @@ def _extra_fields(headers: Mapping[str, str]) -> list[bytes]:
     for name, value in headers.items():
         where, folded = f"headers.{name[:100]}", name.lower()
         if not _NAME.match(name):
-            raise Unfit(Fault(where, "this is no name of a header field"))
+            raise ValidationFailed(FieldError(where, "this is no name of a header field"))
         if folded in _OURS or folded.startswith(_OURS_BY_PREFIX):
-            raise Unfit(Fault(where, "this header field cannot be set here"))
+            raise ValidationFailed(FieldError(where, "this header field cannot be set here"))
         if folded in seen:
-            raise Unfit(Fault(where, "this header field is named twice"))
+            raise ValidationFailed(FieldError(where, "this header field is named twice"))
         seen.add(folded)
         lines.append(_text_field(where, name, value))
     return lines
@@ -254,4 +256,4 @@ def _text_field(where: str, name: str, value: str, *, utf8: bool = False) -> byt
     try:
         return text_field(name, value, utf8=utf8).encode()
     except WordTooLongError as error:
-        raise Unfit(Fault(where, str(error))) from None
+        raise ValidationFailed(FieldError(where, str(error))) from None

@@ -12,13 +12,13 @@ from posthorn_api.http.large_bodies import SEND_PATH
 from posthorn_api.http.operations import BODY_PROBLEMS, POST_ONLY, Caller, problems, router
 from posthorn_api.sending.schemas import Sending as SendingBody
 from posthorn_api.sending.schemas import SentView
-from posthorn_api.sending.service import Sending
+from posthorn_api.sending.service import SendingService
 
 sending = router("sending")
 
 
-def _sending(request: Request) -> Sending:
-    found: Sending = request.app.state.sending
+def _sending(request: Request) -> SendingService:
+    found: SendingService = request.app.state.sending
     return found
 
 
@@ -32,7 +32,7 @@ def _sending(request: Request) -> Sending:
     dependencies=POST_ONLY,
 )
 async def send_message(
-    request: Request, body: SendingBody, caller: Caller, service: Annotated[Sending, Depends(_sending)]
+    request: Request, body: SendingBody, caller: Caller, service: Annotated[SendingService, Depends(_sending)]
 ) -> Response:
     """The message is kept once this is answered, and goes the way of one that a mail client submits: into the mailboxes of
     recipients here, and to other servers through the queue. With an Idempotency-Key a repeat is the same message, even when the

@@ -8,10 +8,10 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from posthorn.ports.administration import Fault, Unfit
+from posthorn.ports.errors import FieldError, ValidationFailed
 from posthorn_api.http.schemas import Line
 from posthorn_api.sending.compose import Attachment, Draft, mailbox
-from posthorn_api.sending.service import Recipient, Wish
+from posthorn_api.sending.service import Recipient, SendRequest
 
 
 def _text(value: str) -> str:
@@ -81,8 +81,8 @@ class Sending(BaseModel):
         " addresses in `to`. Date and Message-ID are added when missing, Bcc is removed.",
     )
 
-    def wish(self) -> Wish:
-        """Read it. Raises Unfit."""
+    def wish(self) -> SendRequest:
+        """Read it. Raises ValidationFailed."""
         sender = mailbox("from", self.sender)
         named = {
             name: [mailbox(f"{name}[{place}]", text) for place, text in enumerate(getattr(self, name))]
@@ -94,8 +94,8 @@ class Sending(BaseModel):
         if self.raw is not None:
             for name in _COMPOSED:
                 if getattr(self, name):
-                    raise Unfit(Fault(name, "with raw, the message itself says this"))
-            return Wish(sender, recipients, _decoded("raw", self.raw))
+                    raise ValidationFailed(FieldError(name, "with raw, the message itself says this"))
+            return SendRequest(sender, recipients, _decoded("raw", self.raw))
         attachments = [
             Attachment(
                 part.filename,
@@ -117,7 +117,7 @@ class Sending(BaseModel):
             self.headers,
             attachments,
         )
-        return Wish(sender, recipients, draft)
+        return SendRequest(sender, recipients, draft)
 
 
 class SentView(BaseModel):
@@ -137,4 +137,4 @@ def _decoded(where: str, text: str) -> bytes:
             base64.b64decode(octets[at : at + _PIECE], validate=True) for at in range(0, len(octets), _PIECE)
         )
     except ValueError:
-        raise Unfit(Fault(where, "this is no base64")) from None
+        raise ValidationFailed(FieldError(where, "this is no base64")) from None

@@ -21,34 +21,29 @@ from uuid import UUID
 import structlog
 from prometheus_client import Counter
 
+from posthorn.model.directory_entry import RecipientStatus
 from posthorn.model.envelope import Body, Envelope
 from posthorn.model.events import ACCEPTED, Event
-from posthorn.ports.administration import (
-    Account,
-    Administration,
-    ApiKey,
-    Domain,
-    Fault,
-    Missing,
-    SendingRules,
-    State,
-    Unfit,
-)
+from posthorn.ports.accounts import Account, AccountState
+from posthorn.ports.administration import Administration
+from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.blobs import Blobs
 from posthorn.ports.clock import Clock
-from posthorn.ports.directory import Behind, Directory, Standing
+from posthorn.ports.directory import Directory, DirectoryBehind
+from posthorn.ports.domains import Domain, SendingRules
+from posthorn.ports.errors import FieldError, NotFound, ValidationFailed
 from posthorn.ports.events import Events
 from posthorn.ports.ingest import Ingest
 from posthorn.ports.sending import (
     SENDING_SECONDS,
     Charge,
     Limits,
-    Payer,
+    RateLimitSubject,
     Throttle,
     most_recipients,
     sent_message,
 )
-from posthorn.runtime.bodies import Bodies
+from posthorn.runtime.bodies import BodyStore
 from posthorn.wire.address import Address
 from posthorn.wire.message.before_header import header_first
 from posthorn.wire.message.header import SCAN_LIMIT, scan_header
@@ -56,7 +51,8 @@ from posthorn.wire.message.header_form import needs_utf8
 from posthorn.wire.message.seven_bit import with_short_lines
 from posthorn.wire.message.submission import HEADER_LIMIT, QUOTE_IT, HeaderError, complete
 from posthorn.wire.message.trace import Hop, mail_date, received, return_path
-from posthorn_api.directory.service import Late
+from posthorn_api.http.problems import RateLimited
+from posthorn_api.pending import Pending
 from posthorn_api.sending.compose import Draft, Mailbox, compose, crlf_lines
 
 log = structlog.get_logger()
@@ -69,27 +65,18 @@ _accepted = Counter("posthorn_api_sent_total", "Messages taken from programs")
 _accepted_octets = Counter("posthorn_api_sent_octets_total", "Octets of those messages, as stored")
 
 _REFUSALS = {
-    Standing.UNKNOWN: "there is no such address",
-    Standing.OVER_QUOTA: "the mailbox is full",
-    Standing.SUSPENDED: "the account takes no mail now",
+    RecipientStatus.UNKNOWN: "there is no such address",
+    RecipientStatus.OVER_QUOTA: "the mailbox is full",
+    RecipientStatus.SUSPENDED: "the account takes no mail now",
 }
 
 
-class Throttled(Exception):  # noqa: N818 - it names the state
-    """The key, or who sends by it, has done as much as it may for now."""
-
-    def __init__(self, detail: str, seconds: float) -> None:
-        super().__init__(detail)
-        self.seconds = seconds
-        """When the same would be taken."""
-
-
-async def _standing(directory: Directory, address: Address) -> Standing:
+async def _standing(directory: Directory, address: Address) -> RecipientStatus:
     """Return what the directory says. Delivery asks Postgres again, so an address that may be elsewhere counts as elsewhere."""
     try:
         return await directory.standing(address)
-    except Behind as behind:
-        if behind.standing is not Standing.FOREIGN:
+    except DirectoryBehind as behind:
+        if behind.standing is not RecipientStatus.FOREIGN:
             raise
         return behind.standing
 
@@ -103,7 +90,7 @@ class Recipient:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class SendRequest:
     """What is to be sent: a draft, or the octets of a whole message."""
 
     sender: Mailbox
@@ -144,30 +131,30 @@ class _Author:
     """None for an alias."""
 
 
-class Sending:
-    """Takes messages from programs. Raises Unfit and Throttled for the caller's faults, Unavailable for ours."""
+class SendingService:
+    """Takes messages from programs. Raises ValidationFailed and RateLimited for the caller's faults, Unavailable for ours."""
 
     def __init__(
         self,
         administration: Administration,
         throttle: Throttle,
         blobs: Blobs,
-        directory: Late[Directory],
-        ingest: Late[Ingest],
+        directory: Pending[Directory],
+        ingest: Pending[Ingest],
         events: Events,
         limits: SendingLimits = SendingLimits(),
         clock: Clock = time.time,
     ) -> None:
         self._administration = administration
         self._throttle = throttle
-        self._bodies = Bodies(blobs, limits.inline, STORE_SECONDS)
+        self._bodies = BodyStore(blobs, limits.inline, STORE_SECONDS)
         self._directory = directory
         self._ingest = ingest
         self._events = events
         self._limits = limits
         self._clock = clock
 
-    async def send(self, caller: ApiKey, number: UUID, wish: Wish, client: str) -> Sent:
+    async def send(self, caller: ApiKey, number: UUID, wish: SendRequest, client: str) -> Sent:
         """Check the message and keep it under this id. ``client`` is the caller's IP address, for the trace."""
         ingest, directory = self._ingest.get(), self._directory.get()
         named = [await self._judge_author(caller, "from", wish.sender.address)]
@@ -177,7 +164,7 @@ class Sending:
         others = [author for author in (*made.authors, *made.senders) if author != wish.sender.address]
         named += [await self._judge_author(caller, made.field, author) for author in others]
         if wait := await self._throttle.take(self._costs(caller, named, len(recipients))):
-            raise Throttled("the key or who sends by it has sent as much as it may in an hour; try again later", wait)
+            raise RateLimited("the key or who sends by it has sent as much as it may in an hour; try again later", wait)
         size, head = len(made.octets), made.facts.return_path_octets
         envelope = Envelope(
             id=number,
@@ -202,18 +189,22 @@ class Sending:
         return Sent(number, recipients)
 
     def _costs(self, caller: ApiKey, named: Sequence[_Author], recipients: int) -> list[Charge]:
-        """What a message is charged. Raises Unfit when somebody who is named may never have so many recipients."""
-        payers: dict[str, Payer] = {}
+        """What a message is charged. Raises ValidationFailed when somebody who is named may never have so many recipients."""
+        payers: dict[str, RateLimitSubject] = {}
         for author in named:
             domain, account = author.domain, author.account
-            payers[domain.name] = Payer("domain", domain.name, _limits(domain.sending))
-            payers[str(domain.tenant_id)] = Payer("tenant", str(domain.tenant_id), _limits(domain.tenant_sending))
+            payers[domain.name] = RateLimitSubject("domain", domain.name, _limits(domain.sending))
+            payers[str(domain.tenant_id)] = RateLimitSubject(
+                "tenant", str(domain.tenant_id), _limits(domain.tenant_sending)
+            )
             if account is not None:
                 limits = _limits(account.sending).within(self._limits.account)
-                payers[account.address] = Payer("account", account.address, limits)
+                payers[account.address] = RateLimitSubject("account", account.address, limits)
         most = most_recipients(payers.values())
         if most is not None and recipients > most[0]:
-            raise Unfit(Fault("to", f"{most[1]} may send to {most[0]} recipients an hour, and here are {recipients}"))
+            raise ValidationFailed(
+                FieldError("to", f"{most[1]} may send to {most[0]} recipients an hour, and here are {recipients}")
+            )
         by_key = Charge(f"messages-key:{caller.id}", self._limits.messages_per_hour, SENDING_SECONDS)
         return [by_key, *sent_message(payers.values(), recipients)]
 
@@ -238,50 +229,54 @@ class Sending:
         self._events.record(Event(envelope.id, envelope.received_at, ACCEPTED, detail))
 
     async def _judge_author(self, caller: ApiKey, where: str, author: Address) -> _Author:
-        """Give who it is. Raises Unfit unless it is an account or alias that the caller may send for."""
+        """Give who it is. Raises ValidationFailed unless it is an account or alias that the caller may send for."""
         try:
             domain = await self._administration.domain(caller.tenant, author.domain)
-        except Missing:
-            raise Unfit(Fault(where, f"{author.domain} is no domain that this key may send for")) from None
+        except NotFound:
+            raise ValidationFailed(
+                FieldError(where, f"{author.domain} is no domain that this key may send for")
+            ) from None
         if domain.verified_at is None:
-            raise Unfit(Fault(where, f"{author.domain} sends no mail before its ownership is shown"))
+            raise ValidationFailed(FieldError(where, f"{author.domain} sends no mail before its ownership is shown"))
         names = [str(author)]
         if domain.plus_addressing and author.base is not None:
             names.append(str(author.base))
         for name in names:
             try:
                 account = await self._administration.account(caller.tenant, name)
-            except Missing:
+            except NotFound:
                 try:
                     await self._administration.alias(caller.tenant, name)
-                except Missing:
+                except NotFound:
                     continue
                 return _Author(domain, None)
-            if account.state is not State.ACTIVE:
-                raise Unfit(Fault(where, f"the account {name} may not send: it is {account.state.value}"))
+            if account.state is not AccountState.ACTIVE:
+                raise ValidationFailed(
+                    FieldError(where, f"the account {name} may not send: it is {account.state.value}")
+                )
             return _Author(domain, account)
-        raise Unfit(Fault(where, f"there is no account or alias {author}"))
+        raise ValidationFailed(FieldError(where, f"there is no account or alias {author}"))
 
     async def _judge_recipients(self, directory: Directory, wanted: Sequence[Recipient]) -> tuple[str, ...]:
         if not wanted:
-            raise Unfit(Fault("to", "there must be a recipient"))
+            raise ValidationFailed(FieldError("to", "there must be a recipient"))
         if len(wanted) > self._limits.max_recipients:
-            raise Unfit(Fault("to", f"a message has at most {self._limits.max_recipients} recipients"))
+            raise ValidationFailed(FieldError("to", f"a message has at most {self._limits.max_recipients} recipients"))
         standings = await asyncio.gather(*(_standing(directory, each.mailbox.address) for each in wanted))
         faults = [
-            Fault(each.where, f"{each.mailbox.address}: {_REFUSALS[standing]}")
+            FieldError(each.where, f"{each.mailbox.address}: {_REFUSALS[standing]}")
             for each, standing in zip(wanted, standings, strict=True)
             if standing in _REFUSALS
         ]
         if faults:
-            raise Unfit(*faults)
+            raise ValidationFailed(*faults)
         found: dict[str, str] = {}
         for each, standing in zip(wanted, standings, strict=True):
             canonical = str(each.mailbox.address)
-            found.setdefault(canonical, each.mailbox.written if standing is Standing.FOREIGN else canonical)
+            found.setdefault(canonical, each.mailbox.written if standing is RecipientStatus.FOREIGN else canonical)
         return tuple(found.values())
 
-    def _make(self, wish: Wish, number: UUID, at: float, recipients: Sequence[str]) -> _Made:
+    def _make(self, wish: SendRequest, number: UUID, at: float, recipients: Sequence[str]) -> _Made:
         """Bring the message into its stored form. Runs in a thread: a large one takes a good part of a second."""
         if isinstance(wish.content, bytes):
             content, where, bulk = crlf_lines(wish.content), "raw", "raw"
@@ -290,17 +285,21 @@ class Sending:
             content, where, bulk = compose(wish.content, number), "from", "attachments"
         header, _, text = content.partition(b"\r\n\r\n")
         if len(header) > HEADER_LIMIT:
-            raise Unfit(Fault(where, f"the header has more than {HEADER_LIMIT} octets"))
+            raise ValidationFailed(FieldError(where, f"the header has more than {HEADER_LIMIT} octets"))
         try:
             submitted = complete(header, date=mail_date(at), message_id=f"<{number}@{wish.sender.address.domain}>")
         except HeaderError as error:
-            raise Unfit(Fault(where, str(error))) from None
+            raise ValidationFailed(FieldError(where, str(error))) from None
         if not submitted.authors:
-            raise Unfit(Fault(where, f"{submitted.fault}; {QUOTE_IT}" if submitted.is_unquoted else submitted.fault))
+            raise ValidationFailed(
+                FieldError(where, f"{submitted.fault}; {QUOTE_IT}" if submitted.is_unquoted else submitted.fault)
+            )
         if b"\0" in content:
-            raise Unfit(Fault(where, "the message holds NUL characters"))
+            raise ValidationFailed(FieldError(where, "the message holds NUL characters"))
         if scan_header(submitted.block).received > _MOST_HOPS:
-            raise Unfit(Fault(where, f"the message has more than {_MOST_HOPS} Received fields: it loops"))
+            raise ValidationFailed(
+                FieldError(where, f"the message has more than {_MOST_HOPS} Received fields: it loops")
+            )
         if text and not text.endswith(b"\r\n"):
             text += b"\r\n"
         path = return_path(wish.sender.written)
@@ -308,7 +307,9 @@ class Sending:
         only = recipients[0] if len(recipients) == 1 else None
         octets = b"".join((path, received(hop, str(number), only, at), submitted.block, b"\r\n", text))
         if len(octets) > self._limits.max_size:
-            raise Unfit(Fault(bulk, f"the message has {len(octets)} octets; at most {self._limits.max_size} are taken"))
+            raise ValidationFailed(
+                FieldError(bulk, f"the message has {len(octets)} octets; at most {self._limits.max_size} are taken")
+            )
         octets = with_short_lines(octets)  # what is signed must be what travels
         digest = hashlib.sha256(octets, usedforsecurity=False).digest()
         names = (wish.sender.written, *recipients)

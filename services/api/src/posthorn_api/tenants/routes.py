@@ -9,7 +9,7 @@ from fastapi import Depends, Path, Query, Request, Response, Security
 from fastapi.security import HTTPBasic
 from pydantic import AwareDatetime
 
-from posthorn.ports.administration import ApiKey
+from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.audit import AuditFilter
 from posthorn.ports.tenants import Tenant
 from posthorn_api.http.guard import receipt
@@ -37,7 +37,7 @@ from posthorn_api.tenants.schemas import (
     TenantCreation,
     TenantView,
 )
-from posthorn_api.tenants.service import Tenancy
+from posthorn_api.tenants.service import TenantService
 
 tenants = router("tenants")
 api_keys = router("API keys")
@@ -47,12 +47,12 @@ audit = router("audit log")
 _BASIC = HTTPBasic(auto_error=False, scheme_name="Account", description="The address and password of an account.")
 
 
-def _tenancy(request: Request) -> Tenancy:
-    found: Tenancy = request.app.state.tenancy
+def _tenancy(request: Request) -> TenantService:
+    found: TenantService = request.app.state.tenancy
     return found
 
 
-Owners = Annotated[Tenancy, Depends(_tenancy)]
+Owners = Annotated[TenantService, Depends(_tenancy)]
 TenantPath = Annotated[str, Path(max_length=100, description="A tenant's name or id.", examples=["acme"])]
 KeyPath = Annotated[UUID, Path(alias="id", description="The key's id.")]
 Moment = Annotated[AwareDatetime | None, Query(examples=["2036-01-01T00:00:00Z"])]

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from posthorn.ports.administration import ApiKey, Role
+from posthorn.ports.api_keys import ApiKey, Role
 from posthorn.ports.audit import AuditLine
 from posthorn.ports.tenants import Tenant, TenantRules
 from posthorn_api.http.schemas import Count, Hourly, Line, Quota

@@ -9,9 +9,12 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
-from posthorn.ports.administration import Account, ApiKey, Fault, Missing, Receipt, Role, Unfit, Versions
-from posthorn.ports.api_keys import ApiKeys
+from posthorn.ports.accounts import Account
+from posthorn.ports.api_keys import ApiKey, ApiKeys, Role
 from posthorn.ports.audit import Audit, AuditFilter, AuditLine
+from posthorn.ports.changes import Versions
+from posthorn.ports.errors import FieldError, NotFound, ValidationFailed
+from posthorn.ports.idempotency import Receipt
 from posthorn.ports.tenants import Tenant, TenantRules, Tenants, TenantState
 from posthorn.runtime.ids import new_id
 
@@ -20,10 +23,10 @@ CONTENT = "content"
 _NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?\Z")
 
 
-class Tenancy:
+class TenantService:
     """Every method takes the caller's key and sees what its tenant sees.
 
-    Raises Unfit, Missing, Changed and Conflict for the caller's faults, Unavailable for ours.
+    Raises ValidationFailed, NotFound, Changed and Conflict for the caller's faults, Unavailable for ours.
     """
 
     def __init__(self, tenants: Tenants, keys: ApiKeys, audit: Audit) -> None:
@@ -43,8 +46,8 @@ class Tenancy:
         """Give one by name or id."""
         try:
             return await self._tenants.get(caller.tenant, named)
-        except Missing:
-            raise Missing(f"there is no tenant {named}") from None
+        except NotFound:
+            raise NotFound(f"there is no tenant {named}") from None
 
     async def change_tenant(
         self, caller: ApiKey, named: str, changes: Mapping[str, object], expected: Versions
@@ -57,15 +60,15 @@ class Tenancy:
             values["state"] = TenantState(values["state"])
         try:
             return await self._tenants.change(caller.tenant, named, values, expected)
-        except Missing:
-            raise Missing(f"there is no tenant {named}") from None
+        except NotFound:
+            raise NotFound(f"there is no tenant {named}") from None
 
     async def delete_tenant(self, caller: ApiKey, named: str, expected: Versions) -> None:
         """Remove one that owns nothing."""
         try:
             await self._tenants.delete(caller.tenant, named, expected)
-        except Missing:
-            raise Missing(f"there is no tenant {named}") from None
+        except NotFound:
+            raise NotFound(f"there is no tenant {named}") from None
 
     async def create_key(
         self,
@@ -83,13 +86,13 @@ class Tenancy:
         ``message_content``: whether it may read the content of mailboxes; None: where its role is an admin's and the caller may.
         """
         if caller.role is not Role.PLATFORM_ADMIN and role is Role.PLATFORM_ADMIN:
-            raise Unfit(Fault("role", "only a platform admin makes a key of a platform admin"))
+            raise ValidationFailed(FieldError("role", "only a platform admin makes a key of a platform admin"))
         if expires_at is not None and expires_at <= datetime.now(UTC):
-            raise Unfit(Fault("expires_at", "this time is past"))
+            raise ValidationFailed(FieldError("expires_at", "this time is past"))
         if message_content and not caller.message_content:
-            raise Unfit(Fault("message_content", "your own key may not read the content of mailboxes"))
+            raise ValidationFailed(FieldError("message_content", "your own key may not read the content of mailboxes"))
         if message_content and role is Role.SEND_ONLY:
-            raise Unfit(Fault("message_content", "a key of the role send-only reads nothing"))
+            raise ValidationFailed(FieldError("message_content", "a key of the role send-only reads nothing"))
         if message_content is None:
             message_content = caller.message_content and role in (Role.PLATFORM_ADMIN, Role.TENANT_ADMIN)
         key = f"ph_{secrets.token_urlsafe(32)}"
@@ -104,15 +107,15 @@ class Tenancy:
         """Give one."""
         try:
             return await self._keys.get(caller.tenant, number)
-        except Missing:
-            raise Missing(f"there is no API key {number}") from None
+        except NotFound:
+            raise NotFound(f"there is no API key {number}") from None
 
     async def delete_key(self, caller: ApiKey, number: UUID) -> None:
         """Take one away."""
         try:
             await self._keys.delete(caller.tenant, number)
-        except Missing:
-            raise Missing(f"there is no API key {number}") from None
+        except NotFound:
+            raise NotFound(f"there is no API key {number}") from None
 
     async def content_access(
         self, caller: ApiKey, account: Account, before: int | None, limit: int
@@ -134,9 +137,9 @@ def hash_of_key(key: str) -> bytes:
 def _fit_name(name: str) -> str:
     if not _NAME.match(name):
         text = "a name is made of lower-case letters, digits, dots, hyphens and underscores, 64 at most"
-        raise Unfit(Fault("name", text))
+        raise ValidationFailed(FieldError("name", text))
     try:
         UUID(name)
     except ValueError:
         return name
-    raise Unfit(Fault("name", "this is an id, and would be taken for one"))
+    raise ValidationFailed(FieldError("name", "this is an id, and would be taken for one"))

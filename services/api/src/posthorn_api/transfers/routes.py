@@ -17,7 +17,7 @@ from posthorn_api.http.schemas import Line
 from posthorn_api.mailboxes.message_routes import pieces_of
 from posthorn_api.mailboxes.schemas import ImportFailure, ImportSummary
 from posthorn_api.transfers.archives import Format
-from posthorn_api.transfers.service import Transfer
+from posthorn_api.transfers.service import TransferService
 
 transfers = router("export and import")
 
@@ -35,12 +35,12 @@ _FORMATS = (
 )
 
 
-def _transfer(request: Request) -> Transfer:
-    transfer: Transfer = request.app.state.transfer
+def _transfer(request: Request) -> TransferService:
+    transfer: TransferService = request.app.state.transfer
     return transfer
 
 
-Transferring = Annotated[Transfer, Depends(_transfer)]
+Transferring = Annotated[TransferService, Depends(_transfer)]
 FormatQuery = Annotated[Format, Query(alias="format", description=_FORMATS)]
 
 

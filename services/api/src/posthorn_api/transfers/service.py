@@ -27,14 +27,14 @@ from uuid import UUID
 import structlog
 from prometheus_client import Counter
 
+from posthorn.model.blob_range import BlobRange, BodyLocation
 from posthorn.model.envelope import Body, Envelope
 from posthorn.model.segment import pack
-from posthorn.ports.administration import ApiKey, Conflict, Fault, Unfit
+from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.blobs import SEGMENTS, BlobMissing, Blobs
 from posthorn.ports.clock import Clock
-from posthorn.ports.errors import Unavailable
-from posthorn.ports.mailboxes import Letter, Placement, Segment
-from posthorn.ports.maildrops import Location
+from posthorn.ports.errors import Conflict, FieldError, Unavailable, ValidationFailed
+from posthorn.ports.segments import Segment, SegmentMessage
 from posthorn.ports.transfers import Contents, Entry, Exported, Importing, ImportLost, Transfers
 from posthorn.runtime.fair_slots import FairSlots
 from posthorn.runtime.holders import present_holder
@@ -75,11 +75,11 @@ _imported = Counter("posthorn_api_imported_messages_total", "Messages of imports
 class Bodies(Protocol):
     """Gives messages' octets."""
 
-    def stream(self, location: Location, chunk: int = 262_144) -> AsyncGenerator[bytes]:
+    def stream(self, location: BodyLocation, chunk: int = 262_144) -> AsyncGenerator[bytes]:
         """Give them in pieces. Raises BlobMissing, Unavailable."""
         ...
 
-    def prefetch(self, locations: Iterable[Location]) -> None:
+    def prefetch(self, locations: Iterable[BodyLocation]) -> None:
         """Begin to fetch small ones."""
         ...
 
@@ -117,7 +117,7 @@ class Summary:
             self.leavings.append((number, name, reason))
 
 
-class Transfer:
+class TransferService:
     """Export and import. Every method takes the caller's key and sees what its tenant sees."""
 
     def __init__(
@@ -199,7 +199,7 @@ class Transfer:
     async def take_in(
         self, caller: ApiKey, address: str, form: Format, mailbox: str | None, octets: AsyncIterator[bytes]
     ) -> Summary:
-        """Import a file. Raises Unfit for one that does not read, TimeoutError when it stops coming or is too slow, SlotsTaken,
+        """Import a file. Raises ValidationFailed for one that does not read, TimeoutError when it stops coming or is too slow, SlotsTaken,
         Conflict while another import into this account runs, Unavailable."""
         address = address_in("address", address)
         into = None if mailbox is None else mailbox_in("mailbox", mailbox)
@@ -243,7 +243,7 @@ class Transfer:
         packed = await asyncio.to_thread(pack, [each.content for each in batch], self._compress)
         number = new_id()
         letters = tuple(
-            Letter(each.envelope, Placement(*place), (importing.account,))
+            SegmentMessage(each.envelope, BlobRange(*place), (importing.account,))
             for each, place in zip(batch, packed.ranges, strict=True)
         )
         segment = Segment(number, f"{SEGMENTS}{number}", packed.octets, letters)
@@ -269,7 +269,7 @@ class _Waiting:
 class _Import:
     """An import at work."""
 
-    def __init__(self, transfer: Transfer, importing: Importing, form: Format, mailbox: str | None) -> None:
+    def __init__(self, transfer: TransferService, importing: Importing, form: Format, mailbox: str | None) -> None:
         self.summary = Summary()
         self._transfer = transfer
         self._importing = importing
@@ -292,7 +292,7 @@ class _Import:
                         await self._store()
             except (NotMbox, NotTar) as error:
                 await self._store()
-                raise Unfit(Fault("body", f"{self._broken(error)}; {self._so_far()}")) from None
+                raise ValidationFailed(FieldError("body", f"{self._broken(error)}; {self._so_far()}")) from None
             if time.monotonic() - self._stayed > _STAY_SECONDS:
                 await self._transfer.stay(self._importing)
                 self._stayed = time.monotonic()
@@ -330,7 +330,7 @@ class _Import:
             return
         try:
             mailbox = self._mailbox or mailbox_in("mailbox", incoming.mailbox or maildir.INBOX)
-        except Unfit as unfit:
+        except ValidationFailed as unfit:
             summary.fail(number, incoming.name, f"its mailbox: {unfit.faults[0].message}")
             return
         digest = hashlib.sha256(content).digest()

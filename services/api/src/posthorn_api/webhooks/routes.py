@@ -20,17 +20,17 @@ from posthorn_api.webhooks.schemas import (
     WebhookCreation,
     WebhookView,
 )
-from posthorn_api.webhooks.service import Hooks
+from posthorn_api.webhooks.service import WebhookService
 
 webhooks = router("webhooks")
 
 
-def _hooks(request: Request) -> Hooks:
-    found: Hooks = request.app.state.hooks
+def _hooks(request: Request) -> WebhookService:
+    found: WebhookService = request.app.state.hooks
     return found
 
 
-Decisions = Annotated[Hooks, Depends(_hooks)]
+Decisions = Annotated[WebhookService, Depends(_hooks)]
 WebhookPath = Annotated[UUID, Path(alias="id", description="The webhook's id.")]
 DeliveryPath = Annotated[UUID, Path(alias="delivery", description="The delivery's id.")]
 _ONE = "/v1/webhooks/{id}"

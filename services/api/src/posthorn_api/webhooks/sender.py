@@ -26,9 +26,9 @@ from prometheus_client import Counter, Histogram
 
 from posthorn.ports.clock import Clock
 from posthorn.ports.errors import Unavailable
-from posthorn.ports.webhooks import Attempt, Dispatch, Parcel, Shares, WebhookState
+from posthorn.ports.webhooks import Attempt, Dispatch, OutgoingDelivery, Shares, WebhookState
 from posthorn.runtime.fair_slots import FairSlots
-from posthorn.runtime.secret_box import Sealed
+from posthorn.runtime.secret_box import DecryptionFailed
 from posthorn_api.webhooks.post import Poster, Reply, Unreachable
 from posthorn_api.webhooks.signing import read_secrets, signed_headers
 
@@ -57,7 +57,7 @@ class Opens(Protocol):
     """Opens sealed secrets; ``posthorn.runtime.secret_box`` does."""
 
     def open(self, sealed: bytes, context: str) -> bytes:
-        """Give the secret. Raises Sealed."""
+        """Give the secret. Raises DecryptionFailed."""
         ...
 
 
@@ -120,7 +120,7 @@ class Sender:
             task.add_done_callback(self._tasks.discard)
         return bool(parcels)
 
-    async def _send(self, parcel: Parcel) -> None:
+    async def _send(self, parcel: OutgoingDelivery) -> None:
         try:
             try:
                 attempt = await self._attempt(parcel)
@@ -140,12 +140,12 @@ class Sender:
                 self._tenants.discard(parcel.tenant)
             self._wake.set()
 
-    async def _attempt(self, parcel: Parcel) -> Attempt:
+    async def _attempt(self, parcel: OutgoingDelivery) -> Attempt:
         now = self._clock()
         body = json.dumps(parcel.event, separators=(",", ":"), ensure_ascii=False).encode()
         try:
             present = read_secrets(self._vault.open(parcel.secret, f"webhook:{parcel.webhook}"), now)
-        except Sealed:
+        except DecryptionFailed:
             log.error("a webhook's secret cannot be opened", webhook=str(parcel.webhook))
             return self._failed(parcel, None, "the secret cannot be opened; rotate it")
         began = time.monotonic()
@@ -161,7 +161,7 @@ class Sender:
             return Attempt(reply.status, reply.text, stop=True)
         return self._failed(parcel, reply, reply.text)
 
-    def _failed(self, parcel: Parcel, reply: Reply | None, text: str) -> Attempt:
+    def _failed(self, parcel: OutgoingDelivery, reply: Reply | None, text: str) -> Attempt:
         status = None if reply is None else reply.status
         if parcel.attempt > len(PAUSES):
             return Attempt(status, text)
@@ -169,7 +169,7 @@ class Sender:
         wish = 0.0 if reply is None else min(reply.retry_after or 0.0, _LONGEST_WISH)
         return Attempt(status, text, retry_in=max(pause, wish))
 
-    async def _note(self, parcel: Parcel, attempt: Attempt) -> None:
+    async def _note(self, parcel: OutgoingDelivery, attempt: Attempt) -> None:
         changed = await self._dispatch.close(parcel, attempt)
         about = {"webhook": str(parcel.webhook), "delivery": str(parcel.id), "status": attempt.status}
         if not attempt.is_delivered:

@@ -11,11 +11,14 @@ from uuid import UUID
 
 from posthorn.model.events import Event
 from posthorn.model.public_addresses import Network
-from posthorn.ports.administration import ApiKey, Fault, Missing, Receipt, Unfit, Versions
+from posthorn.ports.api_keys import ApiKey
+from posthorn.ports.changes import Versions
 from posthorn.ports.clock import Clock
+from posthorn.ports.errors import FieldError, NotFound, ValidationFailed
+from posthorn.ports.idempotency import Receipt
 from posthorn.ports.webhooks import Delivery, DeliveryState, NewDelivery, NewWebhook, Webhook, Webhooks, WebhookState
 from posthorn.runtime.ids import new_id
-from posthorn.runtime.secret_box import Sealed
+from posthorn.runtime.secret_box import DecryptionFailed
 from posthorn_api.directory.service import domain_in
 from posthorn_api.webhooks.matching import ANY, KINDS, TEST, document
 from posthorn_api.webhooks.post import may_reach
@@ -32,14 +35,14 @@ class Vaults(Protocol):
         ...
 
     def open(self, sealed: bytes, context: str) -> bytes:
-        """Give the secret. Raises Sealed."""
+        """Give the secret. Raises DecryptionFailed."""
         ...
 
 
-class Hooks:
+class WebhookService:
     """Every method takes the caller's key and sees what its tenant sees.
 
-    Raises Unfit, Missing, Changed and Conflict for the caller's faults, Unavailable for ours.
+    Raises ValidationFailed, NotFound, Changed and Conflict for the caller's faults, Unavailable for ours.
     """
 
     def __init__(
@@ -83,7 +86,7 @@ class Hooks:
         """Give one."""
         try:
             return await self._webhooks.get(caller.tenant, number)
-        except Missing:
+        except NotFound:
             raise _missing(number) from None
 
     async def change(
@@ -101,7 +104,7 @@ class Hooks:
             values["state"] = WebhookState(values["state"])
         try:
             changed = await self._webhooks.change(caller.tenant, number, values, expected)
-        except Missing:
+        except NotFound:
             raise _missing(number) from None
         self._wake()
         return changed
@@ -115,7 +118,7 @@ class Hooks:
         def renew(sealed: bytes) -> bytes:
             try:
                 before = self._vault.open(sealed, _context(number))
-            except Sealed:
+            except DecryptionFailed:
                 before = b"[]"  # the key that sealed it is gone: nothing can sign beside the new one
             made, secret = rotated(before, self._clock())
             shown.append(secret.shown)
@@ -123,7 +126,7 @@ class Hooks:
 
         try:
             webhook = await self._webhooks.rotate(caller.tenant, number, renew, receipt)
-        except Missing:
+        except NotFound:
             raise _missing(number) from None
         return webhook, shown[-1]
 
@@ -131,7 +134,7 @@ class Hooks:
         """Remove one with its deliveries."""
         try:
             await self._webhooks.delete(caller.tenant, number, expected)
-        except Missing:
+        except NotFound:
             raise _missing(number) from None
 
     async def deliveries(
@@ -141,22 +144,22 @@ class Hooks:
         wanted = None if state is None else DeliveryState(state)
         try:
             return await self._webhooks.deliveries(caller.tenant, number, wanted, before, limit)
-        except Missing:
+        except NotFound:
             raise _missing(number) from None
 
     async def delivery(self, caller: ApiKey, webhook: UUID, number: UUID) -> Delivery:
         """Give one."""
         try:
             return await self._webhooks.delivery(caller.tenant, webhook, number)
-        except Missing:
-            raise Missing(f"there is no delivery {number}") from None
+        except NotFound:
+            raise NotFound(f"there is no delivery {number}") from None
 
     async def replay(self, caller: ApiKey, webhook: UUID, number: UUID) -> Delivery:
         """Have one sent again, under the id it has."""
         try:
             delivery = await self._webhooks.replay(caller.tenant, webhook, number)
-        except Missing as missing:
-            raise missing if missing.args else Missing(f"there is no delivery {number}") from None
+        except NotFound as missing:
+            raise missing if missing.args else NotFound(f"there is no delivery {number}") from None
         self._wake()
         return delivery
 
@@ -168,7 +171,7 @@ class Hooks:
         return delivery
 
     def fit_url(self, text: str) -> str:
-        """Give the URL. Raises Unfit for one that no webhook may have; what its name leads to is looked at with each delivery."""
+        """Give the URL. Raises ValidationFailed for one that no webhook may have; what its name leads to is looked at with each delivery."""
         try:
             if len(text) > _LONGEST_URL or not all("!" <= character <= "~" for character in text):
                 raise ValueError(f"a URL has at most {_LONGEST_URL} visible ASCII characters")
@@ -181,7 +184,7 @@ class Hooks:
                 raise ValueError("the port must be from 1 to 65535")
             self._check_host(parts.hostname)
         except ValueError as error:
-            raise Unfit(Fault("url", str(error))) from None
+            raise ValidationFailed(FieldError("url", str(error))) from None
         return text
 
     def _check_host(self, host: str) -> None:
@@ -197,17 +200,17 @@ def _context(number: UUID) -> str:
     return f"webhook:{number}"
 
 
-def _missing(number: UUID) -> Missing:
-    return Missing(f"there is no webhook {number}")
+def _missing(number: UUID) -> NotFound:
+    return NotFound(f"there is no webhook {number}")
 
 
 def _fit_events(events: Sequence[object]) -> tuple[str, ...]:
     named = [str(each) for each in events]
     faults = [
-        Fault(f"events[{place}]", f"there is no event {name!r}; there are {', '.join(KINDS)}, and {ANY} for all")
+        FieldError(f"events[{place}]", f"there is no event {name!r}; there are {', '.join(KINDS)}, and {ANY} for all")
         for place, name in enumerate(named)
         if name not in (*KINDS, ANY)
     ]
     if faults:
-        raise Unfit(*faults)
+        raise ValidationFailed(*faults)
     return (ANY,) if ANY in named else tuple(kind for kind in KINDS if kind in named)

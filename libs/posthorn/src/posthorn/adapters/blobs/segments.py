@@ -24,9 +24,9 @@ import structlog
 import zstandard
 from prometheus_client import Counter
 
+from posthorn.model.blob_range import BodyLocation
 from posthorn.ports.blobs import Blobs
 from posthorn.ports.errors import Unavailable
-from posthorn.ports.maildrops import Location
 
 log = structlog.get_logger()
 
@@ -85,11 +85,11 @@ class SegmentReader:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def whole(self, location: Location) -> bool:
+    def whole(self, location: BodyLocation) -> bool:
         """Tell whether the message is small enough to be handled whole."""
         return location.size <= self._whole_limit and location.length <= self._whole_limit
 
-    def cached(self, location: Location) -> bytes | None:
+    def cached(self, location: BodyLocation) -> bytes | None:
         """Give the message's octets if they are at hand."""
         body = self._cache.get(location.message)
         if body is not None:
@@ -97,7 +97,7 @@ class SegmentReader:
             _hits.inc()
         return body
 
-    async def read(self, location: Location, ahead: Sequence[Location] = ()) -> bytes:
+    async def read(self, location: BodyLocation, ahead: Sequence[BodyLocation] = ()) -> bytes:
         """Give the octets of a message that is ``whole``; what lies close by of ``ahead`` comes with it into the cache.
 
         Raises BlobMissing when there is no such blob (locate the message afresh), Unavailable for any other fault.
@@ -114,7 +114,7 @@ class SegmentReader:
             flight = self._flights[location.message]
         return await asyncio.shield(flight)
 
-    def prefetch(self, locations: Iterable[Location]) -> None:
+    def prefetch(self, locations: Iterable[BodyLocation]) -> None:
         """Begin to fetch messages into the cache, as far as the budget goes. Faults show when they are read."""
         for run in coalesce(self._fresh(locations), self._range_limit):
             octets = _extent(run)
@@ -123,7 +123,7 @@ class SegmentReader:
             self._ahead += octets
             self._start(run).add_done_callback(partial(self._landed, octets))
 
-    async def stream(self, location: Location, chunk: int = 262_144) -> AsyncGenerator[bytes]:
+    async def stream(self, location: BodyLocation, chunk: int = 262_144) -> AsyncGenerator[bytes]:
         """Give a message's octets in pieces, fetching as the caller takes them. Close it when it is not taken to its end.
 
         Raises as ``read``, possibly after some octets; when it ends without, exactly ``location.size`` octets came.
@@ -148,14 +148,14 @@ class SegmentReader:
     def _landed(self, octets: int, _: asyncio.Task[None]) -> None:
         self._ahead -= octets
 
-    def _fresh(self, locations: Iterable[Location]) -> list[Location]:
+    def _fresh(self, locations: Iterable[BodyLocation]) -> list[BodyLocation]:
         return [
             location
             for location in locations
             if self.whole(location) and location.message not in self._cache and location.message not in self._flights
         ]
 
-    def _start(self, run: list[Location]) -> asyncio.Task[None]:
+    def _start(self, run: list[BodyLocation]) -> asyncio.Task[None]:
         loop = asyncio.get_running_loop()
         flights: dict[UUID, asyncio.Future[bytes]] = {}
         for location in run:
@@ -167,7 +167,7 @@ class SegmentReader:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _fetch(self, run: list[Location], flights: dict[UUID, asyncio.Future[bytes]]) -> None:
+    async def _fetch(self, run: list[BodyLocation], flights: dict[UUID, asyncio.Future[bytes]]) -> None:
         start = min(location.offset for location in run)
         length = _extent(run)
         try:
@@ -183,7 +183,7 @@ class SegmentReader:
         finally:
             self._fail(flights, Unavailable("blobs", "the read was given up"))
 
-    def _land(self, location: Location, stored: bytes, flight: asyncio.Future[bytes]) -> None:
+    def _land(self, location: BodyLocation, stored: bytes, flight: asyncio.Future[bytes]) -> None:
         self._flights.pop(location.message, None)
         try:
             body = self._decode(location, stored)
@@ -221,7 +221,7 @@ class SegmentReader:
             raise Unavailable("blobs", f"{key} gave {len(octets)} octets of {length}")
         return octets
 
-    def _decode(self, location: Location, stored: bytes) -> bytes:
+    def _decode(self, location: BodyLocation, stored: bytes) -> bytes:
         if location.encoding == "identity":
             body = stored
         elif location.encoding == "zstd":
@@ -239,7 +239,7 @@ class SegmentReader:
             raise Unavailable("blobs", f"{len(body)} octets where {location.size} are expected")
         return body
 
-    async def _decoded(self, location: Location, chunk: int) -> AsyncGenerator[bytes]:
+    async def _decoded(self, location: BodyLocation, chunk: int) -> AsyncGenerator[bytes]:
         if location.encoding not in ("identity", "zstd"):
             raise Unavailable("blobs", f"the encoding {location.encoding} is not known to this release")
         # a decompressor of its own: one serves a single stream at a time, and others read between two pieces
@@ -256,18 +256,20 @@ class SegmentReader:
                     yield piece
 
 
-def coalesce(locations: Iterable[Location], range_limit: int, gap_limit: int = GAP_LIMIT) -> list[list[Location]]:
+def coalesce(
+    locations: Iterable[BodyLocation], range_limit: int, gap_limit: int = GAP_LIMIT
+) -> list[list[BodyLocation]]:
     """Put messages that lie close together in a blob into runs, each to be read as one range.
 
     A run spans at most ``range_limit`` octets (one message always fits) with gaps of at most ``gap_limit``. The runs come in the
     order in which their first message was wanted.
     """
     order: dict[UUID, int] = {}
-    unique: dict[UUID, Location] = {}
+    unique: dict[UUID, BodyLocation] = {}
     for place, location in enumerate(locations):
         order.setdefault(location.message, place)
         unique.setdefault(location.message, location)
-    runs: list[list[Location]] = []
+    runs: list[list[BodyLocation]] = []
     key, start, end = "", 0, 0
     for location in sorted(unique.values(), key=lambda location: (location.key, location.offset)):
         stop = location.offset + location.length
@@ -282,7 +284,7 @@ def coalesce(locations: Iterable[Location], range_limit: int, gap_limit: int = G
     return runs
 
 
-def _extent(run: list[Location]) -> int:
+def _extent(run: list[BodyLocation]) -> int:
     start = min(location.offset for location in run)
     return max(location.offset + location.length for location in run) - start
 

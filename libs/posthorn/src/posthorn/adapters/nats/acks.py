@@ -7,15 +7,11 @@ from dataclasses import dataclass
 
 from nats.aio.msg import Msg
 
-from posthorn.adapters.nats.layout import ApiError
+from posthorn.adapters.nats.errors import ApiError, NoResponders
 from posthorn.ports.errors import Full, Unavailable
 
 _STORE_FAILED = 10077
 _INSUFFICIENT = frozenset({10023, 10028, 10047})  # resources, memory or storage of the server or the account
-
-
-class NobodyThere(Unavailable):
-    """No stream takes the subject now: it is missing, or has no leader at the moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +27,9 @@ class Ack:
 
 
 def read_ack(answer: Msg, stream: str) -> Ack:
-    """Read a stream's answer. Raises Full, NobodyThere, ApiError or Unavailable; also when another stream took the message."""
+    """Read a stream's answer. Raises Full, NoResponders, ApiError or Unavailable; also when another stream took the message."""
     if not answer.data:
-        raise NobodyThere("nats", f"nothing serves the stream {stream}")
+        raise NoResponders("nats", f"nothing serves the stream {stream}")
     try:
         document = json.loads(answer.data)
         if refusal := document.get("error"):

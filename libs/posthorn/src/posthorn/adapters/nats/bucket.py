@@ -9,7 +9,8 @@ from nats.aio.msg import Msg
 
 from posthorn.adapters.nats.acks import read_ack
 from posthorn.adapters.nats.connection import Connection
-from posthorn.adapters.nats.layout import BUCKET_PREFIX, BUCKET_STREAM, ApiError
+from posthorn.adapters.nats.errors import ApiError
+from posthorn.adapters.nats.layout import BUCKET_PREFIX, BUCKET_STREAM
 from posthorn.adapters.nats.scan import read_through
 from posthorn.model.directory_entry import (
     BEHIND_KEY,

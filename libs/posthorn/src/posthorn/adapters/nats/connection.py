@@ -28,8 +28,8 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 
-from posthorn.adapters.nats.acks import NobodyThere
-from posthorn.adapters.nats.layout import ApiError, ensure_layout, expect_layout
+from posthorn.adapters.nats.errors import ApiError, NoResponders
+from posthorn.adapters.nats.layout import ensure_layout, expect_layout
 from posthorn.adapters.nats.permissions import LAYOUT_KEEPERS, PART_NAMES, inbox_prefix
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.settings import NatsSettings
@@ -154,7 +154,7 @@ class Connection:
     ) -> Msg:
         """Ask and wait for the answer.
 
-        Raises Unavailable: no connection, it broke meanwhile, no answer in time; NobodyThere: nothing serves the subject.
+        Raises Unavailable: no connection, it broke meanwhile, no answer in time; NoResponders: nothing serves the subject.
         """
         self._token += 1
         token = f"{self._token:x}"
@@ -171,7 +171,7 @@ class Connection:
             del self._requests[token]
         if not answer.data and (answer.headers or {}).get("Status") == _NOBODY:
             self.suspect()
-            raise NobodyThere("nats", "nothing serves the subject")
+            raise NoResponders("nats", "nothing serves the subject")
         return answer
 
     async def api(self, operation: str, document: dict[str, Any] | None = None) -> dict[str, Any]:

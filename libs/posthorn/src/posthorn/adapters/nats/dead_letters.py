@@ -11,7 +11,7 @@ from nats.aio.msg import Msg
 
 from posthorn.adapters.nats.acks import Ack, read_ack
 from posthorn.adapters.nats.connection import Connection
-from posthorn.adapters.nats.layout import ApiError
+from posthorn.adapters.nats.errors import ApiError
 from posthorn.adapters.nats.scan import read_through
 from posthorn.model.streams import DEAD, DEAD_SUBJECT, INGEST, LEGACY_SUBJECT, role_of_subject, subject_word
 from posthorn.ports.errors import Unavailable

@@ -39,13 +39,13 @@ from posthorn.model.directory_entry import (
     DomainEntry,
     Entry,
     EntryError,
-    Standing,
+    RecipientStatus,
     decode_entry,
     decode_key,
     encode_key,
 )
 from posthorn.model.unpublished import NOTHING, Unpublished, decode_unpublished
-from posthorn.ports.directory import Behind
+from posthorn.ports.directory import DirectoryBehind
 from posthorn.ports.errors import Halted, Unavailable
 from posthorn.wire.address import Address
 
@@ -95,7 +95,7 @@ class NatsDirectory:
         """Whether the watch is alive, so that answers may come from the cache."""
         return self._live
 
-    async def standing(self, address: Address) -> Standing:
+    async def standing(self, address: Address) -> RecipientStatus:
         """See the port. Raises Halted while the system is."""
         self._refuse_halted()
         before = self._behind
@@ -106,7 +106,7 @@ class NatsDirectory:
         if absent and before is not None:
             for _, unpublished in (before, self._behind or before):
                 if any(map(unpublished.covers, absent)):
-                    raise Behind(standing)
+                    raise DirectoryBehind(standing)
         return standing
 
     async def room(self, address: Address) -> int | None:
@@ -114,11 +114,11 @@ class NatsDirectory:
         found, _ = await self._found(address)
         return found.room_bytes if isinstance(found, AddressEntry) else None
 
-    async def _standing(self, address: Address) -> tuple[Standing, list[str]]:
+    async def _standing(self, address: Address) -> tuple[RecipientStatus, list[str]]:
         found, absent = await self._found(address)
         return found.at(time.time()) if isinstance(found, AddressEntry) else found, absent
 
-    async def _found(self, address: Address) -> tuple[AddressEntry | Standing, list[str]]:
+    async def _found(self, address: Address) -> tuple[AddressEntry | RecipientStatus, list[str]]:
         """Return what the address is, and of one that is not here the subjects that were not found."""
         exact = await self._address(str(address))
         if exact is not None:
@@ -126,7 +126,7 @@ class NatsDirectory:
         absent = [str(address), f"@{address.domain}"]
         domain = await self._entry(f"@{address.domain}")
         if domain is None:
-            return Standing.FOREIGN, absent
+            return RecipientStatus.FOREIGN, absent
         if not isinstance(domain, DomainEntry):
             raise Unavailable("directory", "an entry of the wrong kind")
         for other in (str(base) if domain.plus_addressing and (base := address.base) else None, domain.catch_all):
@@ -135,7 +135,7 @@ class NatsDirectory:
             if (entry := await self._address(other)) is not None:
                 return entry, []
             absent.append(other)
-        return Standing.UNKNOWN, absent
+        return RecipientStatus.UNKNOWN, absent
 
     async def probe(self) -> None:
         """See the port. A bucket that was never filled does not serve."""

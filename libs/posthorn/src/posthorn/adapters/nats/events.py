@@ -22,9 +22,9 @@ from uuid import UUID
 import structlog
 from prometheus_client import Counter
 
-from posthorn.adapters.nats.acks import Ack, NobodyThere, read_ack
+from posthorn.adapters.nats.acks import Ack, read_ack
 from posthorn.adapters.nats.connection import Connection
-from posthorn.adapters.nats.layout import ApiError
+from posthorn.adapters.nats.errors import ApiError, NoResponders
 from posthorn.adapters.nats.scan import read_through
 from posthorn.model.events import Event, EventError, decode_event, encode_event, slot_of
 from posthorn.model.streams import EVENTS, EVENTS_PREFIX
@@ -129,7 +129,7 @@ class NatsEvents:
             *(self._send_one(subject, lines) for subject, lines in bundles), return_exceptions=True
         )
         for (_, lines), answer in zip(bundles, answers, strict=True):
-            if isinstance(answer, ApiError) and not isinstance(answer, NobodyThere):
+            if isinstance(answer, ApiError) and not isinstance(answer, NoResponders):
                 log.warning("events were refused", events=len(lines), detail=str(answer))
                 _dropped.inc(len(lines))
             elif isinstance(answer, BaseException):

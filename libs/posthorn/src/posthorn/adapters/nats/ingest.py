@@ -28,8 +28,9 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from posthorn.adapters.nats.acks import Ack, NobodyThere, read_ack
+from posthorn.adapters.nats.acks import Ack, read_ack
 from posthorn.adapters.nats.connection import Connection
+from posthorn.adapters.nats.errors import NoResponders
 from posthorn.model.envelope import Envelope, encode_record
 from posthorn.model.streams import INGEST, ingest_subject
 from posthorn.ports.errors import Full, Unavailable
@@ -97,7 +98,7 @@ class NatsIngest:
                 fault = error
             finally:
                 self._release(message)
-            if isinstance(fault, NobodyThere):
+            if isinstance(fault, NoResponders):
                 self._connection.suspect()
             if self._connection.is_up:
                 await asyncio.sleep(_NOBODY_WAIT)

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from posthorn.adapters.nats.errors import ApiError
 from posthorn.model.streams import DEAD, DIRECTORY, EVENTS, EVENTS_PREFIX, INGEST, INGEST_CONSUMER, RETRY_CONSUMER
-from posthorn.ports.errors import Unavailable
 from posthorn.runtime.brakes import Brake
 from posthorn.runtime.settings import NatsSettings
 
@@ -47,15 +47,6 @@ _SECOND = 1_000_000_000
 _TRIMMING = Brake("streams", 0.1, 1024**2)
 _IN_USE = 10058  # the stream's name is in use with a different configuration
 _NO_STREAM = 10059
-
-
-class ApiError(Unavailable):
-    """JetStream refused an API request."""
-
-    def __init__(self, refusal: dict[str, Any]) -> None:
-        self.code = int(refusal.get("code", 0))
-        self.err_code = int(refusal.get("err_code", 0))
-        super().__init__("nats", f"{refusal.get('description', 'refused')} ({self.err_code})")
 
 
 def streams(settings: NatsSettings) -> list[dict[str, Any]]:

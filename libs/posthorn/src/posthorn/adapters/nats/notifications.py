@@ -14,7 +14,7 @@ from nats.aio.subscription import Subscription
 from posthorn.adapters.nats.connection import Connection
 from posthorn.model.streams import WAKE_SUBJECT
 from posthorn.ports.errors import Unavailable
-from posthorn.ports.wakes import ANY
+from posthorn.ports.notifications import ANY
 
 _GATHER = 0.01
 """Seconds after a wake-up in which further ones become one."""
@@ -22,7 +22,7 @@ _MOST_NAMES = 100
 """Destinations named in one wake-up; more are any."""
 
 
-class NatsWaker:
+class NatsNotifier:
     """Waker on NATS. The first wake-up goes at once; those within the next hundredth of a second go as one at its end."""
 
     def __init__(self, connection: Connection) -> None:
@@ -48,7 +48,7 @@ class NatsWaker:
             self._sending = None
 
 
-class NatsWakes:
+class NatsNotifications:
     """Wakes on NATS; an async context manager. A new connection counts as a wake-up: one may have been missed before it."""
 
     def __init__(self, connection: Connection) -> None:

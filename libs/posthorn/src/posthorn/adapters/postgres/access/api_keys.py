@@ -11,7 +11,9 @@ from posthorn.adapters.postgres.access.idempotency import keep_answer
 from posthorn.adapters.postgres.access.tenant_scope import Scoped, found, one
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.directory.tenants import tenant_named
-from posthorn.ports.administration import ApiKey, Fault, Missing, Receipt, Role, Unfit
+from posthorn.ports.api_keys import ApiKey, Role
+from posthorn.ports.errors import FieldError, NotFound, ValidationFailed
+from posthorn.ports.idempotency import Receipt
 from posthorn.runtime.ids import new_id
 
 _BOOTSTRAP = "bootstrap"
@@ -78,9 +80,9 @@ class PostgresApiKeys:
         async with self._database.transaction() as connection:
             mine = tenant if owner is None else await tenant_named(connection, tenant, owner)
             if mine is None and made.role is Role.TENANT_ADMIN:
-                raise Unfit(Fault("tenant", "a tenant-admin's key needs a tenant"))
+                raise ValidationFailed(FieldError("tenant", "a tenant-admin's key needs a tenant"))
             if mine is not None and made.role is Role.PLATFORM_ADMIN:
-                raise Unfit(Fault("tenant", "a platform-admin's key belongs to no tenant"))
+                raise ValidationFailed(FieldError("tenant", "a platform-admin's key belongs to no tenant"))
             await connection.execute(
                 "INSERT INTO api_keys (id, tenant_id, name, role, key_hash, expires_at, message_content)"
                 " VALUES ($1, $2, $3, $4, $5, $6, $7)",
@@ -109,7 +111,7 @@ class PostgresApiKeys:
         async with self._database.transaction() as connection:
             row = await one(connection, tenant, _FIND + "FOR UPDATE OF k", number)
             if await connection.execute("DELETE FROM api_keys WHERE id = $1", row["id"]) == "DELETE 0":
-                raise Missing
+                raise NotFound
             await write_audit(connection, row["tenant_id"], str(number), {"name": row["name"], "role": row["role"]})
 
 

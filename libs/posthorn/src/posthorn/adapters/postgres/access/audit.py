@@ -13,7 +13,7 @@ from uuid import UUID
 from posthorn.adapters.postgres.access.tenant_scope import Scoped, found
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.ports.audit import AuditFilter, AuditLine
-from posthorn.runtime.audit_context import acting
+from posthorn.runtime.audit_context import audit_context
 
 _COLUMNS = "id, tenant_id, at, actor_id, actor_name, actor_role, action, object, details::text AS details, request_id"
 _WRITE = """
@@ -40,7 +40,7 @@ async def write_audit(
     connection: Connection, tenant: UUID | None, object_name: str, details: Mapping[str, object] | None = None
 ) -> None:
     """Write the line of the request at hand in the transaction of its change. ``tenant`` owns the object."""
-    request = acting()
+    request = audit_context()
     if request is None:
         return
     shown = {name: "changed" if name in _SECRET else value for name, value in (details or {}).items()}
@@ -75,7 +75,7 @@ class PostgresAudit:
 
     async def record(self, tenant: UUID | None, object_name: str, details: Mapping[str, object]) -> None:
         """Write the line of the request at hand, unless its transaction wrote one."""
-        request = acting()
+        request = audit_context()
         if request is not None and not request.is_written:
             async with self._database.session() as connection:
                 await write_audit(connection, tenant, object_name, details)

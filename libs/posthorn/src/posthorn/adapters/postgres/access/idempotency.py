@@ -17,9 +17,8 @@ import json
 from uuid import UUID
 
 from posthorn.adapters.postgres.database import Connection, Database
-from posthorn.ports.administration import Answer, Reservation
 from posthorn.ports.errors import Unavailable
-from posthorn.ports.idempotency import IdempotencyClash
+from posthorn.ports.idempotency import IdempotencyClash, Reservation, StoredAnswer
 
 _RESERVE = """
     INSERT INTO idempotency_keys AS kept (api_key_id, key, request_hash, headers, body)
@@ -40,7 +39,7 @@ class PostgresIdempotency:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def reserve(self, reservation: Reservation) -> Answer | None:
+    async def reserve(self, reservation: Reservation) -> StoredAnswer | None:
         """Take the key for a request, or give the answer it had."""
         api_key, key, request_hash = reservation.api_key, reservation.key, reservation.request_hash
         async with self._database.session() as connection:
@@ -56,10 +55,10 @@ class PostgresIdempotency:
                     raise IdempotencyClash(running=False)
                 if row["status"] is None:
                     raise IdempotencyClash(running=True)
-                return Answer(row["status"], json.loads(row["headers"]), row["body"])
+                return StoredAnswer(row["status"], json.loads(row["headers"]), row["body"])
         return None
 
-    async def complete(self, reservation: Reservation, answer: Answer) -> None:
+    async def complete(self, reservation: Reservation, answer: StoredAnswer) -> None:
         """Store the answer, unless one is stored already."""
         async with self._database.session() as connection:
             await _store(connection, reservation, answer)
@@ -93,13 +92,13 @@ class PostgresIdempotency:
         return int(gone.rpartition(" ")[2])
 
 
-async def keep_answer(connection: Connection, reservation: Reservation, answer: Answer) -> None:
+async def keep_answer(connection: Connection, reservation: Reservation, answer: StoredAnswer) -> None:
     """Store an answer in the transaction of what it tells of. Raises Unavailable when another attempt has taken over."""
     if not await _store(connection, reservation, answer):
         raise Unavailable("postgres", "another attempt took this Idempotency-Key over")
 
 
-async def _store(connection: Connection, reservation: Reservation, answer: Answer) -> bool:
+async def _store(connection: Connection, reservation: Reservation, answer: StoredAnswer) -> bool:
     changed = await connection.execute(
         f"UPDATE idempotency_keys SET status = $4, headers = $5, body = $6 WHERE {_MINE}",  # noqa: S608
         *_mine(reservation),

@@ -6,7 +6,7 @@ Rules:
   cannot be made, so that a forgotten filter ends the process at import, before it answers anybody.
 - A ``Scoped`` runs through ``found`` and ``one`` only, which put the caller's tenant in as ``$1``; null is the whole platform. What
   comes after it works on the id of the row that it gave.
-- What is not found is Missing, whether it is not there or another tenant's.
+- What is not found is NotFound, whether it is not there or another tenant's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 from uuid import UUID
 
 from posthorn.adapters.postgres.database import Connection
-from posthorn.ports.administration import Changed, Missing, Versions
+from posthorn.ports.changes import Versions
+from posthorn.ports.errors import NotFound, PreconditionFailed
 
 VISIBLE = "($1::uuid IS NULL OR d.tenant_id = $1)"
 """The condition for statements that join the object's domain as ``d``."""
@@ -73,10 +74,10 @@ async def found(connection: Connection, tenant: UUID | None, statement: Scoped, 
 
 
 async def one(connection: Connection, tenant: UUID | None, statement: Scoped, *values: Any) -> Any:
-    """Give the row that the caller may see. Raises Missing."""
+    """Give the row that the caller may see. Raises NotFound."""
     row = await connection.fetchrow(statement.text, tenant, *values)
     if row is None:
-        raise Missing
+        raise NotFound
     return row
 
 
@@ -87,9 +88,9 @@ def version_of(row: Any) -> str:
 
 
 def check_version(row: Any, expected: Versions) -> None:
-    """Raise Changed unless the row, which the caller has locked, is in one of the versions."""
+    """Raise PreconditionFailed unless the row, which the caller has locked, is in one of the versions."""
     if expected is not None and version_of(row) not in expected:
-        raise Changed("it has changed since it was read; read it again")
+        raise PreconditionFailed("it has changed since it was read; read it again")
 
 
 MOVED = "greatest(clock_timestamp(), updated_at + interval '1 microsecond')"

@@ -15,7 +15,10 @@ from posthorn.adapters.postgres.directory.domains import RULES, SENDING, home, s
 from posthorn.adapters.postgres.directory.limits import check_account
 from posthorn.adapters.postgres.directory.outbox import write_outbox
 from posthorn.adapters.postgres.mailboxes.expunge import LONG_SECONDS, remove_everything
-from posthorn.ports.administration import Account, Change, Conflict, NewAccount, Receipt, State, Versions
+from posthorn.ports.accounts import Account, AccountState, NewAccount
+from posthorn.ports.changes import Change, Versions
+from posthorn.ports.errors import Conflict
+from posthorn.ports.idempotency import Receipt
 
 _COLUMNS = (
     "a.id, a.domain_id, d.tenant_id, a.address, a.quota_bytes, a.used_bytes, a.used_messages, a.state,"
@@ -93,7 +96,9 @@ class PostgresAccounts:
             check_version(row, expected)
             if not changes:
                 return Change(_as_account(row))
-            values = {name: value.value if isinstance(value, State) else value for name, value in changes.items()}
+            values = {
+                name: value.value if isinstance(value, AccountState) else value for name, value in changes.items()
+            }
             await update(connection, "accounts", row["id"], ("password_hash", "quota_bytes", "state", *RULES), values)
             await write_audit(connection, row["tenant_id"], address, values)
             account = _as_account(await one(connection, tenant, _NAMED, address))
@@ -117,4 +122,4 @@ class PostgresAccounts:
 def _as_account(row: Any) -> Account:
     names = ("address", "quota_bytes", "used_bytes", "used_messages", "created_at", "updated_at")
     values = {name: row[name] for name in names}
-    return Account(state=State(row["state"]), sending=sending(row), version=version_of(row), **values)
+    return Account(state=AccountState(row["state"]), sending=sending(row), version=version_of(row), **values)

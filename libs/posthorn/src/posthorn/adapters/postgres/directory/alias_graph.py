@@ -27,7 +27,7 @@ from uuid import UUID
 
 from posthorn.adapters.postgres.database import Connection
 from posthorn.adapters.postgres.directory.outbox import write_outbox
-from posthorn.ports.administration import Conflict, Fault, Unfit
+from posthorn.ports.errors import Conflict, FieldError, ValidationFailed
 
 MOST_STEPS = 8
 """Aliases that may follow one another."""
@@ -71,9 +71,9 @@ async def hold_addresses(connection: Connection, owners: Collection[UUID], *, al
 
 
 async def check_catch_all(connection: Connection, owner: UUID, catch_all: object) -> None:
-    """Raise Unfit unless the tenant has this account or alias, which is then kept from being removed."""
+    """Raise ValidationFailed unless the tenant has this account or alias, which is then kept from being removed."""
     if catch_all is not None and catch_all not in await _hold(connection, owner, [str(catch_all)]):
-        raise Unfit(Fault("catch_all", "there is no account or alias with this address"))
+        raise ValidationFailed(FieldError("catch_all", "there is no account or alias with this address"))
 
 
 async def _hold(connection: Connection, owner: UUID, addresses: Sequence[str]) -> set[str]:
@@ -91,7 +91,7 @@ async def _hold(connection: Connection, owner: UUID, addresses: Sequence[str]) -
 
 
 async def check_targets(connection: Connection, owner: UUID, address: str, targets: Sequence[str]) -> None:
-    """Raise Unfit unless the alias may lead there; the caller holds the tenant's addresses alone."""
+    """Raise ValidationFailed unless the alias may lead there; the caller holds the tenant's addresses alone."""
     rows = await connection.fetch(
         "SELECT name, tenant_id FROM domains WHERE name = ANY($1) AND (verified_at IS NOT NULL OR tenant_id = $2)",
         [target.rpartition("@")[2] for target in targets],
@@ -115,11 +115,11 @@ async def check_targets(connection: Connection, owner: UUID, address: str, targe
         elif target in deep:
             problem = f"more than {MOST_STEPS} aliases would follow one another"
         if problem:
-            faults.append(Fault(f"targets[{number}]", problem))
+            faults.append(FieldError(f"targets[{number}]", problem))
     if not faults and (problem := await _too_wide(connection, owner, address, above, below)):
-        faults.append(Fault("targets", problem))
+        faults.append(FieldError("targets", problem))
     if faults:
-        raise Unfit(*faults)
+        raise ValidationFailed(*faults)
 
 
 async def _steps(

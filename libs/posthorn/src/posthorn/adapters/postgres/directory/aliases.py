@@ -14,8 +14,11 @@ from posthorn.adapters.postgres.directory.alias_graph import check_targets, hold
 from posthorn.adapters.postgres.directory.domains import home
 from posthorn.adapters.postgres.directory.forward_targets import check_number, elsewhere_of, enter_targets
 from posthorn.adapters.postgres.directory.outbox import write_outbox
-from posthorn.ports.administration import Alias, Change, Conflict, Missing, Receipt, Versions
+from posthorn.ports.aliases import Alias
+from posthorn.ports.changes import Change, Versions
+from posthorn.ports.errors import Conflict, NotFound
 from posthorn.ports.forwards import ForwardPolicy
+from posthorn.ports.idempotency import Receipt
 
 NO_POLICY = ForwardPolicy()
 _COLUMNS = (
@@ -81,7 +84,7 @@ class PostgresAliases:
                 list(targets),
             )
             if changed == "UPDATE 0":
-                raise Missing
+                raise NotFound
             new = [target for target in elsewhere if target not in before]
             await enter_targets(connection, self.policy, tenant, row["id"], targets, new)
             await write_audit(connection, row["tenant_id"], address, {"targets": list(targets)})

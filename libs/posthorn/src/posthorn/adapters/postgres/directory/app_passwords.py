@@ -10,8 +10,9 @@ from posthorn.adapters.postgres.access.audit import write_audit
 from posthorn.adapters.postgres.access.idempotency import keep_answer
 from posthorn.adapters.postgres.access.tenant_scope import Scoped, one
 from posthorn.adapters.postgres.database import Connection, Database
-from posthorn.ports.administration import Missing, Receipt
 from posthorn.ports.app_passwords import AppPassword
+from posthorn.ports.errors import NotFound
+from posthorn.ports.idempotency import Receipt
 
 _ACCOUNT = Scoped(
     "SELECT a.id, d.tenant_id FROM accounts a JOIN domains d ON d.id = a.domain_id WHERE {visible} AND a.address = $2"
@@ -67,7 +68,7 @@ class PostgresAppPasswords:
                 "DELETE FROM app_passwords WHERE account_id = $1 AND id = $2", account, number
             )
             if gone == "DELETE 0":
-                raise Missing(f"there is no app password {number}")
+                raise NotFound(f"there is no app password {number}")
             await write_audit(connection, owner, address, {"app_password": str(number)})
 
 

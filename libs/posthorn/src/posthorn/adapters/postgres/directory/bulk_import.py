@@ -20,7 +20,8 @@ from posthorn.adapters.postgres.directory.aliases import NO_POLICY, insert_alias
 from posthorn.adapters.postgres.directory.domains import homes
 from posthorn.adapters.postgres.directory.limits import check_accounts
 from posthorn.adapters.postgres.directory.outbox import Lane, write_outbox
-from posthorn.ports.administration import Conflict, Fault, NewAccount, Unfit
+from posthorn.ports.accounts import NewAccount
+from posthorn.ports.errors import Conflict, FieldError, ValidationFailed
 from posthorn.ports.forwards import ForwardPolicy
 from posthorn.ports.imports import Known, Outcome, Result
 
@@ -112,7 +113,7 @@ class PostgresImports:
                     await insert_alias(connection, domain, address, targets, self._policy, tenant)
                 except Conflict as conflict:
                     results.append(_failed("address", str(conflict)))
-                except Unfit as unfit:
+                except ValidationFailed as unfit:
                     results.append(Result(Outcome.FAILED, tuple(unfit.faults)))
                 else:
                     made[domain["tenant_id"]].append(address)
@@ -127,13 +128,13 @@ async def _make(connection: Connection, domain: int, group: Sequence[NewAccount]
     """Make accounts of one domain. Nothing is written where a limit is passed."""
     try:
         await check_accounts(connection, domain, [new.quota_bytes for new in group])
-    except (Conflict, Unfit) as limit:
+    except (Conflict, ValidationFailed) as limit:
         if len(group) > 1:
             results: dict[str, Result] = {}
             for new in group:
                 results |= await _make(connection, domain, [new])
             return results
-        faults = tuple(limit.faults) if isinstance(limit, Unfit) else (Fault("address", str(limit)),)
+        faults = tuple(limit.faults) if isinstance(limit, ValidationFailed) else (FieldError("address", str(limit)),)
         return {group[0].address: Result(Outcome.FAILED, faults)}
     rows = await connection.fetch(
         _INSERT,
@@ -155,7 +156,7 @@ async def _make(connection: Connection, domain: int, group: Sequence[NewAccount]
 
 def _compared(new: NewAccount, row: Any) -> Result:
     differs = [
-        Fault(field, f"the account {new.address} is there with another one")
+        FieldError(field, f"the account {new.address} is there with another one")
         for field, is_same in (
             ("password", new.password_hash == row["password_hash"]),
             ("quota_bytes", new.quota_bytes == row["quota_bytes"]),
@@ -171,7 +172,7 @@ def _no_domain(name: str) -> Result:
 
 
 def _failed(field: str, message: str) -> Result:
-    return Result(Outcome.FAILED, (Fault(field, message),))
+    return Result(Outcome.FAILED, (FieldError(field, message),))
 
 
 def _domain(address: str) -> str:

@@ -20,7 +20,7 @@ import asyncpg
 from posthorn.adapters.postgres.access.audit import write_audit
 from posthorn.adapters.postgres.access.tenant_scope import Scoped, one
 from posthorn.adapters.postgres.database import Connection, Database
-from posthorn.ports.administration import Conflict
+from posthorn.ports.errors import Conflict
 from posthorn.ports.signing import DkimKey
 
 _COLUMNS = (

@@ -17,18 +17,10 @@ from posthorn.adapters.postgres.directory.tenants import tenant_named
 from posthorn.adapters.postgres.mailboxes.expunge import LONG_SECONDS
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.model.dns_records import CHALLENGE_LABEL, CHALLENGE_PREFIX, claim_token
-from posthorn.ports.administration import (
-    Change,
-    Conflict,
-    Domain,
-    Fault,
-    Missing,
-    NewDomain,
-    Receipt,
-    SendingRules,
-    Unfit,
-    Versions,
-)
+from posthorn.ports.changes import Change, Versions
+from posthorn.ports.domains import Domain, NewDomain, SendingRules
+from posthorn.ports.errors import Conflict, FieldError, NotFound, ValidationFailed
+from posthorn.ports.idempotency import Receipt
 
 SENDING = "{0}.max_messages_per_hour, {0}.max_recipients_per_hour, {0}.allowed_networks::text[]"
 """The columns of SendingRules, of the table named."""
@@ -164,10 +156,10 @@ class PostgresDomains:
             return Change(domain, await write_outbox(connection, f"@{name}", lane=lane))
 
     async def claimable(self, tenant: UUID, name: str) -> None:
-        """Raise Missing unless another tenant's row is not verified."""
+        """Raise NotFound unless another tenant's row is not verified."""
         async with self._database.session() as connection:
             if not await connection.fetchval(_UNSHOWN, name, tenant):
-                raise Missing
+                raise NotFound
 
     async def claim_domain(self, tenant: UUID, name: str) -> Change[Domain]:
         """Take it from a tenant that has not shown that it owns it."""
@@ -176,7 +168,7 @@ class PostgresDomains:
             await check_domains(connection, tenant)
             row: Any = await connection.fetchrow(f"{_UNSHOWN} FOR UPDATE", name, tenant)
             if row is None:
-                raise Missing
+                raise NotFound
             accounts = "SELECT FROM accounts WHERE domain_id = $1 ORDER BY id FOR UPDATE"
             await connection.execute(accounts, row["id"], timeout=LONG_SECONDS)  # nothing arrives in them from here on
             if await connection.fetchval(_WITH_MAIL, row["id"], timeout=LONG_SECONDS):
@@ -226,11 +218,11 @@ async def _taken(connection: Connection, owner: UUID, name: str) -> str:
 
 
 async def home(connection: Connection, tenant: UUID | None, address: str) -> Any:
-    """Give the row of the domain of an address, and keep it from being removed. Raises Unfit."""
+    """Give the row of the domain of an address, and keep it from being removed. Raises ValidationFailed."""
     name = address.rpartition("@")[2]
     row = (await homes(connection, tenant, [name])).get(name)
     if row is None:
-        raise Unfit(Fault("address", f"there is no domain {name} here; create it first"))
+        raise ValidationFailed(FieldError("address", f"there is no domain {name} here; create it first"))
     return row
 
 

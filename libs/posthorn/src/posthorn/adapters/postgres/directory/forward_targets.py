@@ -18,7 +18,8 @@ from posthorn.adapters.postgres.access.audit import write_audit
 from posthorn.adapters.postgres.access.tenant_scope import MOVED
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.directory.outbox import write_outbox
-from posthorn.ports.administration import Change, Fault, Missing, Unfit
+from posthorn.ports.changes import Change
+from posthorn.ports.errors import FieldError, NotFound, ValidationFailed
 from posthorn.ports.forwards import ForwardPolicy, Unconfirmed
 from posthorn.runtime.ids import new_id
 
@@ -46,11 +47,11 @@ async def elsewhere_of(connection: Connection, owner: UUID, targets: Sequence[st
 
 
 def check_number(policy: ForwardPolicy, tenant: UUID | None, elsewhere: Sequence[str], before: int = 0) -> None:
-    """Raise Unfit when a tenant's key has an alias lead to more addresses elsewhere than it may, and than before."""
+    """Raise ValidationFailed when a tenant's key has an alias lead to more addresses elsewhere than it may, and than before."""
     most = policy.most_targets
     if tenant is not None and most is not None and len(elsewhere) > max(most, before):
         text = f"an alias may lead to {most} addresses elsewhere, and here are {len(elsewhere)}; a platform admin may set more"
-        raise Unfit(Fault("targets", text))
+        raise ValidationFailed(FieldError("targets", text))
 
 
 async def enter_targets(
@@ -102,7 +103,7 @@ class PostgresForwardTargets:
         async with self._database.transaction() as connection:
             row: Any = await connection.fetchrow(_FIND, target)
             if row is None or tenant not in (None, row["tenant"]):
-                raise Missing
+                raise NotFound
             changed = await connection.fetchval(
                 "UPDATE alias_targets SET confirmed_at = now(), due_at = NULL WHERE id = $1 AND confirmed_at IS NULL"
                 " RETURNING true",

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from posthorn.adapters.postgres.database import Connection
-from posthorn.ports.administration import Conflict, Fault, Unfit
+from posthorn.ports.errors import Conflict, FieldError, ValidationFailed
 
 _HELD = """
 SELECT count(*) AS accounts, coalesce(sum(a.quota_bytes), 0)::bigint AS promised
@@ -35,7 +35,7 @@ async def check_domains(connection: Connection, tenant: UUID) -> None:
 async def check_account(
     connection: Connection, domain: int, quota: int | None, account: int | None = None, where: str = "quota_bytes"
 ) -> None:
-    """Lock what limits the accounts of a domain, and raise Conflict or Unfit when one more with this quota is too much.
+    """Lock what limits the accounts of a domain, and raise Conflict or ValidationFailed when one more with this quota is too much.
 
     ``account`` is one that is there already and gets another quota. ``where`` is the field that names the quota.
     """
@@ -85,7 +85,11 @@ def _check(owner: str, limits: Any, held: Any, quotas: list[int | None], where: 
     if octets is None:
         return
     if any(quota is None for quota in quotas):
-        raise Unfit(Fault(where, f"{owner} may promise its accounts {octets} octets, so that each needs a quota"))
+        raise ValidationFailed(
+            FieldError(where, f"{owner} may promise its accounts {octets} octets, so that each needs a quota")
+        )
     if held["promised"] + sum(quota or 0 for quota in quotas) > octets:
         left = max(0, octets - held["promised"])
-        raise Unfit(Fault(where, f"{owner} may promise its accounts {octets} octets together; {left} are left"))
+        raise ValidationFailed(
+            FieldError(where, f"{owner} may promise its accounts {octets} octets together; {left} are left")
+        )

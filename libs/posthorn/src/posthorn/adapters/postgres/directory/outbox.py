@@ -32,7 +32,7 @@ import structlog
 from asyncpg import QueryCanceledError, Record
 
 from posthorn.adapters.postgres.database import Connection, Database
-from posthorn.model.directory_entry import AddressEntry, DomainEntry, Entry, Standing
+from posthorn.model.directory_entry import AddressEntry, DomainEntry, Entry, RecipientStatus
 from posthorn.model.room import room_of
 from posthorn.model.unpublished import MOST_NAMED, Unpublished, of_subjects
 
@@ -54,7 +54,7 @@ _MOST_NAMED_SUBJECTS = 5000
 _NOBODY = UUID(int=0)
 
 _STANDING = "CASE WHEN {0}.state = 'suspended' THEN 2 WHEN {0}.used_bytes >= {0}.quota_bytes THEN 1 ELSE 0 END"
-_STANDINGS = (Standing.DELIVERABLE, Standing.OVER_QUOTA, Standing.SUSPENDED)
+_STANDINGS = (RecipientStatus.DELIVERABLE, RecipientStatus.OVER_QUOTA, RecipientStatus.SUSPENDED)
 
 # for many addresses at once: what was entered lately stands in a list that each use of this index reads from its beginning
 _ABOVE = "SELECT address FROM aliases WHERE targets && $1::text[]"
@@ -382,4 +382,6 @@ def _entry(row: Record) -> Entry:
     if row["subject"].startswith("@"):
         return DomainEntry(row["catch_all"], row["plus_addressing"])
     standing = _STANDINGS[row["standing"]]
-    return AddressEntry(standing, room_bytes=room_of(row["left_bytes"]) if standing is Standing.DELIVERABLE else None)
+    return AddressEntry(
+        standing, room_bytes=room_of(row["left_bytes"]) if standing is RecipientStatus.DELIVERABLE else None
+    )

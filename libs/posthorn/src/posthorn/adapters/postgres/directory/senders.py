@@ -8,7 +8,7 @@ from uuid import UUID
 from posthorn.adapters.postgres.access.content_access import PLACE_AGE, find_ended, remember_places
 from posthorn.adapters.postgres.database import Database, clean_text
 from posthorn.ports.access import Ending, Place, Proof
-from posthorn.ports.administration import State
+from posthorn.ports.accounts import AccountState
 from posthorn.ports.sending import Credentials, Limits
 from posthorn.wire.address import Address
 
@@ -88,7 +88,7 @@ class PostgresSenders:
             domain=row["name"],
             tenant=row["tenant_id"],
             password_hash=row["password_hash"],
-            state=State(row["state"]),
+            state=AccountState(row["state"]),
             networks=tuple(row["networks"]),
             account_limits=Limits(row["max_messages_per_hour"], row["max_recipients_per_hour"]),
             domain_limits=Limits(row["domain_messages"], row["domain_recipients"]),

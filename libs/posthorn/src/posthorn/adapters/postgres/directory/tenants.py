@@ -19,8 +19,10 @@ from posthorn.adapters.postgres.access.idempotency import keep_answer
 from posthorn.adapters.postgres.access.tenant_scope import MOVED, Scoped, check_version, found, one, version_of
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.directory.outbox import lift_limits, write_aliases
-from posthorn.ports.administration import Conflict, Fault, Missing, Receipt, Unfit, Versions
-from posthorn.ports.tenants import Standing, Tenant, TenantRules, TenantState
+from posthorn.ports.changes import Versions
+from posthorn.ports.errors import Conflict, FieldError, NotFound, ValidationFailed
+from posthorn.ports.idempotency import Receipt
+from posthorn.ports.tenants import Tenant, TenantRef, TenantRules, TenantState
 
 _RULES = tuple(each.name for each in fields(TenantRules))
 _SETTABLE = ("name", "state", *_RULES)
@@ -90,11 +92,11 @@ class PostgresTenants:
         async with self._database.session() as connection:
             return _as_tenant(await one(connection, tenant, _FIND, named))
 
-    async def standing(self, named: str) -> Standing | None:
+    async def standing(self, named: str) -> TenantRef | None:
         """Look one up, without what it owns."""
         async with self._database.session() as connection:
             rows = await found(connection, None, _STANDING, named)
-        return Standing(rows[0]["id"], rows[0]["name"], TenantState(rows[0]["state"])) if rows else None
+        return TenantRef(rows[0]["id"], rows[0]["name"], TenantState(rows[0]["state"])) if rows else None
 
     async def change(
         self, tenant: UUID | None, named: str, changes: Mapping[str, object], expected: Versions = None
@@ -135,15 +137,15 @@ class PostgresTenants:
             await connection.execute("DELETE FROM suppressions WHERE tenant_id = $1", row["id"])
             await connection.execute("DELETE FROM statistics WHERE tenant_id = $1", row["id"])
             if await connection.execute("DELETE FROM tenants WHERE id = $1", row["id"]) == "DELETE 0":
-                raise Missing
+                raise NotFound
             await write_audit(connection, row["id"], row["name"])
 
 
 async def tenant_named(connection: Connection, tenant: UUID | None, named: str) -> UUID:
-    """Give the id of the tenant that the caller means by a name or an id. Raises Unfit (``tenant``)."""
+    """Give the id of the tenant that the caller means by a name or an id. Raises ValidationFailed (``tenant``)."""
     rows = await found(connection, tenant, _LOCK, named)
     if not rows:
-        raise Unfit(Fault("tenant", "there is no such tenant"))
+        raise ValidationFailed(FieldError("tenant", "there is no such tenant"))
     number: UUID = rows[0]["id"]
     return number
 

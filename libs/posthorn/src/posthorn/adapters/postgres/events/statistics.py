@@ -82,7 +82,7 @@ class PostgresStatistics:
                 return total
 
 
-class PostgresEventBook:
+class PostgresEventCheckpoint:
     """The port EventBook over Postgres. Each instance is a candidate of its own for being the reader."""
 
     def __init__(self, database: Database) -> None:

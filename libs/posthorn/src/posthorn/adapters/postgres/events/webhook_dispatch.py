@@ -12,7 +12,15 @@ from uuid import UUID
 
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.events.webhooks import put_off
-from posthorn.ports.webhooks import DAYS_OF_FAILURE, FAILURES, MOST_WAITING, Attempt, Parcel, Shares, WebhookState
+from posthorn.ports.webhooks import (
+    DAYS_OF_FAILURE,
+    FAILURES,
+    MOST_WAITING,
+    Attempt,
+    OutgoingDelivery,
+    Shares,
+    WebhookState,
+)
 
 _LOOKED_AT = 500
 """Webhooks that are looked at in one claim; the next one goes on behind them."""
@@ -98,7 +106,7 @@ class PostgresDispatch:
         self._after = _NOBODY
         """The webhook behind which the next claim begins."""
 
-    async def claim(self, shares: Shares, seconds: float) -> Sequence[Parcel]:
+    async def claim(self, shares: Shares, seconds: float) -> Sequence[OutgoingDelivery]:
         """Take what is due."""
         async with self._database.transaction() as connection:
             rows = await connection.fetch(
@@ -117,7 +125,7 @@ class PostgresDispatch:
             )
         self._after = rows[0]["last"] if rows[0]["number"] == _LOOKED_AT else _NOBODY
         return [
-            Parcel(
+            OutgoingDelivery(
                 id=row["id"],
                 webhook=row["webhook_id"],
                 url=row["url"],
@@ -131,7 +139,7 @@ class PostgresDispatch:
             if row["id"] is not None
         ]
 
-    async def close(self, parcel: Parcel, attempt: Attempt) -> WebhookState | None:
+    async def close(self, parcel: OutgoingDelivery, attempt: Attempt) -> WebhookState | None:
         """Note what became of it."""
         state = "delivered" if attempt.is_delivered else "failed" if attempt.retry_in is None else "waiting"
         async with self._database.transaction() as connection:

@@ -17,7 +17,9 @@ from posthorn.adapters.postgres.access.idempotency import keep_answer
 from posthorn.adapters.postgres.access.tenant_scope import MOVED, Scoped, check_version, found, one, version_of
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.directory.tenants import tenant_named
-from posthorn.ports.administration import Conflict, Fault, Missing, Receipt, Unfit, Versions
+from posthorn.ports.changes import Versions
+from posthorn.ports.errors import Conflict, FieldError, NotFound, ValidationFailed
+from posthorn.ports.idempotency import Receipt
 from posthorn.ports.webhooks import (
     MOST_WEBHOOKS,
     Delivery,
@@ -192,11 +194,11 @@ class PostgresWebhooks:
             return _as_delivery(await one(connection, tenant, _DELIVERY, new.webhook, new.id))
 
     async def _awake(self, connection: Connection, tenant: UUID | None, number: UUID) -> UUID | None:
-        """Give the owner of a webhook. Raises Missing; Conflict when it is paused."""
+        """Give the owner of a webhook. Raises NotFound; Conflict when it is paused."""
         try:
             row = await one(connection, tenant, _NAMED + "FOR KEY SHARE OF w", number)
-        except Missing:
-            raise Missing(f"there is no webhook {number}") from None
+        except NotFound:
+            raise NotFound(f"there is no webhook {number}") from None
         if row["state"] == WebhookState.PAUSED.value:
             raise Conflict("the webhook is paused; make it active first")
         owner: UUID | None = row["tenant_id"]
@@ -241,12 +243,12 @@ def as_webhook(row: Any) -> Webhook:
 
 
 async def _check_domain(connection: Connection, owner: UUID | None, domain: object) -> None:
-    """Raise Unfit unless the domain is the owner's."""
+    """Raise ValidationFailed unless the domain is the owner's."""
     if domain is None:
         return
     query = "SELECT true FROM domains WHERE name = $1 AND ($2::uuid IS NULL OR tenant_id = $2)"
     if not await connection.fetchval(query, domain, owner):
-        raise Unfit(Fault("domain", f"there is no domain {domain} here"))
+        raise ValidationFailed(FieldError("domain", f"there is no domain {domain} here"))
 
 
 def _as_delivery(row: Any) -> Delivery:

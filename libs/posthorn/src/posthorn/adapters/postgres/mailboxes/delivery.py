@@ -25,7 +25,8 @@ from posthorn.adapters.postgres.queue.charging import ForwardLimits
 from posthorn.adapters.postgres.replication import confirm
 from posthorn.adapters.postgres.tables import INBOX
 from posthorn.model.room import crossed_sql
-from posthorn.ports.mailboxes import AccountsGone, Letter, Resolution, Segment
+from posthorn.ports.mailboxes import AccountsGone, Resolution
+from posthorn.ports.segments import Segment, SegmentMessage
 
 _LOCK_ACCOUNTS = "SELECT id FROM accounts WHERE id = ANY ($1::bigint[]) ORDER BY id FOR NO KEY UPDATE"
 
@@ -141,7 +142,7 @@ class PostgresMailboxes:
 
 
 async def insert_messages(
-    connection: Connection, letters: Sequence[tuple[UUID, Letter]], segments: Sequence[Segment]
+    connection: Connection, letters: Sequence[tuple[UUID, SegmentMessage]], segments: Sequence[Segment]
 ) -> set[UUID]:
     """Insert the messages of (segment, letter) that are not there, and the segments; gives the ids of those made.
 
@@ -150,23 +151,23 @@ async def insert_messages(
     return {row["id"] for row in await connection.fetch(_INSERT_MESSAGES, *_columns(letters, segments))}
 
 
-def _by_receipt(segments: Sequence[Segment]) -> list[tuple[UUID, Letter]]:
+def _by_receipt(segments: Sequence[Segment]) -> list[tuple[UUID, SegmentMessage]]:
     """Give (segment, letter) in the order of receipt; an id that is there twice, once."""
-    found: dict[UUID, tuple[UUID, Letter]] = {}
+    found: dict[UUID, tuple[UUID, SegmentMessage]] = {}
     for segment in segments:
-        for letter in segment.letters:
+        for letter in segment.messages:
             found.setdefault(letter.envelope.id, (segment.id, letter))
     return sorted(found.values(), key=lambda pair: (pair[1].envelope.received_at, pair[1].envelope.id))
 
 
-def _columns(letters: Sequence[tuple[UUID, Letter]], segments: Sequence[Segment]) -> list[list[Any]]:
+def _columns(letters: Sequence[tuple[UUID, SegmentMessage]], segments: Sequence[Segment]) -> list[list[Any]]:
     rows = [
         (
             letter.envelope.id,
             segment,
-            letter.placement.offset,
-            letter.placement.length,
-            letter.placement.encoding,
+            letter.blob_range.offset,
+            letter.blob_range.length,
+            letter.blob_range.encoding,
             letter.envelope.body.size,
             letter.envelope.body.has_dot_lines,
             letter.envelope.body.sha256,
@@ -192,7 +193,7 @@ async def lock_accounts(connection: Connection, accounts: Sequence[int]) -> None
         raise AccountsGone
 
 
-async def make_entries(connection: Connection, letters: Sequence[Letter]) -> int:
+async def make_entries(connection: Connection, letters: Sequence[SegmentMessage]) -> int:
     """Put letters, in this order, into the INBOX of each of their accounts."""
     ranks: Counter[int] = Counter()
     octets: Counter[int] = Counter()

@@ -25,11 +25,13 @@ from posthorn.adapters.postgres.mailboxes.resolve import FORWARDS, MOST_ADDRESSE
 from posthorn.adapters.postgres.queue import enqueue as outbound
 from posthorn.adapters.postgres.queue.charging import ForwardLimits
 from posthorn.adapters.postgres.queue.closing import let_go, make_due_or_now
+from posthorn.model.blob_range import BlobRange
 from posthorn.model.envelope import decode_record
 from posthorn.model.outbound import Notice, Notify, QueueState, RecipientDsn
 from posthorn.ports.errors import Unavailable
-from posthorn.ports.expansions import Expanded, Sort, Waiting
-from posthorn.ports.mailboxes import AccountsGone, Forward, Letter, Placement, Resolution
+from posthorn.ports.expansions import Expanded, OpenExpansions, Sort
+from posthorn.ports.mailboxes import AccountsGone, Forward, Resolution
+from posthorn.ports.segments import SegmentMessage
 
 COUNTED = 10_000
 AGAIN_SECONDS = 900.0
@@ -138,11 +140,11 @@ class PostgresExpansions:
                     await connection.execute(_POSTPONE, chosen, AGAIN_SECONDS)
             raise
 
-    async def waiting(self) -> Waiting:
+    async def waiting(self) -> OpenExpansions:
         """See the port."""
         async with self._database.session() as connection:
             row: Any = await connection.fetchrow(_WAITING, COUNTED)
-        return Waiting(row["number"], row["oldest"])
+        return OpenExpansions(row["number"], row["oldest"])
 
     async def _next(self, connection: Connection) -> Any:
         row = await connection.fetchrow(_NEXT, self._turn)
@@ -167,7 +169,7 @@ class PostgresExpansions:
             return await _bounce(connection, row, held, told, _GONE)
         places = sort(envelope, _resolution(recipient, slice_))
         letter = await _fresh(
-            connection, Letter(envelope, Placement(0, 0), places.accounts, places.outbound, held["tenant_id"])
+            connection, SegmentMessage(envelope, BlobRange(0, 0), places.accounts, places.outbound, held["tenant_id"])
         )
         done = len(slice_) < limit
         await self._enter(connection, row, letter, done=done)
@@ -182,7 +184,7 @@ class PostgresExpansions:
             accounts=row["accounts"] + len(letter.accounts),
         )
 
-    async def _enter(self, connection: Connection, row: Any, letter: Letter, *, done: bool) -> None:
+    async def _enter(self, connection: Connection, row: Any, letter: SegmentMessage, *, done: bool) -> None:
         message = row["message_id"]
         await lock_accounts(connection, letter.accounts)
         await make_entries(connection, [letter])
@@ -212,13 +214,13 @@ def _resolution(recipient: str, found: list[Any]) -> Resolution:
     return Resolution({recipient: ours} if ours else {}, frozenset(), {recipient: out} if out else {})
 
 
-async def _fresh(connection: Connection, letter: Letter) -> Letter:
+async def _fresh(connection: Connection, letter: SegmentMessage) -> SegmentMessage:
     """Leave out what the message has reached already, and note the rest as reached."""
     reached = await connection.fetch(_REACH, letter.envelope.id, outbound.places(letter))
     new = {row["place"] for row in reached}
-    return Letter(
+    return SegmentMessage(
         letter.envelope,
-        letter.placement,
+        letter.blob_range,
         tuple(account for account in dict.fromkeys(letter.accounts) if f"account {account}" in new),
         tuple(each for each in letter.outbound if outbound.place_of(each, letter.tenant) in new),
         letter.tenant,

@@ -11,7 +11,8 @@ from posthorn.adapters.postgres.access.idempotency import keep_answer
 from posthorn.adapters.postgres.access.tenant_scope import Scoped, found
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.ports.account_mail import Mailbox
-from posthorn.ports.administration import Conflict, Missing, Receipt
+from posthorn.ports.errors import Conflict, NotFound
+from posthorn.ports.idempotency import Receipt
 
 MOST_MAILBOXES = 1000
 """Mailboxes that an account may have."""
@@ -78,7 +79,7 @@ class PostgresAccountMailboxes:
             query = "SELECT mailbox_id, role FROM mailboxes WHERE account_id = $1 AND name = $2"
             row = await connection.fetchrow(query, account["id"], name)
             if row is None:
-                raise Missing(f"{address} has no mailbox of this name")
+                raise NotFound(f"{address} has no mailbox of this name")
             if row["role"] is not None:
                 raise Conflict(f"every account has a mailbox {name}")
             holds = "SELECT EXISTS (SELECT FROM mailbox_entries WHERE account_id = $1 AND mailbox_id = $2)"
@@ -100,8 +101,8 @@ async def make_mailboxes(connection: Connection, account: int, address: str, nam
 
 
 async def account_of(connection: Connection, tenant: UUID | None, address: str, lock: str = "") -> Any:
-    """Give the row of an account that the caller sees. Raises Missing."""
+    """Give the row of an account that the caller sees. Raises NotFound."""
     rows = await found(connection, tenant, _FIND + lock, address)
     if not rows:
-        raise Missing(f"there is no account {address}")
+        raise NotFound(f"there is no account {address}")
     return rows[0]

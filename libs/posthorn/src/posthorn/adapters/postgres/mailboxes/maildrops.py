@@ -17,9 +17,10 @@ from posthorn.adapters.postgres.database import Database, clean_text
 from posthorn.adapters.postgres.directory.outbox import write_outbox
 from posthorn.adapters.postgres.mailboxes.expunge import LOCK_ACCOUNT, remove
 from posthorn.adapters.postgres.tables import INBOX
+from posthorn.model.blob_range import BodyLocation
 from posthorn.ports.access import Ending, Place, Proof
 from posthorn.ports.errors import Unavailable
-from posthorn.ports.maildrops import LEASE_SECONDS, LeaseLost, Listing, Location, Login, MaildropBusy, Revoked
+from posthorn.ports.maildrops import LEASE_SECONDS, AccountLogin, LeaseLost, Listing, MaildropBusy, Revoked
 
 _LOGIN = f"""
 SELECT a.id, a.address, a.password_hash, a.state <> 'suspended' AND t.state <> 'suspended', d.tenant_id, {PLACE_AGE}
@@ -75,13 +76,13 @@ class PostgresMaildrops:
         """A cheap real query that also checks the schema version. Raises Unavailable."""
         await self._database.probe()
 
-    async def login(self, address: str, place: bytes = b"") -> Login | None:
+    async def login(self, address: str, place: bytes = b"") -> AccountLogin | None:
         """Look an account up by canonical address, and whether the place is familiar to it. Raises Unavailable."""
         if clean_text(address) != address:
             return None
         async with self._database.session() as connection:
             row = await connection.fetchrow(_LOGIN, address, place)
-        return None if row is None else Login(*row)
+        return None if row is None else AccountLogin(*row)
 
     async def remember(self, places: Collection[Place]) -> None:
         """Note that the accounts were logged in to from the places. Raises Unavailable."""
@@ -128,11 +129,11 @@ class PostgresMaildrops:
             found = await find_ended(connection, asked)
         return {holder: ending for (_, holder), ending in found.items() if holder is not None}
 
-    async def locate(self, account: int, uids: Collection[int]) -> dict[int, Location]:
+    async def locate(self, account: int, uids: Collection[int]) -> dict[int, BodyLocation]:
         """Where the messages lie now; a uid that is missing has gone. Raises Unavailable."""
         async with self._database.session() as connection:
             rows = await connection.fetch(_LOCATE, account, INBOX, list(uids))
-        return {row["uid"]: Location(*tuple(row)[1:]) for row in rows}
+        return {row["uid"]: BodyLocation(*tuple(row)[1:]) for row in rows}
 
     async def commit(self, account: int, holder: UUID, uids: Collection[int], proof: Proof | None = None) -> int:
         """Delete the messages, release quota and lease, all in one transaction; gives how many were deleted. In a domain with an

@@ -18,11 +18,11 @@ from posthorn.adapters.postgres.directory.outbox import write_outbox
 from posthorn.adapters.postgres.mailboxes.expunge import remove
 from posthorn.adapters.postgres.mailboxes.folders import PostgresAccountMailboxes, account_of
 from posthorn.adapters.postgres.tables import INBOX
+from posthorn.model.blob_range import BodyLocation
 from posthorn.model.room import crossed_sql
 from posthorn.ports.account_mail import DeletedKey, DeletedMessage, Found, Message, Which
-from posthorn.ports.administration import Change, Conflict, Fault, Missing, Unfit
-from posthorn.ports.errors import Unavailable
-from posthorn.ports.maildrops import Location
+from posthorn.ports.changes import Change
+from posthorn.ports.errors import Conflict, FieldError, NotFound, Unavailable, ValidationFailed
 
 _LOOKED_AT = 5000
 
@@ -135,7 +135,7 @@ class PostgresAccountMail(PostgresAccountMailboxes):
             account = (await account_of(connection, tenant, address))["id"]
             number = await _mailbox(connection, account, mailbox)
             if number is None:
-                raise Missing(f"{address} has no mailbox of this name")
+                raise NotFound(f"{address} has no mailbox of this name")
             floor = await connection.fetchval(_FLOOR, account, number, below, _LOOKED_AT - 1) if chosen else None
             query = f"{_PAGE} AND {wanted} {_END}" if chosen else f"{_PAGE} {_END}"
             rows = await connection.fetch(query, account, number, below, floor or 0, limit + 1, *chosen.values())
@@ -143,14 +143,14 @@ class PostgresAccountMail(PostgresAccountMailboxes):
             return Found([_as_message(row) for row in rows[:limit]], rows[limit - 1]["uid"])
         return Found([_as_message(row) for row in rows], floor)
 
-    async def message(self, tenant: UUID | None, address: str, message: UUID) -> tuple[Message, Location]:
+    async def message(self, tenant: UUID | None, address: str, message: UUID) -> tuple[Message, BodyLocation]:
         """Give one with the place of its octets."""
         async with self._database.session() as connection:
             account = (await account_of(connection, tenant, address))["id"]
             row = await _one(connection, account, address, message)
         if row["key"] is None:
             raise Unavailable("postgres", f"the message {message} is referred to but has no segment")
-        return _as_message(row), Location(
+        return _as_message(row), BodyLocation(
             message=message,
             key=row["key"],
             offset=row["offset_octets"],
@@ -167,7 +167,7 @@ class PostgresAccountMail(PostgresAccountMailboxes):
             before = await _one(connection, found["id"], address, message)
             number = await _mailbox(connection, found["id"], mailbox)
             if number is None:
-                raise Unfit(Fault("mailbox", f"{address} has no mailbox of this name; create it first"))
+                raise ValidationFailed(FieldError("mailbox", f"{address} has no mailbox of this name; create it first"))
             await connection.execute(_MOVE, found["id"], message, number)
             details = {"message": message, "from": before["mailbox"], "to": mailbox}
             await write_audit(connection, found["tenant_id"], address, details)
@@ -183,7 +183,7 @@ class PostgresAccountMail(PostgresAccountMailboxes):
                 message,
             )
             if not rows:
-                raise Missing(f"{address} has no such message")
+                raise NotFound(f"{address} has no such message")
             where = [(row["mailbox_id"], row["uid"]) for row in rows]
             removed = await remove(connection, found["id"], where, keep=found["undelete_days"] > 0)
             await write_audit(connection, found["tenant_id"], address, {"message": message})
@@ -215,7 +215,7 @@ class PostgresAccountMail(PostgresAccountMailboxes):
             account, days = found["id"], found["undelete_days"]
             rows = await connection.fetch(_LOCK_DELETED, account, message, days)
             if not rows:
-                raise Missing(f"{address} has no such message that could be brought back")
+                raise NotFound(f"{address} has no such message that could be brought back")
             quota, octets = found["quota_bytes"], sum(row["size_crlf"] for row in rows)
             if quota is not None and found["used_bytes"] + octets > quota:
                 raise Conflict(f"{address} has no room for the {octets} octets of the message")
@@ -229,7 +229,7 @@ async def _one(connection: Connection, account: int, address: str, message: UUID
     query = f"{_MESSAGE} AND e.message_id = $2 ORDER BY e.mailbox_id, e.uid LIMIT 1"
     row = await connection.fetchrow(query, account, message)
     if row is None:
-        raise Missing(f"{address} has no such message")
+        raise NotFound(f"{address} has no such message")
     return row
 
 

@@ -7,7 +7,8 @@ from uuid import UUID, uuid4
 
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.leader import lead
-from posthorn.ports.mailboxes import DeadSegment, LiveMessage, Placement, Segment
+from posthorn.model.blob_range import BlobRange
+from posthorn.ports.segments import DeadSegment, LiveMessage, Segment
 
 _TASK = "collector"
 
@@ -53,7 +54,7 @@ SELECT count(*) FROM forgotten
 """
 
 
-class PostgresStoreroom:
+class PostgresSegmentCatalog:
     """The port Storeroom on Postgres. Each instance is a candidate of its own for being the collector."""
 
     def __init__(self, database: Database) -> None:
@@ -76,11 +77,11 @@ class PostgresStoreroom:
         async with self._database.session() as connection:
             rows = await connection.fetch(_LIVE, segment)
         return [
-            LiveMessage(row["id"], Placement(row["offset_octets"], row["stored_octets"], row["encoding"]))
+            LiveMessage(row["id"], BlobRange(row["offset_octets"], row["stored_octets"], row["encoding"]))
             for row in rows
         ]
 
-    async def move(self, old: UUID, new: Segment | None, moved: Mapping[UUID, Placement]) -> bool:
+    async def move(self, old: UUID, new: Segment | None, moved: Mapping[UUID, BlobRange]) -> bool:
         """Point the moved messages to the new segment and mark the old one for removal, in one transaction.
 
         False, and nothing done, when the live messages have become others, or the old segment is marked already. Raises
@@ -96,7 +97,7 @@ class PostgresStoreroom:
             if not await connection.fetchval(_CONDEMN, old):
                 return False
             if new is not None:
-                octets = sum(placement.length for placement in moved.values())
+                octets = sum(blob_range.length for blob_range in moved.values())
                 await connection.execute(
                     "INSERT INTO segments (id, key, octets, live_octets) VALUES ($1, $2, $3, $4)",
                     *(new.id, new.key, new.octets, octets),
@@ -105,9 +106,9 @@ class PostgresStoreroom:
                     _REPOINT,
                     new.id,
                     list(moved),
-                    [placement.offset for placement in moved.values()],
-                    [placement.length for placement in moved.values()],
-                    [placement.encoding for placement in moved.values()],
+                    [blob_range.offset for blob_range in moved.values()],
+                    [blob_range.length for blob_range in moved.values()],
+                    [blob_range.encoding for blob_range in moved.values()],
                 )
         return True
 

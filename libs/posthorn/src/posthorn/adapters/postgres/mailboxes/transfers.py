@@ -19,10 +19,10 @@ from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.leader import lead, resign
 from posthorn.adapters.postgres.mailboxes.delivery import insert_messages
 from posthorn.adapters.postgres.mailboxes.folders import account_of, make_mailboxes
+from posthorn.model.blob_range import BodyLocation
 from posthorn.model.room import crossed_sql
-from posthorn.ports.administration import Conflict, Missing
-from posthorn.ports.mailboxes import Letter, Segment
-from posthorn.ports.maildrops import Location
+from posthorn.ports.errors import Conflict, NotFound
+from posthorn.ports.segments import Segment, SegmentMessage
 from posthorn.ports.transfers import Contents, Entry, Exported, Importing, ImportLost
 
 LEASE_SECONDS = 180.0
@@ -86,7 +86,7 @@ class PostgresTransfers:
             query = "SELECT mailbox_id, name FROM mailboxes WHERE account_id = $1 AND ($2::text IS NULL OR name = $2)"
             boxes = {row["mailbox_id"]: row["name"] for row in await connection.fetch(query, account, mailbox)}
             if not boxes:
-                raise Missing(f"{address} has no mailbox of this name")
+                raise NotFound(f"{address} has no mailbox of this name")
             messages, octets = await connection.fetchrow(_COUNT, account, list(boxes)) or (0, 0)
         return Contents(account, messages, octets, boxes)
 
@@ -104,7 +104,7 @@ class PostgresTransfers:
                 row["flags"],
                 row["internal_date"],
                 row["reverse_path"],
-                Location(*tuple(row)[5:]),
+                BodyLocation(*tuple(row)[5:]),
             )
             for row in rows
         ]
@@ -145,11 +145,11 @@ class PostgresTransfers:
             if row is None or not await connection.fetchval(_STAYS, _task(importing), importing.holder):
                 raise ImportLost
             known = "SELECT id FROM messages WHERE id = ANY ($1::uuid[])"
-            ids = [letter.envelope.id for letter in segment.letters]
+            ids = [letter.envelope.id for letter in segment.messages]
             placed = {row["id"] for row in await connection.fetch(known, ids)}
             left = None if row["quota_bytes"] is None else row["quota_bytes"] - row["used_bytes"]
-            fitting: list[tuple[Letter, Entry]] = []
-            for letter, entry in zip(segment.letters, entries, strict=True):
+            fitting: list[tuple[SegmentMessage, Entry]] = []
+            for letter, entry in zip(segment.messages, entries, strict=True):
                 if letter.envelope.id in placed:
                     continue
                 if left is None or letter.envelope.body.size <= left:
@@ -161,7 +161,7 @@ class PostgresTransfers:
             return made | placed
 
 
-async def _enter(connection: Connection, importing: Importing, fitting: Sequence[tuple[Letter, Entry]]) -> None:
+async def _enter(connection: Connection, importing: Importing, fitting: Sequence[tuple[SegmentMessage, Entry]]) -> None:
     if not fitting:
         return
     await make_mailboxes(

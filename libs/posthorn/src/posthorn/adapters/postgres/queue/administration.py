@@ -25,7 +25,7 @@ from posthorn.adapters.postgres.directory.tenants import tenant_named
 from posthorn.adapters.postgres.queue.closing import let_go, make_due
 from posthorn.adapters.postgres.queue.lanes import lane_of, open_for_one_try, open_of_item, open_where
 from posthorn.model.outbound import QueueState
-from posthorn.ports.administration import Conflict, Missing
+from posthorn.ports.errors import Conflict, NotFound
 from posthorn.ports.queue import LaneClosed, QueueFilter, QueueItem
 from posthorn.wire.foreign_address import canonical
 
@@ -109,12 +109,12 @@ class PostgresQueueAdministration:
         return [_as_item(row) for row in rows]
 
     async def item(self, tenant: UUID | None, item: int) -> QueueItem:
-        """Give one. Raises Missing."""
+        """Give one. Raises NotFound."""
         async with self._database.session() as connection:
             return await _item(connection, tenant, item)
 
     async def act(self, tenant: UUID | None, action: str, item: int) -> QueueItem:
-        """Change one. Raises Missing, Conflict, and KeyError for an action that does not exist."""
+        """Change one. Raises NotFound, Conflict, and KeyError for an action that does not exist."""
         allowed = _ALLOWED[action]
         async with self._database.transaction() as connection:
             if action == "release" and await connection.fetchval(_HURRY, tenant, item):
@@ -123,7 +123,7 @@ class PostgresQueueAdministration:
                 await open_of_item(connection, tenant, item)
             found = await connection.fetchval(_FIND, tenant, item)
             if found is None:
-                raise Missing(f"the queue has no item {item}")
+                raise NotFound(f"the queue has no item {item}")
             if (state := QueueState(found)) not in allowed:
                 raise Conflict(f"the item {item} cannot take this: {_REFUSALS[state]}")
             await _change(connection, action, [item], f"queue/{item}", {}, by_platform=tenant is None)
@@ -251,7 +251,7 @@ async def _item(connection: Connection, tenant: UUID | None, item: int) -> Queue
         search.add("tenant_id = {}", tenant)
     row = await connection.fetchrow(search.into(_PAGE, 1), *search.values)
     if row is None:
-        raise Missing(f"the queue has no item {item}")
+        raise NotFound(f"the queue has no item {item}")
     return _as_item(row)
 
 

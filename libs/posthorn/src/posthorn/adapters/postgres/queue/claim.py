@@ -29,9 +29,9 @@ from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.queue import suspensions
 from posthorn.adapters.postgres.queue.routes import COLUMNS, as_route
 from posthorn.adapters.postgres.queue.suspensions import SUSPENDED_FOR
+from posthorn.model.blob_range import BodyLocation
 from posthorn.model.outbound import Notify
 from posthorn.ports.errors import Unavailable
-from posthorn.ports.maildrops import Location
 from posthorn.ports.queue import Claim, Due, Job
 
 _MOST_ROUNDS = 50
@@ -289,9 +289,9 @@ def _as_job(row: Any) -> Job:
     )
 
 
-def as_location(row: Any) -> Location:
+def as_location(row: Any) -> BodyLocation:
     """Make a location of a row of messages with the segment's ``key``; without a segment the key is empty and nothing is found."""
-    return Location(
+    return BodyLocation(
         message=row["message_id"],
         key=row["key"],
         offset=row["offset_octets"],

@@ -27,7 +27,7 @@ from posthorn.adapters.postgres.queue.closing import make_due_or_now
 from posthorn.model.envelope import Envelope, encode_record
 from posthorn.model.networks import network_of
 from posthorn.model.outbound import Notice, Outbound, QueueState
-from posthorn.ports.mailboxes import Letter
+from posthorn.ports.segments import SegmentMessage
 from posthorn.wire.foreign_address import canonical
 
 type Due = dict[str, datetime | None]
@@ -87,13 +87,13 @@ class Patience:
         return self.give_up
 
 
-def open_rows(letter: Letter) -> int:
+def open_rows(letter: SegmentMessage) -> int:
     """How many of the letter's outbound rows hold on to its octets."""
     return sum(not _closed(each) for each in letter.outbound)
 
 
 async def enter(
-    connection: Connection, letters: Sequence[Letter], patience: Patience, limits: ForwardLimits = NO_LIMITS
+    connection: Connection, letters: Sequence[SegmentMessage], patience: Patience, limits: ForwardLimits = NO_LIMITS
 ) -> None:
     """Enter the outbound parts of letters that were just made, and the expansions that are left to ``expansions``."""
     letters = [letter for letter in letters if letter.outbound]
@@ -120,7 +120,7 @@ async def enter(
 
 
 async def enter_more(
-    connection: Connection, letter: Letter, patience: Patience, limits: ForwardLimits = NO_LIMITS
+    connection: Connection, letter: SegmentMessage, patience: Patience, limits: ForwardLimits = NO_LIMITS
 ) -> Due:
     """Enter more recipients of a message whose outbound part is there; gives the destinations that are due.
 
@@ -129,7 +129,7 @@ async def enter_more(
     return await _insert(connection, [], [letter], patience, {}, limits) if letter.outbound else {}
 
 
-def places(letter: Letter) -> list[str]:
+def places(letter: SegmentMessage) -> list[str]:
     """Name where the letter goes, for ``outbound_reached``: accounts, and addresses elsewhere by whose they are."""
     return sorted(
         {f"account {account}" for account in letter.accounts}
@@ -149,7 +149,7 @@ def place_of(outbound: Outbound, tenant: UUID | None) -> str:
 async def _insert(
     connection: Connection,
     messages: Sequence[tuple[Any, ...]],
-    letters: Sequence[Letter],
+    letters: Sequence[SegmentMessage],
     patience: Patience,
     owners: Mapping[str, UUID],
     limits: ForwardLimits,
@@ -183,7 +183,7 @@ def _note_due(due: Due, destination: str, deferral: Deferral | None) -> None:
 
 
 def _row(
-    letter: Letter, each: Outbound, patience: Patience, owner: UUID | None, deferral: Deferral | None
+    letter: SegmentMessage, each: Outbound, patience: Patience, owner: UUID | None, deferral: Deferral | None
 ) -> tuple[Any, ...]:
     return (
         letter.envelope.id,
@@ -218,7 +218,7 @@ def _is_strangers(envelope: Envelope) -> bool:
     return envelope.role == "mx"
 
 
-async def _open_expansions(connection: Connection, letters: Sequence[Letter]) -> None:
+async def _open_expansions(connection: Connection, letters: Sequence[SegmentMessage]) -> None:
     wide = [(letter, each) for letter in letters for each in letter.outbound if _expands(each)]
     if not wide:
         return
@@ -233,13 +233,13 @@ async def _open_expansions(connection: Connection, letters: Sequence[Letter]) ->
     await connection.execute(_REACHED, [message for message, _ in rows], [place for _, place in rows])
 
 
-def _record(letter: Letter, each: Outbound) -> bytes:
+def _record(letter: SegmentMessage, each: Outbound) -> bytes:
     """Give the envelope as it is for this recipient alone. It names a blob in any case, for it goes without its body."""
     envelope = letter.envelope.to((each.recipient,))
     return encode_record(replace(envelope, dsn={each.recipient: each.dsn}, blob=envelope.blob or "segment"), None)
 
 
-async def _owners(connection: Connection, letters: Sequence[Letter]) -> Mapping[str, UUID]:
+async def _owners(connection: Connection, letters: Sequence[SegmentMessage]) -> Mapping[str, UUID]:
     """Give the tenants of the domains in which there is something to expand; the usual letter asks nothing."""
     names = {each.destination for letter in letters for each in letter.outbound if _expands(each)}
     if not names:

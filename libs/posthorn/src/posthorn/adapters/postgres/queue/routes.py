@@ -7,7 +7,8 @@ from typing import Any
 
 from posthorn.adapters.postgres.access.idempotency import keep_answer
 from posthorn.adapters.postgres.database import Database, clean_text
-from posthorn.ports.administration import Conflict, Missing, Receipt
+from posthorn.ports.errors import Conflict, NotFound
+from posthorn.ports.idempotency import Receipt
 from posthorn.ports.queue import Route
 
 COLUMNS = ("domain", "host", "port", "tls", "username", "password", "connections", "messages_per_minute")
@@ -41,11 +42,11 @@ class PostgresRoutes:
         return [as_route(row) for row in rows]
 
     async def get(self, domain: str) -> Route:
-        """Give one. Raises Missing."""
+        """Give one. Raises NotFound."""
         async with self._database.session() as connection:
             row = await connection.fetchrow(f"{_SELECT} WHERE domain = $1", clean_text(domain))
         if row is None:
-            raise Missing(f"there is no route for {domain}")
+            raise NotFound(f"there is no route for {domain}")
         return as_route(row)
 
     async def create(self, route: Route, receipt: Receipt[Route] | None = None) -> Route:
@@ -66,11 +67,11 @@ class PostgresRoutes:
         return as_route(row), row["created"]
 
     async def delete(self, domain: str) -> None:
-        """Remove one. Raises Missing."""
+        """Remove one. Raises NotFound."""
         async with self._database.session() as connection:
             query = "DELETE FROM routes WHERE domain = $1 RETURNING 1"
             if not await connection.fetchval(query, clean_text(domain)):
-                raise Missing(f"there is no route for {domain}")
+                raise NotFound(f"there is no route for {domain}")
 
 
 def _values(route: Route) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ import asyncpg
 from posthorn.adapters.postgres.access.audit import write_audit
 from posthorn.adapters.postgres.database import Database, clean_text
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
-from posthorn.ports.administration import Missing
+from posthorn.ports.errors import NotFound
 from posthorn.ports.sending import Suppression
 
 _SELECT = "SELECT address, reason, source, message_id, created_at FROM suppressions WHERE tenant_id = $1"
@@ -29,14 +29,14 @@ class PostgresSuppressions:
         self._database = database
 
     async def add(self, tenant: UUID | None, address: str, reason: str) -> tuple[Suppression, bool]:
-        """Put an address on the list; one that is there stays as it is. Raises Missing without the tenant."""
+        """Put an address on the list; one that is there stays as it is. Raises NotFound without the tenant."""
         owner, address, reason = tenant or DEFAULT_TENANT, clean_text(address), clean_text(reason)
         async with self._database.transaction() as connection:
             while True:
                 try:
                     made = await connection.fetchrow(_ADD, owner, address, reason)
                 except asyncpg.ForeignKeyViolationError:
-                    raise Missing("there is no such tenant") from None
+                    raise NotFound("there is no such tenant") from None
                 if made is not None:
                     await write_audit(connection, owner, address, {"reason": reason})
                     return _as_suppression(made), True
@@ -56,12 +56,12 @@ class PostgresSuppressions:
         return [_as_suppression(row) for row in rows]
 
     async def remove(self, tenant: UUID | None, address: str) -> None:
-        """Take it off. Raises Missing."""
+        """Take it off. Raises NotFound."""
         owner = tenant or DEFAULT_TENANT
         async with self._database.transaction() as connection:
             query = "DELETE FROM suppressions WHERE tenant_id = $1 AND address = $2 RETURNING 1"
             if not await connection.fetchval(query, owner, clean_text(address)):
-                raise Missing(f"{address} is not on the list")
+                raise NotFound(f"{address} is not on the list")
             await write_audit(connection, owner, address)
 
 

@@ -1,4 +1,4 @@
-"""Wake-ups: a hint to relays that something is due. A lost one costs a short poll, nothing else."""
+"""Notifications: a hint to relays that something is due. A lost one costs a short poll, nothing else."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Collection
 from typing import Protocol
 
 ANY = "*"
-"""In the place of a destination's name: it may be any."""
+"""Stands for a destination's name: it may be any."""
 
 
-class Waker(Protocol):
+class Notifier(Protocol):
     """The side that has put something into the queue."""
 
     def wake(self, destinations: Collection[str] = (ANY,)) -> None:
@@ -17,7 +17,7 @@ class Waker(Protocol):
         ...
 
 
-class Wakes(Protocol):
+class Notifications(Protocol):
     """The side of the relay."""
 
     async def wait(self, timeout: float) -> Collection[str]:

@@ -305,9 +305,9 @@ async def test_a_domain_with_mail_in_it_is_not_claimed(administration: PostgresA
 
 async def test_marks_name_the_outbox_entries_of_the_change(administration: PostgresAdministration, town: Town) -> None:
     change = await administration.create_account(None, account("alice"))
-    rows = await town.rows("SELECT subject FROM directory_outbox WHERE id = ANY($1)", list(change.marks))
+    rows = await town.rows("SELECT subject FROM directory_outbox WHERE id = ANY($1)", list(change.outbox_ids))
     assert rows == [("alice@example.test",)]
-    assert (await administration.change_account(None, "alice@example.test", {"password_hash": "new"})).marks == ()
+    assert (await administration.change_account(None, "alice@example.test", {"password_hash": "new"})).outbox_ids == ()
     with pytest.raises(NotFound):
         await administration.delete_account(None, "nobody@example.test")
 

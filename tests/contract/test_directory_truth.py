@@ -132,12 +132,12 @@ async def test_a_change_during_publishing_is_not_struck_off_with_it(truth: Postg
 
 async def test_published_tells_whether_an_entry_waits(truth: PostgresDirectoryTruth, town: Town) -> None:
     await truth.doubt(["fine@example.test", "full@example.test"])
-    marks = [number for (number,) in await town.rows("SELECT id FROM directory_outbox")]
-    assert not await truth.published(marks)
+    outbox_ids = [number for (number,) in await town.rows("SELECT id FROM directory_outbox")]
+    assert not await truth.published(outbox_ids)
     await taken(truth, 1)
-    assert not await truth.published(marks)
+    assert not await truth.published(outbox_ids)
     await taken(truth, 1)
-    assert await truth.published(marks)
+    assert await truth.published(outbox_ids)
     assert await truth.published([])
 
 
@@ -244,8 +244,8 @@ async def test_what_is_not_published_is_named_within_bounds(truth: PostgresDirec
     assert await truth.unpublished() == Unpublished()
     await truth.doubt(["fine@example.test", "@example.test"])
     assert await truth.unpublished() == Unpublished(frozenset({"fine@example.test", "@example.test"}))
-    marks = [number for (number,) in await town.rows("SELECT id FROM directory_outbox WHERE subject LIKE 'fine%'")]
-    assert await truth.unpublished(marks) == Unpublished(frozenset({"fine@example.test"}))
+    outbox_ids = [number for (number,) in await town.rows("SELECT id FROM directory_outbox WHERE subject LIKE 'fine%'")]
+    assert await truth.unpublished(outbox_ids) == Unpublished(frozenset({"fine@example.test"}))
     await truth.doubt([f"u{number}@example.test" for number in range(6000)])
     assert await truth.unpublished() == Unpublished(domains=frozenset({"example.test"}))
     await truth.doubt([f"@d{number}.test" for number in range(300)])

@@ -44,7 +44,7 @@ def key(selector: str, algorithm: str = "ed25519", *, begins: float = -1.0, doma
     """A key that begins in so many seconds."""
     now = datetime.now(UTC)
     begin = now + timedelta(seconds=begins)
-    return DkimKey(new_id(), domain, selector, algorithm, b"public", b"sealed", begin, None, None, now)
+    return DkimKey(new_id(), domain, selector, algorithm, b"public", b"encrypted", begin, None, None, now)
 
 
 async def signing(keys: PostgresDkimKeys, domain: str = DOMAIN) -> list[str]:
@@ -54,7 +54,7 @@ async def signing(keys: PostgresDkimKeys, domain: str = DOMAIN) -> list[str]:
 async def test_what_is_entered_comes_back(keys: PostgresDkimKeys) -> None:
     entered = key("one")
     (made,) = await keys.rotate(None, DOMAIN, [entered], WEEK)
-    assert (made.id, made.selector, made.public_key, made.private_key) == (entered.id, "one", b"public", b"sealed")
+    assert (made.id, made.selector, made.public_key, made.private_key) == (entered.id, "one", b"public", b"encrypted")
     assert (made.domain, made.signs_from, made.signs_until, made.published_until) == (
         DOMAIN,
         entered.signs_from,
@@ -141,13 +141,13 @@ async def test_keys_belong_to_their_domain_and_tenant(keys: PostgresDkimKeys, to
 
 
 async def test_a_signer_signs_with_what_is_kept(keys: PostgresDkimKeys) -> None:
-    vault = SecretBox([b"v" * 32])
+    secret_box = SecretBox([b"v" * 32])
     made = key("one")
     private, public = generate("ed25519")
-    sealed = vault.seal(private, f"dkim:{made.id}")
-    kept = DkimKey(made.id, DOMAIN, "one", "ed25519", public, sealed, made.signs_from, None, None, made.created_at)
+    encrypted = secret_box.encrypt(private, f"dkim:{made.id}")
+    kept = DkimKey(made.id, DOMAIN, "one", "ed25519", public, encrypted, made.signs_from, None, None, made.created_at)
     await keys.rotate(None, DOMAIN, [kept], WEEK)
-    signer = DkimSigner(keys, vault)
+    signer = DkimSigner(keys, secret_box)
     assert "s=one;" in await signer.sign(DOMAIN, b"From: a@example.test\r\n\r\nx\r\n")
     signer.close()
 

@@ -14,7 +14,7 @@ from posthorn.ports.errors import Conflict, NotFound
 from posthorn.ports.queue import Route
 from tests.contract.town import pool
 
-FULL = Route("far.test", "smart.test", 2525, "verified", "user", b"sealed", 7, 60)
+FULL = Route("far.test", "smart.test", 2525, "verified", "user", b"encrypted", 7, 60)
 
 
 @pytest.fixture

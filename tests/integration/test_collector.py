@@ -70,7 +70,7 @@ class Store(Town):
         self.settings = CollectorSettings()
         self.released = False
         self.uncertain: Unavailable | None = None
-        self.storeroom = PostgresSegmentCatalog(database)
+        self.segments = PostgresSegmentCatalog(database)
 
     def now(self) -> float:
         return self.blobs.now()
@@ -83,7 +83,7 @@ class Store(Town):
 
         chosen = CollectorSettings.model_construct(**{**self.settings.model_dump(), **settings})
         brakes = CollectorBrakes.of(chosen, lambda: self.released)
-        return Collector(self.storeroom, self.blobs, backlog, chosen, self.now, certain=self._certain, brakes=brakes)
+        return Collector(self.segments, self.blobs, backlog, chosen, self.now, certain=self._certain, brakes=brakes)
 
     async def _certain(self) -> None:
         if self.uncertain is not None:
@@ -405,7 +405,7 @@ async def test_one_of_many_processes_collects_and_another_takes_over(store: Stor
     leader = store.collector()
     assert await leader.collect_once() == Round()
     await store.delete(account, _ids(dead))
-    store.storeroom = PostgresSegmentCatalog(store.database)
+    store.segments = PostgresSegmentCatalog(store.database)
     other = store.collector()
     assert await other.collect_once() == Round(), "the first one leads"
     await store.pass_time(store.settings.collector_interval + 61)  # it has gone

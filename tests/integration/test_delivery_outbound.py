@@ -111,7 +111,7 @@ async def test_an_alias_forwards_under_an_address_of_its_domain_that_leads_back_
     assert (recipient, original, state, notice) == ("out@far.test", "team@example.test", "queued", None)
     local, _, domain = reverse_path.rpartition("@")
     assert domain == "example.test"
-    assert reverse(local.lower(), stage.vault.derived("srs"), day()) == SENDER.lower()
+    assert reverse(local.lower(), stage.secret_box.derived("srs"), day()) == SENDER.lower()
     assert await queued(stage, "sender") == [(SENDER,)]  # who is told of what the next host refuses at once
     assert await stage.town.value("SELECT tenant_id FROM outbound_messages") == await stage.town.value(
         "SELECT tenant_id FROM domains"
@@ -139,7 +139,7 @@ async def test_a_target_that_is_reached_twice_gets_one_copy(stage: Scene) -> Non
 
 
 async def test_a_bounce_to_a_rewritten_address_finds_its_way_back(stage: Scene) -> None:
-    ours = rewrite(SENDER, "example.test", stage.vault.derived("srs")[0], day()).lower()
+    ours = rewrite(SENDER, "example.test", stage.secret_box.derived("srs")[0], day()).lower()
     sent = await stage.send(BODY, ours, reverse_path="")
     await stage.deliver(1)
     await ended(stage)
@@ -149,7 +149,7 @@ async def test_a_bounce_to_a_rewritten_address_finds_its_way_back(stage: Scene) 
 
 async def test_a_bounce_unwinds_what_was_rewritten_here_twice_down_to_a_mailbox_here(stage: Scene) -> None:
     alice = await stage.town.account("alice@example.test")
-    (key,) = stage.vault.derived("srs")
+    (key,) = stage.secret_box.derived("srs")
     once = rewrite("alice@example.test", "example.test", key, day())
     twice = rewrite(once, "example.test", key, day()).lower()
     await stage.send(BODY, twice, reverse_path="")
@@ -170,7 +170,7 @@ def _same(address: str) -> str:
 async def test_a_rewritten_address_leads_nowhere_when_forged_or_for_anything_but_bounces(
     stage: Scene, change: Callable[[str], str], sender: str
 ) -> None:
-    ours = change(rewrite(SENDER, "example.test", stage.vault.derived("srs")[0], day()).lower())
+    ours = change(rewrite(SENDER, "example.test", stage.secret_box.derived("srs")[0], day()).lower())
     await stage.send(BODY, ours, reverse_path=sender)
     await stage.deliver(1)
     await ended(stage)
@@ -178,7 +178,7 @@ async def test_a_rewritten_address_leads_nowhere_when_forged_or_for_anything_but
 
 
 async def test_a_rewritten_address_at_anothers_domain_is_not_ours_to_turn_back(stage: Scene) -> None:
-    theirs = rewrite(SENDER, "far.test", stage.vault.derived("srs")[0], day())
+    theirs = rewrite(SENDER, "far.test", stage.secret_box.derived("srs")[0], day())
     await stage.send(BODY, theirs, **submitted(reverse_path=""))
     await stage.deliver(1)
     await ended(stage)
@@ -231,13 +231,13 @@ async def test_an_alias_to_one_place_hands_the_wish_on_and_one_to_several_is_exp
     ]
 
 
-async def enter_keys(stage: Scene, vault: SecretBox) -> list[DkimKey]:
+async def enter_keys(stage: Scene, secret_box: SecretBox) -> list[DkimKey]:
     keys = []
     for algorithm in ("rsa", "ed25519"):
         private, public = generate(algorithm)
         number, began = new_id(), datetime.now(UTC) - timedelta(minutes=1)
-        sealed = vault.seal(private, f"dkim:{number}")
-        facts = (number, "example.test", f"s-{algorithm}", algorithm, public, sealed, began, None, None, began)
+        encrypted = secret_box.encrypt(private, f"dkim:{number}")
+        facts = (number, "example.test", f"s-{algorithm}", algorithm, public, encrypted, began, None, None, began)
         keys.append(DkimKey(*facts))
     await PostgresDkimKeys(stage.town.database).rotate(None, "example.test", keys, 0)
     return keys
@@ -261,7 +261,7 @@ def verified(message: bytes, keys: list[DkimKey]) -> bool:
 async def test_what_leaves_in_the_name_of_our_domain_is_signed_without_its_return_path(
     stage: Scene, large: bool
 ) -> None:
-    keys = await enter_keys(stage, stage.vault)
+    keys = await enter_keys(stage, stage.secret_box)
     facts = submitted(signer="example.test", body=_facts(BODY))
     send = stage.send_large if large else stage.send
     await send(BODY, "bob@far.test", **facts)
@@ -294,7 +294,12 @@ async def test_only_what_leaves_and_may_be_signed_is_signed(stage: Scene) -> Non
     await stage.town.alias("out@example.test", "out@far.test")
     signer = _CountingSigner()
     deliverer = Deliverer(
-        stage.mailboxes, stage.blobs, stage.dead, new_id=new_id, signer=signer, rewriting=stage.vault.derived("srs")
+        stage.mailboxes,
+        stage.blobs,
+        stage.dead,
+        new_id=new_id,
+        signer=signer,
+        rewriting=stage.secret_box.derived("srs"),
     )
     await stage.send(BODY, "bob@example.test", "gone@example.test", **submitted(signer="example.test"))
     await stage.send(BODY, "bob@far.test", **submitted(signer=""))
@@ -352,7 +357,7 @@ async def test_an_outage_of_the_keys_store_is_waited_out(stage: Scene) -> None:
 
 async def test_a_letter_whose_octets_are_missing_does_not_hold_up_the_others(stage: Scene) -> None:
     bob = await stage.town.account("bob@example.test")
-    await enter_keys(stage, stage.vault)
+    await enter_keys(stage, stage.secret_box)
     lost = await stage.send_large(BODY, "carol@far.test", **submitted(signer="example.test"))
     await stage.blobs.delete(lost.blob or "")
     for number in range(8):

@@ -75,7 +75,7 @@ async def scene(database_url: str, nats: Nats, tmp_path: Path) -> AsyncIterator[
 async def published(scene: Scene) -> AsyncIterator[Scene]:
     """The same, publishing."""
     running = asyncio.create_task(scene.publisher.run())
-    scene.api.publication.arrive(scene.publisher)
+    scene.api.publication.set(scene.publisher)
     await until(scene.bucket.is_filled, what="the filling of the bucket")
     yield scene
     assert not running.done(), "the publisher lives through everything"
@@ -145,7 +145,7 @@ async def test_a_directory_that_was_lost_is_made_anew(published: Scene) -> None:
     await published.api.domain()
     await published.api.account("alice@example.test")
     await published.connection.api("STREAM.DELETE.KV_directory")
-    published.connection.suspect()
+    published.connection.check_soon()
     await published.becomes("nobody@example.test", RecipientStatus.UNKNOWN)
     assert await published.standing("alice@example.test") is RecipientStatus.DELIVERABLE
 
@@ -212,7 +212,7 @@ async def test_more_than_one_batch_is_published(scene: Scene) -> None:
 async def test_two_publishers_take_turns(scene: Scene) -> None:
     other = Publisher(scene.truth, scene.bucket)
     tasks = [asyncio.create_task(each.run()) for each in (scene.publisher, other)]
-    scene.api.publication.arrive(other)
+    scene.api.publication.set(other)
     await until(scene.bucket.is_filled)
     await scene.api.domain()
     await asyncio.gather(*(scene.api.account(f"u{number}@example.test") for number in range(10)))
@@ -240,7 +240,7 @@ async def test_a_comparison_that_fails_keeps_nothing_from_being_published(scene:
 
     publisher = Publisher(Unreadable(scene.town.database), scene.bucket)
     running = asyncio.create_task(publisher.run())
-    scene.api.publication.arrive(publisher)
+    scene.api.publication.set(publisher)
     for number in range(3):
         await scene.api.account(f"u{number}@example.test")
         assert await scene.standing(f"u{number}@example.test") is RecipientStatus.DELIVERABLE
@@ -250,9 +250,9 @@ async def test_a_comparison_that_fails_keeps_nothing_from_being_published(scene:
 
 
 async def test_settle_does_not_wait_where_nothing_is_to_come(scene: Scene) -> None:
-    assert await scene.publisher.settle((), 5)
+    assert await scene.publisher.wait_published((), 5)
     began = time.monotonic()
-    assert not await scene.publisher.settle((10**9,), 0.2), "nothing publishes, so it waits its time out"
+    assert not await scene.publisher.wait_published((10**9,), 0.2), "nothing publishes, so it waits its time out"
     assert time.monotonic() - began < 2
 
 
@@ -287,7 +287,7 @@ async def test_a_large_import_holds_up_nobody_and_bounces_nothing(scene: Scene) 
     """The audit's p12: tenant A imports; tenant B's account takes mail at once, and A's are never said to be unknown."""
     bucket = SlowBucket(scene.connection)
     publisher = Publisher(scene.truth, bucket)
-    scene.api.publication.arrive(publisher)
+    scene.api.publication.set(publisher)
     await publisher.reconcile()
     await scene.api.tenant("a")
     await scene.api.tenant("b")
@@ -337,7 +337,7 @@ async def test_an_account_that_is_announced_unpublished_is_put_off_whoever_dies(
     await scene.api.domain("b.test")
     assert await scene.publisher.publish()
     dead = Publisher(scene.truth, scene.bucket)  # it never runs: nothing is published
-    scene.api.publication.arrive(dead)
+    scene.api.publication.set(dead)
     await scene.api.account("carol@b.test")
     with pytest.raises(DirectoryBehind):
         await scene.standing("carol@b.test")
@@ -352,8 +352,8 @@ async def test_a_mark_that_is_set_while_another_is_lifted_stays(scene: Scene) ->
     await scene.api.domain("b.test")
 
     class Interrupted(PostgresDirectoryTruth):
-        async def unpublished(self, marks: Sequence[int] | None = None) -> Unpublished:
-            found = await super().unpublished(marks)
+        async def unpublished(self, outbox_ids: Sequence[int] | None = None) -> Unpublished:
+            found = await super().unpublished(outbox_ids)
             await scene.town.rows("INSERT INTO directory_outbox (subject) VALUES ('late@b.test')")
             await other.announce(["late@b.test"])
             return found

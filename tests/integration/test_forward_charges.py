@@ -189,7 +189,7 @@ async def test_a_tenant_cannot_hurry_past_its_limit_and_the_platform_can(stage: 
 
 
 async def test_a_forwarded_copy_carries_its_aliass_mark_and_is_not_forwarded_by_it_again(stage: Scene) -> None:
-    (key,) = stage.vault.derived("srs")
+    (key,) = stage.secret_box.derived("srs")
     await stage.town.alias("loop@example.test", "a@far.test", "b@far.test")
     await stage.town.alias("other@example.test", "c@far.test")
     await arrives(stage, "loop@example.test")
@@ -217,7 +217,7 @@ async def test_a_forwarded_copy_carries_its_aliass_mark_and_is_not_forwarded_by_
 
 
 async def test_nobody_is_told_of_a_loop_of_notices_but_it_is_found(stage: Scene) -> None:
-    (key,) = stage.vault.derived("srs")
+    (key,) = stage.secret_box.derived("srs")
     await stage.town.alias("loop@example.test", "a@far.test", "b@far.test")
     await arrives(stage, "loop@example.test", reverse_path="", passed=(mark_of("loop@example.test", key),))
     rows = await stage.town.rows(
@@ -239,7 +239,7 @@ async def test_few_reports_an_hour_come_back_by_one_address(stage: Scene) -> Non
     stage.deliverer._mailboxes = PostgresMailboxes(
         stage.town.database, limits=ForwardLimits(returns_per_path=2, returns_per_address=3)
     )
-    (key,) = stage.vault.derived("srs")
+    (key,) = stage.secret_box.derived("srs")
     day = int(time.time() // 86_400)
     one, other = (rewrite("victim@other.test", "example.test", key, day, tag).lower() for tag in ("AAAA", "BBBB"))
     for path in (one, one, one, other, other):

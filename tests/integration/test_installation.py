@@ -218,7 +218,7 @@ async def test_a_directory_bucket_lost_and_made_anew_heals_by_itself(house: Hous
     await house.live_in()
     await house.guard().certain()
     await house.nats.api("STREAM.DELETE.KV_directory")
-    house.nats.suspect()
+    house.nats.check_soon()
 
     async def is_there() -> bool:
         try:

@@ -29,7 +29,7 @@ async def connection(nats: Nats) -> AsyncIterator[Connection]:
 @pytest.fixture
 async def api(database_url: str, tmp_path: Path, connection: Connection) -> AsyncIterator[Api]:
     async with running_api(database_url, FileBlobs(tmp_path)) as running:
-        running.trace.arrive(NatsTrace(connection))
+        running.trace.set(NatsTrace(connection))
         yield running
 
 

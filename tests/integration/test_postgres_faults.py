@@ -42,7 +42,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 async def test_every_method_says_unavailable_while_postgres_is_down_and_works_again_after(own: Postgres) -> None:
     async with pool(own.url) as database:
         town = Town(database)
-        mailboxes, maildrops, storeroom = (
+        mailboxes, maildrops, segments = (
             PostgresMailboxes(database),
             PostgresMaildrops(database),
             PostgresSegmentCatalog(database),
@@ -65,14 +65,14 @@ async def test_every_method_says_unavailable_while_postgres_is_down_and_works_ag
             lambda: maildrops.commit(ada, holder, [1]),
             lambda: maildrops.release(ada, holder),
             lambda: maildrops.probe(),
-            lambda: storeroom.lead(5),
-            lambda: storeroom.mostly_dead(0.5, 0, 1),
-            lambda: storeroom.live_messages(holder),
-            lambda: storeroom.move(holder, None, {}),
-            lambda: storeroom.condemned(0, 1),
-            lambda: storeroom.removed([holder]),
-            lambda: storeroom.unknown_keys(["x"]),
-            lambda: storeroom.forget_messages(0, 1),
+            lambda: segments.lead(5),
+            lambda: segments.mostly_dead(0.5, 0, 1),
+            lambda: segments.live_messages(holder),
+            lambda: segments.move(holder, None, {}),
+            lambda: segments.condemned(0, 1),
+            lambda: segments.removed([holder]),
+            lambda: segments.unknown_keys(["x"]),
+            lambda: segments.forget_messages(0, 1),
         )
         for call in calls:
             with pytest.raises(Unavailable) as fault:
@@ -260,7 +260,7 @@ async def test_unprepared_work_leaves_no_statement_on_the_server(database_url: s
     async with pool(database_url, database_pool=1, database_prepared=False) as database:
         town = Town(database)
         mailboxes, maildrops = PostgresMailboxes(database), PostgresMaildrops(database)
-        storeroom = PostgresSegmentCatalog(database)
+        segments = PostgresSegmentCatalog(database)
         (ada,) = await town.accounts(1)
         batch = segment([letter([ada]), letter([ada])])
         found = await mailboxes.resolve(["user0+tag@example.test"], [batch.messages[0].envelope.id])
@@ -273,13 +273,13 @@ async def test_unprepared_work_leaves_no_statement_on_the_server(database_url: s
         assert await maildrops.renew([(ada, holder)]) == {holder}
         assert set(await maildrops.locate(ada, [1, 2])) == {1, 2}
         assert await maildrops.commit(ada, holder, [1, 2]) == 2
-        assert await storeroom.lead(5)
-        assert [part.id for part in await storeroom.mostly_dead(0, 0, 5)] == [batch.id]
-        assert await storeroom.move(batch.id, None, {})
-        assert await storeroom.condemned(0, 5) == [(batch.id, batch.key)]
-        await storeroom.removed([batch.id])
-        assert await storeroom.unknown_keys([batch.key]) == {batch.key}
-        assert await storeroom.forget_messages(0, 5) == 2
+        assert await segments.lead(5)
+        assert [part.id for part in await segments.mostly_dead(0, 0, 5)] == [batch.id]
+        assert await segments.move(batch.id, None, {})
+        assert await segments.condemned(0, 5) == [(batch.id, batch.key)]
+        await segments.removed([batch.id])
+        assert await segments.unknown_keys([batch.key]) == {batch.key}
+        assert await segments.forget_messages(0, 5) == 2
         await town.sums_hold()
         with database.faults():
             async with database.engine.connect() as composed:

@@ -225,14 +225,14 @@ async def running_api(
         )
         mail = MailboxService(PostgresAccountMail(database), reader, publication)
         transfer = TransferService(PostgresTransfers(database), reader, blobs, zstd_frame, max_size=max_size)
-        vault, hints = SecretBox([SECRET_KEY]), PendingEvents()
+        secret_box, hints = SecretBox([SECRET_KEY]), PendingEvents()
         trace, directory, ingest = Pending[Trace]("nats"), Pending[Directory]("nats"), Pending[Ingest]("nats")
-        identity = CredentialService(PostgresDkimKeys(database), PostgresAppPasswords(database), vault, generate)
+        identity = CredentialService(PostgresDkimKeys(database), PostgresAppPasswords(database), secret_box, generate)
         outgoing = QueueService(
             PostgresQueueAdministration(database),
             PostgresRoutes(database),
             PostgresSuppressions(database),
-            vault,
+            secret_box,
             trace,
             hints,
         )
@@ -256,7 +256,7 @@ async def running_api(
         imports = BulkImportService(PostgresImports(database, policy), passwords, publication)
         names = DnsService(service, identity, DnsResolver([dns.address], lifetime=2, keep=False), presence)
         known, statistics = PostgresImports(database), PostgresStatistics(database)
-        hooks = WebhookService(PostgresWebhooks(database), vault, allowed=[ip_network("127.0.0.0/8")])
+        hooks = WebhookService(PostgresWebhooks(database), secret_box, allowed=[ip_network("127.0.0.0/8")])
         configuration = ConfigService(service, tenancy, hooks, outgoing, known, audit)
         pages = PublicPages(PostgresAdministration(database), presence)
         forwards = Confirmations(
@@ -264,7 +264,7 @@ async def running_api(
             PostgresThrottle(database),
             ingest,
             publication,
-            vault.derived("forward confirmation"),
+            secret_box.derived("forward confirmation"),
             presence.web,
         )
         parts = Services(

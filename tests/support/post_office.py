@@ -134,7 +134,7 @@ class PostOffice:
         )
         letter = SegmentMessage(envelope, BlobRange(0, len(octets)), (), outbound, DEFAULT_TENANT)
         await self.mailboxes.place([Segment(number, f"segments/{number}", len(octets), (letter,))])
-        NatsNotifier(self.nats).wake()
+        NatsNotifier(self.nats).notify()
         return number
 
     async def states(self, message: UUID) -> dict[str, str]:
@@ -198,7 +198,7 @@ class PostOffice:
             )
             relay = await stack.enter_async_context(relaying(process, parts, NatsIngest(self.nats), settings))
             yield relay
-        assert process.well
+        assert process.succeeded
 
 
 @asynccontextmanager

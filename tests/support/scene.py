@@ -62,7 +62,7 @@ class Told:
         """Keep events."""
         self.events += events
 
-    def wake(self, destinations: Collection[str] = ()) -> None:
+    def notify(self, destinations: Collection[str] = ()) -> None:
         """Count a wake-up."""
         self.wakes += 1
 
@@ -83,7 +83,7 @@ class Scene:
     blobs: CountedBlobs
     mailboxes: PostgresMailboxes
     deliverer: Deliverer
-    vault: SecretBox
+    secret_box: SecretBox
     told: Told
     expander: Expander
 
@@ -166,9 +166,11 @@ async def scene(nats: Nats, database_url: str, directory: Path, **settings: int)
         blobs = CountedBlobs(directory)
         await blobs.open()
         mailboxes, dead = PostgresMailboxes(deliverys), NatsDeadLetters(connection)
-        vault, told = SecretBox([SECRET_KEY]), Told()
-        signer = DkimSigner(PostgresDkimKeys(deliverys), vault)
-        expander = Expander(PostgresExpansions(deliverys), rewriting=vault.derived("srs"), waker=told, events=told)
+        secret_box, told = SecretBox([SECRET_KEY]), Told()
+        signer = DkimSigner(PostgresDkimKeys(deliverys), secret_box)
+        expander = Expander(
+            PostgresExpansions(deliverys), rewriting=secret_box.derived("srs"), notifier=told, events=told
+        )
         try:
             async with NatsIngestSource(connection) as source:
                 yield Scene(
@@ -186,12 +188,12 @@ async def scene(nats: Nats, database_url: str, directory: Path, **settings: int)
                         new_id=new_id,
                         compress=zstd_frame,
                         signer=signer,
-                        rewriting=vault.derived("srs"),
-                        waker=told,
+                        rewriting=secret_box.derived("srs"),
+                        notifier=told,
                         events=told,
                         on_expansion=expander.kick,
                     ),
-                    vault=vault,
+                    secret_box=secret_box,
                     told=told,
                     expander=expander,
                 )

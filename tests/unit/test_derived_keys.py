@@ -37,7 +37,7 @@ def test_an_address_rewritten_by_delivery_is_recognised_with_the_printed_keys(
     name, _, value = capsys.readouterr().out.strip().partition("=")
     assert name == "POSTHORN_SRS_KEY"
     printed = [base64.b64decode(key) for key in value.split(",")]
-    assert printed == SecretBox.of(SecretSettings.load()).derived("srs")
+    assert printed == SecretBox.from_settings(SecretSettings.load()).derived("srs")
     for master in (NEW, OLD):
         rewritten = srs.rewrite("alice@example.org", "example.test", derive(master, SRS), 20_000)
         assert srs.reverse(rewritten.rpartition("@")[0], printed, 20_001) == "alice@example.org"

@@ -22,18 +22,20 @@ from posthorn.runtime.ids import new_id
 from posthorn.runtime.secret_box import SecretBox
 from posthorn.wire.auth.dkim import BodyHash, record_name, record_strings, record_value, relaxed, sign_header
 
-VAULT = SecretBox([b"k" * 32])
+SECRET_BOX = SecretBox([b"k" * 32])
 DOMAIN = "example.test"
 AT = 1_750_000_000
 PAIRS = {algorithm: generate(algorithm) for algorithm in ("rsa", "ed25519")}
 DATE = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def key(algorithm: str, domain: str = DOMAIN, *, vault: SecretBox = VAULT, number: UUID | None = None) -> DkimKey:
+def key(
+    algorithm: str, domain: str = DOMAIN, *, secret_box: SecretBox = SECRET_BOX, number: UUID | None = None
+) -> DkimKey:
     private, public = PAIRS[algorithm]
     number = number or new_id()
-    sealed = vault.seal(private, f"dkim:{number}")
-    return DkimKey(number, domain, f"s-{algorithm}", algorithm, public, sealed, DATE, None, None, DATE)
+    encrypted = secret_box.encrypt(private, f"dkim:{number}")
+    return DkimKey(number, domain, f"s-{algorithm}", algorithm, public, encrypted, DATE, None, None, DATE)
 
 
 class Keys:
@@ -65,7 +67,7 @@ BOTH = (key("ed25519"), key("rsa"))
 
 @pytest.fixture
 def signer() -> Iterator[DkimSigner]:
-    made = DkimSigner(Keys(*BOTH), VAULT, clock=lambda: AT + 0.9)
+    made = DkimSigner(Keys(*BOTH), SECRET_BOX, clock=lambda: AT + 0.9)
     yield made
     made.close()
 
@@ -176,7 +178,7 @@ _FIELDS = st.lists(
 def test_any_header_signed_verifies(fields: list[tuple[str, str]], body: bytes) -> None:
     message = "".join(f"{name}:{value}\r\n" for name, value in fields).encode() + HEADER + b"\r\n" + body
     travelling = message if message.endswith(b"\r\n") else message + b"\r\n"
-    signer = DkimSigner(Keys(*BOTH), VAULT)
+    signer = DkimSigner(Keys(*BOTH), SECRET_BOX)
     try:
         assert verdicts(asyncio.run(signer.sign(DOMAIN, message)).encode() + travelling) == [True, True]
     finally:
@@ -236,7 +238,7 @@ async def test_the_field_is_folded_and_says_what_it_must(signer: DkimSigner) -> 
 
 
 async def test_the_same_message_has_the_same_signature(signer: DkimSigner) -> None:
-    other = DkimSigner(Keys(*reversed(BOTH)), VAULT, clock=lambda: AT)
+    other = DkimSigner(Keys(*reversed(BOTH)), SECRET_BOX, clock=lambda: AT)
     assert await signer.sign(DOMAIN, CORPUS["plain"]) == await other.sign(DOMAIN, CORPUS["plain"])
     other.close()
 
@@ -289,7 +291,7 @@ async def test_a_header_without_end_is_not_read_for_ever(signer: DkimSigner) -> 
 
 async def test_keys_are_asked_for_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = Keys(*BOTH)
-    signer = DkimSigner(keys, VAULT)
+    signer = DkimSigner(keys, SECRET_BOX)
     await asyncio.gather(*(signer.sign(DOMAIN, CORPUS["plain"]) for _ in range(5)))
     await signer.sign(DOMAIN, CORPUS["plain"])
     assert keys.asked == 1
@@ -304,7 +306,7 @@ async def test_keys_are_asked_for_once_in_a_while(monkeypatch: pytest.MonkeyPatc
 
 async def test_an_outage_of_the_keys_is_unavailable_and_not_remembered() -> None:
     keys = Keys(*BOTH)
-    signer = DkimSigner(keys, VAULT)
+    signer = DkimSigner(keys, SECRET_BOX)
     keys.fault = Unavailable("postgres")
     for _ in range(2):
         with pytest.raises(Unavailable):
@@ -316,15 +318,15 @@ async def test_an_outage_of_the_keys_is_unavailable_and_not_remembered() -> None
 
 async def test_mail_waits_when_no_key_opens() -> None:
     other = SecretBox([b"o" * 32])
-    foreign = [key("rsa", vault=other), key("ed25519", vault=other)]
-    signer = DkimSigner(Keys(*foreign), VAULT)
+    foreign = [key("rsa", secret_box=other), key("ed25519", secret_box=other)]
+    signer = DkimSigner(Keys(*foreign), SECRET_BOX)
     with pytest.raises(Unavailable, match="keys"):
         await signer.sign(DOMAIN, CORPUS["plain"])
     signer.close()
     # a row copied to another's place does not open either; the key that does open signs alone
     moved = key("rsa")
     misplaced = DkimKey(new_id(), DOMAIN, "s-rsa", "rsa", moved.public_key, moved.private_key, DATE, None, None, DATE)
-    signer = DkimSigner(Keys(misplaced, key("ed25519")), VAULT)
+    signer = DkimSigner(Keys(misplaced, key("ed25519")), SECRET_BOX)
     fields = await signer.sign(DOMAIN, CORPUS["plain"])
     assert verdicts(fields.encode() + CORPUS["plain"], 1) == [True]
     assert "rsa" not in fields

@@ -50,15 +50,15 @@ class Part:
 async def test_alive_says_nothing_of_the_parts(health: Health, client: httpx.AsyncClient) -> None:
     part = Part()
     part.fault = Unavailable("postgres")
-    health.need("postgres", part)
+    health.add_check("postgres", part)
     health.started = False
     answer = await client.get("/healthz")
     assert (answer.status_code, answer.json(), part.asked) == (200, {"status": "alive"}, 0)
 
 
 async def test_ready_when_every_part_answers(health: Health, client: httpx.AsyncClient) -> None:
-    health.need("nats", Part())
-    health.need("blobs", Part())
+    health.add_check("nats", Part())
+    health.add_check("blobs", Part())
     answer = await client.get("/readyz")
     assert answer.status_code == 200
     assert answer.json() == {"ready": True, "draining": False, "started": True, "parts": {"nats": "ok", "blobs": "ok"}}
@@ -79,9 +79,9 @@ async def test_a_part_that_fails_is_named_without_its_secrets(health: Health, cl
     broken, buggy = Part(), Part()
     broken.fault = Unavailable("postgres", "postgresql://user:secret@host")
     buggy.fault = ValueError("secret")
-    health.need("postgres", broken)
-    health.need("blobs", buggy)
-    health.need("nats", Part())
+    health.add_check("postgres", broken)
+    health.add_check("blobs", buggy)
+    health.add_check("nats", Part())
     answer = await client.get("/readyz")
     assert answer.status_code == 503
     assert answer.json()["parts"] == {"postgres": "unavailable", "blobs": "probe failed", "nats": "ok"}
@@ -94,8 +94,8 @@ async def test_a_part_that_hangs_costs_the_others_nothing(
     monkeypatch.setattr(module, "_PROBE_TIMEOUT", 0.2)
     hung = Part()
     hung.delay = 60
-    health.need("blobs", hung)
-    health.need("nats", Part())
+    health.add_check("blobs", hung)
+    health.add_check("nats", Part())
     began = time.monotonic()
     answer = await client.get("/readyz")
     assert time.monotonic() - began < 2
@@ -107,7 +107,7 @@ async def test_parts_are_not_asked_more_often_than_is_useful(
 ) -> None:
     part = Part()
     part.delay = 0.05
-    health.need("postgres", part)
+    health.add_check("postgres", part)
     await asyncio.gather(*(client.get("/readyz") for _ in range(10)))
     assert part.asked == 1
     part.fault = Unavailable("postgres")

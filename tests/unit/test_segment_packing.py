@@ -24,9 +24,9 @@ def unpack(packed: Packed) -> list[bytes]:
     segment = b"".join(packed.parts)
     assert len(segment) == packed.octets
     bodies = []
-    for offset, length, encoding in packed.ranges:
-        stored = segment[offset : offset + length]
-        bodies.append(stored if encoding == IDENTITY else zstandard.ZstdDecompressor().decompress(stored))
+    for each in packed.ranges:
+        stored = segment[each.offset : each.offset + each.length]
+        bodies.append(stored if each.encoding == IDENTITY else zstandard.ZstdDecompressor().decompress(stored))
     return bodies
 
 
@@ -39,9 +39,9 @@ def test_every_body_lies_in_its_range(bodies: list[bytes]) -> None:
 @given(BODIES)
 def test_ranges_follow_each_other_without_gap_or_overlap(bodies: list[bytes]) -> None:
     packed, end = pack(bodies, zstd_frame), 0
-    for offset, length, _ in packed.ranges:
-        assert offset == end
-        end += length
+    for each in packed.ranges:
+        assert each.offset == end
+        end += each.length
     assert end == packed.octets
 
 

@@ -25,7 +25,7 @@ from posthorn_relay.settings import EgressSettings
 from posthorn_relay.transport import Failed, Hop, Sts, Tls
 from tests.support.dns import DnsServer
 
-VAULT = SecretBox([b"k" * 32])
+SECRET_BOX = SecretBox([b"k" * 32])
 DIGEST = "ab" * 32
 
 
@@ -62,7 +62,7 @@ class Scene:
         made = EgressSettings.model_validate(settings)
         resolver = DnsResolver([self.dns.address], made.relay_dnssec, lifetime=1.0)
         policies = Policies(resolver, self.shelf, self.shelf, lambda: 10.0) if made.relay_mta_sts else None
-        return MxPlanner(made, resolver, policies, VAULT)
+        return MxPlanner(made, resolver, policies, SECRET_BOX)
 
     async def plan(self, destination: str, route: Route | None = None, **settings: Any) -> Sequence[Hop]:
         return await self.planner(**settings).plan(destination, route)
@@ -314,15 +314,15 @@ async def test_a_route_to_a_host_that_is_not_found_is_tried_again(scene: Scene) 
 
 
 async def test_the_login_of_a_route_is_opened(scene: Scene) -> None:
-    sealed = VAULT.seal("pässword".encode(), "route:a.test")
-    route = Route("a.test", host="192.0.2.1", tls="verified", username="us", password=sealed)
+    encrypted = SECRET_BOX.encrypt("pässword".encode(), "route:a.test")
+    route = Route("a.test", host="192.0.2.1", tls="verified", username="us", password=encrypted)
     (hop,) = await scene.plan("a.test", route)
     assert hop.login == ("us", "pässword")
     assert "pässword" not in repr(hop)
-    strange = Route("b.test", host="192.0.2.1", tls="verified", username="us", password=sealed)
+    strange = Route("b.test", host="192.0.2.1", tls="verified", username="us", password=encrypted)
     failed = await scene.fail("b.test", strange)
     assert (failed.status, failed.permanent) == ("4.3.5", False)
-    assert base64.b64encode(sealed).decode() not in failed.reply
+    assert base64.b64encode(encrypted).decode() not in failed.reply
 
 
 async def test_a_route_without_host_raises_what_the_mx_need(scene: Scene) -> None:

@@ -79,7 +79,7 @@ async def test_the_first_keys_are_of_both_kinds_and_sign_what_their_records_veri
 async def test_private_keys_are_sealed(api: Api) -> None:
     await rotated(api, **QUICK)
     (row,) = await api.sql("SELECT id, private_key FROM dkim_keys")
-    opened = SecretBox([SECRET_KEY]).open(row["private_key"], f"dkim:{row['id']}")
+    opened = SecretBox([SECRET_KEY]).decrypt(row["private_key"], f"dkim:{row['id']}")
     assert opened[-32:] not in row["private_key"]
 
 

@@ -294,11 +294,11 @@ async def published(api: Api, nats: Nats) -> AsyncIterator[NatsDirectory]:
     ):
         publisher = Publisher(PostgresDirectoryTruth(database), NatsDirectoryBucket(connection), 600)
         running = asyncio.create_task(publisher.run())
-        api.publication.arrive(publisher)
+        api.publication.set(publisher)
         try:
             async with NatsDirectory(connection) as directory:
-                api.directory.arrive(directory)
-                api.ingest.arrive(NatsIngest(connection))
+                api.directory.set(directory)
+                api.ingest.set(NatsIngest(connection))
                 yield directory
         finally:
             running.cancel()

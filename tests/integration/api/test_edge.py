@@ -134,7 +134,7 @@ async def test_a_key_is_told_what_the_api_needs(api: Api) -> None:
     async def down() -> None:
         raise Unavailable("postgres", "with details")
 
-    api.health.need("postgres", down)
+    api.health.add_check("postgres", down)
     found = (await api.client.get("/v1/status")).json()
     assert found == {"ready": False, "parts": [{"name": "postgres", "state": "unavailable"}]}
 

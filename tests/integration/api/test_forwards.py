@@ -52,7 +52,7 @@ async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
 @pytest.fixture
 def kept(api: Api) -> Kept:
     ears = Kept()
-    api.ingest.arrive(ears)
+    api.ingest.set(ears)
     return ears
 
 

@@ -256,7 +256,7 @@ async def test_dead_letters_are_listed_retried_and_discarded(api: Api, nats: Nat
     problem(await api.client.get("/v1/dead"), 503, "unavailable")
     async with connect_nats(nats_settings(nats), "test") as connection:
         dead = NatsDeadLetters(connection)
-        api.dead.arrive(dead)
+        api.dead.set(dead)
         assert (await api.client.get("/v1/dead")).json() == {"items": [], "next_cursor": None}
         for number in range(3):
             await dead.park(b"x" * number, f"message-{number}", "no such thing")

@@ -69,9 +69,9 @@ async def api(database_url: str, tmp_path: Path, elsewhere: Elsewhere) -> AsyncI
     blobs = FileBlobs(tmp_path)
     await blobs.open()
     async with running_api(database_url, blobs) as running:
-        running.dead.arrive(elsewhere)
-        running.directory.arrive(elsewhere)
-        running.ingest.arrive(elsewhere)
+        running.dead.set(elsewhere)
+        running.directory.set(elsewhere)
+        running.ingest.set(elsewhere)
         yield running
     blobs.close()
 

@@ -22,7 +22,7 @@ class Heard:
     wakes: int = 0
     events: list[Event] = field(default_factory=list)
 
-    def wake(self, destinations: Collection[str] = ()) -> None:
+    def notify(self, destinations: Collection[str] = ()) -> None:
         self.wakes += 1
 
     def record(self, *events: Event) -> None:
@@ -41,7 +41,7 @@ async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
 @pytest.fixture
 def heard(api: Api) -> Heard:
     ears = Heard()
-    api.hints.arrive(ears, ears)
+    api.hints.set(ears, ears)
     return ears
 
 

@@ -36,7 +36,7 @@ async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
 async def password(api: Api, domain: str) -> str | None:
     """The password as the relay reads it."""
     (row,) = await api.sql("SELECT password FROM routes WHERE domain = $1", domain)
-    return row["password"] and SecretBox([SECRET_KEY]).open(row["password"], f"route:{domain}").decode()
+    return row["password"] and SecretBox([SECRET_KEY]).decrypt(row["password"], f"route:{domain}").decode()
 
 
 async def refuse_updates(api: Api, table: str, when: str = "") -> None:
@@ -174,14 +174,14 @@ async def test_a_new_route_makes_what_waits_for_it_due_and_wakes_the_relays(api:
     wakes = 0
 
     class Waker:
-        def wake(self, destinations: Collection[str] = ()) -> None:
+        def notify(self, destinations: Collection[str] = ()) -> None:
             nonlocal wakes
             wakes += 1
 
         def record(self, *_: object) -> None:
             pass
 
-    api.hints.arrive(Waker(), Waker())
+    api.hints.set(Waker(), Waker())
     await api.enter("reader@sink.test", "other@example.org")
     await api.sql("UPDATE outbound_recipients SET state = 'deferred', due_at = now() + interval '1 hour', attempts = 1")
     await api.client.post("/v1/routes", json=BARE)

@@ -72,10 +72,10 @@ async def api(database_url: str, blobs: FileBlobs, connection: Connection) -> As
             await running.account(f"{name}@example.test")
         await running.alias("sales@example.test", "alice@example.test")
         await fill(connection, alice="deliverable", bob="deliverable", full="over-quota", away="suspended")
-        running.directory.arrive(directory)
-        running.ingest.arrive(NatsIngest(connection))
-        running.trace.arrive(NatsTrace(connection))
-        running.hints.arrive(NatsNotifier(connection), events)
+        running.directory.set(directory)
+        running.ingest.set(NatsIngest(connection))
+        running.trace.set(NatsTrace(connection))
+        running.hints.set(NatsNotifier(connection), events)
         yield running
 
 
@@ -346,7 +346,7 @@ async def test_a_repeat_after_a_503_is_the_same_message(api: Api, connection: Co
                 raise Unavailable("nats", "no acknowledgement in time")
 
     deaf = Deaf(connection)
-    api.ingest.arrive(deaf)
+    api.ingest.set(deaf)
     for _ in range(2):
         problem(await api.client.post("/v1/send", json=SIMPLE, headers=KEY), 503, "unavailable")
     problem(await api.client.post("/v1/send", json={**SIMPLE, "text": ""}, headers=KEY), 422, "idempotency-key-reused")
@@ -497,8 +497,8 @@ async def test_without_nats_it_is_a_503_and_nothing_is_kept(database_url: str, b
         problem(await api.client.post("/v1/send", json=SIMPLE), 503, "unavailable")
         async with connect(nats_settings(nats), "api") as connection, NatsDirectory(connection) as directory:
             await fill(connection)
-            api.directory.arrive(directory)
-            api.ingest.arrive(NatsIngest(connection, timeout=0.2))
+            api.directory.set(directory)
+            api.ingest.set(NatsIngest(connection, timeout=0.2))
             nats.stop(kill=True)
             problem(await api.client.post("/v1/send", json=SIMPLE), 503, "unavailable")
 

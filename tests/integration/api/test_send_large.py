@@ -69,14 +69,14 @@ async def api(database_url: str, blobs: FileBlobs) -> AsyncIterator[Api]:
     async with running_api(database_url, blobs) as running:
         await running.domain()
         await running.account("alice@example.test")
-        running.directory.arrive(Elsewhere())
+        running.directory.set(Elsewhere())
         yield running
 
 
 @pytest.fixture
 def kept(api: Api) -> Kept:
     stream = Kept()
-    api.ingest.arrive(stream)
+    api.ingest.set(stream)
     return stream
 
 

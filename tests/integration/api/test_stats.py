@@ -323,7 +323,7 @@ async def test_a_stream_that_was_lost_is_read_from_its_beginning(api: Api, nats:
         async with reading(database, connection):
             await place(api, 1)
             await connection.api("STREAM.DELETE.EVENTS")
-            connection.suspect()
+            connection.check_soon()
 
             async def is_there() -> bool:
                 try:

@@ -34,7 +34,7 @@ async def connection(nats: Nats) -> AsyncIterator[Connection]:
 @pytest.fixture
 async def api(database_url: str, tmp_path: Path, connection: Connection) -> AsyncIterator[Api]:
     async with running_api(database_url, FileBlobs(tmp_path)) as running:
-        running.trace.arrive(NatsTrace(connection))
+        running.trace.set(NatsTrace(connection))
         yield running
 
 
@@ -187,7 +187,7 @@ async def test_what_the_owner_of_an_alias_does_in_the_queue_tells_the_sender_nei
     sender = await api.key(Role.TENANT_ADMIN, crossing.sender)
     owner = await api.key(Role.TENANT_ADMIN, crossing.owner)
     async with NatsEvents(connection) as events:
-        api.hints.arrive(NatsNotifier(connection), events)
+        api.hints.set(NatsNotifier(connection), events)
         (item,) = (await api.client.get("/v1/queue", headers=owner)).json()["items"]
         assert (item["recipient"], item["forwarded_for"]) == ("private@home.test", "team@other.test")
         assert (await api.client.post(f"/v1/queue/{item['id']}/hold", headers=owner)).status_code == 200

@@ -121,7 +121,7 @@ async def start(process: Process) -> None:
 
     administration, audit = PostgresAdministration(database, settings.forward_policy), PostgresAudit(database)
     keys, idempotency = PostgresApiKeys(database), PostgresIdempotency(database)
-    late, vault = _OverNats(), SecretBox.of(settings)
+    late, secret_box = _OverNats(), SecretBox.from_settings(settings)
     service = DirectoryService(
         administration,
         passwords,
@@ -133,12 +133,12 @@ async def start(process: Process) -> None:
     mail = MailboxService(
         PostgresAccountMail(database), reader, late.publication, wait_seconds=settings.directory_wait_seconds
     )
-    identity = CredentialService(PostgresDkimKeys(database), PostgresAppPasswords(database), vault, generate)
+    identity = CredentialService(PostgresDkimKeys(database), PostgresAppPasswords(database), secret_box, generate)
     outgoing = QueueService(
         PostgresQueueAdministration(database),
         PostgresRoutes(database),
         PostgresSuppressions(database),
-        vault,
+        secret_box,
         late.trace,
         late.hints,
     )
@@ -156,26 +156,26 @@ async def start(process: Process) -> None:
         PostgresThrottle(database),
         late.ingest,
         late.publication,
-        vault.derived("forward confirmation"),
+        secret_box.derived("forward confirmation"),
         settings.presence.web,
         wait_seconds=settings.directory_wait_seconds,
     )
     tenants, imports = PostgresTenants(database), PostgresImports(database, settings.forward_policy)
-    tenancy, tokens = TenantService(tenants, keys, audit), await _tokens(process, settings, tenants, vault)
+    tenancy, tokens = TenantService(tenants, keys, audit), await _tokens(process, settings, tenants, secret_box)
     logins = AccountLogins(PostgresSenders(database), PostgresThrottle(database), passwords)
     networks, dispatch, statistics = (
         settings.webhook_private_networks,
         PostgresDispatch(database),
         PostgresStatistics(database),
     )
-    sender = Sender(dispatch, Poster(networks), vault)
-    hooks = WebhookService(PostgresWebhooks(database), vault, wake=sender.wake, allowed=networks)
+    sender = Sender(dispatch, Poster(networks), secret_box)
+    hooks = WebhookService(PostgresWebhooks(database), secret_box, wake=sender.wake, allowed=networks)
     reading = _Reading(PostgresEventCheckpoint(database), statistics, dispatch, sender)
     resolver = DnsResolver(settings.relay_dns_servers, lifetime=LOOKUP_SECONDS, keep=False)
     upkeep = Upkeep(administration, keys, idempotency, settings.admin_key)
-    process.health.need("postgres", upkeep.probe)
-    process.health.need("installation", guard.probe)
-    process.health.need("clock", guard.probe_clock)
+    process.health.add_check("postgres", upkeep.probe)
+    process.health.add_check("installation", guard.probe)
+    process.health.add_check("clock", guard.probe_clock)
     await process.task(upkeep.run(), "upkeep")
     replication = ReplicationWatch(database.ungated(), demanded=settings.database_replication == "synchronous")
     await process.task(replication.run(), "replication")  # it says so; what the API writes it goes on writing
@@ -220,14 +220,14 @@ async def start(process: Process) -> None:
     )
 
 
-async def _tokens(process: Process, settings: ApiSettings, tenants: Tenants, vault: SecretBox) -> Tokens | None:
+async def _tokens(process: Process, settings: ApiSettings, tenants: Tenants, secret_box: SecretBox) -> Tokens | None:
     """Have the issuer's keys at hand, where there is an issuer."""
     trust = settings.oidc
     if trust is None:
         return None
     keys = IssuerKeys(trust.issuer, refresh_seconds=trust.refresh_seconds)
     await process.task(keys.run(), "oidc")
-    return Tokens(trust, keys, tenants, vault.derived("idempotency of tokens")[0])
+    return Tokens(trust, keys, tenants, secret_box.derived("idempotency of tokens")[0])
 
 
 async def _on_nats(
@@ -241,13 +241,13 @@ async def _on_nats(
         bucket, every = NatsDirectoryBucket(connection), settings.directory_reconcile_seconds
         publisher = Publisher(truth, bucket, every, certain=guard.certain, brake=brake)
         events = await stack.enter_async_context(NatsEvents(connection))
-        late.hints.arrive(NatsNotifier(connection), events)
-        late.directory.arrive(await stack.enter_async_context(NatsDirectory(connection)))
-        late.ingest.arrive(NatsIngest(connection))
+        late.hints.set(NatsNotifier(connection), events)
+        late.directory.set(await stack.enter_async_context(NatsDirectory(connection)))
+        late.ingest.set(NatsIngest(connection))
         trace = NatsTrace(connection)
-        late.trace.arrive(trace)
-        late.dead.arrive(NatsDeadLetters(connection))
-        late.publication.arrive(publisher)
+        late.trace.set(trace)
+        late.dead.set(NatsDeadLetters(connection))
+        late.publication.set(publisher)
         reader = EventReader(
             NatsEventLog(connection), reading.book, trace, reading.statistics, reading.dispatch, reading.sender
         )

@@ -17,7 +17,7 @@ class Pending[T]:
         self._part = part
         self._there: T | None = None
 
-    def arrive(self, there: T) -> None:
+    def set(self, there: T) -> None:
         """Set the part, once it is up."""
         self._there = there
 
@@ -35,14 +35,14 @@ class PendingEvents:
         self._notifier: Notifier | None = None
         self._events: Events | None = None
 
-    def arrive(self, notifier: Notifier, events: Events) -> None:
+    def set(self, notifier: Notifier, events: Events) -> None:
         """Set both, once they are up."""
         self._notifier, self._events = notifier, events
 
-    def wake(self, destinations: Collection[str] = (ANY,)) -> None:
+    def notify(self, destinations: Collection[str] = (ANY,)) -> None:
         """See the port Notifier."""
         if self._notifier is not None:
-            self._notifier.wake(destinations)
+            self._notifier.notify(destinations)
 
     def record(self, *events: Event) -> None:
         """See the port Events."""

@@ -97,7 +97,7 @@ class Collector:
 
     def __init__(
         self,
-        storeroom: SegmentCatalog,
+        segments: SegmentCatalog,
         blobs: Blobs,
         backlog: Callable[[], Awaitable[Backlog]],
         settings: CollectorSettings,
@@ -106,12 +106,12 @@ class Collector:
         certain: Callable[[], Awaitable[None]] | None = None,
         brakes: CollectorBrakes | None = None,
     ) -> None:
-        self._storeroom = storeroom
+        self._segments = segments
         self._blobs = blobs
         self._settings = settings
         self._certain = certain
         self._brakes = brakes or CollectorBrakes.of(settings)
-        self._orphans = Orphans(storeroom, blobs, backlog, settings, self._brakes.orphans, clock)
+        self._orphans = Orphans(segments, blobs, backlog, settings, self._brakes.orphans, clock)
 
     async def run(self) -> None:
         """Collect for ever; run as a supervised task."""
@@ -133,7 +133,7 @@ class Collector:
         return done
 
     async def _leads(self) -> bool:
-        if not await self._storeroom.lead(self._settings.collector_interval + 60):
+        if not await self._segments.lead(self._settings.collector_interval + 60):
             return False
         if self._certain is not None:
             await self._certain()
@@ -143,7 +143,7 @@ class Collector:
         for _ in range(_MOST_BATCHES):
             if not await self._leads():
                 return
-            dead = await self._storeroom.mostly_dead(0.0, 0.0, self._settings.collector_batch)
+            dead = await self._segments.mostly_dead(0.0, 0.0, self._settings.collector_batch)
             before = done.condemned
             for segment in dead:
                 await self._condemn_one(segment, done)
@@ -151,7 +151,7 @@ class Collector:
                 return
 
     async def _condemn_one(self, segment: DeadSegment, done: Round) -> None:
-        if await self._storeroom.move(segment.id, None, {}):
+        if await self._segments.move(segment.id, None, {}):
             done.condemned += 1
             done.octets += segment.octets
             _condemned.inc()
@@ -162,7 +162,7 @@ class Collector:
         for _ in range(_MOST_BATCHES):
             if not await self._leads():
                 return
-            found = await self._storeroom.mostly_dead(
+            found = await self._segments.mostly_dead(
                 settings.collector_live_share, settings.collector_rewrite_age, settings.collector_batch
             )
             before = done.rewritten
@@ -173,7 +173,7 @@ class Collector:
                 return
 
     async def _rewrite_one(self, segment: DeadSegment, done: Round) -> None:
-        live = await self._storeroom.live_messages(segment.id)
+        live = await self._segments.live_messages(segment.id)
         if not live:  # the last of them died a moment ago
             await self._condemn_one(segment, done)
             return
@@ -192,7 +192,7 @@ class Collector:
             octets += len(body)
         key = f"{SEGMENTS}{new}"
         await self._blobs.put(key, bodies)
-        if not await self._storeroom.move(segment.id, Segment(new, key, octets, ()), moved):
+        if not await self._segments.move(segment.id, Segment(new, key, octets, ()), moved):
             await self._blobs.delete(key)  # some have died meanwhile: the next round sees the rest
             return
         done.rewritten += 1
@@ -212,17 +212,17 @@ class Collector:
     async def _remove(self, done: Round) -> None:
         if not await self._leads():
             return
-        settings, storeroom = self._settings, self._storeroom
-        old = await storeroom.long_standing_condemned(settings.collector_grace)
+        settings, segments = self._settings, self._segments
+        old = await segments.long_standing_condemned(settings.collector_grace)
         brake = self._brakes.removal
-        held = brake.holds(old, 0 if old <= brake.most(0) else await storeroom.long_standing())
+        held = brake.holds(old, 0 if old <= brake.most(0) else await segments.long_standing())
         for _ in range(_MOST_BATCHES):
-            condemned = await storeroom.condemned(
+            condemned = await segments.condemned(
                 settings.collector_grace, settings.collector_batch, long_standing=not held
             )
             for some in batched(condemned, DELETE_PARALLEL, strict=False):
                 faults = await at_once(self._blobs.delete, [key for _, key in some])
-                await storeroom.removed(
+                await segments.removed(
                     [segment for (segment, _), fault in zip(some, faults, strict=True) if fault is None]
                 )
                 done.removed += faults.count(None)
@@ -237,7 +237,7 @@ class Collector:
         for _ in range(_MOST_BATCHES):
             if not await self._leads():
                 return
-            count = await self._storeroom.forget_messages(
+            count = await self._segments.forget_messages(
                 self._settings.collector_forget_age, self._settings.collector_batch
             )
             done.forgotten += count

@@ -63,12 +63,12 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
     give_up, delay_notice = settings.relay_give_up_seconds, settings.relay_delay_notice_seconds
     limits = settings.forward_limits
     mailboxes = PostgresMailboxes(database, give_up=give_up, delay_notice=delay_notice, limits=limits)
-    vault = SecretBox.of(settings)
-    signer = DkimSigner(PostgresDkimKeys(database), vault)
+    secret_box = SecretBox.from_settings(settings)
+    signer = DkimSigner(PostgresDkimKeys(database), secret_box)
     process.stack.callback(signer.close)
-    rewriting, waker = vault.derived(SRS), NatsNotifier(nats)
+    rewriting, notifier = secret_box.derived(SRS), NatsNotifier(nats)
     expansions = PostgresExpansions(database, give_up=give_up, delay_notice=delay_notice, limits=limits)
-    expander = Expander(expansions, rewriting=rewriting, waker=waker, events=events)
+    expander = Expander(expansions, rewriting=rewriting, notifier=notifier, events=events)
     deliverer = Deliverer(
         mailboxes,
         blobs,
@@ -77,14 +77,14 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
         compress=compressor(settings.delivery_compression),
         signer=signer,
         rewriting=rewriting,
-        waker=waker,
+        notifier=notifier,
         events=events,
         on_expansion=expander.kick,
     )
     for part, probe in {"nats": source.probe, "postgres": mailboxes.probe, "blobs": blobs.probe}.items():
-        process.health.need(part, probe)
+        process.health.add_check(part, probe)
     replication = ReplicationWatch(database.ungated(), demanded=settings.database_replication == "synchronous")
-    process.health.need("replication", replication.probe)
+    process.health.add_check("replication", replication.probe)
     leadership = Leadership(database, "ingest repair", uuid4())
 
     async def may_repair(seconds: float) -> bool:
@@ -93,8 +93,8 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
     repairer = Repairer(NatsStrays(nats), deliverer, may_repair)
     await process.task(replication.run(), "replication")
     await process.task(measure_storage(nats, settings), "nats storage")
-    process.health.need("installation", guard.probe)
-    process.health.need("clock", guard.probe_clock)
+    process.health.add_check("installation", guard.probe)
+    process.health.add_check("clock", guard.probe_clock)
     await guard.look()
     await process.task(guard.run(), "installation")
     await process.task(_collecting(guard, PostgresSegmentCatalog(database), blobs, source, settings), "collector")
@@ -114,12 +114,12 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
 
 
 async def _collecting(
-    guard: InstallationGuard, storeroom: SegmentCatalog, blobs: Blobs, source: IngestSource, settings: CollectorSettings
+    guard: InstallationGuard, segments: SegmentCatalog, blobs: Blobs, source: IngestSource, settings: CollectorSettings
 ) -> None:
     """Collect from the moment it is known that the stores belong together."""
     await guard.passed()
     brakes = CollectorBrakes.of(settings, guard.brakes_released)
-    await Collector(storeroom, blobs, source.backlog, settings, certain=guard.certain, brakes=brakes).run()
+    await Collector(segments, blobs, source.backlog, settings, certain=guard.certain, brakes=brakes).run()
 
 
 async def _keeping(guard: InstallationGuard, retention: Retention, settings: CollectorSettings) -> None:

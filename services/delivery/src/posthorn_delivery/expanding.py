@@ -53,13 +53,13 @@ class Expander:
         expansions: Expansions,
         *,
         rewriting: Sequence[bytes] = (),
-        waker: Notifier | None = None,
+        notifier: Notifier | None = None,
         events: Events | None = None,
         clock: Clock = time.time,
     ) -> None:
         self._expansions = expansions
         self._rewriting = rewriting
-        self._waker = waker
+        self._notifier = notifier
         self._events = events or NoEvents()
         self._clock = clock
         self._kicked = asyncio.Event()
@@ -105,8 +105,8 @@ class Expander:
         _addresses.inc(done.entries + len(done.outbound))
         if done.refused:
             _faults.inc()
-        if self._waker is not None and done.outbound:
-            self._waker.wake({each.destination for each in done.outbound})
+        if self._notifier is not None and done.outbound:
+            self._notifier.notify({each.destination for each in done.outbound})
         self._tell(done)
         return done
 

@@ -89,14 +89,14 @@ class Orphans:
 
     def __init__(
         self,
-        storeroom: SegmentCatalog,
+        segments: SegmentCatalog,
         blobs: Blobs,
         backlog: Callable[[], Awaitable[Backlog]],
         settings: CollectorSettings,
         brake: Brake,
         clock: Clock = time.time,
     ) -> None:
-        self._storeroom = storeroom
+        self._segments = segments
         self._blobs = blobs
         self._backlog = backlog
         self._settings = settings
@@ -151,7 +151,7 @@ class Orphans:
                 return
             found.listed += len(page)
             aged = [blob.key for blob in page if blob.modified_at < old]
-            unknown = sorted(await self._storeroom.unknown_keys(aged)) if aged else []
+            unknown = sorted(await self._segments.unknown_keys(aged)) if aged else []
             found.unknown += len(unknown)
             room = max(0, _MOST_SUSPECTS - len(found.suspects))
             found.suspects |= {key: self._suspects.get(key, now) for key in unknown[:room]}
@@ -161,7 +161,7 @@ class Orphans:
         for page in batched(keys, _SWEEP_PAGE, strict=False):
             if not await leads():
                 return moved
-            still = sorted(await self._storeroom.unknown_keys(page))
+            still = sorted(await self._segments.unknown_keys(page))
             moved += await self._each(lambda key: self._blobs.move(key, TRASH + key), still, _orphans)
             log.info("orphans moved to the trash", keys=still)
             for key in still:
@@ -176,7 +176,7 @@ class Orphans:
             if not await leads():
                 break
             former = {blob.key.removeprefix(TRASH): blob for blob in page}
-            unknown = await self._storeroom.unknown_keys(list(former))
+            unknown = await self._segments.unknown_keys(list(former))
             known = sorted(former.keys() - unknown)
             if known:
                 log.warning("blobs come back from the trash: a segment names them", keys=known)

@@ -62,7 +62,7 @@ class Packer:
         identity = self._new_id()
         packing = Packing(identity, f"{SEGMENTS}{identity}", packed.octets, packed.parts)
         for item, place in zip(items, packed.ranges, strict=True):
-            item.packing, item.blob_range = packing, BlobRange(*place)
+            item.packing, item.blob_range = packing, place
 
 
 def segments(items: Iterable[Item]) -> list[Segment]:

@@ -120,7 +120,7 @@ class Deliverer:
         compress: Callable[[bytes], bytes] | None = None,
         signer: Signer | None = None,
         rewriting: Sequence[bytes] = (),
-        waker: Notifier | None = None,
+        notifier: Notifier | None = None,
         events: Events | None = None,
         on_expansion: Callable[[], None] = lambda: None,
         clock: Clock = time.time,
@@ -131,7 +131,7 @@ class Deliverer:
         self._packer = Packer(blobs, new_id=new_id, compress=compress)
         self._signer = signer
         self._rewriting = rewriting
-        self._waker = waker
+        self._notifier = notifier
         self._events = events or NoEvents()
         self._on_expansion = on_expansion
         self._clock = clock
@@ -261,8 +261,8 @@ class Deliverer:
         _rows.observe(sum(item.weight for item in items))
         _entries.inc(entries)
         due = {name for item in items for name in item.sorted.destinations}
-        if self._waker is not None and due:
-            self._waker.wake(due)
+        if self._notifier is not None and due:
+            self._notifier.notify(due)
         if any(item.sorted.wide for item in items):
             self._on_expansion()
         now = self._clock()

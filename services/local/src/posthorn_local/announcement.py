@@ -32,7 +32,7 @@ settings, all from the environment; a port of 0 takes any free one:
 
 files in the home:
   admin.key      key of the REST API          accounts.txt  the first two accounts' passwords
-  secret.key     seals secrets in the database: keep it with a backup of the home
+  secret.key     encrypts secrets in the database: keep it with a backup of the home
   tls/tls.crt    certificate to trust         logs/         one log per service
 """
 

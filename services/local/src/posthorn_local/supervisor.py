@@ -40,7 +40,7 @@ from posthorn_local.settings import GRACE_SECONDS, HEALTH_SERVICES, LocalSetting
 _DOORS = frozenset({"smtp-in", "submission"})
 """Services that recognise rewritten reverse-paths."""
 _SEALING = frozenset({"delivery", "relay", "api"})
-"""Services that open what is sealed in Postgres. The others are not given the master key."""
+"""Services that open what is encrypted in Postgres. The others are not given the master key."""
 _TICK = 0.1
 _START_TIMEOUT = 60.0
 _CERTIFICATE_CHECK = 3600.0

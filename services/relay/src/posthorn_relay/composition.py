@@ -39,13 +39,13 @@ async def compose(process: Process, settings: RelaySettings) -> None:
     database, blobs = await enter(connect_postgres(settings, by_key=True)), await enter(open_blobs(settings))
     queue, ingest = PostgresQueue(database), NatsIngest(nats)
     for part, probe in {"nats": ingest.probe, "postgres": queue.probe, "blobs": blobs.probe}.items():
-        process.health.need(part, probe)
+        process.health.add_check(part, probe)
     guard = InstallationGuard(PostgresInstallation(database), settings)
     guard.watch_blobs(blobs)
     guard.watch_directory(DirectoryMark(nats))
     database.gate, database.installation = guard.check, guard.installation
-    process.health.need("installation", guard.probe)
-    process.health.need("clock", guard.probe_clock)
+    process.health.add_check("installation", guard.probe)
+    process.health.add_check("clock", guard.probe_clock)
     await guard.look()
     await process.task(guard.run(), "installation")
     bodies = SegmentReader(blobs, whole_limit=WHOLE_OCTETS)
@@ -60,4 +60,4 @@ def _planner(settings: RelaySettings, database: Database) -> MxPlanner:
     policies = None
     if settings.relay_mta_sts:
         policies = Policies(resolver, PolicyFetcher(settings, resolver), PostgresPolicies(database), time.time)
-    return MxPlanner(settings, resolver, policies, SecretBox.of(settings))
+    return MxPlanner(settings, resolver, policies, SecretBox.from_settings(settings))

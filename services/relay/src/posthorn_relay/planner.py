@@ -60,15 +60,15 @@ class _Need:
 
 
 class MxPlanner:
-    """The Planner. Without ``policies`` MTA-STS is not asked for; ``vault`` opens the passwords of routes."""
+    """The Planner. Without ``policies`` MTA-STS is not asked for; ``secret_box`` opens the passwords of routes."""
 
     def __init__(
-        self, settings: EgressSettings, resolver: Resolver, policies: Policies | None, vault: SecretBox
+        self, settings: EgressSettings, resolver: Resolver, policies: Policies | None, secret_box: SecretBox
     ) -> None:
         self._settings = settings
         self._resolver = resolver
         self._policies = policies
-        self._vault = vault
+        self._secret_box = secret_box
         self._reach = Reach.of(settings)
         self._own_names = frozenset(
             name.lower().removesuffix(".") for name in (settings.relay_hostname, *settings.relay_own_names)
@@ -108,7 +108,7 @@ class MxPlanner:
         if not route.username or route.password is None:
             return None
         try:
-            return route.username, self._vault.open(route.password, f"route:{route.domain}").decode()
+            return route.username, self._secret_box.decrypt(route.password, f"route:{route.domain}").decode()
         except (DecryptionFailed, UnicodeDecodeError):
             log.error("password of a route cannot be opened", route=route.domain)
             raise Failed(

@@ -26,9 +26,9 @@ async def start(process: Process) -> None:
     connection = await stack.enter_async_context(connect_nats(settings, part, part))
     directory = await stack.enter_async_context(NatsDirectory(connection))
     ingest = NatsIngest(connection)
-    process.health.need("nats", ingest.probe)
-    process.health.need("directory", directory.probe)
-    process.health.need("clock", NatsClock(connection).probe)
+    process.health.add_check("nats", ingest.probe)
+    process.health.add_check("directory", directory.probe)
+    process.health.add_check("clock", NatsClock(connection).probe)
     blobs = await stack.enter_async_context(open_blobs(settings))  # no need of ours: without it small mail goes on
     backends = Backends(
         directory,
@@ -51,12 +51,12 @@ async def start(process: Process) -> None:
     from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
 
     database = await stack.enter_async_context(connect_postgres(settings, by_key=True))
-    process.health.need("postgres", database.probe)
+    process.health.add_check("postgres", database.probe)
     guard = InstallationGuard(PostgresInstallation(database), settings)
     guard.watch_blobs(blobs)
     guard.watch_directory(DirectoryMark(connection))
     database.gate, database.installation = guard.check, guard.installation
-    process.health.need("installation", guard.probe)
+    process.health.add_check("installation", guard.probe)
     await guard.look()
     await process.task(guard.run(), "installation")
     passwords = Passwords()

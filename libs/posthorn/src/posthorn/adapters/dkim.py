@@ -75,9 +75,9 @@ type Content = bytes | Callable[[], AsyncIterator[bytes]]
 class DkimSigner:
     """Signs messages. ``clock`` gives seconds since 1970 for ``t=``."""
 
-    def __init__(self, keys: DkimKeys, vault: SecretBox, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, keys: DkimKeys, secret_box: SecretBox, clock: Callable[[], float] = time.time) -> None:
         self._keys = keys
-        self._vault = vault
+        self._secret_box = secret_box
         self._clock = clock
         self._threads = Threads("signing", _THREADS, _PATIENCE)
         self._known: OrderedDict[str, tuple[float, Sequence[DkimKey]]] = OrderedDict()
@@ -186,7 +186,7 @@ class DkimSigner:
         if private is not None:
             return private
         try:
-            private = load_private_key(self._vault.open(key.private_key, f"dkim:{key.id}"))
+            private = load_private_key(self._secret_box.decrypt(key.private_key, f"dkim:{key.id}"))
         except (DecryptionFailed, ValueError) as error:
             _refused.inc()
             log.error("a DKIM key does not open", domain=key.domain, selector=key.selector, fault=type(error).__name__)
@@ -207,7 +207,7 @@ def make_signature(private: PrivateKey, hashed: bytes) -> bytes:
 
 
 def load_private_key(der: bytes) -> PrivateKey:
-    """Read a private key in PKCS #8 DER. Raises ValueError. Not checked for sense: the vault vouches for it being ours."""
+    """Read a private key in PKCS #8 DER. Raises ValueError. Not checked for sense: the secret_box vouches for it being ours."""
     private = load_der_private_key(der, None, unsafe_skip_rsa_key_validation=True)
     if not isinstance(private, (RSAPrivateKey, Ed25519PrivateKey)):
         raise ValueError("a key of another kind")

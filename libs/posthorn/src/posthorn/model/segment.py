@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+
+from posthorn.model.blob_range import BlobRange
 
 COMPRESS_FROM = 512
 """Octets below which a body is never compressed: the header of a frame eats the gain."""
@@ -18,21 +19,12 @@ IDENTITY = "identity"
 ZSTD = "zstd"
 
 
-class Range(NamedTuple):
-    """Where one body lies in the segment."""
-
-    offset: int
-    length: int
-    """Octets as stored."""
-    encoding: str
-
-
 @dataclass(frozen=True, slots=True)
 class Packed:
     """A segment's octets, in parts to be joined, and the range of each body in the order they were given."""
 
     parts: list[bytes]
-    ranges: list[Range]
+    ranges: list[BlobRange]
     octets: int
 
 
@@ -42,7 +34,7 @@ def pack(bodies: Iterable[bytes], compress: Callable[[bytes], bytes] | None = No
     ``compress`` makes of a body one zstd frame that states its content size; None leaves all bodies as they are.
     """
     parts: list[bytes] = []
-    ranges: list[Range] = []
+    ranges: list[BlobRange] = []
     offset = 0
     for body in bodies:
         part, encoding = body, IDENTITY
@@ -51,6 +43,6 @@ def pack(bodies: Iterable[bytes], compress: Callable[[bytes], bytes] | None = No
             if len(frame) <= WORTH_IT * len(body):
                 part, encoding = frame, ZSTD
         parts.append(part)
-        ranges.append(Range(offset, len(part), encoding))
+        ranges.append(BlobRange(offset, len(part), encoding))
         offset += len(part)
     return Packed(parts, ranges, offset)

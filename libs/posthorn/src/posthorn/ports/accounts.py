@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from typing import Protocol
+from uuid import UUID
 
+from posthorn.ports.changes import Change, Versions
 from posthorn.ports.domains import NO_RULES, SendingRules
+from posthorn.ports.idempotency import Receipt
 
 
 class AccountState(Enum):
@@ -43,3 +48,40 @@ class NewAccount:
     password_hash: str
     quota_bytes: int | None = None
     state: AccountState = AccountState.ACTIVE
+
+
+class Accounts(Protocol):
+    """Accounts of tenants; ``ports.administration`` has the rules of every method."""
+
+    async def create_account(
+        self, tenant: UUID | None, new: NewAccount, receipt: Receipt[Account] | None = None
+    ) -> Change[Account]:
+        """Create an account and its mailboxes; each uidvalidity is greater than any an account of this address has had.
+
+        Raises ValidationFailed when the domain is not there, Conflict when an account or alias has the address.
+        """
+        ...
+
+    async def accounts(self, tenant: UUID | None, domain: str | None, after: str, limit: int) -> Sequence[Account]:
+        """Return a page of accounts, by address, of one domain or of all."""
+        ...
+
+    async def account(self, tenant: UUID | None, address: str) -> Account:
+        """Return the account of that address. Raises NotFound."""
+        ...
+
+    async def change_account(
+        self, tenant: UUID | None, address: str, changes: Mapping[str, object], expected: Versions = None
+    ) -> Change[Account]:
+        """Set ``password_hash``, ``quota_bytes``, ``state`` or the fields of SendingRules.
+
+        Raises NotFound, PreconditionFailed, ValidationFailed.
+        """
+        ...
+
+    async def delete_account(self, tenant: UUID | None, address: str, expected: Versions = None) -> Change[None]:
+        """Delete the account with its mail, dropping the references exactly.
+
+        Raises NotFound; Conflict while an alias or a catch-all leads to it.
+        """
+        ...

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from posthorn.ports.changes import Change, Versions
+from posthorn.ports.idempotency import Receipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,3 +25,34 @@ class Alias:
     """Targets elsewhere that get nothing before they confirm (``ports.forwards``)."""
     suppressed: tuple[str, ...] = ()
     """Targets on the tenant's suppression list, which get nothing."""
+
+
+class Aliases(Protocol):
+    """Aliases of tenants; ``ports.administration`` has the rules of every method."""
+
+    async def create_alias(
+        self, tenant: UUID | None, address: str, targets: Sequence[str], receipt: Receipt[Alias] | None = None
+    ) -> Change[Alias]:
+        """Create an alias.
+
+        Raises ValidationFailed (``address``: no such domain; ``targets[i]``: nobody there, or a loop) and Conflict.
+        """
+        ...
+
+    async def aliases(self, tenant: UUID | None, domain: str | None, after: str, limit: int) -> Sequence[Alias]:
+        """Return a page of aliases, by address, of one domain or of all."""
+        ...
+
+    async def alias(self, tenant: UUID | None, address: str) -> Alias:
+        """Return the alias of that address. Raises NotFound."""
+        ...
+
+    async def change_alias(
+        self, tenant: UUID | None, address: str, targets: Sequence[str], expected: Versions = None
+    ) -> Change[Alias]:
+        """Set the targets. Raises NotFound, PreconditionFailed, ValidationFailed."""
+        ...
+
+    async def delete_alias(self, tenant: UUID | None, address: str, expected: Versions = None) -> Change[None]:
+        """Delete the alias. Raises NotFound; Conflict while another alias or a catch-all leads to it."""
+        ...

@@ -13,5 +13,5 @@ class Change[T]:
     """What a write made."""
 
     value: T
-    marks: tuple[int, ...] = ()
+    outbox_ids: tuple[int, ...] = ()
     """Its entries of the directory outbox; see DirectoryTruth.published."""

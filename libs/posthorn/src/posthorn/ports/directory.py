@@ -96,10 +96,10 @@ class DirectoryTruth(Protocol):
         """Have the subjects published anew, by entries at the end of the outbox."""
         ...
 
-    async def published(self, marks: Sequence[int]) -> bool:
+    async def published(self, outbox_ids: Sequence[int]) -> bool:
         """Whether none of these outbox entries is waiting any more."""
         ...
 
-    async def unpublished(self, marks: Sequence[int] | None = None) -> Unpublished:
-        """Return what of these outbox entries is still waiting; of all, without ``marks``. Bounded in time and size."""
+    async def unpublished(self, outbox_ids: Sequence[int] | None = None) -> Unpublished:
+        """Return what of these outbox entries is still waiting; of all, without ``outbox_ids``. Bounded in time and size."""
         ...

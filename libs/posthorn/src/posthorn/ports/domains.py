@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 from uuid import UUID
+
+from posthorn.ports.changes import Change, Versions
+from posthorn.ports.idempotency import Receipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +69,53 @@ class NewDomain:
     """Name or id of the tenant; None: the caller's, or ``default``."""
     catch_all: str | None = None
     plus_addressing: bool = True
+
+
+class Domains(Protocol):
+    """Domains of tenants; ``ports.administration`` has the rules of every method."""
+
+    async def create_domain(
+        self, tenant: UUID | None, new: NewDomain, receipt: Receipt[Domain] | None = None
+    ) -> Change[Domain]:
+        """Create a domain. Raises Conflict when the name is taken, ValidationFailed for an unknown tenant or catch-all.
+
+        Where another tenant has taken it without showing that it owns it, the Conflict says how it is claimed.
+        """
+        ...
+
+    async def domains(self, tenant: UUID | None, after: str, limit: int) -> Sequence[Domain]:
+        """Return a page of domains, by name."""
+        ...
+
+    async def domain(self, tenant: UUID | None, name: str) -> Domain:
+        """Return the domain of that name. Raises NotFound."""
+        ...
+
+    async def change_domain(
+        self, tenant: UUID | None, name: str, changes: Mapping[str, object], expected: Versions = None
+    ) -> Change[Domain]:
+        """Set fields of the domain, or of SendingRules, by name. Raises NotFound, PreconditionFailed, ValidationFailed."""
+        ...
+
+    async def verify_domain(self, tenant: UUID | None, name: str) -> Change[Domain]:
+        """Record that ownership of the domain was shown, from when on it takes mail; again, it changes nothing.
+
+        Raises NotFound.
+        """
+        ...
+
+    async def claimable(self, tenant: UUID, name: str) -> None:
+        """Raise NotFound unless another tenant has this domain and has not shown that it owns it."""
+        ...
+
+    async def claim_domain(self, tenant: UUID, name: str) -> Change[Domain]:
+        """Give the tenant, which has shown that it owns it, a domain as of ``claimable``: verified, with nothing in it.
+
+        The accounts and aliases that the other tenant made there are gone. Raises NotFound; Conflict while one of those accounts
+        has mail, or when the tenant has as many domains as it may.
+        """
+        ...
+
+    async def delete_domain(self, tenant: UUID | None, name: str, expected: Versions = None) -> Change[None]:
+        """Delete the domain. Raises NotFound; Conflict while it has accounts or aliases: no mail is orphaned."""
+        ...

@@ -12,7 +12,7 @@ ANY = "*"
 class Notifier(Protocol):
     """The side that has put something into the queue."""
 
-    def wake(self, destinations: Collection[str] = (ANY,)) -> None:
+    def notify(self, destinations: Collection[str] = (ANY,)) -> None:
         """Tell every relay that something is due there now. Never waits, never raises."""
         ...
 

@@ -42,7 +42,7 @@ class Route:
     ``implicit`` (TLS from the first octet, verified)."""
     username: str | None = None
     password: bytes | None = None
-    """Sealed by ``runtime.vault`` with the context ``route:<domain>``."""
+    """Sealed by ``runtime.secret_box`` with the context ``route:<domain>``."""
     connections: int | None = None
     """Most connections at a time, all relays together; None: as the settings say."""
     messages_per_minute: int | None = None

@@ -21,7 +21,7 @@ class DkimKey:
     public_key: bytes
     """DER SubjectPublicKeyInfo for rsa, the 32 octets for ed25519: what ``p=`` holds in base64."""
     private_key: bytes
-    """PKCS #8 DER, sealed by ``runtime.vault`` with the context ``dkim:<id>``."""
+    """PKCS #8 DER, encrypted by ``runtime.secret_box`` with the context ``dkim:<id>``."""
     signs_from: datetime
     signs_until: datetime | None
     published_until: datetime | None

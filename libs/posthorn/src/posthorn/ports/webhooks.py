@@ -63,7 +63,7 @@ class Webhook:
     created_at: datetime
     updated_at: datetime
     secret: bytes
-    """What its signatures are made with, sealed with the context ``webhook:<id>``."""
+    """What its signatures are made with, encrypted with the context ``webhook:<id>``."""
     tenant_name: str | None = None
     version: str = ""
 
@@ -144,7 +144,7 @@ class Webhooks(Protocol):
         renew: Callable[[bytes], bytes],
         receipt: Receipt[Webhook] | None = None,
     ) -> Webhook:
-        """Put what ``renew`` makes of the sealed secret in its place. Raises Missing."""
+        """Put what ``renew`` makes of the encrypted secret in its place. Raises Missing."""
         ...
 
     async def delete(self, tenant: UUID | None, number: UUID, expected: Versions = None) -> None:

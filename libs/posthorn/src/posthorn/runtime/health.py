@@ -38,7 +38,7 @@ class Health:
         self._kept: dict[str, tuple[float, str]] = {}
         self._lock = asyncio.Lock()
 
-    def need(self, part: str, probe: Probe) -> None:
+    def add_check(self, part: str, probe: Probe) -> None:
         """Make readiness depend on a part."""
         self._probes[part] = probe
 

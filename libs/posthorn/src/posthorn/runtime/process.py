@@ -106,7 +106,7 @@ class Process:
             await asyncio.sleep(self.settings.drain_delay_seconds)
 
     @property
-    def well(self) -> bool:
+    def succeeded(self) -> bool:
         """False once a supervised task failed."""
         return not self._failed
 
@@ -151,4 +151,4 @@ async def _serve(settings: ProcessSettings, start: Callable[[Process], Awaitable
         if serving:
             await process.live()
     log.info("stopped")
-    return process.well
+    return process.succeeded

@@ -272,8 +272,8 @@ class SecretSettings(EnvSettings):
     """The master key, for parts that open what is kept secret in Postgres."""
 
     secret_key: Annotated[SecretStr, AfterValidator(_secret_keys)]
-    """32 random octets in base64: seals DKIM keys and passwords of routes at rest, and signs rewritten reverse-paths.
-    Several by comma: the first one seals, all open, so that a key can be replaced."""
+    """32 random octets in base64: encrypts DKIM keys and passwords of routes at rest, and signs rewritten reverse-paths.
+    Several by comma: the first one encrypts, all decrypt, so that a key can be replaced."""
 
 
 def server_address(text: str) -> tuple[str, int]:

@@ -7,13 +7,13 @@ import hashlib
 import secrets
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
 from uuid import UUID
 
 from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.app_passwords import AppPassword, AppPasswords
 from posthorn.ports.errors import NotFound
 from posthorn.ports.idempotency import Receipt
+from posthorn.ports.secrets import Encrypter
 from posthorn.ports.sending import APP_PASSWORD_PREFIX
 from posthorn.ports.signing import DkimKey, DkimKeys
 from posthorn.runtime.ids import new_id
@@ -23,14 +23,6 @@ PUBLISHING_SECONDS = 86_400.0
 """How long a new key waits for its DNS record to be published, where another signs meanwhile."""
 OVERLAP_SECONDS = 604_800.0
 """How long a key's record stays after it has ceased to sign: mail may wait for days before it is verified."""
-
-
-class Seals(Protocol):
-    """Seals secrets; ``posthorn.runtime.secret_box`` does."""
-
-    def seal(self, secret: bytes, context: str) -> bytes:
-        """Give the secret's form at rest."""
-        ...
 
 
 type Generate = Callable[[str], tuple[bytes, bytes]]
@@ -43,10 +35,10 @@ class CredentialService:
     Raises Unfit, NotFound and Conflict for the caller's faults, Unavailable for ours.
     """
 
-    def __init__(self, keys: DkimKeys, app_passwords: AppPasswords, seals: Seals, generate: Generate) -> None:
+    def __init__(self, keys: DkimKeys, app_passwords: AppPasswords, encrypter: Encrypter, generate: Generate) -> None:
         self._keys = keys
         self._app_passwords = app_passwords
-        self._seals = seals
+        self._encrypter = encrypter
         self._generate = generate
         self._generating = asyncio.Semaphore(1)  # an RSA key takes a core for a good part of a second
 
@@ -122,8 +114,8 @@ class CredentialService:
         async with self._generating:
             private, public = await asyncio.to_thread(self._generate, algorithm)
         selector = f"{prefix}-{now:%Y%m%d}-{algorithm[:2]}{number.hex[-6:]}"
-        sealed = self._seals.seal(private, f"dkim:{number}")
-        return DkimKey(number, domain, selector, algorithm, public, sealed, begin, None, None, now)
+        encrypted = self._encrypter.encrypt(private, f"dkim:{number}")
+        return DkimKey(number, domain, selector, algorithm, public, encrypted, begin, None, None, now)
 
 
 def state_of(key: DkimKey, now: datetime) -> str:

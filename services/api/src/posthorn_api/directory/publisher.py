@@ -121,17 +121,17 @@ class Publisher:
                 async with asyncio.timeout(_POLL_SECONDS if alone or not self._waiting else _BUSY_SECONDS):
                     await self._wake.wait()
 
-    async def settle(self, marks: Sequence[int], timeout: float) -> bool:
+    async def wait_published(self, outbox_ids: Sequence[int], timeout: float) -> bool:
         """Wait until the outbox entries are published, at most ``timeout`` seconds, and not once publishing has failed for a while.
 
         Gives whether they are; those that are not are marked, so that mail for them is put off and not refused. Never raises: the
         change is made, and will be published.
         """
-        if not marks or await self._settled(marks, timeout):
+        if not outbox_ids or await self._settled(outbox_ids, timeout):
             return True
         try:
             async with asyncio.timeout(_ANNOUNCE_SECONDS):
-                await self._join(await self._truth.unpublished(marks))
+                await self._join(await self._truth.unpublished(outbox_ids))
         except (TimeoutError, Unavailable) as fault:
             self._unmarkable(fault)
         return False
@@ -147,7 +147,7 @@ class Publisher:
         except (TimeoutError, Unavailable) as fault:
             self._unmarkable(fault)
 
-    async def _settled(self, marks: Sequence[int], timeout: float) -> bool:
+    async def _settled(self, outbox_ids: Sequence[int], timeout: float) -> bool:
         self._waiting += 1
         try:
             async with asyncio.timeout(timeout):
@@ -155,7 +155,7 @@ class Publisher:
                     this_round = self._round
                     self._wake.set()
                     await this_round.wait()
-                    if await self._truth.published(marks):
+                    if await self._truth.published(outbox_ids):
                         return True
         except (TimeoutError, Unavailable):
             pass

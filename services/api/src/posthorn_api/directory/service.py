@@ -27,7 +27,7 @@ from posthorn_api.pending import Pending
 class Publication(Protocol):
     """Carries changes into the directory."""
 
-    async def settle(self, marks: Sequence[int], timeout: float) -> bool:
+    async def wait_published(self, outbox_ids: Sequence[int], timeout: float) -> bool:
         """Wait until the outbox entries are published, at most ``timeout`` seconds. Never raises."""
         ...
 
@@ -248,7 +248,7 @@ async def settled[T](publication: Pending[Publication], change: Change[T], secon
         published = publication.get()
     except Unavailable:
         return change.value  # NATS has not come up yet; the outbox keeps the change
-    await published.settle(change.marks, seconds)
+    await published.wait_published(change.outbox_ids, seconds)
     return change.value
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
-from typing import Protocol
 from uuid import UUID
 
-from posthorn.model.blob_range import BodyLocation
 from posthorn.ports.account_mail import INBOX, AccountMail, DeletedKey, DeletedMessage, Found, Mailbox, Message, Which
 from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.blobs import BlobMissing
+from posthorn.ports.bodies import BodyReader
 from posthorn.ports.errors import FieldError, NotFound, ValidationFailed
 from posthorn.ports.idempotency import Receipt
 from posthorn.runtime.fair_slots import FairSlots
@@ -27,14 +26,6 @@ _TAKEN = frozenset({"cur", "new", "tmp"})
 _SCANS_AT_ONCE, _SCANS_AT_ONCE_EACH = 8, 4
 
 
-class Bodies(Protocol):
-    """Gives messages' octets."""
-
-    def stream(self, location: BodyLocation, chunk: int = 262_144) -> AsyncGenerator[bytes]:
-        """Give them in pieces. Raises BlobMissing, Unavailable."""
-        ...
-
-
 class MailboxService:
     """Mailboxes and messages. Every method takes the caller's key and sees what its tenant sees.
 
@@ -42,7 +33,7 @@ class MailboxService:
     """
 
     def __init__(
-        self, mail: AccountMail, bodies: Bodies, publication: Pending[Publication], *, wait_seconds: float = 2.0
+        self, mail: AccountMail, bodies: BodyReader, publication: Pending[Publication], *, wait_seconds: float = 2.0
     ) -> None:
         self._mail = mail
         self._bodies = bodies

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
-from typing import Protocol
 from uuid import UUID
 
 import structlog
@@ -19,6 +18,7 @@ from posthorn.ports.events import Trace
 from posthorn.ports.idempotency import Receipt
 from posthorn.ports.queue import QueueAdministration, QueueFilter, QueueItem, Route
 from posthorn.ports.routes import Routes
+from posthorn.ports.secrets import Encrypter
 from posthorn.ports.sending import Suppression, Suppressions
 from posthorn.wire.address import AddressError
 from posthorn.wire.foreign_address import parse_sender, written_form
@@ -34,14 +34,6 @@ _WAKING = frozenset({"retry", "release"})
 _AT_ONCE = 10_000
 _ROWS = 1000
 _MOST = 100_000
-
-
-class Seals(Protocol):
-    """Seals secrets; ``posthorn.runtime.secret_box`` does."""
-
-    def seal(self, secret: bytes, context: str) -> bytes:
-        """Give the secret's form at rest."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +56,7 @@ class QueueService:
         queue: QueueAdministration,
         routes: Routes,
         suppressions: Suppressions,
-        seals: Seals,
+        encrypter: Encrypter,
         trace: Pending[Trace],
         hints: PendingEvents,
         clock: Clock = time.time,
@@ -72,7 +64,7 @@ class QueueService:
         self._queue = queue
         self._routes = routes
         self._suppressions = suppressions
-        self._seals = seals
+        self._encrypter = encrypter
         self._trace = trace
         self._hints = hints
         self._clock = clock
@@ -102,7 +94,7 @@ class QueueService:
             total += len(done)
             self._tell(caller, action, (each[1:] for each in done))
             if not done and action in _WAKING:
-                self._hints.wake()  # nothing was made due, but a lane may have been opened
+                self._hints.notify()  # nothing was made due, but a lane may have been opened
             if len(done) < _AT_ONCE:
                 return Matched(total, more=False)
             newest = done[0][0]
@@ -119,7 +111,7 @@ class QueueService:
     async def create_route(self, route: Route, password: str | None, receipt: Receipt[Route] | None = None) -> Route:
         """Make a route. Raises Conflict when its domain has one."""
         route = _fit(route, has_password=password is not None)
-        made = await self._routes.create(self._sealed(route, password), receipt)
+        made = await self._routes.create(self._encrypted(route, password), receipt)
         await self._try_again(made.domain)
         return made
 
@@ -130,7 +122,7 @@ class QueueService:
         if password is None and route.username is not None:
             route = replace(route, password=await self._kept_password(route))
         route = _fit(route, has_password=password is not None or route.password is not None)
-        made, is_new = await self._routes.put(self._sealed(route, password))
+        made, is_new = await self._routes.put(self._encrypted(route, password))
         await self._try_again(made.domain)
         return made, is_new
 
@@ -171,7 +163,7 @@ class QueueService:
             await self._queue.route_changed(domain, _AT_ONCE)
         except Unavailable as fault:  # the route is set all the same, and what waits takes it in its own time
             log.warning("what waits for a route is not hastened", domain=domain, detail=str(fault))
-        self._hints.wake()
+        self._hints.notify()
 
     async def _kept_password(self, route: Route) -> bytes | None:
         try:
@@ -181,10 +173,10 @@ class QueueService:
         is_same = (present.host, present.username) == (route.host, route.username)
         return present.password if is_same else None
 
-    def _sealed(self, route: Route, password: str | None) -> Route:
+    def _encrypted(self, route: Route, password: str | None) -> Route:
         if password is None:
             return route
-        return replace(route, password=self._seals.seal(password.encode(), f"route:{route.domain}"))
+        return replace(route, password=self._encrypter.encrypt(password.encode(), f"route:{route.domain}"))
 
     def _tell(self, caller: ApiKey, action: str, done: Iterable[tuple[UUID, str, str]]) -> None:
         now, events = self._clock(), []
@@ -196,7 +188,7 @@ class QueueService:
             events.append(Event(message, now, _KINDS[action], detail))
         self._hints.record(*events)
         if events and action in _WAKING:
-            self._hints.wake()
+            self._hints.notify()
 
 
 type Recipients = Set[tuple[str, str]]
@@ -206,8 +198,11 @@ type Recipients = Set[tuple[str, str]]
 def visible_to(
     tenant: UUID, events: Sequence[Event], own: Recipients, *, is_sender: bool, domains: Set[str] = frozenset()
 ) -> Sequence[Event]:
-    """Give what a tenant may see of the events of a message, as ``QueueService.trace`` says. ``own`` are the tenant's recipients in the
-    queue; of ``domains``, its own, it sees as well what was delivered to them or came to nothing there."""
+    """Return what a tenant may see of the events of a message, as ``QueueService.trace`` says.
+
+    ``own`` are the tenant's recipients in the queue; of ``domains``, its own, it sees as well what was delivered to them or
+    came to nothing there.
+    """
     events = [event for event in events if event.kind != READ or _is_by(event, tenant)]
     return _visible(events, own) if is_sender else _about(events, own, domains)
 

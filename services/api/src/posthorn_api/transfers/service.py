@@ -18,20 +18,19 @@ import asyncio
 import hashlib
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
-from typing import Protocol
 from uuid import UUID
 
 import structlog
 from prometheus_client import Counter
 
-from posthorn.model.blob_range import BlobRange, BodyLocation
 from posthorn.model.envelope import Body, Envelope
 from posthorn.model.segment import pack
 from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.blobs import SEGMENTS, BlobMissing, Blobs
+from posthorn.ports.bodies import BodyReader
 from posthorn.ports.clock import Clock
 from posthorn.ports.errors import Conflict, FieldError, Unavailable, ValidationFailed
 from posthorn.ports.segments import Segment, SegmentMessage
@@ -70,18 +69,6 @@ _LATEST_SECONDS = 86_400.0
 
 _exported = Counter("posthorn_api_exported_messages_total", "Messages exported")
 _imported = Counter("posthorn_api_imported_messages_total", "Messages of imports, by what became of them", ["result"])
-
-
-class Bodies(Protocol):
-    """Gives messages' octets."""
-
-    def stream(self, location: BodyLocation, chunk: int = 262_144) -> AsyncGenerator[bytes]:
-        """Give them in pieces. Raises BlobMissing, Unavailable."""
-        ...
-
-    def prefetch(self, locations: Iterable[BodyLocation]) -> None:
-        """Begin to fetch small ones."""
-        ...
 
 
 @dataclass(slots=True)
@@ -123,7 +110,7 @@ class TransferService:
     def __init__(
         self,
         transfers: Transfers,
-        bodies: Bodies,
+        bodies: BodyReader,
         blobs: Blobs,
         compress: Callable[[bytes], bytes] | None,
         *,
@@ -199,8 +186,11 @@ class TransferService:
     async def take_in(
         self, caller: ApiKey, address: str, form: Format, mailbox: str | None, octets: AsyncIterator[bytes]
     ) -> Summary:
-        """Import a file. Raises ValidationFailed for one that does not read, TimeoutError when it stops coming or is too slow, SlotsTaken,
-        Conflict while another import into this account runs, Unavailable."""
+        """Import a file.
+
+        Raises ValidationFailed for one that does not read, TimeoutError when it stops coming or is too slow, SlotsTaken, Conflict
+        while another import into this account runs, Unavailable.
+        """
         address = address_in("address", address)
         into = None if mailbox is None else mailbox_in("mailbox", mailbox)
         async with self.importing.hold(present_holder()):
@@ -243,7 +233,7 @@ class TransferService:
         packed = await asyncio.to_thread(pack, [each.content for each in batch], self._compress)
         number = new_id()
         letters = tuple(
-            SegmentMessage(each.envelope, BlobRange(*place), (importing.account,))
+            SegmentMessage(each.envelope, place, (importing.account,))
             for each, place in zip(batch, packed.ranges, strict=True)
         )
         segment = Segment(number, f"{SEGMENTS}{number}", packed.octets, letters)

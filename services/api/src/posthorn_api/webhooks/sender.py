@@ -18,7 +18,6 @@ import random
 import time
 from collections import Counter as Tally
 from contextlib import suppress
-from typing import Protocol
 from uuid import UUID
 
 import structlog
@@ -26,6 +25,7 @@ from prometheus_client import Counter, Histogram
 
 from posthorn.ports.clock import Clock
 from posthorn.ports.errors import Unavailable
+from posthorn.ports.secrets import Decrypter
 from posthorn.ports.webhooks import Attempt, Dispatch, OutgoingDelivery, Shares, WebhookState
 from posthorn.runtime.fair_slots import FairSlots
 from posthorn.runtime.secret_box import DecryptionFailed
@@ -53,23 +53,21 @@ _seconds = Histogram(
 )
 
 
-class Opens(Protocol):
-    """Opens sealed secrets; ``posthorn.runtime.secret_box`` does."""
-
-    def open(self, sealed: bytes, context: str) -> bytes:
-        """Give the secret. Raises DecryptionFailed."""
-        ...
-
-
 class Sender:
     """Sends what is due; ``run`` is a supervised task."""
 
     def __init__(
-        self, dispatch: Dispatch, poster: Poster, vault: Opens, *, clock: Clock = time.time, for_each: int = _FOR_EACH
+        self,
+        dispatch: Dispatch,
+        poster: Poster,
+        secret_box: Decrypter,
+        *,
+        clock: Clock = time.time,
+        for_each: int = _FOR_EACH,
     ) -> None:
         self._dispatch = dispatch
         self._poster = poster
-        self._vault = vault
+        self._secret_box = secret_box
         self._clock = clock
         self._for_each = for_each
         self._at_work: Tally[UUID] = Tally()
@@ -144,7 +142,7 @@ class Sender:
         now = self._clock()
         body = json.dumps(parcel.event, separators=(",", ":"), ensure_ascii=False).encode()
         try:
-            present = read_secrets(self._vault.open(parcel.secret, f"webhook:{parcel.webhook}"), now)
+            present = read_secrets(self._secret_box.decrypt(parcel.secret, f"webhook:{parcel.webhook}"), now)
         except DecryptionFailed:
             log.error("a webhook's secret cannot be opened", webhook=str(parcel.webhook))
             return self._failed(parcel, None, "the secret cannot be opened; rotate it")

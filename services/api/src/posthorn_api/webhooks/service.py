@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -16,6 +15,7 @@ from posthorn.ports.changes import Versions
 from posthorn.ports.clock import Clock
 from posthorn.ports.errors import FieldError, NotFound, ValidationFailed
 from posthorn.ports.idempotency import Receipt
+from posthorn.ports.secrets import SecretStore
 from posthorn.ports.webhooks import Delivery, DeliveryState, NewDelivery, NewWebhook, Webhook, Webhooks, WebhookState
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.secret_box import DecryptionFailed
@@ -27,18 +27,6 @@ from posthorn_api.webhooks.signing import new_secret, rotated, write_secrets
 _LONGEST_URL = 2000
 
 
-class Vaults(Protocol):
-    """Seals and opens secrets; ``posthorn.runtime.secret_box`` does."""
-
-    def seal(self, secret: bytes, context: str) -> bytes:
-        """Give the secret's form at rest."""
-        ...
-
-    def open(self, sealed: bytes, context: str) -> bytes:
-        """Give the secret. Raises DecryptionFailed."""
-        ...
-
-
 class WebhookService:
     """Every method takes the caller's key and sees what its tenant sees.
 
@@ -48,14 +36,14 @@ class WebhookService:
     def __init__(
         self,
         webhooks: Webhooks,
-        vault: Vaults,
+        secret_box: SecretStore,
         *,
         wake: Callable[[], None] = lambda: None,
         allowed: Sequence[Network] = (),
         clock: Clock = time.time,
     ) -> None:
         self._webhooks = webhooks
-        self._vault = vault
+        self._secret_box = secret_box
         self._wake = wake
         self._allowed = allowed
         self._clock = clock
@@ -73,9 +61,9 @@ class WebhookService:
     ) -> tuple[Webhook, str]:
         """Make one; gives it with its secret, which nobody can be told again."""
         number, secret = new_id(), new_secret()
-        sealed = self._vault.seal(write_secrets(secret), _context(number))
+        encrypted = self._secret_box.encrypt(write_secrets(secret), _context(number))
         name = None if domain is None else domain_in("domain", domain)
-        new = NewWebhook(number, self.fit_url(url), _fit_events(events), name, sealed, state)
+        new = NewWebhook(number, self.fit_url(url), _fit_events(events), name, encrypted, state)
         return await self._webhooks.create(caller.tenant, new, tenant, receipt), secret.shown
 
     async def items(self, caller: ApiKey, after: UUID | None, limit: int) -> Sequence[Webhook]:
@@ -115,14 +103,14 @@ class WebhookService:
         """Give it a new secret. The one before signs beside it for a day."""
         shown: list[str] = []
 
-        def renew(sealed: bytes) -> bytes:
+        def renew(encrypted: bytes) -> bytes:
             try:
-                before = self._vault.open(sealed, _context(number))
+                before = self._secret_box.decrypt(encrypted, _context(number))
             except DecryptionFailed:
-                before = b"[]"  # the key that sealed it is gone: nothing can sign beside the new one
+                before = b"[]"  # the key that encrypted it is gone: nothing can sign beside the new one
             made, secret = rotated(before, self._clock())
             shown.append(secret.shown)
-            return self._vault.seal(made, _context(number))
+            return self._secret_box.encrypt(made, _context(number))
 
         try:
             webhook = await self._webhooks.rotate(caller.tenant, number, renew, receipt)
@@ -171,7 +159,10 @@ class WebhookService:
         return delivery
 
     def fit_url(self, text: str) -> str:
-        """Give the URL. Raises ValidationFailed for one that no webhook may have; what its name leads to is looked at with each delivery."""
+        """Return the URL. Raises ValidationFailed for one that no webhook may have.
+
+        What its name leads to is checked with each delivery.
+        """
         try:
             if len(text) > _LONGEST_URL or not all("!" <= character <= "~" for character in text):
                 raise ValueError(f"a URL has at most {_LONGEST_URL} visible ASCII characters")

@@ -3,7 +3,7 @@
 - What is signed is ``<webhook-id>.<webhook-timestamp>.<body>``; the timestamp is that of the attempt, in seconds since the epoch.
 - A secret is shown as ``whsec_`` and 32 random octets in base64; these octets are the key of the HMAC-SHA256.
 - After a rotation the secret before signs too, for a day: the header then holds two signatures, and either will do.
-- At rest the secrets of a webhook are one sealed JSON document: ``[{"key": …, "until": …}]``, the present one first.
+- At rest the secrets of a webhook are one encrypted JSON document: ``[{"key": …, "until": …}]``, the present one first.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def rotated(document: bytes, now: float) -> tuple[bytes, Secret]:
 
 
 def write_secrets(*present: Secret) -> bytes:
-    """Give the form at rest, still to be sealed."""
+    """Give the form at rest, still to be encrypted."""
     return json.dumps([{"key": base64.b64encode(each.key).decode(), "until": each.until} for each in present]).encode()
 
 

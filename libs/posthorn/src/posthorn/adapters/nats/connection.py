@@ -29,6 +29,7 @@ from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 
 from posthorn.adapters.nats.errors import ApiError, NoResponders
+from posthorn.adapters.nats.inbox import Inbox, token_of
 from posthorn.adapters.nats.layout import ensure_layout, expect_layout
 from posthorn.adapters.nats.permissions import LAYOUT_KEEPERS, PART_NAMES, inbox_prefix
 from posthorn.ports.errors import Unavailable
@@ -77,15 +78,13 @@ class Connection:
         self.part = part or (self._user if self._user in PART_NAMES else None)
         self._hooks: list[Callable[[], Awaitable[None]]] = []
         self._down_hooks: list[Callable[[], None]] = []
-        self._listening: Client | None = None  # the client that carries the subscription for answers
-        self._subscribing = asyncio.Lock()
-        self._inbox = ""
+        self._inbox = Inbox(self, self._answered)
         self._token = 0
         self._requests: dict[str, asyncio.Future[Msg]] = {}
         self._up = asyncio.Event()
         self._came_up = asyncio.Event()
         self._closed = asyncio.Event()
-        self._suspected = asyncio.Event()
+        self._check_due = asyncio.Event()
         self._leaving = False
         self._logged: dict[str, float] = {}
 
@@ -125,9 +124,9 @@ class Connection:
             if hook in hooks:
                 hooks.remove(hook)  # type: ignore[arg-type]
 
-    def suspect(self) -> None:
-        """Have the streams looked after soon: something that should be there did not answer."""
-        self._suspected.set()
+    def check_soon(self) -> None:
+        """Have the streams checked soon: something that should be there did not answer."""
+        self._check_due.set()
 
     async def publish(
         self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
@@ -138,10 +137,10 @@ class Connection:
         except _FAULTS as error:
             raise Unavailable("nats", type(error).__name__) from error
 
-    async def subscribe(self, subject: str, hear: Callable[[Msg], Awaitable[None]]) -> Subscription:
+    async def subscribe(self, subject: str, on_message: Callable[[Msg], Awaitable[None]]) -> Subscription:
         """Subscribe on the present client. Raises Unavailable."""
         try:
-            return await self.client.subscribe(subject, cb=hear)
+            return await self.client.subscribe(subject, cb=on_message)
         except _FAULTS as error:
             raise Unavailable("nats", type(error).__name__) from error
 
@@ -162,15 +161,15 @@ class Connection:
         self._requests[token] = answered
         try:
             async with asyncio.timeout(timeout):
-                await self._listen()
-                await self.publish(subject, payload, self._inbox + token, headers)
+                await self._inbox.open()
+                await self.publish(subject, payload, self._inbox.prefix + token, headers)
                 answer = await answered
         except TimeoutError:
             raise Unavailable("nats", "no answer in time") from None
         finally:
             del self._requests[token]
         if not answer.data and (answer.headers or {}).get("Status") == _NOBODY:
-            self.suspect()
+            self.check_soon()
             raise NoResponders("nats", "nothing serves the subject")
         return answer
 
@@ -187,16 +186,8 @@ class Connection:
             raise ApiError(refusal)
         return decoded
 
-    async def _listen(self) -> None:
-        if self._listening is not self.client:
-            async with self._subscribing:
-                if self._listening is not (client := self.client):
-                    inbox = client.new_inbox()
-                    await self.subscribe(f"{inbox}.*", self._answered)
-                    self._inbox, self._listening = f"{inbox}.", client
-
     async def _answered(self, message: Msg) -> None:
-        answered = self._requests.get(message.subject.rpartition(".")[2])
+        answered = self._requests.get(token_of(message))
         if answered is not None and not answered.done():
             answered.set_result(message)
 
@@ -223,7 +214,7 @@ class Connection:
 
     async def _look_after(self) -> None:
         while True:
-            waits = [asyncio.ensure_future(event.wait()) for event in (self._came_up, self._closed, self._suspected)]
+            waits = [asyncio.ensure_future(event.wait()) for event in (self._came_up, self._closed, self._check_due)]
             try:
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -233,10 +224,10 @@ class Connection:
                 await self._connect()
             if self._came_up.is_set():
                 self._came_up.clear()
-                self._suspected.set()
+                self._check_due.set()
                 await self._run_hooks()
-            if self._suspected.is_set():
-                self._suspected.clear()
+            if self._check_due.is_set():
+                self._check_due.clear()
                 await self._mend()
 
     async def close(self) -> None:
@@ -273,7 +264,7 @@ class Connection:
         except Unavailable as error:
             self._log_now_and_then("JetStream does not serve", str(error))
             await asyncio.sleep(_RETRY_WAIT)
-            self._suspected.set()
+            self._check_due.set()
 
     async def _connect(self) -> None:
         self._closed.clear()

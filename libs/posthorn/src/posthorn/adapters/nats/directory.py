@@ -256,11 +256,11 @@ class NatsDirectory:
             inbox = self._connection.client.new_inbox()
             self._inbox = inbox
 
-            async def hear(message: Msg) -> None:
+            async def on_message(message: Msg) -> None:
                 if self._inbox == inbox:  # and not of an earlier watch, whose consumer may outlive a short interruption
-                    await self._heard(message)
+                    await self._on_message(message)
 
-            subscriptions.append(await self._connection.subscribe(inbox, hear))
+            subscriptions.append(await self._connection.subscribe(inbox, on_message))
             for event in ("DELETED", "CREATED"):
                 subject = f"$JS.EVENT.ADVISORY.STREAM.{event}.{BUCKET_STREAM}"
                 subscriptions.append(await self._connection.subscribe(subject, self._bucket_changed))
@@ -290,7 +290,7 @@ class NatsDirectory:
                         await self._broken.wait()
                 if time.monotonic() - self._heard_at > _SILENCE:
                     log.warning("the directory watch is silent; watching anew")
-                    self._connection.suspect()
+                    self._connection.check_soon()
                     break
         finally:
             self._drop()
@@ -307,9 +307,9 @@ class NatsDirectory:
 
     async def _bucket_changed(self, _: Msg) -> None:
         self._drop()
-        self._connection.suspect()
+        self._connection.check_soon()
 
-    async def _heard(self, message: Msg) -> None:
+    async def _on_message(self, message: Msg) -> None:
         self._heard_at = time.monotonic()
         headers = message.headers or {}
         if headers.get("Status") == "100":

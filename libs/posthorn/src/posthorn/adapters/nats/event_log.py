@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +16,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from posthorn.adapters.nats.connection import REQUEST_TIMEOUT, Connection
+from posthorn.adapters.nats.inbox import receiving
 from posthorn.model.streams import EVENTS
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.statistics import Reading
@@ -49,8 +49,8 @@ class NatsEventLog:
         try:
             messages = await self._fetch({"batch": _BATCH, "no_wait": True}, REQUEST_TIMEOUT)
             if not messages:
-                wish = {"batch": 1, "expires": round(seconds * _SECOND)}
-                messages = await self._fetch(wish, seconds + REQUEST_TIMEOUT)
+                pull_request = {"batch": 1, "expires": round(seconds * _SECOND)}
+                messages = await self._fetch(pull_request, seconds + REQUEST_TIMEOUT)
         except BaseException:
             self._consumer = ""
             raise
@@ -78,18 +78,15 @@ class NatsEventLog:
         made = await self._connection.api(f"CONSUMER.CREATE.{EVENTS}", {"stream_name": EVENTS, "config": config})
         self._consumer, self._place, self._delivered = made["name"], place, 0
 
-    async def _fetch(self, wish: dict[str, Any], patience: float) -> list[Msg]:
-        """Ask once; gives what comes until the wish is met, nothing is left, or a status message says so. Raises Unavailable."""
-        came: asyncio.Queue[Msg] = asyncio.Queue()
-        inbox = self._connection.client.new_inbox()
-        subscription = await self._connection.subscribe(inbox, came.put)
+    async def _fetch(self, pull_request: dict[str, Any], patience: float) -> list[Msg]:
+        """Pull once, until the batch is full, nothing is left, or a status message says so. Raises Unavailable."""
         messages: list[Msg] = []
         try:
-            async with asyncio.timeout(patience):
+            async with receiving(self._connection) as (inbox, received), asyncio.timeout(patience):
                 subject = f"$JS.API.CONSUMER.MSG.NEXT.{EVENTS}.{self._consumer}"
-                await self._connection.publish(subject, json.dumps(wish).encode(), inbox)
-                while len(messages) < wish["batch"]:
-                    message = await came.get()
+                await self._connection.publish(subject, json.dumps(pull_request).encode(), inbox)
+                while len(messages) < pull_request["batch"]:
+                    message = await received.get()
                     if not message.reply:
                         if (message.headers or {}).get("Status") in _NOTHING:
                             break
@@ -97,7 +94,4 @@ class NatsEventLog:
                     messages.append(message)
         except TimeoutError:
             raise Unavailable("nats", "reading the events came to a halt") from None
-        finally:
-            with suppress(Exception):
-                await subscription.unsubscribe()
         return messages

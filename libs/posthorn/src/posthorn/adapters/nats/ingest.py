@@ -25,12 +25,12 @@ from collections import deque
 from dataclasses import dataclass
 
 import structlog
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from posthorn.adapters.nats.acks import Ack, read_ack
 from posthorn.adapters.nats.connection import Connection
 from posthorn.adapters.nats.errors import NoResponders
+from posthorn.adapters.nats.inbox import Inbox, token_of
 from posthorn.model.envelope import Envelope, encode_record
 from posthorn.model.streams import INGEST, ingest_subject
 from posthorn.ports.errors import Full, Unavailable
@@ -63,9 +63,7 @@ class NatsIngest:
     def __init__(self, connection: Connection, *, timeout: float = 5.0) -> None:
         self._connection = connection
         self._timeout = timeout
-        self._client: Client | None = None  # the one that carries our subscription
-        self._inbox = ""
-        self._subscribing = asyncio.Lock()
+        self._inbox = Inbox(connection, self._answered)
         self._token = 0
         self._in_flight: dict[str, list[_Message]] = {}  # by token; several messages are a batch
         self._queue: deque[_Message] = deque()
@@ -83,7 +81,7 @@ class NatsIngest:
             message = _Message(message_id, subject, record, asyncio.get_running_loop().create_future())
             try:
                 async with asyncio.timeout(self._timeout):
-                    await self._listen()
+                    await self._inbox.open()
                     self._queue.append(message)
                     await self._advance()
                     await message.kept
@@ -99,7 +97,7 @@ class NatsIngest:
             finally:
                 self._release(message)
             if isinstance(fault, NoResponders):
-                self._connection.suspect()
+                self._connection.check_soon()
             if self._connection.is_up:
                 await asyncio.sleep(_NOBODY_WAIT)
         raise fault
@@ -128,23 +126,13 @@ class NatsIngest:
         if 0 < limit < info["state"]["bytes"] + _ROOM:
             raise Full("nats", "INGEST has reached its byte limit")
 
-    async def _listen(self) -> None:
-        if self._client is self._connection.client:
-            return
-        async with self._subscribing:
-            client = self._connection.client
-            if self._client is not client:
-                inbox = client.new_inbox()
-                await self._connection.subscribe(f"{inbox}.*", self._answered)
-                self._inbox, self._client = f"{inbox}.", client
-
     async def _send(self, messages: list[_Message]) -> None:
         self._token += 1
         token = f"{self._token:x}"
         self._in_flight[token] = messages
         for message in messages:
             message.token = token
-        reply = self._inbox + token
+        reply = self._inbox.prefix + token
         try:
             if len(messages) == 1:
                 await self._publish(messages[0], reply, {"Nats-Msg-Id": messages[0].id})
@@ -153,7 +141,7 @@ class NatsIngest:
                 last = number == len(messages)
                 headers = {
                     "Nats-Msg-Id": message.id,
-                    "Nats-Batch-Id": f"{self._inbox[-23:-1]}{token}",
+                    "Nats-Batch-Id": f"{self._inbox.prefix[-23:-1]}{token}",
                     "Nats-Batch-Sequence": str(number),
                 }
                 if last:
@@ -167,7 +155,7 @@ class NatsIngest:
         await self._connection.publish(message.subject, message.record, reply, headers)
 
     async def _answered(self, answer: Msg) -> None:
-        messages = self._settle(answer.subject.rpartition(".")[2])
+        messages = self._settle(token_of(answer))
         if messages is not None:
             try:
                 ack = read_ack(answer, INGEST)

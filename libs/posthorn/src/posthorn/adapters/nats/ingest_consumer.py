@@ -28,12 +28,11 @@ from datetime import datetime
 from typing import Any, Self
 
 import structlog
-from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 
 from posthorn.adapters.nats.acks import read_ack
 from posthorn.adapters.nats.connection import Connection
+from posthorn.adapters.nats.inbox import Inbox
 from posthorn.adapters.nats.layout import ACK_WAIT
 from posthorn.model.streams import DEAD, INGEST, INGEST_CONSUMER, retry_subject
 from posthorn.ports.errors import Unavailable
@@ -110,9 +109,7 @@ class NatsIngestSource:
         self._consumer = consumer
         self._most = messages
         self._most_octets = max(octets, _LEAST_OCTETS)
-        self._client: Client | None = None  # the one that carries our subscription
-        self._subscription: Subscription | None = None
-        self._inbox = ""
+        self._inbox = Inbox(connection, self._on_message)
         self._token = 0
         self._asked = 0  # messages that the open request may still bring; 0: none is open
         self._asked_until = 0.0
@@ -127,11 +124,11 @@ class NatsIngestSource:
 
     async def __aenter__(self) -> Self:
         self._open = True
-        self._connection.on_up(self._taken_up)
+        self._connection.on_up(self._on_connect)
         self._connection.on_down(self._lost)
         self._keeper = asyncio.create_task(self._keep(), name="ingest source")
         with suppress(Unavailable):
-            await self._taken_up()
+            await self._on_connect()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -142,17 +139,17 @@ class NatsIngestSource:
         if not self._open:
             return
         self._open = False
-        self._connection.forget(self._taken_up)
+        self._connection.forget(self._on_connect)
         self._connection.forget(self._lost)
         if self._keeper is not None:
             self._keeper.cancel()
             with suppress(asyncio.CancelledError):
                 await self._keeper
-        if self._subscription is not None and self._connection.is_up:
+        if self._inbox.subscription is not None and self._connection.is_up:
             # No more messages first, then a round trip so that those on their way have come, then all of them go back.
             with suppress(Exception):
                 async with asyncio.timeout(_STOP_SECONDS):
-                    await self._subscription.drain()  # type: ignore[no-untyped-call]
+                    await self._inbox.subscription.drain()  # type: ignore[no-untyped-call]
         for delivery in self._buffer:
             await delivery.again(0)
         self._buffer.clear()
@@ -204,12 +201,8 @@ class NatsIngestSource:
         message = await next_on(self._connection, "ingest.*", 1)
         return None if message is None else datetime.fromisoformat((message.headers or {})["Nats-Time-Stamp"])
 
-    async def _taken_up(self) -> None:
-        client = self._connection.client
-        if self._client is not client:
-            inbox = client.new_inbox()
-            self._subscription = await self._connection.subscribe(f"{inbox}.*", self._heard)
-            self._inbox, self._client = f"{inbox}.", client
+    async def _on_connect(self) -> None:
+        await self._inbox.open()
         self._asked = 0
         await self._pull()
 
@@ -223,11 +216,11 @@ class NatsIngestSource:
         if self._asked > 0 or not self._open or now < self._refused_until:
             return
         messages, octets = self._most - len(self._buffer), self._most_octets - self._buffered
-        if self._client is not self._connection.client or messages < self._most // 2 or octets < self._most_octets // 2:
+        if not self._inbox.is_open or messages < self._most // 2 or octets < self._most_octets // 2:
             return
         self._token += 1
         self._asked, self._asked_until, self._heard_at = messages, now + _EXPIRES + _HEARTBEAT, now
-        wish = {
+        pull_request = {
             "batch": messages,
             "max_bytes": octets,
             "expires": round(_EXPIRES * _SECOND),
@@ -235,12 +228,14 @@ class NatsIngestSource:
         }
         try:
             subject = f"$JS.API.CONSUMER.MSG.NEXT.{INGEST}.{self._consumer}"
-            await self._connection.publish(subject, json.dumps(wish).encode(), f"{self._inbox}{self._token:x}")
+            await self._connection.publish(
+                subject, json.dumps(pull_request).encode(), f"{self._inbox.prefix}{self._token:x}"
+            )
         except Unavailable:
             self._asked = 0
             raise
 
-    async def _heard(self, message: Msg) -> None:
+    async def _on_message(self, message: Msg) -> None:
         self._heard_at = time.monotonic()
         if message.reply and message.reply.startswith("$JS.ACK."):
             await self._received(message)
@@ -249,7 +244,7 @@ class NatsIngestSource:
         status = headers.get("Status", "")
         if status == "100":
             return  # a heartbeat
-        if message.subject != f"{self._inbox}{self._token:x}":
+        if message.subject != f"{self._inbox.prefix}{self._token:x}":
             return  # the end of a request that we had given up
         self._asked = 0
         description = headers.get("Description", "")
@@ -259,7 +254,7 @@ class NatsIngestSource:
         # 503 nobody there, 404, 409 consumer deleted, leadership change, server shutdown …: look again in a moment
         log.info("a pull ended early", status=status, description=description)
         self._refused_until = self._heard_at + _REFUSED_WAIT
-        self._connection.suspect()
+        self._connection.check_soon()
 
     async def _received(self, message: Msg) -> None:
         delivery = NatsDelivery(self._connection, message)
@@ -295,9 +290,9 @@ class NatsIngestSource:
         if self._asked and (now - self._heard_at > _SILENCE or now > self._asked_until):
             log.warning("the ingest consumer is silent; asking anew")
             self._asked = 0
-            self._connection.suspect()
-        if self._client is not self._connection.client:
-            await self._taken_up()
+            self._connection.check_soon()
+        if not self._inbox.is_open:
+            await self._on_connect()
         else:
             await self._pull()
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
 
@@ -22,10 +22,16 @@ from posthorn.model.streams import DEAD, DIRECTORY, EVENTS, EVENTS_PREFIX, INGES
 from posthorn.runtime.brakes import Brake
 from posthorn.runtime.settings import NatsSettings
 
-if TYPE_CHECKING:
-    from posthorn.adapters.nats.connection import Connection
-
 log = structlog.get_logger()
+
+
+class JetStreamApi(Protocol):
+    """What the layout needs of the connection."""
+
+    async def api(self, operation: str, document: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Do a JetStream API request such as ``STREAM.INFO.x``. Raises ApiError when the server refuses, else Unavailable."""
+        ...
+
 
 ACK_WAIT = 10.0
 """Seconds after which a message that was taken, and neither acknowledged nor reported as worked on, goes to another."""
@@ -120,51 +126,51 @@ def consumers(settings: NatsSettings) -> list[dict[str, Any]]:
     ]
 
 
-async def ensure_layout(connection: Connection, settings: NatsSettings) -> None:
+async def ensure_layout(jetstream: JetStreamApi, settings: NatsSettings) -> None:
     """Make what is missing and change what differs. Raises Unavailable when JetStream does not serve."""
     first, retries = consumers(settings)
     try:
-        await _ensure_consumer(connection, first)
+        await _ensure_consumer(jetstream, first)
     except ApiError as refusal:
         if refusal.err_code != _NO_STREAM:
             raise
     for wanted in streams(settings):
         try:
-            await _ensure_stream(connection, wanted, may_trim=settings.events_trim)
+            await _ensure_stream(jetstream, wanted, may_trim=settings.events_trim)
         except ApiError as refusal:
             if wanted["name"] != EVENTS:
                 raise
             log.warning("no events are recorded", detail=str(refusal))  # mail does not wait for its trace
-    await _ensure_consumer(connection, first)
-    await _ensure_consumer(connection, retries)
+    await _ensure_consumer(jetstream, first)
+    await _ensure_consumer(jetstream, retries)
 
 
-async def _ensure_consumer(connection: Connection, wanted: dict[str, Any]) -> None:
-    await connection.api(f"CONSUMER.CREATE.{INGEST}.{wanted['name']}", {"stream_name": INGEST, "config": wanted})
+async def _ensure_consumer(jetstream: JetStreamApi, wanted: dict[str, Any]) -> None:
+    await jetstream.api(f"CONSUMER.CREATE.{INGEST}.{wanted['name']}", {"stream_name": INGEST, "config": wanted})
 
 
-async def expect_layout(connection: Connection, part: str) -> None:
+async def expect_layout(jetstream: JetStreamApi, part: str) -> None:
     """Look whether the streams are there that a part needs and may not make. Raises Unavailable."""
     for stream in _NEEDED[part]:
-        await connection.api(f"STREAM.INFO.{stream}")
+        await jetstream.api(f"STREAM.INFO.{stream}")
 
 
-async def _ensure_stream(connection: Connection, wanted: dict[str, Any], *, may_trim: bool) -> None:
+async def _ensure_stream(jetstream: JetStreamApi, wanted: dict[str, Any], *, may_trim: bool) -> None:
     name = wanted["name"]
     try:
-        info = await connection.api(f"STREAM.INFO.{name}")
+        info = await jetstream.api(f"STREAM.INFO.{name}")
         present = info["config"]
     except ApiError as error:
         if error.err_code != _NO_STREAM:
             raise
         try:
-            info = await connection.api(f"STREAM.CREATE.{name}", wanted)
+            info = await jetstream.api(f"STREAM.CREATE.{name}", wanted)
             present = info["config"]
             log.info("made a stream", stream=name)
         except ApiError as refusal:
             if refusal.err_code != _IN_USE:
                 raise
-            info = await connection.api(f"STREAM.INFO.{name}")  # another process was quicker
+            info = await jetstream.api(f"STREAM.INFO.{name}")  # another process was quicker
             present = info["config"]
     different = sorted(key for key, value in wanted.items() if present.get(key, _absent(value)) != value)
     if wanted["discard"] == "old" and not may_trim:
@@ -174,7 +180,7 @@ async def _ensure_stream(connection: Connection, wanted: dict[str, Any], *, may_
     if not different:
         return
     try:
-        await connection.api(f"STREAM.UPDATE.{name}", {**present, **wanted})
+        await jetstream.api(f"STREAM.UPDATE.{name}", {**present, **wanted})
         log.info("changed a stream", stream=name, fields=different)
     except ApiError as error:
         # Some fields cannot change, and a limit below what is stored is refused: the stream as it is serves on.

@@ -30,7 +30,7 @@ class NatsNotifier:
         self._names: set[str] = set()
         self._sending: asyncio.Task[None] | None = None
 
-    def wake(self, destinations: Collection[str] = (ANY,)) -> None:
+    def notify(self, destinations: Collection[str] = (ANY,)) -> None:
         """See the port. Call it in the event loop."""
         self._names.update(destinations)
         if self._sending is None:

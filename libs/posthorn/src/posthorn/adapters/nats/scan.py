@@ -11,6 +11,7 @@ from typing import Any
 from nats.aio.msg import Msg
 
 from posthorn.adapters.nats.connection import REQUEST_TIMEOUT, Connection
+from posthorn.adapters.nats.inbox import receiving
 from posthorn.ports.errors import Unavailable
 
 _CHUNK = 500
@@ -35,29 +36,26 @@ async def read_through(
     left = int(made["num_pending"]) if most is None else min(most, int(made["num_pending"]))
     if not left:
         return
-    came: asyncio.Queue[Msg] = asyncio.Queue()
-    inbox = connection.client.new_inbox()
-    subscription = await connection.subscribe(inbox, came.put)
     try:
-        while left > 0:
-            batch = min(left, _CHUNK)
-            wish = json.dumps({"batch": batch, "no_wait": True}).encode()
-            await connection.publish(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{made['name']}", wish, inbox)
-            for _ in range(batch):
-                try:
-                    async with asyncio.timeout(REQUEST_TIMEOUT):
-                        message = await came.get()
-                except TimeoutError:
-                    raise Unavailable("nats", f"reading {stream} came to a halt") from None
-                if not message.reply:
-                    if (message.headers or {}).get("Status") == "404":
-                        return  # what was counted has been removed or replaced meanwhile
-                    raise Unavailable("nats", f"reading {stream} was cut short")
-                yield message
-                left -= 1
-                if message.metadata.num_pending == 0:
-                    return
+        async with receiving(connection) as (inbox, received):
+            while left > 0:
+                batch = min(left, _CHUNK)
+                pull_request = json.dumps({"batch": batch, "no_wait": True}).encode()
+                await connection.publish(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{made['name']}", pull_request, inbox)
+                for _ in range(batch):
+                    try:
+                        async with asyncio.timeout(REQUEST_TIMEOUT):
+                            message = await received.get()
+                    except TimeoutError:
+                        raise Unavailable("nats", f"reading {stream} came to a halt") from None
+                    if not message.reply:
+                        if (message.headers or {}).get("Status") == "404":
+                            return  # what was counted has been removed or replaced meanwhile
+                        raise Unavailable("nats", f"reading {stream} was cut short")
+                    yield message
+                    left -= 1
+                    if message.metadata.num_pending == 0:
+                        return
     finally:
-        with suppress(Exception):
-            await subscription.unsubscribe()
+        with suppress(Unavailable):
             await connection.publish(f"$JS.API.CONSUMER.DELETE.{stream}.{made['name']}")

@@ -5,8 +5,8 @@ Rules:
 - The migration's login owns the schema. No part may create, change or drop a table.
 - A part reads and writes the tables named here and no others. A table that is new is in nobody's list but api's until it is put
   there: a test demands that every table is either in a list or in ``FOR_API_ALONE``.
-- Nobody but api reads API keys, webhooks, idempotency keys and the audit. Besides, sealed DKIM keys are read by delivery alone,
-  sealed passwords of routes by relay, password hashes of accounts by those that log people in.
+- Nobody but api reads API keys, webhooks, idempotency keys and the audit. Besides, encrypted DKIM keys are read by delivery alone,
+  encrypted passwords of routes by relay, password hashes of accounts by those that log people in.
 - smtp-in in the role mx has no role: it never connects.
 """
 

@@ -352,7 +352,7 @@ dkim_keys = Table(
     Column("selector", Text, nullable=False),
     Column("algorithm", Text, nullable=False),
     Column("public_key", LargeBinary, nullable=False),
-    Column("private_key", LargeBinary, nullable=False),  # sealed, see runtime.vault
+    Column("private_key", LargeBinary, nullable=False),  # encrypted, see runtime.secret_box
     Column("signs_from", DateTime(timezone=True), nullable=False),
     Column("signs_until", DateTime(timezone=True)),
     Column("published_until", DateTime(timezone=True)),
@@ -369,7 +369,7 @@ routes = Table(
     Column("port", Integer),
     Column("tls", Text, nullable=False),
     Column("username", Text),
-    Column("password", LargeBinary),  # sealed, see runtime.vault
+    Column("password", LargeBinary),  # encrypted, see runtime.secret_box
     Column("connections", Integer),
     Column("messages_per_minute", Integer),
     _created(),
@@ -579,7 +579,7 @@ webhooks = Table(
     Column("id", Uuid, primary_key=True),
     Column("tenant_id", Uuid, ForeignKey("tenants.id")),  # null: the whole platform
     Column("url", Text, nullable=False),
-    Column("secret", LargeBinary, nullable=False),  # sealed, see runtime.vault
+    Column("secret", LargeBinary, nullable=False),  # encrypted, see runtime.secret_box
     Column("events", ARRAY(Text), nullable=False),
     Column("domain", Text),  # null: of all domains
     Column("state", Text, nullable=False, server_default=text("'active'")),

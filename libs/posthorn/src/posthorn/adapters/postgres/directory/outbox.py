@@ -224,19 +224,19 @@ class PostgresDirectoryTruth:
             async with self._database.transaction() as connection:
                 await write_outbox(connection, *ordered[start : start + _DOUBTS_AT_ONCE], lane=lane)
 
-    async def published(self, marks: Sequence[int]) -> bool:
+    async def published(self, outbox_ids: Sequence[int]) -> bool:
         """Whether none of the outbox entries is waiting any more."""
         async with self._database.session() as connection:
             return not await connection.fetchval(
-                "SELECT EXISTS (SELECT FROM directory_outbox WHERE id = ANY($1))", list(marks)
+                "SELECT EXISTS (SELECT FROM directory_outbox WHERE id = ANY($1))", list(outbox_ids)
             )
 
-    async def unpublished(self, marks: Sequence[int] | None = None) -> Unpublished:
+    async def unpublished(self, outbox_ids: Sequence[int] | None = None) -> Unpublished:
         """See the port. Beyond some thousand rows only their domains are named."""
         async with self._database.session() as connection:
-            if marks is not None:
+            if outbox_ids is not None:
                 query = "SELECT subject FROM directory_outbox WHERE id = ANY($1)"
-                return of_subjects([row["subject"] for row in await connection.fetch(query, list(marks))])
+                return of_subjects([row["subject"] for row in await connection.fetch(query, list(outbox_ids))])
             rows = await connection.fetch("SELECT subject FROM directory_outbox LIMIT $1", _MOST_NAMED_SUBJECTS + 1)
             if len(rows) <= _MOST_NAMED_SUBJECTS:
                 return of_subjects([row["subject"] for row in rows])

@@ -135,7 +135,7 @@ class PostgresWebhooks:
         renew: Callable[[bytes], bytes],
         receipt: Receipt[Webhook] | None = None,
     ) -> Webhook:
-        """Put what ``renew`` makes of the sealed secret in its place."""
+        """Put what ``renew`` makes of the encrypted secret in its place."""
         async with self._database.transaction() as connection:
             row = await one(connection, tenant, _NAMED + "FOR NO KEY UPDATE OF w", number)
             await connection.execute(

@@ -24,7 +24,7 @@ from posthorn.adapters.postgres.mailboxes.delivery import lock_accounts, make_en
 from posthorn.adapters.postgres.mailboxes.resolve import FORWARDS, MOST_ADDRESSES, OURS, WALK
 from posthorn.adapters.postgres.queue import enqueue as outbound
 from posthorn.adapters.postgres.queue.charging import ForwardLimits
-from posthorn.adapters.postgres.queue.closing import let_go, make_due_or_now
+from posthorn.adapters.postgres.queue.closing import make_due_or_now, release_bodies
 from posthorn.model.blob_range import BlobRange
 from posthorn.model.envelope import decode_record
 from posthorn.model.outbound import Notice, Notify, QueueState, RecipientDsn
@@ -200,7 +200,7 @@ class PostgresExpansions:
             await connection.execute(_COUNT_ENTRIES, message, len(letter.accounts))
         if done:
             await _end(connection, row)
-            await let_go(connection, [message])
+            await release_bodies(connection, [message])
         await make_due_or_now(connection, await outbound.enter_more(connection, letter, self._patience, self._limits))
 
 
@@ -243,7 +243,7 @@ async def _bounce(connection: Connection, row: Any, held: Any, told: Expanded, w
     await _show(connection, row, (QueueState.BOUNCED.value, *why, notice))
     await _end(connection, row)
     if notice is None:
-        await let_go(connection, [row["message_id"]])
+        await release_bodies(connection, [row["message_id"]])
     return replace(told, done=True, gone=True)
 
 

@@ -57,7 +57,7 @@ _GONE = f"""
         RETURNING {crossed_sql("a.quota_bytes", "a.used_bytes", "a.used_bytes + n.octets")} AS room
     )
 """  # noqa: S608
-_RESULT = "SELECT (SELECT count(*) FROM gone) AS entries, EXISTS (SELECT FROM account WHERE room) AS roomy"
+_RESULT = "SELECT (SELECT count(*) FROM gone) AS entries, EXISTS (SELECT FROM account WHERE room) AS below_quota"
 
 # of two entries of one message in one mailbox, deleted together, each has a time of its own
 _KEEP = f"""
@@ -156,7 +156,7 @@ class Removed(NamedTuple):
     """What a removal did."""
 
     entries: int
-    roomy: bool
+    below_quota: bool
     """Whether the account takes mail again: the directory must be told."""
 
 
@@ -172,14 +172,14 @@ async def remove(connection: Connection, account: int, where: Sequence[tuple[int
         for boxes, uids in columns:
             segments |= {row["segment_id"] for row in await connection.fetch(_LOCK_MESSAGES, account, boxes, uids)}
         await connection.execute(_LOCK_SEGMENTS, [segment for segment in segments if segment])
-    entries, roomy = 0, False
+    entries, below_quota = 0, False
     for boxes, uids in columns:
         row: Any = await connection.fetchrow(_KEEP if keep else _DROP, account, boxes, uids)
         entries += row["entries"]
-        roomy = roomy or row["roomy"]
+        below_quota = below_quota or row["below_quota"]
     if keep and entries and (beyond := await connection.fetch(_BEYOND_QUOTA, account)):
         await purge(connection, beyond)
-    return Removed(entries, roomy)
+    return Removed(entries, below_quota)
 
 
 async def remove_everything(connection: Connection, account: int) -> None:

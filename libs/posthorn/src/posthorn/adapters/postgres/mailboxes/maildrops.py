@@ -150,7 +150,7 @@ class PostgresMaildrops:
             if proof is not None and (found := await find_ended(connection, [(proof, None)])):
                 raise Revoked(next(iter(found.values())))
             where = [(INBOX, uid) for uid in unique]
-            if (await remove(connection, account, where, keep=row["undelete_days"] > 0)).roomy:
+            if (await remove(connection, account, where, keep=row["undelete_days"] > 0)).below_quota:
                 await write_outbox(connection, row["address"])
                 await connection.execute("SELECT pg_notify('directory', '')")
             # last, so that the lease's row is locked for a moment only: renewals of all leases touch it

@@ -187,7 +187,7 @@ class PostgresAccountMail(PostgresAccountMailboxes):
             where = [(row["mailbox_id"], row["uid"]) for row in rows]
             removed = await remove(connection, found["id"], where, keep=found["undelete_days"] > 0)
             await write_audit(connection, found["tenant_id"], address, {"message": message})
-            return Change(None, await write_outbox(connection, address) if removed.roomy else ())
+            return Change(None, await write_outbox(connection, address) if removed.below_quota else ())
 
     async def deleted(
         self, tenant: UUID | None, address: str, before: DeletedKey | None, limit: int
@@ -221,8 +221,8 @@ class PostgresAccountMail(PostgresAccountMailboxes):
                 raise Conflict(f"{address} has no room for the {octets} octets of the message")
             crossed = await connection.fetchval(_UNDELETE, account, message, days, INBOX)
             await write_audit(connection, found["tenant_id"], address, {"message": message})
-            marks = await write_outbox(connection, address) if crossed else ()
-            return Change(_as_message(await _one(connection, account, address, message)), marks)
+            outbox_ids = await write_outbox(connection, address) if crossed else ()
+            return Change(_as_message(await _one(connection, account, address, message)), outbox_ids)
 
 
 async def _one(connection: Connection, account: int, address: str, message: UUID) -> Any:

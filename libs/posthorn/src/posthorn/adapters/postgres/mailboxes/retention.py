@@ -92,7 +92,7 @@ class PostgresRetention:
                 return 0
             where = [(old["mailbox_id"], old["uid"]) for old in await connection.fetch(_WHERE, account, limit)]
             removed = await remove(connection, account, where, keep=row["undelete_days"] > 0)
-            if removed.roomy:
+            if removed.below_quota:
                 await write_outbox(connection, row["address"])
             return removed.entries
 

@@ -1,4 +1,4 @@
-"""The storeroom on Postgres: which segments are mostly dead, and how their living move out."""
+"""The segments on Postgres: which segments are mostly dead, and how their living move out."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ SELECT count(*) FROM forgotten
 
 
 class PostgresSegmentCatalog:
-    """The port Storeroom on Postgres. Each instance is a candidate of its own for being the collector."""
+    """The port SegmentCatalog on Postgres. Each instance is a candidate of its own for being the collector."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -22,7 +22,7 @@ from uuid import UUID
 from posthorn.adapters.postgres.access.audit import write_audit
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.directory.tenants import tenant_named
-from posthorn.adapters.postgres.queue.closing import let_go, make_due
+from posthorn.adapters.postgres.queue.closing import make_due, release_bodies
 from posthorn.adapters.postgres.queue.lanes import lane_of, open_for_one_try, open_of_item, open_where
 from posthorn.model.outbound import QueueState
 from posthorn.ports.errors import Conflict, NotFound
@@ -275,7 +275,7 @@ async def _change(
     for owner, number in sorted(Counter(row["tenant_id"] for row in rows).items()):
         await write_audit(connection, owner, subject, {**details, "recipients": number})
     if action == "cancel":
-        await let_go(connection, (row["message_id"] for row in rows))
+        await release_bodies(connection, (row["message_id"] for row in rows))
     elif action != "hold":
         await make_due(connection, ((row["destination"], row["due_at"]) for row in rows))
     return rows

@@ -42,7 +42,7 @@ ON CONFLICT (name) DO UPDATE SET due_at = excluded.due_at WHERE outbound_destina
 """
 
 
-async def let_go(connection: Connection, closed: Iterable[UUID]) -> None:
+async def release_bodies(connection: Connection, closed: Iterable[UUID]) -> None:
     """Count closed recipients, given by the ids of their messages, off; the last one gives the message's reference back."""
     counts = Counter(closed)
     if counts:

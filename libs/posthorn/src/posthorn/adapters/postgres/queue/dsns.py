@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.queue.claim import as_location
-from posthorn.adapters.postgres.queue.closing import let_go
+from posthorn.adapters.postgres.queue.closing import release_bodies
 from posthorn.model.outbound import Notice
 from posthorn.ports.queue import NoticeDue, Report
 
@@ -102,7 +102,7 @@ class Notices:
         async with self._database.transaction() as connection:
             rows = await connection.fetch(_TOLD, ids, [self._handed.get(number) for number in ids])
             await connection.execute(_RELEASE, ids, self._reporter)
-            await let_go(connection, (row["message_id"] for row in rows if row["closed"]))
+            await release_bodies(connection, (row["message_id"] for row in rows if row["closed"]))
 
 
 def _as_report(rows: Sequence[Any]) -> Report:

@@ -21,7 +21,7 @@ from uuid import UUID
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.queue import claim as queue_claim
 from posthorn.adapters.postgres.queue import suspensions
-from posthorn.adapters.postgres.queue.closing import let_go, make_due
+from posthorn.adapters.postgres.queue.closing import make_due, release_bodies
 from posthorn.adapters.postgres.queue.dsns import Notices
 from posthorn.model.outbound import QueueState
 from posthorn.ports.queue import ALIVE_SECONDS, EXPIRED, Claim, Due, Expired, Outcome, Report, Swept
@@ -261,7 +261,7 @@ class PostgresQueue:
         columns = (list(column) for column in zip(*map(_columns, told.values()), strict=True))
         async with self._database.transaction() as connection:
             rows: list[Any] = await connection.fetch(_RECORD, relay, *columns)
-            await let_go(connection, (row["message_id"] for row in rows if row["closed"]))
+            await release_bodies(connection, (row["message_id"] for row in rows if row["closed"]))
             await _suppress(connection, [(row, told[row["id"]].suppress) for row in rows if told[row["id"]].suppress])
             waiting = (row for row in rows if row["state"] in ("queued", "deferred"))
             await make_due(connection, ((row["destination"], row["due_at"]) for row in waiting))
@@ -294,7 +294,7 @@ class PostgresQueue:
         """End what has expired, mark what waits long."""
         async with self._database.transaction() as connection:
             rows: list[Any] = await connection.fetch(_SWEEP, delay_notices, limit)
-            await let_go(connection, (row["message_id"] for row in rows if row["closed"]))
+            await release_bodies(connection, (row["message_id"] for row in rows if row["closed"]))
         expired = [
             Expired(row["message_id"], row["recipient"], row["original"], row["last_host"], row["last_reply"])
             for row in rows

@@ -16,49 +16,49 @@ OLD, NEW = b"o" * 32, b"n" * 32
 
 @given(secret=st.binary(max_size=3000), context=st.text(max_size=100))
 def test_what_is_sealed_opens_in_its_context(secret: bytes, context: str) -> None:
-    vault = SecretBox([NEW])
-    assert vault.open(vault.seal(secret, context), context) == secret
+    secret_box = SecretBox([NEW])
+    assert secret_box.decrypt(secret_box.encrypt(secret, context), context) == secret
 
 
 def test_a_secret_does_not_show_and_never_looks_the_same() -> None:
-    vault = SecretBox([NEW])
-    one, other = vault.seal(b"hunter2 hunter2", "route:a"), vault.seal(b"hunter2 hunter2", "route:a")
+    secret_box = SecretBox([NEW])
+    one, other = secret_box.encrypt(b"hunter2 hunter2", "route:a"), secret_box.encrypt(b"hunter2 hunter2", "route:a")
     assert one != other
     assert b"hunter2" not in one + other
 
 
 def test_it_opens_nowhere_else() -> None:
-    sealed = SecretBox([NEW]).seal(b"secret", "dkim:1")
-    for vault, context in (
+    encrypted = SecretBox([NEW]).encrypt(b"secret", "dkim:1")
+    for secret_box, context in (
         (SecretBox([NEW]), "dkim:2"),
         (SecretBox([NEW]), ""),
         (SecretBox([OLD]), "dkim:1"),
         (SecretBox([]), "dkim:1"),
     ):
         with pytest.raises(DecryptionFailed):
-            vault.open(sealed, context)
+            secret_box.decrypt(encrypted, context)
 
 
 def test_a_changed_octet_is_noticed_wherever_it_is() -> None:
-    vault = SecretBox([NEW])
-    sealed = vault.seal(b"secret", "x")
-    for place in range(len(sealed)):
-        changed = sealed[:place] + bytes([sealed[place] ^ 1]) + sealed[place + 1 :]
+    secret_box = SecretBox([NEW])
+    encrypted = secret_box.encrypt(b"secret", "x")
+    for place in range(len(encrypted)):
+        changed = encrypted[:place] + bytes([encrypted[place] ^ 1]) + encrypted[place + 1 :]
         with pytest.raises(DecryptionFailed):
-            vault.open(changed, "x")
-    for end in range(len(sealed)):
+            secret_box.decrypt(changed, "x")
+    for end in range(len(encrypted)):
         with pytest.raises(DecryptionFailed):
-            vault.open(sealed[:end], "x")
+            secret_box.decrypt(encrypted[:end], "x")
 
 
 def test_a_key_is_replaced_step_by_step() -> None:
-    old = SecretBox([OLD]).seal(b"secret", "x")
+    old = SecretBox([OLD]).encrypt(b"secret", "x")
     both = SecretBox([NEW, OLD])
-    assert both.open(old, "x") == b"secret"
-    new = both.seal(b"secret", "x")
-    assert SecretBox([NEW]).open(new, "x") == b"secret"
+    assert both.decrypt(old, "x") == b"secret"
+    new = both.encrypt(b"secret", "x")
+    assert SecretBox([NEW]).decrypt(new, "x") == b"secret"
     with pytest.raises(DecryptionFailed):
-        SecretBox([OLD]).open(new, "x")
+        SecretBox([OLD]).decrypt(new, "x")
 
 
 def test_keys_for_other_purposes_are_the_same_everywhere_and_differ_by_purpose() -> None:
@@ -75,9 +75,9 @@ def _set(monkeypatch: pytest.MonkeyPatch, *keys: bytes) -> None:
 
 def test_the_keys_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     _set(monkeypatch, NEW, OLD)
-    vault = SecretBox.of(SecretSettings.load())
-    assert vault.open(SecretBox([OLD]).seal(b"secret", "x"), "x") == b"secret"
-    assert SecretBox([NEW]).open(vault.seal(b"secret", "x"), "x") == b"secret"
+    secret_box = SecretBox.from_settings(SecretSettings.load())
+    assert secret_box.decrypt(SecretBox([OLD]).encrypt(b"secret", "x"), "x") == b"secret"
+    assert SecretBox([NEW]).decrypt(secret_box.encrypt(b"secret", "x"), "x") == b"secret"
 
 
 @pytest.mark.parametrize("value", ["", "short", base64.b64encode(b"x" * 31).decode(), "!" * 44, f"{'A' * 43}=,"])

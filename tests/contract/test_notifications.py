@@ -30,32 +30,32 @@ async def elsewhere(nats: Nats) -> AsyncIterator[Connection]:
         yield made
 
 
-async def quiet(wakes: NatsNotifications) -> None:
+async def quiet(notifications: NatsNotifications) -> None:
     """Take what came before the test began."""
-    while await wakes.wait(0.1):
+    while await notifications.wait(0.1):
         pass
 
 
 async def test_a_wake_up_reaches_every_relay_at_once(connection: Connection, elsewhere: Connection) -> None:
-    waker = NatsNotifier(connection)
+    notifier = NatsNotifier(connection)
     async with NatsNotifications(connection) as near, NatsNotifications(elsewhere) as far:
         await quiet(near)
         await quiet(far)
         began = time.monotonic()
         waiting = asyncio.gather(near.wait(5), far.wait(5))
         await asyncio.sleep(0)
-        waker.wake()
+        notifier.notify()
         assert [set(names) for names in await waiting] == [{ANY}, {ANY}]
         assert time.monotonic() - began < 1
         assert not await near.wait(0.05), "it was taken"
 
 
 async def test_a_wake_up_between_two_waits_is_not_lost(connection: Connection) -> None:
-    async with NatsNotifications(connection) as wakes:
-        await quiet(wakes)
-        NatsNotifier(connection).wake()
+    async with NatsNotifications(connection) as notifications:
+        await quiet(notifications)
+        NatsNotifier(connection).notify()
         await asyncio.sleep(0.1)
-        assert await wakes.wait(0)
+        assert await notifications.wait(0)
 
 
 async def test_many_wake_ups_become_few(connection: Connection) -> None:
@@ -66,11 +66,11 @@ async def test_many_wake_ups_become_few(connection: Connection) -> None:
         heard += 1
 
     await connection.subscribe(WAKE_SUBJECT, hear)
-    waker = NatsNotifier(connection)
+    notifier = NatsNotifier(connection)
     for _ in range(1000):
-        waker.wake()
+        notifier.notify()
     await asyncio.sleep(0.005)
-    waker.wake()
+    notifier.notify()
 
     async def came() -> bool:
         return heard == 2
@@ -83,18 +83,18 @@ async def test_many_wake_ups_become_few(connection: Connection) -> None:
 async def test_waking_without_nats_neither_waits_nor_fails_and_the_relay_looks_when_it_is_back(
     nats: Nats, connection: Connection, elsewhere: Connection
 ) -> None:
-    waker = NatsNotifier(connection)
-    async with NatsNotifications(elsewhere) as wakes:
-        await quiet(wakes)
+    notifier = NatsNotifier(connection)
+    async with NatsNotifications(elsewhere) as notifications:
+        await quiet(notifications)
         nats.stop(kill=True)
-        waker.wake()
-        assert not await wakes.wait(0.2)
+        notifier.notify()
+        assert not await notifications.wait(0.2)
         restart(nats)
-        assert await wakes.wait(10), "what was missed meanwhile is looked for"
+        assert await notifications.wait(10), "what was missed meanwhile is looked for"
         await connection.wait_up(10)
-        await quiet(wakes)
-        waker.wake()
-        assert await wakes.wait(5)
+        await quiet(notifications)
+        notifier.notify()
+        assert await notifications.wait(5)
 
 
 async def test_wakes_may_begin_while_nats_is_away(nats: Nats, connection: Connection) -> None:
@@ -104,19 +104,19 @@ async def test_wakes_may_begin_while_nats_is_away(nats: Nats, connection: Connec
         return not connection.is_up
 
     await until(down, what="the loss of the connection")
-    async with NatsNotifications(connection) as wakes:
+    async with NatsNotifications(connection) as notifications:
         restart(nats)
-        assert await wakes.wait(10)
-        await quiet(wakes)
-        NatsNotifier(connection).wake()
-        assert await wakes.wait(5)
+        assert await notifications.wait(10)
+        await quiet(notifications)
+        NatsNotifier(connection).notify()
+        assert await notifications.wait(5)
 
 
 async def test_the_subscription_survives_a_connection_that_the_server_closed_for_good(
     connection: Connection, elsewhere: Connection
 ) -> None:
-    async with NatsNotifications(elsewhere) as wakes:
-        await quiet(wakes)
+    async with NatsNotifications(elsewhere) as notifications:
+        await quiet(notifications)
         before = elsewhere.client
         await before.close()  # as nats-py does after a protocol error
 
@@ -124,10 +124,10 @@ async def test_the_subscription_survives_a_connection_that_the_server_closed_for
             return elsewhere.client is not before and elsewhere.is_up
 
         await until(renewed, what="a new client")
-        assert await wakes.wait(5)
-        await quiet(wakes)
-        NatsNotifier(connection).wake()
-        assert await wakes.wait(5)
+        assert await notifications.wait(5)
+        await quiet(notifications)
+        NatsNotifier(connection).notify()
+        assert await notifications.wait(5)
 
 
 async def test_a_silent_server_does_not_hold_the_waker_up(nats: Nats, connection: Connection) -> None:
@@ -135,7 +135,7 @@ async def test_a_silent_server_does_not_hold_the_waker_up(nats: Nats, connection
     nats.process.send_signal(signal.SIGSTOP)
     try:
         began = time.monotonic()
-        NatsNotifier(connection).wake()
+        NatsNotifier(connection).notify()
         await asyncio.sleep(0.05)
         assert time.monotonic() - began < 0.5
     finally:
@@ -143,15 +143,15 @@ async def test_a_silent_server_does_not_hold_the_waker_up(nats: Nats, connection
 
 
 async def test_the_destinations_named_meanwhile_come_together(connection: Connection) -> None:
-    async with NatsNotifications(connection) as wakes:
-        await quiet(wakes)
-        waker = NatsNotifier(connection)
-        waker.wake(["a.test"])
-        waker.wake({"b.test", "a.test"})
+    async with NatsNotifications(connection) as notifications:
+        await quiet(notifications)
+        notifier = NatsNotifier(connection)
+        notifier.notify(["a.test"])
+        notifier.notify({"b.test", "a.test"})
         found: set[str] = set()
         while found != {"a.test", "b.test"}:
-            names = await wakes.wait(5)
+            names = await notifications.wait(5)
             assert names, "a name was lost"
             found.update(names)
-        waker.wake([f"d{number}.test" for number in range(5000)])
-        assert set(await wakes.wait(5)) == {ANY}, "too many to be named"
+        notifier.notify([f"d{number}.test" for number in range(5000)])
+        assert set(await notifications.wait(5)) == {ANY}, "too many to be named"

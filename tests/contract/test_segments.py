@@ -1,4 +1,4 @@
-"""The port Storeroom on PostgreSQL: one collector, and no message lost while its octets move."""
+"""The port SegmentCatalog on PostgreSQL: one collector, and no message lost while its octets move."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def storeroom(database_url: str) -> AsyncIterator[PostgresSegmentCatalog]:
+async def segments(database_url: str) -> AsyncIterator[PostgresSegmentCatalog]:
     async with pool(as_part(database_url, "delivery"), database_pool=8) as own:
         yield PostgresSegmentCatalog(own)
 
@@ -70,15 +70,15 @@ def house(database: Database) -> House:
 
 class TestLead:
     async def test_there_is_one_collector_until_its_time_runs_out(
-        self, house: House, database: Database, storeroom: PostgresSegmentCatalog
+        self, house: House, database: Database, segments: PostgresSegmentCatalog
     ) -> None:
         other = PostgresSegmentCatalog(database)
-        assert await storeroom.lead(60)
-        assert await storeroom.lead(60)
+        assert await segments.lead(60)
+        assert await segments.lead(60)
         assert not await other.lead(60)
         await house.rows("UPDATE leaderships SET expires_at = now() - interval '1 second'")
         assert await other.lead(60)
-        assert not await storeroom.lead(60)
+        assert not await segments.lead(60)
 
     async def test_of_many_at_once_one_leads(self, database: Database) -> None:
         assert sum(await asyncio.gather(*(PostgresSegmentCatalog(database).lead(60) for _ in range(8)))) == 1
@@ -86,7 +86,7 @@ class TestLead:
 
 class TestMostlyDead:
     async def test_segments_with_few_live_octets_come_oldest_first(
-        self, house: House, storeroom: PostgresSegmentCatalog
+        self, house: House, segments: PostgresSegmentCatalog
     ) -> None:
         (ada,) = await house.accounts(1)
         half = await house.place(letter([ada], size=50), letter([], size=50))
@@ -95,61 +95,61 @@ class TestMostlyDead:
         for part, seconds in ((half, 500), (dead, 900), (full, 900)):
             await house.age(part, seconds)
         both = [DeadSegment(dead.id, dead.key, 80, 0), DeadSegment(half.id, half.key, 100, 50)]
-        assert await storeroom.mostly_dead(0.5, 400, 10) == both
-        assert await storeroom.mostly_dead(0.5, 400, 1) == both[:1]
-        assert await storeroom.mostly_dead(0.49, 400, 10) == both[:1]
-        assert await storeroom.mostly_dead(0.5, 600, 10) == both[:1]
-        assert await storeroom.mostly_dead(0.5, 1000, 10) == []
-        assert {part.id for part in await storeroom.mostly_dead(1.0, 0, 10)} == {half.id, dead.id, full.id}
+        assert await segments.mostly_dead(0.5, 400, 10) == both
+        assert await segments.mostly_dead(0.5, 400, 1) == both[:1]
+        assert await segments.mostly_dead(0.49, 400, 10) == both[:1]
+        assert await segments.mostly_dead(0.5, 600, 10) == both[:1]
+        assert await segments.mostly_dead(0.5, 1000, 10) == []
+        assert {part.id for part in await segments.mostly_dead(1.0, 0, 10)} == {half.id, dead.id, full.id}
 
-    async def test_condemned_segments_and_empty_ones(self, house: House, storeroom: PostgresSegmentCatalog) -> None:
+    async def test_condemned_segments_and_empty_ones(self, house: House, segments: PostgresSegmentCatalog) -> None:
         (ada,) = await house.accounts(1)
         empty = await house.place(letter([ada], size=0))
         known = letter([ada])
         await house.place(known)
         await house.place(known)  # condemned at once
-        assert await storeroom.mostly_dead(0.0, 0, 10) == [DeadSegment(empty.id, empty.key, 0, 0)]
+        assert await segments.mostly_dead(0.0, 0, 10) == [DeadSegment(empty.id, empty.key, 0, 0)]
 
 
 class TestMove:
     async def test_the_living_move_and_the_old_segment_is_marked(
-        self, house: House, storeroom: PostgresSegmentCatalog
+        self, house: House, segments: PostgresSegmentCatalog
     ) -> None:
         (ada,) = await house.accounts(1)
         stays, goes, last = (letter([ada], size=size) for size in (10, 20, 30))
         old = await house.place(stays, goes, last)
         await house.delete(ada, 2)
-        assert await storeroom.live_messages(old.id) == [
+        assert await segments.live_messages(old.id) == [
             LiveMessage(stays.envelope.id, BlobRange(0, 10)),
             LiveMessage(last.envelope.id, BlobRange(30, 30)),
         ]
         new = Segment(new_id(), "segments/new", 25, ())
         moved = {stays.envelope.id: BlobRange(0, 10), last.envelope.id: BlobRange(10, 15, "zstd")}
-        assert await storeroom.move(old.id, new, moved)
-        assert await storeroom.live_messages(old.id) == []
-        assert await storeroom.live_messages(new.id) == [
+        assert await segments.move(old.id, new, moved)
+        assert await segments.live_messages(old.id) == []
+        assert await segments.live_messages(new.id) == [
             LiveMessage(stays.envelope.id, BlobRange(0, 10)),
             LiveMessage(last.envelope.id, BlobRange(10, 15, "zstd")),
         ]
         assert await house.state(old.id) == (0, True)
         assert await house.state(new.id) == (25, False)
-        assert not await storeroom.move(old.id, None, {})  # once is enough
+        assert not await segments.move(old.id, None, {})  # once is enough
         await house.delete(ada, 1, 3)
         assert await house.state(new.id) == (0, False)
         await house.sums_hold()
 
     async def test_a_wholly_dead_segment_is_marked_without_a_new_one(
-        self, house: House, storeroom: PostgresSegmentCatalog
+        self, house: House, segments: PostgresSegmentCatalog
     ) -> None:
         (ada,) = await house.accounts(1)
         old = await house.place(letter([ada]))
         await house.delete(ada, 1)
-        assert await storeroom.move(old.id, None, {})
+        assert await segments.move(old.id, None, {})
         assert await house.state(old.id) == (0, True)
 
     @pytest.mark.parametrize("named", ["too few", "too many", "none"])
     async def test_others_than_named_are_live_so_nothing_is_done(
-        self, house: House, storeroom: PostgresSegmentCatalog, named: str
+        self, house: House, segments: PostgresSegmentCatalog, named: str
     ) -> None:
         (ada,) = await house.accounts(1)
         first, second = letter([ada]), letter([ada])
@@ -162,29 +162,27 @@ class TestMove:
         else:
             moved = {}
         new = Segment(new_id(), "segments/new", 2000, ()) if moved else None
-        assert not await storeroom.move(old.id, new, moved)
+        assert not await segments.move(old.id, new, moved)
         assert await house.value("SELECT count(*) FROM segments") == 1
         assert not (await house.state(old.id))[1]
         await house.sums_hold()
 
-    async def test_a_segment_nobody_knows_cannot_be_moved(
-        self, house: House, storeroom: PostgresSegmentCatalog
-    ) -> None:
-        assert not await storeroom.move(new_id(), None, {})
+    async def test_a_segment_nobody_knows_cannot_be_moved(self, house: House, segments: PostgresSegmentCatalog) -> None:
+        assert not await segments.move(new_id(), None, {})
         with pytest.raises(ValueError, match="without a segment"):
-            await storeroom.move(new_id(), None, {new_id(): BlobRange(0, 1)})
+            await segments.move(new_id(), None, {new_id(): BlobRange(0, 1)})
 
     async def test_moving_and_deleting_at_once_keep_every_sum(
-        self, database_url: str, house: House, storeroom: PostgresSegmentCatalog
+        self, database_url: str, house: House, segments: PostgresSegmentCatalog
     ) -> None:
         ada, bob = await house.accounts(2)
         for _ in range(6):
             old = await house.place(*(letter([ada, bob]) for _ in range(10)))
-            live = await storeroom.live_messages(old.id)
+            live = await segments.live_messages(old.id)
             new = Segment(new_id(), f"segments/{new_id()}", 10_000, ())
             mine, yours = await house.inbox(ada), await house.inbox(bob)
             await asyncio.gather(
-                storeroom.move(old.id, new, {each.id: each.blob_range for each in live}),
+                segments.move(old.id, new, {each.id: each.blob_range for each in live}),
                 house.delete(ada, *(uid for uid, _ in mine)),
                 house.delete(bob, *(uid for uid, _ in yours[:5])),
             )
@@ -194,7 +192,7 @@ class TestMove:
         await house.sums_hold()
 
     async def test_a_deletion_that_waits_for_the_move_counts_at_the_new_place(
-        self, database_url: str, house: House, storeroom: PostgresSegmentCatalog
+        self, database_url: str, house: House, segments: PostgresSegmentCatalog
     ) -> None:
         (ada,) = await house.accounts(1)
         moving = letter([ada], size=10)
@@ -219,61 +217,61 @@ class TestMove:
 
 
 class TestRemoval:
-    async def test_condemned_segments_wait_before_they_go(
-        self, house: House, storeroom: PostgresSegmentCatalog
-    ) -> None:
+    async def test_condemned_segments_wait_before_they_go(self, house: House, segments: PostgresSegmentCatalog) -> None:
         (ada,) = await house.accounts(1)
         kept, first, second = [await house.place(letter([ada] if live else [])) for live in (True, False, False)]
         for part, seconds in ((first, 100), (second, 200)):
-            assert await storeroom.move(part.id, None, {})
+            assert await segments.move(part.id, None, {})
             await house.rows(
                 "UPDATE segments SET condemned_at = now() - make_interval(secs => $2) WHERE id = $1",
                 *(part.id, float(seconds)),
             )
-        assert await storeroom.condemned(50, 10) == [(second.id, second.key), (first.id, first.key)]
-        assert await storeroom.condemned(50, 1) == [(second.id, second.key)]
-        assert await storeroom.condemned(150, 10) == [(second.id, second.key)]
-        await storeroom.removed([second.id, kept.id, new_id()])  # what lives stays, whoever says so
+        assert await segments.condemned(50, 10) == [(second.id, second.key), (first.id, first.key)]
+        assert await segments.condemned(50, 1) == [(second.id, second.key)]
+        assert await segments.condemned(150, 10) == [(second.id, second.key)]
+        await segments.removed([second.id, kept.id, new_id()])  # what lives stays, whoever says so
         assert {row[0] for row in await house.rows("SELECT id FROM segments")} == {kept.id, first.id}
-        assert await house.value("SELECT segment_id FROM messages WHERE id = $1", second.messages[0].envelope.id) is None
-        await storeroom.removed([])
+        assert (
+            await house.value("SELECT segment_id FROM messages WHERE id = $1", second.messages[0].envelope.id) is None
+        )
+        await segments.removed([])
         await house.sums_hold()
 
     async def test_redelivery_after_everything_was_removed_stays_harmless(
-        self, house: House, storeroom: PostgresSegmentCatalog
+        self, house: House, segments: PostgresSegmentCatalog
     ) -> None:
         (ada,) = await house.accounts(1)
         late = letter([ada])
         old = await house.place(late)
         await house.delete(ada, 1)
-        assert await storeroom.move(old.id, None, {})
-        await storeroom.removed([old.id])
+        assert await segments.move(old.id, None, {})
+        await segments.removed([old.id])
         again = await house.place(late)
         assert await house.inbox(ada) == []
         assert await house.state(again.id) == (0, True)
         await house.sums_hold()
 
-    async def test_keys_without_a_segment_are_told(self, house: House, storeroom: PostgresSegmentCatalog) -> None:
+    async def test_keys_without_a_segment_are_told(self, house: House, segments: PostgresSegmentCatalog) -> None:
         (ada,) = await house.accounts(1)
         known = await house.place(letter([ada]))
-        assert await storeroom.unknown_keys([known.key, "segments/lost", "bodies/lost"]) == {
+        assert await segments.unknown_keys([known.key, "segments/lost", "bodies/lost"]) == {
             "segments/lost",
             "bodies/lost",
         }
-        assert await storeroom.unknown_keys([]) == set()
+        assert await segments.unknown_keys([]) == set()
 
     async def test_messages_are_forgotten_long_after_they_were_placed(
-        self, house: House, storeroom: PostgresSegmentCatalog
+        self, house: House, segments: PostgresSegmentCatalog
     ) -> None:
         (ada,) = await house.accounts(1)
         live, read, fresh = letter([ada]), letter([ada]), letter([ada], received_at=1.0)
         await house.place(live, read, fresh)
         await house.delete(ada, 2, 1)  # fresh was received first of all, live last but one
         gone = {row[0] for row in await house.rows("SELECT id FROM messages WHERE refs = 0")}
-        assert await storeroom.forget_messages(3600, 10) == 0  # placed just now, however long ago they were received
+        assert await segments.forget_messages(3600, 10) == 0  # placed just now, however long ago they were received
         await house.rows("UPDATE messages SET placed_at = now() - interval '2 hours'")
-        assert await storeroom.forget_messages(3600, 1) == 1
-        assert await storeroom.forget_messages(3600, 10) == 1
+        assert await segments.forget_messages(3600, 1) == 1
+        assert await segments.forget_messages(3600, 10) == 1
         left = {row[0] for row in await house.rows("SELECT id FROM messages")}
         assert left == {live.envelope.id, read.envelope.id, fresh.envelope.id} - gone
         await house.sums_hold()

@@ -89,7 +89,7 @@ async def test_no_two_changes_close_a_loop_together(administration: PostgresAdmi
         administration.change_alias(None, "b@example.test", ["a@example.test"]),
         return_exceptions=True,
     )
-    assert sorted(type(each).__name__ for each in outcomes) == ["Change", "Unfit"]
+    assert sorted(type(each).__name__ for each in outcomes) == ["Change", "ValidationFailed"]
     resolved = await PostgresMailboxes(town.database).resolve(["a@example.test", "b@example.test"], [])
     assert len(resolved.accounts) == 2
 
@@ -124,7 +124,7 @@ async def test_a_domain_that_goes_takes_no_account_along(administration: Postgre
             administration.create_account(None, NewAccount(f"a@{name}", "hash")),
             return_exceptions=True,
         )
-        assert sorted(type(each).__name__ for each in outcomes) in (["Change", "Conflict"], ["Change", "Unfit"])
+        assert sorted(type(each).__name__ for each in outcomes) in (["Change", "Conflict"], ["Change", "ValidationFailed"])
 
 
 async def test_an_account_that_goes_while_mail_arrives_leaves_no_sum_wrong(

@@ -2,7 +2,8 @@
 
 Rules:
 
-- Every method takes the caller's ``tenant``, as in ``ports.administration``, and raises Missing for an account that the caller does
+- Every method takes the caller's ``tenant``, as in ``ports.administration``, and raises NotFound for an account that the caller
+  does
   not see, Unavailable for faults of the store.
 - What is deleted frees the quota at once. In a domain with an undelete window it can be brought back for as long as that lasts;
   without one it is gone.
@@ -123,26 +124,29 @@ class AccountMail(Protocol):
         ...
 
     async def delete_mailbox(self, tenant: UUID | None, address: str, name: str) -> None:
-        """Remove one. Raises Missing; Conflict for one that has a role or holds messages."""
+        """Remove one. Raises NotFound; Conflict for one that has a role or holds messages."""
         ...
 
     async def messages(
         self, tenant: UUID | None, address: str, mailbox: str, which: Which, before: int | None, limit: int
     ) -> Found:
         """List a mailbox below the uid ``before``, at most ``limit`` messages that match and a bounded number looked at. Raises
-        Missing: no such account or mailbox."""
+        NotFound: no such account or mailbox."""
         ...
 
     async def message(self, tenant: UUID | None, address: str, message: UUID) -> tuple[Message, BodyLocation]:
-        """Give one with the place of its octets. Raises Missing."""
+        """Give one with the place of its octets. Raises NotFound."""
         ...
 
     async def move_message(self, tenant: UUID | None, address: str, message: UUID, mailbox: str) -> Message:
-        """Move the message into this mailbox from every other one. Raises Missing: no such message; Unfit (``mailbox``)."""
+        """Move the message into this mailbox from every other one.
+
+        Raises NotFound: no such message; ValidationFailed (``mailbox``).
+        """
         ...
 
     async def delete_message(self, tenant: UUID | None, address: str, message: UUID) -> Change[None]:
-        """Take the message out of every mailbox of the account. Raises Missing."""
+        """Take the message out of every mailbox of the account. Raises NotFound."""
         ...
 
     async def deleted(
@@ -154,6 +158,6 @@ class AccountMail(Protocol):
     async def undelete_message(self, tenant: UUID | None, address: str, message: UUID) -> Change[Message]:
         """Put the message back where it was deleted, or into the INBOX where that mailbox is gone.
 
-        Raises Missing: there is none, or its time is over; Conflict when the account has no room for it.
+        Raises NotFound: there is none, or its time is over; Conflict when the account has no room for it.
         """
         ...

@@ -33,7 +33,7 @@ class ApiKeys(Protocol):
     ) -> ApiKey:
         """Enter a key of the tenant named ``owner`` (name or id; None: the caller's, or of the whole platform).
 
-        Raises Unfit (``tenant``) when the caller sees no such tenant, or when the role needs one.
+        Raises ValidationFailed (``tenant``) when the caller sees no such tenant, or when the role needs one.
         """
         ...
 
@@ -42,11 +42,11 @@ class ApiKeys(Protocol):
         ...
 
     async def get(self, tenant: UUID | None, number: UUID) -> ApiKey:
-        """Give one. Raises Missing."""
+        """Give one. Raises NotFound."""
         ...
 
     async def delete(self, tenant: UUID | None, number: UUID) -> None:
-        """Take one away. Raises Missing."""
+        """Take one away. Raises NotFound."""
         ...
 
 

@@ -25,7 +25,7 @@ class AppPassword:
 
 
 class AppPasswords(Protocol):
-    """App passwords of accounts. Every method raises Missing when there is no such account."""
+    """App passwords of accounts. Every method raises NotFound when there is no such account."""
 
     async def create(
         self,

@@ -53,7 +53,7 @@ class Audit(Protocol):
         ...
 
     async def record(self, tenant: UUID | None, object_name: str, details: Mapping[str, object]) -> None:
-        """Write the line of the request at hand (``runtime.acting``), unless its transaction wrote one."""
+        """Write the line of the request at hand (``runtime.audit_context``), unless its transaction wrote one."""
         ...
 
     async def record_content(self, address: str, details: Mapping[str, object]) -> None:

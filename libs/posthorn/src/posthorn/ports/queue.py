@@ -346,13 +346,13 @@ class QueueAdministration(Protocol):
         ...
 
     async def item(self, tenant: UUID | None, item: int) -> QueueItem:
-        """Give one. Raises Missing."""
+        """Give one. Raises NotFound."""
         ...
 
     async def act(self, tenant: UUID | None, action: str, item: int) -> QueueItem:
         """``retry`` (queued or deferred: due now), ``hold`` (queued or deferred), ``release`` (held: due now) or ``cancel``
         (queued, deferred or held; no notice is sent). After ``retry`` and ``release`` a closed lane is open for one try. Raises
-        Missing, and Conflict when its state does not allow it (it is being sent, or has
+        NotFound, and Conflict when its state does not allow it (it is being sent, or has
         ended)."""
         ...
 

@@ -17,7 +17,7 @@ class Routes(Protocol):
         ...
 
     async def get(self, domain: str) -> Route:
-        """Give one. Raises Missing."""
+        """Give one. Raises NotFound."""
         ...
 
     async def create(self, route: Route, receipt: Receipt[Route] | None = None) -> Route:
@@ -29,5 +29,5 @@ class Routes(Protocol):
         ...
 
     async def delete(self, domain: str) -> None:
-        """Remove it: the destination goes by ``*``, or its MX, again. Raises Missing."""
+        """Remove it: the destination goes by ``*``, or its MX, again. Raises NotFound."""
         ...

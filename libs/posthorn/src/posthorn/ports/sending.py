@@ -189,5 +189,5 @@ class Suppressions(Protocol):
         ...
 
     async def remove(self, tenant: UUID | None, address: str) -> None:
-        """Take it off. Raises Missing."""
+        """Take it off. Raises NotFound."""
         ...

@@ -37,14 +37,14 @@ class DkimKeys(Protocol):
         ...
 
     async def of(self, tenant: UUID | None, domain: str) -> Sequence[DkimKey]:
-        """All keys of a domain, newest first. Raises Missing."""
+        """All keys of a domain, newest first. Raises NotFound."""
         ...
 
     async def rotate(
         self, tenant: UUID | None, domain: str, keys: Sequence[DkimKey], overlap: float
     ) -> Sequence[DkimKey]:
         """Enter new keys. Keys that sign now go on until the new ones begin (``signs_from`` of the new ones), and stay published
-        ``overlap`` seconds longer. Raises Missing."""
+        ``overlap`` seconds longer. Raises NotFound."""
         ...
 
 

@@ -80,7 +80,7 @@ class Tenants(Protocol):
         ...
 
     async def get(self, tenant: UUID | None, named: str) -> Tenant:
-        """Give one by name or id. Raises Missing."""
+        """Give one by name or id. Raises NotFound."""
         ...
 
     async def standing(self, named: str) -> TenantRef | None:
@@ -90,9 +90,15 @@ class Tenants(Protocol):
     async def change(
         self, tenant: UUID | None, named: str, changes: Mapping[str, object], expected: Versions = None
     ) -> Tenant:
-        """Set ``name``, ``state`` or fields of TenantRules. Raises Missing, Changed, Conflict when the name is taken."""
+        """Set ``name``, ``state`` or fields of TenantRules.
+
+        Raises NotFound, PreconditionFailed; Conflict when the name is taken.
+        """
         ...
 
     async def delete(self, tenant: UUID | None, named: str, expected: Versions = None) -> None:
-        """Remove one, with its suppressions and statistics. Raises Missing, Changed; Conflict while it owns anything else."""
+        """Delete the tenant with its suppressions and statistics.
+
+        Raises NotFound, PreconditionFailed; Conflict while it owns anything else.
+        """
         ...

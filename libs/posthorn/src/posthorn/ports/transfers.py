@@ -63,7 +63,7 @@ class Transfers(Protocol):
     """``tenant`` is the caller's, as in ``ports.administration``. Every method raises Unavailable."""
 
     async def contents(self, tenant: UUID | None, address: str, mailbox: str | None) -> Contents:
-        """Count what is to be exported. Raises Missing: no such account or mailbox."""
+        """Count what is to be exported. Raises NotFound: no such account or mailbox."""
         ...
 
     async def entries(
@@ -73,7 +73,7 @@ class Transfers(Protocol):
         ...
 
     async def begin(self, tenant: UUID | None, address: str, holder: UUID, details: Mapping[str, object]) -> Importing:
-        """Become the one import into this account, and write that into the audit log. Raises Missing; Conflict while another
+        """Become the one import into this account, and write that into the audit log. Raises NotFound; Conflict while another
         runs."""
         ...
 

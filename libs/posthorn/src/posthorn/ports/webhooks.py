@@ -118,7 +118,7 @@ class Webhooks(Protocol):
     ) -> Webhook:
         """Enter one of the tenant named ``owner`` (name or id; None: the caller's, or of the whole platform).
 
-        Raises Unfit (``tenant``, ``domain``) and, when the tenant has too many, Conflict.
+        Raises ValidationFailed (``tenant``, ``domain``) and, when the tenant has too many, Conflict.
         """
         ...
 
@@ -127,14 +127,14 @@ class Webhooks(Protocol):
         ...
 
     async def get(self, tenant: UUID | None, number: UUID) -> Webhook:
-        """Give one. Raises Missing."""
+        """Give one. Raises NotFound."""
         ...
 
     async def change(
         self, tenant: UUID | None, number: UUID, changes: Mapping[str, object], expected: Versions = None
     ) -> Webhook:
-        """Set ``url``, ``events``, ``domain`` or ``state``. One that is made active tries at once what waits. Raises Missing,
-        Changed, Unfit."""
+        """Set ``url``, ``events``, ``domain`` or ``state``. One that is made active tries at once what waits. Raises NotFound,
+        PreconditionFailed, ValidationFailed."""
         ...
 
     async def rotate(
@@ -144,29 +144,29 @@ class Webhooks(Protocol):
         renew: Callable[[bytes], bytes],
         receipt: Receipt[Webhook] | None = None,
     ) -> Webhook:
-        """Put what ``renew`` makes of the encrypted secret in its place. Raises Missing."""
+        """Put what ``renew`` makes of the encrypted secret in its place. Raises NotFound."""
         ...
 
     async def delete(self, tenant: UUID | None, number: UUID, expected: Versions = None) -> None:
-        """Remove one with its deliveries. Raises Missing, Changed."""
+        """Remove one with its deliveries. Raises NotFound, PreconditionFailed."""
         ...
 
     async def deliveries(
         self, tenant: UUID | None, number: UUID, state: DeliveryState | None, before: UUID | None, limit: int
     ) -> Sequence[Delivery]:
-        """List a webhook's, newest first. Raises Missing."""
+        """List a webhook's, newest first. Raises NotFound."""
         ...
 
     async def delivery(self, tenant: UUID | None, webhook: UUID, number: UUID) -> Delivery:
-        """Give one. Raises Missing."""
+        """Give one. Raises NotFound."""
         ...
 
     async def replay(self, tenant: UUID | None, webhook: UUID, number: UUID) -> Delivery:
-        """Have it sent again, now, under the id it has. Raises Missing; Conflict while the webhook is paused."""
+        """Have it sent again, now, under the id it has. Raises NotFound; Conflict while the webhook is paused."""
         ...
 
     async def enter(self, tenant: UUID | None, new: NewDelivery) -> Delivery:
-        """Enter one by hand. Raises Missing; Conflict while the webhook is paused."""
+        """Enter one by hand. Raises NotFound; Conflict while the webhook is paused."""
         ...
 
 

@@ -63,7 +63,7 @@ _ROUTE_FIELDS = ("host", "port", "tls", "username", "connections", "messages_per
 
 
 class ConfigService:
-    """Raises ValidationFailed, Missing, PreconditionFailed and Conflict for the caller's faults, Unavailable for ours."""
+    """Raises ValidationFailed, NotFound, PreconditionFailed and Conflict for the caller's faults, Unavailable for ours."""
 
     def __init__(
         self,

@@ -32,7 +32,7 @@ type Generate = Callable[[str], tuple[bytes, bytes]]
 class CredentialService:
     """Every method takes the caller's key and sees what its tenant sees.
 
-    Raises Unfit, NotFound and Conflict for the caller's faults, Unavailable for ours.
+    Raises ValidationFailed, NotFound and Conflict for the caller's faults, Unavailable for ours.
     """
 
     def __init__(self, keys: DkimKeys, app_passwords: AppPasswords, encrypter: Encrypter, generate: Generate) -> None:

@@ -86,7 +86,7 @@ class Checked:
 
 
 class DnsService:
-    """Raises NotFound, Unfit and Conflict for the caller's faults, Unavailable for ours."""
+    """Raises NotFound, ValidationFailed and Conflict for the caller's faults, Unavailable for ours."""
 
     def __init__(
         self, service: DirectoryService, identity: CredentialService, records: Records, presence: Presence

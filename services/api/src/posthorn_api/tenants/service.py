@@ -26,7 +26,7 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?\Z")
 class TenantService:
     """Every method takes the caller's key and sees what its tenant sees.
 
-    Raises ValidationFailed, NotFound, Changed and Conflict for the caller's faults, Unavailable for ours.
+    Raises ValidationFailed, NotFound, PreconditionFailed and Conflict for the caller's faults, Unavailable for ours.
     """
 
     def __init__(self, tenants: Tenants, keys: ApiKeys, audit: Audit) -> None:

@@ -30,7 +30,7 @@ _LONGEST_URL = 2000
 class WebhookService:
     """Every method takes the caller's key and sees what its tenant sees.
 
-    Raises ValidationFailed, NotFound, Changed and Conflict for the caller's faults, Unavailable for ours.
+    Raises ValidationFailed, NotFound, PreconditionFailed and Conflict for the caller's faults, Unavailable for ours.
     """
 
     def __init__(

@@ -112,7 +112,7 @@ async def insert_alias(
 ) -> None:
     """Check and enter an alias in the domain of this row (``domains.home``), whose tenant's addresses the caller holds alone.
 
-    Nothing is written before it raises Unfit or Conflict.
+    Nothing is written before it raises ValidationFailed or Conflict.
     """
     if await connection.fetchval("SELECT true FROM accounts WHERE address = $1", address):
         raise Conflict(f"{address} is an account")

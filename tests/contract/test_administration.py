@@ -124,7 +124,10 @@ async def test_a_domain_that_goes_takes_no_account_along(administration: Postgre
             administration.create_account(None, NewAccount(f"a@{name}", "hash")),
             return_exceptions=True,
         )
-        assert sorted(type(each).__name__ for each in outcomes) in (["Change", "Conflict"], ["Change", "ValidationFailed"])
+        assert sorted(type(each).__name__ for each in outcomes) in (
+            ["Change", "Conflict"],
+            ["Change", "ValidationFailed"],
+        )
 
 
 async def test_an_account_that_goes_while_mail_arrives_leaves_no_sum_wrong(

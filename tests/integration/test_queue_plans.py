@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -114,6 +115,30 @@ async def test_claiming_and_recording(office: PostOffice, destination: str) -> N
 
     await costs_little(office, claim)
     assert found >= TIMES
+
+
+async def test_keeping_the_recipients_of_a_message_together(database_url: str) -> None:
+    """A claim looks for further recipients of its messages, and not through everything that is due at the destination.
+
+    On a new database, of which the planner knows nothing yet.
+    """
+    async with pool(database_url, database_pool=1) as database:
+        office = PostOffice(database)
+        relay = await office.relay()
+        for _ in range(300):
+            await office.send("a@crowded.test", "b@crowded.test")
+        slot: UUID | None = None
+
+        async def claim() -> None:
+            nonlocal slot
+            found = await office.queue.claim(relay, Due("crowded.test", None), slot, 5, None, 19, 100)
+            assert len(found.jobs) == 20, "both recipients of the last message"
+            slot = found.slot
+
+        before = await read(office)
+        for _ in range(TIMES):
+            await claim()
+        assert (await read(office))[1] - before[1] <= FEW * TIMES
 
 
 async def test_claiming_beside_a_suspended_tenant(office: PostOffice) -> None:

@@ -13,9 +13,11 @@ Theory:
 - What belongs to a suspended tenant or account is passed over by the claim that meets it, and then put aside (``suspensions``), so
   that nobody walks over it again.
 - What a claim takes of a message it takes, if it is to keep them together, with the message's other recipients that are due at the
-  destination: they can share a transaction, however small the claim.
+  destination: they can share a transaction, however small the claim. They were made due at one moment, so they follow in the
+  order of the index; no further than ``together`` rows are looked at.
 - Recipients are taken through ``outbound_recipients_due_idx``, in its order. Arrays and LATERAL with LIMIT keep the plan to
-  look-ups by key, whatever the planner believes of the tables: it knows neither the limit nor the destination.
+  look-ups by key, whatever the planner believes of the tables: it knows neither the limit nor the destination. A state that is asked for by CASE
+  is one for which no partial index is tried.
 """
 
 from __future__ import annotations
@@ -108,17 +110,19 @@ WITH lane AS MATERIALIZED (
      WHERE destination = $2 AND state IN ('queued', 'deferred') AND due_at <= statement_timestamp()
        AND (SELECT ok AND coalesce(spare, 1) >= 1 FROM room)
      ORDER BY due_at, id LIMIT (SELECT most FROM room) FOR NO KEY UPDATE SKIP LOCKED
+), near AS MATERIALIZED (
+    SELECT id FROM (
+        SELECT id, message_id FROM outbound_recipients
+         WHERE destination = $2 AND state IN ('queued', 'deferred') AND due_at <= statement_timestamp()
+           AND (SELECT failures FROM lane) = 0
+           AND (SELECT count(*) >= (SELECT most FROM room) AND count(*) < $8::integer FROM oldest)
+         ORDER BY due_at, id LIMIT (SELECT most FROM room) + $8::integer
+    ) AS following
+     WHERE message_id = ANY (ARRAY (SELECT message_id FROM oldest)) AND id <> ALL (ARRAY (SELECT id FROM oldest))
 ), others AS MATERIALIZED (
-    SELECT r.id, r.message_id, r.tenant_id, r.reverse_path, r.header, r.due_at
-      FROM (SELECT DISTINCT message_id FROM oldest) AS m
-      CROSS JOIN LATERAL (
-          SELECT id FROM outbound_recipients
-           WHERE message_id = m.message_id AND destination = $2 AND state IN ('queued', 'deferred')
-             AND due_at <= statement_timestamp() AND id <> ALL (ARRAY (SELECT id FROM oldest))
-           ORDER BY id LIMIT $8::integer
-      ) AS found
-      JOIN outbound_recipients r ON r.id = found.id
-     WHERE (SELECT failures FROM lane) = 0 AND r.state IN ('queued', 'deferred') AND r.due_at <= statement_timestamp()
+    SELECT r.id, r.message_id, r.tenant_id, r.reverse_path, r.header, r.due_at FROM outbound_recipients r
+     WHERE r.id = ANY (ARRAY (SELECT id FROM near))
+       AND CASE r.state WHEN 'queued' THEN true WHEN 'deferred' THEN true ELSE false END
      ORDER BY r.id LIMIT (SELECT greatest($8::integer - count(*), 0) FROM oldest) FOR NO KEY UPDATE OF r SKIP LOCKED
 ), picked AS MATERIALIZED (
     SELECT * FROM oldest UNION ALL SELECT * FROM others

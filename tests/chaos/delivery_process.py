@@ -18,7 +18,7 @@ from posthorn.adapters.nats import layout
 from posthorn.adapters.nats.ingest_consumer import NatsDelivery
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.ports.segments import Segment
-from posthorn_delivery import at_hand
+from posthorn_delivery import in_flight as at_hand
 from posthorn_delivery.main import main
 
 layout.ACK_WAIT = float(sys.argv[2])
@@ -26,7 +26,7 @@ setattr(source, "ACK_WAIT", layout.ACK_WAIT)  # noqa: B010 - it is imported ther
 at_hand.HEARTBEAT_SECONDS = 0.5
 POINT = sys.argv[1]
 
-_put, _place, _done = FileBlobs.put, PostgresMailboxes.place, NatsDelivery.done
+_put, _place, _ack = FileBlobs.put, PostgresMailboxes.place, NatsDelivery.ack
 _acks = 0
 
 
@@ -47,9 +47,9 @@ async def place(self: PostgresMailboxes, segments: Sequence[Segment]) -> int:
     return entries
 
 
-async def done(self: NatsDelivery) -> None:
+async def ack(self: NatsDelivery) -> None:
     global _acks
-    await _done(self)
+    await _ack(self)
     _acks += 1
     if _acks == 5:
         await self._connection.client.flush()
@@ -58,5 +58,5 @@ async def done(self: NatsDelivery) -> None:
 
 FileBlobs.put = put  # type: ignore[method-assign]
 PostgresMailboxes.place = place  # type: ignore[method-assign]
-NatsDelivery.done = done  # type: ignore[method-assign]
+NatsDelivery.ack = ack  # type: ignore[method-assign]
 main()

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
+from posthorn.adapters.postgres.queue.enqueue import QueuePolicy
 from posthorn.adapters.postgres.queue.queue import PostgresQueue
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.model.outbound import Outbound, QueueState, RecipientDsn
@@ -23,7 +24,7 @@ class PostOffice(Town):
     def __init__(self, database: Database, relays: Database | None = None) -> None:
         super().__init__(database)
         self.queue = PostgresQueue(relays or database)
-        self._mailboxes = PostgresMailboxes(database, give_up=1000, delay_notice=100)
+        self._mailboxes = PostgresMailboxes(database, QueuePolicy(1000, 100))
 
     async def send(
         self,

@@ -70,7 +70,7 @@ async def test_a_retried_message_is_on_ingest_as_it_was_and_off_dead(connection:
     async with NatsIngestSource(connection) as source:
         (first,) = await source.take(10, 1 << 20)
         await dead.park(first.octets, str(sent.id), "reason")
-        await first.done()
+        await first.ack()
         (parked,) = await dead.parked(0, 10)
         assert await dead.retry(parked.sequence)
         assert await dead.parked(0, 10) == []
@@ -89,7 +89,7 @@ async def test_a_retried_message_that_fails_again_is_parked_again(connection: Co
             (parked,) = await dead.parked(0, 10)
             assert await dead.retry(parked.sequence)
             (delivery,) = await asyncio.wait_for(source.take(10, 1 << 20), 5)
-            await delivery.done()
+            await delivery.ack()
         await dead.park(octets, str(sent.id), "reason")
         await dead.park(octets, str(sent.id), "reason")
     assert len(await dead.parked(0, 10)) == 1
@@ -155,5 +155,5 @@ async def test_a_retried_message_comes_back_as_of_the_role_that_published_it(con
             assert await dead.retry(parked.sequence)
             (again,) = await asyncio.wait_for(source.take(10, 1 << 20), 5)
             came.append(again.subject)
-            await again.done()
+            await again.ack()
     assert came == ["ingest.submission", "ingest.api", "ingest.0"]

@@ -68,7 +68,7 @@ async def test_what_is_accepted_comes_out_as_it_went_in(connection: Connection) 
         record = decode_record(delivery.octets)
         assert (record.envelope, record.body, delivery.attempt) == (sent, BODY, 1)
         assert (await found.backlog()).messages == 1
-        await delivery.done()
+        await delivery.ack()
         await nothing_left(connection)
 
 
@@ -99,7 +99,7 @@ async def test_a_lone_message_is_given_at_once(connection: Connection) -> None:
             await ingest.accept(letter(BODY), BODY)
             (delivery,) = await taking
             waits.append(time.monotonic() - began)
-            await delivery.done()
+            await delivery.ack()
     assert sorted(waits)[10] < 0.05
 
 
@@ -142,7 +142,7 @@ async def test_more_than_the_buffer_holds_comes_in_the_end(connection: Connectio
     await asyncio.gather(*(ingest.accept(letter(BODY), BODY) for _ in range(150)))
     async with NatsIngestSource(connection, messages=20) as found:
         for delivery in await take_all(found, 150):
-            await delivery.done()
+            await delivery.ack()
         await nothing_left(connection)
 
 
@@ -160,7 +160,7 @@ async def test_the_byte_limit_answers_full_and_drops_nothing(nats: Nats) -> None
         assert accepted == await kept(connection) > 5
         async with NatsIngestSource(connection) as found:
             for delivery in await take_all(found, accepted):
-                await delivery.done()
+                await delivery.ack()
             await nothing_left(connection)
         await ingest.accept(letter(body), body)
         await ingest.probe()
@@ -193,7 +193,7 @@ async def test_what_is_given_back_comes_again_after_its_delay(connection: Connec
     async with NatsIngestSource(connection) as found:
         (delivery,) = await found.take(1, 1)
         began = time.monotonic()
-        await delivery.again(0.3)
+        await delivery.nak(0.3)
         (delivery,) = await found.take(1, 1)
         assert delivery.attempt == 2
         assert 0.25 < time.monotonic() - began < 2
@@ -224,7 +224,7 @@ async def test_what_is_worked_on_or_waits_in_the_buffer_is_not_given_to_another(
                 stolen = asyncio.create_task(second.take(1, 1))
                 for _ in range(10):
                     await asyncio.sleep(0.25)
-                    await worked_on.working()
+                    await worked_on.in_progress()
                 assert not stolen.done()
                 stolen.cancel()
             (buffered,) = await first.take(1, 1)

@@ -17,7 +17,7 @@ from posthorn.adapters.nats.ingest_consumer import NatsDelivery, NatsIngestSourc
 from posthorn.adapters.nats.layout import consumers, ensure_layout, streams
 from posthorn.adapters.nats.strays import NatsStrays
 from posthorn.model.streams import INGEST, INGEST_CONSUMER, RETRY_CONSUMER
-from posthorn_delivery.repairing import Repairer
+from posthorn_delivery.repairer import Repairer
 from posthorn_local.embedded import Nats
 from tests.support.jetstream import nats_settings, until
 from tests.support.scene import scene
@@ -85,7 +85,7 @@ async def test_a_stream_of_the_release_before_is_given_its_second_lane_in_place(
         await ensure_layout(connection, connection.settings)
         assert await layout(connection) == NOW
         await first.set_aside()
-        await first.done()
+        await first.ack()
         assert [each.octets for each in await take(source, 4)] == [b"1", b"2", b"3", b"4"]
         async with NatsIngestSource(connection, RETRY_CONSUMER) as retries:
             (again,) = await take(retries, 1)
@@ -98,7 +98,7 @@ async def test_the_release_before_starts_and_takes_beside_this_one(connection: C
     async with NatsIngestSource(connection) as source:
         (delivery,) = await take(source, 1)
         await delivery.set_aside()
-        await delivery.done()
+        await delivery.ack()
         await older.ensure()  # it takes the subjects and the filter away, as it knows neither
         await connection.request("ingest.0", b"second")
         taken = await take(source, 2)  # now the first lane has the retries, too
@@ -106,12 +106,12 @@ async def test_the_release_before_starts_and_takes_beside_this_one(connection: C
         await ensure_layout(connection, connection.settings)
         assert await layout(connection) == NOW
         for each in taken:
-            await each.done()
+            await each.ack()
         async with NatsIngestSource(connection, RETRY_CONSUMER) as retries:
             # what the first lane had from the second one may come a second time, which the ids make harmless
             (again,) = await take(retries, 1)
             assert again.octets == b"first"
-            await again.done()
+            await again.ack()
 
             async def empty() -> bool:
                 return bool((await connection.api(f"STREAM.INFO.{INGEST}"))["state"]["messages"] == 0)
@@ -146,7 +146,7 @@ async def lose(connection: Connection, *subjects: str, record: bytes = b"lost") 
         await connection.request(subject, b"elsewhere")
         async with NatsIngestSource(connection, wanted["name"]) as source:
             (delivery,) = await take(source, 1)
-            await delivery.done()
+            await delivery.ack()
 
             async def acknowledged(name: str = wanted["name"]) -> bool:
                 return bool((await connection.api(f"CONSUMER.INFO.{INGEST}.{name}"))["num_ack_pending"] == 0)
@@ -170,7 +170,7 @@ async def test_what_no_consumer_knows_of_is_found_in_both_lanes_and_what_they_kn
     async with NatsIngestSource(connection) as source:
         (delivery,) = await take(source, 1)
         assert await strays.find(100) == []
-        await delivery.done()
+        await delivery.ack()
     await lose(connection, "ingest.mx", "ingest.api", "retry.mx")
     found = await strays.find(100)
     assert [each.subject for each in found] == ["ingest.mx", "ingest.api", "retry.mx"]
@@ -179,8 +179,8 @@ async def test_what_no_consumer_knows_of_is_found_in_both_lanes_and_what_they_kn
     assert len(await strays.find(100)) == 3
     await found[0].set_aside()
     for each in found:
-        await each.done()
-        await each.done()
+        await each.ack()
+        await each.ack()
     assert await strays.find(100) == []
     async with NatsIngestSource(connection) as source, NatsIngestSource(connection, RETRY_CONSUMER) as retries:
         assert [each.octets for each in await take(source, 1)] == [b"waits"]

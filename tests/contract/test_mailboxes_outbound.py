@@ -12,6 +12,7 @@ import pytest
 
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
+from posthorn.adapters.postgres.queue.enqueue import QueuePolicy
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.model.outbound import Notice, Notify, Outbound, QueueState, RecipientDsn
 from posthorn.ports.mailboxes import Forward
@@ -32,7 +33,7 @@ def town(database: Database) -> Town:
 
 @pytest.fixture
 def mailboxes(database: Database) -> PostgresMailboxes:
-    return PostgresMailboxes(database, give_up=1000, delay_notice=100)
+    return PostgresMailboxes(database, QueuePolicy(1000, 100))
 
 
 def outbound(recipient: str, **changes: Any) -> Outbound:
@@ -171,9 +172,7 @@ class TestPlace:
     async def test_without_delay_notices_the_end_is_the_first_thing_to_happen(
         self, town: Town, database: Database
     ) -> None:
-        await PostgresMailboxes(database, give_up=50, delay_notice=0).place(
-            [segment([leaving(outbound("a@far.test"))])]
-        )
+        await PostgresMailboxes(database, QueuePolicy(50, 0)).place([segment([leaving(outbound("a@far.test"))])])
         assert await town.value("SELECT overdue_at = expires_at FROM outbound_recipients")
 
     async def test_a_letter_for_elsewhere_alone_keeps_its_octets_live(

@@ -45,7 +45,7 @@ async def test_half_open_connections_are_replaced_within_seconds(nats: Nats, pro
         ingest = NatsIngest(connection)
         await ingest.accept(letter(BODY), BODY)
         (delivery,) = await found.take(1, 1)
-        await delivery.done()
+        await delivery.ack()
         await until(lambda: _is(directory.is_live), what="the watch")
         proxy.swallow()
         proxy.heal()  # only what was open is lost
@@ -66,7 +66,7 @@ async def test_after_a_long_silence_everything_goes_on_within_seconds(
         ingest = NatsIngest(connection)
         await ingest.accept(letter(BODY), BODY)
         (delivery,) = await found.take(1, 1)
-        await delivery.done()
+        await delivery.ack()
         fault(proxy)
         trying = asyncio.create_task(_accept_for_ever(ingest))
         await until(lambda: _is(not connection.is_up), what="noticing")

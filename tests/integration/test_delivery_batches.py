@@ -19,8 +19,8 @@ from posthorn.ports.errors import Unavailable
 from posthorn.ports.mailboxes import Resolution
 from posthorn.ports.segments import Segment
 from posthorn.runtime.ids import new_id
-from posthorn_delivery.server import Consumer
-from posthorn_delivery.service import Deliverer
+from posthorn_delivery.consumer import Consumer
+from posthorn_delivery.deliverer import Deliverer
 from posthorn_local.embedded import Nats
 from tests.support.jetstream import letter, until
 from tests.support.scene import Scene, scene

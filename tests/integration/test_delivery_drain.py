@@ -16,9 +16,9 @@ from posthorn.model.envelope import decode_record
 from posthorn.model.streams import INGEST, INGEST_CONSUMER
 from posthorn.ports.segments import Segment
 from posthorn.runtime.ids import new_id
-from posthorn_delivery import server
-from posthorn_delivery.server import Consumer
-from posthorn_delivery.service import Deliverer
+from posthorn_delivery import consumer as server
+from posthorn_delivery.consumer import Consumer
+from posthorn_delivery.deliverer import Deliverer
 from posthorn_local.embedded import Nats
 from tests.support.jetstream import nats_settings, until
 from tests.support.scene import Scene, scene

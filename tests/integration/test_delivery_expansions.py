@@ -20,10 +20,10 @@ from posthorn.ports.expansions import SliceRecipients
 from posthorn.ports.mailboxes import Resolution
 from posthorn.ports.queue import QueueFilter
 from posthorn.runtime.ids import new_id
-from posthorn_delivery import service
-from posthorn_delivery.expanding import SLICE_ADDRESSES, Expander
-from posthorn_delivery.service import Deliverer
-from posthorn_delivery.sorting import Routes, sort
+from posthorn_delivery import deliverer as service
+from posthorn_delivery.deliverer import Deliverer
+from posthorn_delivery.expander import SLICE_ADDRESSES, Expander
+from posthorn_delivery.routing import Routes, route
 from posthorn_local.embedded import Nats
 from tests.support.scene import Scene, scene
 
@@ -203,7 +203,7 @@ async def test_rows_are_made_in_slices_and_written_by_weight(stage: Scene, monke
             await asyncio.sleep(0)
 
     def counted(envelope: Envelope, resolution: Resolution, back: Mapping[str, Any], keys: Sequence[bytes]) -> Routes:
-        found = sort(envelope, resolution, back, keys)
+        found = route(envelope, resolution, back, keys)
         made[beats] = made.get(beats, 0) + len(found.outbound)
         return found
 
@@ -352,7 +352,7 @@ async def test_what_ends_in_a_slice_is_entered_once_however_many_slices_say_so(s
     )
 
     def sorting(envelope: Envelope, resolution: Resolution) -> SliceRecipients:
-        found = sort(envelope, resolution, {}, (), at_once=1000)
+        found = route(envelope, resolution, {}, (), at_once=1000)
         return SliceRecipients(found.accounts, (*found.outbound, refused))
 
     while await expansions.expand(100, sorting) is not None:

@@ -12,7 +12,7 @@ import pytest
 
 from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
 from posthorn.adapters.postgres.migrate import migrate_blocking
-from posthorn_delivery.server import Consumer
+from posthorn_delivery.consumer import Consumer
 from posthorn_local.embedded import Nats, Postgres
 from tests.support.databases import ROLE_PASSWORDS
 from tests.support.jetstream import restart, until

@@ -22,7 +22,7 @@ from posthorn.ports.signing import DkimKey
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.secret_box import SecretBox
 from posthorn.wire.srs import reverse, rewrite
-from posthorn_delivery.service import Deliverer
+from posthorn_delivery.deliverer import Deliverer
 from posthorn_local.embedded import Nats
 from tests.support.scene import Scene, scene
 

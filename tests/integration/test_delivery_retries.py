@@ -18,8 +18,9 @@ from posthorn.ports.errors import Full, Unavailable
 from posthorn.ports.mailboxes import Resolution
 from posthorn.ports.segments import Segment
 from posthorn.runtime.ids import new_id
-from posthorn_delivery.server import Consumer
-from posthorn_delivery.service import MOST_FAILURES, Deliverer
+from posthorn_delivery.consumer import Consumer
+from posthorn_delivery.deliverer import Deliverer
+from posthorn_delivery.isolate import MOST_FAILURES
 from posthorn_local.embedded import Nats
 from tests.support.jetstream import letter, until
 from tests.support.scene import Scene, scene
@@ -171,11 +172,11 @@ async def test_to_set_aside_twice_is_to_set_aside_once_and_the_publishers_word_s
     (delivery,) = await stage.take(1)
     await delivery.set_aside()
     await delivery.set_aside()
-    await delivery.done()
+    await delivery.ack()
     async with NatsIngestSource(stage.nats, RETRY_CONSUMER) as source:
         (again,) = await asyncio.wait_for(source.take(10, 1 << 20), 10)
         assert (again.subject, again.octets, again.attempt) == ("retry.submission", b"record", 1)
-        await again.done()
+        await again.ack()
     await stage.settled()
 
 

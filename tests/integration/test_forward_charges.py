@@ -16,6 +16,7 @@ from posthorn.adapters.postgres.directory.tenants import PostgresTenants
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.queue.administration import PostgresQueueAdministration
 from posthorn.adapters.postgres.queue.charging import ForwardLimits
+from posthorn.adapters.postgres.queue.enqueue import QueuePolicy
 from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.model.directory_entry import AddressEntry, RecipientStatus
@@ -104,7 +105,7 @@ async def test_the_counter_is_the_one_of_the_owners_own_sending_and_its_line_doe
 
 
 async def test_an_alias_without_limited_owners_has_the_limit_of_the_settings(stage: Scene) -> None:
-    mailboxes = PostgresMailboxes(stage.town.database, limits=ForwardLimits(alias_recipients=1))
+    mailboxes = PostgresMailboxes(stage.town.database, QueuePolicy(limits=ForwardLimits(alias_recipients=1)))
     stage.deliverer._mailboxes = mailboxes
     for name in ("one", "two"):
         await stage.town.alias(f"{name}@example.test", "a@far.test", "b@far.test")
@@ -237,7 +238,7 @@ async def test_a_mark_that_is_forged_stops_nothing(stage: Scene) -> None:
 
 async def test_few_reports_an_hour_come_back_by_one_address(stage: Scene) -> None:
     stage.deliverer._mailboxes = PostgresMailboxes(
-        stage.town.database, limits=ForwardLimits(returns_per_path=2, returns_per_address=3)
+        stage.town.database, QueuePolicy(limits=ForwardLimits(returns_per_path=2, returns_per_address=3))
     )
     (key,) = stage.secret_box.derived("srs")
     day = int(time.time() // 86_400)

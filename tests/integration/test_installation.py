@@ -33,7 +33,7 @@ from posthorn.runtime.settings import BlobSettings, PostgresSettings
 from posthorn.wire.address import parse_address
 from posthorn_api.adopt import adopt, release, release_brakes, show, take_over
 from posthorn_api.settings import ApiSettings
-from posthorn_delivery.guarded import GuardedSource
+from posthorn_delivery.gated_source import GatedSource
 from posthorn_local.embedded import Nats
 from tests.contract.town import pool
 from tests.integration.api.test_process import SECRET_KEY
@@ -419,7 +419,7 @@ async def test_delivery_takes_nothing_while_the_gate_is_closed_and_gives_back_wh
     class Taken:
         given_back: float | None = None
 
-        async def again(self, delay: float) -> None:
+        async def nak(self, delay: float) -> None:
             self.given_back = delay
 
     class Source:
@@ -436,7 +436,7 @@ async def test_delivery_takes_nothing_while_the_gate_is_closed_and_gives_back_wh
         if open_for[0] < 0:
             raise Halted("installation", "another one")
 
-    guarded = GuardedSource(source, check)  # type: ignore[arg-type]
+    guarded = GatedSource(source, check)  # type: ignore[arg-type]
     assert list(await guarded.take(1, 1)) == [taken]
     with pytest.raises(Halted):
         await guarded.take(1, 1)

@@ -16,6 +16,7 @@ from uuid import UUID
 import pytest
 
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
+from posthorn.adapters.postgres.queue.enqueue import QueuePolicy
 from posthorn.adapters.postgres.queue.queue import PostgresQueue
 from posthorn.model.outbound import Notice, Notify, Outbound, QueueState, RecipientDsn
 from posthorn.ports.errors import Unavailable
@@ -226,7 +227,7 @@ async def test_without_a_route_mail_waits_and_the_lane_stays_open(office: PostOf
 async def test_what_has_waited_too_long_fails_with_the_last_reply(office: PostOffice) -> None:
     async with ScriptedSmtp({"RCPT": b"450 4.2.2 full\r\n"}) as host:
         office.ways.ports = [host.port]
-        office.mailboxes = PostgresMailboxes(office.database, give_up=0.1, delay_notice=0)
+        office.mailboxes = PostgresMailboxes(office.database, QueuePolicy(0.1, 0))
         async with office.relay():
             message = await office.post("late@sink.test")
             await office.become(message, late="bounced")
@@ -396,7 +397,7 @@ async def test_a_forwarded_letter_bounces_in_the_name_of_the_address_it_was_sent
 
 
 async def test_a_sender_is_told_once_that_a_letter_waits(office: PostOffice) -> None:
-    office.mailboxes = PostgresMailboxes(office.database, give_up=1000, delay_notice=0.1)
+    office.mailboxes = PostgresMailboxes(office.database, QueuePolicy(1000, 0.1))
     office.ways.failure = Failed("connect", 0, "4.4.4", "there is no route for sink.test", False)
     async with office.relay(relay_retry_first_seconds=60.0, relay_retry_last_seconds=60.0):
         message = await office.post("slow@sink.test")
@@ -416,7 +417,7 @@ async def test_a_sender_is_told_once_that_a_letter_waits(office: PostOffice) -> 
 
 
 async def test_a_recipient_whose_time_is_over_shows_in_the_trace(office: PostOffice) -> None:
-    office.mailboxes = PostgresMailboxes(office.database, give_up=0.05, delay_notice=0)
+    office.mailboxes = PostgresMailboxes(office.database, QueuePolicy(0.05, 0))
     message = await office.post(
         Outbound("late@sink.test", "sink.test", "srs0=x@example.test", original="team@example.test")
     )

@@ -6,7 +6,7 @@ import asyncio
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -23,8 +23,9 @@ from posthorn.adapters.postgres.migrate import migrate_blocking
 from posthorn.adapters.postgres.replication import ReplicationWatch, replication_of
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.ids import new_id
-from posthorn_delivery.server import Consumer
-from posthorn_delivery.service import Deliverer
+from posthorn_delivery.consumer import Consumer
+from posthorn_delivery.deliverer import Deliverer
+from posthorn_delivery.gated_source import GatedSource
 from posthorn_local.embedded import Nats, Postgres, die_with_parent
 from tests.contract import town
 from tests.contract.town import Town, pool
@@ -90,7 +91,8 @@ async def test_an_asynchronous_standby_is_refused_unless_its_loss_is_accepted(
     demanding, accepting = ReplicationWatch(database, demanded=True), ReplicationWatch(database, demanded=False)
     found = await demanding.look()
     assert (found.standbys, found.names, found.commit) == (1, "", "on")
-    assert not demanding.permits
+    with pytest.raises(Unavailable):
+        demanding.check()
     with pytest.raises(Unavailable):
         await demanding.probe()
     await accepting.look()
@@ -99,7 +101,8 @@ async def test_an_asynchronous_standby_is_refused_unless_its_loss_is_accepted(
     standby.stop()
     await await_value(primary, SENDERS, 0)
     await demanding.look()
-    assert not demanding.permits  # it may come back, and take over
+    with pytest.raises(Unavailable):  # it may come back, and take over
+        demanding.check()
     standby.start(standby.port)
 
     await set_synchronous(primary, "*")
@@ -119,7 +122,8 @@ async def test_names_alone_do_not_do_when_sessions_do_not_wait(primary: Postgres
         async with pool(f"{primary.url}?synchronous_commit={commit}") as database:
             watch = ReplicationWatch(database, demanded=True)
             assert (await watch.look()).waits is safe
-            assert watch.permits is safe
+            with nullcontext() if safe else pytest.raises(Unavailable):
+                watch.check()
 
 
 async def test_a_role_without_rights_sees_the_standby_and_may_confirm(primary: Postgres, standby: Postgres) -> None:
@@ -171,7 +175,7 @@ async def test_delivery_takes_nothing_while_a_failover_would_lose_it(
     await watch.look()
     async with connect(nats_settings(nats), "test") as connection, NatsIngestSource(connection) as source:
         deliverer = Deliverer(PostgresMailboxes(database), blobs, NatsDeadLetters(connection), new_id=new_id)
-        intake = Consumer(source, deliverer, (512, 1 << 23, 1), permitted=lambda: watch.permits)
+        intake = Consumer(GatedSource(source, watch.check), deliverer, (512, 1 << 23, 1))
         running = asyncio.create_task(intake.run())
         try:
             await NatsIngest(connection).accept(letter(BODY, to=("user0@example.test",)), BODY)
@@ -203,7 +207,7 @@ async def test_a_failover_loses_nothing_that_was_acknowledged_when_commits_wait(
         watch = ReplicationWatch(database, demanded=True)
         first = await watch.look()
         deliverer = Deliverer(PostgresMailboxes(database), blobs, NatsDeadLetters(connection), new_id=new_id)
-        intake = Consumer(source, deliverer, (16, 1 << 23, 1), permitted=lambda: watch.permits)
+        intake = Consumer(GatedSource(source, watch.check), deliverer, (16, 1 << 23, 1))
         running = asyncio.create_task(intake.run())
         try:
             ingest, sent, stop = NatsIngest(connection), [], asyncio.Event()

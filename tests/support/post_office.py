@@ -21,6 +21,7 @@ from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
 from posthorn.adapters.nats.notifications import NatsNotifications, NatsNotifier
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
+from posthorn.adapters.postgres.queue.enqueue import QueuePolicy
 from posthorn.adapters.postgres.queue.queue import PostgresQueue
 from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
@@ -163,7 +164,7 @@ class PostOffice:
             while len(found) < number:
                 for delivery in await self.source.take(number - len(found), 1 << 24):
                     found.append(decode_record(delivery.octets))
-                    await delivery.done()
+                    await delivery.ack()
         return found
 
     async def nothing_left(self) -> bool:
@@ -214,7 +215,7 @@ async def post_office(nats: Nats, database_url: str, directory: Path, **changes:
         blobs = FileBlobs(directory)
         await blobs.open()
         mailboxes = PostgresMailboxes(
-            database, give_up=settings.relay_give_up_seconds, delay_notice=settings.relay_delay_notice_seconds
+            database, QueuePolicy(settings.relay_give_up_seconds, settings.relay_delay_notice_seconds)
         )
         try:
             yield PostOffice(database, PostgresQueue(relays), mailboxes, blobs, connection, source, settings)

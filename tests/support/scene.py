@@ -27,8 +27,8 @@ from posthorn.model.events import Event
 from posthorn.model.streams import RETRY_CONSUMER
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.secret_box import SecretBox
-from posthorn_delivery.expanding import Expander
-from posthorn_delivery.service import Deliverer
+from posthorn_delivery.deliverer import Deliverer
+from posthorn_delivery.expander import Expander
 from posthorn_local.embedded import Nats
 from tests.contract.town import Town, pool
 from tests.support.databases import as_part

@@ -23,6 +23,7 @@ from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.mailboxes.expansions import PostgresExpansions
 from posthorn.adapters.postgres.mailboxes.retention import PostgresRetention
 from posthorn.adapters.postgres.mailboxes.segments import PostgresSegmentCatalog
+from posthorn.adapters.postgres.queue.enqueue import QueuePolicy
 from posthorn.adapters.postgres.replication import ReplicationWatch
 from posthorn.model.streams import RETRY_CONSUMER
 from posthorn.ports.blobs import Blobs
@@ -37,12 +38,12 @@ from posthorn.runtime.process import Process
 from posthorn.runtime.secret_box import SecretBox
 from posthorn_delivery.collector import Collector, CollectorBrakes
 from posthorn_delivery.collector_settings import CollectorSettings
-from posthorn_delivery.expanding import Expander
-from posthorn_delivery.guarded import GuardedSource
-from posthorn_delivery.repairing import Repairer
+from posthorn_delivery.consumer import Consumer, consuming
+from posthorn_delivery.deliverer import Deliverer
+from posthorn_delivery.expander import Expander
+from posthorn_delivery.gated_source import GatedSource
+from posthorn_delivery.repairer import Repairer
 from posthorn_delivery.retention import RetentionSweeper
-from posthorn_delivery.server import Consumer, taking_in
-from posthorn_delivery.service import Deliverer
 from posthorn_delivery.settings import DeliverySettings
 
 RETRIES_BUFFERED = 16
@@ -60,14 +61,13 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
     database.gate, database.installation = guard.check, guard.installation
     source, events = await enter(NatsIngestSource(nats)), await enter(NatsEvents(nats))
     retries = await enter(NatsIngestSource(nats, RETRY_CONSUMER, messages=RETRIES_BUFFERED, octets=0))
-    give_up, delay_notice = settings.relay_give_up_seconds, settings.relay_delay_notice_seconds
-    limits = settings.forward_limits
-    mailboxes = PostgresMailboxes(database, give_up=give_up, delay_notice=delay_notice, limits=limits)
+    policy = QueuePolicy(settings.relay_give_up_seconds, settings.relay_delay_notice_seconds, settings.forward_limits)
+    mailboxes = PostgresMailboxes(database, policy)
     secret_box = SecretBox.from_settings(settings)
     signer = DkimSigner(PostgresDkimKeys(database), secret_box)
     process.stack.callback(signer.close)
     rewriting, notifier = secret_box.derived(SRS), NatsNotifier(nats)
-    expansions = PostgresExpansions(database, give_up=give_up, delay_notice=delay_notice, limits=limits)
+    expansions = PostgresExpansions(database, policy)
     expander = Expander(expansions, rewriting=rewriting, notifier=notifier, events=events)
     deliverer = Deliverer(
         mailboxes,
@@ -85,10 +85,17 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
         process.health.add_check(part, probe)
     replication = ReplicationWatch(database.ungated(), demanded=settings.database_replication == "synchronous")
     process.health.add_check("replication", replication.probe)
+
+    def check() -> None:
+        """Raise Unavailable while nothing may be delivered."""
+        guard.check()
+        replication.check()
+
     leadership = Leadership(database, "ingest repair", uuid4())
 
     async def may_repair(seconds: float) -> bool:
-        return replication.permits and await leadership.lead(seconds)
+        check()
+        return await leadership.lead(seconds)
 
     repairer = Repairer(NatsStrays(nats), deliverer, may_repair)
     await process.task(replication.run(), "replication")
@@ -101,16 +108,14 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
     await process.task(_keeping(guard, PostgresRetention(database), settings), "retention")
     await process.task(expander.run(), "expander")
     await process.task(repairer.run(), "repair")
-    lanes = GuardedSource(source, guard.check), GuardedSource(retries, guard.check)
-    intake = Consumer(
-        lanes[0],
+    consumer = Consumer(
+        GatedSource(source, check),
         deliverer,
         settings.limits,
         settings.delivery_spacing_seconds,
-        lanes[1],
-        permitted=lambda: replication.permits,
+        GatedSource(retries, check),
     )
-    await enter(taking_in(process, intake))
+    await enter(consuming(process, consumer))
 
 
 async def _collecting(

@@ -42,7 +42,7 @@ class Expanded:
     """Whether the alias led nowhere any more, so that the message has come to its end for this recipient."""
 
 
-type Sort = Callable[[Envelope, Resolution], SliceRecipients]
+type Route = Callable[[Envelope, Resolution], SliceRecipients]
 """Decide where the addresses of a slice go. It is called within a transaction: no waiting."""
 
 
@@ -63,7 +63,7 @@ class Expansions(Protocol):
     its octets, and a row of the outbound queue shows it. What an alias leads to is looked up when a slice is entered.
     """
 
-    async def expand(self, limit: int, sort: Sort) -> Expanded | None:
+    async def expand(self, limit: int, route: Route) -> Expanded | None:
         """Enter the next at most ``limit`` addresses of the oldest expansion that is due, in one transaction; None when none is.
 
         Tenants take turns. Of several callers, in any process, no two get the same expansion at a time, and no address is

@@ -45,11 +45,11 @@ class Delivery(Protocol):
         """1 at the first delivery, more after a redelivery."""
         ...
 
-    async def done(self) -> None:
+    async def ack(self) -> None:
         """It lies in the mailboxes: take it off the stream. Lost, it leads to a harmless redelivery."""
         ...
 
-    async def again(self, delay: float) -> None:
+    async def nak(self, delay: float) -> None:
         """Give it back, to be delivered again after ``delay`` seconds."""
         ...
 
@@ -60,7 +60,7 @@ class Delivery(Protocol):
         """
         ...
 
-    async def working(self) -> None:
+    async def in_progress(self) -> None:
         """It is still being worked on: do not redeliver yet."""
         ...
 

@@ -69,12 +69,12 @@ class NatsDelivery:
         """See the port."""
         return _delivered(self._ack_subject)
 
-    async def done(self) -> None:
+    async def ack(self) -> None:
         """See the port. Written with the next flush; without a connection it is lost, and the message comes again."""
         with suppress(Unavailable):
             await self._connection.publish(self._ack_subject, b"+ACK")
 
-    async def again(self, delay: float) -> None:
+    async def nak(self, delay: float) -> None:
         """See the port."""
         with suppress(Unavailable):
             wish = b'-NAK {"delay": %d}' % round(delay * _SECOND) if delay > 0 else b"-NAK"
@@ -84,7 +84,7 @@ class NatsDelivery:
         """See the port."""
         await put_aside(self._connection, self.subject, self.octets, _stored_as(self._ack_subject))
 
-    async def working(self) -> None:
+    async def in_progress(self) -> None:
         """See the port."""
         with suppress(Unavailable):
             await self._connection.publish(self._ack_subject, b"+WPI")
@@ -151,7 +151,7 @@ class NatsIngestSource:
                 async with asyncio.timeout(_STOP_SECONDS):
                     await self._inbox.subscription.drain()  # type: ignore[no-untyped-call]
         for delivery in self._buffer:
-            await delivery.again(0)
+            await delivery.nak(0)
         self._buffer.clear()
         self._buffered = 0
         with suppress(Exception):
@@ -259,7 +259,7 @@ class NatsIngestSource:
     async def _received(self, message: Msg) -> None:
         delivery = NatsDelivery(self._connection, message)
         if not self._open:
-            await delivery.again(0)
+            await delivery.nak(0)
             return
         self._asked = max(0, self._asked - 1)
         self._buffer.append(delivery)
@@ -286,7 +286,7 @@ class NatsIngestSource:
         now = time.monotonic()
         for delivery in list(self._buffer):
             if now + ACK_WAIT / 2 > delivery.ours_until > now:
-                await delivery.working()
+                await delivery.in_progress()
         if self._asked and (now - self._heard_at > _SILENCE or now > self._asked_until):
             log.warning("the ingest consumer is silent; asking anew")
             self._asked = 0

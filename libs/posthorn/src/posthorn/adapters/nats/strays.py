@@ -40,19 +40,19 @@ class NatsStray:
         self.subject = headers.get("Nats-Subject", "")
         self.sequence = int(headers["Nats-Sequence"])
 
-    async def done(self) -> None:
+    async def ack(self) -> None:
         """Delete it from the stream; what cannot be deleted now is found again."""
         with suppress(Unavailable):
             await self._connection.api(f"STREAM.MSG.DELETE.{INGEST}", {"seq": self.sequence, "no_erase": True})
 
-    async def again(self, delay: float) -> None:
+    async def nak(self, delay: float) -> None:
         """Leave it where it is: it is found again."""
 
     async def set_aside(self) -> None:
         """See the port."""
         await put_aside(self._connection, self.subject, self.octets, f"stray.{self.sequence}")
 
-    async def working(self) -> None:
+    async def in_progress(self) -> None:
         """Nobody else is given it."""
 
 

@@ -100,15 +100,14 @@ class ReplicationWatch:
         self._unsafe_at = float("-inf")
         self._said_at = float("-inf")
 
-    @property
-    def permits(self) -> bool:
-        """Whether the last look found that it may be; False before the first one."""
-        return self._permits
-
-    async def probe(self) -> None:
-        """Raise Unavailable while it may not be. For readiness."""
+    def check(self) -> None:
+        """Raise Unavailable unless the last look found that it may be."""
         if not self._permits:
             raise Unavailable("postgres", "commits do not wait for the standbys that are attached")
+
+    async def probe(self) -> None:
+        """Raise as ``check`` does. For readiness."""
+        self.check()
 
     async def run(self) -> None:
         """Look at once and then every few seconds, until cancelled."""

@@ -21,7 +21,6 @@ from uuid import UUID
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.mailboxes.resolve import resolve
 from posthorn.adapters.postgres.queue import enqueue as outbound
-from posthorn.adapters.postgres.queue.charging import ForwardLimits
 from posthorn.adapters.postgres.replication import confirm
 from posthorn.adapters.postgres.tables import INBOX
 from posthorn.model.room import crossed_sql
@@ -92,21 +91,12 @@ SELECT (SELECT count(*) FROM entries) AS entries, (SELECT pg_notify('directory',
 class PostgresMailboxes:
     """The port Mailboxes on Postgres.
 
-    ``give_up`` and ``delay_notice`` are seconds: how long a recipient elsewhere is tried, and after how long its sender is told
-    that it is late (0: never). ``limits`` are those of forwards, besides what domains and tenants have.
+    ``policy`` is that of the outbound queue.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        *,
-        give_up: float = 432_000.0,
-        delay_notice: float = 14_400.0,
-        limits: ForwardLimits = outbound.NO_LIMITS,
-    ) -> None:
+    def __init__(self, database: Database, policy: outbound.QueuePolicy = outbound.DEFAULT_POLICY) -> None:
         self._database = database
-        self._limits = limits
-        self._patience = outbound.Patience(give_up, delay_notice)
+        self._policy = policy
 
     async def probe(self) -> None:
         """A cheap real query that also checks the schema version. Raises Unavailable."""
@@ -137,7 +127,7 @@ class PostgresMailboxes:
             made = await insert_messages(connection, letters, segments)
             fresh = [letter for _, letter in letters if letter.envelope.id in made]
             entries = await make_entries(connection, fresh)
-            await outbound.enter(connection, fresh, self._patience, self._limits)
+            await outbound.enter(connection, fresh, self._policy)
             return entries
 
 

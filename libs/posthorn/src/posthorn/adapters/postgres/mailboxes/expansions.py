@@ -23,13 +23,12 @@ from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.mailboxes.delivery import lock_accounts, make_entries
 from posthorn.adapters.postgres.mailboxes.resolve import FORWARDS, MOST_ADDRESSES, OURS, WALK
 from posthorn.adapters.postgres.queue import enqueue as outbound
-from posthorn.adapters.postgres.queue.charging import ForwardLimits
 from posthorn.adapters.postgres.queue.closing import make_due_or_now, release_bodies
 from posthorn.model.blob_range import BlobRange
 from posthorn.model.envelope import decode_record
 from posthorn.model.outbound import Notice, Notify, QueueState, RecipientDsn
 from posthorn.ports.errors import Unavailable
-from posthorn.ports.expansions import Expanded, OpenExpansions, Sort
+from posthorn.ports.expansions import Expanded, OpenExpansions, Route
 from posthorn.ports.mailboxes import AccountsGone, Forward, Resolution
 from posthorn.ports.segments import SegmentMessage
 
@@ -105,22 +104,14 @@ class _Cancelled(Exception):  # noqa: N818 - it names what happened
 
 
 class PostgresExpansions:
-    """The port Expansions over Postgres. Patience as in ``PostgresMailboxes``."""
+    """The port Expansions over Postgres. ``policy`` as in ``PostgresMailboxes``."""
 
-    def __init__(
-        self,
-        database: Database,
-        *,
-        give_up: float = 432_000.0,
-        delay_notice: float = 14_400.0,
-        limits: ForwardLimits = outbound.NO_LIMITS,
-    ) -> None:
+    def __init__(self, database: Database, policy: outbound.QueuePolicy = outbound.DEFAULT_POLICY) -> None:
         self._database = database
-        self._limits = limits
-        self._patience = outbound.Patience(give_up, delay_notice)
+        self._policy = policy
         self._turn = _FIRST  # the tenant that was served last
 
-    async def expand(self, limit: int, sort: Sort) -> Expanded | None:
+    async def expand(self, limit: int, route: Route) -> Expanded | None:
         """See the port."""
         chosen: int | None = None
         try:
@@ -129,9 +120,9 @@ class PostgresExpansions:
                 if row is None:
                     return None
                 chosen = row["recipient_id"]
-                return await self._expand(connection, row, limit, sort)
+                return await self._expand(connection, row, limit, route)
         except (_Cancelled, AccountsGone):
-            return await self.expand(limit, sort)  # what has changed is seen by then
+            return await self.expand(limit, route)  # what has changed is seen by then
         except Unavailable:
             raise
         except Exception:
@@ -153,7 +144,7 @@ class PostgresExpansions:
         self._turn = _FIRST if row is None else row["tenant_id"]
         return row
 
-    async def _expand(self, connection: Connection, row: Any, limit: int, sort: Sort) -> Expanded:
+    async def _expand(self, connection: Connection, row: Any, limit: int, route: Route) -> Expanded:
         envelope = decode_record(row["envelope"]).envelope
         told = Expanded(envelope, row["tenant_id"], accounts=row["accounts"])
         held = await connection.fetchrow(_HELD, row["recipient_id"])
@@ -167,7 +158,7 @@ class PostgresExpansions:
         slice_ = [each for each in found if each["address"] is not None]
         if not slice_ and not row["done"]:
             return await _bounce(connection, row, held, told, _GONE)
-        places = sort(envelope, _resolution(recipient, slice_))
+        places = route(envelope, _resolution(recipient, slice_))
         letter = await _fresh(
             connection, SegmentMessage(envelope, BlobRange(0, 0), places.accounts, places.outbound, held["tenant_id"])
         )
@@ -201,7 +192,7 @@ class PostgresExpansions:
         if done:
             await _end(connection, row)
             await release_bodies(connection, [message])
-        await make_due_or_now(connection, await outbound.enter_more(connection, letter, self._patience, self._limits))
+        await make_due_or_now(connection, await outbound.enter_more(connection, letter, self._policy))
 
 
 def _resolution(recipient: str, found: list[Any]) -> Resolution:

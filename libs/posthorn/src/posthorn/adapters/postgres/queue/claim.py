@@ -16,8 +16,8 @@ Theory:
   destination: they can share a transaction, however small the claim. They were made due at one moment, so they follow in the
   order of the index; no further than ``together`` rows are looked at.
 - Recipients are taken through ``outbound_recipients_due_idx``, in its order. Arrays and LATERAL with LIMIT keep the plan to
-  look-ups by key, whatever the planner believes of the tables: it knows neither the limit nor the destination. A state that is asked for by CASE
-  is one for which no partial index is tried.
+  look-ups by key, whatever the planner believes of the tables: it knows neither the limit nor the destination. A state that
+  is compared by CASE is one for which no partial index is tried.
 """
 
 from __future__ import annotations

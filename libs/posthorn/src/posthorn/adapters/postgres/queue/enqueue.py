@@ -73,12 +73,14 @@ _ROWS_AT_ONCE = 250
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """How long recipients are tried, in seconds."""
+class QueuePolicy:
+    """How long recipients are tried, in seconds, and what forwards are charged against."""
 
-    give_up: float
-    delay_notice: float
+    give_up: float = 432_000.0
+    delay_notice: float = 14_400.0
     """After how long a sender is told that it is late; 0: never."""
+    limits: ForwardLimits = NO_LIMITS
+    """Those of forwards, besides what domains and tenants have."""
 
     def overdue(self, sender: str, recipient: Outbound) -> float:
         """Seconds until something must be said or done about a recipient that waits."""
@@ -87,14 +89,15 @@ class Patience:
         return self.give_up
 
 
+DEFAULT_POLICY = QueuePolicy()
+
+
 def open_rows(letter: SegmentMessage) -> int:
     """How many of the letter's outbound rows hold on to its octets."""
     return sum(not _closed(each) for each in letter.outbound)
 
 
-async def enter(
-    connection: Connection, letters: Sequence[SegmentMessage], patience: Patience, limits: ForwardLimits = NO_LIMITS
-) -> None:
+async def enter(connection: Connection, letters: Sequence[SegmentMessage], policy: QueuePolicy) -> None:
     """Enter the outbound parts of letters that were just made, and the expansions that are left to ``expansions``."""
     letters = [letter for letter in letters if letter.outbound]
     if not letters:
@@ -114,19 +117,17 @@ async def enter(
         )
         for letter in letters
     ]
-    due = await _insert(connection, messages, letters, patience, owners, limits)
+    due = await _insert(connection, messages, letters, policy, owners)
     await _open_expansions(connection, letters)
     await make_due_or_now(connection, due)
 
 
-async def enter_more(
-    connection: Connection, letter: SegmentMessage, patience: Patience, limits: ForwardLimits = NO_LIMITS
-) -> Due:
+async def enter_more(connection: Connection, letter: SegmentMessage, policy: QueuePolicy) -> Due:
     """Enter more recipients of a message whose outbound part is there; gives the destinations that are due.
 
     The caller counts the rows, and makes the destinations due at the end of its transaction.
     """
-    return await _insert(connection, [], [letter], patience, {}, limits) if letter.outbound else {}
+    return await _insert(connection, [], [letter], policy, {}) if letter.outbound else {}
 
 
 def places(letter: SegmentMessage) -> list[str]:
@@ -150,18 +151,17 @@ async def _insert(
     connection: Connection,
     messages: Sequence[tuple[Any, ...]],
     letters: Sequence[SegmentMessage],
-    patience: Patience,
+    policy: QueuePolicy,
     owners: Mapping[str, UUID],
-    limits: ForwardLimits,
 ) -> Due:
     """Charge and enter the rows of messages and of the letters' recipients; gives the destinations, and when something can go."""
     entered = [(letter, each) for letter in letters for each in letter.outbound]
-    deferred = await charge(connection, [each for _, each in entered], limits, patience.give_up)
+    deferred = await charge(connection, [each for _, each in entered], policy.limits, policy.give_up)
     recipients: list[tuple[Any, ...]] = []
     due: Due = {}
     for place, (letter, each) in enumerate(entered):
         deferral = deferred.get(place)
-        recipients.append(_row(letter, each, patience, _owner(each, owners), deferral))
+        recipients.append(_row(letter, each, policy, _owner(each, owners), deferral))
         if _waits(each):
             _note_due(due, clean_text(each.destination), deferral)
         if len(recipients) % _ROWS_AT_ONCE == 0:
@@ -171,7 +171,7 @@ async def _insert(
         for rows, width in ((messages, 9), (recipients, 18))
         for column in (zip(*rows, strict=True) if rows else ((),) * width)
     ]
-    await connection.execute(_INSERT, *columns, patience.give_up)
+    await connection.execute(_INSERT, *columns, policy.give_up)
     return due
 
 
@@ -183,7 +183,7 @@ def _note_due(due: Due, destination: str, deferral: Deferral | None) -> None:
 
 
 def _row(
-    letter: SegmentMessage, each: Outbound, patience: Patience, owner: UUID | None, deferral: Deferral | None
+    letter: SegmentMessage, each: Outbound, policy: QueuePolicy, owner: UUID | None, deferral: Deferral | None
 ) -> tuple[Any, ...]:
     return (
         letter.envelope.id,
@@ -197,7 +197,7 @@ def _row(
         clean_text(each.dsn.orcpt),
         int(each.dsn.notify),
         each.state.value if deferral is None else QueueState.DEFERRED.value,
-        patience.overdue(letter.envelope.reverse_path, each),
+        policy.overdue(letter.envelope.reverse_path, each),
         clean_text(each.status) if deferral is None else OVER_LIMIT_STATUS,
         clean_text(each.reply) if deferral is None else deferral.reply,
         None if each.notice is None else each.notice.value,

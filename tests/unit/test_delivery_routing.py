@@ -8,7 +8,7 @@ from posthorn.model.envelope import Body, Envelope
 from posthorn.model.outbound import QueueState
 from posthorn.ports.mailboxes import Forward, Resolution
 from posthorn.runtime.ids import new_id
-from posthorn_delivery.sorting import sort
+from posthorn_delivery.routing import route
 
 ONE, TWO = new_id(), new_id()
 KEYS = [b"k" * 32]
@@ -26,7 +26,7 @@ def test_each_forward_belongs_to_the_tenant_whose_alias_it_is() -> None:
         "info@two.test": (Forward("hidden@mail.test", "info@two.test", TWO),),
     }
     for role in ("mx", "submission"):
-        found = sort(envelope(*forwards, role=role), Resolution({}, frozenset(), forwards), {}, KEYS)
+        found = route(envelope(*forwards, role=role), Resolution({}, frozenset(), forwards), {}, KEYS)
         assert {one.recipient: one.tenant for one in found.outbound} == {
             "private@mail.test": ONE,
             "hidden@mail.test": TWO,
@@ -38,7 +38,7 @@ def test_what_two_tenants_forward_to_one_address_stays_each_ones_own() -> None:
     forwards = {
         name: (Forward("both@mail.test", name, tenant),) for name, tenant in (("a@one.test", ONE), ("a@two.test", TWO))
     }
-    found = sort(envelope(*forwards), Resolution({}, frozenset(), forwards), {}, KEYS)
+    found = route(envelope(*forwards), Resolution({}, frozenset(), forwards), {}, KEYS)
     assert {one.tenant for one in found.outbound} == {ONE, TWO}
     assert len(found.outbound) == 2
 
@@ -46,13 +46,13 @@ def test_what_two_tenants_forward_to_one_address_stays_each_ones_own() -> None:
 def test_a_recipient_named_by_its_sender_and_by_its_own_alias_gets_one_copy() -> None:
     forwards = {"a@one.test": (Forward("both@mail.test", "a@one.test", ONE),)}
     resolution = Resolution({}, frozenset(), forwards, frozenset({"Both@mail.test"}))
-    found = sort(envelope("a@one.test", "Both@mail.test", role="submission"), resolution, {}, KEYS)
+    found = route(envelope("a@one.test", "Both@mail.test", role="submission"), resolution, {}, KEYS)
     assert [(one.recipient, one.original) for one in found.outbound] == [("Both@mail.test", "")]
 
 
 def test_what_is_wide_is_held_under_its_own_name_and_only_once() -> None:
     resolution = Resolution({"a@one.test": (1,)}, frozenset(), wide=frozenset({"all@one.test"}))
-    found = sort(envelope("a@one.test", "all@one.test"), resolution, {}, KEYS)
+    found = route(envelope("a@one.test", "all@one.test"), resolution, {}, KEYS)
     assert (found.accounts, found.wide, found.destinations) == ((1,), True, set())
     assert [(one.recipient, one.state, one.reverse_path) for one in found.outbound] == [
         ("all@one.test", QueueState.HELD, "a@far.test")
@@ -64,9 +64,9 @@ def test_the_aliases_of_one_message_are_expanded_so_far_and_single_addresses_alw
     names = [f"list{number}@one.test" for number in range(5)]
     forwards = {name: tuple(Forward(f"{n}.{name}.far.test", name, ONE) for n in range(60)) for name in names}
     forwards["one@one.test"] = (Forward("one@far.test", "one@one.test", ONE),)
-    found = sort(envelope(*names, "one@one.test"), Resolution({}, frozenset(), forwards), {}, KEYS)
+    found = route(envelope(*names, "one@one.test"), Resolution({}, frozenset(), forwards), {}, KEYS)
     held = [one.recipient for one in found.outbound if one.state is QueueState.HELD]
     assert held == names[3:]
     assert len(found.outbound) == 3 * 60 + 1 + 2
-    whole = sort(envelope(*names), Resolution({}, frozenset(), forwards), {}, KEYS, at_once=1000)
+    whole = route(envelope(*names), Resolution({}, frozenset(), forwards), {}, KEYS, at_once=1000)
     assert len(whole.outbound) == 300

@@ -15,7 +15,7 @@ from prometheus_client import Counter
 
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.ingest import Strays
-from posthorn_delivery.service import Deliverer
+from posthorn_delivery.deliverer import Deliverer
 
 log = structlog.get_logger()
 

@@ -27,7 +27,7 @@ from posthorn.ports.events import Events, NoEvents
 from posthorn.ports.expansions import Expanded, Expansions, SliceRecipients
 from posthorn.ports.mailboxes import Resolution
 from posthorn.ports.notifications import Notifier
-from posthorn_delivery.sorting import GONE_REPLY, GONE_STATUS, sort
+from posthorn_delivery.routing import GONE_REPLY, GONE_STATUS, route
 
 log = structlog.get_logger()
 
@@ -98,7 +98,7 @@ class Expander:
 
     async def expand_once(self) -> Expanded | None:
         """Enter one slice and say so; None when nothing is due. Raises Unavailable."""
-        done = await self._expansions.expand(SLICE_ADDRESSES, self._sort)
+        done = await self._expansions.expand(SLICE_ADDRESSES, self._route)
         if done is None:
             return None
         _slices.inc()
@@ -110,8 +110,8 @@ class Expander:
         self._tell(done)
         return done
 
-    def _sort(self, envelope: Envelope, resolution: Resolution) -> SliceRecipients:
-        found = sort(envelope, resolution, {}, self._rewriting, at_once=math.inf, is_slice=True)
+    def _route(self, envelope: Envelope, resolution: Resolution) -> SliceRecipients:
+        found = route(envelope, resolution, {}, self._rewriting, at_once=math.inf, is_slice=True)
         return SliceRecipients(found.accounts, found.outbound)
 
     def _tell(self, done: Expanded) -> None:

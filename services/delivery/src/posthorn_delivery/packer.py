@@ -13,7 +13,7 @@ from posthorn.model.blob_range import BlobRange
 from posthorn.model.segment import pack
 from posthorn.ports.blobs import SEGMENTS, Blobs
 from posthorn.ports.segments import Segment, SegmentMessage
-from posthorn_delivery.at_hand import Item, Packing
+from posthorn_delivery.in_flight import Item, Packing
 
 _puts = Counter("posthorn_delivery_puts_total", "Segments written")
 _put_octets = Counter("posthorn_delivery_put_octets_total", "Octets written in segments")
@@ -71,9 +71,9 @@ def segments(items: Iterable[Item]) -> list[Segment]:
     found: list[Segment] = []
     for item in items:
         assert item.blob_range is not None
-        sorted_ = item.sorted
+        routes = item.routes
         letter = SegmentMessage(
-            item.envelope, item.blob_range, sorted_.accounts, sorted_.outbound, sorted_.tenant, item.signature or ""
+            item.envelope, item.blob_range, routes.accounts, routes.outbound, routes.tenant, item.signature or ""
         )
         if item.packing is not None:
             letters.setdefault(item.packing, []).append(letter)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 
@@ -14,7 +14,7 @@ from prometheus_client import Gauge
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.ingest import Delivery, IngestSource
 from posthorn.runtime.process import Process
-from posthorn_delivery.service import Deliverer
+from posthorn_delivery.deliverer import Deliverer
 
 log = structlog.get_logger()
 
@@ -51,20 +51,18 @@ class Consumer:
         limits: tuple[int, int, int],
         spacing: float = 0.0,
         retries: IngestSource | None = None,
-        permitted: Callable[[], bool] = lambda: True,
     ) -> None:
         """``limits``: most messages of a batch, about its most octets, and batches in flight at a time.
 
         ``spacing``: seconds from the start of a batch to the start of the next, while batches are less than half full (ADR 11);
         twice as long after a batch of DENSE messages. ``retries`` is the source of the retry lane, whose messages are tried one by
-        one, beside the batches. ``permitted``: while it says no, nothing is taken.
+        one, beside the batches.
         """
         self._source = source
         self._retries = retries
         self._deliverer = deliverer
         self._messages, self._octets, self._parallel = limits
         self._spacing = spacing
-        self._permitted = permitted
         self._draining = asyncio.Event()
         self._taking: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
@@ -72,7 +70,7 @@ class Consumer:
     async def run(self) -> None:
         """Take and deliver until drained. A fault that nothing foresaw ends it."""
         async with asyncio.TaskGroup() as group:
-            self._loops = [group.create_task(self._loop(), name=f"intake {n}") for n in range(self._parallel)]
+            self._loops = [group.create_task(self._loop(), name=f"consumer {n}") for n in range(self._parallel)]
             if self._retries is not None:
                 self._loops.append(group.create_task(self._retry_loop(self._retries), name="retries"))
 
@@ -130,9 +128,6 @@ class Consumer:
         assert task is not None
         pause, said_at = _FIRST_PAUSE, -60.0
         while not self._draining.is_set():
-            if not self._permitted():
-                await self._let_gather(_FIRST_PAUSE)
-                continue
             self._taking.add(task)
             try:
                 return await source.take(messages, octets)
@@ -159,13 +154,13 @@ class Consumer:
 
 
 @asynccontextmanager
-async def taking_in(process: Process, intake: Consumer) -> AsyncIterator[None]:
-    """Run the intake as part of the process. On leaving, it drains."""
-    await process.task(intake.measure(), "measure")
-    running = await process.task(intake.run(), "intake")
+async def consuming(process: Process, consumer: Consumer) -> AsyncIterator[None]:
+    """Run the consumer as part of the process. On leaving, it drains."""
+    await process.task(consumer.measure(), "measure")
+    running = await process.task(consumer.run(), "consumer")
     try:
         yield
     finally:
-        await intake.drain(process.settings.grace_seconds)
+        await consumer.drain(process.settings.grace_seconds)
         with suppress(asyncio.CancelledError):
             await asyncio.wait([running])

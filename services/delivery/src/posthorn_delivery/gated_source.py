@@ -1,4 +1,4 @@
-"""Taking from the stream only while the stores are known to belong together (ADR 18)."""
+"""Taking from the stream only while mail may be delivered: the stores belong together (ADR 18), commits are durable (ADR 25)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from posthorn.ports.ingest import Backlog, Delivery, IngestSource
 _AGAIN_SECONDS = 5.0
 
 
-class GuardedSource:
+class GatedSource:
     """An IngestSource that gives nothing while ``check`` raises; what came at that very moment is given back."""
 
     def __init__(self, source: IngestSource, check: Callable[[], None]) -> None:
@@ -25,7 +25,7 @@ class GuardedSource:
             self._check()
         except Unavailable:
             for delivery in batch:
-                await delivery.again(_AGAIN_SECONDS)
+                await delivery.nak(_AGAIN_SECONDS)
             raise
         return batch
 

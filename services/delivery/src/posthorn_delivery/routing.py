@@ -1,4 +1,4 @@
-"""What becomes of each recipient of a message, given what Postgres says of them.
+"""Routing: where each recipient of a message leads, by what Postgres says of the addresses.
 
 Rules:
 
@@ -53,7 +53,7 @@ _MOST_REWRITINGS = 3
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """The recipients, by what becomes of them."""
+    """The recipients of a message, by where they lead."""
 
     accounts: tuple[int, ...]
     local: tuple[str, ...]
@@ -81,7 +81,7 @@ class Routes:
         return {each.destination for each in self.outbound if each.state is QueueState.QUEUED}
 
 
-def ways_back(envelope: Envelope, keys: Sequence[bytes]) -> Mapping[str, tuple[str, ...]]:
+def srs_originals(envelope: Envelope, keys: Sequence[bytes]) -> Mapping[str, tuple[str, ...]]:
     """For each recipient that is a rewritten reverse-path of ours, what it stands for: one address, or one behind the other
     when we rewrote it more than once. For one that a notice goes to, its canonical form: a reverse-path stays as it was written,
     which an address of ours need not be."""
@@ -102,16 +102,16 @@ def ways_back(envelope: Envelope, keys: Sequence[bytes]) -> Mapping[str, tuple[s
     return found
 
 
-def sort(
+def route(
     envelope: Envelope,
     resolution: Resolution,
-    back: Mapping[str, tuple[str, ...]],
+    originals: Mapping[str, tuple[str, ...]],
     keys: Sequence[bytes],
     at_once: float = AT_ONCE,
     *,
     is_slice: bool = False,
 ) -> Routes:
-    """Sort the recipients. ``resolution`` knows them and what is in ``back``; ``keys`` rewrite, the first one now.
+    """Route the recipients. ``resolution`` knows them and what is in ``originals``; ``keys`` rewrite, the first one now.
 
     ``at_once``: addresses that the message's aliases are expanded to now. ``is_slice``: whether the resolution knows only a part of
     what a recipient comes to, so that it does not tell whether nothing else is left of it.
@@ -121,18 +121,18 @@ def sort(
     for recipient in envelope.recipients:
         dsn = _honoured(envelope, recipient)
         address = recipient
-        for behind in back.get(recipient, ()):
+        for behind in originals.get(recipient, ()):
             if address in resolution.elsewhere:
                 break
             address = behind
         if address in resolution.elsewhere:
             if address != recipient:
                 returned = Outbound(address, _domain(address), envelope.reverse_path, recipient, dsn)
-                found.leave(replace(returned, returns=envelope.role not in _OUTWARD))
+                found.enqueue(replace(returned, returns=envelope.role not in _OUTWARD))
             elif envelope.role in _OUTWARD:
-                found.leave(Outbound(address, _domain(address), envelope.reverse_path, dsn=dsn))
+                found.enqueue(Outbound(address, _domain(address), envelope.reverse_path, dsn=dsn))
             else:
-                found.lose(envelope, recipient, dsn)
+                found.bounce(envelope, recipient, dsn)
             continue
         accounts, forwards = resolution.accounts.get(address, ()), resolution.forwards.get(address, ())
         several = len(accounts) + len(forwards) if len(accounts) + len(forwards) > 1 else 0
@@ -141,20 +141,22 @@ def sort(
             continue
         found.room -= several
         if not accounts and not forwards:
-            found.lose(envelope, recipient, dsn)
+            found.bounce(envelope, recipient, dsn)
             continue
         found.accounts |= dict.fromkeys(accounts)
         if accounts:
             found.local.append(recipient)
-        forwards = tuple(found.open_ways(envelope, recipient, dsn, forwards, keys, alone=not (accounts or is_slice)))
+        forwards = tuple(
+            found.allowed_forwards(envelope, recipient, dsn, forwards, keys, alone=not (accounts or is_slice))
+        )
         if envelope.reverse_path and dsn.wants(Notice.DELIVERED) and (accounts or len(forwards) > 1):
-            found.tell(envelope, recipient, dsn, expanded=len(accounts) + len(forwards) > 1)
+            found.success_dsn(envelope, recipient, dsn, expanded=len(accounts) + len(forwards) > 1)
             dsn = _without_success(dsn)
         for forward in forwards:
             found.tenant = found.tenant or forward.tenant
             if keys and forward.alias not in headers:
                 headers[forward.alias] = fields_of(forward.alias, keys[0])
-            found.leave(
+            found.enqueue(
                 Outbound(
                     forward.address,
                     _domain(forward.address),
@@ -169,7 +171,7 @@ def sort(
     return Routes(
         tuple(found.accounts),
         tuple(found.local),
-        (*found.leaving.values(), *found.wide.values(), *found.ended),
+        (*found.queued.values(), *found.wide.values(), *found.ended),
         envelope.tenant or found.tenant,
         tuple(found.dropped),
     )
@@ -181,7 +183,7 @@ class _Found:
     local: list[str] = field(default_factory=list)
     sender: UUID | None = None
     """The submitter's tenant."""
-    leaving: dict[tuple[UUID | None, str], Outbound] = field(default_factory=dict)
+    queued: dict[tuple[UUID | None, str], Outbound] = field(default_factory=dict)
     """By tenant and address: what two tenants forward to one address stays two, for each is one's own to hold or cancel."""
     room: float = AT_ONCE
     """Addresses to which aliases may still be expanded."""
@@ -191,13 +193,13 @@ class _Found:
     dropped: list[str] = field(default_factory=list)
     tenant: UUID | None = None
 
-    def leave(self, outbound: Outbound) -> None:
+    def enqueue(self, outbound: Outbound) -> None:
         key = (outbound.tenant or self.sender, outbound.recipient.lower())
-        there = self.leaving.get(key)
+        there = self.queued.get(key)
         if there is None or (there.original and not outbound.original):
-            self.leaving[key] = outbound
+            self.queued[key] = outbound
 
-    def open_ways(
+    def allowed_forwards(
         self,
         envelope: Envelope,
         recipient: str,
@@ -250,19 +252,19 @@ class _Found:
 
     def expand(self, envelope: Envelope, address: str, recipient: str, dsn: RecipientDsn) -> None:
         if envelope.reverse_path and dsn.wants(Notice.DELIVERED):
-            self.tell(envelope, recipient, dsn, expanded=True)
+            self.success_dsn(envelope, recipient, dsn, expanded=True)
             dsn = _without_success(dsn)
         original = "" if address == recipient else recipient
         waits = Outbound(address, _domain(address), envelope.reverse_path, original, dsn, QueueState.HELD)
         self.wide.setdefault(address, replace(waits, reply="to be expanded"))
 
-    def lose(self, envelope: Envelope, recipient: str, dsn: RecipientDsn) -> None:
+    def bounce(self, envelope: Envelope, recipient: str, dsn: RecipientDsn) -> None:
         if envelope.reverse_path and dsn.wants(Notice.FAILED):
             self._end(envelope, recipient, dsn, QueueState.BOUNCED, GONE_STATUS, GONE_REPLY, Notice.FAILED)
         else:
             self.dropped.append(recipient)
 
-    def tell(self, envelope: Envelope, recipient: str, dsn: RecipientDsn, *, expanded: bool) -> None:
+    def success_dsn(self, envelope: Envelope, recipient: str, dsn: RecipientDsn, *, expanded: bool) -> None:
         notice = Notice.EXPANDED if expanded else Notice.DELIVERED
         self._end(envelope, recipient, dsn, QueueState.DELIVERED, "2.1.5", f"250 2.1.5 {notice.value} here", notice)
 

@@ -9,7 +9,7 @@ from posthorn.model.envelope import Envelope
 from posthorn.model.events import BOUNCED, DELIVERED, QUEUED, Event
 from posthorn.model.outbound import QueueState
 from posthorn.ports.events import Events
-from posthorn_delivery.sorting import GONE_REPLY, GONE_STATUS, Routes
+from posthorn_delivery.routing import GONE_REPLY, GONE_STATUS, Routes
 
 log = structlog.get_logger()
 
@@ -22,7 +22,7 @@ _refused = Counter(
 _gone = Counter("posthorn_delivery_gone_total", "Recipients that had gone since RCPT, by who is told", ["told"])
 
 
-def tell(events: Events, envelope: Envelope, found: Routes, now: float) -> None:
+def record(events: Events, envelope: Envelope, found: Routes, now: float) -> None:
     """Say what has become of the recipients. ``now`` is in seconds since the epoch."""
     name, queued = str(envelope.id), found.queued
     bounced = [each.recipient for each in found.outbound if each.status == GONE_STATUS]

@@ -8,8 +8,8 @@ import time
 from collections.abc import Sequence
 from typing import Any, cast
 
-from posthorn_delivery.server import DENSE, Consumer
-from posthorn_delivery.service import Deliverer
+from posthorn_delivery.consumer import DENSE, Consumer
+from posthorn_delivery.deliverer import Deliverer
 
 LIMITS = (10, 1 << 20, 1)
 SPACING = 0.2

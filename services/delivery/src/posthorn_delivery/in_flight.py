@@ -13,7 +13,7 @@ from prometheus_client import Counter
 from posthorn.model.blob_range import BlobRange
 from posthorn.model.envelope import Envelope, Record
 from posthorn.ports.ingest import Delivery
-from posthorn_delivery.sorting import Routes
+from posthorn_delivery.routing import Routes
 
 _messages = Counter(
     "posthorn_delivery_messages_total", "Messages that left the stream, by what became of them", ["result"]
@@ -44,8 +44,8 @@ class Item:
     record: Record
     packing: Packing | None = None
     blob_range: BlobRange | None = None
-    sorted: Routes = _NOTHING
-    back: Mapping[str, tuple[str, ...]] | None = None
+    routes: Routes = _NOTHING
+    originals: Mapping[str, tuple[str, ...]] | None = None
     signature: str | None = None
 
     @property
@@ -61,7 +61,7 @@ class Item:
     @property
     def weight(self) -> int:
         """Rows that a transaction writes for its recipients, and one for itself."""
-        return 1 + len(self.sorted.accounts) + len(self.sorted.outbound)
+        return 1 + len(self.routes.accounts) + len(self.routes.outbound)
 
 
 @dataclass(slots=True)
@@ -87,24 +87,24 @@ class InFlight:
         self.open = dict.fromkeys(batch)  # an ordered set
         self.kept: set[Delivery] = set()
 
-    async def done(self, delivery: Delivery, result: str) -> None:
+    async def ack(self, delivery: Delivery, result: str) -> None:
         """It is kept somewhere else, or nowhere for good."""
         self.open.pop(delivery, None)
         self.kept.add(delivery)
-        await delivery.done()
+        await delivery.ack()
         _messages.labels(result).inc()
 
-    async def again(self, delivery: Delivery, delay: float) -> None:
+    async def nak(self, delivery: Delivery, delay: float) -> None:
         """It goes back to the stream."""
         self.open.pop(delivery, None)
-        await delivery.again(delay)
+        await delivery.nak(delay)
         _messages.labels("given back").inc()
 
     async def give_back(self) -> None:
         """Give back whatever has come to no end. It may be placed all the same: the ids make its return harmless."""
         for delivery in list(self.open):
             self.open.pop(delivery, None)
-            await delivery.again(0)
+            await delivery.nak(0)
 
     @asynccontextmanager
     async def reported(self) -> AsyncIterator[None]:
@@ -114,7 +114,7 @@ class InFlight:
             while True:
                 await asyncio.sleep(HEARTBEAT_SECONDS)
                 for delivery in list(self.open):
-                    await delivery.working()
+                    await delivery.in_progress()
 
         task = asyncio.create_task(report(), name="heartbeat")
         try:

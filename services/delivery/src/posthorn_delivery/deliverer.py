@@ -1,0 +1,281 @@
+"""Delivery's decisions: what becomes of the messages of a batch.
+
+Rules:
+
+- Each message of a batch comes to one of four ends: it lies in its mailboxes and the outbound queue and is done; it is set aside
+  in the stream's retry lane, or parked on DEAD, and is done; or it is given back to the stream. None is done before it is kept
+  somewhere else, save what has no recipient left and nobody to be told of it.
+- A batch is weighed by the rows of its recipients, which are known once they are resolved: one transaction writes about
+  ``MOST_ROWS``. What is made of rows is made in slices, with others running in between. An alias that comes to many addresses is
+  one row here, and expanded elsewhere (``expander``).
+- What cannot be placed now, or at all, is the affair of ``isolate``: outages are waited out, bad messages found by halving.
+- Where each recipient leads is decided in ``routing``. One that has gone since RCPT holds up no other: its sender gets a notice.
+- A message that leaves in the name of a domain of ours is signed before it is entered, once. When the keys of its domain cannot be
+  opened, it alone waits, in the retry lane.
+- Relays are woken and the trace is written after the commit: neither can undo it or hold it up.
+- Everything may happen twice, since an acknowledgement may be lost at any point: blobs keep their keys, places their ids, and the
+  directory of mailboxes is asked first which ids it has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Sequence
+from uuid import UUID
+
+import structlog
+from prometheus_client import Counter, Histogram
+
+from posthorn.model.authority import admitted
+from posthorn.model.envelope import RecordError, decode_record
+from posthorn.ports.blobs import Blobs
+from posthorn.ports.clock import Clock
+from posthorn.ports.errors import Unavailable
+from posthorn.ports.events import Events, NoEvents
+from posthorn.ports.ingest import DeadLetters, Delivery
+from posthorn.ports.mailboxes import Mailboxes, Resolution
+from posthorn.ports.notifications import Notifier
+from posthorn.ports.signing import Signer
+from posthorn.wire.message.seven_bit import is_fit
+from posthorn_delivery.in_flight import Group, InFlight, Item
+from posthorn_delivery.isolate import NAK_SECONDS, Isolator, Stopping
+from posthorn_delivery.outcome_events import record
+from posthorn_delivery.packer import Packer, segments
+from posthorn_delivery.routing import route, srs_originals
+
+log = structlog.get_logger()
+
+_entries = Counter("posthorn_delivery_entries_total", "Mailbox entries made")
+_batches = Counter("posthorn_delivery_batches_total", "Batches taken")
+_batch_size = Histogram(
+    "posthorn_delivery_batch_messages", "Messages in a batch", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+)
+_transactions = Counter("posthorn_delivery_transactions_total", "Transactions that placed letters")
+_rows = Histogram(
+    "posthorn_delivery_transaction_rows",
+    "Rows of recipients in a transaction",
+    buckets=(1, 5, 20, 100, 500, 1000, 2000, 5000),
+)
+_latency = Histogram(
+    "posthorn_delivery_latency_seconds",
+    "From the end of data to the committed mailbox entry",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600, 3600),
+)
+
+MOST_ROWS = 2_000
+"""About as many rows of recipients are written by one transaction."""
+MOST_RECIPIENTS = 1_000
+"""About as many recipients are resolved at a time."""
+_YIELD_ROWS = 200
+_YIELD_MESSAGES = 100
+"""Rows sorted, and messages read or told of, without letting others run."""
+
+
+class Deliverer:
+    """Takes batches to where they belong.
+
+    ``compress`` makes a zstd frame, or is None; ``new_id`` gives UUIDv7s. ``rewriting`` are the keys of rewritten reverse-paths,
+    the current one first. Without them what is forwarded leaves under the null reverse-path; without a signer nothing is signed.
+    ``on_expansion`` is called when something was entered that is to be expanded.
+    """
+
+    def __init__(
+        self,
+        mailboxes: Mailboxes,
+        blobs: Blobs,
+        dead: DeadLetters,
+        *,
+        new_id: Callable[[], UUID],
+        compress: Callable[[bytes], bytes] | None = None,
+        signer: Signer | None = None,
+        rewriting: Sequence[bytes] = (),
+        notifier: Notifier | None = None,
+        events: Events | None = None,
+        on_expansion: Callable[[], None] = lambda: None,
+        clock: Clock = time.time,
+    ) -> None:
+        self._mailboxes = mailboxes
+        self._blobs = blobs
+        self._isolator = Isolator(dead, {"postgres": mailboxes.probe, "blobs": blobs.probe})
+        self._packer = Packer(blobs, new_id=new_id, compress=compress)
+        self._signer = signer
+        self._rewriting = rewriting
+        self._notifier = notifier
+        self._events = events or NoEvents()
+        self._on_expansion = on_expansion
+        self._clock = clock
+        self._batches: set[InFlight] = set()
+
+    def stop(self) -> None:
+        """Wait out no fault any longer: give back what cannot be placed now."""
+        self._isolator.stop()
+
+    async def give_back(self) -> None:
+        """Give back, at once, what has come to no end yet, while its delivery may still go on."""
+        for in_flight in list(self._batches):
+            await in_flight.give_back()
+
+    async def deliver(self, batch: Sequence[Delivery]) -> None:
+        """Bring every message of the batch to its end. Cancelled, it gives back those that have come to none."""
+        _batches.inc()
+        _batch_size.observe(len(batch))
+        in_flight = InFlight(batch)
+        self._batches.add(in_flight)
+        try:
+            async with in_flight.reported():
+                await self._bring_to_an_end(batch, in_flight)
+        except Stopping:
+            log.info("giving back what cannot be placed now", messages=len(in_flight.open))
+        finally:
+            self._batches.discard(in_flight)
+            await in_flight.give_back()
+
+    async def _bring_to_an_end(self, batch: Sequence[Delivery], in_flight: InFlight) -> None:
+        items: dict[UUID, Item] = {}
+        repeats: list[Item] = []
+        for number, delivery in enumerate(batch, 1):
+            if number % _YIELD_MESSAGES == 0:
+                await asyncio.sleep(0)
+            try:
+                item = Item(delivery, admitted(decode_record(delivery.octets), delivery.subject))
+            except RecordError as error:
+                await self._isolator.park(
+                    delivery, in_flight, _name_of(delivery.octets), f"{type(error).__name__}: {error}"
+                )
+                continue
+            if items.setdefault(item.envelope.id, item) is not item:
+                repeats.append(item)
+        await self._isolator.run(_by_recipients(items.values()), in_flight, self._attempt)
+        for item in repeats:
+            # The same message lay on the stream twice. If its twin has come to no end, neither has this one.
+            if items[item.envelope.id].delivery in in_flight.kept:
+                await in_flight.ack(item.delivery, "repeated")
+            else:
+                await in_flight.nak(item.delivery, NAK_SECONDS[0])
+
+    async def _attempt(self, group: Group, in_flight: InFlight) -> list[Group]:
+        """Resolve the group, or place it once it is resolved; return what is to be tried next."""
+        if not group.resolved:
+            return await self._resolved(group, in_flight)
+        await self._place(group.items, in_flight)
+        return []
+
+    async def _resolved(self, group: Group, in_flight: InFlight) -> list[Group]:
+        """Resolve, route, sign and store a group; gives what is to be placed, by transactions, the first one last."""
+        recipients = {recipient for item in group.items for recipient in item.envelope.recipients}
+        for item in group.items:
+            if item.originals is None:
+                item.originals = srs_originals(item.envelope, self._rewriting)
+            recipients.update(address for chain in item.originals.values() for address in chain)
+        resolution = await self._mailboxes.resolve(recipients, [item.envelope.id for item in group.items])
+        to_place, unseen = [], 0
+        for item in group.items:
+            if await self._may_be_placed(item, resolution, in_flight):
+                to_place.append(item)
+            unseen += item.weight
+            if unseen > _YIELD_ROWS:
+                unseen = 0
+                await asyncio.sleep(0)
+        to_place = await self._signed(to_place, in_flight)
+        if not to_place:
+            return []
+        await self._packer.store(to_place)
+        return [Group(items, group.tries, resolved=True) for items in reversed(_weighed(to_place))]
+
+    async def _place(self, items: list[Item], in_flight: InFlight) -> None:
+        """Place sorted and stored items in one transaction."""
+        entries = await self._mailboxes.place(segments(items))
+        _transactions.inc()
+        _rows.observe(sum(item.weight for item in items))
+        _entries.inc(entries)
+        due = {name for item in items for name in item.routes.destinations}
+        if self._notifier is not None and due:
+            self._notifier.notify(due)
+        if any(item.routes.wide for item in items):
+            self._on_expansion()
+        now = self._clock()
+        for number, item in enumerate(items, 1):
+            if number % _YIELD_MESSAGES == 0:
+                await asyncio.sleep(0)
+            record(self._events, item.envelope, item.routes, now)
+            await in_flight.ack(item.delivery, "delivered")
+            _latency.observe(max(0.0, now - item.envelope.received_at))
+        log.debug("batch placed", messages=len(items), entries=entries)
+
+    async def _may_be_placed(self, item: Item, resolution: Resolution, in_flight: InFlight) -> bool:
+        """Sort the recipients. False when the message has come to its end without being placed now."""
+        envelope = item.envelope
+        if envelope.id in resolution.placed:
+            log.info("delivered before", message=item.name, attempt=item.delivery.attempt)
+            await in_flight.ack(item.delivery, "repeated")
+            return False
+        item.routes = route(envelope, resolution, item.originals or {}, self._rewriting)
+        if item.routes.accounts or item.routes.outbound:
+            return True
+        record(self._events, envelope, item.routes, self._clock())
+        await in_flight.ack(item.delivery, "dropped")
+        return False
+
+    async def _signed(self, items: list[Item], in_flight: InFlight) -> list[Item]:
+        """Sign what leaves in the name of a domain of ours; gives the items that may go on now."""
+        unsigned = [item for item in items if item.signature is None and item.envelope.signer and item.routes.queued]
+        if self._signer is None or not unsigned:
+            return items
+        made = await asyncio.gather(*(self._sign(self._signer, item) for item in unsigned), return_exceptions=True)
+        waiting = []
+        for item, signature in zip(unsigned, made, strict=True):
+            if isinstance(signature, str):
+                item.signature = signature
+            elif isinstance(signature, Unavailable) and signature.part == "keys":
+                await self._isolator.put_off(item.delivery, in_flight, item.name, signature)
+                waiting.append(item)
+        for signature in made:
+            if isinstance(signature, BaseException) and not (
+                isinstance(signature, Unavailable) and signature.part == "keys"
+            ):
+                raise signature
+        return [item for item in items if item not in waiting]
+
+    async def _sign(self, signer: Signer, item: Item) -> str:
+        """Sign the message as a relay sends it: without the Return-Path line."""
+        envelope, skipped = item.envelope, item.envelope.body.return_path_octets
+        if envelope.blob is None:
+            content = (item.record.body or b"")[skipped:]
+            fields = await signer.sign(envelope.signer, content)
+            if fields and not is_fit(content, eight_bit=False):
+                fields += await signer.sign_seven_bit(envelope.signer, content)
+            return fields
+        key, size = envelope.blob, envelope.body.size
+        return await signer.sign(envelope.signer, lambda: self._blobs.stream(key, skipped, size - skipped))
+
+
+def _by_recipients(items: Iterable[Item]) -> list[Group]:
+    """Part messages so that each group names about ``MOST_RECIPIENTS``."""
+    groups: list[Group] = []
+    named = 0
+    for item in items:
+        named += len(item.envelope.recipients)
+        if not groups or named > MOST_RECIPIENTS:
+            groups.append(Group([]))
+            named = len(item.envelope.recipients)
+        groups[-1].items.append(item)
+    return groups
+
+
+def _weighed(items: Sequence[Item]) -> list[list[Item]]:
+    """Part messages so that each transaction writes about ``MOST_ROWS`` rows."""
+    parts: list[list[Item]] = []
+    rows = 0
+    for item in items:
+        rows += item.weight
+        if not parts or rows > MOST_ROWS:
+            parts.append([])
+            rows = item.weight
+        parts[-1].append(item)
+    return parts
+
+
+def _name_of(octets: bytes) -> str:
+    return f"unreadable-{hashlib.sha256(octets).hexdigest()[:16]}"

@@ -1,0 +1,175 @@
+"""Isolation: what is done when messages cannot be placed, so that one bad message or a broken part holds up no other.
+
+Rules:
+
+- A fault of a part (``Unavailable``) is waited out: the part is probed until it answers. Nothing is parked for an outage.
+- A fault that stays while the part answers its probe comes from what is asked of it (a body that is missing, a transaction that
+  takes too long): after ``_TRIES`` the group is halved, and a message alone is set aside.
+- Any other fault means that a message of the group cannot be placed. The group is halved, without resolving anew, until the one is
+  found, and that is set aside. When ``MOST_FAILURES`` groups of a batch have failed, what is left of the groups that fail is set
+  aside unsearched: the search must not hold up the stream.
+- A message that was set aside is in the stream's retry lane and is tried alone. If it fails again it is parked on DEAD; while DEAD
+  takes nothing, or for a fault of a part, it stays in the retry lane and comes again ever more rarely.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from itertools import batched
+
+import structlog
+from prometheus_client import Counter
+
+from posthorn.model.streams import is_retry
+from posthorn.ports.errors import Unavailable
+from posthorn.ports.ingest import DeadLetters, Delivery
+from posthorn.ports.mailboxes import AccountsGone
+from posthorn_delivery.in_flight import Group, InFlight, Item
+
+log = structlog.get_logger()
+
+_poison = Counter("posthorn_delivery_poison_total", "Messages that could not be read or placed")
+_set_aside = Counter("posthorn_delivery_set_aside_total", "Messages moved to the retry lane")
+_retries = Counter("posthorn_delivery_retries_total", "Attempts that a part's fault cut short, by part", ["part"])
+
+MOST_FAILURES = 32
+"""Groups of one batch that may fail in the search for what cannot be placed."""
+NAK_SECONDS = (5.0, 300.0)
+"""First and longest delay of a message that is given back."""
+_TRIES = 3
+"""Attempts at a group while a part answers its probe and fails all the same."""
+_FIRST_PAUSE = 0.1
+_PROBE_PAUSE = 1.0
+_LAST_PAUSE = 5.0
+_AT_ONCE = 64
+"""Messages that are set aside without waiting for one another."""
+
+type Attempt = Callable[[Group, InFlight], Awaitable[list[Group]]]
+"""Takes a group one step further; returns the groups that are to be tried next, the first one last.
+
+Raises AccountsGone when the group must be resolved anew, Unavailable for a fault of a part, anything else for a bad message.
+"""
+
+
+class Stopping(Exception):  # noqa: N818 - it names what happens
+    """The process drains while a part is down: everything in flight goes back."""
+
+
+class Isolator:
+    """Tries groups of messages until each message has come to an end."""
+
+    def __init__(self, dead: DeadLetters, probes: Mapping[str, Callable[[], Awaitable[None]]]) -> None:
+        """``probes``: how a part that failed is asked whether it serves again, by its name in Unavailable."""
+        self._dead = dead
+        self._probes = probes
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Wait out no fault any longer."""
+        self._stopping.set()
+
+    async def run(self, groups: list[Group], in_flight: InFlight, attempt: Attempt) -> None:
+        """Try the groups, in order, until every message has come to an end. Raises Stopping."""
+        groups.reverse()
+        pause, failures = _FIRST_PAUSE, 0
+        while groups:
+            group = groups.pop()
+            group.items = [item for item in group.items if item.delivery in in_flight.open]
+            if not group.items:
+                continue
+            try:
+                groups += await attempt(group, in_flight)
+                pause = _FIRST_PAUSE
+            except Unavailable as fault:
+                _retries.labels(fault.part).inc()
+                log.warning("not delivered yet", part=fault.part, detail=str(fault), messages=len(group.items))
+                pause = await self._wait_out(fault, pause)
+                group.resolved = False  # some of it may have been placed
+                if group.tries + 1 < _TRIES or fault.part == "nats":
+                    group.tries += 1
+                    groups.append(group)
+                elif len(group.items) > 1:
+                    group.tries = _TRIES - 1
+                    groups += group.halves()
+                    pause = _FIRST_PAUSE
+                else:
+                    await self.put_off(group.items[0].delivery, in_flight, group.items[0].name, fault)
+            except AccountsGone:
+                group.resolved = False
+                groups.append(group)
+            except Exception as error:
+                failures += 1
+                groups += await self._narrow(group, in_flight, error, failures)
+
+    async def park(self, delivery: Delivery, in_flight: InFlight, name: str, reason: str) -> None:
+        """Put the message on DEAD."""
+        _poison.inc()
+        try:
+            await self._dead.park(delivery.octets, name, reason, delivery.subject)
+        except Unavailable as fault:
+            await self.put_off(delivery, in_flight, name, fault)
+        else:
+            log.error("parked", message=name, reason=reason)
+            await in_flight.ack(delivery, "parked")
+
+    async def put_off(self, delivery: Delivery, in_flight: InFlight, name: str, fault: Exception) -> None:
+        """Move the message to the retry lane. One that is there, or cannot get there, comes again, ever more rarely."""
+        detail = str(fault) if isinstance(fault, Unavailable) else type(fault).__name__
+        if not is_retry(delivery.subject):
+            try:
+                await delivery.set_aside()
+            except Unavailable as refusal:
+                detail = str(refusal)
+            else:
+                _set_aside.inc()
+                log.warning("set aside, to be tried again", message=name, detail=detail)
+                await in_flight.ack(delivery, "set aside")
+                return
+        first, last = NAK_SECONDS
+        delay = min(last, first * 2 ** min(delivery.attempt - 1, 10))
+        log.error("neither placed nor parked now", message=name, detail=detail, again_in_seconds=delay)
+        await in_flight.nak(delivery, delay)
+
+    async def _narrow(self, group: Group, in_flight: InFlight, error: Exception, failures: int) -> list[Group]:
+        """Halve a group in which a message cannot be placed; return the halves."""
+        if len(group.items) == 1:
+            await self._cannot_be_placed(group.items[0], in_flight, error)
+            return []
+        fault = type(error).__name__
+        if failures < MOST_FAILURES:
+            log.warning("a transaction is halved to find what cannot be placed", messages=len(group.items), fault=fault)
+            return group.halves()
+        log.error("a group is set aside unsearched", messages=len(group.items), fault=fault)
+        for some in batched(group.items, _AT_ONCE, strict=False):
+            await asyncio.gather(*(self.put_off(item.delivery, in_flight, item.name, error) for item in some))
+        return []
+
+    async def _cannot_be_placed(self, item: Item, in_flight: InFlight, error: Exception) -> None:
+        last = traceback.extract_tb(error.__traceback__)[-1]  # the fault's own text may quote the message
+        where = f"{last.name} in {last.filename.rpartition('/')[2]}:{last.lineno}"
+        log.error("a message cannot be placed", message=item.name, fault=type(error).__name__, where=where)
+        if is_retry(item.delivery.subject):
+            await self.park(item.delivery, in_flight, item.name, type(error).__name__)
+        else:
+            await self.put_off(item.delivery, in_flight, item.name, error)
+
+    async def _wait_out(self, fault: Unavailable, pause: float) -> float:
+        """Wait until the part answers again; return the next pause, should it fail all the same."""
+        probe = self._probes.get(fault.part)
+        wait = pause
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait * random.uniform(0.5, 1)):  # noqa: S311 - spreads load, keeps no secret
+                    await self._stopping.wait()
+            if self._stopping.is_set():
+                raise Stopping
+            try:
+                if probe is not None:
+                    await probe()
+                return min(_LAST_PAUSE, pause * 2)
+            except Unavailable:
+                wait = min(_PROBE_PAUSE, wait * 2)

@@ -207,7 +207,7 @@ async def test_rows_are_made_in_slices_and_written_by_weight(stage: Scene, monke
         made[beats] = made.get(beats, 0) + len(found.outbound)
         return found
 
-    monkeypatch.setattr(service, "sort", counted)
+    monkeypatch.setattr(service, "route", counted)
     for number in range(0, 40, 2):
         for _ in range(2):
             await stage.send(BODY, f"few{number}@example.test", f"few{number + 1}@example.test")

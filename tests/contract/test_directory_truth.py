@@ -58,11 +58,11 @@ EVERYTHING: dict[str, Entry] = {
     "reads@example.test": FINE,
     "full@example.test": FULL,
     "asleep@example.test": ASLEEP,
-    "all@example.test": FINE,
+    "all@example.test": NARROW,
     "both@example.test": FULL,
     "drowsy@example.test": ASLEEP,
-    "far@example.test": FINE,
-    "near@example.test": FINE,
+    "far@example.test": NARROW,
+    "near@example.test": NARROW,
     "broken@example.test": ASLEEP,
     "out@example.test": FINE,
     "further@example.test": FINE,
@@ -88,9 +88,29 @@ async def test_a_change_of_an_account_names_every_alias_that_leads_to_it(truth: 
     await truth.doubt(["fine@example.test"])
     assert await taken(truth) == {
         "fine@example.test": NARROW,
-        "all@example.test": FINE,
-        "near@example.test": FINE,
-        "far@example.test": FINE,
+        "all@example.test": NARROW,
+        "near@example.test": NARROW,
+        "far@example.test": NARROW,
+    }
+
+
+async def test_the_room_of_an_alias_is_the_most_that_a_mailbox_has_to_which_it_leads(
+    truth: PostgresDirectoryTruth, town: Town
+) -> None:
+    await town.account("wide@example.test", quota=1_000_000)
+    await town.alias("x@example.test", "fine@example.test", "y@example.test", "full@example.test")
+    await town.alias("y@example.test", "x@example.test", "wide@example.test", "asleep@example.test")
+    await town.alias("z@example.test", "y@example.test", "someone@elsewhere.test")
+    await town.alias("free@example.test", "fine@example.test", "unlimited@example.test")
+    wide = AddressEntry(RecipientStatus.DELIVERABLE, room_bytes=room_of(1_000_000))
+    names = [f"{name}@example.test" for name in ("x", "y", "z", "free")]
+    found = {subject: entry async for subject, entry in truth.everything() if subject in names}
+    assert found == dict(zip(names, (wide, wide, FINE, FINE), strict=True))
+    await town.rows("UPDATE accounts SET used_bytes = quota_bytes - 10 WHERE address = 'wide@example.test'")
+    await truth.doubt(["wide@example.test"])
+    assert await taken(truth) == {
+        **dict.fromkeys(("wide@example.test", "x@example.test", "y@example.test"), NARROW),
+        "z@example.test": FINE,
     }
 
 

@@ -158,6 +158,32 @@ def test_a_rewritten_reverse_path_is_no_anonymous_relay(system: System, elsewher
     assert late and len(elsewhere.of("Prey@elsewhere.test")) == 5
 
 
+VERP = "bounces+0102018f3c5a7d11-9b1e2c44-77aa-4c0e-8d1f-3c5a7d11AbC"
+
+
+def test_a_bounce_of_a_forward_comes_back_to_a_long_sender_once(
+    system: System, elsewhere: Forwarder, domain: str
+) -> None:
+    sender = f"{VERP}@elsewhere.test"
+    alias(system, f"list@{domain}", "friend-of-long@elsewhere.test")
+    for _ in range(2):
+        system.send(LETTER, f"list@{domain}", sender=sender)
+    friend = "friend-of-long@elsewhere.test"
+    await_that("both are forwarded", lambda: len(elsewhere.of(friend)) == 2)
+    one, other = elsewhere.of(friend)
+    assert one.reverse_path != other.reverse_path and one.reverse_path.endswith(f"@{domain}")
+    report = b"Content-Type: multipart/report; boundary=x\r\nSubject: bounce\r\n\r\nno such friend\r\n"
+    with system.smtp() as session:
+        session.ehlo()
+        session.mail("")
+        assert session.rcpt(one.reverse_path.lower())[0] == 250
+        assert session.data(report)[0] == 250
+    (returned,) = await_that("returned", lambda: elsewhere.of(sender))
+    assert returned.reverse_path in ("", "<>")
+    await_that("nothing waits", lambda: not queue(system, recipient=sender, state="queued"))
+    assert len(elsewhere.of(sender)) == 1
+
+
 def test_strangers_have_nothing_reported_to_whom_they_name(
     system: System, elsewhere: Forwarder, domain: str, new_account: Callable[[], Maildrop]
 ) -> None:

@@ -147,6 +147,34 @@ def test_a_full_mailbox_is_a_matter_for_later(system: System, drop: Maildrop) ->
     await_that("room again is told at RCPT", lambda: not refused())
 
 
+def test_a_declared_size_is_refused_at_rcpt_once_the_mailbox_has_come_to_a_lower_step_of_room(
+    system: System, drop: Maildrop
+) -> None:
+    quota, size = 1_000_000, 400_000
+    answer = system.api.patch(f"/v1/accounts/{drop.address}", json={"quota_bytes": quota})
+    assert answer.status_code == 200, answer.text
+    alias = f"alias.{drop.address}"
+    answer = system.api.post("/v1/aliases", json={"address": alias, "targets": [drop.address]})
+    assert answer.status_code == 201, answer.text
+    addresses = (drop.address, drop.address.replace("@", "+tag@"), alias)
+
+    def answers(declared: int) -> set[tuple[int, bytes]]:
+        with system.smtp() as client:
+            client.ehlo()
+            client.mail("sender@example.org", [f"SIZE={declared}"])
+            return {(code, text[:5]) for code, text in map(client.rcpt, addresses)}
+
+    assert answers(size) == {(250, b"2.1.5")}
+    line = b"x" * 78 + b"\r\n"
+    for number in (1, 2):
+        system.send(LETTER + line * (size // len(line)), drop.address)
+        drop.await_mail(number)
+    await_that("what cannot fit is told at RCPT", lambda: answers(size) == {(452, b"4.2.2")})
+    assert answers(100_000) == {(250, b"2.1.5")}, "what fits is not"
+    drop.empty()
+    await_that("room again is told at RCPT", lambda: answers(size) == {(250, b"2.1.5")})
+
+
 def test_one_message_to_many_recipients_is_kept_once_and_read_by_all(system: System, new_account: NewAccount) -> None:
     drops = [new_account() for _ in range(5)]
     system.send(LETTER, *(drop.address for drop in drops), drops[0].address)

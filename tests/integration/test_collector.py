@@ -26,6 +26,7 @@ from posthorn.ports.errors import Unavailable
 from posthorn.ports.ingest import Backlog
 from posthorn.ports.segments import Segment, SegmentMessage
 from posthorn.runtime.ids import new_id
+from posthorn.wire.srs import VALID_DAYS
 from posthorn_delivery.collector import Collector, CollectorBrakes, Round
 from posthorn_delivery.collector_settings import CollectorSettings
 from tests.contract.town import Town, letter, pool
@@ -650,3 +651,14 @@ async def test_nothing_goes_while_it_is_not_certain_that_the_stores_belong_toget
 
 def _brake(name: str) -> float | None:
     return REGISTRY.get_sample_value("posthorn_brake_holding", {"brake": name})
+
+
+async def test_long_senders_are_forgotten_after_the_time_of_their_addresses(store: Store) -> None:
+    await store.rows(
+        "INSERT INTO long_senders SELECT 'example.test', n, 'sender@far.test', (now() AT TIME ZONE 'UTC')::date - n"
+        "  FROM generate_series(0, 30) AS n"
+    )
+    collector = store.collector()
+    assert (await collector.collect_once()).long_senders == 30 - VALID_DAYS - 2
+    kept = await store.value("SELECT max((now() AT TIME ZONE 'UTC')::date - used_on) FROM long_senders")
+    assert kept == VALID_DAYS + 2

@@ -20,10 +20,10 @@ from tests.support.databases import ROLE_PASSWORDS, as_part, logged_in
 
 _names = itertools.count(1)
 FORBIDDEN = {
-    "submission": ["api_keys", "dkim_keys", "messages", "outbound_recipients", "routes"],
+    "submission": ["api_keys", "dkim_keys", "messages", "outbound_recipients", "routes", "long_senders"],
     "delivery": ["api_keys", "routes", "app_passwords", "webhooks"],
-    "relay": ["api_keys", "dkim_keys", "aliases", "app_passwords", "mailbox_entries"],
-    "pop3": ["api_keys", "dkim_keys", "routes", "outbound_recipients", "webhooks"],
+    "relay": ["api_keys", "dkim_keys", "aliases", "app_passwords", "mailbox_entries", "long_senders"],
+    "pop3": ["api_keys", "dkim_keys", "routes", "outbound_recipients", "webhooks", "long_senders"],
 }
 
 

@@ -98,6 +98,20 @@ async def test_a_wide_alias_is_one_row_with_the_batch_and_all_its_addresses_afte
     await finished(stage)
 
 
+async def test_a_slice_stores_the_sender_that_is_too_long_for_its_addresses(stage: Scene) -> None:
+    sender = "x" * 60 + "@sender.example"
+    await stage.town.domain("example.test")
+    await stage.town.alias("all@example.test", *(f"x{number:03}@far.test" for number in range(190)))
+    await stage.send(BODY, "all@example.test", reverse_path=sender)
+    await stage.deliver(1)
+    assert await stage.town.rows("SELECT sender FROM long_senders") == []
+    assert await stage.expand() == 2
+    ((path,),) = await stage.town.rows("SELECT DISTINCT reverse_path FROM outbound_recipients WHERE state = 'queued'")
+    assert path.startswith("SRS2=")
+    assert await stage.town.rows("SELECT domain, sender FROM long_senders") == [("example.test", sender)]
+    await finished(stage)
+
+
 async def test_each_address_is_reached_once_by_whatever_ways_it_is_led_to(stage: Scene) -> None:
     accounts = await stage.town.accounts(120)
     await stage.town.alias(

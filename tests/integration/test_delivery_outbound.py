@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,11 @@ from posthorn.adapters.postgres.directory.dkim_keys import PostgresDkimKeys
 from posthorn.model.envelope import Body, Envelope
 from posthorn.model.outbound import Notify, RecipientDsn
 from posthorn.ports.errors import Unavailable
+from posthorn.ports.mailboxes import LongSender
 from posthorn.ports.signing import DkimKey
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.secret_box import SecretBox
-from posthorn.wire.srs import reverse, rewrite
+from posthorn.wire.srs import VALID_DAYS, reverse, rewrite, rewrite_long
 from posthorn_delivery.deliverer import Deliverer
 from posthorn_local.embedded import Nats
 from tests.support.scene import Scene, scene
@@ -119,13 +120,101 @@ async def test_an_alias_forwards_under_an_address_of_its_domain_that_leads_back_
     assert stage.told.of(sent.id)[1] == ("queued", {"recipients": ["team@example.test"]})
 
 
-async def test_forwarding_keeps_the_null_reverse_path_and_uses_it_for_a_sender_too_long(stage: Scene) -> None:
+async def test_forwarding_keeps_the_null_reverse_path_and_uses_it_for_a_sender_without_a_domain(stage: Scene) -> None:
     await stage.town.alias("out@example.test", "out@far.test")
-    for sender in ("", "a" * 60 + "@sender.example"):
+    for sender in ("", "www-data"):
         await stage.send(BODY, "out@example.test", reverse_path=sender)
         await stage.deliver(1)
     await ended(stage)
     assert await queued(stage, "reverse_path, state") == [("", "queued")] * 2
+
+
+LONG_SENDERS = (
+    "bounces+0102018f3c5a7d11-9b1e2c44-77aa-4c0e-8d1f-3c5a7d11AbC@SES.sender.example",  # VERP
+    "0102018F3c5a.7d11.-.bounce_" + "x" * 73 + "@sender.example",
+    '"' + "two words " * 5 + '"@sender.example',
+    "SRS0=AbCd=XY=a-domain-with-a-rather-long-name.example=someone.else@forwarder.example",
+    "grüße." * 9 + "@sender.example",
+)
+
+
+async def bounced(stage: Scene, address: str) -> Envelope:
+    """A report that comes back to the address."""
+    sent = await stage.send(BODY, address, reverse_path="")
+    await stage.deliver(1)
+    return sent
+
+
+@pytest.mark.parametrize("sender", LONG_SENDERS)
+async def test_a_bounce_for_a_sender_too_long_to_be_rewritten_goes_to_the_sender_as_written(
+    stage: Scene, sender: str
+) -> None:
+    await stage.town.alias("out@example.test", "out@far.test")
+    await stage.send(BODY, "out@example.test", reverse_path=sender)
+    await stage.deliver(1)
+    ((path,),) = await queued(stage, "reverse_path")
+    assert path.startswith("SRS2=") and path.endswith("@example.test")
+    report = await bounced(stage, path.lower())
+    await ended(stage)
+    assert set(await queued(stage)) == {
+        ("out@far.test", path, "out@example.test", "queued", None),
+        (sender, "", path.lower(), "queued", None),
+    }
+    assert stage.told.of(report.id) == [("queued", {"recipients": [path.lower()]})]
+
+
+async def test_a_long_sender_that_is_not_stored_any_more_is_as_one_that_expired(stage: Scene) -> None:
+    await stage.town.alias("out@example.test", "out@far.test")
+    await stage.send(BODY, "out@example.test", reverse_path=LONG_SENDERS[0])
+    await stage.deliver(1)
+    ((path,),) = await queued(stage, "reverse_path")
+    (key,) = stage.secret_box.derived("srs")
+    stale = rewrite_long(LONG_SENDERS[0], "example.test", key, day() - VALID_DAYS - 1)
+    reports = [await bounced(stage, stale), await bounced(stage, path.replace("@example", "@other"))]
+    await stage.town.rows("DELETE FROM long_senders")
+    reports.append(await bounced(stage, path))
+    await ended(stage)
+    assert len(await queued(stage)) == 1
+    for report in reports:
+        ((kind, detail),) = stage.told.of(report.id)
+        assert (kind, detail["status"]) == ("bounced", "5.1.1")
+
+
+async def test_a_long_sender_rewritten_here_again_and_again_is_found_behind_all_of_it(stage: Scene) -> None:
+    alice = await stage.town.account("alice." + "a" * 50 + "@example.test")
+    await stage.town.domain("a-second-domain.test")
+    path = "Alice." + "a" * 50 + "@example.test"
+    for alias in ("one@example.test", "two@a-second-domain.test", "three@example.test"):
+        await stage.town.alias(alias, "out@far.test")
+        await stage.send(BODY, alias, reverse_path=path)
+        await stage.deliver(1)
+        path = await stage.town.value("SELECT reverse_path FROM outbound_recipients ORDER BY id DESC LIMIT 1")
+    made = await stage.town.rows("SELECT left(reverse_path, 5) FROM outbound_recipients ORDER BY id")
+    assert made == [("SRS2=",), ("SRS0=",), ("SRS2=",)]
+    await bounced(stage, path)
+    await ended(stage)
+    assert await stage.bodies(alice) == [BODY]
+
+
+async def test_a_store_that_fails_while_a_long_sender_is_looked_up_loses_no_bounce(
+    stage: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stage.town.alias("out@example.test", "out@far.test")
+    await stage.send(BODY, "out@example.test", reverse_path=LONG_SENDERS[0])
+    await stage.deliver(1)
+    ((path,),) = await queued(stage, "reverse_path")
+    faults = iter([Unavailable("postgres", "gone for a moment")])
+    found = stage.mailboxes.long_senders
+
+    async def long_senders(asked: Collection[LongSender]) -> Mapping[LongSender, str]:
+        for fault in faults:
+            raise fault
+        return await found(asked)
+
+    monkeypatch.setattr(stage.mailboxes, "long_senders", long_senders)
+    await bounced(stage, path)
+    await ended(stage)
+    assert [row[0] for row in await queued(stage)] == [LONG_SENDERS[0], "out@far.test"]
 
 
 async def test_a_target_that_is_reached_twice_gets_one_copy(stage: Scene) -> None:

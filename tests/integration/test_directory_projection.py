@@ -19,7 +19,9 @@ from posthorn.adapters.nats.bucket import NatsDirectoryBucket
 from posthorn.adapters.nats.connection import Connection, connect
 from posthorn.adapters.nats.directory import NatsDirectory
 from posthorn.adapters.postgres.directory.outbox import PostgresDirectoryTruth
+from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.model.directory_entry import AddressEntry, DomainEntry, Entry, RecipientStatus
+from posthorn.model.room import room_of
 from posthorn.model.unpublished import NOTHING, Unpublished, of_subjects
 from posthorn.ports.directory import DirectoryBehind
 from posthorn.ports.errors import Unavailable
@@ -27,7 +29,7 @@ from posthorn.runtime.brakes import Brake
 from posthorn.wire.address import parse_address
 from posthorn_api.directory.publisher import REMOVED_LEAST, REMOVED_SHARE, Publisher
 from posthorn_local.embedded import Nats
-from tests.contract.town import Town, pool
+from tests.contract.town import Town, letter, pool, segment
 from tests.support.api import Api, running_api
 from tests.support.jetstream import nats_settings, restart, until
 
@@ -123,6 +125,32 @@ async def test_changes_of_other_services_come_through_the_outbox(published: Scen
     await published.town.rows("UPDATE accounts SET used_bytes = 10")
     await published.town.rows("INSERT INTO directory_outbox (subject) VALUES ('alice@example.test')")
     await published.becomes("alice@example.test", RecipientStatus.OVER_QUOTA, 5)
+
+
+async def test_a_crossed_step_of_room_is_published_of_the_account_and_what_leads_to_it(published: Scene) -> None:
+    await published.api.domain()
+    await published.api.account("alice@example.test", quota_bytes=1_000_000)
+    await published.api.alias("info@example.test", "alice@example.test")
+    await published.api.client.patch("/v1/domains/example.test", json={"catch_all": "info@example.test"})
+    names = ("alice@example.test", "alice+tag@example.test", "info@example.test", "anyone@example.test")
+
+    async def rooms() -> set[int | None]:
+        return {await published.directory.room(parse_address(name)) for name in names}
+
+    before = room_of(1_000_000)
+    assert await rooms() == {before}
+    (alice,) = (await published.town.rows("SELECT id FROM accounts"))[0]
+    mailboxes = PostgresMailboxes(published.town.database)
+    await mailboxes.place([segment([letter([alice], size=10_000)])])
+    assert await published.town.rows("SELECT subject FROM directory_outbox") == [], "within a step nothing is said"
+    await mailboxes.place([segment([letter([alice], size=900_000)])])
+    after = room_of(90_000)
+    assert after is not None and before is not None and after < before
+
+    async def so() -> bool:
+        return await rooms() == {after}
+
+    await until(so, 15, "the new step everywhere")
 
 
 async def test_while_nats_is_down_accounts_are_made_and_projected_later(published: Scene, nats: Nats) -> None:

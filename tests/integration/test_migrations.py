@@ -11,7 +11,9 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
@@ -131,6 +133,30 @@ async def _catalogue(url: str) -> set[str]:
     finally:
         await connection.close()
     return {row["line"] for row in rows if "alembic_version" not in row["line"]}
+
+
+@pytest.mark.parametrize("before", ["0010"])
+async def test_a_later_step_takes_nothing_away_from_the_release_before(
+    postgres: Postgres, migrated: str, empty_url: str, before: str
+) -> None:
+    engine = make_engine(empty_url, pool=1, seconds=30)
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(_up_to, before)
+    finally:
+        await engine.dispose()
+    assert await _value(empty_url, "SELECT version_num FROM alembic_version") == before
+    missing = await _catalogue(empty_url) - await _catalogue(postgres.url_of(migrated))
+    assert missing == set()
+    await asyncio.to_thread(migrate_blocking, empty_url)
+    assert await _catalogue(empty_url) == await _catalogue(postgres.url_of(migrated))
+
+
+def _up_to(connection: Connection, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", "posthorn.adapters.postgres:migrations")
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
 
 
 async def test_an_earlier_schema_is_not_served(database_url: str) -> None:

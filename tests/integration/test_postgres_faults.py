@@ -57,6 +57,7 @@ async def test_every_method_says_unavailable_while_postgres_is_down_and_works_ag
         calls = (
             lambda: mailboxes.resolve(["user0@example.test"], []),
             lambda: mailboxes.place(batch),
+            lambda: mailboxes.long_senders([("example.test", "token")]),
             lambda: mailboxes.probe(),
             lambda: maildrops.login("user0@example.test"),
             lambda: maildrops.open(ada, holder),
@@ -73,6 +74,7 @@ async def test_every_method_says_unavailable_while_postgres_is_down_and_works_ag
             lambda: segments.removed([holder]),
             lambda: segments.unknown_keys(["x"]),
             lambda: segments.forget_messages(0, 1),
+            lambda: segments.forget_long_senders(23, 1),
         )
         for call in calls:
             with pytest.raises(Unavailable) as fault:

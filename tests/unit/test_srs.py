@@ -10,7 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posthorn.wire.address import AddressError, parse_address
-from posthorn.wire.srs import VALID_DAYS, SrsError, is_srs, reverse, rewrite, tag_of
+from posthorn.wire.srs import (
+    VALID_DAYS,
+    SrsError,
+    is_long,
+    is_srs,
+    long_token,
+    reverse,
+    rewrite,
+    rewrite_long,
+    tag_of,
+    token_of,
+    verify,
+)
 
 KEY, OTHER = b"k" * 32, b"o" * 32
 TODAY = 20_600
@@ -135,8 +147,9 @@ def test_what_is_none_is_refused(local: str) -> None:
 
 
 def test_the_look_of_one_is_told() -> None:
-    assert all(is_srs(local) for local in ("SRS0=x", "srs1=x", "SrS0=", '"srs0=a b"'))
-    assert not any(is_srs(local) for local in ("", "srs0", "srs0+x", "srs2=", "xsrs0="))
+    assert all(is_srs(local) for local in ("SRS0=x", "srs1=x", "SrS0=", '"srs0=a b"', "srs2=x"))
+    assert not any(is_srs(local) for local in ("", "srs0", "srs0+x", "srs3=", "xsrs0="))
+    assert is_long("SrS2=x") and not is_long("SRS0=x")
 
 
 @given(st.text(max_size=80), st.text(max_size=80))
@@ -145,6 +158,85 @@ def test_any_text_is_rewritten_or_refused(reverse_path: str, local: str) -> None
         rewrite(reverse_path, "ours.test", KEY, TODAY)
     with suppress(SrsError):
         reverse(local, [KEY], TODAY)
+    with suppress(SrsError):
+        verify(local, [KEY], TODAY)
+
+
+VERP = "bounces+0102018f3c5a7d11-9b1e2c44-77aa-4c0e-8d1f-000000@eu-west-1.amazonses.example"
+
+
+def test_a_long_sender_is_named_by_a_token_that_its_address_proves() -> None:
+    with pytest.raises(SrsError):
+        rewrite(VERP, "ours.test", KEY, TODAY)
+    one, other = (rewrite_long(VERP, "ours.test", KEY, TODAY, tag_of(bytes([number]) * 16)) for number in (1, 2))
+    assert re.fullmatch(r"SRS2=[a-z2-7]{8}=[A-Z2-7]{6}=[a-z2-7]{12}@ours\.test", one)
+    assert one != other and len(local_of(one)) == 33
+    for local in (local_of(one), local_of(other).lower(), local_of(other).upper(), f'"{local_of(one)}"'):
+        assert is_srs(local)
+        verify(local, [OTHER, KEY], TODAY + VALID_DAYS)
+        assert long_token(local, [OTHER, KEY], TODAY) == token_of(VERP)
+        with pytest.raises(SrsError):
+            reverse(local, [KEY], TODAY)  # it needs the sender that is stored
+    assert long_token(local_of(rewrite_long(VERP, "ours.test", KEY, TODAY)), [KEY], TODAY) == token_of(VERP)
+
+
+def test_the_address_of_a_long_sender_expires_and_needs_the_key() -> None:
+    local = local_of(rewrite_long(VERP, "ours.test", KEY, TODAY))
+    for day in (TODAY - 2, TODAY + VALID_DAYS + 1):
+        with pytest.raises(SrsError, match="expired"):
+            verify(local, [KEY], day)
+    for keys in ([OTHER], []):
+        with pytest.raises(SrsError, match="none of ours"):
+            verify(local, keys, TODAY)
+
+
+def test_no_character_of_a_long_senders_address_can_be_changed() -> None:
+    local = local_of(rewrite_long(VERP, "ours.test", KEY, TODAY, "AAAA"))
+    for place in range(5, len(local)):
+        for other in "Q7=k\N{KELVIN SIGN}\N{LATIN SMALL LETTER LONG S}":
+            changed = local[:place] + other + local[place + 1 :]
+            if changed.lower() != local.lower() or not changed.isascii():
+                with pytest.raises(SrsError):
+                    verify(changed, [KEY], TODAY)
+
+
+def test_the_hash_of_one_kind_makes_no_address_of_another() -> None:
+    _, hashed, day, token = local_of(rewrite_long(VERP, "ours.test", KEY, TODAY)).split("=")
+    for local in (
+        f"SRS0={hashed}={day}={token}=x",
+        f"SRS1={hashed}={day}=={token}",
+        f"SRS0={hashed}={day}=x.test={token}",
+    ):
+        with pytest.raises(SrsError):
+            verify(local, [KEY], TODAY)
+    for sender in (f"{token}@x.test", f"SRS0={token}@{day.lower()}", f"SRS0=srs2:{day}={token}@x.test"):
+        hashed = local_of(rewrite(sender, "ours.test", KEY, TODAY)).split("=")[1]
+        with pytest.raises(SrsError, match="none of ours"):
+            verify(f"SRS2={hashed}={day}={token}", [KEY], TODAY)
+
+
+def test_what_cannot_go_back_has_no_long_form_either() -> None:
+    for sender in ("", "nodomain", "@example.org", "local@"):
+        with pytest.raises(SrsError):
+            rewrite_long(sender, "ours.test", KEY, TODAY)
+
+
+def test_another_forwarder_can_rewrite_the_address_of_a_long_sender() -> None:
+    out = rewrite_long(VERP, "example.org", KEY, TODAY, "AAAA")
+    again = rewrite(out, "next.test", OTHER, TODAY)
+    assert reverse(local_of(again), [OTHER], TODAY) == out
+
+
+@given(st.text(min_size=1, max_size=300), st.sampled_from(["example.org", "[192.0.2.1]"]), st.integers(0, 40_000))
+def test_every_sender_with_a_domain_has_one_of_both_forms(local: str, domain: str, day: int) -> None:
+    sender = f"{local}@{domain}"
+    try:
+        out = rewrite(sender, "ours.test", KEY, day, "ABCD")
+    except SrsError:
+        out = rewrite_long(sender, "ours.test", KEY, day, "ABCD")
+        assert long_token(local_of(out).lower(), [KEY], day + 1) == token_of(sender)
+    assert len(local_of(out).encode()) <= 64
+    verify(local_of(out), [KEY], day + VALID_DAYS)
 
 
 @given(st.text(min_size=1, max_size=30), st.sampled_from(["example.org", "[192.0.2.1]", "xn--bcher-kva.example"]))

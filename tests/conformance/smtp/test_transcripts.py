@@ -320,6 +320,24 @@ async def test_a_bounce_finds_its_way_to_a_rewritten_reverse_path() -> None:
         assert await talk.say(f"RCPT TO:<{path}>\r\n".encode()) == "550 5.1.1"
 
 
+async def test_a_bounce_for_a_stored_long_sender_is_judged_without_the_store() -> None:
+    today = int(time.time() // 86_400)
+    sender = "x" * 60 + "@elsewhere.example"
+    path, forged = (srs.rewrite_long(sender, "example.test", key, today, "AAAA") for key in (KEY, b"f" * 32))
+    stale = srs.rewrite_long(sender, "example.test", KEY, today - 40)
+    report = b"Content-Type: multipart/report; boundary=x\r\n" + LETTER + b".\r\n"
+    async with staged(srs_keys=(b"n" * 32, KEY)) as stage:
+        talk = await (await stage.talk()).hello()
+        assert await talk.say(b"MAIL FROM:<>\r\n") == "250 2.1.0"
+        for address, code in ((path.upper(), "250 2.1.5"), (forged, "550 5.1.1"), (stale, "550 5.1.1")):
+            assert await talk.say(f"RCPT TO:<{address}>\r\n".encode()) == code
+        assert await talk.data(report) == "250 2.0.0"
+        (kept,) = stage.only()[0].recipients
+        assert kept.lower() == path.lower()
+        assert await talk.say(b"MAIL FROM:<spammer@example.org>\r\n") == "250 2.1.0"
+        assert await talk.say(f"RCPT TO:<{path}>\r\n".encode()) == "550 5.1.1"
+
+
 async def test_strangers_are_not_offered_notices_of_delivery(stage: Stage) -> None:
     talk = await stage.talk()
     assert await talk.code() == "220"

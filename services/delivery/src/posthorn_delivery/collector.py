@@ -10,6 +10,7 @@ Rules:
 - Nothing goes unless the stores are known to belong together (ADR 18), which is asked anew before each batch. Besides, a brake
   holds when much of what has lain there for long would go at once; what lived for less than a day is no part of it.
 - Blobs that no row names are dealt with in ``orphans``.
+- Rows that nothing can ask for any more go with the round: of messages without references, of long senders.
 - A fault of a part ends the round; the next one goes on.
 """
 
@@ -33,6 +34,7 @@ from posthorn.ports.ingest import Backlog
 from posthorn.ports.segments import DeadSegment, LiveMessage, Segment, SegmentCatalog
 from posthorn.runtime.brakes import Brake
 from posthorn.runtime.ids import new_id
+from posthorn.wire.srs import VALID_DAYS
 from posthorn_delivery.collector_settings import CollectorSettings
 from posthorn_delivery.orphans import DELETE_PARALLEL, Orphans, at_once
 
@@ -52,6 +54,9 @@ _forgotten = Counter(
 _faults = Counter("posthorn_delivery_collector_faults_total", "Rounds that a fault cut short, by part", ["part"])
 
 _MOST_BATCHES = 50  # of one step in one round
+_LONG_SENDER_DAYS = VALID_DAYS + 2
+"""Days from the last address made: its time, and what clocks may differ by."""
+_LONG_SENDERS_AT_ONCE = 2000
 _SPAN_OCTETS = 16 * 1024**2  # living bodies that lie this close together come with one read
 
 
@@ -71,6 +76,8 @@ class Round:
     discarded: int = 0
     """Removed from it for good."""
     forgotten: int = 0
+    long_senders: int = 0
+    """Stored senders that no address can name any more (ADR 27)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +135,7 @@ class Collector:
     async def collect_once(self) -> Round:
         """Do one round, if this process leads; tells what was done. Raises Unavailable."""
         done = Round()
-        for step in (self._condemn, self._rewrite, self._remove, self._forget, self._sweep):
+        for step in (self._condemn, self._rewrite, self._remove, self._forget, self._forget_long_senders, self._sweep):
             await step(done)
         return done
 
@@ -231,6 +238,15 @@ class Collector:
                     if fault is not None:
                         raise fault
             if len(condemned) < settings.collector_batch or not await self._leads():
+                return
+
+    async def _forget_long_senders(self, done: Round) -> None:
+        for _ in range(_MOST_BATCHES):
+            if not await self._leads():
+                return
+            count = await self._segments.forget_long_senders(_LONG_SENDER_DAYS, _LONG_SENDERS_AT_ONCE)
+            done.long_senders += count
+            if count < _LONG_SENDERS_AT_ONCE:
                 return
 
     async def _forget(self, done: Round) -> None:

@@ -43,7 +43,8 @@ from posthorn_delivery.in_flight import Group, InFlight, Item
 from posthorn_delivery.isolate import NAK_SECONDS, Isolator, Stopping
 from posthorn_delivery.outcome_events import record
 from posthorn_delivery.packer import Packer, segments
-from posthorn_delivery.routing import route, srs_originals
+from posthorn_delivery.routing import route
+from posthorn_delivery.srs_originals import find_srs_originals
 
 log = structlog.get_logger()
 
@@ -165,9 +166,10 @@ class Deliverer:
     async def _resolved(self, group: Group, in_flight: InFlight) -> list[Group]:
         """Resolve, route, sign and store a group; gives what is to be placed, by transactions, the first one last."""
         recipients = {recipient for item in group.items for recipient in item.envelope.recipients}
+        unknown = [item.envelope for item in group.items if item.originals is None]
+        originals = await find_srs_originals(unknown, self._rewriting, self._mailboxes)
         for item in group.items:
-            if item.originals is None:
-                item.originals = srs_originals(item.envelope, self._rewriting)
+            item.originals = originals[item.envelope.id] if item.originals is None else item.originals
             recipients.update(address for chain in item.originals.values() for address in chain)
         resolution = await self._mailboxes.resolve(recipients, [item.envelope.id for item in group.items])
         to_place, unseen = [], 0

@@ -23,6 +23,9 @@ class ForwardSettings(EnvSettings):
     """Reports that are sent back to one address elsewhere; 0 for no limit."""
     return_reports_per_domain_per_hour: Hourly = 200
     """Reports that come back to rewritten reverse-paths of one domain; 0 for no limit."""
+    forward_long_senders_per_hour: Hourly = 1000
+    """Senders too long for a rewritten reverse-path that are stored for one domain whose aliases forward (ADR 27); what is beyond
+    leaves under the null reverse-path. 0 for no limit."""
 
     @property
     def forward_limits(self) -> ForwardLimits:
@@ -32,4 +35,5 @@ class ForwardSettings(EnvSettings):
             self.return_reports_per_path_per_hour or None,
             self.return_reports_per_address_per_hour or None,
             self.return_reports_per_domain_per_hour or None,
+            self.forward_long_senders_per_hour or None,
         )

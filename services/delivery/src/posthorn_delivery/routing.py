@@ -4,9 +4,8 @@ Rules:
 
 - An address of ours leads to mailboxes here, out of here, or both. What an alias leads out of here goes under a reverse-path of
   the alias's domain (SRS), since its sender's domain does not list us as a host of its mail; the null reverse-path stays. A sender
-  too long to be rewritten becomes the null reverse-path (``wire.srs``).
-- A rewritten reverse-path of ours is turned back, for messages from the null reverse-path alone: for anything else it would be a
-  way to send through us. One that does not verify is an address like any other, which means most likely that there is none.
+  too long to be rewritten is stored, and the reverse-path names it by a token (ADR 27).
+- A rewritten reverse-path of ours is turned back (``srs_originals``).
 - Recipients elsewhere are for what came by a door that knows its sender.
 - A recipient that has gone since RCPT comes back to the sender as a notice, unless the sender is null or wanted none: then it is
   dropped, since nobody is to be told (RFC 5321 §6.1, RFC 3461 §5.2).
@@ -32,9 +31,9 @@ from uuid import UUID
 from posthorn.model.envelope import Envelope
 from posthorn.model.outbound import Notice, Notify, Outbound, QueueState, RecipientDsn
 from posthorn.ports.mailboxes import Forward, Resolution
-from posthorn.wire.foreign_address import canonical
 from posthorn.wire.message.passed import fields_of, has_passed
-from posthorn.wire.srs import SrsError, is_srs, reverse, rewrite, tag_of
+from posthorn.wire.srs import SrsError, rewrite, rewrite_long, tag_of, token_of
+from posthorn_delivery.srs_originals import day_of
 
 GONE_STATUS = "5.1.1"
 GONE_REPLY = "550 5.1.1 no such mailbox here any more"
@@ -47,8 +46,6 @@ _WITHHELD = {
 _OUTWARD = frozenset({"submission", "send", "notice"})
 AT_ONCE = 200
 """Addresses that the aliases of one message are expanded to with its batch."""
-_DAY = 86_400
-_MOST_REWRITINGS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,27 +76,6 @@ class Routes:
     def destinations(self) -> set[str]:
         """Where something is due now."""
         return {each.destination for each in self.outbound if each.state is QueueState.QUEUED}
-
-
-def srs_originals(envelope: Envelope, keys: Sequence[bytes]) -> Mapping[str, tuple[str, ...]]:
-    """For each recipient that is a rewritten reverse-path of ours, what it stands for: one address, or one behind the other
-    when we rewrote it more than once. For one that a notice goes to, its canonical form: a reverse-path stays as it was written,
-    which an address of ours need not be."""
-    found: dict[str, tuple[str, ...]] = {}
-    if envelope.reverse_path:
-        return found
-    for recipient in envelope.recipients:
-        chain: list[str] = []
-        address = recipient
-        with suppress(SrsError):
-            while len(chain) < _MOST_REWRITINGS and is_srs(local := address.rpartition("@")[0]):
-                address = reverse(local, keys, _day(envelope))
-                chain.append(address)
-        if chain:
-            found[recipient] = tuple(chain)
-        elif envelope.role == "notice" and (ours := canonical(recipient)) != recipient:
-            found[recipient] = (ours,)
-    return found
 
 
 def route(
@@ -156,15 +132,17 @@ def route(
             found.tenant = found.tenant or forward.tenant
             if keys and forward.alias not in headers:
                 headers[forward.alias] = fields_of(forward.alias, keys[0])
+            reverse_path, token = _rewritten(envelope, forward, keys)
             found.enqueue(
                 Outbound(
                     forward.address,
                     _domain(forward.address),
-                    _rewritten(envelope, forward, keys),
+                    reverse_path,
                     recipient,
                     dsn,
                     tenant=forward.tenant,
                     alias=forward.alias,
+                    long_token=token,
                     header=headers.get(forward.alias, ""),
                 )
             )
@@ -308,19 +286,18 @@ def _without_success(dsn: RecipientDsn) -> RecipientDsn:
     return replace(dsn, notify=(dsn.notify & ~Notify.SUCCESS) or Notify.NEVER)
 
 
-def _rewritten(envelope: Envelope, forward: Forward, keys: Sequence[bytes]) -> str:
+def _rewritten(envelope: Envelope, forward: Forward, keys: Sequence[bytes]) -> tuple[str, str]:
+    """Return the reverse-path of a forward, and the token in it if the sender is to be stored."""
+    sender, domain = envelope.reverse_path, _domain(forward.alias)
+    if not keys:
+        return "", ""
+    day, tag = day_of(envelope), tag_of(envelope.id.bytes)
     try:
-        if not keys:
-            return ""
-        tag = tag_of(envelope.id.bytes)
-        return rewrite(envelope.reverse_path, _domain(forward.alias), keys[0], _day(envelope), tag)
+        return rewrite(sender, domain, keys[0], day, tag), ""
     except SrsError:
-        return ""
-
-
-def _day(envelope: Envelope) -> int:
-    """Days since the epoch at which it came in: the same however often it is delivered."""
-    return int(envelope.received_at // _DAY)
+        with suppress(SrsError):
+            return rewrite_long(sender, domain, keys[0], day, tag), token_of(sender)
+        return "", ""
 
 
 def _domain(address: str) -> str:

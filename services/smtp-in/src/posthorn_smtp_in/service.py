@@ -290,7 +290,7 @@ class Reception:
         if mail.reverse_path is not None or not srs.is_srs(address.local):
             return False
         try:
-            srs.reverse(address.local, self._srs_keys, int(self._clock() // _DAY_SECONDS))
+            srs.verify(address.local, self._srs_keys, int(self._clock() // _DAY_SECONDS))
         except srs.SrsError as error:
             log.info("not a reverse-path of ours", recipient=str(address), detail=str(error))
             return False

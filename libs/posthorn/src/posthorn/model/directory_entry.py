@@ -70,7 +70,8 @@ class AddressEntry:
     """Seconds since the epoch until which it is LIMITED where it would be DELIVERABLE; None: not at all. A time, so that nobody
     need publish that it is over, and a field of its own, so that a release that does not know it goes on."""
     room_bytes: int | None = None
-    """What the mailbox may still take at most, by ``model.room``; None: any message, as far as is known."""
+    """What the mailbox may still take at most, by ``model.room``; of an alias, the mailbox with the most room that it leads to.
+    None: any message, as far as is known."""
 
     def at(self, now: float) -> RecipientStatus:
         """Return the standing at a time in seconds since the epoch."""

@@ -88,5 +88,7 @@ class Outbound:
     """The alias whose target it is: its owner is charged for it (ADR 20); empty for what no alias forwards."""
     returns: bool = False
     """It goes to what a rewritten reverse-path of ours, ``original``, stands for."""
+    long_token: str = ""
+    """Token of the sender in ``reverse_path``, if that is an SRS2 address: it is stored with the row (ADR 27)."""
     header: str = ""
     """Fields that a relay puts before the message, with their line ends (``wire.passed``)."""

@@ -42,8 +42,8 @@ class DirectoryWithRoom(Directory, Protocol):
     """Answers also how much fits."""
 
     async def room(self, address: Address) -> int | None:
-        """Return how many bytes the mailbox to which the address leads may still take at most; None when nothing limits them that
-        is known, as for aliases. Raises Unavailable."""
+        """Return how many bytes the mailbox to which the address leads may still take at most (of several the
+        one with the most room); None when nothing limits them that is known. Raises Unavailable."""
         ...
 
 

@@ -39,6 +39,11 @@ class Resolution:
     """Those recipients that come to too many addresses for a batch; they are in none of the above. ``ports.expansions``."""
 
 
+type LongSender = tuple[str, str]
+"""A sender that is too long to be rewritten, as an SRS2 address names it: the domain of ours in that address, in lower case,
+and the token (ADR 27)."""
+
+
 class AccountsGone(Exception):  # noqa: N818 - it names what happened
     """An account vanished between resolve and place. Resolve again; nothing has been written."""
 
@@ -52,12 +57,18 @@ class Mailboxes(Protocol):
         to be wide."""
         ...
 
+    async def long_senders(self, asked: Collection[LongSender]) -> Mapping[LongSender, str]:
+        """Return the senders, as written, that were stored when messages of theirs were forwarded. Those that were never stored, or
+        have expired, are missing."""
+        ...
+
     async def place(self, segments: Sequence[Segment]) -> int:
         """Write messages, mailbox entries, quotas, outbound rows and segments in one transaction: all or nothing.
 
         A message id that is there already is left as it is (its part of the segment is dead at once), so that redelivery does
-        nothing. Raises AccountsGone. Over quota is no hindrance: the message was promised. An outbound part in the state HELD opens
-        an expansion (``ports.expansions``). Gives the number of entries made.
+        nothing. Raises AccountsGone. Over quota is no hindrance: the message was promised. The sender of an outbound part with a
+        ``long_token`` is stored; where its domain has too many new ones, the part leaves under the null reverse-path instead. An
+        outbound part in the state HELD opens an expansion (``ports.expansions``). Gives the number of entries made.
         """
         ...
 

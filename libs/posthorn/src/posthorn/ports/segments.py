@@ -85,6 +85,10 @@ class SegmentCatalog(Protocol):
         """Those of the blob keys that no segment row names."""
         ...
 
+    async def forget_long_senders(self, days: int, limit: int) -> int:
+        """Delete long senders of whom nothing has been forwarded for more than that many days; returns how many."""
+        ...
+
     async def forget_messages(self, older_than: float, limit: int) -> int:
         """Delete rows of messages without references older than that many seconds; gives how many. The row outlives the
         message so that a late redelivery stays harmless."""

@@ -1,4 +1,5 @@
-"""Sender Rewriting Scheme: reverse-paths of forwarded mail, in the form that forwarders at large use (SRS0 and SRS1).
+"""Sender Rewriting Scheme: reverse-paths of forwarded mail, in the form that forwarders at large use (SRS0 and SRS1), and a
+form of ours for senders that are too long for it (SRS2).
 
 Rules:
 
@@ -9,14 +10,15 @@ Rules:
   the word SRS0, its separator included. A sender that is an SRS1 address keeps its forwarder and rest and gets a hash of ours.
   However many forwarders follow one another, the address grows no further than that, and its bounce goes to the first of them,
   who alone can judge hash and day of the SRS0 address.
-- The two kinds are hashed apart: else what stands behind a forwarder's name, which its sender may choose, would make an SRS0
-  address that nobody gave out.
+- A local part has at most 64 octets (RFC 5321 §4.5.3.1.1), and the characters of some senders do not survive the way back. Such a
+  sender is refused by ``rewrite`` with SrsError; ``rewrite_long`` makes ``SRS2=hash=day=token`` for it. The token names the sender
+  and does not hold it: whoever forwards stores the sender under the token (ADR 27). Hash and day are judged without that store.
+  With its 33 octets it leaves the next forwarder room for an SRS0 address of its own.
+- The three kinds are hashed apart: else what stands behind a forwarder's name, which its sender may choose, would make an address
+  that nobody gave out.
 - On the way back the whole local part may have been folded (RFC 5321 §2.4 lets no host count on that, many do it): the hash is
   over the folded text, itself in lower case, and the day is written in letters whose case says nothing.
 - The sender's local part comes back as it was written, whether our own grammar has such a one or not (``wire.foreign_address``).
-- A local part has at most 64 octets (RFC 5321 §4.5.3.1.1). A sender that does not fit is refused with SrsError. The forwarder
-  then uses the null reverse-path: what the next host refuses at once is told to the sender all the same, since that is known
-  without it; only a bounce that comes later is lost, and none can go round in a loop.
 """
 
 from __future__ import annotations
@@ -38,6 +40,8 @@ VALID_DAYS = 21
 _HASH = 8
 """Characters of the hash, five bits each."""
 _TAG = 4
+_TOKEN = 12
+"""Characters of a token, five bits each. Two senders do not meet in one by chance; should they, the second is not stored."""
 _AHEAD_DAYS = 1
 """How far the clock of the process that wrote an address may be ahead of the one that reads it."""
 _DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
@@ -45,6 +49,7 @@ _CYCLE = len(_DIGITS) ** 2
 _SRS0 = re.compile(r"srs0([-+=].*)\Z", re.IGNORECASE | re.DOTALL)
 _OURS0 = re.compile(r"srs0=([a-z2-7]{8})=([a-z2-7]{2})(?:[a-z2-7]{4})?=([^=]+)=(.+)\Z", re.IGNORECASE | re.DOTALL)
 _SRS1 = re.compile(r"srs1[-+=]([^=]+)=([^=]+)=([-+=].*)\Z", re.IGNORECASE | re.DOTALL)
+_OURS2 = re.compile(r"srs2=([a-z2-7]{8})=([a-z2-7]{2})(?:[a-z2-7]{4})?=([a-z2-7]{12})\Z", re.IGNORECASE | re.ASCII)
 
 
 class SrsError(ValueError):
@@ -57,7 +62,7 @@ def tag_of(message: bytes) -> str:
 
 
 def rewrite(reverse_path: str, domain: str, key: bytes, day: int, tag: str = "") -> str:
-    """Give the reverse-path with which a message from ``reverse_path`` is forwarded in the name of ``domain``.
+    """Return the reverse-path with which a message from ``reverse_path`` is forwarded in the name of ``domain``.
 
     The null reverse-path stays as it is. ``day`` counts days since the epoch. ``tag`` (``tag_of``) goes in where there is
     room for it. Raises SrsError when the result does not fit into 64 octets, or when the sender's characters would not survive the
@@ -93,23 +98,63 @@ def _rewrite(reverse_path: str, domain: str, key: bytes, day: int, tag: str) -> 
     return f"{quoted}@{domain}"
 
 
+def rewrite_long(reverse_path: str, domain: str, key: bytes, day: int, tag: str = "") -> str:
+    """Return the SRS2 address for a sender that ``rewrite`` refuses, at ``domain``.
+
+    The caller stores the sender under ``token_of``. ``day`` and ``tag`` as for ``rewrite``. Raises SrsError when the
+    reverse-path has no domain to go back to.
+    """
+    local, at, host = reverse_path.rpartition("@")
+    if not (local and at and host):
+        raise SrsError("the reverse-path has no domain to go back to")
+    rest = f"{_digits(day)}{tag}={token_of(reverse_path)}"
+    return f"SRS2={_hash(key, 'srs2:' + rest)}={rest}@{domain}"
+
+
+def token_of(sender: str) -> str:
+    """Return the token of a sender, as written, in an SRS2 address: the same for the same sender, in lower case."""
+    digest = hashlib.sha256(sender.encode("utf-8", "surrogatepass")).digest()
+    return b32encode(digest[:10]).decode()[:_TOKEN].lower()
+
+
 def is_srs(local: str) -> bool:
-    """Tell whether a local part has the look of a rewritten one. Whether it is one of ours is for ``reverse`` to say."""
-    return local.lstrip('"')[:5].lower() in ("srs0=", "srs1=")
+    """Tell whether a local part has the look of a rewritten one. Whether it is one of ours is for ``verify`` to say."""
+    return local.lstrip('"')[:5].lower() in ("srs0=", "srs1=", "srs2=")
+
+
+def is_long(local: str) -> bool:
+    """Tell whether a local part has the look of an SRS2 one, whose sender is stored."""
+    return local.lstrip('"')[:5].lower() == "srs2="
+
+
+def verify(local: str, keys: Sequence[bytes], day: int) -> None:
+    """Raise SrsError unless the local part is one of ours and has not expired. Parameters as for ``reverse``; needs no store."""
+    if is_long(local):
+        long_token(local, keys, day)
+    else:
+        reverse(local, keys, day)
+
+
+def long_token(local: str, keys: Sequence[bytes], day: int) -> str:
+    """Return the token of an SRS2 local part of ours. Parameters as for ``reverse``. Raises SrsError."""
+    ours = _OURS2.match(_unquoted(local))
+    if ours is None:
+        raise SrsError("the address is not of the form of a rewritten one")
+    _check(keys, ours[1], "srs2:" + ours[0][len("SRS2=") + _HASH + 1 :])
+    _check_age(ours[2], day)
+    return ours[3].lower()
 
 
 def reverse(local: str, keys: Sequence[bytes], day: int) -> str:
-    """Give the address that the local part of an address of ours stands for, its own local part in the case in which it came back.
+    """Return the address that the local part of an address of ours stands for, in the case in which it came back.
 
     ``local`` may be quoted or not; ``keys`` are those that may have made it, ``day`` is today in days since the epoch. The
-    result may be rewritten in its turn, by another forwarder or by us. Raises SrsError.
+    result may be rewritten in its turn, by another forwarder or by us. Raises SrsError, also for an SRS2 address (``long_token``).
     """
     plain = _unquoted(local)
     if ours := _OURS0.match(plain):
         _check(keys, ours[1], plain[len("SRS0=") + _HASH + 1 :])
-        age = (day - _number(ours[2]) + _AHEAD_DAYS) % _CYCLE - _AHEAD_DAYS
-        if age > VALID_DAYS:
-            raise SrsError("the address has expired")
+        _check_age(ours[2], day)
         return f"{_as_written(ours[4])}@{_domain(ours[3])}"
     if again := _SRS1.match(plain):
         _check(keys, again[1], "srs1:" + again[2] + again[3])
@@ -129,6 +174,12 @@ def _check(keys: Sequence[bytes], claimed: str, text: str) -> None:
     given = claimed.lower().encode("utf-8", "surrogatepass")
     if not any(hmac.compare_digest(given, _hash(key, text).encode()) for key in keys):
         raise SrsError("the hash is none of ours")
+
+
+def _check_age(digits: str, day: int) -> None:
+    age = (day - _number(digits) + _AHEAD_DAYS) % _CYCLE - _AHEAD_DAYS
+    if age > VALID_DAYS:
+        raise SrsError("the address has expired")
 
 
 def _hash(key: bytes, text: str) -> str:

@@ -82,6 +82,7 @@ PRIVILEGES: Final[Mapping[str, Privileges]] = {
             "installation": CHANGE,
             "outbound_expansions": WRITE,
             "outbound_reached": WRITE,
+            "long_senders": WRITE,
         },
         hidden=_PASSWORDS,
     ),

@@ -10,7 +10,8 @@ Theory:
   collector.
 - Locks are always taken in the order outbound_expansions, outbound_reached (by place), accounts (by id), mailboxes,
   deleted_entries, outbound_lanes, outbound_recipients (by id), outbound_messages, messages, segments (each by id),
-  throttles (by key), aliases (by id), outbound_destinations (by name).
+  throttles (by key), aliases (by id), throttles of long senders (by key), long_senders (by domain and token),
+  outbound_destinations (by name).
 - Rows that change with every delivery (accounts, mailboxes, leases) leave room on their page, so that an update touches no
   index.
 - Whatever changes what the directory must say writes the address or ``@domain`` to ``directory_outbox`` in the same
@@ -27,6 +28,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     ForeignKey,
     Identity,
@@ -45,7 +47,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import CIDR, JSONB
 
-SCHEMA_VERSION = "0010"
+SCHEMA_VERSION = "0011"
 """The Alembic revision this code needs; services refuse to become ready on another."""
 
 DEFAULT_TENANT = UUID("00000000-0000-7000-8000-000000000001")
@@ -522,6 +524,18 @@ outbound_destinations = Table(
     Column("due_at", DateTime(timezone=True), nullable=False),  # nothing of it is due before
     Index("outbound_destinations_due_at_idx", "due_at"),
     postgresql_with={"fillfactor": 50},
+)
+
+long_senders = Table(
+    "long_senders",  # senders of forwarded messages that are too long for a rewritten reverse-path (ADR 27)
+    metadata,
+    # in the address that stands for the sender; no foreign key, as bounces and rows may outlive a domain by some days
+    Column("domain", Text, nullable=False),
+    Column("token", Text, nullable=False),
+    Column("sender", Text, nullable=False),  # as it was written
+    Column("used_on", Date, nullable=False),  # day (UTC) of the last address made
+    PrimaryKeyConstraint("domain", "token"),
+    Index("long_senders_used_on_idx", "used_on"),
 )
 
 outbound_lanes = Table(

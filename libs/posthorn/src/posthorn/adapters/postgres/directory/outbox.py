@@ -19,10 +19,12 @@ Theory:
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from enum import IntEnum
 from itertools import batched
 from typing import Any
@@ -55,6 +57,8 @@ _NOBODY = UUID(int=0)
 
 _STANDING = "CASE WHEN {0}.state = 'suspended' THEN 2 WHEN {0}.used_bytes >= {0}.quota_bytes THEN 1 ELSE 0 END"
 _STANDINGS = (RecipientStatus.DELIVERABLE, RecipientStatus.OVER_QUOTA, RecipientStatus.SUSPENDED)
+"""From the best to the worst."""
+_NOWHERE = AddressEntry(RecipientStatus.SUSPENDED)
 
 # for many addresses at once: what was entered lately stands in a list that each use of this index reads from its beginning
 _ABOVE = "SELECT address FROM aliases WHERE targets && $1::text[]"
@@ -80,7 +84,8 @@ _BELOW = f"""
     SELECT below.address, alias.targets, CASE
                WHEN account.id IS NOT NULL THEN {_STANDING.format("account")}
                WHEN (SELECT verified_at FROM domains d WHERE d.name = split_part(below.address, '@', -1)) IS NULL THEN 0
-           END AS standing, account.id IS NULL AS elsewhere, extract(epoch FROM alias.limited_until)::float8 AS limited_until,
+           END AS standing, account.quota_bytes - account.used_bytes AS left_bytes, account.id IS NULL AS elsewhere,
+           extract(epoch FROM alias.limited_until)::float8 AS limited_until,
            (SELECT t.state = 'suspended' FROM domains d JOIN tenants t ON t.id = d.tenant_id WHERE d.id = alias.domain_id)
                AS suspended,
            ARRAY (SELECT t.target FROM alias_targets t WHERE t.alias_id = alias.id AND t.confirmed_at IS NULL) AS unconfirmed
@@ -353,6 +358,7 @@ async def _alias_entries(connection: Connection, addresses: Sequence[str]) -> di
     no domain of ours takes all. Of accounts that take none, a full one is emptied sooner than a suspended one wakes. An alias leads
     nowhere once a domain is made that it led to while it was elsewhere; it is called suspended until its targets are put right. One
     that leads elsewhere takes nothing while its tenant is suspended, and a target that has not confirmed counts for nothing.
+    The room of an alias is the most that a mailbox has to which it leads, and unlimited when it leads elsewhere.
     """
     rows: Sequence[Any] = await connection.fetch(_BELOW, list(addresses)) if addresses else ()
     above: defaultdict[str, list[str]] = defaultdict(list)
@@ -362,25 +368,35 @@ async def _alias_entries(connection: Connection, addresses: Sequence[str]) -> di
         if not (row["suspended"] and ways & elsewhere):
             for target in ways:
                 above[target].append(row["address"])
-    best: dict[str, int] = {}
-    for standing in range(len(_STANDINGS)):
-        found = [row["address"] for row in rows if row["standing"] == standing]
+    ends = [(_end(row), row["address"]) for row in rows if row["standing"] is not None]
+    best: dict[str, AddressEntry] = {}
+    for end, address in sorted(ends, key=lambda each: _goodness(each[0]), reverse=True):
+        found = [address]
         while found:
             for alias in above[found.pop()]:
                 if alias not in best:
-                    best[alias] = standing
+                    best[alias] = end
                     found.append(alias)
     limited = {row["address"]: row["limited_until"] for row in rows if row["targets"] is not None}
     return {
-        address: AddressEntry(_STANDINGS[best.get(address, len(_STANDINGS) - 1)], limited[address])
+        address: replace(best.get(address, _NOWHERE), limited_until=limited[address])
         for address in addresses
         if address in limited
     }
 
 
+def _goodness(end: AddressEntry) -> tuple[int, float]:
+    return -_STANDINGS.index(end.standing), math.inf if end.room_bytes is None else end.room_bytes
+
+
 def _entry(row: Record) -> Entry:
     if row["subject"].startswith("@"):
         return DomainEntry(row["catch_all"], row["plus_addressing"])
+    return _end(row)
+
+
+def _end(row: Record) -> AddressEntry:
+    """Return the entry of an address to which aliases may lead and which leads nowhere itself."""
     standing = _STANDINGS[row["standing"]]
     return AddressEntry(
         standing, room_bytes=room_of(row["left_bytes"]) if standing is RecipientStatus.DELIVERABLE else None

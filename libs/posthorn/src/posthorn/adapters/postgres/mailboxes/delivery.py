@@ -14,17 +14,18 @@ Statements take arrays, so their number does not grow with the batch.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.mailboxes.resolve import resolve
 from posthorn.adapters.postgres.queue import enqueue as outbound
+from posthorn.adapters.postgres.queue import long_senders
 from posthorn.adapters.postgres.replication import confirm
 from posthorn.adapters.postgres.tables import INBOX
 from posthorn.model.room import crossed_sql
-from posthorn.ports.mailboxes import AccountsGone, Resolution
+from posthorn.ports.mailboxes import AccountsGone, LongSender, Resolution
 from posthorn.ports.segments import Segment, SegmentMessage
 
 _LOCK_ACCOUNTS = "SELECT id FROM accounts WHERE id = ANY ($1::bigint[]) ORDER BY id FOR NO KEY UPDATE"
@@ -113,6 +114,11 @@ class PostgresMailboxes:
             if found.placed:
                 await confirm(connection)
             return found
+
+    async def long_senders(self, asked: Collection[LongSender]) -> Mapping[LongSender, str]:
+        """Return the long senders that are stored; see the port. Raises Unavailable."""
+        async with self._database.session() as connection:
+            return await long_senders.find(connection, asked)
 
     async def place(self, segments: Sequence[Segment]) -> int:
         """Write a batch, all or nothing; gives the number of entries made.

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.leader import lead
+from posthorn.adapters.postgres.queue.long_senders import forget
 from posthorn.model.blob_range import BlobRange
 from posthorn.ports.segments import DeadSegment, LiveMessage, Segment
 
@@ -147,6 +148,11 @@ class PostgresSegmentCatalog:
                 list(keys),
             )
         return {row["key"] for row in rows}
+
+    async def forget_long_senders(self, days: int, limit: int) -> int:
+        """Delete long senders not used for more than that many days; returns how many. Raises Unavailable."""
+        async with self._database.session() as connection:
+            return await forget(connection, days, limit)
 
     async def forget_messages(self, older_than: float, limit: int) -> int:
         """Delete rows of unreferenced messages placed at least that many seconds ago; gives how many. Raises Unavailable."""

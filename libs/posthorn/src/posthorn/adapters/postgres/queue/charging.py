@@ -108,6 +108,8 @@ class ForwardLimits:
     """Reports that go to one address elsewhere."""
     returns_per_domain: int | None = None
     """Reports that come back by one domain of ours."""
+    long_senders: int | None = None
+    """Senders too long to be rewritten that are stored for one domain of ours (``long_senders``)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ Theory:
 - A row that has come to its end stays open as long as its sender is to be told.
 - What aliases forward and what comes back to rewritten reverse-paths is charged here (``charging``): beyond a limit it is entered
   as deferred, with the time at which the limit lets it go.
+- Senders too long to be rewritten are stored after that (``long_senders``).
 - The destinations come last, in the order of their names: their rows are what all that send or enter mail have in common, so they
   are held shortest. Each is locked even if it is due already. A claim that found nothing locks the destination before it looks
   once more; so either it sees these rows, or its later time is overwritten here.
@@ -22,6 +23,7 @@ from typing import Any
 from uuid import UUID
 
 from posthorn.adapters.postgres.database import Connection, clean_text
+from posthorn.adapters.postgres.queue import long_senders
 from posthorn.adapters.postgres.queue.charging import OVER_LIMIT_STATUS, Deferral, ForwardLimits, charge
 from posthorn.adapters.postgres.queue.closing import make_due_or_now
 from posthorn.model.envelope import Envelope, encode_record
@@ -157,10 +159,15 @@ async def _insert(
     """Charge and enter the rows of messages and of the letters' recipients; gives the destinations, and when something can go."""
     entered = [(letter, each) for letter in letters for each in letter.outbound]
     deferred = await charge(connection, [each for _, each in entered], policy.limits, policy.give_up)
+    nameless = await long_senders.store(
+        connection, [(letter.envelope, each) for letter, each in entered], policy.limits.long_senders
+    )
     recipients: list[tuple[Any, ...]] = []
     due: Due = {}
     for place, (letter, each) in enumerate(entered):
         deferral = deferred.get(place)
+        if place in nameless:
+            each = replace(each, reverse_path="")
         recipients.append(_row(letter, each, policy, _owner(each, owners), deferral))
         if _waits(each):
             _note_due(due, clean_text(each.destination), deferral)

@@ -8,12 +8,14 @@ import email
 import email.policy
 import itertools
 import smtplib
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 
 import dkim
 import pytest
 
+from posthorn.adapters.dkim import KEYS_SECONDS
 from tests.conformance.relay.stage import without
 from tests.support.maildrop import Maildrop
 from tests.support.scripted_smtp import FULL, ScriptedSmtp
@@ -53,6 +55,11 @@ MESSAGES = {
     + "--b\r\nContent-Type: image/png\r\nContent-Disposition: attachment; filename=\"Grüße.png\"\r\n".encode()
     + b"Content-Transfer-Encoding: base64\r\n\r\niVBORw0KGgo=\r\n--b\r\nContent-Type: text/html\r\n\r\n" + HTML + b"\r\n--b--\r\n",
     "signed content of 8 bits": MIME + b"Content-Type: multipart/signed; boundary=s\r\n\r\n--s\r\n\r\n" + UMLAUTS + b"--s--\r\n",
+    "large 8-bit text": TEXT + b"\r\n" + b"".join(b"Line %d of a long text from K\xc3\xb6ln, with a few words more.\r\n" % n
+    for n in range(9_500)),
+    "large attachment beside 8-bit text": MIME + b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"
+    + TEXT.removeprefix(MIME) + b"\r\n" + UMLAUTS + b"--b\r\nContent-Type: image/png\r\n"
+    + b"Content-Transfer-Encoding: base64\r\n\r\n" + (b"QUJD" * 19 + b"\r\n") * 8_000 + b"--b--\r\n",
     "large": MIME + b"Content-Type: text/html\r\n\r\n" + (HTML + b"\r\n.\r\n") * 200,
 }  # fmt: skip
 
@@ -64,6 +71,7 @@ def keys(system: System) -> Iterator[Keys]:
     """The published keys of a domain that signs."""
     if not system.api.get("/v1/domains/example.test/dkim").json()["keys"]:
         assert system.api.post("/v1/domains/example.test/dkim/rotate", json={}).status_code == 201
+        time.sleep(KEYS_SECONDS + 1)  # delivery may remember for so long that there were none
     listed = system.api.get("/v1/domains/example.test/dkim").json()["keys"]
     yield {key["dns"]["name"].encode(): key["dns"]["value"].encode() for key in listed}
 

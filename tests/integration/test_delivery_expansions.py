@@ -409,9 +409,6 @@ async def test_what_a_wide_alias_leads_out_of_here_is_signed_for_its_submitter(s
         async def sign(self, domain: str, _: object) -> str:
             return f"DKIM-Signature: d={domain}\r\n"
 
-        async def sign_seven_bit(self, _: str, __: bytes) -> str:
-            return ""
-
     deliverer = Deliverer(stage.mailboxes, stage.blobs, stage.dead, new_id=new_id, signer=Signer())
     await stage.send(BODY, "all@example.test", role="submission", signer="example.test")
     await deliverer.deliver(await stage.take(1))

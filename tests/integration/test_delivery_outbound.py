@@ -22,6 +22,8 @@ from posthorn.ports.mailboxes import LongSender
 from posthorn.ports.signing import DkimKey
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.secret_box import SecretBox
+from posthorn.wire.auth.dkim import by_form
+from posthorn.wire.message.seven_bit import convert
 from posthorn.wire.srs import VALID_DAYS, reverse, rewrite, rewrite_long
 from posthorn_delivery.deliverer import Deliverer
 from posthorn_local.embedded import Nats
@@ -361,6 +363,24 @@ async def test_what_leaves_in_the_name_of_our_domain_is_signed_without_its_retur
     assert not verified(signature.encode() + MESSAGE.replace(b"world", b"World"), keys)
 
 
+@pytest.mark.parametrize("size", [1_000, 600_000, 1_500_000])
+async def test_8_bit_text_of_any_size_is_signed_in_its_7_bit_form_too(stage: Scene, size: int) -> None:
+    line = "This is one more line of the text, and it ends with a greeting from Köln.\r\n".encode()
+    head = (
+        MESSAGE.partition(b"\r\n\r\n")[0] + b"\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
+    )
+    message = head + line * (size // len(line))
+    keys = await enter_keys(stage, stage.secret_box)
+    send = stage.send_large if size > 512 * 1024 else stage.send
+    body = RETURN_PATH + message
+    await send(body, "bob@far.test", **submitted(signer="example.test", body=_facts(body)))
+    await stage.deliver(1)
+    await ended(stage)
+    as_it_is, seven_bit = by_form(await stage.town.value("SELECT signature FROM outbound_messages"))
+    assert verified(as_it_is.encode() + message, keys)
+    assert verified(seven_bit.encode() + b"".join(convert(message, eight_bit=False).blocks()), keys)
+
+
 def _facts(body: bytes) -> Body:
     return Body(len(body), hashlib.sha256(body).digest(), True, len(RETURN_PATH))
 
@@ -373,9 +393,6 @@ class _CountingSigner:
     async def sign(self, domain: str, content: object) -> str:
         self.calls += 1
         return f"DKIM-Signature: d={domain}\r\n"
-
-    async def sign_seven_bit(self, domain: str, content: bytes) -> str:
-        raise AssertionError("every host takes these messages as they are")
 
 
 async def test_only_what_leaves_and_may_be_signed_is_signed(stage: Scene) -> None:

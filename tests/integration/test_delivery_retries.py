@@ -137,9 +137,6 @@ class NoKeys:
 
     opens = False
 
-    async def sign_seven_bit(self, _: str, __: bytes) -> str:
-        return ""
-
     async def sign(self, _: str, __: object) -> str:
         if not self.opens:
             raise Unavailable("keys", "they do not open")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import BinaryIO
 from uuid import UUID
 
 import dkim
@@ -20,7 +21,19 @@ from posthorn.ports.errors import Unavailable
 from posthorn.ports.signing import DkimKey
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.secret_box import SecretBox
-from posthorn.wire.auth.dkim import BodyHash, record_name, record_strings, record_value, relaxed, sign_header
+from posthorn.wire.auth.dkim import (
+    BodyHash,
+    SignedHeader,
+    by_form,
+    finished_field,
+    record_name,
+    record_strings,
+    record_value,
+    relaxed,
+    sign_header,
+    unsigned_field,
+)
+from posthorn.wire.message.seven_bit import convert, is_fit
 
 SECRET_BOX = SecretBox([b"k" * 32])
 DOMAIN = "example.test"
@@ -85,6 +98,10 @@ def verdicts(message: bytes, fields: int = 2) -> list[bool]:
     return [verifier.verify(number, dnsfunc=dns) for number in range(fields)]
 
 
+def seven_bit(message: bytes) -> bytes:
+    return b"".join(convert(message, eight_bit=False).blocks())
+
+
 HEADER = (
     b"From: Alice <alice@example.test>\r\nTo: bob@elsewhere.test\r\nSubject: Hello\r\n"
     b"Date: Thu, 1 Jan 2026 00:00:00 +0000\r\nMessage-ID: <1@example.test>\r\n"
@@ -119,9 +136,12 @@ CORPUS = {
 @pytest.mark.parametrize("name", CORPUS)
 async def test_what_is_signed_verifies(signer: DkimSigner, name: str) -> None:
     message = CORPUS[name]
-    fields = await signer.sign(DOMAIN, message)
+    fields, other = by_form(await signer.sign(DOMAIN, message))
     assert verdicts(fields.encode() + message) == [True, True]
     assert re.findall(r" a=([a-z0-9-]+);", fields) == ["rsa-sha256", "ed25519-sha256"]
+    assert bool(other) is not is_fit(message, eight_bit=False)
+    if other:
+        assert verdicts(other.encode() + seven_bit(message)) == [True, True]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
@@ -135,6 +155,109 @@ async def test_pieces_give_the_same_as_the_whole(signer: DkimSigner, size: int) 
                 yield message[start : start + size]
 
         assert await signer.sign(DOMAIN, pieces) == await signer.sign(DOMAIN, message), name
+
+
+# The 7-bit form
+
+UMLAUTS = "Grüße aus Köln, über alle Länder.\r\n".encode()
+MIME = HEADER + b"MIME-Version: 1.0\r\n"
+TEXT = b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" + UMLAUTS
+UNFIT = {
+    "8-bit text": MIME + TEXT,
+    "a long line": MIME + b"\r\n" + b"x" * 999 + b"\r\n",
+    "raw header": HEADER.replace(b"Hello", "Grüße".encode()) + b"\r\nx\r\n",
+    "a part of 8 bits beside a large one": MIME + b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n" + TEXT
+    + b"--b\r\nContent-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n\r\n" + (b"QUJD" * 19 + b"\r\n") * 20_000
+    + b"--b--\r\n",
+    "large 8-bit text": MIME + TEXT + UMLAUTS * 40_000,
+    "large 8-bit octets": MIME + TEXT + bytes(range(32, 256)) * 6_000 + b"\r\n",
+}  # fmt: skip
+
+
+def in_pieces(message: bytes, size: int = 256 * 1024) -> Callable[[], AsyncIterator[bytes]]:
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, len(message), size):
+            yield message[start : start + size]
+
+    return pieces
+
+
+@pytest.mark.parametrize("name", UNFIT)
+async def test_what_not_every_host_takes_is_signed_in_both_forms_however_large(signer: DkimSigner, name: str) -> None:
+    message = UNFIT[name]
+    fields = await signer.sign(DOMAIN, message)
+    assert await signer.sign(DOMAIN, in_pieces(message)) == fields
+    as_it_is, other = by_form(fields)
+    assert as_it_is + other == fields
+    assert verdicts(as_it_is.encode() + message) == [True, True]
+    assert verdicts(other.encode() + seven_bit(message)) == [True, True]
+
+
+async def test_what_cannot_be_converted_is_signed_as_it_is_alone(signer: DkimSigner) -> None:
+    message = MIME + b"Content-Type: multipart/signed; boundary=s\r\n\r\n--s\r\n\r\n" + UMLAUTS * 10_000 + b"--s--\r\n"
+    fields = await signer.sign(DOMAIN, in_pieces(message))
+    assert by_form(fields) == (fields, "")
+    assert verdicts(fields.encode() + message) == [True, True]
+
+
+async def test_without_room_for_the_file_a_large_message_is_signed_as_it_is(
+    signer: DkimSigner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> BinaryIO:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("posthorn.adapters.dkim.tempfile.TemporaryFile", full)
+    message = UNFIT["large 8-bit text"]
+    fields = await signer.sign(DOMAIN, in_pieces(message))
+    assert by_form(fields) == (fields, "")
+    assert verdicts(fields.encode() + message) == [True, True]
+
+
+async def test_large_messages_are_converted_one_at_a_time(signer: DkimSigner) -> None:
+    message, readers, most = UNFIT["large 8-bit text"], 0, 0
+
+    async def pieces() -> AsyncIterator[bytes]:
+        nonlocal readers, most
+        opened[0] += 1
+        is_second = opened[0] > 3  # each is read once for its own hash, and then laid into the file
+        readers += is_second
+        most = max(most, readers)
+        try:
+            async for piece in in_pieces(message)():
+                yield piece
+        finally:
+            readers -= is_second
+
+    opened = [0]
+    made = await asyncio.gather(*(signer.sign(DOMAIN, pieces) for _ in range(3)))
+    assert opened == [6]
+    assert most == 1
+    assert all(by_form(fields)[1] for fields in made)
+
+
+def test_fields_are_told_apart_by_what_they_are_over() -> None:
+    tags = SignedHeader(("From", "To"), b"")
+    plain, marked = (
+        [
+            finished_field(
+                unsigned_field(DOMAIN, selector, "rsa", tags, b"h" * 32, AT, seven_bit=is_marked), b"s" * 256
+            )
+            for selector in ("one", "form=7bit")  # a selector that looks like the tag is none
+        ]
+        for is_marked in (False, True)
+    )
+    for order in ([*plain, *marked], [*marked, *plain], [plain[0], marked[0], plain[1], marked[1]]):
+        assert by_form("".join(order)) == ("".join(plain), "".join(marked))
+    assert by_form("".join(plain)) == ("".join(plain), "")
+    assert by_form("".join(marked)) == ("", "".join(marked))
+    assert by_form("") == ("", "")
+
+
+@pytest.mark.parametrize("length", [*range(1, 70), 200])
+def test_the_mark_is_found_wherever_the_field_is_folded(length: int) -> None:
+    tags, domain = SignedHeader(("From",), b""), "d" * length + ".test"
+    field = finished_field(unsigned_field(domain, "s", "ed25519", tags, b"h" * 32, AT, seven_bit=True), b"s" * 64)
+    assert by_form(field) == ("", field)
 
 
 _BODY = st.lists(

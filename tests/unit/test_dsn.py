@@ -156,6 +156,46 @@ def test_a_message_that_is_too_large_or_not_ascii_comes_back_as_its_header(body:
     assert compose(replace(REPORT, original=long, full=True)).isascii()
 
 
+HEAD = ORIGINAL.partition(b"\r\n\r\n")[0] + b"\r\n"
+ODD_FIELDS = {
+    "UTF-8": "Subject: Grüße aus Köln\r\n".encode(),
+    "Latin-1": b"Subject: Gr\xfc\xdfe\r\n",
+    "a token of 2,000 octets": b"X-Link: https://example.org/?" + b"a" * 2000 + b"\r\n",
+    "a line of 8 bits and 5,000 octets": b"X-Words: " + "Grüße ".encode() * 700 + b"\r\n",
+    "999 octets": b"X: " + b"a" * 996 + b"\r\n",
+    "a bare CR": b"Subject: a\rb\r\n",
+    "a bare LF": b"Subject: a\nb\r\n",
+    "NUL": b"Subject: a\0b\r\n",
+    "a dot, a dash and blanks": b"X-Eight: \xff\r\n .\r\n --=_\r\nX-Blanks: \t \r\n",
+}
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("name", ODD_FIELDS)
+def test_a_header_that_not_every_host_takes_travels_in_quoted_printable(name: str, full: bool) -> None:
+    head = HEAD + ODD_FIELDS[name] + b"\r\n"
+    report = replace(REPORT, original=head + b"body\r\n", full=full)
+    octets = compose(report)
+    assert octets.isascii()
+    part = list(read(report).iter_parts())[2]
+    assert part.get_content_type() == "text/rfc822-headers"
+    assert part["Content-Transfer-Encoding"] == "quoted-printable"
+    assert part.get_payload(decode=True) == head
+    assert b"Message-ID: <1234@example.test>\r\n" in octets, "it can be read as it is"
+
+
+@pytest.mark.parametrize("body", [b"x" * 999 + b"\r\n", b"a\rb\r\n", b"a\nb\r\n", b"\0\r\n"])
+def test_a_message_that_cannot_travel_within_a_report_comes_back_as_its_header(body: bytes) -> None:
+    part = list(read(replace(REPORT, original=ORIGINAL + body, full=True)).iter_parts())[2]
+    assert part.get_content_type() == "text/rfc822-headers"
+    assert part.get_content().rstrip().endswith("<1234@example.test>")
+
+
+def test_lines_of_998_octets_come_back_in_full() -> None:
+    part = list(read(replace(REPORT, original=ORIGINAL + b"x" * 998 + b"\r\n", full=True)).iter_parts())[2]
+    assert part.get_content_type() == "message/rfc822"
+
+
 def test_a_header_without_end_is_cut_at_a_line() -> None:
     original = b"Subject: x\r\n" + b"X-Long: 1234567\r\n" * (HEADER_LIMIT // 10)
     part = list(read(replace(REPORT, original=original)).iter_parts())[2]

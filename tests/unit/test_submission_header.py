@@ -12,7 +12,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from posthorn.wire.address import AddressError, parse_address
-from posthorn.wire.message.submission import HEADER_LIMIT, AuthorError, HeaderError, Submitted, authors_of, complete
+from posthorn.wire.message.submission import (
+    HEADER_LIMIT,
+    QUOTE_IT,
+    AuthorError,
+    HeaderError,
+    Submitted,
+    authors_of,
+    complete,
+)
 from posthorn.wire.smtp import replies as smtp
 from posthorn_smtp_in.letter import Allowance, Letter, Room
 
@@ -277,4 +285,41 @@ def test_addresses_in_a_name_are_authors_too(value: str, authors: list[str]) -> 
 def test_a_name_that_must_be_quoted_is_told_from_other_faults(value: str, is_unquoted: bool) -> None:
     submitted = complete(f"From: {value}\r\n".encode(), date="d", message_id="<m@x>")
     assert (submitted.authors, submitted.is_unquoted) == ((), is_unquoted)
-    assert submitted.fault
+    assert submitted.fault.startswith("From: ")
+    assert submitted.advice.startswith(QUOTE_IT) is is_unquoted
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("[Shop] News <a@b.c>", '"[Shop] News" <a@b.c>'),
+        ("Doe, Ann\r\n <a@b.c>", '"Doe, Ann" <a@b.c>'),
+        ("A\\B <a@b.c>", '"A\\\\B" <a@b.c>'),
+        ('Ann "the cook", Doe <a@b.c>', '"Ann the cook, Doe" <a@b.c>'),
+        ("Köln: Süd <a@b.c>", '"Köln: Süd" <a@b.c>'),
+    ],
+)
+def test_the_advice_shows_the_field_as_it_would_be_taken(value: str, shown: str) -> None:
+    submitted = complete(f"From: {value}\r\n".encode(), date="d", message_id="<m@x>")
+    assert submitted.advice == f"{QUOTE_IT}: {shown}"
+    assert [str(author) for author in authors_of(f"From: {shown}\r\n".encode())] == ["a@b.c"]
+
+
+@pytest.mark.parametrize(
+    ("value", "advice"),
+    [
+        (b"Doe: A <a@b.c>, Roe: B <b@b.c>", QUOTE_IT),
+        (b"Doe: \xff <a@b.c>", QUOTE_IT),
+        (b"x" * 101 + b": <a@b.c>", QUOTE_IT),
+        (b"=?utf-8?q?a=40b=2Ec?=", "an address cannot stand in an encoded word (RFC 2047 \u00a75)"),
+        (b"nobody", ""),
+    ],
+)
+def test_no_more_is_advised_than_can_be_told(value: bytes, advice: str) -> None:
+    assert complete(b"From: " + value + b"\r\n", date="d", message_id="<m@x>").advice == advice
+
+
+def test_a_fault_names_its_field() -> None:
+    block = b"From: a@b.c\r\nResent-From: Shop: News <a@b.c>\r\n"
+    submitted = complete(block, date="d", message_id="<m@x>")
+    assert submitted.fault == "Resent-From: a : where none may be"

@@ -32,7 +32,7 @@ from posthorn.model.streams import INGEST
 from posthorn.ports.api_keys import Role
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.sending import Limits, RateLimitSubject, sent_message
-from posthorn.wire.message.submission import authors_of
+from posthorn.wire.message.submission import QUOTE_IT, authors_of
 from posthorn_api.sending.service import SendingLimits
 from posthorn_local.embedded import Nats
 from tests.contract.town import pool
@@ -274,14 +274,94 @@ _LONG_NAME = (
     "name", [_LONG_NAME, '"a" <b@c.test>, d', "=?utf-8?q?=0D=0ABcc:_evil@c.test?=", "ü" + _LONG_NAME]
 )
 async def test_a_display_name_never_becomes_an_address(api: Api, connection: Connection, name: str) -> None:
-    boxes = [f"{name} <help@example.org>"]
-    fields = {**SIMPLE, "to": [f"{name} <friend@example.org>"], "cc": boxes, "reply_to": boxes}
+    quoted = '"' + name.replace('"', r"\"") + '"'
+    boxes = [f"{quoted} <help@example.org>"]
+    fields = {**SIMPLE, "to": [f"{quoted} <friend@example.org>"], "cc": boxes, "reply_to": boxes}
     record, _ = await sent(api, connection, fields)
     message = email.message_from_bytes(record.body or b"", policy=email.policy.compat32)
     for field, expected in (("To", "friend"), ("Cc", "help"), ("Reply-To", "help")):
         (found,) = authors_of(f"{field}: {message[field]}".replace("\n", "\r\n").replace("\r\r", "\r").encode())
         assert str(found) == f"{expected}@example.org"
     assert message["Bcc"] is None
+
+
+UNQUOTED = [
+    "alice@example.test",
+    "[Shop] News",
+    "Shop: News",
+    "Ops; Team",
+    "Doe, Alice",
+    "A\\B",
+    "Doe, Alice (sales)",
+    'Alice "Al" Doe, MD',
+    "a < b > c, d",
+    "Köln, Süd",
+]
+
+
+@pytest.mark.parametrize("name", UNQUOTED)
+async def test_a_display_name_needs_no_quotes(api: Api, connection: Connection, name: str) -> None:
+    boxes = [f"{name} <friend@example.org>"]
+    fields = {"from": f"{name} <alice@example.test>", "to": boxes, "cc": boxes, "reply_to": boxes}
+    record, message = await sent(api, connection, {**SIMPLE, **fields})
+    assert record.envelope.recipients == ("friend@example.org",)
+    for field, address in (("From", "alice@example.test"), ("To", "friend@example.org"), ("Reply-To", boxes[0])):
+        (mailbox,) = message[field].addresses
+        assert (mailbox.display_name, mailbox.addr_spec) == (name, address.rpartition("<")[2].rstrip(">"))
+
+
+@pytest.mark.parametrize(
+    "several",
+    [
+        "a@x.test, b@y.test",
+        "a@x.test;b@y.test",
+        "<a@x.test>,<alice@example.test>",
+        "A <a@x.test>, Alice <alice@example.test>",
+        "a@x.test, Alice <alice@example.test>",
+        '"A, B" <a@x.test>, Alice <alice@example.test>',
+        f"{_LONG_NAME} <alice@example.test>",
+    ],
+)
+async def test_a_list_where_one_address_should_be_is_refused_and_none_is_lost(
+    api: Api, connection: Connection, several: str
+) -> None:
+    for field, value in (("from", several), ("to[0]", [several]), ("cc[0]", [several]), ("reply_to[0]", [several])):
+        answer = await api.client.post("/v1/send", json={**SIMPLE, field.partition("[")[0]: value})
+        fault = problem(answer, 422, "invalid", field)["errors"][0]["message"]
+        assert fault == f"several addresses where one should be; {QUOTE_IT}"
+    assert await records(connection) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        ("From: Doe, Alice <alice@example.test>", ': "Doe, Alice" <alice@example.test>'),
+        ("From: [Shop] News <alice@example.test>", ': "[Shop] News" <alice@example.test>'),
+        ("From: =?utf-8?q?alice=40example=2Etest?=", "an address cannot stand in an encoded word (RFC 2047 §5)"),
+        ("From: Alice", "From: an item is no mailbox"),
+        ("From: alice@example.test\r\nSender: Shop: x <alice@example.test>", ': "Shop: x" <alice@example.test>'),
+    ],
+)
+async def test_the_refusal_of_a_raw_message_shows_what_is_right(
+    api: Api, connection: Connection, field: str, said: str
+) -> None:
+    fields = {"from": "alice@example.test", "to": ["x@example.org"]}
+    raw = base64_of(f"{field}\r\n\r\nx\r\n".encode())
+    answer = await api.client.post("/v1/send", json={**fields, "raw": raw})
+    assert problem(answer, 422, "invalid", "raw")["errors"][0]["message"].endswith(said)
+    if "<" in said:
+        right = field.rpartition("\r\n")[0] + "\r\n" if "\r\n" in field else ""
+        right += field.rpartition("\r\n")[2].partition(":")[0] + said
+        await sent(api, connection, {**fields, "raw": base64_of(f"{right}\r\n\r\nx\r\n".encode())})
+
+
+async def test_own_addresses_may_be_the_name(api: Api, connection: Connection) -> None:
+    fields = {"from": "alice@example.test", "to": ["x@example.org"]}
+    for name, code in (("alice@example.test", 202), ("sales@example.test", 202), ("x@elsewhere.test", 422)):
+        raw = base64_of(f"From: {name} <alice@example.test>\r\n\r\nx\r\n".encode())
+        answer = await api.client.post("/v1/send", json={**fields, "raw": raw})
+        assert answer.status_code == code, answer.text
+    assert len(await records(connection)) == 2
 
 
 async def test_an_address_that_is_not_ascii_makes_the_message_utf8(api: Api, connection: Connection) -> None:

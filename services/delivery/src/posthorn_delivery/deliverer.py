@@ -38,7 +38,6 @@ from posthorn.ports.ingest import DeadLetters, Delivery
 from posthorn.ports.mailboxes import Mailboxes, Resolution
 from posthorn.ports.notifications import Notifier
 from posthorn.ports.signing import Signer
-from posthorn.wire.message.seven_bit import is_fit
 from posthorn_delivery.in_flight import Group, InFlight, Item
 from posthorn_delivery.isolate import NAK_SECONDS, Isolator, Stopping
 from posthorn_delivery.outcome_events import record
@@ -244,11 +243,7 @@ class Deliverer:
         """Sign the message as a relay sends it: without the Return-Path line."""
         envelope, skipped = item.envelope, item.envelope.body.return_path_octets
         if envelope.blob is None:
-            content = (item.record.body or b"")[skipped:]
-            fields = await signer.sign(envelope.signer, content)
-            if fields and not is_fit(content, eight_bit=False):
-                fields += await signer.sign_seven_bit(envelope.signer, content)
-            return fields
+            return await signer.sign(envelope.signer, (item.record.body or b"")[skipped:])
         key, size = envelope.blob, envelope.body.size
         return await signer.sign(envelope.signer, lambda: self._blobs.stream(key, skipped, size - skipped))
 

@@ -53,8 +53,8 @@ _parcels = Counter(
 _first = _parcels.labels("new")
 _reused = _parcels.labels("reused")
 
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f<>]|^[^\"]* ")
-"""What would end a path early: control characters, angle brackets, a space outside of quotes."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+"')
 _XTEXT = re.compile(r"[^!-*,-<>-~]")
 _UNICODE_XTEXT = re.compile(r"[^!-*,-<>-\[\]-~]")
 _NOTIFY = ((Notify.NEVER, "NEVER"), (Notify.SUCCESS, "SUCCESS"), (Notify.FAILURE, "FAILURE"), (Notify.DELAY, "DELAY"))
@@ -165,7 +165,7 @@ class SmtpConnection:
 
     def _obstacle(self, parcel: Parcel) -> Failed | None:
         """Find what makes it useless to ask this host (RFC 6531 §3.2)."""
-        if _UNSAFE.search(parcel.reverse_path):
+        if _ends_early(parcel.reverse_path):
             return self._ours("mail", "5.1.7", "this sender cannot be named in SMTP")
         if "SMTPUTF8" not in self._offered and _needs_utf8(parcel) and not _is_for_header(parcel):
             return self._ours("mail", "5.6.7", "the message needs SMTPUTF8, which the host does not offer")
@@ -207,7 +207,7 @@ class SmtpConnection:
         if to.notify:
             words.append("NOTIFY=" + ",".join(name for bit, name in _NOTIFY if to.notify & bit))
         kind, _, address = to.orcpt.partition(";")
-        if address and not _UNSAFE.search(kind):
+        if address and not _ends_early(kind):
             words.append(f"ORCPT={kind};{xtext(address)}")
         return f"{' '.join(words)}\r\n".encode()
 
@@ -402,7 +402,12 @@ class SmtpConnection:
 
 
 def _is_unsafe(to: To) -> bool:
-    return not to.recipient or _UNSAFE.search(to.recipient) is not None
+    return not to.recipient or _ends_early(to.recipient)
+
+
+def _ends_early(path: str) -> bool:
+    """Whether a path holds what would end it early: control characters; angle brackets or a space outside of quotes."""
+    return _CONTROL.search(path) is not None or not {" ", "<", ">"}.isdisjoint(_QUOTED.sub("", path))
 
 
 def _needs_utf8(parcel: Parcel) -> bool:

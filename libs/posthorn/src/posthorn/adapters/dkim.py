@@ -7,17 +7,23 @@ Rules:
   here would learn of it. When none of a domain's keys opens (another POSTHORN_SECRET_KEY, most likely), signing is Unavailable, and
   the mail waits until the key is put right; while one of them opens, that one signs.
 - What a host may not take as it is (8-bit octets, lines that are too long) is signed in its 7-bit form as well, which is what a
-  relay sends to such a host (ADR 26). Beyond SEVEN_BIT_BYTES it is not: to such hosts large messages go unsigned.
+  relay sends to such a host (ADR 26).
+- Memory does not grow with a message that is read in pieces. Its 7-bit form is hashed block by block from a temporary file, one
+  such message at a time. Where that file cannot be written, the message is signed as it is alone.
 - Which keys sign is remembered for a few seconds, opened keys for as long as there is room. A key never changes under its id.
 """
 
 from __future__ import annotations
 
 import asyncio
+import mmap
+import tempfile
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing, closing
 from functools import partial
+from typing import BinaryIO
 from uuid import UUID
 
 import structlog
@@ -38,16 +44,10 @@ from posthorn.adapters.blobs.threads import Threads
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.signing import DkimKey, DkimKeys
 from posthorn.runtime.secret_box import DecryptionFailed, SecretBox
-from posthorn.wire.auth.dkim import (
-    BodyHash,
-    finished_field,
-    header_hash_input,
-    sign_header,
-    split_message,
-    unsigned_field,
-)
-from posthorn.wire.message.header import header_end
+from posthorn.wire.auth.dkim import finished_field, header_hash_input, sign_header, unsigned_field
+from posthorn.wire.auth.message_hash import MessageHash
 from posthorn.wire.message.seven_bit import Inconvertible, convert
+from posthorn.wire.message.transfer_encoding import Octets
 
 log = structlog.get_logger()
 
@@ -56,9 +56,6 @@ RSA_BITS = 2048
 KEYS_SECONDS = 10.0
 """How long a domain's keys are remembered: a rotation that does not wait takes this long to be seen by all."""
 
-SEVEN_BIT_BYTES = 1024 * 1024
-"""Bytes up to which the 7-bit form of a message that is at hand whole is signed too."""
-
 _DOMAINS = 10_000
 _OPENED = 2_000
 _THREADS = 2
@@ -66,10 +63,15 @@ _PATIENCE = 30.0
 _LONGEST_HEADER = 1024 * 1024
 
 _signatures = Counter("posthorn_signing_signatures_total", "DKIM signatures made", ["algorithm"])
+_unwritten = Counter(
+    "posthorn_signing_unwritten_files_total",
+    "Large messages without a signature over their 7-bit form: no room in /tmp",
+)
 _refused = Counter("posthorn_signing_sealed_keys_total", "DKIM keys that were wanted and could not be opened")
 
 type PrivateKey = RSAPrivateKey | Ed25519PrivateKey
-type Content = bytes | Callable[[], AsyncIterator[bytes]]
+type Opening = Callable[[], AsyncIterator[bytes]]
+type Content = bytes | Opening
 
 
 class DkimSigner:
@@ -80,6 +82,7 @@ class DkimSigner:
         self._secret_box = secret_box
         self._clock = clock
         self._threads = Threads("signing", _THREADS, _PATIENCE)
+        self._one_file = asyncio.Lock()
         self._known: OrderedDict[str, tuple[float, Sequence[DkimKey]]] = OrderedDict()
         self._asking: dict[str, asyncio.Task[Sequence[DkimKey]]] = {}
         self._opened: OrderedDict[UUID, PrivateKey] = OrderedDict()
@@ -89,28 +92,24 @@ class DkimSigner:
         self._threads.close()
 
     async def sign(self, domain: str, content: Content) -> str:
-        """Give the DKIM-Signature fields for a message, each with its CRLF, to stand before its first field.
+        """Return the DKIM-Signature fields for a message; see Signer.
 
-        ``domain`` is canonical. ``content`` is the message in CRLF form, or a function that opens it in pieces. The text is empty
-        when the domain has no key, or the message no From field. Raises Unavailable, and what reading the content raises.
+        ``domain`` is canonical. Raises Unavailable, and what reading the content raises.
         """
         keys = await self._of(domain)
         if not keys:
             return ""
         if isinstance(content, bytes):
-            return await self._threads.run(lambda: self._sign_whole(domain, keys, content))
-        block, body_hash = await self._read(content)
-        if block is None:
+            return await self._threads.run(lambda: self._sign_octets(domain, keys, content))
+        read = await self._read(content)
+        if read is None:
             log.warning("not signed: the header is too long", domain=domain)
             return ""
-        return await self._threads.run(lambda: self._sign(domain, keys, block, body_hash.digest()))
-
-    async def sign_seven_bit(self, domain: str, content: bytes) -> str:
-        """Give the fields over the 7-bit form of a message, marked as such (``wire.dkim.by_form``); see Signer."""
-        if len(content) > SEVEN_BIT_BYTES:
-            return ""
-        keys = await self._of(domain)
-        return await self._threads.run(lambda: self._sign_seven_bit(domain, keys, content)) if keys else ""
+        fields = await self._threads.run(lambda: self._sign_read(domain, keys, read))
+        if not fields or read.is_fit:
+            return fields
+        async with self._one_file:
+            return fields + await self._sign_laid(domain, keys, content)
 
     async def _of(self, domain: str) -> Sequence[DkimKey]:
         until, keys = self._known.get(domain, (0.0, ()))
@@ -131,34 +130,53 @@ class DkimSigner:
             self._known.popitem(last=False)
         return keys
 
-    async def _read(self, opening: Callable[[], AsyncIterator[bytes]]) -> tuple[bytes | None, BodyHash]:
-        """Give the header block (None: too long) and the hash of the body; the body is never held."""
-        head, body_hash, in_body = b"", BodyHash(), False
-        async for piece in opening():
-            if in_body:
-                await self._threads.run(partial(body_hash.update, piece))
-                continue
-            head += piece
-            in_body = header_end(head) >= 0
-            if in_body:
-                head, rest = split_message(head)
-                body_hash.update(rest)
-            elif len(head) > _LONGEST_HEADER:
-                return None, body_hash
-        return head, body_hash
+    async def _read(self, opening: Opening) -> MessageHash | None:
+        """Read a message in pieces; None: its header is too long."""
+        read = MessageHash()
+        async with aclosing(opening()) as pieces:  # type: ignore[type-var]  # it is a generator
+            async for piece in pieces:
+                await self._threads.run(partial(read.update, piece))
+                if read.open_header_bytes > _LONGEST_HEADER:
+                    return None
+        return read
 
-    def _sign_seven_bit(self, domain: str, keys: Sequence[DkimKey], content: bytes) -> str:
+    async def _sign_laid(self, domain: str, keys: Sequence[DkimKey], opening: Opening) -> str:
+        """Return the fields over the 7-bit form of a message that is read in pieces; empty where it cannot be laid into a file."""
         try:
-            other = b"".join(convert(content, eight_bit=False).blocks())
+            with tempfile.TemporaryFile() as file:
+                async with aclosing(opening()) as pieces:  # type: ignore[type-var]  # it is a generator
+                    async for piece in pieces:
+                        await self._threads.run(partial(file.write, piece))
+                return await self._threads.run(partial(self._sign_file, domain, keys, file))
+        except OSError as error:
+            _unwritten.inc()
+            log.error("no signature over the 7-bit form: its file cannot be written", domain=domain, detail=str(error))
+            return ""
+
+    def _sign_file(self, domain: str, keys: Sequence[DkimKey], file: BinaryIO) -> str:
+        file.flush()
+        with closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as octets:
+            return self._sign_seven_bit(domain, keys, octets)
+
+    def _sign_octets(self, domain: str, keys: Sequence[DkimKey], content: bytes) -> str:
+        read = MessageHash()
+        read.update(content)
+        fields = self._sign_read(domain, keys, read)
+        return fields if not fields or read.is_fit else fields + self._sign_seven_bit(domain, keys, content)
+
+    def _sign_seven_bit(self, domain: str, keys: Sequence[DkimKey], content: Octets) -> str:
+        """Return the fields over the 7-bit form, marked as such (``wire.auth.dkim.by_form``); empty where there is none."""
+        made = MessageHash()
+        try:
+            for block in convert(content, eight_bit=False).blocks():
+                made.update(block)
         except Inconvertible:
             return ""
-        return self._sign_whole(domain, keys, other, seven_bit=True)
+        return self._sign_read(domain, keys, made, seven_bit=True)
 
-    def _sign_whole(self, domain: str, keys: Sequence[DkimKey], content: bytes, *, seven_bit: bool = False) -> str:
-        block, body = split_message(content)
-        body_hash = BodyHash()
-        body_hash.update(body)
-        return self._sign(domain, keys, block, body_hash.digest(), seven_bit=seven_bit)
+    def _sign_read(self, domain: str, keys: Sequence[DkimKey], read: MessageHash, *, seven_bit: bool = False) -> str:
+        block, body_hash = read.result()
+        return self._sign(domain, keys, block, body_hash, seven_bit=seven_bit)
 
     def _sign(
         self, domain: str, keys: Sequence[DkimKey], block: bytes, body_hash: bytes, *, seven_bit: bool = False

@@ -52,17 +52,11 @@ class Signer(Protocol):
     """Signs messages in the name of a domain."""
 
     async def sign(self, domain: str, content: bytes | Callable[[], AsyncIterator[bytes]]) -> str:
-        """Give the DKIM-Signature fields, each with its CRLF, to stand before the message; empty when the domain has no key.
+        """Return the DKIM-Signature fields, each with its CRLF, to stand before the message; empty when the domain has no key.
 
-        ``content`` is the message in CRLF form, or opens it in pieces. Does not hold up the event loop. Raises Unavailable, with
-        the part ``keys`` when the domain has keys and none can be opened.
-        """
-        ...
-
-    async def sign_seven_bit(self, domain: str, content: bytes) -> str:
-        """Return the fields over what ``wire.seven_bit`` makes of a message for a host that takes 7 bits and short lines.
-
-        They say so in themselves (``wire.dkim.by_form``). Empty for a message that every host takes as it is, that cannot be
-        converted, or is too large for it. Raises as ``sign``.
+        ``content`` is the message in CRLF form, or opens it in pieces (each time anew). The fields are over the message as it is
+        and, where some host does not take it as it is and it can be converted, behind these those over its 7-bit form, which say
+        so (``wire.auth.dkim.by_form``, ADR 26). Does not hold up the event loop. Raises Unavailable, with the part ``keys`` when
+        the domain has keys and none can be opened.
         """
         ...

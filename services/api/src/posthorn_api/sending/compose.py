@@ -7,6 +7,8 @@ Rules:
 - Nothing needs 8BITMIME of the next host: bodies are in ASCII, quoted-printable or base64. Only an address whose local part is not
   ASCII makes the header UTF-8, which then needs SMTPUTF8 (RFC 6532).
 - Bcc recipients stand nowhere in the message.
+- A display name needs no quotes: everything before the address is the name, and is quoted or encoded in the header. Only what
+  reads as a list of addresses is refused: one of them would be taken for the recipient, and the others for its name.
 """
 
 from __future__ import annotations
@@ -23,10 +25,12 @@ from posthorn.ports.errors import FieldError, ValidationFailed
 from posthorn.wire.address import MAX_PATH_OCTETS, Address, AddressError
 from posthorn.wire.foreign_address import parse_foreign, written_form
 from posthorn.wire.message.header_text import WordTooLongError, address_field, text_field
-from posthorn.wire.message.submission import AuthorError, authors_of
+from posthorn.wire.message.submission import QUOTE_IT, AuthorError, authors_of
 
 _BETWEEN_ANGLES = re.compile(r"\s*(?P<name>.*?)\s*<(?P<address>[^<>]*)>\s*\Z", re.DOTALL)
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"\Z')
+_QUOTES = re.compile(r'"(?:[^"\\]|\\.)*+"')
+_ADDRESS = re.compile(r"(?:\A|<)\s*[^\s<>@]+@[^\s<>@]+\s*(?:>\s*)?\Z")
 _NAME = re.compile(r"[\x21-\x39\x3b-\x7e]{1,100}\Z")
 _TYPE = re.compile(r"(?P<main>[a-z0-9!#$&^_.+-]+)/(?P<sub>[a-z0-9!#$&^_.+-]+)\Z", re.IGNORECASE)
 _CONTENT_ID = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~@-]{1,200}\Z")
@@ -94,6 +98,9 @@ class Draft:
 
 def mailbox(where: str, text: str) -> Mailbox:
     """Read ``local@domain`` or ``Name <local@domain>``. Raises ValidationFailed, naming the field ``where``."""
+    items = [item for item in re.split("[,;]", _QUOTES.sub("_", text)) if item.strip()]
+    if any(_ADDRESS.search(item) for item in items[:-1]):
+        raise ValidationFailed(FieldError(where, f"several addresses where one should be; {QUOTE_IT}"))
     name, spec = "", text.strip()
     if found := _BETWEEN_ANGLES.match(text):
         name, spec = found["name"], found["address"]
@@ -102,7 +109,8 @@ def mailbox(where: str, text: str) -> Mailbox:
     try:
         address = parse_foreign(spec)
     except AddressError as error:
-        raise ValidationFailed(FieldError(where, str(error))) from None
+        form = "" if found or " " not in spec else "; an address with a name has the form Name <local@domain>"
+        raise ValidationFailed(FieldError(where, f"{error}{form}")) from None
     written = written_form(spec, address)
     if len(written.encode()) > MAX_PATH_OCTETS:
         raise ValidationFailed(FieldError(where, f"the address is longer than {MAX_PATH_OCTETS} octets"))

@@ -62,7 +62,11 @@ class Sending(BaseModel):
         " where bounces go.",
         examples=["Alice <alice@example.test>"],
     )
-    to: Boxes = Field(default_factory=list, examples=[["bob@example.org"]])
+    to: Boxes = Field(
+        default_factory=list,
+        description="One address in each item, in the form of `from`; a name needs no quotes.",
+        examples=[["bob@example.org"]],
+    )
     cc: Boxes = Field(default_factory=list)
     bcc: Boxes = Field(default_factory=list, description="Get the message, and are named nowhere in it.")
     reply_to: Boxes = Field(default_factory=list)

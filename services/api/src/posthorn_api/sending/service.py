@@ -49,7 +49,7 @@ from posthorn.wire.message.before_header import header_first
 from posthorn.wire.message.header import SCAN_LIMIT, scan_header
 from posthorn.wire.message.header_form import needs_utf8
 from posthorn.wire.message.seven_bit import with_short_lines
-from posthorn.wire.message.submission import HEADER_LIMIT, QUOTE_IT, HeaderError, complete
+from posthorn.wire.message.submission import HEADER_LIMIT, HeaderError, complete
 from posthorn.wire.message.trace import Hop, mail_date, received, return_path
 from posthorn_api.http.problems import RateLimited
 from posthorn_api.pending import Pending
@@ -291,9 +291,7 @@ class SendingService:
         except HeaderError as error:
             raise ValidationFailed(FieldError(where, str(error))) from None
         if not submitted.authors:
-            raise ValidationFailed(
-                FieldError(where, f"{submitted.fault}; {QUOTE_IT}" if submitted.is_unquoted else submitted.fault)
-            )
+            raise ValidationFailed(FieldError(where, "; ".join(filter(None, (submitted.fault, submitted.advice)))))
         if b"\0" in content:
             raise ValidationFailed(FieldError(where, "the message holds NUL characters"))
         if scan_header(submitted.block).received > _MOST_HOPS:

@@ -21,8 +21,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from posthorn.wire.message.header import header_end
-
 ALGORITHMS = {"rsa": "rsa-sha256", "ed25519": "ed25519-sha256"}
 """What ``a=`` says, by the name of the kind of key."""
 
@@ -120,12 +118,6 @@ class SignedHeader:
     """For ``h=``."""
     canonical: bytes
     """Their relaxed form, each with its CRLF, in the order of ``names``."""
-
-
-def split_message(content: bytes) -> tuple[bytes, bytes]:
-    """Give the header block, without the blank line that ends it, and the body."""
-    end = header_end(content)
-    return (content, b"") if end < 0 else (content[: end - 2], content[end:])
 
 
 def sign_header(block: bytes) -> SignedHeader | None:

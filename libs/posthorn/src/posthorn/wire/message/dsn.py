@@ -5,8 +5,9 @@ Rules:
 - A report is a function of what it tells of: the same report is composed into the same octets.
 - It travels without 8BITMIME: what is not ASCII is encoded, an address in the status part as utf-8-addr-xtext. Only the To field of
   a sender with an address in UTF-8 is not, and nobody but an SMTPUTF8 host takes mail for such a sender.
-- A message asked for in full (RFC 3461 §4.3) is returned when it is ASCII and of moderate size, since message/rfc822 cannot be
-  encoded (RFC 2046 §5.2.1); else its header is, as RFC 3461 §6.2 allows.
+- A message asked for in full (RFC 3461 §4.3) is returned when every host takes it as it is and it is of moderate size, since
+  message/rfc822 cannot be encoded (RFC 2046 §5.2.1); else its header is, as RFC 3461 §6.2 allows. A header that not every host
+  takes is returned in quoted-printable (RFC 6522 §4).
 - The sender of a forwarded message learns nothing of where it was forwarded to: neither the address nor the host.
 - What the remote host said is shown as it said it, but in one printable line: it can end no field and no part.
 """
@@ -23,7 +24,9 @@ from enum import StrEnum
 
 from posthorn.wire.message.header import header_end, scan_header
 from posthorn.wire.message.trace import mail_date
+from posthorn.wire.message.transfer_encoding import has_long_line, quoted_printable
 from posthorn.wire.smtp.client_replies import printable
+from posthorn.wire.smtp.data import line_ends_are_whole
 
 HEADER_LIMIT = 64 * 1024
 """Octets of the original header that are returned at most."""
@@ -261,7 +264,7 @@ def _address(address: str) -> str:
 
 
 def _returned(report: Report, head: bytes) -> bytes:
-    if report.full and report.original.isascii() and len(report.original) <= FULL_LIMIT:
+    if report.full and len(report.original) <= FULL_LIMIT and _travels(report.original):
         return b"Content-Type: message/rfc822\r\nContent-Description: Your message\r\n\r\n" + _ended(report.original)
     kind = "message/global-headers" if report.smtputf8 and not head.isascii() else "text/rfc822-headers"
     return _part(kind, _ended(head), "Header of your message")
@@ -279,15 +282,27 @@ def _ended(block: bytes) -> bytes:
 
 
 def _part(kind: str, content: bytes, description: str) -> bytes:
-    # a line of more than 998 octets is no mail (RFC 5322 §2.1.1), and a bare CR or LF none either: both travel encoded
-    lines = content.split(b"\r\n")
-    plain = content.isascii() and all(len(line) <= 998 and b"\r" not in line and b"\n" not in line for line in lines)
-    plain = plain and b"\0" not in content
     head = f"Content-Type: {kind}\r\nContent-Description: {description}\r\n"
-    if plain:
+    if _travels(content):
         return head.encode() + b"\r\n" + content
-    encoded = [
-        base64.b64encode(content[at : at + _ENCODED_COLUMNS]) + b"\r\n"
-        for at in range(0, len(content), _ENCODED_COLUMNS)
-    ]
-    return f"{head}Content-Transfer-Encoding: base64\r\n\r\n".encode() + b"".join(encoded)
+    if kind == "text/rfc822-headers":
+        encoding, encoded = "quoted-printable", b"".join(quoted_printable(content, 0, len(content)))
+    else:
+        encoding, encoded = (
+            "base64",
+            b"".join(
+                base64.b64encode(content[at : at + _ENCODED_COLUMNS]) + b"\r\n"
+                for at in range(0, len(content), _ENCODED_COLUMNS)
+            ),
+        )
+    return f"{head}Content-Transfer-Encoding: {encoding}\r\n\r\n".encode() + encoded
+
+
+def _travels(content: bytes) -> bool:
+    """Whether every host takes it as it is: a line of more than 998 octets, a bare CR or LF, and NUL are no mail (RFC 5322 §2)."""
+    return (
+        content.isascii()
+        and b"\0" not in content
+        and line_ends_are_whole(content)
+        and not has_long_line(content, 0, len(content))
+    )

@@ -25,9 +25,10 @@ MOST_AUTHORS = 20
 """Addresses of a From field; each has to be looked up."""
 
 QUOTE_IT = "a name that holds one of ( ) < > [ ] : ; @ \\ , must stand in quotes"
-"""What to do about an AuthorError that ``is_unquoted``."""
+"""What to do about a name that does not read."""
 
 _FROM_LIMIT = 16 * 1024
+_LONGEST_SHOWN = 100
 _ANGLED = re.compile(r"<[^<>@]+@[^<>@]+>")
 _DROPPED = frozenset({b"bcc", b"resent-bcc", b"return-path"})
 _SENDERS = frozenset({b"sender", b"resent-from", b"resent-sender"})
@@ -53,6 +54,8 @@ class AuthorError(ValueError):
 
     is_unquoted = False
     """An address is there: most likely it is the name before it that does not read, and would within quotes."""
+    advice = ""
+    """What would be right, for people; empty where it cannot be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,8 @@ class Submitted:
     """The addresses of Sender, Resent-From and Resent-Sender, each once: programs show them as who sent the message, so that they
     must belong to its sender as those of From."""
     is_unquoted: bool = False
-    """See AuthorError."""
+    advice: str = ""
+    """See AuthorError, for both."""
 
 
 def complete(block: bytes, *, date: str, message_id: str) -> Submitted:
@@ -102,7 +106,7 @@ def complete(block: bytes, *, date: str, message_id: str) -> Submitted:
             raise AuthorError("several From fields" if authors else "no From field")
         return Submitted(b"".join(kept), authors_of(authors[0]), senders=_senders_of(senders))
     except AuthorError as error:
-        return Submitted(b"".join(kept), (), str(error), is_unquoted=error.is_unquoted)
+        return Submitted(b"".join(kept), (), str(error), is_unquoted=error.is_unquoted, advice=error.advice)
 
 
 def _fields(block: bytes) -> list[tuple[bytes, bytes]]:
@@ -122,26 +126,45 @@ def _fields(block: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def authors_of(field: bytes) -> tuple[Address, ...]:
-    """Give the addresses of a From field, its name and all its lines included. Raises AuthorError.
+    """Return the addresses of a From field, its name and all its lines included. Raises AuthorError, which names the field.
 
     Addresses that stand in a name come last.
     """
+    name, _, value = field.partition(b":")
     if len(field) > _FROM_LIMIT:
-        raise AuthorError("the From field is too long")
-    text = field.partition(b":")[2].replace(b"\r\n", b"").decode("utf-8", "surrogateescape")
-    if any((character < " " and character != "\t") or character == "\x7f" for character in text):
-        raise AuthorError("control characters in the From field")
+        raise AuthorError(f"{name.decode('ascii', 'replace').strip()}: too long")
+    text = value.replace(b"\r\n", b"").decode("utf-8", "surrogateescape")
     try:
-        mailboxes = [_mailbox(tokens) for tokens in _items(_tokens(text))]
+        return _authors(text)
     except AuthorError as error:
-        error.is_unquoted = _ANGLED.search(text) is not None
-        raise
+        named = AuthorError(f"{name.decode('ascii', 'replace').strip()}: {error}")
+        named.is_unquoted = _ANGLED.search(text) is not None
+        named.advice = _advice(text)
+        raise named from error
+
+
+def _authors(text: str) -> tuple[Address, ...]:
+    if any((character < " " and character != "\t") or character == "\x7f" for character in text):
+        raise AuthorError("control characters")
+    mailboxes = [_mailbox(tokens) for tokens in _items(_tokens(text))]
     found = [mailbox[0] for mailbox in mailboxes]
     named = dict.fromkeys(address for mailbox in mailboxes for address in mailbox[1:])
     authors = (*found, *(address for address in named if address not in found))
     if not 0 < len(authors) <= MOST_AUTHORS:
-        raise AuthorError("no address, or too many, in the From field")
+        raise AuthorError("no address, or too many")
     return authors
+
+
+def _advice(text: str) -> str:
+    found = _ANGLED.findall(text)
+    if not found:
+        return "an address cannot stand in an encoded word (RFC 2047 §5)" if "=?" in text else ""
+    name, _, rest = text.partition(found[0])
+    name = name.replace('"', "").strip()
+    if len(found) > 1 or rest.strip() or not name.isprintable() or len(name) > _LONGEST_SHOWN:
+        return QUOTE_IT
+    shown = name.replace("\\", "\\\\")
+    return f'{QUOTE_IT}: "{shown}" {found[0]}'
 
 
 def _senders_of(fields: list[bytes]) -> tuple[Address, ...]:
@@ -176,11 +199,11 @@ def _tokens(text: str) -> list[tuple[str, str]]:
             depth = 1
             tokens.append(("space", " "))
         elif found.lastgroup == "special" and found[0] not in "<>,@":
-            raise AuthorError(f"a {found[0]!r} where none may be, in the From field")
+            raise AuthorError(f"a {found[0]} where none may be")
         else:
             tokens.append((found.lastgroup, found[0]))
     if depth:
-        raise AuthorError("a comment does not end, in the From field")
+        raise AuthorError("a comment does not end")
     return tokens
 
 
@@ -201,12 +224,12 @@ def _mailbox(tokens: list[tuple[str, str]]) -> list[Address]:
     if marks == ["@"]:
         return [_address(tokens)]
     if marks[-3:] != ["<", "@", ">"] or set(marks[:-3]) - {"@"}:
-        raise AuthorError("an item of the From field is no mailbox")
+        raise AuthorError("an item is no mailbox")
     begin, end = tokens.index(("special", "<")), tokens.index(("special", ">"))
     if any(kind != "space" for kind, _ in tokens[end + 1 :]):
-        raise AuthorError("something follows an address in the From field")
+        raise AuthorError("something follows an address")
     if any(kind == "literal" for kind, _ in tokens[:begin]):
-        raise AuthorError("brackets in a name of the From field")
+        raise AuthorError("brackets in a name")
     return [_address(tokens[begin + 1 : end]), *_named(tokens[:begin])]
 
 
@@ -222,7 +245,7 @@ def _named(tokens: list[tuple[str, str]]) -> list[Address]:
     try:
         return [parse_foreign(word) for word in named]
     except AddressError as error:
-        raise AuthorError("a name of the From field holds an @ that is in no address") from error
+        raise AuthorError("a name holds an @ that is in no address") from error
 
 
 def _address(tokens: list[tuple[str, str]]) -> Address:
@@ -231,4 +254,4 @@ def _address(tokens: list[tuple[str, str]]) -> Address:
     try:
         return parse_foreign(f"{local.strip(' ')}@{domain.strip(' ')}")
     except AddressError as error:
-        raise AuthorError("an address of the From field does not read") from error
+        raise AuthorError("an address does not read") from error

@@ -15,6 +15,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from posthorn.wire.smtp.data import line_ends_are_whole
+
 MAX_LINE = 998
 """Octets of a line without its CRLF (RFC 5321 §4.5.3.1.6, RFC 5322 §2.1.1)."""
 BLOCK = 64 * 1024
@@ -25,6 +27,8 @@ _EIGHT = bytes(range(128, 256))
 _ESCAPE = re.compile(
     rb"[^\t\x20-\x3c\x3e-\x7e]|[\t ]\Z"
 )  # one octet: a run of spaces must not be gone through from each of them
+_PLAIN = b"\t\r\n" + bytes(range(0x20, 0x7F))
+_LAST_BLANK = re.compile(rb"[\t ](?=\r\n|\Z)")
 _EIGHT_BIT = re.compile(rb"[\x80-\xff]")
 _NO_BASE64 = bytes(octet for octet in range(256) if not chr(octet).isascii() or chr(octet) in "\t\r\n ")
 _LIKE_A_MARK = frozenset(b"-.F")
@@ -112,7 +116,8 @@ def blocks(source: Octets, begin: int, end: int) -> Iterator[bytes]:
 def quoted_printable(source: Octets, begin: int, end: int) -> Iterator[bytes]:
     """Encode text whose lines end with CRLF (RFC 2045 §6.7)."""
     for block in blocks(source, begin, end):
-        yield b"\r\n".join(map(_quoted_line, block.split(b"\r\n")))
+        lines = _quoted(block).split(b"\r\n") if line_ends_are_whole(block) else map(_quoted_line, block.split(b"\r\n"))
+        yield b"\r\n".join([line if len(line) <= _LINE else _folded(line, _LINE) for line in lines])
 
 
 def base64(source: Octets, begin: int, end: int) -> Iterator[bytes]:
@@ -158,7 +163,17 @@ def _escape(found: re.Match[bytes]) -> bytes:
 
 
 def _quoted_line(line: bytes) -> bytes:
-    return _folded(_ESCAPE.sub(_escape, line), _LINE)
+    return _ESCAPE.sub(_escape, line)
+
+
+def _quoted(lines: bytes) -> bytes:
+    """Do the same for whole lines, each kind of octet at once: several times faster for text with many."""
+    text = lines.replace(b"=", b"=3D")
+    for octet in set(text.translate(None, _PLAIN)):
+        text = text.replace(b"%c" % octet, b"=%02X" % octet)
+    if b" \r\n" in text or b"\t\r\n" in text or text.endswith((b" ", b"\t")):
+        text = _LAST_BLANK.sub(_escape, text)
+    return text
 
 
 def _mended_line(line: bytes) -> bytes:

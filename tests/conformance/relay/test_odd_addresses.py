@@ -1,0 +1,76 @@
+"""Addresses of others go into MAIL, RCPT and ORCPT as they are written: their hosts judge them (RFC 5321 §2.3.11)."""
+
+from __future__ import annotations
+
+import pytest
+
+from posthorn_relay.transport import Accepted, To
+from tests.conformance.relay.stage import parcel, post, told, without
+from tests.support.scripted_smtp import FULL, ScriptedSmtp
+
+ODD = [
+    ".foo@y.test",
+    "foo.@y.test",
+    "a..b@y.test",
+    "...@y.test",
+    '"a..b"@y.test',
+    '"a b"@y.test',
+    '" "@y.test',
+    '"a@b"@y.test',
+    r'"a\"b\\"@y.test',
+    '"<a>"@y.test',
+    '"a> SIZE=1"@y.test',
+    'a."b c".d@y.test',
+    "Foo.BAR@y.test",
+    "bounce+a=b.test!c%d@y.test",
+    "y" * 200 + "@y.test",
+    "u@my_host.y.test",
+    "u@_a.-b-.y.test",
+    "u@[192.0.2.1]",
+]
+BROKEN = [
+    "a b@y.test",
+    '"a b@y.test',
+    "a>b@y.test",
+    '"a">@y.test',
+    "<a@y.test",
+    '"a\r\nb"@y.test',
+    '"a\0"@y.test',
+    '" @y.test',
+]
+
+
+@pytest.mark.parametrize("offer", [FULL, without(b"PIPELINING", b"SIZE", b"8BITMIME"), b"250 scripted.test\r\n"])
+@pytest.mark.parametrize("address", ODD)
+async def test_an_odd_address_is_named_as_it_is_written(address: str, offer: bytes) -> None:
+    async with ScriptedSmtp({"EHLO": offer}) as server:
+        verdicts = await post(server, parcel(address, "b@y.test", sender=address))
+    assert all(isinstance(verdict, Accepted) for verdict in verdicts)
+    mail, first, second = server.commands[1:4]
+    size = " SIZE=25" if b"SIZE" in offer else ""
+    assert mail == f"MAIL FROM:<{address}>{size}"
+    assert (first, second) == (f"RCPT TO:<{address}>", "RCPT TO:<b@y.test>")
+
+
+async def test_the_original_recipient_is_written_as_xtext() -> None:
+    recipients = [
+        To("b@y.test", orcpt=f"rfc822;{address}") for address in ('"a b"@y.test', "a+b..c=@y_z.test", "Ä..@y.test")
+    ]
+    async with ScriptedSmtp() as server:
+        await post(server, parcel(*recipients))
+    assert [command.partition(" ORCPT=")[2] for command in server.commands[2:5]] == [
+        'rfc822;"a+20b"@y.test',
+        "rfc822;a+2Bb..c+3D@y_z.test",
+        r"rfc822;\x{C4}..@y.test",
+    ]
+
+
+@pytest.mark.parametrize("address", BROKEN)
+async def test_what_would_end_the_path_early_is_never_said(address: str) -> None:
+    async with ScriptedSmtp() as server:
+        first, second = await post(server, parcel(address, "c@y.test"))
+        (refused,) = await post(server, parcel(sender=address))
+    assert told(first) == ("rcpt", 0, "5.1.3", True)
+    assert isinstance(second, Accepted)
+    assert told(refused) == ("mail", 0, "5.1.7", True)
+    assert server.verbs == ["EHLO", "MAIL", "RCPT", "DATA", "QUIT", "EHLO", "QUIT"]

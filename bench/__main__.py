@@ -1,4 +1,4 @@
-"""Run the benchmark: `python -m bench [--quick] [--letters N] [--rounds N] [--blobs URL]`."""
+"""Run the benchmark: `python -m bench [--quick] [--messages N] [--rounds N] [--blobs URL]`."""
 
 from __future__ import annotations
 
@@ -27,45 +27,45 @@ PROBE = "bob@example.test"
 READER = "reader@example.test"
 
 
-def inbound_posthorn(system: System, letters: int, *, kept: bool) -> dict[str, Any]:
-    """One round of letters into Posthorn."""
+def inbound_posthorn(system: System, messages: int, *, kept: bool) -> dict[str, Any]:
+    """One round of messages into Posthorn."""
     before, costs = system.delivered(), system.costs()
     puts = system.counter("delivery", "posthorn_delivery_puts_total")
     transactions = system.counter("delivery", "posthorn_delivery_transactions_total")
     began = time.monotonic()
-    accepted = smtp_source(system.smtp, letters, RECIPIENT, kept=kept)
-    while system.delivered() < before + letters:
+    accepted = smtp_source(system.smtp, messages, RECIPIENT, kept=kept)
+    while system.delivered() < before + messages:
         time.sleep(0.02)
     took = time.monotonic() - began
     after = system.costs()
     return {
-        "accepted_per_s": letters / accepted,
-        "delivered_per_s": letters / took,
-        "puts_per_message": (system.counter("delivery", "posthorn_delivery_puts_total") - puts) / letters,
+        "accepted_per_s": messages / accepted,
+        "delivered_per_s": messages / took,
+        "puts_per_message": (system.counter("delivery", "posthorn_delivery_puts_total") - puts) / messages,
         "transactions_per_message": (system.counter("delivery", "posthorn_delivery_transactions_total") - transactions)
-        / letters,
-        "cpu_ms_per_message": {name: 1000 * (after[name].cpu - costs[name].cpu) / letters for name in after},
+        / messages,
+        "cpu_ms_per_message": {name: 1000 * (after[name].cpu - costs[name].cpu) / messages for name in after},
     }
 
 
-def inbound_postfix(postfix: Postfix, letters: int, *, kept: bool) -> dict[str, Any]:
+def inbound_postfix(postfix: Postfix, messages: int, *, kept: bool) -> dict[str, Any]:
     """The same round into Postfix."""
     postfix.empty()
     cpu = cost(postfix.root_pid).cpu
     began = time.monotonic()
-    accepted = smtp_source(postfix.port, letters, ADDRESS, kept=kept)
-    while postfix.delivered() < letters:
+    accepted = smtp_source(postfix.port, messages, ADDRESS, kept=kept)
+    while postfix.delivered() < messages:
         time.sleep(0.02)
     took = time.monotonic() - began
     return {
-        "accepted_per_s": letters / accepted,
-        "delivered_per_s": letters / took,
-        "cpu_ms_per_message": {"postfix": 1000 * (cost(postfix.root_pid).cpu - cpu) / letters},
+        "accepted_per_s": messages / accepted,
+        "delivered_per_s": messages / took,
+        "cpu_ms_per_message": {"postfix": 1000 * (cost(postfix.root_pid).cpu - cpu) / messages},
     }
 
 
 def latency_at_half_load(system: System, rate: float, probes: int) -> dict[str, Any]:
-    """Time from 250 to readable over POP3 while letters arrive at ``rate`` a second."""
+    """Time from 250 to readable over POP3 while messages arrive at ``rate`` a second."""
     stop = asyncio.Event()
     loop = asyncio.new_event_loop()
     sent: list[int] = []
@@ -89,7 +89,7 @@ def latency_at_half_load(system: System, rate: float, probes: int) -> dict[str, 
 
 
 def median_round(rounds: list[dict[str, Any]]) -> dict[str, Any]:
-    """The round with the median of delivered letters a second, and the spread beside it."""
+    """The round with the median of delivered messages a second, and the spread beside it."""
     ranked = sorted(rounds, key=lambda one: float(one["delivered_per_s"]))
     return {**ranked[len(ranked) // 2], "delivered_per_s_all": [round(one["delivered_per_s"]) for one in rounds]}
 
@@ -98,23 +98,23 @@ def main() -> None:
     """Measure, print the table, write the JSON."""
     options = argparse.ArgumentParser(prog="make bench", description=__doc__)
     options.add_argument("--quick", action="store_true", help="a short run, to see that it works")
-    options.add_argument("--letters", type=int, default=6000, help="letters in a round (default 6000)")
+    options.add_argument("--messages", type=int, default=6000, help="messages in a round (default 6000)")
     options.add_argument("--rounds", type=int, default=3, help="rounds of each side, alternating (default 3)")
     options.add_argument("--blobs", help="POSTHORN_BLOBS for the run (default: a local directory)")
     options.add_argument("--idle", type=int, default=1000, help="idle connections held while memory is read")
     options.add_argument("--only", choices=("inbound", "outbound", "pop3", "memory", "api"), help="one part only")
     options.add_argument(
-        "--deferred", type=int, default=0, help="measure letters out again with so many rows waiting in the queue"
+        "--deferred", type=int, default=0, help="measure messages out again with so many rows waiting in the queue"
     )
     options.add_argument("--accounts", type=int, default=0, help="measure the API's lists again with so many accounts")
     asked = options.parse_args()
-    letters, rounds = (1000, 1) if asked.quick else (asked.letters, asked.rounds)
+    messages, rounds = (1000, 1) if asked.quick else (asked.messages, asked.rounds)
     results: dict[str, Any] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()},
-        "letter_octets": 4096,
+        "message_octets": 4096,
         "sessions": 20,
-        "letters": letters,
+        "messages": messages,
         "blobs": "s3" if asked.blobs else "local directory",
     }
     with tempfile.TemporaryDirectory(prefix="posthorn-bench-") as place:
@@ -129,9 +129,9 @@ def main() -> None:
             results["ready_after_s"] = system.ready_after
             results["versions"] = {"postfix": postfix.version}
             if asked.only in (None, "inbound"):
-                measure_inbound(results, system, postfix, letters, rounds, probes=30 if asked.quick else 200)
+                measure_inbound(results, system, postfix, messages, rounds, probes=30 if asked.quick else 200)
             if asked.only in (None, "outbound"):
-                measure_outbound(results, system, postfix, directory, letters, rounds, asked.deferred)
+                measure_outbound(results, system, postfix, directory, messages, rounds, asked.deferred)
             if asked.only in (None, "pop3"):
                 measure_pop3(results, system, postfix, directory, quick=asked.quick)
             if asked.only in (None, "memory"):
@@ -150,28 +150,28 @@ def main() -> None:
 
 
 def measure_inbound(
-    results: dict[str, Any], system: System, postfix: Postfix, letters: int, rounds: int, probes: int
+    results: dict[str, Any], system: System, postfix: Postfix, messages: int, rounds: int, probes: int
 ) -> None:
     inbound_posthorn(system, 300, kept=True)  # warm both
     inbound_postfix(postfix, 300, kept=True)
-    for name, kept in (("connection_per_letter", False), ("connections_kept", True)):
+    for name, kept in (("connection_per_message", False), ("connections_kept", True)):
         ours, theirs = [], []
         for _ in range(rounds):
-            ours.append(inbound_posthorn(system, letters, kept=kept))
-            theirs.append(inbound_postfix(postfix, letters, kept=kept))
+            ours.append(inbound_posthorn(system, messages, kept=kept))
+            theirs.append(inbound_postfix(postfix, messages, kept=kept))
         posthorn, peer = median_round(ours), median_round(theirs)
         results[name] = {
             "posthorn": posthorn,
             "postfix": peer,
             "ratio_delivered": posthorn["delivered_per_s"] / peer["delivered_per_s"],
         }
-    rate = results["connection_per_letter"]["posthorn"]["delivered_per_s"] / 2
+    rate = results["connection_per_message"]["posthorn"]["delivered_per_s"] / 2
     results["readable_at_half_load"] = latency_at_half_load(system, rate, probes)
 
 
 def measure_pop3(results: dict[str, Any], system: System, postfix: Postfix, directory: Path, *, quick: bool) -> None:
     per_session, rounds, logins = (200, 1, 50) if quick else (2000, 5, 500)
-    # the same number of letters in a mailbox of its own on either side
+    # the same number of messages in a mailbox of its own on either side
     system.make_account(READER, PASSWORD)
     before = system.delivered()
     smtp_source(system.smtp, per_session, READER, kept=True)
@@ -184,7 +184,7 @@ def measure_pop3(results: dict[str, Any], system: System, postfix: Postfix, dire
         results["versions"]["dovecot"] = dovecot.version
         ours = (system.pop3, READER, PASSWORD)
         theirs = (dovecot.port, ADDRESS, PASSWORD)
-        results["pop3"] = {"letters_per_session": per_session}
+        results["pop3"] = {"messages_per_session": per_session}
         for name, target in (("posthorn", ours), ("dovecot", theirs)):
             figures: dict[str, Any] = {}
             for mode, pipelined in (("one_by_one", False), ("pipelined", True)):

@@ -33,7 +33,7 @@ class Client:
         self._writer.close()
 
     async def ask(self, method: str, path: str, document: dict[str, Any] | None = None) -> tuple[int, bytes]:
-        """Give status and body of an answer."""
+        """Return status and body of an answer."""
         body = b"" if document is None else json.dumps(document).encode()
         self._writer.write(
             f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {self._key}\r\n"

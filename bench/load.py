@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from bench.peers import need
 
 SESSIONS = 20
-LETTER = 4096
+MESSAGE = 4096
 
 
 def smtp_source(port: int, count: int, recipient: str, *, kept: bool) -> float:
-    """Send ``count`` letters of 4 KiB over 20 parallel sessions; gives the seconds until the last 250.
+    """Send ``count`` messages of 4 KiB over 20 parallel sessions; returns the seconds until the last 250.
 
-    ``kept`` sends many letters over each connection; otherwise each letter has a connection of its own.
+    ``kept`` sends many messages over each connection; otherwise each message has a connection of its own.
     """
-    command = [need("smtp-source", "postfix"), "-s", str(SESSIONS), "-l", str(LETTER), "-m", str(count)]
+    command = [need("smtp-source", "postfix"), "-s", str(SESSIONS), "-l", str(MESSAGE), "-m", str(count)]
     command += ["-d"] if kept else []
     command += ["-M", "bench.example.net", "-f", "sender@bench.example.net", "-t", recipient, f"inet:127.0.0.1:{port}"]
     began = time.monotonic()
@@ -73,7 +73,7 @@ class _Pop3:
         return int(self._ask("STAT").split()[1])
 
     def retrieve(self, numbers: range, *, pipelined: bool) -> int:
-        """Read messages; gives their octets. Every reply is checked to begin with +OK."""
+        """Read messages; returns their octets. Every reply is checked to begin with +OK."""
         return self._many(numbers) if pipelined else sum(self._many(range(n, n + 1)) for n in numbers)
 
     def _many(self, numbers: range) -> int:
@@ -128,7 +128,7 @@ def pop3_read(ports: list[tuple[int, str, str]], *, pipelined: bool, rounds: int
 
 
 def pop3_logins(port: int, user: str, password: str, count: int) -> float:
-    """Log in, STAT and quit, one session after the other; gives sessions per second."""
+    """Log in, STAT and quit, one session after the other; returns sessions per second."""
     began = time.monotonic()
     for _ in range(count):
         client = _Pop3(port, user, password)
@@ -138,8 +138,8 @@ def pop3_logins(port: int, user: str, password: str, count: int) -> float:
 
 
 async def paced_load(port: int, recipient: str, rate: float, stop: asyncio.Event) -> int:
-    """Send letters of 4 KiB at ``rate`` a second over 20 kept connections until told to stop; gives how many got a 250."""
-    letter = b"Subject: paced\r\n\r\n" + (b"x" * 78 + b"\r\n") * 50 + b".\r\n"
+    """Send messages of 4 KiB at ``rate`` a second over 20 kept connections until told to stop; returns how many got a 250."""
+    message = b"Subject: paced\r\n\r\n" + (b"x" * 78 + b"\r\n") * 50 + b".\r\n"
     head = f"MAIL FROM:<p@bench.example.net>\r\nRCPT TO:<{recipient}>\r\nDATA\r\n".encode()
     sent = 0
 
@@ -157,7 +157,7 @@ async def paced_load(port: int, recipient: str, rate: float, stop: asyncio.Event
             writer.write(head)
             for code in (b"250", b"250", b"354"):
                 _expect(await reader.readline(), code)
-            writer.write(letter)
+            writer.write(message)
             _expect(await reader.readline(), b"250")
             sent += 1
         writer.close()
@@ -174,7 +174,7 @@ def _expect(line: bytes, code: bytes) -> None:
 
 
 def readable_after(smtp_port: int, pop3_port: int, user: str, password: str, probes: int) -> Iterator[float]:
-    """Send one letter at a time; gives, for each, the seconds from its 250 until a POP3 session lists it."""
+    """Send one message at a time; gives, for each, the seconds from its 250 until a POP3 session lists it."""
     with socket.create_connection(("127.0.0.1", smtp_port), 30) as smtp:
         smtp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         replies = smtp.makefile("rb")
@@ -198,7 +198,7 @@ def readable_after(smtp_port: int, pop3_port: int, user: str, password: str, pro
                     break
                 client.quit()
                 if time.monotonic() - accepted > 30:
-                    raise RuntimeError("a letter was not readable within 30 s of its 250")
+                    raise RuntimeError("a message was not readable within 30 s of its 250")
             yield seen - accepted
             time.sleep(0.02)
 

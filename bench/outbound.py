@@ -1,4 +1,4 @@
-"""Letters out: submission to a sink, beside Postfix relaying to the same sink in the same run."""
+"""Messages out: submission to a sink, beside Postfix relaying to the same sink in the same run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import Any
 import asyncpg
 import psutil
 
-from bench.load import LETTER, SESSIONS
+from bench.load import MESSAGE, SESSIONS
 from bench.peers import await_port, need
 from bench.system import System, cost
 from posthorn_local.embedded import free_port
@@ -57,7 +57,7 @@ class Sink:
 
 @dataclass(slots=True)
 class Door:
-    """Where letters are handed in, and how."""
+    """Where messages are handed in, and how."""
 
     port: int
     login: tuple[str, str] | None = None
@@ -83,8 +83,8 @@ async def _reply(reader: asyncio.StreamReader, code: int) -> None:
             return
 
 
-def letter(octets: int, subject: str) -> bytes:
-    """A letter of about so many octets with the fields a mail client writes."""
+def make_message(octets: int, subject: str) -> bytes:
+    """A message of about so many octets with the fields a mail client writes."""
     head = (
         f"From: {SUBMITTER}\r\nTo: someone@{SINK}\r\nSubject: {subject}\r\n"
         f"Date: Mon, 23 Nov 2026 09:00:00 +0000\r\nMessage-ID: <{subject}@bench.example.net>\r\n\r\n"
@@ -92,10 +92,10 @@ def letter(octets: int, subject: str) -> bytes:
     return head + (b"x" * 78 + b"\r\n") * ((octets - len(head)) // 80) + b".\r\n"
 
 
-async def hand_in(door: Door, letters: int, *, rate: float | None = None) -> None:
-    """Hand letters in over 20 kept sessions, as fast as they are taken or at ``rate`` a second."""
-    left = iter(range(letters))
-    content = letter(LETTER, "load")
+async def hand_in(door: Door, messages: int, *, rate: float | None = None) -> None:
+    """Hand messages in over 20 kept sessions, as fast as they are taken or at ``rate`` a second."""
+    left = iter(range(messages))
+    content = make_message(MESSAGE, "load")
     head = f"MAIL FROM:<{SUBMITTER}>\r\nRCPT TO:<someone@{SINK}>\r\nDATA\r\n".encode()
     began = time.monotonic()
 
@@ -147,7 +147,7 @@ class Watcher:
 
 
 async def latency(door: Door, watcher: Watcher, rate: float, probes: int) -> list[float]:
-    """Seconds from the 250 at the door until the next host has the letter, while others are handed in at ``rate`` a second."""
+    """Seconds from the 250 at the door until the next host has the message, while others are handed in at ``rate`` a second."""
     server = await asyncio.start_server(watcher.serve, "127.0.0.1", watcher.port)
     watcher.arrived.clear()
     load = asyncio.create_task(hand_in(door, int(rate * (probes * 0.05 + 6)), rate=rate))
@@ -159,7 +159,7 @@ async def latency(door: Door, watcher: Watcher, rate: float, probes: int) -> lis
         writer.write(f"MAIL FROM:<{SUBMITTER}>\r\nRCPT TO:<p@{PROBED}>\r\nDATA\r\n".encode())
         for code in (250, 250, 354):
             await _reply(reader, code)
-        writer.write(letter(1000, name))
+        writer.write(make_message(1000, name))
         await _reply(reader, 250)
         accepted = time.monotonic()
         while name not in watcher.arrived:
@@ -175,22 +175,22 @@ async def latency(door: Door, watcher: Watcher, rate: float, probes: int) -> lis
     return sorted(found)
 
 
-def round_out(door: Door, sink: Sink, letters: int, costs: Callable[[], dict[str, float]]) -> dict[str, Any]:
+def round_out(door: Door, sink: Sink, messages: int, costs: Callable[[], dict[str, float]]) -> dict[str, Any]:
     """One round: from the first letter handed in until the sink has the last."""
     before, cpu = sink.taken(), costs()
     began = time.monotonic()
-    asyncio.run(hand_in(door, letters))
+    asyncio.run(hand_in(door, messages))
     accepted = time.monotonic() - began
-    while sink.taken() < before + letters:
+    while sink.taken() < before + messages:
         if time.monotonic() - began > 600:
-            raise RuntimeError(f"{sink.taken() - before} of {letters} letters came out within 600 s")
+            raise RuntimeError(f"{sink.taken() - before} of {messages} messages came out within 600 s")
         time.sleep(0.02)
     took = time.monotonic() - began
     after = costs()
     return {
-        "accepted_per_s": letters / accepted,
-        "relayed_per_s": letters / took,
-        "cpu_ms_per_message": {name: 1000 * (after[name] - cpu[name]) / letters for name in after},
+        "accepted_per_s": messages / accepted,
+        "relayed_per_s": messages / took,
+        "cpu_ms_per_message": {name: 1000 * (after[name] - cpu[name]) / messages for name in after},
     }
 
 
@@ -207,7 +207,7 @@ def call(system: System, method: str, path: str, document: dict[str, Any]) -> No
 
 
 def measure_outbound(
-    results: dict[str, Any], system: System, postfix: Any, directory: Path, letters: int, rounds: int, deferred: int
+    results: dict[str, Any], system: System, postfix: Any, directory: Path, messages: int, rounds: int, deferred: int
 ) -> None:
     """Both sides by turns; then ours again with many rows that wait, when ``deferred`` says so."""
     sink, watcher = Sink(directory), Watcher()
@@ -227,7 +227,7 @@ def measure_outbound(
             round_out(door, sink, 300, costs)  # warm
         for _ in range(rounds):
             for name, (door, costs) in sides.items():
-                found[name].append(round_out(door, sink, letters, costs))
+                found[name].append(round_out(door, sink, messages, costs))
         part: dict[str, Any] = {}
         for name, several in found.items():
             ranked = sorted(several, key=lambda one: float(one["relayed_per_s"]))
@@ -243,7 +243,7 @@ def measure_outbound(
         part["latency_at_per_s"] = rate
         if deferred:
             asyncio.run(fill_queue(system, deferred))
-            with_rows = [round_out(ours_door, sink, letters, sides["posthorn"][1]) for _ in range(rounds)]
+            with_rows = [round_out(ours_door, sink, messages, sides["posthorn"][1]) for _ in range(rounds)]
             ranked = sorted(with_rows, key=lambda one: float(one["relayed_per_s"]))
             part["with_deferred"] = {"rows": deferred, **ranked[len(ranked) // 2]}
         results["outbound"] = part
@@ -287,7 +287,7 @@ async def fill_queue(system: System, rows: int) -> None:
 def show_outbound(part: dict[str, Any], peer: str) -> None:
     """Print the table."""
     ours, theirs = part["posthorn"], part["postfix"]
-    print(f"Letters out, submission to a sink      {'Posthorn':>10} {peer:>15} {'ratio':>7}")
+    print(f"Messages out, submission to a sink      {'Posthorn':>10} {peer:>15} {'ratio':>7}")
     for key, label in (("accepted_per_s", "accepted/s"), ("relayed_per_s", "at the sink/s")):
         print(f"  {label:<34} {ours[key]:>10.0f} {theirs[key]:>15.0f} {ours[key] / theirs[key]:>7.2f}")
     total, peer_total = sum(ours["cpu_ms_per_message"].values()), sum(theirs["cpu_ms_per_message"].values())

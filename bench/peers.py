@@ -25,7 +25,7 @@ class Missing(SystemExit):
 
 
 def need(program: str, package: str) -> str:
-    """Give the path of a program. Raises Missing with the package that holds it."""
+    """Return the path of a program. Raises Missing with the package that holds it."""
     path = shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/lib/postfix/sbin")
     if not path:
         raise Missing(f"bench: {program} is missing; install Debian's package {package}")
@@ -43,7 +43,7 @@ def await_port(port: int, what: str) -> None:
 
 
 class Postfix:
-    """SMTP on a free port; every letter for ADDRESS is delivered by virtual(8) to one Maildir, synced as Postfix does."""
+    """SMTP on a free port; every message for ADDRESS is delivered by virtual(8) to one Maildir, synced as Postfix does."""
 
     def __init__(self, directory: Path) -> None:
         if os.geteuid() != 0:
@@ -150,7 +150,7 @@ maillog_file_prefixes = {self._data.parent}
         time.sleep(1)
 
     def delivered(self) -> int:
-        """Letters in the Maildir."""
+        """Messages in the Maildir."""
         try:
             with os.scandir(self.maildir / "new") as entries:
                 return sum(1 for _ in entries)

@@ -12,16 +12,19 @@ def show(results: dict[str, Any]) -> None:
     """Print what was measured; a part that was not asked for is left out."""
     machine = results["machine"]
     print(
-        f"\n{machine['cores']} cores, Python {machine['python']}, letters of {results['letter_octets']} octets, "
+        f"\n{machine['cores']} cores, Python {machine['python']}, messages of {results['message_octets']} octets, "
         f"{results['sessions']} sessions, bodies in {results['blobs']}, every acknowledged message synced to disk"
     )
     print(f"local mode ready after {results['ready_after_s']:.1f} s\n")
-    for name, title in (("connection_per_letter", "a connection per letter"), ("connections_kept", "connections kept")):
+    for name, title in (
+        ("connection_per_message", "a connection per message"),
+        ("connections_kept", "connections kept"),
+    ):
         if name in results:
             _inbound(results[name], title, results["versions"]["postfix"])
     if half := results.get("readable_at_half_load"):
         print(
-            f"From 250 to readable over POP3 at {half['load_per_s']:.0f} letters/s (half load): "
+            f"From 250 to readable over POP3 at {half['load_per_s']:.0f} messages/s (half load): "
             f"p50 {half['p50_ms']:.0f} ms, p99 {half['p99_ms']:.0f} ms, worst {half['max_ms']:.0f} ms of {half['probes']}\n"
         )
     if outbound := results.get("outbound"):
@@ -41,7 +44,7 @@ def show(results: dict[str, Any]) -> None:
 
 def _inbound(part: dict[str, Any], title: str, peer: str) -> None:
     ours, theirs = part["posthorn"], part["postfix"]
-    print(f"Letters in, {title:<24} {'Posthorn':>10} {peer:>15} {'ratio':>7}")
+    print(f"Messages in, {title:<24} {'Posthorn':>10} {peer:>15} {'ratio':>7}")
     for key, label in (("accepted_per_s", "accepted/s"), ("delivered_per_s", "delivered/s")):
         print(f"  {label:<34} {ours[key]:>10.0f} {theirs[key]:>15.0f} {ours[key] / theirs[key]:>7.2f}")
     total, peer_total = sum(ours["cpu_ms_per_message"].values()), sum(theirs["cpu_ms_per_message"].values())
@@ -55,7 +58,7 @@ def _inbound(part: dict[str, Any], title: str, peer: str) -> None:
 
 def _pop3(part: dict[str, Any], peer: str) -> None:
     ours, theirs = part["posthorn"], part["dovecot"]
-    print(f"POP3, {part['letters_per_session']} letters a session{'':<11} {'Posthorn':>10} {peer:>15} {'ratio':>7}")
+    print(f"POP3, {part['messages_per_session']} messages a session{'':<11} {'Posthorn':>10} {peer:>15} {'ratio':>7}")
     for key, label in (
         ("sessions_per_s", "logins/s, one after the other"),
         ("one_by_one_messages_per_s", "messages/s, one by one"),

@@ -106,7 +106,7 @@ def _run(stand: Stand, arguments: argparse.Namespace) -> Result:
 def _calm(
     world: World, sink: Sink, faults: Faults, administrator: Administrator, ended: float
 ) -> tuple[Verdict, float | None]:
-    """Wait until nothing is missing and nothing moves, then judge; gives how long it took, None when it did not come to that."""
+    """Wait until nothing is missing and nothing moves, then judge; returns how long it took, None when it did not come to that."""
     deadline = time.monotonic() + _CALM_SECONDS
     calm: float | None = None
     while True:
@@ -131,7 +131,7 @@ def _calm(
 
 
 def _release(world: World) -> Standing | None:
-    """Let go what is held, cancel what cannot go; gives what still moves."""
+    """Let go what is held, cancel what cannot go; returns what still moves."""
     with suppress(Exception), world.api() as api:
         api.post("/v1/queue/release", json={"all": True})
         api.post("/v1/queue/cancel", json={"domain": "cancel.test"})
@@ -140,7 +140,7 @@ def _release(world: World) -> Standing | None:
 
 
 def _read_all(world: World) -> bool:
-    """Look into every mailbox; gives whether that could be done."""
+    """Look into every mailbox; returns whether that could be done."""
     for address in ACCOUNTS:
         try:
             Reading(world, address, 0, address, "keep").visit()

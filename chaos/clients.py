@@ -113,7 +113,7 @@ class _Smtp(Client):
         return smtplib.SMTP("127.0.0.1", port, local_hostname="client.test", timeout=_ANSWER_SECONDS)
 
     def hand_in(self, entry: Entry, recipients: Sequence[str], *, chunked: bool) -> bool:
-        """Try once; gives whether it is acknowledged."""
+        """Try once; returns whether it is acknowledged."""
         ended = False
         try:
             session = self._session = self._session or self.open()
@@ -238,7 +238,7 @@ class Reading(Client):
             self.visit()
 
     def visit(self) -> list[int]:
-        """One session; gives the sizes of all messages. Raises OSError or RefusedError."""
+        """One session; returns the sizes of all messages. Raises OSError or RefusedError."""
         box = self.ledger.mailboxes[self._address]
         port = self.world.stand.ports["pop3"]
         with socket.create_connection(("127.0.0.1", port), timeout=_ANSWER_SECONDS) as connection:

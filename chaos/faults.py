@@ -66,7 +66,7 @@ class Faults:
         self._plan = self._kinds()
 
     def step(self, *, beginning: bool) -> str | None:
-        """End what is to end, and begin what is to begin; gives the latter's description."""
+        """End what is to end, and begin what is to begin; returns the latter's description."""
         now = time.monotonic()
         for fault in [each for each in self._open if now >= each.began_at + each.seconds]:
             fault.end()
@@ -92,7 +92,7 @@ class Faults:
         self._open.clear()
 
     def troubled(self, moment: float) -> bool:
-        """Whether the relay, or what it stands on, was hurt around this moment."""
+        """Return whether the relay, or what it stands on, was hurt around this moment."""
         return any(
             _RELAYS & set(fault.victims)
             and fault.began_at - 2 <= moment <= (fault.ended_at or moment) + _AROUND_SECONDS
@@ -100,7 +100,7 @@ class Faults:
         )
 
     def slowest_return(self, seconds: Callable[[float], float]) -> tuple[float, str]:
-        """Give the longest time from the end of a fault to service, of faults that no other one followed meanwhile."""
+        """Return the longest time from the end of a fault to service, of faults that no other one followed meanwhile."""
         found = (0.0, "no fault")
         for fault in self.history:
             took = seconds(fault.ended_at)

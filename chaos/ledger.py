@@ -51,7 +51,7 @@ class Entry:
         return content(self.number, self.size, self.sender)
 
     def allows(self, copies: int, excused: int = 0) -> bool:
-        """Whether there are not too many copies of it."""
+        """Return whether there are not too many copies of it."""
         return copies <= bool(self.acknowledged_at) + self.uncertain + excused
 
 
@@ -66,7 +66,7 @@ def content(number: int, size: int, sender: str) -> bytes:
 
 
 def number_in(octets: bytes) -> int | None:
-    """Give the number of the message that this is, or quotes."""
+    """Return the number of the message that this is, or quotes."""
     found = _NUMBER.search(octets)
     return int(found[1]) if found else None
 
@@ -164,13 +164,13 @@ class Ledger:
         return None
 
     def longest_pause(self, part: str, began: float, ended: float) -> float:
-        """Give the longest time without a success, in seconds."""
+        """Return the longest time without a success, in seconds."""
         with self.lock:
             moments = [began, *(at for at in self.successes[part] if began <= at <= ended), ended]
         return max(later - earlier for earlier, later in itertools.pairwise(moments))
 
     def returned_after(self, part: str, moment: float) -> float:
-        """Give the seconds from a moment to the next success."""
+        """Return the seconds from a moment to the next success."""
         with self.lock:
             return min((at - moment for at in self.successes[part] if at >= moment), default=float("inf"))
 

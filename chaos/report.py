@@ -71,7 +71,7 @@ def standing_of(database_url: str, delivery: int = 0) -> Standing:
 
 
 def longest_delivery(database_url: str) -> float:
-    """Give the longest time from the end of data to the mailbox, in seconds."""
+    """Return the longest time from the end of data to the mailbox, in seconds."""
 
     async def ask(connection: asyncpg.Connection[asyncpg.Record]) -> float:
         found = await connection.fetchval("SELECT extract(epoch FROM max(placed_at - received_at)) FROM messages")

@@ -130,7 +130,7 @@ class Stand:
                 self._down.discard(store)
 
     def is_ready(self, part: str) -> bool:
-        """Whether /readyz of the part answers 200."""
+        """Return whether /readyz of the part answers 200."""
         with suppress(httpx.HTTPError):
             url = f"http://127.0.0.1:{self.health[part]}/readyz"
             return httpx.get(url, timeout=5, trust_env=False).status_code == 200

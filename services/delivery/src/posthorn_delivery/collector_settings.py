@@ -19,7 +19,7 @@ class CollectorSettings(EnvSettings):
     collector_rewrite_age: Annotated[float, Field(ge=0)] = 600.0
     """A segment younger than this is not written anew: more of it may die soon."""
     collector_grace: Annotated[float, Field(ge=1000)] = 1800.0
-    """From the last reference to a segment until its blob goes. Readers may be at it still, and delivery may place letters in a
+    """From the last reference to a segment until its blob goes. Readers may be at it still, and delivery may place messages in a
     segment for up to 900 s after it wrote it."""
     collector_orphan_age: Annotated[float, Field(ge=1800)] = 3600.0
     """A blob that no segment names is an orphan when it is older than this."""

@@ -52,7 +52,7 @@ _batches = Counter("posthorn_delivery_batches_total", "Batches taken")
 _batch_size = Histogram(
     "posthorn_delivery_batch_messages", "Messages in a batch", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 )
-_transactions = Counter("posthorn_delivery_transactions_total", "Transactions that placed letters")
+_transactions = Counter("posthorn_delivery_transactions_total", "Transactions that placed messages")
 _rows = Histogram(
     "posthorn_delivery_transaction_rows",
     "Rows of recipients in a transaction",
@@ -163,7 +163,7 @@ class Deliverer:
         return []
 
     async def _resolved(self, group: Group, in_flight: InFlight) -> list[Group]:
-        """Resolve, route, sign and store a group; gives what is to be placed, by transactions, the first one last."""
+        """Resolve, route, sign and store a group; returns what is to be placed, by transactions, the first one last."""
         recipients = {recipient for item in group.items for recipient in item.envelope.recipients}
         unknown = [item.envelope for item in group.items if item.originals is None]
         originals = await find_srs_originals(unknown, self._rewriting, self._mailboxes)
@@ -220,7 +220,7 @@ class Deliverer:
         return False
 
     async def _signed(self, items: list[Item], in_flight: InFlight) -> list[Item]:
-        """Sign what leaves in the name of a domain of ours; gives the items that may go on now."""
+        """Sign what leaves in the name of a domain of ours; returns the items that may go on now."""
         unsigned = [item for item in items if item.signature is None and item.envelope.signer and item.routes.queued]
         if self._signer is None or not unsigned:
             return items

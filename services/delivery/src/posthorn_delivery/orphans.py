@@ -50,7 +50,7 @@ type Leads = Callable[[], Awaitable[bool]]
 
 
 async def at_once(work: Callable[[str], Awaitable[None]], keys: Sequence[str]) -> list[Unavailable | None]:
-    """Do the work for each key at the same time; gives the fault of each, or None. A missing blob is no fault."""
+    """Do the work for each key at the same time; returns the fault of each, or None. A missing blob is no fault."""
 
     async def one(key: str) -> Unavailable | None:
         try:
@@ -169,7 +169,7 @@ class Orphans:
         return moved
 
     async def _tend_trash(self, now: float, leads: Leads) -> tuple[int, int]:
-        """Move back what a row names, delete what has lain there for long; gives how many of each."""
+        """Move back what a row names, delete what has lain there for long; returns how many of each."""
         rescued = discarded = 0
         long_ago = datetime.fromtimestamp(now, UTC) - timedelta(seconds=self._settings.collector_trash_seconds)
         async for page in _pages(self._blobs.list(TRASH)):

@@ -23,7 +23,7 @@ _gone = Counter("posthorn_delivery_gone_total", "Recipients that had gone since 
 
 
 def record(events: Events, envelope: Envelope, found: Routes, now: float) -> None:
-    """Say what has become of the recipients. ``now`` is in seconds since the epoch."""
+    """Return what has become of the recipients. ``now`` is in seconds since the epoch."""
     name, queued = str(envelope.id), found.queued
     bounced = [each.recipient for each in found.outbound if each.status == GONE_STATUS]
     refused = [each for each in found.outbound if each.state is QueueState.BOUNCED and each.status != GONE_STATUS]

@@ -66,18 +66,18 @@ class Packer:
 
 
 def segments(items: Iterable[Item]) -> list[Segment]:
-    """Give the segments in which the items lie, with what is to be placed of each."""
-    letters: dict[Packing, list[SegmentMessage]] = {}
+    """Return the segments in which the items lie, with what is to be placed of each."""
+    messages: dict[Packing, list[SegmentMessage]] = {}
     found: list[Segment] = []
     for item in items:
         assert item.blob_range is not None
         routes = item.routes
-        letter = SegmentMessage(
+        message = SegmentMessage(
             item.envelope, item.blob_range, routes.accounts, routes.outbound, routes.tenant, item.signature or ""
         )
         if item.packing is not None:
-            letters.setdefault(item.packing, []).append(letter)
+            messages.setdefault(item.packing, []).append(message)
         else:
             assert item.envelope.blob is not None
-            found.append(Segment(item.envelope.id, item.envelope.blob, item.envelope.body.size, (letter,)))
-    return found + [Segment(p.id, p.key, p.octets, tuple(inside)) for p, inside in letters.items()]
+            found.append(Segment(item.envelope.id, item.envelope.blob, item.envelope.body.size, (message,)))
+    return found + [Segment(p.id, p.key, p.octets, tuple(inside)) for p, inside in messages.items()]

@@ -45,7 +45,7 @@ class Repairer:
                 log.warning("INGEST was not looked through", part=fault.part, detail=str(fault))
 
     async def look(self) -> int:
-        """Deliver what was there at the last look too; gives how many. Raises Unavailable."""
+        """Deliver what was there at the last look too; returns how many. Raises Unavailable."""
         if not await self._lead(3 * LOOK_EVERY):
             self._seen = frozenset()
             return 0

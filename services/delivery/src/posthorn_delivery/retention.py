@@ -59,7 +59,7 @@ class RetentionSweeper:
             await asyncio.sleep(self._settings.retention_interval)
 
     async def round(self) -> tuple[int, int]:
-        """Do one round, if this process leads; gives the entries that expired and those that were purged. Raises Unavailable."""
+        """Do one round, if this process leads; returns the entries that expired and those that were purged. Raises Unavailable."""
         if not await self._retention.lead(self._settings.retention_interval + _LEASE_SECONDS):
             return 0, 0
         total = await self._retention.entries()
@@ -69,7 +69,7 @@ class RetentionSweeper:
         return expired, purged
 
     async def _all(self, step: Callable[[int], Awaitable[Step]], counter: Counter, total: int) -> tuple[int, bool]:
-        """Do one of both, as far as the brake allows; gives how many went, and whether there are more."""
+        """Do one of both, as far as the brake allows; returns how many went, and whether there are more."""
         gone, most = 0, self._brake.most(total)
         while await self._retention.lead(self._settings.retention_interval + _LEASE_SECONDS):
             if self._certain is not None:

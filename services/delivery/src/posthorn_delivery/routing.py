@@ -282,7 +282,7 @@ def _honoured(envelope: Envelope, recipient: str) -> RecipientDsn:
 
 
 def _without_success(dsn: RecipientDsn) -> RecipientDsn:
-    """Give what is left of a wish once the notice of success has been seen to."""
+    """Return what is left of a wish once the notice of success has been seen to."""
     return replace(dsn, notify=(dsn.notify & ~Notify.SUCCESS) or Notify.NEVER)
 
 

@@ -44,7 +44,7 @@ class DeliverySettings(
     relay_give_up_seconds: Seconds = 432_000.0
     """How long recipients elsewhere are tried, counted from here on; the relay reads the same variable."""
     relay_delay_notice_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 14_400.0
-    """After how long in the queue the sender is told that a letter is late; 0: never."""
+    """After how long in the queue the sender is told that a message is late; 0: never."""
 
     @property
     def limits(self) -> tuple[int, int, int]:

@@ -38,7 +38,7 @@ class Ports:
 
 
 def choose_ports(settings: LocalSettings) -> Ports:
-    """Give the ports that the settings ask for. Raises PortTaken."""
+    """Return the ports that the settings ask for. Raises PortTaken."""
     wanted = [(field, getattr(settings, field)) for field in _FIELDS]
     wanted += [
         (f"health_port (for {service})", settings.health_port and settings.health_port + number)

@@ -22,7 +22,7 @@ RENEW_BEFORE = timedelta(days=30)
 
 
 def ensure_certificate(directory: Path, now: datetime | None = None) -> bool:
-    """Have ``tls.crt`` and ``tls.key`` (mode 0600) in the directory, valid for a month at least; gives whether they were made."""
+    """Have ``tls.crt`` and ``tls.key`` (mode 0600) in the directory, valid for a month at least; returns whether they were made."""
     moment = now or datetime.now(UTC)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     chain, key = directory / "tls.crt", directory / "tls.key"

@@ -27,7 +27,7 @@ class Backoff:
         self.due = 0.0
 
     def after(self, lived: float) -> float:
-        """Note an end after ``lived`` seconds; gives the wait, and sets ``due`` (monotonic seconds)."""
+        """Note an end after ``lived`` seconds; returns the wait, and sets ``due`` (monotonic seconds)."""
         if lived > _SETTLED:
             self._delay = _FIRST_DELAY
         delay, self._delay = self._delay, min(self._delay * 2, _LONGEST_DELAY)
@@ -97,7 +97,7 @@ class Service:
             self._process.send_signal(signal.SIGTERM)
 
     def wait(self, deadline: float) -> bool:
-        """Wait until ``deadline`` (monotonic seconds), then kill it; gives whether it ended by itself."""
+        """Wait until ``deadline`` (monotonic seconds), then kill it; returns whether it ended by itself."""
         if self._process is None:
             return True
         try:

@@ -51,7 +51,7 @@ class EmbeddedError(RuntimeError):
 
 
 def free_port() -> int:
-    """Give a TCP port of 127.0.0.1 that was free a moment ago."""
+    """Return a TCP port of 127.0.0.1 that was free a moment ago."""
     for _ in range(100):
         port = _PORTS[secrets.randbelow(len(_PORTS))]
         with socket.socket() as probe:
@@ -64,7 +64,7 @@ def free_port() -> int:
 
 
 def die_with_parent(number: int = signal.SIGKILL) -> Callable[[], None]:
-    """Give a ``preexec_fn`` that has the kernel send the child a signal when its parent dies (Linux; nothing elsewhere)."""
+    """Return a ``preexec_fn`` that has the kernel send the child a signal when its parent dies (Linux; nothing elsewhere)."""
     parent = os.getpid()
 
     def arrange() -> None:
@@ -331,7 +331,7 @@ ports_file_dir: "{self.directory}"
         return self.process is not None and any(self.directory.glob(f"*_{self.process.pid}.ports"))
 
     def is_wedged(self) -> bool:
-        """Whether a write failed, after which a stream stores nothing until it is opened anew, and there is room again."""
+        """Return whether a write failed, after which a stream stores nothing until it is opened anew, and there is room again."""
         if shutil.disk_usage(self.directory).free < _LEAST_FREE:
             return False
         try:

@@ -37,7 +37,7 @@ class Home:
             raise
 
     def close(self) -> None:
-        """Give the home up."""
+        """Return the home up."""
         os.close(self._lock)
         os.close(self.children_lock)
 

@@ -75,7 +75,7 @@ class Supervisor:
         self._http = httpx.Client(trust_env=False, timeout=30)
 
     def run(self) -> int:
-        """Serve until a signal; gives the exit status."""
+        """Serve until a signal; returns the exit status."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup is honoured
                 signal.signal(number, self._signalled)

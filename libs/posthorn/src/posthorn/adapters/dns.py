@@ -66,7 +66,7 @@ class DnsResolver:
         self._asking: dict[tuple[dns.name.Name, dns.rdatatype.RdataType], asyncio.Task[_Answer]] = {}
 
     async def exchangers(self, domain: str) -> Sequence[Exchanger]:
-        """Give the MX set; empty where it names no host that could be one (an IP address, no host name)."""
+        """Return the MX set; empty where it names no host that could be one (an IP address, no host name)."""
         name = _name(domain)
         if name is None:
             raise NoSuchDomain(domain)
@@ -90,7 +90,7 @@ class DnsResolver:
         return found[:_MOST_EXCHANGERS]
 
     async def addresses(self, host: str) -> tuple[Sequence[str], bool]:
-        """Give IPv6 addresses, then IPv4. Where one family cannot be known, the other's are given; if there are any."""
+        """Return IPv6 addresses, then IPv4. Where one family cannot be known, the other's are given; if there are any."""
         name = _name(host)
         if name is None:
             return (), False
@@ -113,7 +113,7 @@ class DnsResolver:
         return found, bool(validated) and all(validated)
 
     async def tlsa(self, host: str, port: int) -> tuple[Sequence[Tlsa], bool]:
-        """Give the TLSA records at ``_<port>._tcp.<host>``."""
+        """Return the TLSA records at ``_<port>._tcp.<host>``."""
         name = _name(f"_{port}._tcp.{host}")
         if name is None:
             return (), False
@@ -122,7 +122,7 @@ class DnsResolver:
         return [Tlsa(one.usage, one.selector, one.mtype, bytes(one.cert)) for one in records], secure
 
     async def texts(self, name: str) -> Sequence[str]:
-        """Give the TXT records; octets that are not ASCII become U+FFFD."""
+        """Return the TXT records; octets that are not ASCII become U+FFFD."""
         parsed = _name(name)
         if parsed is None:
             return ()
@@ -130,7 +130,7 @@ class DnsResolver:
         return [] if answer is None else [b"".join(record.strings).decode("ascii", "replace") for record in answer]
 
     async def records(self, name: str, kind: str) -> Sequence[str]:
-        """Give the records of a type as text; see the port."""
+        """Return the records of a type as text; see the port."""
         parsed = _name(name)
         if parsed is None:
             return []
@@ -175,7 +175,7 @@ class _Cache(dns.resolver.LRUCache):
 
 
 def _name(text: str) -> dns.name.Name | None:
-    """Give the absolute name; None for what no name can be, so that there is nothing to ask."""
+    """Return the absolute name; None for what no name can be, so that there is nothing to ask."""
     try:
         return dns.name.from_text(text, dns.name.root, idna_codec=None) if text.isascii() else None
     except dns.exception.DNSException:
@@ -183,7 +183,7 @@ def _name(text: str) -> dns.name.Name | None:
 
 
 def _is_host(text: str) -> bool:
-    """Whether an MX may name it: no address in the guise of a name (RFC 5321 §5.1), and nothing that would need escapes."""
+    """Return whether an MX may name it: no address in the guise of a name (RFC 5321 §5.1), and nothing that would need escapes."""
     if not _HOST.match(text):
         return False
     try:

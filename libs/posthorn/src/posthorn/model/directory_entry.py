@@ -8,7 +8,7 @@ Theory:
 - The domain comes first (``d.example=2Ecom``, ``a.example=2Ecom.alice``), so that one domain can be watched or listed by
   prefix, and a domain, an address and the mark can never meet under one key.
 - An entry is a small JSON object. Fields may be added; a reader ignores those it does not know. An entry that does not read is
-  an error, never an absence: a letter must not bounce because a release cannot read its directory.
+  an error, never an absence: a message must not bounce because a release cannot read its directory.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _ESCAPE = re.compile(rb"=([0-9A-F]{2})")
 
 
 class RecipientStatus(Enum):
-    """What may be done with a letter to an address."""
+    """What may be done with a message to an address."""
 
     DELIVERABLE = "deliverable"
     OVER_QUOTA = "over-quota"
@@ -88,7 +88,7 @@ class EntryError(ValueError):
 
 
 def encode_key(subject: str) -> str:
-    """Give the bucket's key of a subject. Raises EntryError for what is neither an address nor ``@domain``."""
+    """Return the bucket's key of a subject. Raises EntryError for what is neither an address nor ``@domain``."""
     local, at, domain = subject.rpartition("@")
     if not at or not domain:
         raise EntryError("a subject is an address or @domain")
@@ -96,7 +96,7 @@ def encode_key(subject: str) -> str:
 
 
 def decode_key(key: str) -> str:
-    """Give the subject of a key made by encode_key. Raises EntryError for any other."""
+    """Return the subject of a key made by encode_key. Raises EntryError for any other."""
     match key.split("."):
         case ["d", domain]:
             return f"@{_read(domain)}"
@@ -106,7 +106,7 @@ def decode_key(key: str) -> str:
 
 
 def encode_entry(entry: Entry) -> bytes:
-    """Give an entry's form in the bucket."""
+    """Return an entry's form in the bucket."""
     document: dict[str, Any]
     match entry:
         case DomainEntry(catch_all, plus_addressing):

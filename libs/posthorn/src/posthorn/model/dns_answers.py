@@ -46,7 +46,7 @@ class Answers:
             raise Wanted(unknown)
 
     def get(self, name: str, kind: str) -> tuple[str, ...]:
-        """Give the records, none where there are none. Raises Wanted, Unanswered."""
+        """Return the records, none where there are none. Raises Wanted, Unanswered."""
         self.need((name, kind))
         answer = self._known[name, kind]
         if isinstance(answer, Failed):
@@ -54,7 +54,7 @@ class Answers:
         return answer
 
     def addresses(self, host: str) -> frozenset[str]:
-        """Give the addresses of a host. Raises Wanted; Unanswered where one family cannot be known and the other is empty."""
+        """Return the addresses of a host. Raises Wanted; Unanswered where one family cannot be known and the other is empty."""
         self.need((host, "A"), (host, "AAAA"))
         found: set[str] = set()
         failure: Unanswered | None = None

@@ -301,7 +301,7 @@ def _mta_sts(case: _Case) -> Finding:
 
 
 def _versioned(case: _Case, version: str) -> str | Finding:
-    """Give the one record of a version among the TXT records of the name, or what is said when there is not one."""
+    """Return the one record of a version among the TXT records of the name, or what is said when there is not one."""
     likely = re.compile(rf"\s*v\s*=\s*{version}\s*(?:;|\Z)", re.IGNORECASE)
     found = [text for text in case.found if likely.match(text)]
     if not found:

@@ -144,7 +144,7 @@ class Record:
 def records_of(
     domain: str, presence: Presence, keys: Sequence[SigningKey], token: str | None, spf: Sequence[str] = ()
 ) -> tuple[Record, ...]:
-    """Give what is to be published. ``token`` is given while ownership is still to be shown; ``spf`` are the SPF records that the
+    """Return what is to be published. ``token`` is given while ownership is still to be shown; ``spf`` are the SPF records that the
     domain has already, into which ours is merged."""
     return (
         *_ownership(domain, token),
@@ -167,7 +167,7 @@ def records_of(
 
 
 def zone_text(domain: str, records: Sequence[Record]) -> str:
-    """Give the records as a piece of a zone file (RFC 1035 §5); those of other zones are comments."""
+    """Return the records as a piece of a zone file (RFC 1035 §5); those of other zones are comments."""
     lines = [f"; DNS records of {domain}"]
     for record in records:
         lines += ["", f"; {record.need.value}: {record.why}"]
@@ -200,7 +200,7 @@ def _mechanism(network: IPv4Network | IPv6Network) -> str:
 
 
 def claim_token(tenant: UUID, domain: str) -> str:
-    """Give the token by which a tenant shows that a domain is its own while another tenant has named it without showing that.
+    """Return the token by which a tenant shows that a domain is its own while another tenant has named it without showing that.
 
     No secret: whoever can publish it owns the domain's zone, and it speaks for this tenant alone.
     """

@@ -90,7 +90,7 @@ class Record:
 
 
 def encode_record(envelope: Envelope, body: bytes | None) -> bytes:
-    """Give the ingest record. Exactly one of ``body`` and ``envelope.blob`` must be there."""
+    """Return the ingest record. Exactly one of ``body`` and ``envelope.blob`` must be there."""
     if (body is None) == (envelope.blob is None):
         raise ValueError("a record carries either a body or the key of its blob")
     facts = envelope.body

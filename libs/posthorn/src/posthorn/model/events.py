@@ -51,12 +51,12 @@ class Event:
 
 
 def slot_of(message: UUID) -> str:
-    """Give the last token of the subject of a message's events."""
+    """Return the last token of the subject of a message's events."""
     return f"{(message.int >> 80) // _SLOT_MILLISECONDS:x}"
 
 
 def encode_event(event: Event) -> bytes:
-    """Give the event's form on the stream."""
+    """Return the event's form on the stream."""
     document = {"message": str(event.message), "at": event.at, "kind": event.kind, "detail": event.detail}
     return _ENCODER.encode(document).encode()
 

@@ -137,7 +137,7 @@ def _time(progress: float) -> str:
 
 
 def encode_mark(mark: Mark) -> bytes:
-    """Give the mark's form in a store: JSON of exactly MARK_BYTES."""
+    """Return the mark's form in a store: JSON of exactly MARK_BYTES."""
     return json.dumps({"installation": str(mark.id), "progress": mark.progress}).encode().ljust(MARK_BYTES - 1) + b"\n"
 
 

@@ -1,4 +1,4 @@
-"""Letters out: what is known of a recipient elsewhere, and the words for it that delivery, relay and API share."""
+"""Messages out: what is known of a recipient elsewhere, and the words for it that delivery, relay and API share."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class RecipientDsn:
     """``addr-type;address``, xtext decoded; empty when it was not given."""
 
     def wants(self, notice: Notice) -> bool:
-        """Whether the sender is to be told of this."""
+        """Return whether the sender is to be told of this."""
         if self.notify is Notify.UNSAID:
             return notice in (Notice.FAILED, Notice.DELAYED)
         bits = {Notice.FAILED: Notify.FAILURE, Notice.DELAYED: Notify.DELAY}

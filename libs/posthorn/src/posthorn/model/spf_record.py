@@ -74,7 +74,7 @@ class Survey:
 
 
 def spf_records(texts: Sequence[str]) -> list[str]:
-    """Give those of the TXT records that are SPF records."""
+    """Return those of the TXT records that are SPF records."""
     return [text for text in texts if _VERSION.match(text)]
 
 
@@ -100,7 +100,7 @@ def parse_spf(text: str) -> Spf:
 
 
 def merged(texts: Sequence[str], mechanisms: Sequence[str]) -> str:
-    """Give one SPF record that says what all of these say, and allows the mechanisms as well; ``texts`` may be empty."""
+    """Return one SPF record that says what all of these say, and allows the mechanisms as well; ``texts`` may be empty."""
     words = list(dict.fromkeys(word for text in texts for word in text.split(" ")[1:] if word))
     lowered = {word.lower().removeprefix("+") for word in words}
     ends = [word for word in words if word.lower().lstrip("+?~-") == "all"]
@@ -148,7 +148,7 @@ def survey(domain: str, answers: Answers) -> Survey:
 
 
 def allows(domain: str, source: Network, answers: Answers, depth: int = 0) -> str:
-    """Give the qualifier that the record of a domain has for a source: ``+`` lets it send. To be asked after ``survey`` has found
+    """Return the qualifier that the record of a domain has for a source: ``+`` lets it send. To be asked after ``survey`` has found
     no more than ten lookups. Raises SpfError, Wanted, Unanswered."""
     if depth > MOST_LOOKUPS:
         raise SpfError(f"the records of {domain} include one another without end")

@@ -32,7 +32,7 @@ class Unpublished:
         return bool(self.everything or self.domains or self.subjects)
 
     def covers(self, subject: str) -> bool:
-        """Whether a change of the subject may be missing in the directory."""
+        """Return whether a change of the subject may be missing in the directory."""
         return self.everything or subject in self.subjects or subject.rpartition("@")[2] in self.domains
 
     def joined(self, other: Unpublished) -> Unpublished:

@@ -135,7 +135,7 @@ class AccountMail(Protocol):
         ...
 
     async def message(self, tenant: UUID | None, address: str, message: UUID) -> tuple[Message, BodyLocation]:
-        """Give one with the place of its octets. Raises NotFound."""
+        """Return one with the place of its octets. Raises NotFound."""
         ...
 
     async def move_message(self, tenant: UUID | None, address: str, message: UUID, mailbox: str) -> Message:

@@ -42,7 +42,7 @@ class ApiKeys(Protocol):
         ...
 
     async def get(self, tenant: UUID | None, number: UUID) -> ApiKey:
-        """Give one. Raises NotFound."""
+        """Return one. Raises NotFound."""
         ...
 
     async def delete(self, tenant: UUID | None, number: UUID) -> None:

@@ -59,11 +59,11 @@ class Blobs(Protocol):
         ...
 
     async def read(self, key: str, offset: int, length: int) -> bytes:
-        """Give exactly ``length`` octets from ``offset``; a shorter blob raises Unavailable."""
+        """Return exactly ``length`` octets from ``offset``; a shorter blob raises Unavailable."""
         ...
 
     def stream(self, key: str, offset: int, length: int, chunk: int = 262_144) -> AsyncIterator[bytes]:
-        """Give the same octets in pieces of about ``chunk``, fetching as the caller takes them."""
+        """Yield the same octets in pieces of about ``chunk``, fetching as the caller takes them."""
         ...
 
     async def delete(self, key: str) -> None:
@@ -71,14 +71,14 @@ class Blobs(Protocol):
         ...
 
     async def move(self, key: str, to: str) -> None:
-        """Give the blob another key, without taking its octets through this process. Its time in a listing is that of the move.
+        """Return the blob another key, without taking its octets through this process. Its time in a listing is that of the move.
 
         Raises BlobMissing. Cut short, it leaves the blob under the old key, or under both; repeated, it comes to its end.
         """
         ...
 
     def list(self, prefix: str) -> AsyncIterator[BlobInfo]:
-        """Give every blob whose key begins with ``prefix``, in key order."""
+        """Yield every blob whose key begins with ``prefix``, in key order."""
         ...
 
     async def probe(self) -> None:

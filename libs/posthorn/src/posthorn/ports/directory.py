@@ -25,7 +25,7 @@ class Directory(Protocol):
     """Answers from the projection alone: no Postgres (promise 2)."""
 
     async def standing(self, address: Address) -> RecipientStatus:
-        """Tell what the address is: exact account, alias, ``+tag`` of an account, or the domain's catch-all.
+        """Return what the address is: exact account, alias, ``+tag`` of an account, or the domain's catch-all.
 
         Raises Unavailable when the answer cannot be known (no connection, no bucket, bucket not yet filled). It never
         answers UNKNOWN or FOREIGN for want of data (promise 3); raises DirectoryBehind, an Unavailable, where a change that is not
@@ -64,7 +64,7 @@ class DirectoryBucket(Protocol):
         ...
 
     async def is_filled(self) -> bool:
-        """Whether mark_filled was done since the bucket was made."""
+        """Return whether mark_filled was done since the bucket was made."""
         ...
 
     async def behind(self) -> tuple[int, Unpublished]:
@@ -83,7 +83,7 @@ class DirectoryTruth(Protocol):
         """Open the next outbox entries: a mapping of subject to what is true of it now (None: it is gone).
 
         Changes made one by one go before those made in bulk, of which an eighth comes along all the same; tenants take turns in
-        both. Leaving the block normally strikes them off; leaving it by an error keeps them. Gives None while another process
+        both. Leaving the block normally strikes them off; leaving it by an error keeps them. Returns None while another process
         publishes: there is one publisher at a time.
         """
         ...
@@ -97,7 +97,7 @@ class DirectoryTruth(Protocol):
         ...
 
     async def published(self, outbox_ids: Sequence[int]) -> bool:
-        """Whether none of these outbox entries is waiting any more."""
+        """Return whether none of these outbox entries is waiting any more."""
         ...
 
     async def unpublished(self, outbox_ids: Sequence[int] | None = None) -> Unpublished:

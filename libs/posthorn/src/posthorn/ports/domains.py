@@ -109,7 +109,7 @@ class Domains(Protocol):
         ...
 
     async def claim_domain(self, tenant: UUID, name: str) -> Change[Domain]:
-        """Give the tenant, which has shown that it owns it, a domain as of ``claimable``: verified, with nothing in it.
+        """Return the tenant, which has shown that it owns it, a domain as of ``claimable``: verified, with nothing in it.
 
         The accounts and aliases that the other tenant made there are gone. Raises NotFound; Conflict while one of those accounts
         has mail, or when the tenant has as many domains as it may.

@@ -21,7 +21,7 @@ class Trace(Protocol):
     """What was recorded."""
 
     async def of(self, message: UUID) -> Sequence[Event]:
-        """Give the events of a message in the order of time; none for an unknown one. Raises Unavailable."""
+        """Return the events of a message in the order of time; none for an unknown one. Raises Unavailable."""
         ...
 
 

@@ -72,5 +72,5 @@ class Expansions(Protocol):
         ...
 
     async def waiting(self) -> OpenExpansions:
-        """Tell what is open."""
+        """Return what is open."""
         ...

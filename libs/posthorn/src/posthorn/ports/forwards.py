@@ -53,5 +53,5 @@ class ForwardTargets(Protocol):
         ...
 
     async def confirm(self, tenant: UUID | None, target: UUID) -> Change[str]:
-        """Note that the target wants what its alias forwards; gives the alias. Raises NotFound."""
+        """Note that the target wants what its alias forwards; returns the alias. Raises NotFound."""
         ...

@@ -21,7 +21,7 @@ class Idempotency(Protocol):
     """Answers to requests that carry an Idempotency-Key, for 24 hours."""
 
     async def reserve(self, reservation: Reservation) -> StoredAnswer | None:
-        """Take the key for a request. Gives the stored answer when the same request was answered before, else None: do it now.
+        """Take the key for a request. Returns the stored answer when the same request was answered before, else None: do it now.
 
         Raises IdempotencyClash. A request that was begun but not answered within a minute is taken for dead, and its key for free.
         """
@@ -36,7 +36,8 @@ class Idempotency(Protocol):
         ...
 
     async def first_attempt(self, reservation: Reservation) -> UUID:
-        """Give the ``holder`` of the first attempt at this request: the same for each attempt, whatever became of those before."""
+        """Return the ``holder`` of the first attempt at this request: the same for each attempt, whatever became of those before.
+        """
         ...
 
     async def suspend(self, reservation: Reservation) -> None:
@@ -45,7 +46,7 @@ class Idempotency(Protocol):
         ...
 
     async def expire(self) -> int:
-        """Forget what is older than 24 hours; gives how many."""
+        """Forget what is older than 24 hours; returns how many."""
         ...
 
 

@@ -103,7 +103,7 @@ class Strays(Protocol):
     """Messages that INGEST holds while neither of its consumers knows of them, as a full disk under the stream may leave them."""
 
     async def find(self, limit: int) -> Sequence[Delivery]:
-        """Give the oldest, at most ``limit``. They come to no one else; ``done`` deletes them, ``again`` leaves them there.
+        """Return the oldest, at most ``limit``. They come to no one else; ``done`` deletes them, ``again`` leaves them there.
 
         One that is just being acknowledged may be among them. Raises Unavailable.
         """

@@ -28,7 +28,7 @@ class Installation(Protocol):
         ...
 
     async def beat(self, installation: UUID, seconds: float) -> Mark | None:
-        """Advance the progress, unless that was done less than ``seconds`` ago; gives the mark that it is now, or None."""
+        """Advance the progress, unless that was done less than ``seconds`` ago; returns the mark that it is now, or None."""
         ...
 
     async def begin(self, installation: UUID) -> None:
@@ -40,14 +40,14 @@ class Installation(Protocol):
         ...
 
     async def take_over(self, installation: UUID, new: UUID, progress: float) -> Mark | None:
-        """Give the database another id and a progress of at least that: it begins anew with the stores as they are.
+        """Return the database another id and a progress of at least that: it begins anew with the stores as they are.
 
         None, and nothing done, when it is not of ``installation``.
         """
         ...
 
     async def release_brakes(self, seconds: float) -> float:
-        """Let all brakes go for so long; gives until when."""
+        """Let all brakes go for so long; returns until when."""
         ...
 
 

@@ -68,7 +68,7 @@ class Mailboxes(Protocol):
         A message id that is there already is left as it is (its part of the segment is dead at once), so that redelivery does
         nothing. Raises AccountsGone. Over quota is no hindrance: the message was promised. The sender of an outbound part with a
         ``long_token`` is stored; where its domain has too many new ones, the part leaves under the null reverse-path instead. An
-        outbound part in the state HELD opens an expansion (``ports.expansions``). Gives the number of entries made.
+        outbound part in the state HELD opens an expansion (``ports.expansions``). Returns the number of entries made.
         """
         ...
 

@@ -78,14 +78,14 @@ class Maildrops(Protocol):
         ...
 
     async def open(self, account: int, holder: UUID, *, by_app_password: bool = False) -> Listing:
-        """Take the lease for ``holder`` (one session) and give the INBOX. Raises MaildropBusy.
+        """Take the lease for ``holder`` (one session) and return the INBOX. Raises MaildropBusy.
 
         Who logged in with the account's own password takes the lease of a session that logged in with an app password.
         """
         ...
 
     async def renew(self, holders: Collection[tuple[int, UUID]]) -> set[UUID]:
-        """Renew the leases of (account, holder) pairs; gives the holders that still hold theirs."""
+        """Renew the leases of (account, holder) pairs; returns the holders that still hold theirs."""
         ...
 
     async def ended(self, sessions: Mapping[UUID, Proof]) -> dict[UUID, Ending]:
@@ -97,7 +97,7 @@ class Maildrops(Protocol):
         ...
 
     async def commit(self, account: int, holder: UUID, uids: Collection[int], proof: Proof | None = None) -> int:
-        """Delete the messages, release quota and lease, all in one transaction; gives how many were deleted.
+        """Delete the messages, release quota and lease, all in one transaction; returns how many were deleted.
 
         A message that is already gone counts as deleted. Raises LeaseLost, or Revoked when ``proof`` does not hold any more, with
         nothing deleted.

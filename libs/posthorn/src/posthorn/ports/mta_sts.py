@@ -29,7 +29,7 @@ class PolicyStore(Protocol):
     """Every method raises Unavailable for faults of the store."""
 
     async def load(self, domain: str) -> StoredPolicy | None:
-        """Give what was last saved for a domain, though it may have expired; None when nothing was."""
+        """Return what was last saved for a domain, though it may have expired; None when nothing was."""
         ...
 
     async def save(self, domain: str, stored: StoredPolicy) -> None:

@@ -21,6 +21,6 @@ class Notifications(Protocol):
     """The side of the relay."""
 
     async def wait(self, timeout: float) -> Collection[str]:
-        """Wait for a wake-up since the last call and give the destinations it names; none when none came within ``timeout``
+        """Wait for a wake-up since the last call and return the destinations it names; none when none came within ``timeout``
         seconds. Never raises."""
         ...

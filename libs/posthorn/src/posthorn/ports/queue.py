@@ -207,7 +207,7 @@ class Queue(Protocol):
         ...
 
     async def bury(self) -> int:
-        """Queue again what dead relays had at hand, and free their slots; gives how many recipients."""
+        """Queue again what dead relays had at hand, and free their slots; returns how many recipients."""
         ...
 
     async def due(self, limit: int) -> Sequence[Due]:
@@ -239,12 +239,12 @@ class Queue(Protocol):
         ...
 
     async def record(self, relay: UUID, outcomes: Sequence[Outcome]) -> set[int]:
-        """Write outcomes in one transaction; gives the ids of those that were still this relay's. The message's octets are
+        """Write outcomes in one transaction; returns the ids of those that were still this relay's. The message's octets are
         let go of with its last open recipient."""
         ...
 
     async def close_lane(self, lane: str, seconds: float, host: str, reply: str) -> int:
-        """Nothing goes by this lane for so long, since its host is down; gives how many times in a row that is."""
+        """Nothing goes by this lane for so long, since its host is down; returns how many times in a row that is."""
         ...
 
     async def open_lane(self, lane: str) -> None:
@@ -257,7 +257,7 @@ class Queue(Protocol):
         ...
 
     async def resume(self, limit: int) -> int:
-        """Let go on what a suspension held whose tenant and account are active again; gives how many recipients. They get as
+        """Let go on what a suspension held whose tenant and account are active again; returns how many recipients. They get as
         much time as they had left when they were held."""
         ...
 
@@ -270,7 +270,7 @@ class Queue(Protocol):
         ...
 
     async def purge(self, older_than: float, limit: int) -> int:
-        """Forget recipients that were closed so many seconds ago, and messages without any; gives how many recipients."""
+        """Forget recipients that were closed so many seconds ago, and messages without any; returns how many recipients."""
         ...
 
     async def measure(self) -> dict[str, float]:
@@ -346,7 +346,7 @@ class QueueAdministration(Protocol):
         ...
 
     async def item(self, tenant: UUID | None, item: int) -> QueueItem:
-        """Give one. Raises NotFound."""
+        """Return one. Raises NotFound."""
         ...
 
     async def act(self, tenant: UUID | None, action: str, item: int) -> QueueItem:
@@ -359,7 +359,7 @@ class QueueAdministration(Protocol):
     async def act_on_all(
         self, tenant: UUID | None, action: str, which: QueueFilter, limit: int
     ) -> Sequence[tuple[int, UUID, str, str]]:
-        """The same for all that match and whose state allows it, at most ``limit``; gives (id, message, recipient, original) of
+        """The same for all that match and whose state allows it, at most ``limit``; returns (id, message, recipient, original) of
         each.
 
         What is due already is left out of ``retry``, so that asking again goes on where it ended; its closed lane is opened for

@@ -17,7 +17,7 @@ class Routes(Protocol):
         ...
 
     async def get(self, domain: str) -> Route:
-        """Give one. Raises NotFound."""
+        """Return one. Raises NotFound."""
         ...
 
     async def create(self, route: Route, receipt: Receipt[Route] | None = None) -> Route:

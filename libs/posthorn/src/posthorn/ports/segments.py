@@ -90,7 +90,7 @@ class SegmentCatalog(Protocol):
         ...
 
     async def forget_messages(self, older_than: float, limit: int) -> int:
-        """Delete rows of messages without references older than that many seconds; gives how many. The row outlives the
+        """Delete rows of messages without references older than that many seconds; returns how many. The row outlives the
         message so that a late redelivery stays harmless."""
         ...
 

@@ -28,7 +28,7 @@ class Limits:
     recipients_per_hour: int | None = None
 
     def within(self, general: Limits) -> Limits:
-        """Give these limits, and the general ones where these say nothing."""
+        """Return these limits, and the general ones where these say nothing."""
         return Limits(
             general.messages_per_hour if self.messages_per_hour is None else self.messages_per_hour,
             general.recipients_per_hour if self.recipients_per_hour is None else self.recipients_per_hour,
@@ -71,12 +71,12 @@ class Senders(Protocol):
         ...
 
     async def app_password(self, account: int, key_hash: bytes, scope: str) -> bool:
-        """Whether the account has an app password with this SHA-256 for ``scope`` (``smtp`` or ``pop3``); notes that it was
+        """Return whether the account has an app password with this SHA-256 for ``scope`` (``smtp`` or ``pop3``); notes that it was
         used."""
         ...
 
     async def owns(self, account: int, address: Address) -> bool:
-        """Whether the account may send in this name: its own address, with any ``+tag`` where the domain knows them, or an
+        """Return whether the account may send in this name: its own address, with any ``+tag`` where the domain knows them, or an
         alias that leads to it, over other aliases too."""
         ...
 
@@ -161,7 +161,7 @@ class Throttle(Protocol):
     """Counters that all processes share. Raises Unavailable."""
 
     async def take(self, charges: Sequence[Charge]) -> float:
-        """Take all of the charges, or none. Gives 0.0 when they were taken, else the seconds until they could be."""
+        """Take all of the charges, or none. Returns 0.0 when they were taken, else the seconds until they could be."""
         ...
 
 

@@ -85,7 +85,7 @@ class Statistics(Protocol):
         ...
 
     async def forget(self, days: int) -> int:
-        """Remove what is older; gives how many rows."""
+        """Remove what is older; returns how many rows."""
         ...
 
 
@@ -125,11 +125,11 @@ class EventLog(Protocol):
     """The stream of events, in order. Every method raises Unavailable."""
 
     async def extent(self) -> tuple[datetime, int]:
-        """Give when the stream was made, which tells one from another, and the last number on it."""
+        """Return when the stream was made, which tells one from another, and the last number on it."""
         ...
 
     async def after(self, place: int, seconds: float) -> Reading:
-        """Give what comes after the place; wait for it that long, and then give nothing."""
+        """Return what comes after the place; wait for it that long, and then give nothing."""
         ...
 
 
@@ -145,11 +145,11 @@ class EventCheckpoint(Protocol):
         ...
 
     async def place(self, stream: datetime) -> int:
-        """Give how far the stream has been read; 0: not at all."""
+        """Return how far the stream has been read; 0: not at all."""
         ...
 
     async def listeners(self) -> Sequence[Webhook]:
-        """Give the webhooks that are to be told of events now."""
+        """Return the webhooks that are to be told of events now."""
         ...
 
     async def facts(self, queued: Sequence[UUID], sized: Sequence[UUID], domains: Sequence[str]) -> Facts:

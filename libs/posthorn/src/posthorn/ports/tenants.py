@@ -80,7 +80,7 @@ class Tenants(Protocol):
         ...
 
     async def get(self, tenant: UUID | None, named: str) -> Tenant:
-        """Give one by name or id. Raises NotFound."""
+        """Return one by name or id. Raises NotFound."""
         ...
 
     async def standing(self, named: str) -> TenantRef | None:

@@ -37,7 +37,7 @@ class Exported:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where a letter of an import belongs."""
+    """Where a message of an import belongs."""
 
     mailbox: str
     flags: int
@@ -92,8 +92,8 @@ class Transfers(Protocol):
         ...
 
     async def place(self, importing: Importing, segment: Segment, entries: Sequence[Entry]) -> set[UUID]:
-        """Place the segment's letters, an entry for each, in one transaction; gives the ids of those for which the quota has room:
-        a letter without room is left out, and later ones may still find some. Mailboxes that are not there are made. Letters that
-        are placed already count as placed. Raises ImportLost, Conflict when there would be too many mailboxes, and what
-        ``Mailboxes.place`` raises for a letter that cannot be written."""
+        """Place the segment's messages, an entry for each, in one transaction; returns the ids of those for which the quota has
+        room: a message without room is left out, and later ones may still find some. Mailboxes that are not there are made.
+        Messages that are placed already count as placed. Raises ImportLost, Conflict when there would be too many mailboxes, and
+        what ``Mailboxes.place`` raises for a message that cannot be written."""
         ...

@@ -127,7 +127,7 @@ class Webhooks(Protocol):
         ...
 
     async def get(self, tenant: UUID | None, number: UUID) -> Webhook:
-        """Give one. Raises NotFound."""
+        """Return one. Raises NotFound."""
         ...
 
     async def change(
@@ -158,7 +158,7 @@ class Webhooks(Protocol):
         ...
 
     async def delivery(self, tenant: UUID | None, webhook: UUID, number: UUID) -> Delivery:
-        """Give one. Raises NotFound."""
+        """Return one. Raises NotFound."""
         ...
 
     async def replay(self, tenant: UUID | None, webhook: UUID, number: UUID) -> Delivery:
@@ -225,7 +225,7 @@ class Dispatch(Protocol):
         ...
 
     async def close(self, parcel: OutgoingDelivery, attempt: Attempt) -> WebhookState | None:
-        """Note what became of it, unless another has taken it since. Gives the webhook's state when that has changed."""
+        """Note what became of it, unless another has taken it since. Returns the webhook's state when that has changed."""
         ...
 
     async def upkeep(self) -> Sequence[UUID]:

@@ -30,7 +30,7 @@ _acting: ContextVar[AuditContext | None] = ContextVar("posthorn_acting", default
 
 
 def audit_context() -> AuditContext | None:
-    """Give the request at hand; None when there is none."""
+    """Return the request at hand; None when there is none."""
     return _acting.get()
 
 

@@ -27,7 +27,7 @@ class BodyStore:
     """How long the store may take for one body."""
 
     def blob(self, message: UUID, size: int) -> str | None:
-        """Give the key under which a body of ``size`` octets is to be stored, for the envelope; None: it rides in the stream."""
+        """Return the key under which a body of ``size`` octets is to be stored, for the envelope; None: it rides in the stream."""
         return f"{BODIES}{message}" if size > self.inline else None
 
     async def store(self, blob: str, body: bytes | BinaryIO, size: int) -> None:

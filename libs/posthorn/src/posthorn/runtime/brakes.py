@@ -31,7 +31,7 @@ class Brake:
         return max(self._least, int(self._share * of))
 
     def holds(self, wanted: int, of: int) -> bool:
-        """Whether so many of so many are too many."""
+        """Return whether so many of so many are too many."""
         held = wanted > self.most(of) and not self._released()
         _holding.labels(self._name).set(held)
         if held:

@@ -146,7 +146,7 @@ class FairSlots:
         return held < self._most_each and self._free > self._spare
 
     def _serve(self) -> None:
-        """Give free slots to those that wait, the fewest held first, then the longest waiting."""
+        """Return free slots to those that wait, the fewest held first, then the longest waiting."""
         while self._free:
             fitting = [each for each in self._waiting if not each.slot.cancelled() and self._may_have(each.holder)]
             if not fitting:

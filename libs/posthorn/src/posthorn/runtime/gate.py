@@ -64,7 +64,7 @@ class Yielding(Session, Protocol):
     """A session that can make room for another."""
 
     def give_way(self) -> bool:
-        """End now, with 421 or the like, unless work of ours is under way; gives whether it ends. Must not block."""
+        """End now, with 421 or the like, unless work of ours is under way; returns whether it ends. Must not block."""
         ...
 
     @property
@@ -116,7 +116,7 @@ class Gate:
         return len(self._sessions) >= self.total * _STRESSED_FROM
 
     def admit(self, session: Session, address: str | None) -> str | None:
-        """Enter a session; without an address it waits to be known. Gives None, or the reason to refuse it: ``total``,
+        """Enter a session; without an address it waits to be known. Returns None, or the reason to refuse it: ``total``,
         ``address``, ``network``, ``waiting`` or ``draining``."""
         keys = None if address is None else client_networks(address)
         if self.draining:

@@ -43,7 +43,7 @@ class Health:
         self._probes[part] = probe
 
     async def readiness(self) -> tuple[bool, dict[str, str]]:
-        """Give (ready, state by part); a state is ``ok`` or says in a word or two what is wrong, without secrets."""
+        """Return (ready, state by part); a state is ``ok`` or says in a word or two what is wrong, without secrets."""
         async with self._lock:
             states = dict(
                 zip(self._probes, await asyncio.gather(*(self._state(part) for part in self._probes)), strict=True)

@@ -148,7 +148,7 @@ def bind(host: str, port: int, variable: str) -> socket.socket:
 async def http_server(
     app: Any, listener: socket.socket, *, grace: float = 5.0, limits: HttpLimits | None = None
 ) -> AsyncIterator[int]:
-    """Serve an ASGI application on a bound socket; gives the port. On leaving, open requests have ``grace`` seconds."""
+    """Serve an ASGI application on a bound socket; returns the port. On leaving, open requests have ``grace`` seconds."""
     within = limits or HttpLimits()
 
     def protocol(**rest: Any) -> _Limited:

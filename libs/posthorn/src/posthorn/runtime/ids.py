@@ -8,7 +8,7 @@ from uuid import UUID
 
 
 def new_id() -> UUID:
-    """Give a UUIDv7: milliseconds since the epoch, 12 bits of their fraction (RFC 9562 §6.2, method 3), 62 random bits.
+    """Return a UUIDv7: milliseconds since the epoch, 12 bits of their fraction (RFC 9562 §6.2, method 3), 62 random bits.
 
     A step of the fraction is a quarter of a microsecond, so that the ids of messages that one process accepts follow their order.
     """

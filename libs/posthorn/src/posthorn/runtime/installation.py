@@ -124,7 +124,7 @@ class InstallationGuard:
             raise Halted("clock", f"this host's clock is {self._off:+.0f} s from that of Postgres: set it")
 
     def brakes_released(self) -> bool:
-        """Whether an operator has let the brakes go for a while."""
+        """Return whether an operator has let the brakes go for a while."""
         return self._now < self._released_until
 
     async def run(self) -> None:
@@ -170,7 +170,7 @@ class InstallationGuard:
         await self.probe_clock()
 
     async def compare(self) -> bool:
-        """Compare, and open or close the gate; gives whether every store was read and agrees. Raises Unavailable of Postgres."""
+        """Compare, and open or close the gate; returns whether every store was read and agrees. Raises Unavailable of Postgres."""
         async with self._comparing:
             try:
                 reading, blobs, directory, verdict = await self._judged()

@@ -55,7 +55,7 @@ class LeastRate:
             raise TimeoutError("it takes too long")
 
     async def read(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """Give the pieces as they come."""
+        """Yield the pieces as they come."""
         while True:
             with self.waiting():
                 async with asyncio.timeout(self.patience):

@@ -33,7 +33,7 @@ _handshakes = Metric("posthorn_listen_handshakes_total", "TLS handshakes on port
 
 
 def peer_address(transport: asyncio.BaseTransport) -> str:
-    """Give the address that a connection comes from, IPv4 in its own form and IPv6 without a zone; empty when it has gone."""
+    """Return the address that a connection comes from, IPv4 in its own form and IPv6 without a zone; empty when it has gone."""
     peer = transport.get_extra_info("peername")
     try:
         return str(plain_address(ipaddress.ip_address(peer[0]))) if peer else ""
@@ -149,7 +149,7 @@ class Handshake(asyncio.Protocol):
 
 
 def _feed(protocol: asyncio.BaseProtocol, octets: bytes) -> None:
-    """Give octets to a protocol as a transport does."""
+    """Return octets to a protocol as a transport does."""
     if not isinstance(protocol, asyncio.BufferedProtocol):
         cast(asyncio.Protocol, protocol).data_received(octets)
         return
@@ -171,7 +171,7 @@ async def listening(
     tls: ssl.SSLContext | None = None,
     handshake_seconds: float = HANDSHAKE_SECONDS,
 ) -> AsyncIterator[int]:
-    """Accept connections on a bound socket; gives the port. On leaving, stops listening and drains the gate.
+    """Accept connections on a bound socket; returns the port. On leaving, stops listening and drains the gate.
 
     With ``tls`` a connection holds a place at the gate from its first moment; its session begins after the handshake, which has
     ``handshake_seconds``, and the factory is called then.

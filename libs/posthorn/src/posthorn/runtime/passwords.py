@@ -100,11 +100,12 @@ class Passwords:
         self._dear.close()
 
     async def hash(self, password: str) -> str:
-        """Give the argon2id hash to store. Raises Busy; with ``slots``, SlotsTaken."""
+        """Return the argon2id hash to store. Raises Busy; with ``slots``, SlotsTaken."""
         return await self._run(self._usual, lambda: self._hasher.hash(_octets(password)))
 
     async def verify(self, stored: str | None, password: str) -> bool:
-        """Tell whether the password belongs to the stored hash. None (no such account) takes as long and is False. Raises Busy."""
+        """Return whether the password belongs to the stored hash. None (no such account) takes as long and is False. Raises Busy.
+        """
         mark = hmac.digest(self._key, f"{stored}\0".encode() + _octets(password), hashlib.sha256)
         now = time.monotonic()
         if self._remembered.get(mark, 0.0) > now:
@@ -132,7 +133,7 @@ class Passwords:
 
 
 def _is_dear(stored: str) -> bool:
-    """Whether a hash costs more than one of ours."""
+    """Return whether a hash costs more than one of ours."""
     try:
         found = extract_parameters(stored)
     except (InvalidHashError, ValueError):

@@ -76,7 +76,7 @@ class Process:
             self._starting = None
 
     async def begin(self, start: Callable[[Process], Awaitable[None]]) -> bool:
-        """Heed signals and start; gives whether it came to serving. Raises what ``start`` raises."""
+        """Heed signals and start; returns whether it came to serving. Raises what ``start`` raises."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled, number)

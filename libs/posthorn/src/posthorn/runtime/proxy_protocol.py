@@ -78,7 +78,7 @@ class Balancers:
     seconds: float = HEADER_SECONDS
 
     def trusts(self, peer: str) -> bool:
-        """Whether a peer's word is taken; ``peer`` as ``peer_address`` gives it."""
+        """Return whether a peer's word is taken; ``peer`` as ``peer_address`` gives it."""
         try:
             ip = ipaddress.ip_address(peer)
         except ValueError:

@@ -277,7 +277,7 @@ class SecretSettings(EnvSettings):
 
 
 def server_address(text: str) -> tuple[str, int]:
-    """Read ``address`` or ``address:port``, IPv6 in brackets before a port; gives address and port. Raises ValueError."""
+    """Read ``address`` or ``address:port``, IPv6 in brackets before a port; returns address and port. Raises ValueError."""
     parts = re.fullmatch(r"\[([^]]+)](?::([0-9]{1,5}))?|([^:]+)(?::([0-9]{1,5}))?|([^]]+)", text)
     if parts is None:
         raise ValueError("must be an IP address, with :port behind it where that is not 53")

@@ -64,7 +64,7 @@ class Certificate:
             connection.context = self._newest
 
     def refresh(self) -> bool:
-        """Take the files again if they changed; gives whether a new certificate is in use."""
+        """Take the files again if they changed; returns whether a new certificate is in use."""
         try:
             octets = self._octets()
             if octets == self._seen:

@@ -75,7 +75,7 @@ def parse_address(text: str) -> Address:
 
 
 def canonical_domain(text: str) -> str:
-    """Give a domain name, or an address literal such as ``[192.0.2.1]``, in canonical form. Raises AddressError."""
+    """Return a domain name, or an address literal such as ``[192.0.2.1]``, in canonical form. Raises AddressError."""
     if len(text) > _LONGEST or _CONTROL.search(text):
         raise AddressError(f"a domain is at most {MAX_DOMAIN_OCTETS} octets long and holds no control characters")
     if text.startswith("[") and text.endswith("]"):
@@ -91,12 +91,12 @@ def canonical_domain(text: str) -> str:
 
 
 def display_domain(domain: str) -> str:
-    """Give a canonical domain as people write it: A-labels decoded to Unicode."""
+    """Return a canonical domain as people write it: A-labels decoded to Unicode."""
     return ".".join(_decode_label(label) if label.startswith("xn--") else label for label in domain.split("."))
 
 
 def quote_local(local: str) -> str:
-    """Give a canonical local part as it must stand on the wire, quoted when it is no dot-string."""
+    """Return a canonical local part as it must stand on the wire, quoted when it is no dot-string."""
     if _DOT_STRING.match(local):
         return local
     return '"' + local.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -89,7 +89,7 @@ def foreign_domain(text: str) -> str:
 
 
 def local_is_plain(local: str) -> bool:
-    """Whether a local part can stand before an ``@`` as it is."""
+    """Return whether a local part can stand before an ``@`` as it is."""
     return not _CONTROL.search(local) and _LOCAL.match(local) is not None
 
 

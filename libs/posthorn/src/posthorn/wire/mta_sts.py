@@ -54,14 +54,14 @@ class Policy:
     """Seconds that it may be kept."""
 
     def allows(self, host: str) -> bool:
-        """Whether a pattern stands for this MX host."""
+        """Return whether a pattern stands for this MX host."""
         name = host.lower().removesuffix(".")
         rest = name.partition(".")[2]
         return any(name == pattern or (pattern[:2] == "*." and rest == pattern[2:]) for pattern in self.hosts)
 
 
 def policy_id(texts: Sequence[str]) -> str | None:
-    """Give the ``id`` of the record among the TXT records at ``_mta-sts.<domain>``; None unless there is exactly one."""
+    """Return the ``id`` of the record among the TXT records at ``_mta-sts.<domain>``; None unless there is exactly one."""
     found = [text for text in texts if re.match(r"v=STSv1[ \t]*(?:;|\Z)", text)]
     if len(found) != 1:  # RFC 8461 §3.1: several are as good as none
         return None
@@ -102,7 +102,7 @@ def parse_policy(octets: bytes) -> Policy:
 
 
 def policy_text(policy: Policy) -> str:
-    """Give the policy as it is published (RFC 8461 §3.2)."""
+    """Return the policy as it is published (RFC 8461 §3.2)."""
     lines = ["version: STSv1", f"mode: {policy.mode.value}", *(f"mx: {host}" for host in policy.hosts)]
     return "".join(f"{line}\r\n" for line in [*lines, f"max_age: {policy.max_age}"])
 

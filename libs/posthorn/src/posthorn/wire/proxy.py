@@ -94,7 +94,7 @@ class ProxyParser:
         return bool(self._seen)
 
     def feed(self, octets: bytes) -> ProxyHeader | None:
-        """Take octets; gives the header once it is complete, and again for what follows it. Raises ProxyError."""
+        """Take octets; returns the header once it is complete, and again for what follows it. Raises ProxyError."""
         if self._header is not None:
             self._rest += octets
             return self._header
@@ -180,7 +180,7 @@ def _client(address: Ip) -> Ip:
 
 
 def plain_address(address: Ip) -> Ip:
-    """Give an address in its one form: IPv4 where it is mapped into IPv6 (RFC 4291 §2.5.5.2), and without a zone."""
+    """Return an address in its one form: IPv4 where it is mapped into IPv6 (RFC 4291 §2.5.5.2), and without a zone."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
     return address.ipv4_mapped or (ipaddress.IPv6Address(int(address)) if address.scope_id else address)

@@ -118,12 +118,12 @@ def token_of(sender: str) -> str:
 
 
 def is_srs(local: str) -> bool:
-    """Tell whether a local part has the look of a rewritten one. Whether it is one of ours is for ``verify`` to say."""
+    """Return whether a local part has the look of a rewritten one. Whether it is one of ours is for ``verify`` to say."""
     return local.lstrip('"')[:5].lower() in ("srs0=", "srs1=", "srs2=")
 
 
 def is_long(local: str) -> bool:
-    """Tell whether a local part has the look of an SRS2 one, whose sender is stored."""
+    """Return whether a local part has the look of an SRS2 one, whose sender is stored."""
     return local.lstrip('"')[:5].lower() == "srs2="
 
 

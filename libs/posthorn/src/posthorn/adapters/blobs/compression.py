@@ -21,5 +21,5 @@ def zstd_frame(body: bytes) -> bytes:
 
 
 def compressor(kind: Literal["zstd", "none"]) -> Callable[[bytes], bytes] | None:
-    """Give what ``pack`` wants, by the setting's word."""
+    """Return what ``pack`` wants, by the setting's word."""
     return zstd_frame if kind == "zstd" else None

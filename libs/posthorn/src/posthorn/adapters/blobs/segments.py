@@ -86,11 +86,11 @@ class SegmentReader:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def whole(self, location: BodyLocation) -> bool:
-        """Tell whether the message is small enough to be handled whole."""
+        """Return whether the message is small enough to be handled whole."""
         return location.size <= self._whole_limit and location.length <= self._whole_limit
 
     def cached(self, location: BodyLocation) -> bytes | None:
-        """Give the message's octets if they are at hand."""
+        """Return the message's octets if they are at hand."""
         body = self._cache.get(location.message)
         if body is not None:
             self._cache.move_to_end(location.message)
@@ -98,7 +98,7 @@ class SegmentReader:
         return body
 
     async def read(self, location: BodyLocation, ahead: Sequence[BodyLocation] = ()) -> bytes:
-        """Give the octets of a message that is ``whole``; what lies close by of ``ahead`` comes with it into the cache.
+        """Return the octets of a message that is ``whole``; what lies close by of ``ahead`` comes with it into the cache.
 
         Raises BlobMissing when there is no such blob (locate the message afresh), Unavailable for any other fault.
         """
@@ -124,7 +124,7 @@ class SegmentReader:
             self._start(run).add_done_callback(partial(self._landed, octets))
 
     async def stream(self, location: BodyLocation, chunk: int = 262_144) -> AsyncGenerator[bytes]:
-        """Give a message's octets in pieces, fetching as the caller takes them. Close it when it is not taken to its end.
+        """Yield a message's octets in pieces, fetching as the caller takes them. Close it when it is not taken to its end.
 
         Raises as ``read``, possibly after some octets; when it ends without, exactly ``location.size`` octets came.
         """

@@ -94,7 +94,7 @@ class NatsDirectoryBucket:
 
 
 def is_removal(message: Msg) -> bool:
-    """Whether a message of the bucket's stream says that its key is gone."""
+    """Return whether a message of the bucket's stream says that its key is gone."""
     headers = message.headers or {}
     return headers.get("KV-Operation", "") in ("DEL", "PURGE") or "Nats-Marker-Reason" in headers
 

@@ -38,12 +38,12 @@ class NatsEventLog:
         self._delivered = 0
 
     async def extent(self) -> tuple[datetime, int]:
-        """Give when the stream was made, and its last number."""
+        """Return when the stream was made, and its last number."""
         info = await self._connection.api(f"STREAM.INFO.{EVENTS}")
         return datetime.fromisoformat(info["created"]), int(info["state"]["last_seq"])
 
     async def after(self, place: int, seconds: float) -> Reading:
-        """Give what comes after the place."""
+        """Return what comes after the place."""
         if not self._consumer or self._place != place or self._client is not self._connection.client:
             await self._begin(place)
         try:

@@ -322,7 +322,7 @@ def _delivered(ack_subject: str) -> int:
 
 
 def _stored_as(ack_subject: str) -> str:
-    """Give the sequence and the time at which the stream stored the message: together they are no other's."""
+    """Return the sequence and the time at which the stream stored the message: together they are no other's."""
     tokens = ack_subject.split(".")
     first = 5 if len(tokens) == 9 else 7
     return f"{tokens[first]}.{tokens[first + 2]}"

@@ -190,7 +190,7 @@ async def _ensure_stream(jetstream: JetStreamApi, wanted: dict[str, Any], *, may
 
 
 def limits_to_keep(info: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
-    """Give the limits that stay as they are: with the wanted ones much of what the stream holds would go at once (ADR 18)."""
+    """Return the limits that stay as they are: with the wanted ones much of what the stream holds would go at once (ADR 18)."""
     present, state = info["config"], info.get("state", {})
     stored = int(state.get("bytes", 0))
     by_bytes = stored - wanted["max_bytes"] if wanted["max_bytes"] > 0 else 0

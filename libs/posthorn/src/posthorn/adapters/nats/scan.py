@@ -21,7 +21,7 @@ _SECOND = 1_000_000_000
 async def read_through(
     connection: Connection, stream: str, choice: dict[str, Any], most: int | None = None
 ) -> AsyncGenerator[Msg]:
-    """Give the messages that a consumer configured by ``choice`` finds, at most ``most``. Raises Unavailable.
+    """Yield the messages that a consumer configured by ``choice`` finds, at most ``most``. Raises Unavailable.
 
     Uses a consumer of its own that leaves nothing behind; close the iterator (``contextlib.aclosing``) when leaving early.
     """

@@ -24,7 +24,7 @@ _limit = Gauge("posthorn_nats_storage_limit_bytes", "Bytes of file storage that 
 
 
 async def storage(connection: Connection, settings: NatsSettings) -> tuple[int, int]:
-    """Give the bytes used and the bytes there may be. Raises Unavailable."""
+    """Return the bytes used and the bytes there may be. Raises Unavailable."""
     account = await connection.api("INFO")
     allowed = int(account.get("limits", {}).get("max_storage", -1))
     streams = settings.ingest_max_bytes + settings.dead_max_bytes + settings.events_max_bytes + _BESIDE

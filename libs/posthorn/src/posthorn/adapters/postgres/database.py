@@ -91,7 +91,7 @@ class Database:
         self._slots = slots
 
     def ungated(self) -> Database:
-        """Give the same pool without the gate: for those who decide about it, and for probes."""
+        """Return the same pool without the gate: for those who decide about it, and for probes."""
         return Database(self.engine, prepared=self._prepared, liveness=self._liveness)
 
     @contextmanager
@@ -251,8 +251,8 @@ def make_engine(
             "tcp_keepalives_count": "3",
         }
         if by_key:
-            # To plan a statement for each call cost a third of Postgres' work for a letter out. A plan that is kept may stem from a
-            # time when its tables were empty: so an index is taken wherever there is one.
+            # To plan a statement for each call cost a third of Postgres' work for a message out. A plan that is kept may stem from
+            # a time when its tables were empty: so an index is taken wherever there is one.
             session |= {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
 
     async def open_connection(*_: Any, **__: Any) -> Connection:
@@ -295,7 +295,7 @@ def _any() -> None:
 
 
 def _split_parameters(url: str) -> tuple[str, frozenset[str]]:
-    """Give the URL without the parameters that only libpq knows, and the names of those that stay."""
+    """Return the URL without the parameters that only libpq knows, and the names of those that stay."""
     head, _, query = url.partition("?")
     kept = [(name, value) for name, value in parse_qsl(query) if name not in _CLIENT_PARAMETERS]
     return f"{head}?{urlencode(kept)}" if kept else head, frozenset(name for name, _ in kept)
@@ -307,7 +307,7 @@ def _refuse_closed(adapted: Any, _record: Any, _proxy: Any) -> None:
 
 
 def _translate(error: Exception) -> Unavailable | None:
-    """Give what the port says of a fault, or None when it is to pass as it is."""
+    """Return what the port says of a fault, or None when it is to pass as it is."""
     if isinstance(error, exc.DBAPIError):
         cause = error.driver_exception
         error = cause if isinstance(cause, Exception) else error
@@ -330,7 +330,7 @@ def _translate(error: Exception) -> Unavailable | None:
 
 
 def clean_text(text: str) -> str:
-    """Give the text without what Postgres refuses: NULs are left out, lone surrogates become U+FFFD."""
+    """Return the text without what Postgres refuses: NULs are left out, lone surrogates become U+FFFD."""
     if text.isascii() and "\0" not in text:
         return text
     return text.replace("\0", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")

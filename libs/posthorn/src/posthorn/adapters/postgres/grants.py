@@ -73,7 +73,7 @@ async def grant(connection: AsyncConnection, prefix: str, passwords: Mapping[str
 
 
 def statements(role: str, privileges: Privileges, columns: Mapping[str, list[str]], schema: str) -> Iterator[str]:
-    """Give what is to be executed for a role's tables, given the columns of all that there are."""
+    """Yield what is to be executed for a role's tables, given the columns of all that there are."""
     name, where = _quoted(role), _quoted(schema)
     # from nothing: a table's grants are taken with those of its columns
     yield f"REVOKE ALL ON ALL TABLES IN SCHEMA {where} FROM {name}"

@@ -29,7 +29,7 @@ _SECONDS = re.compile(r"(\d{1,11})\.")
 
 
 def file_name(number: str, at: float, flags: int) -> str:
-    """Give the name of a message; ``number`` is unique, ``at`` in seconds since the epoch."""
+    """Return the name of a message; ``number`` is unique, ``at`` in seconds since the epoch."""
     return f"{int(at)}.{number}{OURS}{''.join(letter for letter, bit in _LETTERS.items() if flags & bit)}"
 
 
@@ -46,7 +46,7 @@ def received_at(name: str) -> float | None:
 
 
 def place_of(path: str, root: Sequence[str] = ()) -> tuple[str, str] | None:
-    """Give the mailbox and the file's name that a path in an archive means; None: it is no message of a Maildir."""
+    """Return the mailbox and the file's name that a path in an archive means; None: it is no message of a Maildir."""
     found = split(path)
     if found is None:
         return None
@@ -57,7 +57,7 @@ def place_of(path: str, root: Sequence[str] = ()) -> tuple[str, str] | None:
 
 
 def split(path: str) -> tuple[tuple[str, ...], str] | None:
-    """Give the directories above ``cur`` or ``new``, and the file's name; None: it is no message of a Maildir."""
+    """Return the directories above ``cur`` or ``new``, and the file's name; None: it is no message of a Maildir."""
     *directories, kind, name = ["", "", *_parts(path)]
     if kind not in ("cur", "new") or name.startswith("."):
         return None
@@ -65,7 +65,7 @@ def split(path: str) -> tuple[tuple[str, ...], str] | None:
 
 
 def holder(path: str) -> tuple[str, ...] | None:
-    """Give the directories above a directory ``cur``, ``new`` or ``tmp``; None: the directory is another one."""
+    """Return the directories above a directory ``cur``, ``new`` or ``tmp``; None: the directory is another one."""
     parts = _parts(path)
     return tuple(parts[:-1]) if parts and parts[-1] in DIRECTORIES else None
 
@@ -114,7 +114,7 @@ class Roots:
 
 
 def _marked_root(directories: tuple[str, ...]) -> tuple[str, ...] | None:
-    """Give the root that names tell: above the first directory with a dot, or the one named Maildir; None: they tell nothing."""
+    """Return the root that names tell: above the first directory with a dot, or the one named Maildir; None: they tell nothing."""
     for place, directory in enumerate(directories):
         if directory.lower() == "maildir":
             return directories[: place + 1]
@@ -131,7 +131,7 @@ def _common(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def mailbox_of(directories: list[str]) -> str:
-    """Give the name of the mailbox that directories mean."""
+    """Return the name of the mailbox that directories mean."""
     for place, directory in enumerate(directories):
         if directory.startswith("."):
             levels = [*directory[1:].split("."), *directories[place + 1 :]]

@@ -86,12 +86,12 @@ class MboxReader:
         self._is_counted = False
 
     def feed(self, octets: bytes) -> Iterator[MboxMessage]:
-        """Take octets as they come; gives the messages that are complete. Raises NotMbox."""
+        """Take octets as they come; returns the messages that are complete. Raises NotMbox."""
         self._held += octets.replace(b"\r", b"\n") if self._has_cr_lines else octets
         yield from self._messages(is_over=False)
 
     def end(self) -> Iterator[MboxMessage]:
-        """The file is over; gives what is left. Raises NotMbox for a file that is none."""
+        """The file is over; returns what is left. Raises NotMbox for a file that is none."""
         yield from self._messages(is_over=True)
         if self._line is None:
             return
@@ -261,7 +261,7 @@ class MboxReader:
 
 
 def from_line(sender: str, at: float) -> bytes:
-    """Give the line that begins a message; ``at`` is in seconds since the epoch, an empty ``sender`` the null reverse-path."""
+    """Return the line that begins a message; ``at`` is in seconds since the epoch, an empty ``sender`` the null reverse-path."""
     moment = datetime.fromtimestamp(int(at), UTC)
     name = sender.encode() if sender and not re.search(r"\s", sender) else b"MAILER-DAEMON"
     day, month = DAYS[moment.weekday()], MONTHS[moment.month - 1]
@@ -271,7 +271,7 @@ def from_line(sender: str, at: float) -> bytes:
 
 
 def status_lines(flags: int, head: bytes) -> bytes:
-    """Give the two lines for flags; none when there are none, and the message, which begins with ``head``, has no such fields."""
+    """Return the two lines for flags; none when there are none, and the message, which begins with ``head``, has no such fields."""
     if not flags and not _STATUS.search(head):
         return b""
     others = bytes(letter for mark, bit in _LETTERS.items() if bit != SEEN and flags & bit for letter in mark)
@@ -285,12 +285,12 @@ class MboxWriter:
         self._held = b""
 
     def feed(self, octets: bytes) -> bytes:
-        """Take a piece of the message; gives whole lines."""
+        """Take a piece of the message; returns whole lines."""
         whole, feed, self._held = (self._held + octets).rpartition(b"\n")
         return _TO_QUOTE.sub(rb">\1", (whole + feed).replace(b"\r\n", b"\n"))
 
     def end(self) -> bytes:
-        """Give the rest, and the empty line behind the message."""
+        """Return the rest, and the empty line behind the message."""
         rest = _TO_QUOTE.sub(rb">\1", self._held)
         return rest + b"\n\n" if rest else b"\n"
 

@@ -85,7 +85,7 @@ def parse_from_line(line: bytes) -> FromLine:
 
 
 def begins_message(line: FromLine, following: bytes, *, after_empty: bool) -> bool:
-    """Tell whether the line begins a message, by what follows it: the beginning of the next line."""
+    """Return whether the line begins a message, by what follows it: the beginning of the next line."""
     if following.startswith((b"From ", b">From ")):
         return after_empty and line.names_sender
     field = _FIELD.match(following)

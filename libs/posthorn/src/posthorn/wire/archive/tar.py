@@ -38,21 +38,21 @@ class TarFile:
 
 
 def file_header(path: str, size: int, at: float) -> bytes:
-    """Give what comes before the ``size`` octets of a file, last changed at ``at``, in seconds since the epoch."""
+    """Return what comes before the ``size`` octets of a file, last changed at ``at``, in seconds since the epoch."""
     info = tarfile.TarInfo(path)
     info.size, info.mtime, info.mode = size, int(at), 0o600
     return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
 
 
 def directory_header(path: str) -> bytes:
-    """Give the entry of a directory."""
+    """Return the entry of a directory."""
     info = tarfile.TarInfo(path)
     info.type, info.mode = tarfile.DIRTYPE, 0o700
     return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
 
 
 def padding(size: int) -> bytes:
-    """Give what follows the ``size`` octets of a file."""
+    """Return what follows the ``size`` octets of a file."""
     return bytes(-size % BLOCK)
 
 
@@ -70,7 +70,7 @@ class TarReader:
         self._began = False
 
     def feed(self, octets: bytes) -> Iterator[TarFile]:
-        """Take octets as they come; gives the files that are complete. Raises NotTar."""
+        """Take octets as they come; returns the files that are complete. Raises NotTar."""
         self._held += octets
         while not self._is_over:
             if self._skip:

@@ -87,7 +87,7 @@ class BodyHash:
         self._take(_reduced(data[:cut]).replace(b" \r\n", b"\r\n"))
 
     def digest(self) -> bytes:
-        """Give the 32 octets. Nothing more may be taken afterwards."""
+        """Return the 32 octets. Nothing more may be taken afterwards."""
         if self._tail and self._tail != b"\r\n":
             self.update(b"\r\n")
         if self._filled:
@@ -143,7 +143,7 @@ def sign_header(block: bytes) -> SignedHeader | None:
 
 
 def relaxed(value: bytes) -> bytes:
-    """Give a field's value in relaxed form, without its CRLF."""
+    """Return a field's value in relaxed form, without its CRLF."""
     return _WHITESPACE.sub(b" ", value.replace(b"\r\n", b"")).strip(b" ")
 
 
@@ -157,7 +157,7 @@ def unsigned_field(
     *,
     seven_bit: bool = False,
 ) -> str:
-    """Give a DKIM-Signature field that ends in ``b=``, folded, without its CRLF.
+    """Return a DKIM-Signature field that ends in ``b=``, folded, without its CRLF.
 
     ``algorithm`` is a key of ALGORITHMS; ``signed_at`` is in seconds since 1970; ``seven_bit``: it is over the 7-bit form.
     """
@@ -185,12 +185,12 @@ def unsigned_field(
 
 
 def header_hash_input(signed: SignedHeader, unsigned: str) -> bytes:
-    """Give what is hashed and signed (RFC 6376 §3.7)."""
+    """Return what is hashed and signed (RFC 6376 §3.7)."""
     return signed.canonical + b"dkim-signature:" + relaxed(unsigned.encode().partition(b":")[2])
 
 
 def finished_field(unsigned: str, signature: bytes) -> str:
-    """Give the field with its signature and its CRLF."""
+    """Return the field with its signature and its CRLF."""
     text = base64.b64encode(signature).decode()
     first = _WIDTH - len("\tb=")
     rest = range(first, len(text), _WIDTH - 1)
@@ -209,22 +209,22 @@ def by_form(fields: str) -> tuple[str, str]:
 
 
 def record_value(algorithm: str, public_key: bytes) -> str:
-    """Give the text of the TXT record that publishes a key (RFC 6376 §3.6.1, RFC 8463 §4)."""
+    """Return the text of the TXT record that publishes a key (RFC 6376 §3.6.1, RFC 8463 §4)."""
     return f"v=DKIM1; k={algorithm}; p={base64.b64encode(public_key).decode()}"
 
 
 def record_strings(value: str) -> Sequence[str]:
-    """Give the text cut into strings of at most 255 octets, as a TXT record holds it (RFC 6376 §3.6.2.2)."""
+    """Return the text cut into strings of at most 255 octets, as a TXT record holds it (RFC 6376 §3.6.2.2)."""
     return [value[start : start + 255] for start in range(0, len(value), 255)]
 
 
 def record_name(domain: str, selector: str) -> str:
-    """Give the name of that record (RFC 6376 §3.6.2.1)."""
+    """Return the name of that record (RFC 6376 §3.6.2.1)."""
     return f"{selector}._domainkey.{domain}"
 
 
 def _open_end(data: bytes) -> int:
-    """Give where the white space, or white space and CR, begins that ends the octets."""
+    """Return where the white space, or white space and CR, begins that ends the octets."""
     end = len(data) - data.endswith(b"\r")
     return len(data[:end].rstrip(b" \t"))
 

@@ -135,7 +135,7 @@ _CLASSES = {Action.FAILED: "54", Action.DELAYED: "4"}
 
 
 def compose(report: Report) -> bytes:
-    """Give the report as a message in CRLF form, without trace fields."""
+    """Return the report as a message in CRLF form, without trace fields."""
     head = _head(report.original)
     parts = [_part("text/plain; charset=utf-8", _words(report, head).encode("utf-8", "replace"), "Notification")]
     parts.append(_status(report))
@@ -271,7 +271,7 @@ def _returned(report: Report, head: bytes) -> bytes:
 
 
 def _head(original: bytes) -> bytes:
-    """Give the header block; of one that does not end in time the lines that are whole."""
+    """Return the header block; of one that does not end in time the lines that are whole."""
     block = original[:HEADER_LIMIT]
     end = header_end(block)
     return block[: end if end >= 0 else block.rfind(b"\r\n") + 2]
@@ -299,7 +299,8 @@ def _part(kind: str, content: bytes, description: str) -> bytes:
 
 
 def _travels(content: bytes) -> bool:
-    """Whether every host takes it as it is: a line of more than 998 octets, a bare CR or LF, and NUL are no mail (RFC 5322 §2)."""
+    """Return whether every host takes it as it is: a line of more than 998 octets, a bare CR or LF, and NUL are no mail (RFC 5322
+    §2)."""
     return (
         content.isascii()
         and b"\0" not in content

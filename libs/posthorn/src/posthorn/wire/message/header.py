@@ -67,12 +67,12 @@ class HeaderScan:
 
 
 def starts_with_field(head: bytes) -> bool:
-    """Tell whether the octets begin with a header field (RFC 5322 §2.2: printable name, then a colon)."""
+    """Return whether the octets begin with a header field (RFC 5322 §2.2: printable name, then a colon)."""
     return _FIELD_NAME.match(head) is not None
 
 
 def header_end(head: bytes) -> int:
-    """Give the offset just after the blank line that ends the header block, or -1 when there is none."""
+    """Return the offset just after the blank line that ends the header block, or -1 when there is none."""
     if head.startswith(b"\r\n"):
         return 2
     end = head.find(b"\r\n\r\n")

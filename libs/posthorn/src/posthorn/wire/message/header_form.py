@@ -102,13 +102,13 @@ def encoded(field: bytes) -> bytes:
 
 
 def _is_token(text: bytes) -> bool:
-    """Whether text begins with white space and a token that together are too long for a line."""
+    """Return whether text begins with white space and a token that together are too long for a line."""
     found = _SPACE.search(text, len(text) - len(text.lstrip(b" \t")))
     return (found.start() if found else len(text)) > MAX_LINE
 
 
 def needs_utf8(block: bytes) -> bool:
-    """Whether a header block names an address that has no form in ASCII: it is for hosts with SMTPUTF8 (RFC 6531)."""
+    """Return whether a header block names an address that has no form in ASCII: it is for hosts with SMTPUTF8 (RFC 6531)."""
     if block.isascii():
         return False
     fields = [field for field in _FIELD_END.split(block) if not field.isascii()]
@@ -335,7 +335,7 @@ def _parameters(line: _Lines, value: bytes) -> None:
 
 
 def _extended(name: bytes, octets: bytes) -> Iterator[bytes]:
-    """Give the parameters that stand for one whose value is not ASCII (RFC 2231 §3 and §4)."""
+    """Yield the parameters that stand for one whose value is not ASCII (RFC 2231 §3 and §4)."""
     try:
         octets.decode()
         charset = b"utf-8"

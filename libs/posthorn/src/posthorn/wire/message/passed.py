@@ -32,7 +32,7 @@ def mark_of(alias: str, key: bytes) -> str:
 
 
 def has_passed(alias: str, marks: Collection[str], keys: Sequence[bytes]) -> bool:
-    """Tell whether a message with these marks has been forwarded by the alias before. ``keys``: those that may have made them."""
+    """Return whether a message with these marks has been forwarded by the alias before. ``keys``: those that may have made them."""
     return bool(marks) and any(mark_of(alias, key) in marks for key in keys)
 
 

@@ -69,7 +69,7 @@ class Conversion:
         """Whether the message's own header keeps 8-bit octets that the host does not take."""
 
     def blocks(self) -> Iterator[bytes]:
-        """Give the new message, in blocks of about 64 KiB at most."""
+        """Yield the new message, in blocks of about 64 KiB at most."""
         for piece in self._pieces:
             if isinstance(piece, bytes):
                 yield piece
@@ -81,7 +81,7 @@ class Conversion:
 
 
 def is_fit(source: Octets, *, eight_bit: bool) -> bool:
-    """Whether a message may be sent as it is; ``eight_bit``: the host takes octets above 127."""
+    """Return whether a message may be sent as it is; ``eight_bit``: the host takes octets above 127."""
     return (eight_bit or encoding.is_seven_bit(source, 0, len(source))) and not encoding.has_long_line(
         source, 0, len(source)
     )
@@ -344,7 +344,7 @@ class _Walk:
 
 
 def _only(fields: Sequence[_Field], name: bytes) -> bytes:
-    """Give the value of a field, empty where there is none; several would mean different things to different readers."""
+    """Return the value of a field, empty where there is none; several would mean different things to different readers."""
     values = [field.value for field in fields if field.name == name]
     if len(values) > 1:
         raise Inconvertible("its header, or that of a part, has a field twice that there may be once")

@@ -110,7 +110,7 @@ def complete(block: bytes, *, date: str, message_id: str) -> Submitted:
 
 
 def _fields(block: bytes) -> list[tuple[bytes, bytes]]:
-    """Give each field, with its continuations, under its name in lower case."""
+    """Return each field, with its continuations, under its name in lower case."""
     lines = block.split(b"\r\n")[:-1]
     fields: list[tuple[bytes, list[bytes]]] = []
     for line in lines:
@@ -178,7 +178,7 @@ def _senders_of(fields: list[bytes]) -> tuple[Address, ...]:
 
 
 def _tokens(text: str) -> list[tuple[str, str]]:
-    """Give kind and text of each token; a comment, with those within it, is a space (RFC 5322 §3.2.2)."""
+    """Return kind and text of each token; a comment, with those within it, is a space (RFC 5322 §3.2.2)."""
     tokens: list[tuple[str, str]] = []
     at = depth = 0
     while at < len(text):

@@ -33,7 +33,7 @@ class Hop:
 
 
 def clean_name(helo: str) -> str:
-    """Give what a client called itself with everything but letters, digits and ``.:_[]-`` made a question mark.
+    """Return what a client called itself with everything but letters, digits and ``.:_[]-`` made a question mark.
 
     So it cannot end a field, a comment or a clause of the Received field.
     """
@@ -41,7 +41,7 @@ def clean_name(helo: str) -> str:
 
 
 def address_literal(address: str) -> str:
-    """Give an IP address as RFC 5321 §4.1.3 writes it: ``[192.0.2.1]``, ``[IPv6:2001:db8::1]``."""
+    """Return an IP address as RFC 5321 §4.1.3 writes it: ``[192.0.2.1]``, ``[IPv6:2001:db8::1]``."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -52,7 +52,7 @@ def address_literal(address: str) -> str:
 
 
 def mail_date(at: float) -> str:
-    """Give a moment (seconds since the epoch) in UTC as RFC 5322 §3.3 writes it."""
+    """Return a moment (seconds since the epoch) in UTC as RFC 5322 §3.3 writes it."""
     return _date(int(at))
 
 
@@ -65,12 +65,12 @@ def _date(second: int) -> str:
 
 
 def return_path(reverse_path: str) -> bytes:
-    """Give the Return-Path line. ``reverse_path`` is canonical, or empty for the null reverse-path."""
+    """Return the Return-Path line. ``reverse_path`` is canonical, or empty for the null reverse-path."""
     return f"Return-Path: <{reverse_path}>\r\n".encode()
 
 
 def received(hop: Hop, message_id: str, recipient: str | None, at: float) -> bytes:
-    """Give the Received field, folded by clause. ``recipient`` only when it is the only one: nobody learns of others by it."""
+    """Return the Received field, folded by clause. ``recipient`` only when it is the only one: nobody learns of others by it."""
     # RFC 5321 §4.4 wants a domain behind "from"; what stands in parentheses may be any comment
     client = f"{clean_name(hop.helo) or 'unknown'} ({address_literal(hop.client_address)})"
     if hop.withheld:

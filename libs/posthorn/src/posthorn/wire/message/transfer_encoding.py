@@ -52,7 +52,7 @@ type Encoder = Callable[[Octets, int, int], Iterator[bytes]]
 
 
 def is_seven_bit(source: Octets, begin: int, end: int) -> bool:
-    """Whether no octet of the range is above 127."""
+    """Return whether no octet of the range is above 127."""
     return all(source[at : min(end, at + BLOCK)].isascii() for at in range(begin, end, BLOCK))
 
 
@@ -63,7 +63,7 @@ def eight_bit_octets(source: Octets, begin: int, end: int) -> int:
 
 
 def has_long_line(source: Octets, begin: int, end: int, limit: int = MAX_LINE) -> bool:
-    """Whether a line of the range has more than so many octets. It looks at one place in about every ``limit`` octets."""
+    """Return whether a line of the range has more than so many octets. It looks at one place in about every ``limit`` octets."""
     while end - begin > limit:
         last = source.rfind(b"\r\n", begin, min(end, begin + limit + 2))
         if last < 0:
@@ -101,7 +101,7 @@ class LineWatch:
 
 
 def blocks(source: Octets, begin: int, end: int) -> Iterator[bytes]:
-    """Give a range in blocks of whole lines."""
+    """Yield a range in blocks of whole lines."""
     while begin < end:
         cut = end
         if end - begin > BLOCK:

@@ -168,7 +168,7 @@ class Machine:
         self._buffer += octets
 
     def next_event(self) -> Event | Signal:
-        """Give the next event, NEED_DATA, or PAUSED while an outcome is awaited or all is over."""
+        """Return the next event, NEED_DATA, or PAUSED while an outcome is awaited or all is over."""
         if self.state in _WAITING:
             return PAUSED
         try:

@@ -21,7 +21,7 @@ class DotStuffer:
         self._tail = b"\r\n"  # the last two octets; a message begins at the start of a line
 
     def feed(self, piece: bytes) -> bytes:
-        """Give the piece as it must be sent."""
+        """Return the piece as it must be sent."""
         if not piece:
             return piece
         tail = self._tail
@@ -31,12 +31,12 @@ class DotStuffer:
         return (tail + piece).replace(b"\r\n.", b"\r\n..")[len(tail) :]
 
     def end(self) -> bytes:
-        """Give the line that ends the reply, after an end of line where the message has none."""
+        """Return the line that ends the reply, after an end of line where the message has none."""
         return b".\r\n" if self._tail == b"\r\n" else b"\r\n.\r\n"
 
 
 def terminated(message: bytes, *, stuffing: bool) -> bytes:
-    """Give a whole message as the rest of a reply, final dot included."""
+    """Return a whole message as the rest of a reply, final dot included."""
     if stuffing:
         stuffer = DotStuffer()
         return stuffer.feed(message) + stuffer.end()
@@ -60,7 +60,7 @@ class TopCut:
         """Nothing more is wanted of the message."""
 
     def feed(self, piece: bytes) -> bytes:
-        """Give what is wanted of the piece."""
+        """Return what is wanted of the piece."""
         if self.done or not piece:
             return b""
         if self._in_body:
@@ -74,7 +74,7 @@ class TopCut:
         return self._lines(piece, blank + 4 - len(self._tail))
 
     def end(self) -> bytes:
-        """Give what is missing when the message has ended."""
+        """Return what is missing when the message has ended."""
         if self._in_body:
             return b""
         return b"\r\n" if self._tail.endswith(b"\r\n") else b"\r\n\r\n"
@@ -99,6 +99,6 @@ class TopCut:
 
 
 def top(message: bytes, lines: int) -> bytes:
-    """Give the header, the blank line and the first ``lines`` lines of the body of a whole message."""
+    """Return the header, the blank line and the first ``lines`` lines of the body of a whole message."""
     cut = TopCut(lines)
     return cut.feed(message) + cut.end()

@@ -27,7 +27,7 @@ _STATUS = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?=\s|\Z)")
 
 
 def printable(text: str, limit: int = LONGEST_SHOWN) -> str:
-    """Give a text in one line of printable characters: white space is folded, anything else becomes ``?``."""
+    """Return a text in one line of printable characters: white space is folded, anything else becomes ``?``."""
     words = " ".join(text.split())
     if not words.isprintable():
         words = "".join(character if character.isprintable() else "?" for character in words)
@@ -83,7 +83,7 @@ class ReplyParser:
         return bool(self._carry or self._lines)
 
     def feed(self, octets: bytes) -> list[HostReply]:
-        """Take octets as they came; gives the replies that they complete."""
+        """Take octets as they came; returns the replies that they complete."""
         replies: list[HostReply] = []
         if self.broken:
             return replies
@@ -114,7 +114,7 @@ class ReplyParser:
 
 
 def extensions(reply: HostReply) -> dict[str, str]:
-    """Give what a reply to EHLO offers: keywords in upper case, with their parameters (RFC 5321 §4.1.1.1).
+    """Return what a reply to EHLO offers: keywords in upper case, with their parameters (RFC 5321 §4.1.1.1).
 
     ``AUTH=LOGIN`` of old servers is read as ``AUTH LOGIN``.
     """

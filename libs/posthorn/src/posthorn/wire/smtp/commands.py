@@ -217,7 +217,7 @@ _SEQUENCE: dict[type, dict[State, Reply]] = {
 
 
 def out_of_sequence(command: Command, state: State) -> Reply | None:
-    """Give the 503 for a command that may not come in this state, or None (RFC 5321 §4.1.4, RFC 3030 §2)."""
+    """Return the 503 for a command that may not come in this state, or None (RFC 5321 §4.1.4, RFC 3030 §2)."""
     refusals = _SEQUENCE.get(type(command))
     return refusals.get(state) if refusals else None
 
@@ -237,7 +237,7 @@ def parse_command(line: bytes) -> Command:
 
 
 def parse_response(line: bytes) -> bytes:
-    """Read a line of a login, its CRLF included, and give it decoded (RFC 4954 §4). Raises CommandError, also for ``*``."""
+    """Read a line of a login, its CRLF included, and return it decoded (RFC 4954 §4). Raises CommandError, also for ``*``."""
     if len(line) > AUTH_LIMIT:
         raise CommandError(smtp.LOGIN_TOO_LONG)
     if not line.endswith(b"\r\n"):

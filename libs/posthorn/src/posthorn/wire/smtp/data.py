@@ -4,7 +4,7 @@ Theory:
 
 - The only end of DATA is CRLF.CRLF; the CRLF of the DATA command counts as the first one. Whatever looks like it to a laxer
   program (LF.LF, CR.CR, CRLF.LF, LF.CRLF …) is content, and content with a bare CR or LF is ``broken``: that is how a second
-  letter is smuggled past one server into another. The scanner goes on to the true end, so that the refusal is about all of it.
+  message is smuggled past one server into another. The scanner goes on to the true end, so that the refusal is about all of it.
 - Octets are handled by the piece, with ``bytes.find`` and ``bytes.count``. A piece is given out as soon as it is certain: what
   could still be the beginning of the end (at most four octets) is kept for the next call. So no piece given out ends with CR, and
   counting line ends in each piece finds every bare one, however the octets were cut.
@@ -23,12 +23,12 @@ _MOST_HELD = 1000
 
 
 def line_ends_are_whole(octets: bytes) -> bool:
-    """Whether CR and LF come only as CRLF. The octets must not be cut within one."""
+    """Return whether CR and LF come only as CRLF. The octets must not be cut within one."""
     return octets.count(b"\r\n") == octets.count(b"\n") == octets.count(b"\r")
 
 
 def with_whole_line_ends(octets: bytes) -> bytes:
-    """Give the octets with every CR, LF, CRLF and CR CR LF made CRLF, and one at the end of what is not empty.
+    """Return the octets with every CR, LF, CRLF and CR CR LF made CRLF, and one at the end of what is not empty.
 
     CR CR LF is what a text has that was converted twice: one line end, not two.
     """
@@ -67,7 +67,7 @@ class DataScanner:
         self._wanted = False
 
     def feed(self, octets: bytes) -> bytes:
-        """Take octets as they came; gives the content that is certain now, dots taken off, until it is ``broken``."""
+        """Take octets as they came; returns the content that is certain now, dots taken off, until it is ``broken``."""
         if self.ended:
             raise ValueError("the data has ended")
         window = self._carry + octets if self._carry else octets
@@ -121,7 +121,7 @@ class LineEnds:
         self._carry = b""
 
     def feed(self, octets: bytes) -> bytes:
-        """Take octets as they came; gives the content that is certain now, until it is ``broken``."""
+        """Take octets as they came; returns the content that is certain now, until it is ``broken``."""
         if self.broken:
             return b""
         window = self._carry + octets if self._carry else octets
@@ -134,7 +134,7 @@ class LineEnds:
         return self._made_whole(window)
 
     def end(self) -> bytes:
-        """The content is complete; gives what is left of it."""
+        """The content is complete; returns what is left of it."""
         window, self._carry = self._carry, b""
         return b"" if self.broken else self._made_whole(window)
 

@@ -42,7 +42,7 @@ class Reply:
 
 @cache
 def greeting(hostname: str) -> Reply:
-    """Give the greeting of a session (RFC 5321 §4.3.1)."""
+    """Return the greeting of a session (RFC 5321 §4.3.1)."""
     return Reply(220, "", f"{hostname} ESMTP Posthorn")
 
 

@@ -76,7 +76,7 @@ class PostgresApiKeys:
         key_hash: bytes,
         receipt: Receipt[ApiKey] | None = None,
     ) -> ApiKey:
-        """Enter a key; gives it as it is kept."""
+        """Enter a key; returns it as it is kept."""
         async with self._database.transaction() as connection:
             mine = tenant if owner is None else await tenant_named(connection, tenant, owner)
             if mine is None and made.role is Role.TENANT_ADMIN:
@@ -102,7 +102,7 @@ class PostgresApiKeys:
             return [_as_key(row) for row in await found(connection, tenant, _LIST, after, limit)]
 
     async def get(self, tenant: UUID | None, number: UUID) -> ApiKey:
-        """Give one."""
+        """Return one."""
         async with self._database.session() as connection:
             return _as_key(await one(connection, tenant, _FIND, number))
 

@@ -69,7 +69,7 @@ class PostgresIdempotency:
             await connection.execute(f"DELETE FROM idempotency_keys WHERE {_MINE}", *_mine(reservation))  # noqa: S608
 
     async def first_attempt(self, reservation: Reservation) -> UUID:
-        """Give the id of the first attempt at the request."""
+        """Return the id of the first attempt at the request."""
         async with self._database.session() as connection:
             first = await connection.fetchval(f"SELECT body FROM idempotency_keys WHERE {_MINE}", *_mine(reservation))  # noqa: S608
         return reservation.holder if first is None else UUID(first.decode())
@@ -84,7 +84,7 @@ class PostgresIdempotency:
             )
 
     async def expire(self) -> int:
-        """Forget what is older than 24 hours; gives how many."""
+        """Forget what is older than 24 hours; returns how many."""
         async with self._database.session() as connection:
             gone = await connection.execute(
                 "DELETE FROM idempotency_keys WHERE created_at < now() - interval '24 hours'"

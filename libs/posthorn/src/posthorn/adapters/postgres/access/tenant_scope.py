@@ -36,7 +36,7 @@ class Scoped:
         self.text = text.replace("{visible}", VISIBLE.replace("d.tenant_id", column))
 
     def __add__(self, more: str) -> Scoped:
-        """Give the statement with more conditions, an order or a lock behind."""
+        """Return the statement with more conditions, an order or a lock behind."""
         longer = object.__new__(Scoped)
         longer.text = f"{self.text} {more}"
         return longer
@@ -62,19 +62,19 @@ class Listing:
     async def page(
         self, connection: Connection, tenant: UUID | None, domain: str | None, after: str, limit: int
     ) -> list[Any]:
-        """Give what comes behind ``after``, of one domain or of all that the tenant has."""
+        """Return what comes behind ``after``, of one domain or of all that the tenant has."""
         if domain is not None:
             return await found(connection, tenant, self._of_domain, domain, after, limit)
         return await found(connection, tenant, self._all if tenant is None else self._of_tenant, after, limit)
 
 
 async def found(connection: Connection, tenant: UUID | None, statement: Scoped, *values: Any) -> list[Any]:
-    """Give the rows that the caller may see."""
+    """Return the rows that the caller may see."""
     return await connection.fetch(statement.text, tenant, *values)
 
 
 async def one(connection: Connection, tenant: UUID | None, statement: Scoped, *values: Any) -> Any:
-    """Give the row that the caller may see. Raises NotFound."""
+    """Return the row that the caller may see. Raises NotFound."""
     row = await connection.fetchrow(statement.text, tenant, *values)
     if row is None:
         raise NotFound
@@ -82,7 +82,7 @@ async def one(connection: Connection, tenant: UUID | None, statement: Scoped, *v
 
 
 def version_of(row: Any) -> str:
-    """Give the version of a row, of its ``id`` and its ``updated_at``, which every change through the API moves."""
+    """Return the version of a row, of its ``id`` and its ``updated_at``, which every change through the API moves."""
     moved = row["updated_at"]
     return f"{row['id']}-{int(moved.timestamp()):x}.{moved.microsecond:x}"
 

@@ -79,7 +79,7 @@ class PostgresAccounts:
             return [_as_account(row) for row in await _LIST.page(connection, tenant, domain, after, limit)]
 
     async def account(self, tenant: UUID | None, address: str) -> Account:
-        """Give one."""
+        """Return one."""
         async with self._database.session() as connection:
             return _as_account(await one(connection, tenant, _NAMED, address))
 

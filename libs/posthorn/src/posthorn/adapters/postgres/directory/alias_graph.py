@@ -77,7 +77,7 @@ async def check_catch_all(connection: Connection, owner: UUID, catch_all: object
 
 
 async def _hold(connection: Connection, owner: UUID, addresses: Sequence[str]) -> set[str]:
-    """Give those of the addresses that are accounts or aliases of the tenant, and keep them from being removed."""
+    """Return those of the addresses that are accounts or aliases of the tenant, and keep them from being removed."""
     held: set[str] = set()
     for table in ("accounts", "aliases"):
         rows = await connection.fetch(
@@ -125,7 +125,7 @@ async def check_targets(connection: Connection, owner: UUID, address: str, targe
 async def _steps(
     connection: Connection, step: str, owner: UUID, start: set[str], most: int, at: str | None = None
 ) -> list[set[str]]:
-    """Give what is reached from ``start`` after no step, one step and so on, within the tenant's aliases, and not beyond ``at``.
+    """Return what is reached from ``start`` after no step, one step and so on, within the tenant's aliases, and not beyond ``at``.
 
     Ends when more than ``most`` addresses are seen, or more steps than may be.
     """
@@ -140,7 +140,7 @@ async def _steps(
 
 
 async def _deep(connection: Connection, owner: UUID, below: Sequence[set[str]], most: int) -> set[str]:
-    """Give those of the first addresses from which a way leads over ``most`` aliases or more."""
+    """Return those of the first addresses from which a way leads over ``most`` aliases or more."""
     if most <= 0:
         return below[0]
     if len(below) <= most:
@@ -154,7 +154,7 @@ async def _deep(connection: Connection, owner: UUID, below: Sequence[set[str]], 
 async def _too_wide(
     connection: Connection, owner: UUID, address: str, above: Sequence[set[str]], below: Sequence[set[str]]
 ) -> str | None:
-    """Say whether the alias, or one above it, would come to more addresses than it may."""
+    """Return whether the alias, or one above it, would come to more addresses than it may."""
     reached = set[str]().union(*below) - {address}
     if len(reached) > MOST_ADDRESSES:
         return f"the alias would lead to more than {MOST_ADDRESSES} addresses"

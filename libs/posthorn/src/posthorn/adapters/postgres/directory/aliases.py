@@ -61,7 +61,7 @@ class PostgresAliases:
             return [_as_alias(row) for row in await _LIST.page(connection, tenant, domain, after, limit)]
 
     async def alias(self, tenant: UUID | None, address: str) -> Alias:
-        """Give one."""
+        """Return one."""
         async with self._database.session() as connection:
             return _as_alias(await one(connection, tenant, _NAMED, address))
 

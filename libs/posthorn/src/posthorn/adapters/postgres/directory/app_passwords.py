@@ -34,7 +34,7 @@ class PostgresAppPasswords:
         key_hash: bytes,
         receipt: Receipt[AppPassword] | None = None,
     ) -> AppPassword:
-        """Enter one; gives it as it is kept."""
+        """Enter one; returns it as it is kept."""
         async with self._database.transaction() as connection:
             account, owner = await _account(connection, tenant, address, "FOR KEY SHARE OF a")
             row = await connection.fetchrow(

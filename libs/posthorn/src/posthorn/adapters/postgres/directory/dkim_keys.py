@@ -73,7 +73,7 @@ class PostgresDkimKeys:
     async def rotate(
         self, tenant: UUID | None, domain: str, keys: Sequence[DkimKey], overlap: float
     ) -> Sequence[DkimKey]:
-        """Enter new keys; gives them as they are kept. Raises NotFound, and Conflict when a selector is taken."""
+        """Enter new keys; returns them as they are kept. Raises NotFound, and Conflict when a selector is taken."""
         async with self._database.transaction() as connection:
             row = await one(connection, tenant, _DOMAIN + "FOR NO KEY UPDATE", domain)
             number = row["id"]

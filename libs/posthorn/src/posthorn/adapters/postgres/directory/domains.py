@@ -115,7 +115,7 @@ class PostgresDomains:
             return [_as_domain(row) for row in await found(connection, tenant, _LIST, after, limit)]
 
     async def domain(self, tenant: UUID | None, name: str) -> Domain:
-        """Give one."""
+        """Return one."""
         async with self._database.session() as connection:
             return _as_domain(await one(connection, tenant, _NAMED, name))
 
@@ -218,7 +218,7 @@ async def _taken(connection: Connection, owner: UUID, name: str) -> str:
 
 
 async def home(connection: Connection, tenant: UUID | None, address: str) -> Any:
-    """Give the row of the domain of an address, and keep it from being removed. Raises ValidationFailed."""
+    """Return the row of the domain of an address, and keep it from being removed. Raises ValidationFailed."""
     name = address.rpartition("@")[2]
     row = (await homes(connection, tenant, [name])).get(name)
     if row is None:
@@ -227,7 +227,7 @@ async def home(connection: Connection, tenant: UUID | None, address: str) -> Any
 
 
 async def homes(connection: Connection, tenant: UUID | None, names: Sequence[str]) -> dict[str, Any]:
-    """Give the rows of those of the domains that the caller sees, and keep them from being removed."""
+    """Return the rows of those of the domains that the caller sees, and keep them from being removed."""
     return {row["name"]: row for row in await found(connection, tenant, _HOMES, list(names))}
 
 

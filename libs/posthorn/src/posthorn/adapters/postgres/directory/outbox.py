@@ -230,7 +230,7 @@ class PostgresDirectoryTruth:
                 await write_outbox(connection, *ordered[start : start + _DOUBTS_AT_ONCE], lane=lane)
 
     async def published(self, outbox_ids: Sequence[int]) -> bool:
-        """Whether none of the outbox entries is waiting any more."""
+        """Return whether none of the outbox entries is waiting any more."""
         async with self._database.session() as connection:
             return not await connection.fetchval(
                 "SELECT EXISTS (SELECT FROM directory_outbox WHERE id = ANY($1))", list(outbox_ids)
@@ -252,7 +252,7 @@ class PostgresDirectoryTruth:
     async def _read(
         self, connection: Connection, subjects: set[str], end: float
     ) -> tuple[dict[str, Entry | None], set[str]]:
-        """Give what is true of the subjects, and of which of them; those that take too long are stepped over."""
+        """Return what is true of the subjects, and of which of them; those that take too long are stepped over."""
         known_slow = subjects & self._slow.keys()
         together = subjects - known_slow
         if together and (truth := await self._in_time(connection, together)) is not None:
@@ -271,7 +271,7 @@ class PostgresDirectoryTruth:
         return truth, told
 
     async def _in_time(self, connection: Connection, subjects: set[str]) -> dict[str, Entry | None] | None:
-        """Give what is true of the subjects; None when that takes too long."""
+        """Return what is true of the subjects; None when that takes too long."""
         try:
             async with connection.transaction():  # a savepoint: what is cancelled takes only this back
                 await connection.execute(_BOUND, round(self._seconds * 1000))
@@ -295,7 +295,7 @@ def lane_of(subjects: int) -> Lane:
 
 
 async def write_outbox(connection: Connection, *subjects: str, lane: Lane | None = None) -> tuple[int, ...]:
-    """Name subjects whose directory entries have changed, in the transaction that changes them; gives the rows' ids.
+    """Name subjects whose directory entries have changed, in the transaction that changes them; returns the rows' ids.
 
     ``lane``: by the number of subjects, if it is not given.
     """
@@ -320,7 +320,7 @@ class _TooSlow(Exception):  # noqa: N818 - it names what happened
 
 
 async def _affected(connection: Connection, named: Collection[str], deadline: float) -> list[str]:
-    """Give the subjects, and every alias that leads to one of them, over any number of aliases."""
+    """Return the subjects, and every alias that leads to one of them, over any number of aliases."""
     affected, last = set(named), set(named)
     while last:
         found: set[str] = set()
@@ -352,9 +352,9 @@ async def _truth(connection: Connection, named: Collection[str], deadline: float
 
 
 async def _alias_entries(connection: Connection, addresses: Sequence[str]) -> dict[str, AddressEntry]:
-    """Give the entries of those of the addresses that are aliases.
+    """Return the entries of those of the addresses that are aliases.
 
-    An alias is as good as the best it leads to: delivery places a letter for it whenever one account takes mail, and an address in
+    An alias is as good as the best it leads to: delivery places a message for it whenever one account takes mail, and an address in
     no domain of ours takes all. Of accounts that take none, a full one is emptied sooner than a suspended one wakes. An alias leads
     nowhere once a domain is made that it led to while it was elsewhere; it is called suspended until its targets are put right. One
     that leads elsewhere takes nothing while its tenant is suspended, and a target that has not confirmed counts for nothing.

@@ -109,12 +109,12 @@ class PostgresSenders:
             return {proof: ending for (proof, _), ending in (await find_ended(connection, asked)).items()}
 
     async def app_password(self, account: int, key_hash: bytes, scope: str) -> bool:
-        """Whether the account has this app password; notes its use, at most once a minute."""
+        """Return whether the account has this app password; notes its use, at most once a minute."""
         async with self._database.session() as connection:
             return bool(await connection.fetchval(_KNOWN_KEY, account, key_hash, scope))
 
     async def owns(self, account: int, address: Address) -> bool:
-        """Whether the account may send in this name."""
+        """Return whether the account may send in this name."""
         name, base = str(address), None if address.base is None else str(address.base)
         if clean_text(name) != name:
             return False

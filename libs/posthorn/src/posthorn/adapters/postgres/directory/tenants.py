@@ -88,7 +88,7 @@ class PostgresTenants:
             return [_as_tenant(row) for row in await found(connection, tenant, _LIST, after, limit)]
 
     async def get(self, tenant: UUID | None, named: str) -> Tenant:
-        """Give one by name or id."""
+        """Return one by name or id."""
         async with self._database.session() as connection:
             return _as_tenant(await one(connection, tenant, _FIND, named))
 
@@ -142,7 +142,7 @@ class PostgresTenants:
 
 
 async def tenant_named(connection: Connection, tenant: UUID | None, named: str) -> UUID:
-    """Give the id of the tenant that the caller means by a name or an id. Raises ValidationFailed (``tenant``)."""
+    """Return the id of the tenant that the caller means by a name or an id. Raises ValidationFailed (``tenant``)."""
     rows = await found(connection, tenant, _LOCK, named)
     if not rows:
         raise ValidationFailed(FieldError("tenant", "there is no such tenant"))

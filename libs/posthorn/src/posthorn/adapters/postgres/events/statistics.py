@@ -98,13 +98,13 @@ class PostgresEventCheckpoint:
         await self._leadership.resign()
 
     async def place(self, stream: datetime) -> int:
-        """Give how far the stream has been read."""
+        """Return how far the stream has been read."""
         async with self._database.session() as connection:
             query = f"SELECT messages FROM statistics WHERE {_OURS}"  # noqa: S608
             return int(await connection.fetchval(query, _NOBODY, stream, _PLACE) or 0)
 
     async def listeners(self) -> Sequence[Webhook]:
-        """Give the webhooks that are to be told."""
+        """Return the webhooks that are to be told."""
         async with self._database.session() as connection:
             return [as_webhook(row) for row in await connection.fetch(LISTENING)]
 

@@ -72,7 +72,7 @@ class PostgresWebhooks:
     async def create(
         self, tenant: UUID | None, new: NewWebhook, owner: str | None, receipt: Receipt[Webhook] | None = None
     ) -> Webhook:
-        """Enter one; gives it as it is kept."""
+        """Enter one; returns it as it is kept."""
         async with self._database.transaction() as connection:
             mine = tenant if owner is None else await tenant_named(connection, tenant, owner)
             if mine is not None:  # two creations at once count one after the other
@@ -101,7 +101,7 @@ class PostgresWebhooks:
             return [as_webhook(row) for row in await found(connection, tenant, _LIST, after, limit)]
 
     async def get(self, tenant: UUID | None, number: UUID) -> Webhook:
-        """Give one."""
+        """Return one."""
         async with self._database.session() as connection:
             return as_webhook(await one(connection, tenant, _NAMED, number))
 
@@ -168,7 +168,7 @@ class PostgresWebhooks:
         return [_as_delivery(row) for row in rows]
 
     async def delivery(self, tenant: UUID | None, webhook: UUID, number: UUID) -> Delivery:
-        """Give one."""
+        """Return one."""
         async with self._database.session() as connection:
             return _as_delivery(await one(connection, tenant, _DELIVERY, webhook, number))
 
@@ -194,7 +194,7 @@ class PostgresWebhooks:
             return _as_delivery(await one(connection, tenant, _DELIVERY, new.webhook, new.id))
 
     async def _awake(self, connection: Connection, tenant: UUID | None, number: UUID) -> UUID | None:
-        """Give the owner of a webhook. Raises NotFound; Conflict when it is paused."""
+        """Return the owner of a webhook. Raises NotFound; Conflict when it is paused."""
         try:
             row = await one(connection, tenant, _NAMED + "FOR KEY SHARE OF w", number)
         except NotFound:
@@ -274,7 +274,7 @@ def _stored(value: object) -> object:
 
 
 def _cleaned(value: Any) -> Any:
-    """Give the value without what JSONB refuses."""
+    """Return the value without what JSONB refuses."""
     match value:
         case str():
             return clean_text(value)

@@ -40,7 +40,7 @@ WITH made AS (
            return_path_octets, refs, to_timestamp(received_at), reverse_path, subject, from_, date, message_id
       FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::boolean[], $8::bytea[],
                   $9::integer[], $10::integer[], $11::float8[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[])
-           AS letter (id, segment_id, offset_octets, stored_octets, encoding, size_crlf, has_dot_lines, sha256,
+           AS message (id, segment_id, offset_octets, stored_octets, encoding, size_crlf, has_dot_lines, sha256,
                       return_path_octets, refs, received_at, reverse_path, subject, from_, date, message_id)
      ORDER BY id
     ON CONFLICT (id) DO NOTHING
@@ -121,62 +121,62 @@ class PostgresMailboxes:
             return await long_senders.find(connection, asked)
 
     async def place(self, segments: Sequence[Segment]) -> int:
-        """Write a batch, all or nothing; gives the number of entries made.
+        """Write a batch, all or nothing; returns the number of entries made.
 
-        Raises AccountsGone, Unavailable, and asyncpg's DataError or IntegrityConstraintViolationError for a letter that cannot
-        be written: such a letter is poison, and trying again will not help.
+        Raises AccountsGone, Unavailable, and asyncpg's DataError or IntegrityConstraintViolationError for a message that cannot
+        be written: such a message is poison, and trying again will not help.
         """
-        letters = _by_receipt(segments)
-        accounts = sorted({account for _, letter in letters for account in letter.accounts})
+        messages = _by_receipt(segments)
+        accounts = sorted({account for _, message in messages for account in message.accounts})
         async with self._database.transaction() as connection:
             await lock_accounts(connection, accounts)
-            made = await insert_messages(connection, letters, segments)
-            fresh = [letter for _, letter in letters if letter.envelope.id in made]
+            made = await insert_messages(connection, messages, segments)
+            fresh = [message for _, message in messages if message.envelope.id in made]
             entries = await make_entries(connection, fresh)
             await outbound.enter(connection, fresh, self._policy)
             return entries
 
 
 async def insert_messages(
-    connection: Connection, letters: Sequence[tuple[UUID, SegmentMessage]], segments: Sequence[Segment]
+    connection: Connection, messages: Sequence[tuple[UUID, SegmentMessage]], segments: Sequence[Segment]
 ) -> set[UUID]:
-    """Insert the messages of (segment, letter) that are not there, and the segments; gives the ids of those made.
+    """Insert the messages of (segment, message) that are not there, and the segments; returns the ids of those made.
 
-    The caller holds the accounts, and makes an entry for each account of each letter made.
+    The caller holds the accounts, and makes an entry for each account of each message made.
     """
-    return {row["id"] for row in await connection.fetch(_INSERT_MESSAGES, *_columns(letters, segments))}
+    return {row["id"] for row in await connection.fetch(_INSERT_MESSAGES, *_columns(messages, segments))}
 
 
 def _by_receipt(segments: Sequence[Segment]) -> list[tuple[UUID, SegmentMessage]]:
-    """Give (segment, letter) in the order of receipt; an id that is there twice, once."""
+    """Return (segment, message) in the order of receipt; an id that is there twice, once."""
     found: dict[UUID, tuple[UUID, SegmentMessage]] = {}
     for segment in segments:
-        for letter in segment.messages:
-            found.setdefault(letter.envelope.id, (segment.id, letter))
+        for message in segment.messages:
+            found.setdefault(message.envelope.id, (segment.id, message))
     return sorted(found.values(), key=lambda pair: (pair[1].envelope.received_at, pair[1].envelope.id))
 
 
-def _columns(letters: Sequence[tuple[UUID, SegmentMessage]], segments: Sequence[Segment]) -> list[list[Any]]:
+def _columns(messages: Sequence[tuple[UUID, SegmentMessage]], segments: Sequence[Segment]) -> list[list[Any]]:
     rows = [
         (
-            letter.envelope.id,
+            message.envelope.id,
             segment,
-            letter.blob_range.offset,
-            letter.blob_range.length,
-            letter.blob_range.encoding,
-            letter.envelope.body.size,
-            letter.envelope.body.has_dot_lines,
-            letter.envelope.body.sha256,
-            letter.envelope.body.return_path_octets,
-            len(set(letter.accounts)) + (outbound.open_rows(letter) > 0),
-            letter.envelope.received_at,
-            clean_text(letter.envelope.reverse_path),
-            clean_text(letter.envelope.summary.subject),
-            clean_text(letter.envelope.summary.from_),
-            clean_text(letter.envelope.summary.date),
-            clean_text(letter.envelope.summary.message_id),
+            message.blob_range.offset,
+            message.blob_range.length,
+            message.blob_range.encoding,
+            message.envelope.body.size,
+            message.envelope.body.has_dot_lines,
+            message.envelope.body.sha256,
+            message.envelope.body.return_path_octets,
+            len(set(message.accounts)) + (outbound.open_rows(message) > 0),
+            message.envelope.received_at,
+            clean_text(message.envelope.reverse_path),
+            clean_text(message.envelope.summary.subject),
+            clean_text(message.envelope.summary.from_),
+            clean_text(message.envelope.summary.date),
+            clean_text(message.envelope.summary.message_id),
         )
-        for segment, letter in letters
+        for segment, message in messages
     ]
     columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(16)]
     distinct = {segment.id: segment for segment in segments}.values()
@@ -189,14 +189,14 @@ async def lock_accounts(connection: Connection, accounts: Sequence[int]) -> None
         raise AccountsGone
 
 
-async def make_entries(connection: Connection, letters: Sequence[SegmentMessage]) -> int:
-    """Put letters, in this order, into the INBOX of each of their accounts."""
+async def make_entries(connection: Connection, messages: Sequence[SegmentMessage]) -> int:
+    """Put messages, in this order, into the INBOX of each of their accounts."""
     ranks: Counter[int] = Counter()
     octets: Counter[int] = Counter()
     entries: list[tuple[int, int, UUID, int, float]] = []
-    for letter in letters:
-        envelope = letter.envelope
-        for account in dict.fromkeys(letter.accounts):
+    for message in messages:
+        envelope = message.envelope
+        for account in dict.fromkeys(message.accounts):
             entries.append((account, ranks[account], envelope.id, envelope.body.size, envelope.received_at))
             ranks[account] += 1
             octets[account] += envelope.body.size

@@ -159,40 +159,40 @@ class PostgresExpansions:
         if not slice_ and not row["done"]:
             return await _bounce(connection, row, held, told, _GONE)
         places = route(envelope, _resolution(recipient, slice_))
-        letter = await _fresh(
+        message = await _fresh(
             connection, SegmentMessage(envelope, BlobRange(0, 0), places.accounts, places.outbound, held["tenant_id"])
         )
         done = len(slice_) < limit
-        await self._enter(connection, row, letter, done=done)
+        await self._enter(connection, row, message, done=done)
         if not done:
-            moved = (slice_[-1]["address"], len(letter.accounts), len(letter.outbound))
+            moved = (slice_[-1]["address"], len(message.accounts), len(message.outbound))
             await connection.execute(_ADVANCE, row["recipient_id"], *moved)
         return replace(
             told,
-            entries=len(letter.accounts),
-            outbound=letter.outbound,
+            entries=len(message.accounts),
+            outbound=message.outbound,
             done=done,
-            accounts=row["accounts"] + len(letter.accounts),
+            accounts=row["accounts"] + len(message.accounts),
         )
 
-    async def _enter(self, connection: Connection, row: Any, letter: SegmentMessage, *, done: bool) -> None:
+    async def _enter(self, connection: Connection, row: Any, mail: SegmentMessage, *, done: bool) -> None:
         message = row["message_id"]
-        await lock_accounts(connection, letter.accounts)
-        await make_entries(connection, [letter])
-        entered = row["accounts"] + len(letter.accounts), row["forwards"] + len(letter.outbound)
+        await lock_accounts(connection, mail.accounts)
+        await make_entries(connection, [mail])
+        entered = row["accounts"] + len(mail.accounts), row["forwards"] + len(mail.outbound)
         progress = "{} mailboxes and {} addresses elsewhere".format(*entered)
         if done:
             shown = (QueueState.DELIVERED.value, "2.1.5", f"250 2.1.5 expanded to {progress}", None)
         else:
             shown = (QueueState.HELD.value, "", f"being expanded: {progress} so far", None)
         await _show(connection, row, shown)
-        await connection.execute(_COUNT_ROWS, message, outbound.open_rows(letter))  # before messages: see tables
-        if letter.accounts:
-            await connection.execute(_COUNT_ENTRIES, message, len(letter.accounts))
+        await connection.execute(_COUNT_ROWS, message, outbound.open_rows(mail))  # before messages: see tables
+        if mail.accounts:
+            await connection.execute(_COUNT_ENTRIES, message, len(mail.accounts))
         if done:
             await _end(connection, row)
             await release_bodies(connection, [message])
-        await make_due_or_now(connection, await outbound.enter_more(connection, letter, self._policy))
+        await make_due_or_now(connection, await outbound.enter_more(connection, mail, self._policy))
 
 
 def _resolution(recipient: str, found: list[Any]) -> Resolution:
@@ -205,16 +205,16 @@ def _resolution(recipient: str, found: list[Any]) -> Resolution:
     return Resolution({recipient: ours} if ours else {}, frozenset(), {recipient: out} if out else {})
 
 
-async def _fresh(connection: Connection, letter: SegmentMessage) -> SegmentMessage:
+async def _fresh(connection: Connection, message: SegmentMessage) -> SegmentMessage:
     """Leave out what the message has reached already, and note the rest as reached."""
-    reached = await connection.fetch(_REACH, letter.envelope.id, outbound.places(letter))
+    reached = await connection.fetch(_REACH, message.envelope.id, outbound.places(message))
     new = {row["place"] for row in reached}
     return SegmentMessage(
-        letter.envelope,
-        letter.blob_range,
-        tuple(account for account in dict.fromkeys(letter.accounts) if f"account {account}" in new),
-        tuple(each for each in letter.outbound if outbound.place_of(each, letter.tenant) in new),
-        letter.tenant,
+        message.envelope,
+        message.blob_range,
+        tuple(account for account in dict.fromkeys(message.accounts) if f"account {account}" in new),
+        tuple(each for each in message.outbound if outbound.place_of(each, message.tenant) in new),
+        message.tenant,
     )
 
 

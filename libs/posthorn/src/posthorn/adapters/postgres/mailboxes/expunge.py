@@ -208,7 +208,7 @@ async def past(connection: Connection, after: datetime | None, limit: int) -> Pa
 
 
 async def purge(connection: Connection, rows: Collection[Any]) -> int:
-    """Drop the deleted entries, with references and live octets, in the caller's transaction; gives how many went."""
+    """Drop the deleted entries, with references and live octets, in the caller's transaction; returns how many went."""
     locked = await connection.fetch(_LOCK_PAST, *_columns(rows))
     if not locked:
         return 0

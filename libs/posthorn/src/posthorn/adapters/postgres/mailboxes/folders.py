@@ -91,7 +91,7 @@ class PostgresAccountMailboxes:
 
 
 async def make_mailboxes(connection: Connection, account: int, address: str, names: Sequence[str]) -> list[Mailbox]:
-    """Make those of the mailboxes that are not there; gives them. The caller holds the account's row. Raises Conflict when there
+    """Make those of the mailboxes that are not there; returns them. The caller holds the account's row. Raises Conflict when there
     would be too many."""
     there = {row["name"] for row in await connection.fetch("SELECT name FROM mailboxes WHERE account_id = $1", account)}
     missing = [name for name in dict.fromkeys(names) if name not in there]
@@ -101,7 +101,7 @@ async def make_mailboxes(connection: Connection, account: int, address: str, nam
 
 
 async def account_of(connection: Connection, tenant: UUID | None, address: str, lock: str = "") -> Any:
-    """Give the row of an account that the caller sees. Raises NotFound."""
+    """Return the row of an account that the caller sees. Raises NotFound."""
     rows = await found(connection, tenant, _FIND + lock, address)
     if not rows:
         raise NotFound(f"there is no account {address}")

@@ -89,7 +89,7 @@ class PostgresMaildrops:
         await remember_places(self._database, places)
 
     async def open(self, account: int, holder: UUID, *, by_app_password: bool = False) -> Listing:
-        """Take the lease and give the INBOX. Raises MaildropBusy, or Unavailable, after which a lease may have been taken."""
+        """Take the lease and return the INBOX. Raises MaildropBusy, or Unavailable, after which a lease may have been taken."""
         async with self._database.session() as connection:
             try:
                 taken = await connection.fetchval(_TAKE_LEASE, account, holder, LEASE_SECONDS, by_app_password)
@@ -110,7 +110,7 @@ class PostgresMaildrops:
         return Listing(*row)
 
     async def renew(self, holders: Collection[tuple[int, UUID]]) -> set[UUID]:
-        """Renew the leases of (account, holder) pairs; gives the holders that still hold theirs. Raises Unavailable."""
+        """Renew the leases of (account, holder) pairs; returns the holders that still hold theirs. Raises Unavailable."""
         pairs = list(holders)
         if not pairs:
             return set()
@@ -136,7 +136,7 @@ class PostgresMaildrops:
         return {row["uid"]: BodyLocation(*tuple(row)[1:]) for row in rows}
 
     async def commit(self, account: int, holder: UUID, uids: Collection[int], proof: Proof | None = None) -> int:
-        """Delete the messages, release quota and lease, all in one transaction; gives how many were deleted. In a domain with an
+        """Delete the messages, release quota and lease, all in one transaction; returns how many were deleted. In a domain with an
         undelete window they can be brought back through the API.
 
         A message that is already gone counts as deleted. Raises LeaseLost or Revoked with nothing deleted, or Unavailable, after

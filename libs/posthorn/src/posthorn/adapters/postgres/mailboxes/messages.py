@@ -144,7 +144,7 @@ class PostgresAccountMail(PostgresAccountMailboxes):
         return Found([_as_message(row) for row in rows], floor)
 
     async def message(self, tenant: UUID | None, address: str, message: UUID) -> tuple[Message, BodyLocation]:
-        """Give one with the place of its octets."""
+        """Return one with the place of its octets."""
         async with self._database.session() as connection:
             account = (await account_of(connection, tenant, address))["id"]
             row = await _one(connection, account, address, message)

@@ -155,6 +155,6 @@ class PostgresSegmentCatalog:
             return await forget(connection, days, limit)
 
     async def forget_messages(self, older_than: float, limit: int) -> int:
-        """Delete rows of unreferenced messages placed at least that many seconds ago; gives how many. Raises Unavailable."""
+        """Delete rows of unreferenced messages placed at least that many seconds ago; returns how many. Raises Unavailable."""
         async with self._database.session() as connection:
             return int(await connection.fetchval(_FORGET, older_than, limit))

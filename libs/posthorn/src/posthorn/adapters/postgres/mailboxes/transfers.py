@@ -1,9 +1,9 @@
-"""Transfers on Postgres: an account's entries in pages, and batches of letters that are brought in.
+"""Transfers on Postgres: an account's entries in pages, and batches of messages that are brought in.
 
 Theory:
 
 - One import at a time goes into an account, under a lease (``leaderships``) that it renews. What is there already it knows from
-  ``digests``, read once; nobody else adds what it might bring but delivery, whose letters carry trace fields of their own.
+  ``digests``, read once; nobody else adds what it might bring but delivery, whose messages carry trace fields of their own.
 - A batch is placed as delivery places one (``mailboxes``), under the lock of the account's row, by which the quota is checked.
   A message id that is there already was placed by an attempt whose answer was lost, and counts as placed.
 """
@@ -134,29 +134,29 @@ class PostgresTransfers:
     async def digests(
         self, importing: Importing, after: tuple[int, int], limit: int
     ) -> Sequence[tuple[int, int, bytes]]:
-        """Give digests, in the order of the primary key."""
+        """Return digests, in the order of the primary key."""
         async with self._database.session() as connection:
             return [tuple(row) for row in await connection.fetch(_DIGESTS, importing.account, *after, limit)]
 
     async def place(self, importing: Importing, segment: Segment, entries: Sequence[Entry]) -> set[UUID]:
-        """Place the letters for which there is room."""
+        """Place the messages for which there is room."""
         async with self._database.transaction() as connection:
             row = await connection.fetchrow(_LOCK, importing.account)
             if row is None or not await connection.fetchval(_STAYS, _task(importing), importing.holder):
                 raise ImportLost
             known = "SELECT id FROM messages WHERE id = ANY ($1::uuid[])"
-            ids = [letter.envelope.id for letter in segment.messages]
+            ids = [message.envelope.id for message in segment.messages]
             placed = {row["id"] for row in await connection.fetch(known, ids)}
             left = None if row["quota_bytes"] is None else row["quota_bytes"] - row["used_bytes"]
             fitting: list[tuple[SegmentMessage, Entry]] = []
-            for letter, entry in zip(segment.messages, entries, strict=True):
-                if letter.envelope.id in placed:
+            for message, entry in zip(segment.messages, entries, strict=True):
+                if message.envelope.id in placed:
                     continue
-                if left is None or letter.envelope.body.size <= left:
-                    fitting.append((letter, entry))
-                    left = None if left is None else left - letter.envelope.body.size
-            letters = [(segment.id, letter) for letter, _ in fitting]
-            made = await insert_messages(connection, letters, [segment])
+                if left is None or message.envelope.body.size <= left:
+                    fitting.append((message, entry))
+                    left = None if left is None else left - message.envelope.body.size
+            messages = [(segment.id, message) for message, _ in fitting]
+            made = await insert_messages(connection, messages, [segment])
             await _enter(connection, importing, fitting)
             return made | placed
 
@@ -169,10 +169,10 @@ async def _enter(connection: Connection, importing: Importing, fitting: Sequence
     )
     ranks: Counter[str] = Counter()
     rows = []
-    for letter, entry in fitting:
-        body = letter.envelope.body
+    for message, entry in fitting:
+        body = message.envelope.body
         rows.append(
-            (letter.envelope.id, body.size, entry.mailbox, ranks[entry.mailbox], entry.flags, entry.received_at)
+            (message.envelope.id, body.size, entry.mailbox, ranks[entry.mailbox], entry.flags, entry.received_at)
         )
         ranks[entry.mailbox] += 1
     made = await connection.fetchval(_ENTER, importing.account, *(list(column) for column in zip(*rows, strict=True)))

@@ -109,7 +109,7 @@ class PostgresQueueAdministration:
         return [_as_item(row) for row in rows]
 
     async def item(self, tenant: UUID | None, item: int) -> QueueItem:
-        """Give one. Raises NotFound."""
+        """Return one. Raises NotFound."""
         async with self._database.session() as connection:
             return await _item(connection, tenant, item)
 
@@ -225,7 +225,7 @@ def _earlier(now: datetime, seconds: float) -> datetime:
 
 
 async def _edge(connection: Connection, moment: datetime, slack: timedelta) -> int:
-    """Give an id that parts the rows entered before the moment, moved by the slack, from those entered after it."""
+    """Return an id that parts the rows entered before the moment, moved by the slack, from those entered after it."""
     if moment.year > 1:
         moment += slack
     bounds: Any = await connection.fetchrow(

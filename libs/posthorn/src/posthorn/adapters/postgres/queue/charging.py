@@ -171,7 +171,7 @@ def _line_up(
     limits: ForwardLimits,
     give_up_seconds: float,
 ) -> dict[int, Deferral]:
-    """Give each recipient its place in the counters, in the order in which they came."""
+    """Return each recipient its place in the counters, in the order in which they came."""
     used: Counter[str] = Counter()
     deferred: dict[int, Deferral] = {}
     for place, each in charged:

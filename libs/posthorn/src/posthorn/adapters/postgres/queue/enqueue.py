@@ -94,49 +94,49 @@ class QueuePolicy:
 DEFAULT_POLICY = QueuePolicy()
 
 
-def open_rows(letter: SegmentMessage) -> int:
-    """How many of the letter's outbound rows hold on to its octets."""
-    return sum(not _closed(each) for each in letter.outbound)
+def open_rows(message: SegmentMessage) -> int:
+    """How many of the message's outbound rows hold on to its octets."""
+    return sum(not _closed(each) for each in message.outbound)
 
 
-async def enter(connection: Connection, letters: Sequence[SegmentMessage], policy: QueuePolicy) -> None:
-    """Enter the outbound parts of letters that were just made, and the expansions that are left to ``expansions``."""
-    letters = [letter for letter in letters if letter.outbound]
-    if not letters:
+async def enter(connection: Connection, mails: Sequence[SegmentMessage], policy: QueuePolicy) -> None:
+    """Enter the outbound parts of messages that were just made, and the expansions that are left to ``expansions``."""
+    mails = [message for message in mails if message.outbound]
+    if not mails:
         return
-    owners = await _owners(connection, letters)
+    owners = await _owners(connection, mails)
     messages = [
         (
-            letter.envelope.id,
-            letter.tenant or next((owner for each in letter.outbound if (owner := _owner(each, owners))), None),
-            clean_text(letter.envelope.submitter),
-            letter.envelope.smtputf8,
-            clean_text(_ret(letter.envelope)),
-            clean_text(letter.envelope.envid),
-            clean_text(letter.signature),
-            open_rows(letter),
-            (network_of(letter.envelope.client_address) or "unknown") if _is_strangers(letter.envelope) else "",
+            message.envelope.id,
+            message.tenant or next((owner for each in message.outbound if (owner := _owner(each, owners))), None),
+            clean_text(message.envelope.submitter),
+            message.envelope.smtputf8,
+            clean_text(_ret(message.envelope)),
+            clean_text(message.envelope.envid),
+            clean_text(message.signature),
+            open_rows(message),
+            (network_of(message.envelope.client_address) or "unknown") if _is_strangers(message.envelope) else "",
         )
-        for letter in letters
+        for message in mails
     ]
-    due = await _insert(connection, messages, letters, policy, owners)
-    await _open_expansions(connection, letters)
+    due = await _insert(connection, messages, mails, policy, owners)
+    await _open_expansions(connection, mails)
     await make_due_or_now(connection, due)
 
 
-async def enter_more(connection: Connection, letter: SegmentMessage, policy: QueuePolicy) -> Due:
-    """Enter more recipients of a message whose outbound part is there; gives the destinations that are due.
+async def enter_more(connection: Connection, message: SegmentMessage, policy: QueuePolicy) -> Due:
+    """Enter more recipients of a message whose outbound part is there; returns the destinations that are due.
 
     The caller counts the rows, and makes the destinations due at the end of its transaction.
     """
-    return await _insert(connection, [], [letter], policy, {}) if letter.outbound else {}
+    return await _insert(connection, [], [message], policy, {}) if message.outbound else {}
 
 
-def places(letter: SegmentMessage) -> list[str]:
-    """Name where the letter goes, for ``outbound_reached``: accounts, and addresses elsewhere by whose they are."""
+def places(message: SegmentMessage) -> list[str]:
+    """Name where the message goes, for ``outbound_reached``: accounts, and addresses elsewhere by whose they are."""
     return sorted(
-        {f"account {account}" for account in letter.accounts}
-        | {place_of(each, letter.tenant) for each in letter.outbound if not _expands(each)}
+        {f"account {account}" for account in message.accounts}
+        | {place_of(each, message.tenant) for each in message.outbound if not _expands(each)}
     )
 
 
@@ -152,23 +152,24 @@ def place_of(outbound: Outbound, tenant: UUID | None) -> str:
 async def _insert(
     connection: Connection,
     messages: Sequence[tuple[Any, ...]],
-    letters: Sequence[SegmentMessage],
+    mails: Sequence[SegmentMessage],
     policy: QueuePolicy,
     owners: Mapping[str, UUID],
 ) -> Due:
-    """Charge and enter the rows of messages and of the letters' recipients; gives the destinations, and when something can go."""
-    entered = [(letter, each) for letter in letters for each in letter.outbound]
+    """Charge and enter the rows of messages and of the messages' recipients; returns the destinations, and when something can go.
+    """
+    entered = [(message, each) for message in mails for each in message.outbound]
     deferred = await charge(connection, [each for _, each in entered], policy.limits, policy.give_up)
     nameless = await long_senders.store(
-        connection, [(letter.envelope, each) for letter, each in entered], policy.limits.long_senders
+        connection, [(message.envelope, each) for message, each in entered], policy.limits.long_senders
     )
     recipients: list[tuple[Any, ...]] = []
     due: Due = {}
-    for place, (letter, each) in enumerate(entered):
+    for place, (message, each) in enumerate(entered):
         deferral = deferred.get(place)
         if place in nameless:
             each = replace(each, reverse_path="")
-        recipients.append(_row(letter, each, policy, _owner(each, owners), deferral))
+        recipients.append(_row(message, each, policy, _owner(each, owners), deferral))
         if _waits(each):
             _note_due(due, clean_text(each.destination), deferral)
         if len(recipients) % _ROWS_AT_ONCE == 0:
@@ -190,21 +191,21 @@ def _note_due(due: Due, destination: str, deferral: Deferral | None) -> None:
 
 
 def _row(
-    letter: SegmentMessage, each: Outbound, policy: QueuePolicy, owner: UUID | None, deferral: Deferral | None
+    message: SegmentMessage, each: Outbound, policy: QueuePolicy, owner: UUID | None, deferral: Deferral | None
 ) -> tuple[Any, ...]:
     return (
-        letter.envelope.id,
-        owner or letter.tenant,
+        message.envelope.id,
+        owner or message.tenant,
         clean_text(each.destination),
         clean_text(each.recipient),
         clean_text(canonical(each.recipient)),
-        clean_text(letter.envelope.reverse_path),
+        clean_text(message.envelope.reverse_path),
         clean_text(each.reverse_path),
         clean_text(each.original),
         clean_text(each.dsn.orcpt),
         int(each.dsn.notify),
         each.state.value if deferral is None else QueueState.DEFERRED.value,
-        policy.overdue(letter.envelope.reverse_path, each),
+        policy.overdue(message.envelope.reverse_path, each),
         clean_text(each.status) if deferral is None else OVER_LIMIT_STATUS,
         clean_text(each.reply) if deferral is None else deferral.reply,
         None if each.notice is None else each.notice.value,
@@ -221,34 +222,34 @@ def _ret(envelope: Envelope) -> str:
 
 
 def _is_strangers(envelope: Envelope) -> bool:
-    """Whether nobody logged in to hand it over."""
+    """Return whether nobody logged in to hand it over."""
     return envelope.role == "mx"
 
 
-async def _open_expansions(connection: Connection, letters: Sequence[SegmentMessage]) -> None:
-    wide = [(letter, each) for letter in letters for each in letter.outbound if _expands(each)]
+async def _open_expansions(connection: Connection, messages: Sequence[SegmentMessage]) -> None:
+    wide = [(mail, each) for mail in messages for each in mail.outbound if _expands(each)]
     if not wide:
         return
     await connection.execute(
         _EXPAND,
-        [letter.envelope.id for letter, _ in wide],
+        [mail.envelope.id for mail, _ in wide],
         [clean_text(each.recipient) for _, each in wide],
-        [_record(letter, each) for letter, each in wide],
+        [_record(mail, each) for mail, each in wide],
     )
-    reached = {letter.envelope.id: places(letter) for letter, _ in wide}
+    reached = {mail.envelope.id: places(mail) for mail, _ in wide}
     rows = [(message, place) for message, found in reached.items() for place in found]
     await connection.execute(_REACHED, [message for message, _ in rows], [place for _, place in rows])
 
 
-def _record(letter: SegmentMessage, each: Outbound) -> bytes:
-    """Give the envelope as it is for this recipient alone. It names a blob in any case, for it goes without its body."""
-    envelope = letter.envelope.to((each.recipient,))
+def _record(message: SegmentMessage, each: Outbound) -> bytes:
+    """Return the envelope as it is for this recipient alone. It names a blob in any case, for it goes without its body."""
+    envelope = message.envelope.to((each.recipient,))
     return encode_record(replace(envelope, dsn={each.recipient: each.dsn}, blob=envelope.blob or "segment"), None)
 
 
-async def _owners(connection: Connection, letters: Sequence[SegmentMessage]) -> Mapping[str, UUID]:
-    """Give the tenants of the domains in which there is something to expand; the usual letter asks nothing."""
-    names = {each.destination for letter in letters for each in letter.outbound if _expands(each)}
+async def _owners(connection: Connection, messages: Sequence[SegmentMessage]) -> Mapping[str, UUID]:
+    """Return the tenants of the domains in which there is something to expand; the usual message asks nothing."""
+    names = {each.destination for message in messages for each in message.outbound if _expands(each)}
     if not names:
         return {}
     rows = await connection.fetch("SELECT name, tenant_id FROM domains WHERE name = ANY ($1::text[])", sorted(names))

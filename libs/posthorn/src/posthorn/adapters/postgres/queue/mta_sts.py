@@ -25,7 +25,7 @@ class PostgresPolicies:
         self._database = database
 
     async def load(self, domain: str) -> StoredPolicy | None:
-        """Give what was last saved for a domain."""
+        """Return what was last saved for a domain."""
         async with self._database.session() as connection:
             row = await connection.fetchrow(_LOAD, domain)
         if row is None:

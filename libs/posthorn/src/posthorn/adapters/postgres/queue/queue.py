@@ -221,7 +221,7 @@ class PostgresQueue:
             await _queue_again(connection, [relay])
 
     async def bury(self) -> int:
-        """Queue again what dead relays had at hand; gives how many recipients."""
+        """Queue again what dead relays had at hand; returns how many recipients."""
         async with self._database.transaction() as connection:
             await connection.execute(_BURY)
             await connection.execute(_FREE_SLOTS)
@@ -254,7 +254,7 @@ class PostgresQueue:
     # Outcomes
 
     async def record(self, relay: UUID, outcomes: Sequence[Outcome]) -> set[int]:
-        """Write outcomes in one transaction; gives the ids of those that were still this relay's."""
+        """Write outcomes in one transaction; returns the ids of those that were still this relay's."""
         told = {outcome.job: outcome for outcome in outcomes}
         if not told:
             return set()
@@ -307,7 +307,7 @@ class PostgresQueue:
         return await suspensions.resume(self._database, limit)
 
     async def purge(self, older_than: float, limit: int) -> int:
-        """Forget what was closed so many seconds ago; gives how many recipients.
+        """Forget what was closed so many seconds ago; returns how many recipients.
 
         With a destination's last row goes what is known of it and its lane.
         """

@@ -102,7 +102,7 @@ class PostgresThrottle:
         return await request.answer
 
     async def purge(self) -> int:
-        """Remove rows that say nothing any more; gives how many. ``take`` sees to it now and then."""
+        """Remove rows that say nothing any more; returns how many. ``take`` sees to it now and then."""
         async with self._database.session() as connection:
             gone = await connection.execute(_PURGE, _PURGED_AT_ONCE)
         return int(gone.rpartition(" ")[2])
@@ -199,7 +199,7 @@ async def _one_after_another(
 
 
 def _judge(charges: Sequence[Charge], ahead: dict[str, float]) -> tuple[float, dict[str, float]]:
-    """Give the wait for these charges, and how far ahead their buckets are once they are taken."""
+    """Return the wait for these charges, and how far ahead their buckets are once they are taken."""
     wait = 0.0
     after: dict[str, float] = {}
     for charge in charges:

@@ -42,7 +42,7 @@ class PostgresRoutes:
         return [as_route(row) for row in rows]
 
     async def get(self, domain: str) -> Route:
-        """Give one. Raises NotFound."""
+        """Return one. Raises NotFound."""
         async with self._database.session() as connection:
             row = await connection.fetchrow(f"{_SELECT} WHERE domain = $1", clean_text(domain))
         if row is None:

@@ -86,8 +86,11 @@ if [ -e "$tls/tls.crt" ] || [ -e "$tls/tls.key" ]; then
 else
   # private/ is closed to others on this host; what lies in it is open, because the container's user 10001 must read it
   mkdir -p "$tls"
+  # a common name has 64 characters at most (RFC 5280 appendix A); clients read the alternative name (RFC 9525)
+  subject=/CN=$host
+  [ "${#host}" -le 64 ] || subject=/O=Posthorn
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 365 -sha256 \
-    -subj "/CN=$host" -addext "subjectAltName=DNS:$host,DNS:localhost,IP:127.0.0.1" \
+    -subj "$subject" -addext "subjectAltName=DNS:$host,DNS:localhost,IP:127.0.0.1" \
     -keyout "$tls/tls.key.new" -out "$tls/tls.crt.new" 2>/dev/null
   chmod 0644 "$tls/tls.key.new" "$tls/tls.crt.new"
   mv "$tls/tls.key.new" "$tls/tls.key"

@@ -90,12 +90,9 @@ IPV4 = r"((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|
 IPV6 = patterns.IPV6
 _BITS4, _BITS6 = "/(3[0-2]|[12]?[0-9])", "/(12[0-8]|1[01][0-9]|[1-9]?[0-9])"
 CIDR: Schema = {"type": "string", "pattern": f"^({IPV4}{_BITS4}|{IPV6}{_BITS6})$"}
-NETWORK, SOURCE = reference("network"), reference("source")
-"""A network, and an address or network, as the services read them: without bits beyond the prefix."""
-OWN_DEFINITIONS: Schema = {
-    "network": {"type": "string", "pattern": patterns.NETWORK},
-    "source": {"type": "string", "pattern": patterns.SOURCE},
-}
+NETWORK = reference("network")
+"""A network or an address, as the services read them: without bits beyond the prefix."""
+OWN_DEFINITIONS: Schema = {"network": {"type": "string", "pattern": patterns.NETWORK}}
 ADDRESS_OR_NONE: Schema = {"type": "string", "pattern": f"^({IPV4}|{IPV6})?$"}
 SHARE: Schema = {"oneOf": [whole(0), {"type": "string", "pattern": "^(100|[1-9]?[0-9])%$"}, {"type": "null"}]}
 KIND = choice("", "LoadBalancer", "NodePort", "ClusterIP")

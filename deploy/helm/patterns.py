@@ -6,10 +6,12 @@ written out as alternatives. ``tests/chart/test_patterns.py`` compares them with
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from collections.abc import Iterable
 
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
-_GROUP = "[0-9A-Fa-f]{1,4}"
+_GROUP, _ZEROS = "[0-9A-Fa-f]{1,4}", "0{1,4}"
 _LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _PORT = "(?:6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
 _ATOM = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u0080-\U0010ffff-]+"
@@ -43,14 +45,23 @@ def _ipv6() -> str:
 IPV6 = _ipv6()
 
 
+def _ipv4_network(prefix: int) -> str:
+    """Return the addresses without bits beyond the prefix."""
+    if prefix == 32:
+        return IPV4
+    octets, bits = divmod(prefix, 8)
+    values = _any(str(value) for value in range(0, 256, 2 ** (8 - bits))) if bits else "0"
+    return rf"(?:{_OCTET}\.){{{octets}}}{values}(?:\.0){{{3 - octets}}}"
+
+
 def _ipv4_networks() -> str:
-    """Return the networks without bits beyond the prefix."""
-    forms = [f"{IPV4}/32"]
-    for prefix in range(32):
-        octets, bits = divmod(prefix, 8)
-        step = 2 ** (8 - bits)
-        values = _any(str(value) for value in range(0, 256, step)) if bits else "0"
-        forms.append(rf"(?:{_OCTET}\.){{{octets}}}{values}(?:\.0){{{3 - octets}}}/{prefix}")
+    """Return the networks, each with its prefix, its netmask or its host mask."""
+    forms = []
+    for prefix in range(33):
+        mask = ipaddress.IPv4Network((0, prefix))
+        masks = {str(mask.netmask)} | ({str(mask.hostmask)} if 0 < prefix < 32 else set())
+        ends = _any([f"0*{prefix}", *(re.escape(text) for text in sorted(masks))])
+        forms.append(f"{_ipv4_network(prefix)}/{ends}")
     return _any(forms)
 
 
@@ -58,31 +69,54 @@ def _group_of(bits: int) -> str:
     """Return a group of 16 bits of which only the first ones may be set."""
     digits, rest = divmod(bits, 4)
     if not rest:
-        return f"(?:[0-9A-Fa-f]{{0,{digits}}}0{{{4 - digits}}}|0{{1,4}})"
+        return f"(?:[0-9A-Fa-f]{{0,{digits}}}0{{{4 - digits}}}|{_ZEROS})" if digits else _ZEROS
     last = {1: "[08]", 2: "[048Cc]", 3: "[02468AaCcEe]"}[rest]
-    return f"(?:[0-9A-Fa-f]{{0,{digits}}}{last}0{{{3 - digits}}}|0{{1,4}})"
+    return f"(?:[0-9A-Fa-f]{{0,{digits}}}{last}0{{{3 - digits}}}|{_ZEROS})"
+
+
+def _left(groups: int) -> str:
+    """Return so many groups before a ``::``."""
+    return f"{_GROUP}(?::{_GROUP}){{{groups - 1}}}" if groups else ""
+
+
+def _zeros(most: int) -> str:
+    """Return what may stand behind a ``::`` when all is zero: at most so many groups, the last two perhaps in IPv4's form."""
+    forms = []
+    if most > 0:
+        forms.append(f"{_ZEROS}(?::{_ZEROS}){{0,{most - 1}}}")
+    if most > 1:
+        forms.append(rf"(?:{_ZEROS}:){{0,{most - 2}}}0\.0\.0\.0")
+    return f"{_any(forms)}?" if forms else ""
 
 
 def _ipv6_networks() -> str:
-    """Return the networks: those that end with ``::`` exactly, of those written in another way what their last group shows."""
-    forms = [f"{IPV6}/128"]
-    for groups in range(8):
-        prefixes = range(16 * groups, 16 * groups + 16)
-        left = f"(?:{_GROUP}(?::{_GROUP}){{0,{groups - 1}}})?" if groups else ""
-        forms.append(f"{left}::/{_any(map(str, prefixes))}")
-        if groups < 7:
-            forms += [
-                f"(?:{_GROUP}:){{{groups}}}{_group_of(prefix % 16)}::/{prefix}" for prefix in prefixes if prefix % 16
-            ]
-    inner = f"(?:{_GROUP}:){{1,7}}|(?:(?:{_GROUP}:){{1,6}}:|::)(?:{_GROUP}:){{0,6}}"
-    forms.append(f"(?:{inner})0{{1,4}}/{_any(map(str, range(113)))}")
-    forms += [f"(?:{inner}){_group_of(prefix % 16)}/{prefix}" for prefix in range(113, 128)]
+    """Return the networks in every written form (RFC 4291 section 2.2).
+
+    By the group in which the prefix ends: that group stands in full, behind a ``::``, within it, or before it; the groups behind
+    it are zero.
+    """
+    forms = [f"{IPV6}/0*128"]
+    for group in range(8):
+        prefixes = range(16 * group, 16 * group + 16)
+        rest = f"(?::{_ZEROS}){{{7 - group}}}"
+        if group < 6:
+            rest = rf"(?::{_ZEROS}){{{5 - group}}}(?::{_ZEROS}:{_ZEROS}|:0\.0\.0\.0)"
+        behind = [f"{_left(left)}::(?:{_GROUP}:){{0,{group - 1 - left}}}" for left in range(group)]
+        last = _any(f"{_group_of(prefix % 16)}{rest}/0*{prefix}" for prefix in prefixes)
+        forms.append(_any([f"(?:{_GROUP}:){{{group}}}", *behind]) + last)
+        within = f"(?:{_GROUP}(?::{_GROUP}){{0,{group - 1}}})?" if group else ""
+        forms.append(f"{within}::{_zeros(7 - group)}/0*{_any(map(str, prefixes))}")
+        if group < 7:
+            ends = _any(f"(?::{_ZEROS}){{{more}}}::{_zeros(6 - group - more)}" for more in range(7 - group))
+            before = _any(f"{_group_of(prefix % 16)}{ends}/0*{prefix}" for prefix in prefixes)
+            forms.append(f"(?:{_GROUP}:){{{group}}}{before}")
+    written = _any([f"(?:{_GROUP}:){{6}}", *(f"{_left(left)}::(?:{_GROUP}:){{0,{5 - left}}}" for left in range(6))])
+    forms.append(written + _any(f"{_ipv4_network(prefix)}/0*{prefix + 96}" for prefix in range(32)))
     return _any(forms)
 
 
-NETWORK = whole(_ipv4_networks(), _ipv6_networks())
-SOURCE = whole(IPV4, IPV6, _ipv4_networks(), _ipv6_networks())
-"""An address or a network."""
+NETWORK = whole(IPV4, IPV6, _ipv4_networks(), _ipv6_networks())
+"""A network or an address, as ``posthorn.model.networks.parse_network`` reads it."""
 HOST_NAME = rf"(?:{_LABEL}\.)*{_LABEL}"
 HOST = whole(HOST_NAME)
 RECORD_NAME = whole(rf"(?:_?{_LABEL}\.)*_?{_LABEL}")
@@ -112,10 +146,10 @@ OF_SETTINGS = {
     "POSTHORN_RELAY_BIND_IPV6": whole(rf"{IPV6}(?:%[^%\s]+)?"),
     "POSTHORN_RELAY_DNS_SERVERS": NAME_SERVER,
     "POSTHORN_RELAY_OWN_NAMES": DOMAIN,
-    "POSTHORN_RELAY_PRIVATE_NETWORKS": SOURCE,
+    "POSTHORN_RELAY_PRIVATE_NETWORKS": NETWORK,
     "POSTHORN_SMTP_HOST": LISTENER,
     "POSTHORN_SMTP_POSTMASTER": MAIL_ADDRESS,
-    "POSTHORN_WEBHOOK_PRIVATE_NETWORKS": SOURCE,
+    "POSTHORN_WEBHOOK_PRIVATE_NETWORKS": NETWORK,
 }
 """What a text, or each text of a list, under ``settings`` must match."""
 FREE_TEXTS = frozenset(

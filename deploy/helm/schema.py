@@ -47,7 +47,6 @@ from deploy.helm.fields import (
     RESOURCES,
     SCALING,
     SHARE,
-    SOURCE,
     TAG,
     TEXT,
     TEXTS,
@@ -110,7 +109,7 @@ def _strict(name: str, schema: Schema) -> Schema:
     pattern = patterns.OF_SETTINGS.get(name)
     if pattern is None:
         return schema
-    text = SOURCE if pattern == patterns.SOURCE else {"type": "string", "pattern": pattern}
+    text = NETWORK if pattern == patterns.NETWORK else {"type": "string", "pattern": pattern}
     return {**schema, "items": text} if schema["type"] == "array" else text
 
 
@@ -233,7 +232,7 @@ def schema() -> Schema:
                         "reports": {"type": "string", "pattern": patterns.MAIL_ADDRESS, "maxLength": 254},
                     }
                 ),
-                "outboundAddresses": list_of(SOURCE),
+                "outboundAddresses": list_of(NETWORK),
                 "tls": closed(
                     {
                         "existingSecret": OBJECT_OR_NONE,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import datetime
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from cryptography import x509
@@ -14,15 +16,28 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+from pydantic import SecretStr
+from structlog.testing import capture_logs
 
+from posthorn.adapters.blobs.config import open_blobs
+from posthorn.adapters.nats.connection import Connection, connect
+from posthorn.ports.errors import Unavailable
+from posthorn.runtime.ids import new_id
+from posthorn.runtime.settings import BlobSettings, NatsSettings
 from posthorn.runtime.tls import verifying_context
+from posthorn_api.auth.jwks import IssuerKeys
 from posthorn_api.webhooks.post import Poster
 from posthorn_cli.client.connection import verifying_context as of_the_command_line
+from posthorn_local.embedded import Nats
 from posthorn_relay.policy_fetch import PolicyFetcher
 from posthorn_relay.settings import EgressSettings
 from posthorn_relay.transport import Failed, Tls
 from tests.conformance.relay.stage import QUICK, connector, hop
+from tests.support.issuer import running_issuer
+from tests.support.jetstream import until
+from tests.support.s3 import S3Server
 from tests.support.scripted_smtp import FULL, ScriptedSmtp
+from tests.support.tls_front import tls_front
 
 NAME = "mx.kind-f.test"
 _DAY = datetime.timedelta(days=1)
@@ -157,3 +172,87 @@ async def test_kind_f_an_unknown_authority_is_refused_still(tmp_path: Path) -> N
     server, _ = certify(tmp_path)
     with pytest.raises(ssl.SSLCertVerificationError):
         await shake(server, verifying_context())
+
+
+async def put_and_read(port: int) -> None:
+    """Use a bucket over TLS. Raises Unavailable."""
+    url = f"s3://mail%3Amail:{S3Server.secret_key}@localhost:{port}/{new_id()}?region=us-east-1&tls=yes"
+    async with open_blobs(BlobSettings(blobs=SecretStr(url))) as blobs:
+        await blobs.put("bodies/a", [b"octets"])
+        assert await blobs.read("bodies/a", 0, 6) == b"octets"
+
+
+@pytest.mark.parametrize("lacking", LACKING)
+async def test_kind_f_the_blob_store_may_have_a_private_authority(
+    tmp_path: Path, lacking: str, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, anchor = certify(tmp_path, name="localhost", **LACKING[lacking])  # type: ignore[arg-type]
+    async with tls_front(server, s3.port) as port:
+        with pytest.raises(Unavailable):
+            await put_and_read(port)
+        monkeypatch.setenv("SSL_CERT_FILE", str(anchor))
+        await put_and_read(port)
+
+
+@pytest.mark.parametrize("lacking", LACKING)
+async def test_kind_f_the_issuer_of_tokens_may_have_a_private_authority(
+    tmp_path: Path, lacking: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, anchor = certify(tmp_path, name="localhost", **LACKING[lacking])  # type: ignore[arg-type]
+    async with running_issuer() as issuer, tls_front(server, urlsplit(issuer.url).port or 0) as port:
+        issuer.url = f"https://localhost:{port}/realms/test"
+        with pytest.raises(Unavailable):
+            await IssuerKeys(issuer.url).find("first", "RS256")
+        monkeypatch.setenv("SSL_CERT_FILE", str(anchor))
+        assert await IssuerKeys(issuer.url).find("first", "RS256") is not None
+
+
+class TlsNats(Nats):
+    """A NATS server that demands TLS."""
+
+    def __init__(self, directory: Path, certificate: Path) -> None:
+        super().__init__(directory, durable=False)
+        self._certificate = str(certificate)
+
+    def _spawn(self, command: Sequence[str], *more: Any) -> None:
+        files = ["--tls", "--tlscert", self._certificate, "--tlskey", self._certificate]
+        super()._spawn([*command, *files], *more)
+
+    @property
+    def settings(self) -> NatsSettings:
+        url = self.url.replace("nats://", "tls://").replace("127.0.0.1", "localhost")
+        return NatsSettings(nats_url=SecretStr(url))
+
+
+@pytest.fixture
+def tls_nats(tmp_path: Path) -> Iterator[TlsNats]:
+    server = TlsNats(tmp_path / "nats", tmp_path / "server.pem")
+    yield server
+    server.stop(kill=True)
+
+
+@pytest.mark.parametrize("lacking", LACKING)
+async def test_kind_f_nats_may_have_a_private_authority(
+    tmp_path: Path, tls_nats: TlsNats, lacking: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, anchor = certify(tmp_path, name="localhost", **LACKING[lacking])  # type: ignore[arg-type]
+    tls_nats.start()
+    monkeypatch.setenv("SSL_CERT_FILE", str(anchor))
+    async with connect(tls_nats.settings, "test") as connection:
+        assert (await connection.jetstream.account_info()).streams > 0
+
+
+async def test_kind_f_nats_of_an_unknown_authority_is_refused_still(tmp_path: Path, tls_nats: TlsNats) -> None:
+    certify(tmp_path, name="localhost")
+    tls_nats.start()
+    with capture_logs() as logs:
+        opening = asyncio.create_task(Connection(tls_nats.settings, "test").open())
+        try:
+
+            async def refused() -> bool:
+                return "CERTIFICATE_VERIFY_FAILED" in str(logs)
+
+            await until(refused, what="the refusal of the certificate")
+            assert not opening.done()
+        finally:
+            opening.cancel()

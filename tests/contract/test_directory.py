@@ -84,6 +84,13 @@ async def test_what_an_address_is(bucket: NatsDirectoryBucket, directory: NatsDi
     await directory.probe()
 
 
+async def test_the_oldest_account_of_a_domain_is_known(bucket: NatsDirectoryBucket, directory: NatsDirectory) -> None:
+    await bucket.put("@old.test", DomainEntry(None, True, '"a b"@old.test'))
+    assert await directory.postmaster("old.test") == parse_address('"a b"@old.test')
+    assert await directory.postmaster("example.test") is None
+    assert await directory.postmaster("elsewhere.test") is None
+
+
 async def test_a_tag_leads_to_its_account_where_the_domain_allows_it(
     bucket: NatsDirectoryBucket, directory: NatsDirectory
 ) -> None:

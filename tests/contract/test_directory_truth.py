@@ -122,6 +122,24 @@ async def test_an_alias_that_led_out_of_here_leads_nowhere_once_the_domain_is_ou
     assert await taken(truth) == {"out@example.test": ASLEEP, "further@example.test": ASLEEP}
 
 
+async def test_a_domain_without_a_catch_all_names_its_oldest_account(town: Town, truth: PostgresDirectoryTruth) -> None:
+    await town.domain("new.test")
+    for name in ("zoe", "anna", "max"):
+        await town.account(f"{name}@new.test")
+    await truth.doubt(["zoe@new.test"])
+    of_zoe = DomainEntry(None, True, "zoe@new.test")
+    assert await taken(truth) == {"zoe@new.test": FINE, "@new.test": of_zoe}
+    assert {subject: entry async for subject, entry in truth.everything()}["@new.test"] == of_zoe
+    await truth.doubt(["anna@new.test"])
+    assert await taken(truth) == {"anna@new.test": FINE}, "nothing of the domain changes with a younger one"
+    await town.rows("DELETE FROM accounts WHERE address = 'zoe@new.test'")
+    await truth.doubt(["zoe@new.test"])
+    assert await taken(truth) == {"zoe@new.test": None, "@new.test": DomainEntry(None, True, "anna@new.test")}
+    await town.rows("DELETE FROM accounts WHERE address LIKE '%@new.test'")
+    await truth.doubt(["anna@new.test"])
+    assert await taken(truth) == {"anna@new.test": None, "@new.test": DomainEntry(None, True)}
+
+
 async def test_an_error_keeps_the_entries_and_their_order(truth: PostgresDirectoryTruth) -> None:
     await truth.doubt(["unlimited@example.test"])
     await truth.doubt(["reads@example.test"])

@@ -93,7 +93,8 @@ def test_domains(shell: CommandLine, domain: str, address: str) -> None:
     ).document
     assert (changed["catch_all"], changed["plus_addressing"], changed["max_accounts"]) == (address, False, 9)
     assert shell.run(f"domain set {domain} --catch-all none --json").document["catch_all"] is None
-    assert dict(shell.run(f"domain show {domain}").rows)["name"] == domain
+    shown = dict(shell.run(f"domain show {domain}").rows)
+    assert (shown["name"], shown["postmaster"]) == (domain, "alice@example.test"), "local mode's setting"
     assert domain in [row[0] for row in shell.run("domain list --all").rows]
     held = shell.attempt(f"domain delete {domain} --yes")
     assert (held.status, held.out) == (6, "")
@@ -190,6 +191,34 @@ def test_messages(shell: CommandLine, system: System, domain: str, address: str,
     assert shell.run(f"message show {address} {row[0]} --json").document["mailbox"] == "Work/2026"
     shell.run(f"message move {address} {row[0]} INBOX")
     shell.run(f"mailbox delete {address} Work/2026 --yes")
+
+
+def test_a_structure_that_is_cut_short_says_so(shell: CommandLine, system: System, address: str) -> None:
+    parts = b"--b\r\n\r\nx\r\n" * 1200
+    system.send(
+        b"From: a@example.org\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n" + parts + b"--b--\r\n", address
+    )
+    (row,) = await_that("the message", lambda: shell.run(f"message list {address}").rows)
+    cut = shell.run(f"message structure {address} {row[0]}")
+    assert "warning: the message has more parts" in cut.err
+    assert 900 < len(cut.rows) <= 1000
+
+
+def test_an_import_says_what_became_text_and_what_was_left_out(
+    shell: CommandLine, address: str, tmp_path: Path
+) -> None:
+    date = "Sat Nov  7 09:10:11 2026"
+    file = tmp_path / "mail.mbox"
+    file.write_text(
+        f"From MAILER-DAEMON {date}\nFrom: Mail System Internal Data <MAILER-DAEMON@host>\n"
+        "Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\nX-IMAP: 1700000000 0000000001\n\ndata\n\n"
+        f"From a@example.org {date}\nFrom: a@example.org\nSubject: one\n\ntext\n\nFrom here on it is text\n\n"
+        f"From a@example.org {date}\nX-Mozilla-Status: 0009\nFrom: a@example.org\nSubject: two\n\nexpunged\n"
+    )
+    ran = shell.run(f"import mail {address} {file}")
+    assert ran.out == "1 imported, 0 there already, 0 failed, 2 left out\n"
+    assert ran.err.count("left out: ") == 2
+    assert "1 lines that begin with From were taken for text of a message" in ran.err
 
 
 def test_keys_do_what_their_role_says(shell: CommandLine, system: System, domain: str) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
+import select
 import shutil
 import subprocess
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -343,3 +347,60 @@ def test_neomutt_sends_with_an_attachment(system: System, drop: Maildrop, tmp_pa
     parts = system.api.get(f"{path}/structure").json()["parts"]
     (part,) = (part for part in parts if part["is_attachment"])
     assert system.api.get(f"{path}/parts/{part['number']}").content == attached.read_bytes()
+
+
+def on_a_terminal(name: str, *arguments: str, home: Path) -> None:
+    """Run a program that needs a terminal, with a home of its own, until it ends by itself."""
+    path = shutil.which(name)
+    assert path, f"{name} is not installed: it comes with Debian's package {name}"
+    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "LC_ALL": "C.UTF-8", "TERM": "vt100"}
+    ours, its = pty.openpty()
+    shown = bytearray()
+    with subprocess.Popen(
+        [path, *arguments], stdin=its, stdout=its, stderr=its, env=environment, start_new_session=True
+    ) as running:
+        os.close(its)
+        deadline = time.monotonic() + 90
+        try:
+            while running.poll() is None and time.monotonic() < deadline:
+                if select.select([ours], [], [], 0.1)[0]:
+                    with suppress(OSError):  # the program's end of the terminal is closed
+                        shown += os.read(ours, 65536)
+        finally:
+            if running.poll() is None:
+                running.kill()
+            os.close(ours)
+    assert running.returncode == 0, (arguments, running.returncode, bytes(shown[-1500:]))
+
+
+@pytest.mark.parametrize("way", ["STLS", "TLS"])
+def test_neomutt_fetches_then_deletes(system: System, drop: Maildrop, tmp_path: Path, way: str) -> None:
+    stored = fill(system, drop)
+    trust = Path(shutil.copy(system.home / "tls" / "tls.crt", tmp_path))  # its own path holds a blank
+    login = drop.address.replace("@", "%40")
+    place = f"pops://{login}@localhost:{system.ports['POP3S']}/"
+    if way == "STLS":
+        place = f"pop://{login}@localhost:{system.ports['POP3']}/"
+
+    def fetch(delete: str) -> list[bytes]:
+        box = tmp_path / f"box-{delete}"
+        for part in ("cur", "new", "tmp"):
+            (box / part).mkdir(parents=True)
+        config = secret(
+            tmp_path / "neomuttrc",
+            f"set folder = {tmp_path}\nset spool_file = {box}\nset mbox_type = Maildir\n"
+            f"set pop_host = {place}\nset pop_pass = '{drop.password}'\n"
+            f"set pop_delete = {delete}\nset pop_checkinterval = 1\nset ssl_starttls = yes\nset ssl_force_tls = yes\n"
+            f"set ssl_ca_certificates_file = {trust}\nset certificate_file = {trust}\nset mail_check = 1\nset quit = yes\n"
+            "set move = no\nset delete = no\nset wait_key = no\nset charset = utf-8\n",
+        )
+        on_a_terminal("neomutt", "-n", "-F", str(config), "-e", "push <fetch-mail><quit>", home=tmp_path)
+        return [path.read_bytes() for part in ("cur", "new") for path in (box / part).iterdir()]
+
+    def content(octets: bytes) -> bytes:
+        return octets[octets.index(b"From: sender@") :].replace(b"\r\n", b"\n").rstrip()
+
+    assert sorted(map(content, fetch("no"))) == sorted(map(content, stored))
+    assert drop.count() == len(stored)
+    assert sorted(map(content, fetch("yes"))) == sorted(map(content, stored))
+    assert drop.count() == 0

@@ -203,7 +203,7 @@ async def test_drift_is_repaired_both_ways(scene: Scene) -> None:
     await scene.publisher.reconcile()
     right = await scene.bucket.entries()
     assert right == {
-        "@example.test": DomainEntry(None, True),
+        "@example.test": DomainEntry(None, True, "kept@example.test"),
         **{f"{name}@example.test": FINE for name in ("kept", "missing", "wrong")},
     }
     await scene.bucket.put("missing@example.test", None)
@@ -220,7 +220,10 @@ async def test_a_rebuild_writes_everything_and_takes_out_the_rest(scene: Scene) 
     await scene.api.account("alice@example.test")
     await scene.bucket.put("extra@example.test", FINE)
     assert await scene.publisher.rebuild() == 3
-    assert await scene.bucket.entries() == {"@example.test": DomainEntry(None, True), "alice@example.test": FINE}
+    assert await scene.bucket.entries() == {
+        "@example.test": DomainEntry(None, True, "alice@example.test"),
+        "alice@example.test": FINE,
+    }
     assert await scene.bucket.is_filled()
     assert await scene.town.told() == []
 

@@ -45,7 +45,7 @@ from posthorn.model.dns_records import Endpoint, Presence
 from posthorn.model.outbound import Outbound
 from posthorn.ports.api_keys import Role
 from posthorn.ports.blobs import Blobs
-from posthorn.ports.directory import Directory
+from posthorn.ports.directory import DirectoryWithPostmasters
 from posthorn.ports.events import Trace
 from posthorn.ports.forwards import ForwardPolicy
 from posthorn.ports.ingest import DeadLetters, Ingest
@@ -54,6 +54,7 @@ from posthorn.runtime.health import Health
 from posthorn.runtime.http import HttpLimits, bind, http_server
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.passwords import Passwords, password_slots
+from posthorn.runtime.postmasters import Postmasters
 from posthorn.runtime.secret_box import SecretBox
 from posthorn.runtime.settings import PostgresSettings
 from posthorn_api.app import Services, create_app
@@ -105,7 +106,7 @@ class Api:
     publication: Pending[Publication]
     dead: Pending[DeadLetters]
     trace: Pending[Trace]
-    directory: Pending[Directory]
+    directory: Pending[DirectoryWithPostmasters]
     ingest: Pending[Ingest]
     hints: PendingEvents
     dns: DnsServer
@@ -216,8 +217,9 @@ async def running_api(
         keys = PostgresApiKeys(database)
         if bootstrap:
             await keys.ensure_bootstrap(hash_of_key(ADMIN_KEY))
+        postmasters = Postmasters((limits or SendingLimits()).postmaster, (limits or SendingLimits()).hostname)
         service = DirectoryService(
-            PostgresAdministration(database, policy),
+            PostgresAdministration(database, policy, postmasters.names),
             passwords,
             publication,
             dead,
@@ -226,7 +228,11 @@ async def running_api(
         mail = MailboxService(PostgresAccountMail(database), reader, publication)
         transfer = TransferService(PostgresTransfers(database), reader, blobs, zstd_frame, max_size=max_size)
         secret_box, hints = SecretBox([SECRET_KEY]), PendingEvents()
-        trace, directory, ingest = Pending[Trace]("nats"), Pending[Directory]("nats"), Pending[Ingest]("nats")
+        trace, directory, ingest = (
+            Pending[Trace]("nats"),
+            Pending[DirectoryWithPostmasters]("nats"),
+            Pending[Ingest]("nats"),
+        )
         identity = CredentialService(PostgresDkimKeys(database), PostgresAppPasswords(database), secret_box, generate)
         outgoing = QueueService(
             PostgresQueueAdministration(database),

@@ -26,7 +26,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=80
 DOMAINS = TEXT.map(lambda text: text.replace("@", "") or "x")
 SUBJECTS = st.builds(lambda local, domain: f"{local}@{domain}", st.one_of(st.just(""), TEXT), DOMAINS)
 ENTRIES: st.SearchStrategy[Entry] = st.one_of(
-    st.builds(DomainEntry, st.one_of(st.none(), TEXT), st.booleans()),
+    st.builds(DomainEntry, st.one_of(st.none(), TEXT), st.booleans(), st.one_of(st.none(), TEXT)),
     st.builds(AddressEntry, st.sampled_from(RecipientStatus)),
 )
 

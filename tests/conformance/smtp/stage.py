@@ -43,6 +43,8 @@ class StagedDirectory:
         self.asked: list[str] = []
         self.everybody = False
         self.rooms: dict[str, int] = {}
+        self.oldest: dict[str, Address] = {}
+        """The oldest account of each domain."""
 
     async def standing(self, address: Address) -> RecipientStatus:
         self.asked.append(str(address))
@@ -55,6 +57,11 @@ class StagedDirectory:
 
     async def room(self, address: Address) -> int | None:
         return self.rooms.get(str(address))
+
+    async def postmaster(self, domain: str) -> Address | None:
+        if self.fault:
+            raise self.fault
+        return self.oldest.get(domain)
 
     async def probe(self) -> None:
         """Always well."""

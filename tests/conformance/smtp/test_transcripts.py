@@ -13,6 +13,7 @@ from posthorn.model.directory_entry import RecipientStatus
 from posthorn.model.outbound import Notify, RecipientDsn
 from posthorn.ports.errors import Unavailable
 from posthorn.wire import srs
+from posthorn.wire.address import Address
 from tests.conformance.smtp.stage import EHLO, LETTER, TO_ALICE, Stage, after_trace, staged
 
 KEY = b"k" * 32
@@ -599,6 +600,33 @@ async def test_mail_for_a_postmaster_goes_where_somebody_reads_it(
         if kept is not None:
             assert await talk.data(LETTER + b".\r\n") == "250 2.0.0"
             assert stage.only()[0].recipients == (kept or recipient,)
+
+
+@pytest.mark.parametrize(
+    ("standings", "setting", "recipient", "code", "kept"),
+    [
+        ({}, None, "postmaster@example.test", "250 2.1.5", "bob@example.test"),
+        ({}, None, "Postmaster", "250 2.1.5", "bob@example.test"),
+        ({}, "nobody@example.test", "postmaster@example.test", "250 2.1.5", "bob@example.test"),
+        ({}, "alice@example.test", "postmaster@example.test", "250 2.1.5", "alice@example.test"),
+        ({"bob@example.test": RecipientStatus.SUSPENDED}, None, "postmaster@example.test", "450 4.2.1", None),
+        ({"bob@example.test": RecipientStatus.OVER_QUOTA}, None, "postmaster@example.test", "452 4.2.2", None),
+        ({}, None, "postmaster@elsewhere.example", "550 5.7.1", None),
+        ({}, None, "abuse@example.test", "550 5.1.1", None),
+    ],
+)
+async def test_the_oldest_account_of_a_domain_is_its_postmaster_where_nobody_else_is(
+    standings: dict[str, RecipientStatus], setting: str | None, recipient: str, code: str, kept: str | None
+) -> None:
+    async with staged(smtp_postmaster=setting, smtp_hostname="mx1.mail.example.test") as stage:
+        stage.directory.standings |= standings
+        stage.directory.oldest["example.test"] = Address("bob", "example.test")
+        talk = await (await stage.talk()).hello()
+        assert await talk.say(b"MAIL FROM:<>\r\n") == "250 2.1.0"
+        assert await talk.say(f"RCPT TO:<{recipient}>\r\n".encode()) == code
+        if kept is not None:
+            assert await talk.data(LETTER + b".\r\n") == "250 2.0.0"
+            assert stage.only()[0].recipients == (kept,)
 
 
 async def test_a_directory_that_does_not_answer_leaves_a_postmaster_for_later() -> None:

@@ -11,6 +11,7 @@ from argon2 import PasswordHasher
 
 from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.ports.api_keys import Role
+from posthorn_api.sending.service import SendingLimits
 from tests.support.api import Api, problem, running_api
 
 
@@ -78,6 +79,37 @@ async def test_a_domain_may_be_born_with_a_catch_all_elsewhere(api: Api) -> None
     await api.account("alice@example.test")
     await api.domain("second.test", catch_all="alice@example.test", plus_addressing=False)
     problem(await api.client.delete("/v1/accounts/alice@example.test"), 409, "conflict")
+
+
+async def test_a_domain_says_who_takes_the_mail_for_its_postmaster(database_url: str, tmp_path: Path) -> None:
+    limits = SendingLimits("mx.host.test")
+    async with running_api(database_url, FileBlobs(tmp_path), limits=limits) as api:
+
+        async def postmaster() -> str | None:
+            (listed,) = [each for each in await pages(api, "/v1/domains") if each["name"] == "example.test"]
+            shown = (await api.client.get("/v1/domains/example.test")).json()
+            assert shown["postmaster"] == listed["postmaster"]
+            found: str | None = shown["postmaster"]
+            return found
+
+        made = await api.client.post("/v1/domains", json={"name": "example.test"})
+        assert made.json()["postmaster"] is None
+        await api.account("zoe@example.test")
+        await api.account("anna@example.test")
+        assert await postmaster() == "zoe@example.test", "the oldest account"
+        await api.domain("host.test")
+        await api.account("postmaster@host.test")
+        assert await postmaster() == "postmaster@host.test", "the one of the host's domains"
+        change = await api.client.patch("/v1/domains/example.test", json={"catch_all": "anna@example.test"})
+        assert change.json()["postmaster"] == "anna@example.test" == await postmaster()
+        await api.alias("postmaster@example.test", "zoe@example.test")
+        assert await postmaster() == "postmaster@example.test"
+    limits = SendingLimits("mx.host.test", postmaster="anna+pm@example.test")
+    async with running_api(database_url, FileBlobs(tmp_path), limits=limits) as api:
+        assert await postmaster() == "postmaster@example.test"
+        await api.client.delete("/v1/aliases/postmaster@example.test")
+        await api.client.patch("/v1/domains/example.test", json={"catch_all": None})
+        assert await postmaster() == "anna@example.test", "the one that the setting names"
 
 
 BAD_DOMAINS: list[tuple[dict[str, Any], str]] = [

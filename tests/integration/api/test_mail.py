@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -24,27 +23,10 @@ from posthorn.wire.message.header import Summary
 from posthorn.wire.message.header_decoding import decode_addresses, decode_text
 from posthorn_local.embedded import Nats
 from tests.contract.town import Town, letter, pool, segment
-from tests.support.api import Api, problem, running_api
+from tests.support.api import Api, problem
 from tests.support.jetstream import nats_settings
 
 ALICE = "/v1/accounts/alice@example.test"
-
-
-@pytest.fixture
-async def blobs(tmp_path: Path) -> AsyncIterator[FileBlobs]:
-    files = FileBlobs(tmp_path / "blobs")
-    await files.open()
-    yield files
-    files.close()
-
-
-@pytest.fixture
-async def api(database_url: str, blobs: FileBlobs) -> AsyncIterator[Api]:
-    async with running_api(database_url, blobs) as running:
-        await running.domain()
-        await running.account("alice@example.test")
-        await running.account("bob@example.test")
-        yield running
 
 
 @pytest.fixture

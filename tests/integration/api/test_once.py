@@ -39,6 +39,9 @@ class Elsewhere:
     async def standing(self, address: Address) -> RecipientStatus:
         return RecipientStatus.FOREIGN
 
+    async def postmaster(self, domain: str) -> Address | None:
+        return None
+
     async def accept(self, envelope: Envelope, body: bytes | None) -> None:
         self.done.append(f"accept {envelope.id}")
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 from uuid import UUID
 
 import asyncpg
@@ -17,28 +15,11 @@ from posthorn.ports.api_keys import Role
 from posthorn_api.app import operations
 from posthorn_api.http.permissions import RULES
 from tests.contract.town import letter, pool, segment
-from tests.support.api import Api, problem, running_api
+from tests.support.api import Api, problem
 
 ALICE = "/v1/accounts/alice@example.test"
 ACCESS = f"{ALICE}/content-access"
 BODY = b"Subject: private\r\n\r\nfor my eyes only\r\n"
-
-
-@pytest.fixture
-async def blobs(tmp_path: Path) -> AsyncIterator[FileBlobs]:
-    files = FileBlobs(tmp_path / "blobs")
-    await files.open()
-    yield files
-    files.close()
-
-
-@pytest.fixture
-async def api(database_url: str, blobs: FileBlobs) -> AsyncIterator[Api]:
-    async with running_api(database_url, blobs) as running:
-        await running.domain()
-        await running.account("alice@example.test")
-        await running.account("bob@example.test")
-        yield running
 
 
 @pytest.fixture

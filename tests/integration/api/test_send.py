@@ -9,7 +9,6 @@ import email.policy
 import hashlib
 from collections.abc import AsyncIterator
 from email.message import EmailMessage
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -50,14 +49,6 @@ LIMITS = SendingLimits(
 async def connection(nats: Nats) -> AsyncIterator[Connection]:
     async with connect(nats_settings(nats), "api") as made:
         yield made
-
-
-@pytest.fixture
-async def blobs(tmp_path: Path) -> AsyncIterator[FileBlobs]:
-    files = FileBlobs(tmp_path / "blobs")
-    await files.open()
-    yield files
-    files.close()
 
 
 @pytest.fixture
@@ -257,6 +248,28 @@ UNFIT: list[tuple[str, dict[str, Any]]] = [
     ("subject", {"subject": "a\u2028b"}),
     ("subject", {"subject": "a\x85b"}),
 ]
+
+
+async def test_a_postmaster_is_judged_as_by_smtp(api: Api, connection: Connection) -> None:
+    document = {"from": "alice@example.test", "to": ["Postmaster@example.test"], "subject": "help", "text": "x"}
+    await NatsDirectoryBucket(connection).put("@example.test", DomainEntry(None, True, "full@example.test"))
+
+    async def says() -> httpx.Response:
+        return await api.client.post("/v1/send", json=document)
+
+    async def has_heard() -> bool:
+        return "full" in (await says()).text
+
+    await until(has_heard, what="the news of the oldest account")
+    problem(await says(), 422, "invalid", "to[0]")
+    await NatsDirectoryBucket(connection).put("@example.test", DomainEntry(None, True, "bob@example.test"))
+
+    async def is_taken() -> bool:
+        return (await says()).status_code == 202
+
+    await until(is_taken, what="the news of the oldest account")
+    assert {record.envelope.recipients for record in await records(connection)} == {("bob@example.test",)}
+    problem(await api.client.post("/v1/send", json={**document, "to": ["abuse@example.test"]}), 422, "invalid", "to[0]")
 
 
 async def test_what_makes_no_message_is_refused_by_the_name_of_its_field(api: Api, connection: Connection) -> None:

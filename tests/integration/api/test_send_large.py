@@ -12,7 +12,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from email.message import EmailMessage
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -24,7 +23,7 @@ from posthorn.model.envelope import Envelope
 from posthorn.ports.api_keys import Role
 from posthorn.wire.address import Address
 from posthorn_api.sending.compose import Attachment, Draft, compose, crlf_lines, mailbox
-from tests.support.api import ADMIN_KEY, Api, problem, running_api
+from tests.support.api import ADMIN_KEY, Api, problem
 
 MIB = 1024 * 1024
 JSON = {"Content-Type": "application/json"}
@@ -38,6 +37,9 @@ class Elsewhere:
 
     async def standing(self, address: Address) -> RecipientStatus:
         return RecipientStatus.FOREIGN
+
+    async def postmaster(self, domain: str) -> Address | None:
+        return None
 
     async def probe(self) -> None:
         pass
@@ -57,20 +59,9 @@ class Kept:
 
 
 @pytest.fixture
-async def blobs(tmp_path: Path) -> AsyncIterator[FileBlobs]:
-    files = FileBlobs(tmp_path / "blobs")
-    await files.open()
-    yield files
-    files.close()
-
-
-@pytest.fixture
-async def api(database_url: str, blobs: FileBlobs) -> AsyncIterator[Api]:
-    async with running_api(database_url, blobs) as running:
-        await running.domain()
-        await running.account("alice@example.test")
-        running.directory.set(Elsewhere())
-        yield running
+async def api(api: Api) -> Api:
+    api.directory.set(Elsewhere())
+    return api
 
 
 @pytest.fixture

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -13,7 +11,7 @@ import pytest
 from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from tests.contract.town import letter, pool, segment
-from tests.support.api import Api, problem, running_api
+from tests.support.api import Api, problem
 
 ALICE = "/v1/accounts/alice@example.test"
 PAGE = b"<script>alert(1)</script>" * 10
@@ -24,22 +22,6 @@ WHOLE = (
     b"\r\n" + base64.encodebytes(PAGE).replace(b"\n", b"\r\n") + b"--b\r\nContent-Type: message/rfc822\r\n\r\n"
     b"Subject: within\r\n\r\nHello.\r\n--b--\r\n"
 )
-
-
-@pytest.fixture
-async def blobs(tmp_path: Path) -> AsyncIterator[FileBlobs]:
-    files = FileBlobs(tmp_path / "blobs")
-    await files.open()
-    yield files
-    files.close()
-
-
-@pytest.fixture
-async def api(database_url: str, blobs: FileBlobs) -> AsyncIterator[Api]:
-    async with running_api(database_url, blobs) as running:
-        await running.domain()
-        await running.account("alice@example.test")
-        yield running
 
 
 async def deliver(api: Api, blobs: FileBlobs, body: bytes) -> UUID:
@@ -80,11 +62,20 @@ async def test_a_part_comes_decoded_and_is_never_shown_by_a_browser(api: Api, bl
         answer = await api.client.get(f"{ALICE}/messages/{message}/parts/{number}")
         assert (answer.status_code, answer.content) == (200, content)
         assert answer.headers["content-type"] == "application/octet-stream"
-        assert answer.headers["x-content-type-options"] == "nosniff"
-        assert "sandbox" in answer.headers["content-security-policy"]
         assert answer.headers["content-disposition"].startswith("attachment; filename*=UTF-8''")
     named = await api.client.get(f"{ALICE}/messages/{message}/parts/2")
     assert named.headers["content-disposition"] == "attachment; filename*=UTF-8''%E2%82%AC%20plans.html"
+
+
+@pytest.mark.parametrize("path", ["messages/{}/raw", "messages/{}/parts/2", "export?format=mbox", "export?format=eml"])
+async def test_what_strangers_wrote_cannot_run_in_a_browser(api: Api, blobs: FileBlobs, path: str) -> None:
+    message = await deliver(api, blobs, WHOLE)
+    answer = await api.client.get(f"{ALICE}/{path.format(message)}")
+    assert answer.status_code == 200
+    assert answer.headers.get_list("content-security-policy") == ["sandbox; default-src 'none'"]
+    assert answer.headers.get_list("x-content-type-options") == ["nosniff"]
+    assert answer.headers.get_list("cache-control") == ["no-store"]
+    assert answer.headers["content-disposition"].startswith("attachment")
 
 
 @pytest.mark.parametrize("number", ["0", "4", "3.2", "1.1", "x", "1.", "9" * 400])

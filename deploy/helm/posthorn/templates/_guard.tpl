@@ -13,7 +13,7 @@
 {{- $faults = append $faults "proxyProtocol.networks: list the networks that your load balancers connect from; without them anybody could claim any address" -}}
 {{- end -}}
 {{- range $v.proxyProtocol.networks -}}
-{{- if hasSuffix "/0" . -}}
+{{- if regexMatch `/(0+|0\.0\.0\.0)$|^[0:]*:[Ff]{4}(:0{1,4}:0{1,4}|:0\.0\.0\.0)/0*96$|^(0{1,4}:){5}[Ff]{4}::(0{1,4})?/0*96$` . -}}
 {{- $faults = append $faults (printf "proxyProtocol.networks: %s is everybody; list the networks of your load balancers only" .) -}}
 {{- end -}}
 {{- end -}}

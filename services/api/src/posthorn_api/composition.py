@@ -43,7 +43,7 @@ from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
 from posthorn.adapters.postgres.queue.routes import PostgresRoutes
 from posthorn.adapters.postgres.queue.suppressions import PostgresSuppressions
 from posthorn.adapters.postgres.replication import ReplicationWatch
-from posthorn.ports.directory import Directory, DirectoryTruth
+from posthorn.ports.directory import DirectoryTruth, DirectoryWithPostmasters
 from posthorn.ports.events import Trace
 from posthorn.ports.ingest import DeadLetters, Ingest
 from posthorn.ports.tenants import Tenants
@@ -87,7 +87,7 @@ class _OverNats:
 
     publication: Pending[Publication] = field(default_factory=lambda: Pending("nats"))
     dead: Pending[DeadLetters] = field(default_factory=lambda: Pending("nats"))
-    directory: Pending[Directory] = field(default_factory=lambda: Pending("nats"))
+    directory: Pending[DirectoryWithPostmasters] = field(default_factory=lambda: Pending("nats"))
     ingest: Pending[Ingest] = field(default_factory=lambda: Pending("nats"))
     trace: Pending[Trace] = field(default_factory=lambda: Pending("nats"))
     hints: PendingEvents = field(default_factory=PendingEvents)
@@ -119,7 +119,8 @@ async def start(process: Process) -> None:
     passwords = Passwords(slots=password_slots())
     stack.callback(passwords.close)
 
-    administration, audit = PostgresAdministration(database, settings.forward_policy), PostgresAudit(database)
+    administration = PostgresAdministration(database, settings.forward_policy, settings.postmasters.names)
+    audit = PostgresAudit(database)
     keys, idempotency = PostgresApiKeys(database), PostgresIdempotency(database)
     late, secret_box = _OverNats(), SecretBox.from_settings(settings)
     service = DirectoryService(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,9 +10,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_va
 from pydantic_settings import NoDecode
 
 from posthorn.model.dns_records import Endpoint, Presence
+from posthorn.model.networks import Network, parse_network
 from posthorn.ports.api_keys import Role
 from posthorn.ports.forwards import ForwardPolicy
 from posthorn.runtime.http import HttpLimits
+from posthorn.runtime.postmasters import Postmasters
 from posthorn.runtime.settings import (
     BlobSettings,
     EnvSettings,
@@ -64,8 +65,12 @@ def _record_name(text: str) -> str:
 
 
 def _source(text: str) -> str:
-    network = ipaddress.ip_network(text)
+    network = parse_network(text)
     return str(network.network_address if network.num_addresses == 1 else network)
+
+
+def _network(value: object) -> object:
+    return parse_network(value) if isinstance(value, str) else value
 
 
 Host = Annotated[str, AfterValidator(_host)]
@@ -252,7 +257,7 @@ class ApiSettings(
     directory_wait_seconds: Annotated[float, Field(ge=0)] = 10.0
     """How long an answer waits at most until the directory shows the change."""
     webhook_private_networks: Annotated[
-        tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...], NoDecode, BeforeValidator(_listed)
+        tuple[Annotated[Network, BeforeValidator(_network)], ...], NoDecode, BeforeValidator(_listed)
     ] = ()
     """Networks that webhooks may lead to beside the Internet, by comma or as a JSON list. Whoever may make webhooks can then have
     requests sent to every host in them."""
@@ -314,7 +319,13 @@ class ApiSettings(
             self.send_messages_per_hour,
             self.smtp_inline_bytes,
             self.account_limits,
+            self.smtp_postmaster,
         )
+
+    @property
+    def postmasters(self) -> Postmasters:
+        """Who takes the mail for postmasters that have no address of their own."""
+        return Postmasters(self.smtp_postmaster, self.smtp_hostname)
 
     @property
     def admin_key(self) -> str | None:

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from posthorn_cli.client import ApiError
-from posthorn_cli.session import Session
-
-_NOT_FOUND = 404
+from posthorn_cli.client.types import DomainView
 
 
-def without_postmaster(session: Session, domain: str) -> str:
-    """Return what is missing for mail to a domain's postmaster; empty when nothing is. Raises ApiError and Unreachable."""
-    if session.api.get_domain(domain)["catch_all"]:
+def without_postmaster(domain: DomainView) -> str:
+    """Return a warning about mail to a domain's postmaster that is refused; empty when somebody takes it."""
+    if domain.get("postmaster", "unknown") is not None:  # a server of an earlier release does not say
         return ""
-    address = f"postmaster@{domain}"
-    for get in (session.api.get_alias, session.api.get_account):
-        try:
-            get(address)
-        except ApiError as error:
-            if error.status != _NOT_FOUND:
-                raise
-        else:
-            return ""
     return (
-        f"nobody has the address {address} and there is no catch-all: such mail goes to the address of POSTHORN_SMTP_POSTMASTER,"
-        " or is refused when none is set; make an alias"
+        f"nobody takes the mail for postmaster@{domain['name']}, and it is refused: make the first account of the domain, an alias"
+        " of that name, or set POSTHORN_SMTP_POSTMASTER"
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, ip_network
+from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
 
+from posthorn.model.networks import parse_network
 from posthorn.runtime.settings import (
     BlobSettings,
     EnvSettings,
@@ -35,7 +36,7 @@ class EgressSettings(ResolverSettings):
     """False: destinations without a route wait, nothing goes to the internet by itself."""
     relay_loopback: bool = False
     """Whether an MX may lead to a loopback address (a route always may); only for tests: such an MX is a loop to this very host."""
-    relay_private_networks: tuple[Annotated[str, AfterValidator(lambda text: str(ip_network(text)))], ...] = ()
+    relay_private_networks: tuple[Annotated[str, AfterValidator(lambda text: str(parse_network(text)))], ...] = ()
     """Private networks (``10.0.0.0/8``) that an MX or an address literal may lead into, as a JSON list; a route always may."""
     relay_own_names: tuple[Domain, ...] = ()
     """Further names of this mail server as MX records call it, as a JSON list: mail for a foreign domain whose best MX is

@@ -6,7 +6,7 @@ Rules:
 
 - A recipient is what the directory says, never more: no relaying, whoever asks. A directory that cannot answer is a fault of ours
   and a 4yz (promise 3).
-- Mail for a postmaster who is nobody here goes to the one of this host, if there is one (RFC 5321 §4.5.1).
+- Mail for a postmaster who is nobody here goes to another that the installation or the domain has (``runtime.postmasters``).
 - One thing the directory does not know: rewritten reverse-paths (``wire.srs``), to which bounces of forwarded mail come back. They
   take nothing but what looks like a report or an automatic reply, which is known at the end of data.
 - A message that has been here more often than may be, by Received fields of ours or marks of aliases, loops (RFC 5321 §6.3).
@@ -43,8 +43,9 @@ from posthorn.ports.ingest import Ingest
 from posthorn.ports.sending import Credentials
 from posthorn.runtime.bodies import BodyStore
 from posthorn.runtime.ids import new_id
+from posthorn.runtime.postmasters import LOCAL_PART, Postmasters
 from posthorn.wire import srs
-from posthorn.wire.address import Address, parse_address
+from posthorn.wire.address import Address
 from posthorn.wire.auth.authentication_results import without_ours
 from posthorn.wire.message.header import HeaderScan
 from posthorn.wire.message.submission import Submitted
@@ -204,8 +205,7 @@ class Reception:
         self._srs_keys = backends.srs_keys
         self._events = backends.events
         self._clock = clock
-        host = settings.smtp_hostname
-        self._postmasters = _postmasters(settings.smtp_postmaster, host)
+        self._postmasters = Postmasters(settings.smtp_postmaster, settings.smtp_hostname)
 
     async def sender(self, mail: Mail, client: Client) -> Reply:
         """Judge MAIL. Anybody may send; only what can be known now to be too large is refused (RFC 1870 §6.1)."""
@@ -230,7 +230,7 @@ class Reception:
 
     async def _judge(self, transaction: Transaction, rcpt: Rcpt, client: Client) -> Reply:
         address = rcpt.forward_path
-        wanted = address or self._postmasters[0]
+        wanted = address or self._postmasters.general[0]
         if str(wanted) in transaction.recipients:
             return smtp.RECIPIENT_OK
         if len(transaction.recipients) >= self._most_recipients(client):
@@ -238,7 +238,8 @@ class Reception:
         try:
             standing, is_sure = await self._standing(wanted)
             if _is_nobody(standing, address):
-                for other in self._postmasters:
+                domain = address.domain if address else None
+                async for other in self._postmasters.candidates(self._directory, domain):
                     found, is_known = await self._standing(other)
                     is_sure = is_sure and is_known
                     if found not in _NOBODY:
@@ -436,16 +437,7 @@ def _is_nobody(standing: RecipientStatus, address: Address | None) -> bool:
     """Whether an address, None for the bare one, is a postmaster's, and nobody's here by itself."""
     if address is None:
         return standing in _NOBODY
-    return standing is RecipientStatus.UNKNOWN and address.local == "postmaster"
-
-
-def _postmasters(setting: str | None, host: str) -> tuple[Address, ...]:
-    """Return who may take the mail of postmasters, first to last: whom the setting names, or else those of the host's domains."""
-    if setting:
-        return (parse_address(setting),)
-    labels = host.split(".")
-    domains = [".".join(labels[at:]) for at in range(max(len(labels) - 1, 1))]
-    return tuple(Address("postmaster", domain) for domain in domains)
+    return standing is RecipientStatus.UNKNOWN and address.local == LOCAL_PART
 
 
 def dsn_of(rcpt: Rcpt) -> RecipientDsn | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from posthorn.runtime.listen import HANDSHAKE_SECONDS
 from posthorn.runtime.settings import (
@@ -23,13 +23,8 @@ from posthorn.runtime.settings import (
     SrsSettings,
     TlsSettings,
 )
-from posthorn.wire.address import parse_address
 
 Count = Annotated[int, Field(ge=1)]
-
-
-def _postmaster(value: str | None) -> str | None:
-    return str(parse_address(value)) if value else None
 
 
 class SmtpSettings(IntakeSettings, ProxySettings):
@@ -44,10 +39,6 @@ class SmtpSettings(IntakeSettings, ProxySettings):
     """SMTP in the role mx, with STARTTLS when there is a certificate."""
     smtp_proxy_port: ProxyPort = None
     """The same for balancers that send a PROXY header first, from ``proxy_networks`` alone; unset, there is no such port."""
-    smtp_postmaster: Annotated[str | None, AfterValidator(_postmaster)] = None
-    """Address that takes mail for ``<Postmaster>`` without a domain, and for the postmaster of each domain here that has neither
-    such an address nor a catch-all (RFC 5321 §4.5.1). Unset, ``postmaster@`` the host name or the nearest domain above it, if
-    there is such an address; otherwise that mail is refused."""
 
     smtp_max_size: Octets = 50 * 1024**2
     """Largest message, in octets as sent (RFC 1870)."""

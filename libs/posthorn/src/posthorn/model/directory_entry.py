@@ -59,6 +59,9 @@ class DomainEntry:
     catch_all: str | None
     """Canonical address that takes what no other address of the domain takes."""
     plus_addressing: bool
+    postmaster: str | None = None
+    """Canonical address of the oldest account, for mail to a postmaster whom nobody else is (``runtime.postmasters``); None where
+    there is a catch-all, or no account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +112,10 @@ def encode_entry(entry: Entry) -> bytes:
     """Return an entry's form in the bucket."""
     document: dict[str, Any]
     match entry:
-        case DomainEntry(catch_all, plus_addressing):
+        case DomainEntry(catch_all, plus_addressing, postmaster):
             document = {"kind": "domain", "catch_all": catch_all, "plus": plus_addressing}
+            if postmaster is not None:
+                document["postmaster"] = postmaster
         case AddressEntry(standing, limited_until, room_bytes):
             document = {"kind": "address", "standing": standing.value}
             if room_bytes is not None:
@@ -127,8 +132,11 @@ def decode_entry(octets: bytes) -> Entry:
         match document["kind"]:
             case "domain":
                 catch_all, plus = document["catch_all"], document["plus"]
-                if isinstance(plus, bool) and (catch_all is None or isinstance(catch_all, str)):
-                    return DomainEntry(catch_all, plus)
+                postmaster = document.get("postmaster")
+                if isinstance(plus, bool) and all(
+                    each is None or isinstance(each, str) for each in (catch_all, postmaster)
+                ):
+                    return DomainEntry(catch_all, plus, postmaster)
             case "address":
                 until = document.get("until")
                 room = document.get("room")

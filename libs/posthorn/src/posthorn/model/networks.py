@@ -1,4 +1,4 @@
-"""The network that a client belongs to, as far as strangers are counted together."""
+"""Networks: as they are written, and the one that a client belongs to, as far as strangers are counted together."""
 
 from __future__ import annotations
 
@@ -6,6 +6,19 @@ import ipaddress
 
 _IPV4_PREFIX = 24
 _IPV6_PREFIX = 48
+
+type Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def parse_network(text: str) -> Network:
+    """Read a network: an address, or one with ``/`` and a prefix length, or a mask for IPv4.
+
+    Raises ValueError, also for bits beyond the prefix and for a zone (RFC 4007), which no network has. The chart's schema accepts
+    the same texts (``deploy/helm/patterns.py``).
+    """
+    if "%" in text:
+        raise ValueError("a network has no zone")
+    return ipaddress.ip_network(text)
 
 
 def network_of(address: str) -> str:

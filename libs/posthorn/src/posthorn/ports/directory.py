@@ -38,7 +38,15 @@ class Directory(Protocol):
         ...
 
 
-class DirectoryWithRoom(Directory, Protocol):
+class DirectoryWithPostmasters(Directory, Protocol):
+    """Answers also who takes the mail for postmasters whom nobody else is."""
+
+    async def postmaster(self, domain: str) -> Address | None:
+        """Return the oldest account of a domain of ours; None where there is none, or a catch-all takes all. Raises Unavailable."""
+        ...
+
+
+class DirectoryWithRoom(DirectoryWithPostmasters, Protocol):
     """Answers also how much fits."""
 
     async def room(self, address: Address) -> int | None:

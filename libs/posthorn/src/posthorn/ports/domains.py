@@ -58,6 +58,8 @@ class Domain:
     """None: it takes and sends no mail before its ownership is shown."""
     must_be_verified: bool = False
     """Whether its tenant's new domains must be."""
+    postmaster: str | None = None
+    """The address that takes the mail for its postmaster; None: nobody does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,8 @@ class Idempotency(Protocol):
         ...
 
     async def first_attempt(self, reservation: Reservation) -> UUID:
-        """Return the ``holder`` of the first attempt at this request: the same for each attempt, whatever became of those before."""
+        """Return the ``holder`` of the first attempt at this request: the same for each attempt, whatever became of those
+        before."""
         ...
 
     async def suspend(self, reservation: Reservation) -> None:

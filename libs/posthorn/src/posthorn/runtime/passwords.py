@@ -104,7 +104,8 @@ class Passwords:
         return await self._run(self._usual, lambda: self._hasher.hash(_octets(password)))
 
     async def verify(self, stored: str | None, password: str) -> bool:
-        """Return whether the password belongs to the stored hash. None (no such account) takes as long and is False. Raises Busy."""
+        """Return whether the password belongs to the stored hash. None (no such account) takes as long and is False. Raises
+        Busy."""
         mark = hmac.digest(self._key, f"{stored}\0".encode() + _octets(password), hashlib.sha256)
         now = time.monotonic()
         if self._remembered.get(mark, 0.0) > now:

@@ -28,9 +28,9 @@ from typing import cast
 import structlog
 from prometheus_client import Counter
 
+from posthorn.model.networks import Network
 from posthorn.runtime.client_networks import subscriber
 from posthorn.runtime.listen import HANDSHAKE_SECONDS, Gate, Handshake, accepting, listening, peer_address
-from posthorn.runtime.settings import Network
 from posthorn.wire.proxy import REASONS, ProxyError, ProxyHeader, ProxyParser
 
 log = structlog.get_logger()

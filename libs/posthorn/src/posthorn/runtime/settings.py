@@ -18,8 +18,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as SourceError
 
+from posthorn.model.networks import Network, parse_network
 from posthorn.ports.sending import Limits
-from posthorn.wire.address import canonical_domain
+from posthorn.wire.address import canonical_domain, parse_address
 
 PREFIX = "POSTHORN_"
 
@@ -27,7 +28,6 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 """A TCP port; 0 takes any free one."""
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Octets = Annotated[int, Field(ge=1)]
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class SettingsError(SystemExit):
@@ -159,11 +159,19 @@ INLINE_CEILING = 768 * 1024
 """The most that ``smtp_inline_bytes`` may be: with its envelope it must pass through NATS, whose limit is 1 MiB."""
 
 
+def _address(value: str | None) -> str | None:
+    return str(parse_address(value)) if value else None
+
+
 class IntakeSettings(EnvSettings):
     """What all that take messages share, by SMTP or over HTTP."""
 
     smtp_hostname: Annotated[str, AfterValidator(canonical_domain)] = "localhost"
     """The name in the greeting and in Received fields: what the MX record names."""
+    smtp_postmaster: Annotated[str | None, AfterValidator(_address)] = None
+    """Address that takes mail for ``<Postmaster>`` without a domain, and for the postmaster of each domain here that has neither
+    such an address nor a catch-all (RFC 5321 §4.5.1). Unset or not there, ``postmaster@`` the host name or the nearest domain
+    above it, or else the oldest account of the domain; otherwise that mail is refused."""
     smtp_inline_bytes: Annotated[int, Field(ge=0, le=INLINE_CEILING)] = 512 * 1024
     """Stored size up to which a message rides in the stream; larger ones go to the blob store first."""
 
@@ -214,7 +222,7 @@ def _networks(value: object) -> tuple[Network, ...]:
 
 def _network(value: object) -> Network:
     try:
-        network = ipaddress.ip_network(str(value).strip())
+        network = parse_network(str(value).strip())
     except ValueError:
         raise ValueError("must be networks such as 10.0.0.0/8, by comma, without bits beyond the prefix") from None
     if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= 96 and network.network_address.ipv4_mapped:

@@ -114,7 +114,7 @@ class _Exchange:
             if self._status == 413:
                 await self._swallow()
             headers = [*message.get("headers", ()), (b"x-request-id", self._id.encode())]
-            if self._scope["path"].startswith("/v1/"):
+            if self._scope["path"].startswith("/v1/") and all(name != b"cache-control" for name, _ in headers):
                 headers.append((b"cache-control", b"no-store"))
             message = {**message, "headers": headers}
         await self._send_raw(message)

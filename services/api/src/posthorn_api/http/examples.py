@@ -57,6 +57,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "tenant": "acme",
         "catch_all": "office@example.org",
         "plus_addressing": True,
+        "postmaster": "office@example.org",
         **_LIMITS,
         "max_accounts": 100,
         "quota_bytes": 100_000_000_000,

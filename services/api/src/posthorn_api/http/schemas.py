@@ -151,6 +151,10 @@ class DomainView(BaseModel):
     quota_bytes: int | None
     retention_days: int | None
     undelete_days: int
+    postmaster: str | None = Field(
+        description="The address that takes the mail for its postmaster (RFC 5321 section 4.5.1): its own, the catch-all,"
+        " `POSTHORN_SMTP_POSTMASTER`, or the oldest account. Null: nobody does, and such mail is refused."
+    )
     verified_at: datetime | None = Field(description="Null: it takes no mail before its ownership is shown.")
     created_at: datetime
     updated_at: datetime
@@ -171,6 +175,7 @@ class DomainView(BaseModel):
             quota_bytes=domain.quota_bytes,
             retention_days=domain.retention_days,
             undelete_days=domain.undelete_days,
+            postmaster=domain.postmaster,
             verified_at=domain.verified_at,
             created_at=domain.created_at,
             updated_at=domain.updated_at,

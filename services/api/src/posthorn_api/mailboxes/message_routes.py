@@ -14,6 +14,7 @@ from posthorn.ports.account_mail import Which
 from posthorn_api.http.operations import POST_ONLY, AddressPath, Caller, Decisions, Platform, problems, router
 from posthorn_api.http.pagination import Cursor, Limit, number_in, page, part_of_list
 from posthorn_api.http.schemas import DeadLetterView, Line, MessageView, Page, Retried
+from posthorn_api.http.untrusted_content import UNTRUSTED_CONTENT_HEADERS
 from posthorn_api.mailboxes.routes import ONE_MESSAGE as _ONE
 from posthorn_api.mailboxes.routes import MailDecisions, MessagePath
 
@@ -82,7 +83,7 @@ async def get_raw_message(
     headers = {
         "Content-Length": str(size),
         "Content-Disposition": f'attachment; filename="{message}.eml"',
-        "X-Content-Type-Options": "nosniff",
+        **UNTRUSTED_CONTENT_HEADERS,
     }
     return StreamingResponse(pieces_of(first, rest), 200, headers, "message/rfc822")
 

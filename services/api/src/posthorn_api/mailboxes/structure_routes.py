@@ -9,6 +9,7 @@ from fastapi import Path, Query, Response
 from starlette.responses import StreamingResponse
 
 from posthorn_api.http.operations import AddressPath, Caller, problems, router
+from posthorn_api.http.untrusted_content import UNTRUSTED_CONTENT_HEADERS
 from posthorn_api.mailboxes.message_routes import pieces_of
 from posthorn_api.mailboxes.routes import ONE_MESSAGE, MailDecisions, MessagePath
 from posthorn_api.mailboxes.structure_schemas import StructureView
@@ -16,13 +17,6 @@ from posthorn_api.mailboxes.structure_schemas import StructureView
 parts = router("messages")
 
 Number = Annotated[str, Path(max_length=500, description="The part's number, from the structure.", examples=["1.2"])]
-
-_SAFE = {
-    "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "sandbox; default-src 'none'",
-    "Cache-Control": "no-store",
-}
-"""What strangers sent must never run with the rights of this host, whatever a browser takes it for."""
 
 
 @parts.get(
@@ -63,7 +57,10 @@ async def get_part(
     `application/octet-stream`, to be kept and not shown, since strangers wrote it."""
     found = await service.part(caller, address, message, part, raw=raw)
     name = found.part.fields.file_name or f"{message}-{part}"
-    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}", **_SAFE}
+    headers = {
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
+        **UNTRUSTED_CONTENT_HEADERS,
+    }
     if found.length is not None:
         headers["Content-Length"] = str(found.length)
     return StreamingResponse(pieces_of(found.first, found.rest), 200, headers, "application/octet-stream")

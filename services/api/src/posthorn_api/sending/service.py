@@ -29,7 +29,7 @@ from posthorn.ports.administration import Administration
 from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.blobs import Blobs
 from posthorn.ports.clock import Clock
-from posthorn.ports.directory import Directory, DirectoryBehind
+from posthorn.ports.directory import Directory, DirectoryBehind, DirectoryWithPostmasters
 from posthorn.ports.domains import Domain, SendingRules
 from posthorn.ports.errors import FieldError, NotFound, ValidationFailed
 from posthorn.ports.events import Events
@@ -44,6 +44,7 @@ from posthorn.ports.sending import (
     sent_message,
 )
 from posthorn.runtime.bodies import BodyStore
+from posthorn.runtime.postmasters import LOCAL_PART, Postmasters
 from posthorn.wire.address import Address
 from posthorn.wire.message.before_header import header_first
 from posthorn.wire.message.header import SCAN_LIMIT, scan_header
@@ -120,6 +121,8 @@ class SendingLimits:
     """Stored octets up to which a message rides in the stream."""
     account: Limits = field(default_factory=Limits)
     """Of an account that has none of its own."""
+    postmaster: str | None = None
+    """Address for postmasters who have none; see ``posthorn.runtime.postmasters``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +142,7 @@ class SendingService:
         administration: Administration,
         throttle: Throttle,
         blobs: Blobs,
-        directory: Pending[Directory],
+        directory: Pending[DirectoryWithPostmasters],
         ingest: Pending[Ingest],
         events: Events,
         limits: SendingLimits = SendingLimits(),
@@ -152,6 +155,7 @@ class SendingService:
         self._ingest = ingest
         self._events = events
         self._limits = limits
+        self._postmasters = Postmasters(limits.postmaster, limits.hostname)
         self._clock = clock
 
     async def send(self, caller: ApiKey, number: UUID, wish: SendRequest, client: str) -> Sent:
@@ -257,22 +261,34 @@ class SendingService:
             return _Author(domain, account)
         raise ValidationFailed(FieldError(where, f"there is no account or alias {author}"))
 
-    async def _judge_recipients(self, directory: Directory, wanted: Sequence[Recipient]) -> tuple[str, ...]:
+    async def _find(self, directory: DirectoryWithPostmasters, address: Address) -> tuple[Address, RecipientStatus]:
+        """Return whose the mail for an address is, as smtp-in has it, and the standing."""
+        standing = await _standing(directory, address)
+        if standing is RecipientStatus.UNKNOWN and address.local == LOCAL_PART:
+            async for other in self._postmasters.candidates(directory, address.domain):
+                found = await _standing(directory, other)
+                if found not in (RecipientStatus.UNKNOWN, RecipientStatus.FOREIGN):
+                    return other, found
+        return address, standing
+
+    async def _judge_recipients(
+        self, directory: DirectoryWithPostmasters, wanted: Sequence[Recipient]
+    ) -> tuple[str, ...]:
         if not wanted:
             raise ValidationFailed(FieldError("to", "there must be a recipient"))
         if len(wanted) > self._limits.max_recipients:
             raise ValidationFailed(FieldError("to", f"a message has at most {self._limits.max_recipients} recipients"))
-        standings = await asyncio.gather(*(_standing(directory, each.mailbox.address) for each in wanted))
+        judged = await asyncio.gather(*(self._find(directory, each.mailbox.address) for each in wanted))
         faults = [
             FieldError(each.where, f"{each.mailbox.address}: {_REFUSALS[standing]}")
-            for each, standing in zip(wanted, standings, strict=True)
+            for each, (_, standing) in zip(wanted, judged, strict=True)
             if standing in _REFUSALS
         ]
         if faults:
             raise ValidationFailed(*faults)
         found: dict[str, str] = {}
-        for each, standing in zip(wanted, standings, strict=True):
-            canonical = str(each.mailbox.address)
+        for each, (address, standing) in zip(wanted, judged, strict=True):
+            canonical = str(address)
             found.setdefault(canonical, each.mailbox.written if standing is RecipientStatus.FOREIGN else canonical)
         return tuple(found.values())
 

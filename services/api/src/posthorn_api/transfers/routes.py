@@ -14,6 +14,7 @@ from starlette.responses import StreamingResponse
 from posthorn_api.http.operations import POST_ONLY, AddressPath, Caller, problems, router
 from posthorn_api.http.problems import Problem, problem_of
 from posthorn_api.http.schemas import Line
+from posthorn_api.http.untrusted_content import UNTRUSTED_CONTENT_HEADERS
 from posthorn_api.mailboxes.message_routes import pieces_of
 from posthorn_api.mailboxes.schemas import ImportFailure, ImportSummary
 from posthorn_api.transfers.archives import Format
@@ -75,7 +76,7 @@ async def export_mail(
         "Content-Disposition": f'attachment; filename="mail.{ending}"',
         "Posthorn-Messages": str(contents.messages),
         "Posthorn-Octets": str(contents.octets),
-        "X-Content-Type-Options": "nosniff",
+        **UNTRUSTED_CONTENT_HEADERS,
     }
     first = await anext(pieces, b"")  # a fault of the first message is an answer of its own
     return StreamingResponse(pieces_of(first, pieces), 200, headers, media)

@@ -453,6 +453,7 @@ class DomainView(TypedDict):
     quota_bytes: int | None
     retention_days: int | None
     undelete_days: int
+    postmaster: str | None
     verified_at: str | None
     created_at: str
     updated_at: str

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from enum import StrEnum
 from typing import Annotated, Any, cast
 
 import typer
 
-from posthorn_cli.client import ApiError
 from posthorn_cli.client.connection import quoted
 from posthorn_cli.client.types import AliasView, DkimRotation, DomainChange, DomainCreation
 from posthorn_cli.commands.tenant import deleted, something
@@ -41,6 +39,7 @@ COLUMNS = [
     Column("name"),
     Column("tenant"),
     Column("catch_all", "catch-all"),
+    Column("postmaster"),
     Column("max_accounts", "accounts at most"),
     Column("quota_bytes", "quota", size),
     Column("verified_at", "verified"),
@@ -106,10 +105,10 @@ def create_domain(
     Example: `posthorn domain create example.org --tenant acme`
     """
     body = {"name": name} | given(tenant=tenant, plus_addressing=plus_addressing) | nullable("catch_all", catch_all)
-    session.output.item(session.api.create_domain(cast("DomainCreation", body)), COLUMNS)
-    with suppress(ApiError):  # a key may be for making domains alone
-        if missing := without_postmaster(session, name):
-            session.output.note(f"warning: {missing}")
+    made = session.api.create_domain(cast("DomainCreation", body))
+    session.output.item(made, COLUMNS)
+    if missing := without_postmaster(made):
+        session.output.note(f"warning: {missing}")
 
 
 @command(domains, "set")

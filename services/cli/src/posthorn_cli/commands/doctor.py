@@ -180,10 +180,10 @@ def _ready(session: Session) -> Finding:
 
 def _postmasters(session: Session, names: list[str] | None) -> Iterator[Finding]:
     try:
-        for name in names or [each["name"] for each in every(session.api.list_domains)]:
-            missing = without_postmaster(session, name)
-            if missing:
-                yield Finding(f"postmaster of {name}", WARN, missing)
+        found = map(session.api.get_domain, names) if names else every(session.api.list_domains)
+        for domain in found:
+            if missing := without_postmaster(domain):
+                yield Finding(f"postmaster of {domain['name']}", WARN, missing)
     except (ApiError, Unreachable) as error:
         yield Finding("postmasters", UNKNOWN, lines_of(error)[0])
 

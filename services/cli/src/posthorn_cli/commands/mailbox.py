@@ -145,7 +145,10 @@ def message_structure(session: Session, address: Address, message: Message) -> N
 
     Example: `posthorn message structure carol@example.org 0198c1d2-…`
     """
-    session.output.items(session.api.get_message_structure(address, message)["parts"], PART_COLUMNS)
+    found = session.api.get_message_structure(address, message)
+    session.output.items(found["parts"], PART_COLUMNS)
+    if not found["is_complete"]:
+        session.output.note("warning: the message has more parts, or deeper ones, than are listed")
 
 
 @command(messages, "part")

@@ -47,7 +47,7 @@ from posthorn.model.directory_entry import (
 from posthorn.model.unpublished import NOTHING, Unpublished, decode_unpublished
 from posthorn.ports.directory import DirectoryBehind
 from posthorn.ports.errors import Halted, Unavailable
-from posthorn.wire.address import Address
+from posthorn.wire.address import Address, AddressError, parse_address
 
 log = structlog.get_logger()
 
@@ -113,6 +113,17 @@ class NatsDirectory:
         """See the port."""
         found, _ = await self._found(address)
         return found.room_bytes if isinstance(found, AddressEntry) else None
+
+    async def postmaster(self, domain: str) -> Address | None:
+        """See the port."""
+        self._refuse_halted()
+        entry = await self._entry(f"@{domain}")
+        if not isinstance(entry, DomainEntry) or entry.postmaster is None:
+            return None
+        try:
+            return parse_address(entry.postmaster)
+        except AddressError as error:
+            raise Unavailable("directory", f"an entry does not read: {error}") from error
 
     async def _standing(self, address: Address) -> tuple[RecipientStatus, list[str]]:
         found, absent = await self._found(address)

@@ -47,7 +47,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import CIDR, JSONB
 
-SCHEMA_VERSION = "0011"
+SCHEMA_VERSION = "0012"
 """The Alembic revision this code needs; services refuse to become ready on another."""
 
 DEFAULT_TENANT = UUID("00000000-0000-7000-8000-000000000001")
@@ -133,6 +133,7 @@ accounts = Table(
     CheckConstraint("state IN ('active', 'suspended', 'receive-only')", name="state"),
     CheckConstraint("used_bytes >= 0 AND used_messages >= 0", name="used"),
     Index("accounts_domain_id_address_idx", "domain_id", "address"),
+    Index("accounts_domain_id_id_idx", "domain_id", "id"),
     postgresql_with={"fillfactor": 70},
 )
 

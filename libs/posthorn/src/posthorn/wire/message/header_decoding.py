@@ -18,9 +18,9 @@ import re
 from collections.abc import Iterator
 
 from posthorn.wire.message.charsets import UnknownCharsetError, decode
+from posthorn.wire.message.encoded_words import encoded_words
 
-_WORD = re.compile(r"=\?([^?\s]{1,80})\?([BbQq])\?(.*?)\?=")
-_HALF_WORD = re.compile(r"\s*=\?[^?\s]{1,80}(?:\?[BbQq]?(?:\?[^?\s]*\??)?)?\Z")
+_HALF_WORD = re.compile(r"=\?[^?\s]{1,80}(?:\?[BbQq]?(?:\?[^?\s]*\??)?)?\Z")
 _LINE_ENDS = re.compile("(?:\r\n|[\r\n\t\v\f\x85\u2028\u2029])+[ \t]*")
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f]")
 _SPECIALS = re.compile(r'[()<>\[\]:;@\\,"]')
@@ -56,27 +56,30 @@ def decode_addresses(field: str) -> str:
 
 def _whole(field: str) -> str:
     """Return the field without the half of a word at its end, which a limit may have left."""
-    return _HALF_WORD.sub("", field) if "?=" not in field[field.rfind("=?") :] else field
+    if "?=" in field[field.rfind("=?") :]:
+        return field
+    half = _HALF_WORD.search(field)
+    return field if half is None else field[: half.start()].rstrip()
 
 
 def _decoded(text: str) -> Iterator[str]:
     """Return the pieces of the text, words decoded."""
     at = 0
     octets, charset = b"", ""  # of words that are decoded together
-    for word in _WORD.finditer(text):
-        between = text[at : word.start()]
-        content = _octets_of(word[2], word[3]) if _is_known(word[1]) else None
+    for word in encoded_words(text):
+        between = text[at : word.start]
+        content = _octets_of(word.encoding, word.content) if _is_known(word.charset) else None
         is_beside = bool(charset) and content is not None and not between.strip(" \t\r\n")
-        if charset and not (is_beside and word[1].lower() == charset):
+        if charset and not (is_beside and word.charset.lower() == charset):
             yield decode(octets, charset)
             octets, charset = b"", ""
         if not is_beside:
             yield between
         if content is None:
-            yield word[0]
+            yield text[word.start : word.end]
         else:
-            octets, charset = octets + content, word[1].lower()
-        at = word.end()
+            octets, charset = octets + content, word.charset.lower()
+        at = word.end
     if charset:
         yield decode(octets, charset)
     yield text[at:]
@@ -163,7 +166,7 @@ def _name(phrase: list[tuple[str, str]]) -> str:
 def _address(phrase: list[tuple[str, str]]) -> str:
     """Return an item without angle brackets: an address as it stands, or words that must not look like one."""
     text = "".join(part for _, part in phrase)
-    if _WORD.search(text) is None:
+    if next(encoded_words(text), None) is None:
         return _clean(text)
     return _name(phrase)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.directory.accounts import PostgresAccounts
 from posthorn.adapters.postgres.directory.aliases import NO_POLICY, PostgresAliases
@@ -12,8 +14,8 @@ from posthorn.ports.forwards import ForwardPolicy
 class PostgresAdministration(PostgresDomains, PostgresAccounts, PostgresAliases):
     """All of them over one database."""
 
-    def __init__(self, database: Database, policy: ForwardPolicy = NO_POLICY) -> None:
-        self._database = database
+    def __init__(self, database: Database, policy: ForwardPolicy = NO_POLICY, postmasters: Sequence[str] = ()) -> None:
+        PostgresDomains.__init__(self, database, postmasters)
         self.policy = policy
 
     async def probe(self) -> None:

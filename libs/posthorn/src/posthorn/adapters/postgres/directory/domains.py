@@ -13,6 +13,7 @@ from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.directory.alias_graph import check_catch_all, doubt_aliases_into
 from posthorn.adapters.postgres.directory.limits import check_domains
 from posthorn.adapters.postgres.directory.outbox import lane_of, lift_limits, write_outbox
+from posthorn.adapters.postgres.directory.postmasters import postmasters_of
 from posthorn.adapters.postgres.directory.tenants import tenant_named
 from posthorn.adapters.postgres.mailboxes.expunge import LONG_SECONDS
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
@@ -86,8 +87,18 @@ INSERT INTO directory_outbox (subject, lane, tenant_id) SELECT address, $2, $3 F
 class PostgresDomains:
     """The part of the port Administration that is about domains."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, postmasters: Sequence[str] = ()) -> None:
+        """``postmasters``: addresses that take the mail for those of domains without one, first to last."""
         self._database = database
+        self.postmasters = postmasters
+
+    async def _as_domains(self, connection: Connection, rows: Sequence[Any]) -> list[Domain]:
+        found = await postmasters_of(connection, [row["id"] for row in rows], self.postmasters)
+        return [_as_domain(row, found.get(row["id"])) for row in rows]
+
+    async def _named(self, connection: Connection, tenant: UUID | None, name: str) -> Domain:
+        (domain,) = await self._as_domains(connection, [await one(connection, tenant, _NAMED, name)])
+        return domain
 
     async def create_domain(
         self, tenant: UUID | None, new: NewDomain, receipt: Receipt[Domain] | None = None
@@ -101,7 +112,7 @@ class PostgresDomains:
             await check_catch_all(connection, owner, new.catch_all)
             if not await connection.fetchval(_MAKE, owner, new.name, new.catch_all, new.plus_addressing):
                 raise Conflict(await _taken(connection, owner, new.name))
-            domain = _as_domain(await one(connection, tenant, _NAMED, new.name))
+            domain = await self._named(connection, tenant, new.name)
             await doubt_aliases_into(connection, new.name)
             details = {"catch_all": new.catch_all, "plus_addressing": new.plus_addressing}
             await write_audit(connection, owner, new.name, details)
@@ -112,12 +123,12 @@ class PostgresDomains:
     async def domains(self, tenant: UUID | None, after: str, limit: int) -> Sequence[Domain]:
         """List by name."""
         async with self._database.session() as connection:
-            return [_as_domain(row) for row in await found(connection, tenant, _LIST, after, limit)]
+            return await self._as_domains(connection, await found(connection, tenant, _LIST, after, limit))
 
     async def domain(self, tenant: UUID | None, name: str) -> Domain:
         """Return one."""
         async with self._database.session() as connection:
-            return _as_domain(await one(connection, tenant, _NAMED, name))
+            return await self._named(connection, tenant, name)
 
     async def change_domain(
         self, tenant: UUID | None, name: str, changes: Mapping[str, object], expected: Versions = None
@@ -127,14 +138,14 @@ class PostgresDomains:
             row = await one(connection, tenant, _NAMED + "FOR NO KEY UPDATE OF d", name)
             check_version(row, expected)
             if not changes:
-                return Change(_as_domain(row))
+                return Change(await self._named(connection, tenant, name))
             if "catch_all" in changes:
                 await check_catch_all(connection, row["tenant_id"], changes["catch_all"])
             await update(connection, "domains", row["id"], _SETTABLE, changes)
             await write_audit(connection, row["tenant_id"], name, changes)
             if "max_recipients_per_hour" in changes:
                 await lift_limits(connection, row["tenant_id"], row["id"])
-            domain = _as_domain(await one(connection, tenant, _NAMED, name))
+            domain = await self._named(connection, tenant, name)
             return Change(domain, await write_outbox(connection, f"@{name}"))
 
     async def verify_domain(self, tenant: UUID | None, name: str) -> Change[Domain]:
@@ -142,7 +153,7 @@ class PostgresDomains:
         async with self._database.transaction() as connection:
             row = await one(connection, tenant, _NAMED + "FOR NO KEY UPDATE OF d", name)
             if row["verified_at"] is not None:
-                return Change(_as_domain(row))
+                return Change(await self._named(connection, tenant, name))
             await connection.execute(
                 f"UPDATE domains SET verified_at = now(), updated_at = {MOVED} WHERE id = $1",  # noqa: S608
                 row["id"],
@@ -151,7 +162,7 @@ class PostgresDomains:
             await connection.execute(_PUBLISH_ADDRESSES, row["id"], lane, row["tenant_id"])
             await doubt_aliases_into(connection, name)
             await write_audit(connection, row["tenant_id"], name)
-            domain = _as_domain(await one(connection, tenant, _NAMED, name))
+            domain = await self._named(connection, tenant, name)
             # the last entry of the same lane: the others go before it
             return Change(domain, await write_outbox(connection, f"@{name}", lane=lane))
 
@@ -185,7 +196,7 @@ class PostgresDomains:
             await doubt_aliases_into(connection, name)
             await write_audit(connection, row["tenant_id"], name, {"lost": "another tenant has shown that it owns it"})
             await write_audit(connection, tenant, name)
-            domain = _as_domain(await one(connection, tenant, _NAMED, name))
+            domain = await self._named(connection, tenant, name)
             return Change(domain, await write_outbox(connection, *(f"@{each['name']}" for each in freed), f"@{name}"))
 
     async def delete_domain(self, tenant: UUID | None, name: str, expected: Versions = None) -> Change[None]:
@@ -250,8 +261,9 @@ def sending(row: Any) -> SendingRules:
     return SendingRules(messages, recipients, None if networks is None else tuple(networks))
 
 
-def _as_domain(row: Any) -> Domain:
+def _as_domain(row: Any, postmaster: str | None) -> Domain:
     return Domain(
+        postmaster=postmaster,
         tenant=row["tenant"],
         sending=sending(row),
         tenant_sending=SendingRules(row["tenant_messages"], row["tenant_recipients"]),

@@ -9,7 +9,8 @@ Theory:
 - The publisher's lock is an advisory one held by the transaction of ``pending``: two publishers could otherwise write an older
   state over a newer one.
 - A domain that is not verified is no domain of ours: neither it nor its addresses are said to be here.
-- A change of an account changes what its aliases say; ``pending`` adds every alias that leads to a named address.
+- A change of an account changes what its aliases say; ``pending`` adds every alias that leads to a named address. It adds the
+  domain when its oldest account is named, or an address that is gone: the domain says who takes its postmaster's mail.
 - Aliases are judged over one graph of distinct addresses, from its ends upwards: a mesh costs its size, not its ways.
 - Two lanes: what is changed one by one goes before what is changed in bulk, of which an eighth of each round is all the same. In
   both, tenants take turns (ADR 22). Rows of one lane and tenant keep their order.
@@ -34,6 +35,7 @@ import structlog
 from asyncpg import QueryCanceledError, Record
 
 from posthorn.adapters.postgres.database import Connection, Database
+from posthorn.adapters.postgres.directory.postmasters import OLDEST_ACCOUNT, OLDEST_OF
 from posthorn.model.directory_entry import AddressEntry, DomainEntry, Entry, RecipientStatus
 from posthorn.model.room import room_of
 from posthorn.model.unpublished import MOST_NAMED, Unpublished, of_subjects
@@ -64,7 +66,11 @@ _NOWHERE = AddressEntry(RecipientStatus.SUSPENDED)
 _ABOVE = "SELECT address FROM aliases WHERE targets && $1::text[]"
 
 _VERIFIED = "(SELECT verified_at FROM domains d WHERE d.id = {0}.domain_id) IS NOT NULL"
-_DOMAINS = "SELECT '@' || name AS subject, catch_all, plus_addressing FROM domains WHERE verified_at IS NOT NULL"
+_DOMAINS = (
+    "SELECT '@' || name AS subject, catch_all, plus_addressing,"  # noqa: S608
+    f" CASE WHEN catch_all IS NULL THEN {OLDEST_ACCOUNT.format('domains')} END AS postmaster"
+    " FROM domains WHERE verified_at IS NOT NULL"
+)
 _ACCOUNTS = (
     f"SELECT address AS subject, {_STANDING.format('account')} AS standing, quota_bytes - used_bytes AS left_bytes"  # noqa: S608
     " FROM accounts account"
@@ -348,6 +354,11 @@ async def _truth(connection: Connection, named: Collection[str], deadline: float
         truth |= await _alias_entries(connection, some)
         if time.monotonic() > deadline:
             raise _TooSlow
+    changed = {f"@{name.rpartition('@')[2]}" for name in named if truth[name] is None}
+    changed |= {row["subject"] for row in await connection.fetch(OLDEST_OF, list(named))}
+    names = [subject[1:] for subject in changed - truth.keys()]
+    for row in await connection.fetch(f"{_DOMAINS} AND name = ANY($1) AND catch_all IS NULL", names):
+        truth[row["subject"]] = _entry(row)
     return truth
 
 
@@ -391,7 +402,7 @@ def _goodness(end: AddressEntry) -> tuple[int, float]:
 
 def _entry(row: Record) -> Entry:
     if row["subject"].startswith("@"):
-        return DomainEntry(row["catch_all"], row["plus_addressing"])
+        return DomainEntry(row["catch_all"], row["plus_addressing"], row["postmaster"])
     return _end(row)
 
 

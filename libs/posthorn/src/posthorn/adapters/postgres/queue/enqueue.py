@@ -156,7 +156,8 @@ async def _insert(
     policy: QueuePolicy,
     owners: Mapping[str, UUID],
 ) -> Due:
-    """Charge and enter the rows of messages and of the messages' recipients; returns the destinations, and when something can go."""
+    """Charge and enter the rows of messages and of the messages' recipients; returns the destinations, and when something can
+    go."""
     entered = [(message, each) for message in mails for each in message.outbound]
     deferred = await charge(connection, [each for _, each in entered], policy.limits, policy.give_up)
     nameless = await long_senders.store(

@@ -31,6 +31,7 @@ RUN python3 -m pip --python /opt/posthorn/bin/python install --no-deps --no-inde
 
 # ---- our own library, which all of them hold
 FROM libraries AS ours
+COPY VERSION /src/VERSION
 COPY libs/posthorn /src/libs/posthorn
 RUN ["python3", "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir=/ours", "/src/libs/posthorn"]
 RUN python3 -m pip --python /opt/posthorn/bin/python install --no-deps --no-index /ours/*.whl \
@@ -39,8 +40,8 @@ RUN python3 -m pip --python /opt/posthorn/bin/python install --no-deps --no-inde
 # ---- one service and what it asks for
 FROM ours AS build
 ARG SERVICE
-COPY services/${SERVICE} /src/service
-RUN ["python3", "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir=/service", "/src/service"]
+COPY services/${SERVICE} /src/services/${SERVICE}
+RUN python3 -m pip wheel --no-deps --no-build-isolation --wheel-dir=/service "/src/services/${SERVICE}"
 RUN cd /src/requirements && cat smtp-in.txt delivery.txt relay.txt pop3.txt api.txt | sed -n 's/^\([a-z0-9-]*\)==.*/\1/p' | sort -u >/tmp/all \
     && sed -n 's/^\([a-z0-9-]*\)==.*/\1/p' ${SERVICE}.txt | sort -u | comm -23 /tmp/all - >/tmp/unwanted \
     && python3 -m pip --python /opt/posthorn/bin/python uninstall --yes --requirement /tmp/unwanted \
@@ -57,6 +58,7 @@ FROM ${PYTHON_IMAGE}
 RUN ["python3", "-m", "pip", "uninstall", "--quiet", "--yes", "--root-user-action=ignore", "pip"]
 COPY --from=build --chown=10001:10001 /spool /var/spool/posthorn
 COPY --from=build /opt/posthorn /opt/posthorn
+COPY LICENSE /licenses/LICENSE
 # HOME: some libraries look there for credentials of their own
 ENV PATH=/opt/posthorn/bin:$PATH HOME=/tmp PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 10001:10001
@@ -74,6 +76,7 @@ LABEL org.opencontainers.image.title="posthorn-${SERVICE}" \
       org.opencontainers.image.description="Posthorn, a Kubernetes-native mail server: ${SERVICE}" \
       org.opencontainers.image.source="https://github.com/posthorn/posthorn" \
       org.opencontainers.image.vendor="Posthorn" \
+      org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.base.name="docker.io/library/python:3.13-slim-trixie" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"

@@ -15,9 +15,9 @@ SERVICES := smtp-in delivery relay pop3 api local cli
 WORKERS  ?= 2
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PACKAGES := libs/posthorn $(addprefix services/,$(SERVICES))
-LOCKED  := requirements/dev.txt $(addsuffix /pyproject.toml,$(PACKAGES))
+LOCKED  := VERSION requirements/dev.txt $(addsuffix /pyproject.toml,$(PACKAGES))
 
-.PHONY: help run test test-root lint types lock bench chaos interop containers cluster chart client clean format
+.PHONY: help run test test-root lint types lock release bench chaos interop containers cluster chart client clean format
 
 help:  ## show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,17 +74,19 @@ bench: $(VENV)/.ready  ## measure against Postfix and Dovecot in one run (Debian
 chaos: $(VENV)/.ready  ## hurt the running system under a load and account for every message (ARGS="--seed 7 --minutes 30")
 	@$(BIN)/python -m chaos $(ARGS)
 
-# One locked set per image and one for development. No index address is written.
-lock: $(UV)  ## renew requirements/*.txt from the pyproject files
+# dev.txt first, the set of everything; those of the images and of the build stage are compiled within it, so that what is tested is
+# what ships. Versions stay as they are while they fit; ARGS=--upgrade renews them. No index address is written.
+COMPILE := $(UV) pip compile --quiet --python-version 3.13 --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
+    $(foreach p,posthorn $(addprefix posthorn-,$(SERVICES)),--no-emit-package $(p))
+
+lock: $(UV)  ## compile requirements/*.txt from the pyproject files (ARGS=--upgrade for later versions)
+	@$(COMPILE) $(ARGS) --group dev -o requirements/dev.txt pyproject.toml
+	@$(COMPILE) $(ARGS) -c requirements/dev.txt --group build -o requirements/build.txt
 	@for s in $(SERVICES); do \
-	  $(UV) pip compile --quiet --python-version 3.13 --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
-	    --upgrade $(foreach p,posthorn $(addprefix posthorn-,$(SERVICES)),--no-emit-package $(p)) \
-	    -o requirements/$$s.txt services/$$s/pyproject.toml || exit 1; done
-	@$(UV) pip compile --quiet --python-version 3.13 --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
-	    --upgrade $(foreach p,posthorn $(addprefix posthorn-,$(SERVICES)),--no-emit-package $(p)) \
-	    --group dev -o requirements/dev.txt pyproject.toml
-	@$(UV) pip compile --quiet --python-version 3.13 --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
-	    --upgrade --group build -o requirements/build.txt
+	  $(COMPILE) $(ARGS) -c requirements/dev.txt -o requirements/$$s.txt services/$$s/pyproject.toml || exit 1; done
+
+release: $(VENV)/.ready  ## write VERSION=x.y.z wherever it stands, and close CHANGELOG's Unreleased section
+	@$(BIN)/python -m deploy.release $(VERSION)
 
 client: $(VENV)/.ready  ## renew the Python client's operations and types from the API's OpenAPI document
 	@$(BIN)/python -m tests.unit.client_source

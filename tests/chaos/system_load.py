@@ -163,7 +163,7 @@ class Load:
             raise _Answer(*reply)
 
 
-class _Answer(Exception):  # noqa: N818 - a reply
+class _Answer(Exception):
     def __init__(self, code: int, text: bytes) -> None:
         super().__init__(f"{code} {text.decode(errors='replace')}")
         self.code = code

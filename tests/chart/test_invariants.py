@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import pytest
+from deploy.release import version
 
 from posthorn.runtime.tls import CHECK_SECONDS
 from tests.chart.rendering import CASES, CHART, OLDEST, Object, Rendered, at, case, merged, render
@@ -379,7 +380,7 @@ def test_images_can_be_pinned_and_moved() -> None:
     assert images["pop3"] == "registry.example.org/posthorn/posthorn-pop3:8.8"
     assert (
         own(case("default"))["api"]["spec"]["template"]["spec"]["containers"][0]["image"]
-        == "ghcr.io/posthorn/posthorn-api:0.1.0"
+        == f"ghcr.io/posthorn/posthorn-api:{version()}"
     )
 
 

@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.release import version
+
 ROOT = Path(__file__).parents[2]
 _PREFIX = "POSTHORN_CLUSTER_"
 
@@ -47,7 +49,7 @@ class Settings:
         def text(name: str, default: str = "") -> str:
             return os.environ.get(_PREFIX + name, "") or default
 
-        tag = text("TAG", "0.1.0")
+        tag = text("TAG", version())
         return cls(
             images=text("IMAGES", "kind"),
             registry=text("REGISTRY", "ghcr.io"),

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from deploy.release import version
 
 from tests.containers.composed import ComposedSystem
 from tests.containers.docker import ROOT, Docker
@@ -37,7 +38,7 @@ def images(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         docker.said("compose", "-f", "docker-compose.yml", "build", "--quiet", folder=ROOT, environment=unset)
         standins.result()
     services = ("smtp-in", "delivery", "relay", "pop3", "api")
-    return {service: f"ghcr.io/posthorn/posthorn-{service}:0.1.0" for service in services}
+    return {service: f"ghcr.io/posthorn/posthorn-{service}:{version()}" for service in services}
 
 
 def _build_standins(docker: Docker, context: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+from deploy.release import version
 from packaging.requirements import Requirement
 
 from tests.containers.docker import BASE_IMAGE, ROOT, Docker, DockerError
@@ -45,6 +46,8 @@ print(json.dumps({
     "capabilities": [line.split()[1] for line in open("/proc/self/status") if line.startswith("CapEff")][0],
     "writable": [place for place in ("/", "/opt/posthorn", "/etc", "/home", "/tmp") if writable(place)],
     "uncompiled": stale,
+    "licence": pathlib.Path("/licenses/LICENSE").read_text(),
+    "version": importlib.metadata.version("posthorn-" + sys.argv[1]),
 }))
 """
 
@@ -80,6 +83,8 @@ def test_an_image_holds_its_service_and_the_library_and_no_installer(
     assert int(seen["capabilities"], 16) == 0
     assert seen["writable"] == ["/tmp"]
     assert not seen["uncompiled"]
+    assert seen["licence"] == (ROOT / "LICENSE").read_text()
+    assert seen["version"] == version()
 
 
 def test_an_image_says_what_it_is_and_whom_it_runs_as(docker: Docker, images: dict[str, str], service: str) -> None:
@@ -90,6 +95,8 @@ def test_an_image_says_what_it_is_and_whom_it_runs_as(docker: Docker, images: di
     assert all(int(port.partition("/")[0]) > 1024 for port in config["ExposedPorts"])
     assert config["Labels"]["org.opencontainers.image.title"] == f"posthorn-{service}"
     assert config["Labels"]["org.opencontainers.image.source"]
+    assert config["Labels"]["org.opencontainers.image.licenses"] == "Apache-2.0"
+    assert config["Labels"]["org.opencontainers.image.version"] == version()
     assert not [name for name in config["Env"] if "KEY" in name or "PASSWORD" in name]
 
 

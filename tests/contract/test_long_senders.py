@@ -12,9 +12,9 @@ from asyncpg import DataError
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.mailboxes.segments import PostgresSegmentCatalog
-from posthorn.adapters.postgres.queue.charging import ForwardLimits
 from posthorn.adapters.postgres.queue.enqueue import QueuePolicy
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.model.forward_limits import ForwardLimits
 from posthorn.model.outbound import Notify, Outbound, QueueState, RecipientDsn
 from posthorn.ports.segments import SegmentMessage
 from posthorn.wire.srs import rewrite_long, token_of

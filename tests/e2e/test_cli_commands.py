@@ -444,15 +444,15 @@ def test_the_doctor_finds_a_sound_system_sound(
     shell.environment = {**shell.environment, "POSTHORN_CA_FILE": str(system.home / "tls/tls.crt")}
     ran = shell.run(
         f"doctor --no-dns --tls localhost:{ports['SUBMISSIONS']} --tls smtp://localhost:{ports['SMTP']}"
-        f" --tls pop3://localhost:{ports['POP3']} --letter-to {address} --letter-from someone@example.org"
+        f" --tls pop3://localhost:{ports['POP3']} --message-to {address} --message-from someone@example.org"
         f" --smtp smtp://localhost:{ports['SMTP']} --pop3 tls://localhost:{ports['POP3S']} --password-file {password} --json"
     )
     findings = {each["check"]: each["status"] for each in ran.document}
-    assert findings[f"a letter to {address}"] == "ok"
+    assert findings[f"a message to {address}"] == "ok"
     assert [findings[f"TLS at smtp://localhost:{ports['SMTP']}"]] == ["ok"]
-    assert findings["API"] == findings["API key"] == findings["what the API needs"] == "ok"
+    assert findings["API"] == findings["API key"] == findings["what the API needs"] == findings["installation"] == "ok"
     assert set(findings.values()) <= {"ok", "warn"}
-    assert system.maildrop(address, "correct horse battery").read() == []  # the letter is taken away again
+    assert system.maildrop(address, "correct horse battery").read() == []  # the message is deleted again
 
 
 def test_the_doctor_says_what_is_wrong(shell: CommandLine, system: System, domain: str) -> None:
@@ -464,6 +464,15 @@ def test_the_doctor_says_what_is_wrong(shell: CommandLine, system: System, domai
     assert "does not verify" in findings[f"TLS at tls://127.0.0.1:{system.ports['POP3S']}"]["detail"]
     assert findings["10.0.0.1 on list.invalid"]["status"] == "unknown"
     assert any(check.startswith(f"DNS of {domain}: MX") for check in findings)
+    assert not [check for check, each in findings.items() if check.startswith("DNS of ") and each["status"] == "fail"]
+
+
+def test_the_doctor_takes_reserved_domains_for_local(shell: CommandLine, domain: str) -> None:
+    findings = {each["check"]: each for each in shell.run("doctor --json").document}
+    for name in (domain, "example.test"):
+        assert findings[f"DNS of {name}"]["status"] == "ok"
+        assert "RFC 6761" in findings[f"DNS of {name}"]["detail"]
+    assert "blocklists" not in findings
 
 
 def test_as_a_program_of_its_own_it_leaves_a_pipe_that_closes(shell: CommandLine) -> None:

@@ -23,7 +23,7 @@ class Forwarder(Sink):
     back = ""
     system: System | None = None
 
-    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
         """Keep the message, and send it back for each recipient that forwards."""
         answer = await super().handle_DATA(server, session, envelope)
         if self.back:

@@ -25,6 +25,7 @@ from posthorn.adapters.nats.installation import DirectoryMark
 from posthorn.adapters.nats.layout import BUCKET_PREFIX, BUCKET_STREAM
 from posthorn.model.directory_entry import HALTED_KEY, INSTALLATION_KEY
 from posthorn_local.embedded import Nats, Postgres
+from tests.e2e.command_line import beside
 from tests.support.jetstream import nats_settings
 from tests.support.maildrop import Maildrop
 from tests.support.system import System, await_that
@@ -119,6 +120,12 @@ def _command(system: System, *words: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+def _examined(system: System, home: Path) -> tuple[int, dict[str, tuple[str, str]]]:
+    """Run `posthorn doctor`. Return its exit status, and status and detail by check."""
+    ran = beside(system, home).attempt("doctor --no-dns --json")
+    return ran.status, {each["check"]: (each["status"], each["detail"]) for each in ran.document}
+
+
 def test_an_empty_database_deletes_and_bounces_nothing_and_the_old_one_put_back_reads_all(system: System) -> None:
     drop = _filled(system)
     system.stop()
@@ -159,7 +166,7 @@ def test_an_empty_database_deletes_and_bounces_nothing_and_the_old_one_put_back_
     drop.await_mail(8)
 
 
-def test_an_operator_adopts_a_database_of_another_installation(system: System) -> None:
+def test_an_operator_adopts_a_database_of_another_installation(system: System, tmp_path: Path) -> None:
     drop = _filled(system)
     before = _bodies(system)
     asyncio.run(
@@ -168,6 +175,10 @@ def test_an_operator_adopts_a_database_of_another_installation(system: System) -
     for service in ("api", "smtp-in"):
         await_that(f"{service} says what to do", partial(_is_told, system, service), 60)
     assert _rcpt(system, drop.address)[0] == 451
+    status, findings = _examined(system, tmp_path)
+    assert status == 1
+    assert findings["installation"][0] == "fail"
+    assert "posthorn-api installation" in findings["installation"][1]
     status, out = _command(system, "installation")
     assert status == 1, out
     found = re.search(r"^database +(\S+)", out, re.MULTILINE)
@@ -177,6 +188,7 @@ def test_an_operator_adopts_a_database_of_another_installation(system: System) -
     system.await_whole(60)
     assert drop.count() == 7
     await_that("mail is accepted again", lambda: _rcpt(system, drop.address)[0] == 250, 20)
+    await_that("the doctor finds it sound", lambda: _examined(system, tmp_path)[1]["installation"][0] == "ok", 20)
     system.send(SMALL, drop.address)
     drop.await_mail(8)
     assert before.items() <= _bodies(system).items()

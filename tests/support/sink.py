@@ -44,9 +44,7 @@ class Sink:
             self._controller.stop()
             self._controller = None
 
-    async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
-        self, _server: Any, _session: Any, envelope: Any, address: str, _options: list[str]
-    ) -> str:
+    async def handle_RCPT(self, _server: Any, _session: Any, envelope: Any, address: str, _options: list[str]) -> str:
         """Take or refuse a recipient."""
         with self._lock:
             self.attempts.append(address)
@@ -55,7 +53,7 @@ class Sink:
             envelope.rcpt_tos.append(address)
         return reply or "250 2.1.5 OK"
 
-    async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802
+    async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:
         """Keep the message."""
         with self._lock:
             self.taken.append(

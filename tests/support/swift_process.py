@@ -11,20 +11,20 @@ import warnings
 
 warnings.simplefilter("ignore")
 
-import eventlet  # type: ignore[import-untyped] # noqa: E402
+import eventlet  # type: ignore[import-untyped]
 
 eventlet.monkey_patch()
 
-import os  # noqa: E402
-import socket  # noqa: E402
-import time  # noqa: E402
-from pathlib import Path  # noqa: E402
+import os
+import socket
+import time
+from pathlib import Path
 
-from eventlet import wsgi  # noqa: E402
-from swift.common.http_protocol import SwiftHttpProtocol  # type: ignore[import-untyped] # noqa: E402
-from swift.common.ring import RingBuilder  # type: ignore[import-untyped] # noqa: E402
-from swift.common.utils import NullLogger, set_swift_dir  # type: ignore[import-untyped] # noqa: E402
-from swift.common.wsgi import loadapp  # type: ignore[import-untyped] # noqa: E402
+from eventlet import wsgi
+from swift.common.http_protocol import SwiftHttpProtocol  # type: ignore[import-untyped]
+from swift.common.ring import RingBuilder  # type: ignore[import-untyped]
+from swift.common.utils import NullLogger, set_swift_dir  # type: ignore[import-untyped]
+from swift.common.wsgi import loadapp  # type: ignore[import-untyped]
 
 KINDS = ("object", "container", "account")
 

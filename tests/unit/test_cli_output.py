@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
-from typing import Any
+import re
+from typing import Any, cast
 
 import pytest
 
 from posthorn_cli.client import ApiError, FieldFault
-from posthorn_cli.commands.sending import settled
+from posthorn_cli.client.types import EventView
+from posthorn_cli.commands.sending import line_of, settled
 from posthorn_cli.faults import CommandError, lines_of
 from posthorn_cli.output import Column, Output, harmless, moment, size
 from posthorn_cli.values import generated, nullable, seconds_of, size_of, words_of
@@ -41,6 +43,34 @@ def test_a_terminal_gets_a_table_that_it_does_not_obey() -> None:
     assert "[31m" not in out.getvalue().replace("�[31m", "")
     output.item({"note": "[bold]no markup[/bold]"})
     assert "[bold]no markup[/bold]" in out.getvalue()
+
+
+LONG = "0198c1d2-c3b4-7a51-9e2f-8d7c6b5a4938"
+REPLY = "451 4.7.1 greylisted, try again in five minutes"
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_columns_of_a_terminal_are_aligned_and_values_whole(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    output, out = printed(out=Terminal())
+    rows = [{"id": "1", "reply": REPLY, "message": LONG}, {"id": "4711", "reply": "250 OK", "message": LONG[::-1]}]
+    output.items(rows, [Column("id"), Column("reply", prose=True), Column("message")])
+    heading, *lines = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()).splitlines()
+    starts = [heading.index(name) for name in ("ID", "REPLY", "MESSAGE")]
+    assert [line[starts[2] :].rstrip() for line in lines if line[0] != " "] == [LONG, LONG[::-1]]
+    first = lines[: next(at for at, line in enumerate(lines) if line.startswith("4711"))]
+    assert " ".join(line[starts[1] : starts[2]].strip() for line in first) == REPLY
+    assert (len(first) == 1) == (width == 200)
+
+
+def test_a_trace_is_aligned_on_a_terminal_and_has_tabs_in_a_pipe() -> None:
+    events = [
+        {"at": "2026-11-29T08:00:00Z", "kind": kind, "detail": {"recipient": "b@x.test", "tls": None}}
+        for kind in ("queued", "cancelled")
+    ]
+    shown = [line_of(cast("EventView", each), aligned=True) for each in events]
+    assert len({line.index("recipient=b@x.test") for line in shown}) == 1
+    assert line_of(cast("EventView", events[0]), aligned=False).split("\t")[1:] == ["queued", "recipient=b@x.test"]
 
 
 @pytest.mark.parametrize("items", [[], ITEMS[:1], ITEMS])

@@ -9,6 +9,7 @@ import pytest
 
 from posthorn_cli.faults import CommandError
 from posthorn_cli.probes import FAIL, OK, UNKNOWN, Place, address_of_pointer, blocklisted, place_of
+from posthorn_cli.reserved import is_reserved
 
 ZONE = "list.example"
 TEST_ENTRY = {"2.0.0.127.list.example.": ["127.0.0.2"]}
@@ -92,3 +93,25 @@ def test_the_address_of_a_pointer(address: str) -> None:
     assert address_of_pointer(ip_address(address).reverse_pointer) == ip_address(address)
     assert address_of_pointer("mail.example.org") is None
     assert address_of_pointer("x.2.0.192.in-addr.arpa") is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "example.test",
+        "a.b.TEST",
+        "localhost",
+        "mail.localhost.",
+        "x.invalid",
+        "d.example",
+        "example.com",
+        "mx.example.org",
+    ],
+)
+def test_reserved_names(name: str) -> None:
+    assert is_reserved(name)
+
+
+@pytest.mark.parametrize("name", ["example.de", "test.org", "myexample.com", "contest", "localhost.net", "example.co"])
+def test_names_that_are_not_reserved(name: str) -> None:
+    assert not is_reserved(name)

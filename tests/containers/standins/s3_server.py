@@ -9,26 +9,26 @@ import warnings
 
 warnings.simplefilter("ignore")
 
-import eventlet  # type: ignore[import-untyped] # noqa: E402
+import eventlet  # type: ignore[import-untyped]
 
 eventlet.monkey_patch()
 
-import os  # noqa: E402
-import signal  # noqa: E402
-import sys  # noqa: E402
-import time  # noqa: E402
-from collections.abc import Callable  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-from eventlet import wsgi  # noqa: E402
-from swift.common.http_protocol import SwiftHttpProtocol  # type: ignore[import-untyped] # noqa: E402
-from swift.common.utils import NullLogger, set_swift_dir  # type: ignore[import-untyped] # noqa: E402
-from swift.common.wsgi import loadapp  # type: ignore[import-untyped] # noqa: E402
+from eventlet import wsgi
+from swift.common.http_protocol import SwiftHttpProtocol  # type: ignore[import-untyped]
+from swift.common.utils import NullLogger, set_swift_dir  # type: ignore[import-untyped]
+from swift.common.wsgi import loadapp  # type: ignore[import-untyped]
 
 sys.path.insert(0, "/standins")
 
-from swift_process import KINDS, make_rings  # type: ignore[import-not-found] # noqa: E402
+from swift_process import KINDS, make_rings  # type: ignore[import-not-found]
 
 _PORTS = {"object": 6200, "container": 6201, "account": 6202}
 _ETC = Path("/tmp/swift")

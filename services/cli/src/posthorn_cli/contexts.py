@@ -40,7 +40,7 @@ class Context:
     """Whether a program of ours wrote the key file, for its owner alone: one that others can read is refused."""
 
     def secret(self) -> str:
-        """Give the key. Raises CommandError."""
+        """Return the key. Raises CommandError."""
         return read_key(self.key_file, is_written_here=self.is_written_here) if self.key_file else self.key
 
     def warning(self) -> str | None:
@@ -97,7 +97,7 @@ def save(path: Path, config: Config) -> None:
 
 
 def check_name(name: str) -> str:
-    """Give the name of a new context back. Raises CommandError."""
+    """Check the name of a new context and return it. Raises CommandError."""
     if name == LOCAL:
         raise usage(f"{LOCAL!r} is local mode, which needs no adding")
     if not _NAME.match(name):
@@ -123,7 +123,7 @@ def read_key(path: Path, *, is_written_here: bool = False) -> str:
 
 
 def choose(wanted: str | None, settings: Settings) -> Context:
-    """Give the context to use. Raises CommandError."""
+    """Return the context to use. Raises CommandError."""
     if wanted is None and settings.url is not None:
         return _from_environment(settings.url, settings)
     name = wanted or settings.context

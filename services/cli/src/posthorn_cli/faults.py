@@ -50,7 +50,7 @@ def usage(message: str) -> CommandError:
 
 
 def exit_code(error: ClientError) -> int:
-    """Give the exit code of what a request came to."""
+    """Return the exit code of a failure."""
     match error:
         case ApiError(status=status):
             return _BY_STATUS.get(status, FAILED)

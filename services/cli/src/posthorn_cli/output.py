@@ -20,6 +20,10 @@ from rich.table import Table
 from rich.text import Text
 
 _COUNTED = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+_NARROWEST_PROSE = 24
+"""Characters."""
+_GAP = 2
+"""Between two columns of a table."""
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -31,9 +35,11 @@ class Column:
     title: str = ""
     show: Callable[[Any], str] | None = None
     style: Callable[[Any], str] | None = None
+    prose: bool = False
+    """Whether a value may be broken into several lines where the terminal is too narrow; else it stays whole, to be copied."""
 
     def heading(self) -> str:
-        """Give what is above it."""
+        """Return the heading of the column."""
         return self.title or self.field.removesuffix("_at").replace("_", " ")
 
 
@@ -49,7 +55,7 @@ class Output:
         """Whether it is a terminal."""
 
     def items(self, items: Iterable[Mapping[str, Any]], columns: Sequence[Column]) -> int:
-        """Print a list; gives how many there were."""
+        """Print a list, and return how many items there were."""
         if self.as_json:
             return self._json_items(items)
         if not self.for_people:
@@ -57,16 +63,29 @@ class Output:
             for number, item in enumerate(items, 1):  # noqa: B007 - counted
                 self.line("\t".join(plain(item.get(column.field)) for column in columns))
             return number
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for column in columns:
-            table.add_column(column.heading().upper(), overflow="fold")
-        for item in items:
-            table.add_row(*(_cell(column, item.get(column.field)) for column in columns))
-        if table.row_count:
-            self._console.print(table)
+        rows = [[_cell(column, item.get(column.field)) for column in columns] for item in items]
+        if rows:
+            self._table(columns, rows)
         else:
             self.note("none")
-        return table.row_count
+        return len(rows)
+
+    def _table(self, columns: Sequence[Column], rows: Sequence[Sequence[Text]]) -> None:
+        """Print a table as wide as its columns need, even beyond the terminal: only prose is broken into lines."""
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        needed = _GAP * (len(columns) - 1)
+        for column, cells in zip(columns, zip(*rows, strict=True), strict=True):
+            heading = column.heading().upper()
+            widest = max(len(heading), *(cell.cell_len for cell in cells))
+            narrowest = min(widest, _NARROWEST_PROSE) if column.prose else widest
+            needed += narrowest
+            table.add_column(heading, overflow="fold", no_wrap=not column.prose, min_width=narrowest)
+        for row in rows:
+            table.add_row(*row)
+        console = self._console
+        if needed > console.width:
+            console = Console(file=self._out, highlight=False, width=needed)
+        console.print(table)
 
     def _json_items(self, items: Iterable[Mapping[str, Any]]) -> int:
         number = 0
@@ -109,13 +128,25 @@ class Output:
         else:
             self.line(text)
 
+    def deleted(self, what: str, name: str) -> None:
+        """Say that something was deleted."""
+        self.done(f"{what} {name} deleted", {"deleted": name})
+
+    def once(self, made: Mapping[str, Any], field: str, columns: Sequence[Column]) -> None:
+        """Print an object with a secret that is shown this once; into a pipe, the secret in ``field`` alone."""
+        if self.as_json or self.for_people:
+            self.item(made, columns)
+            self.note(f"The {field} is shown this once: keep it.")
+        else:
+            self.line(str(made[field]))
+
     def line(self, text: str) -> None:
-        """Print a line of text as it is, without what a terminal would obey."""
+        """Print a line of text without control characters."""
         self._out.write(harmless(text, "\t") + "\n")
         self._out.flush()
 
-    def octets(self, pieces: Iterable[bytes]) -> None:
-        """Write octets as they are."""
+    def write(self, pieces: Iterable[bytes]) -> None:
+        """Write bytes as they are."""
         self._out.flush()
         for piece in pieces:
             self._out.buffer.write(piece)
@@ -127,7 +158,7 @@ class Output:
         self._err.flush()
 
     def progress(self, *columns: ProgressColumn) -> Progress:
-        """Give a bar on the error output, which is silent when that is no terminal."""
+        """Return a progress bar on the error output; it shows nothing when that is no terminal."""
         console = Console(file=self._err)
         return Progress(
             *(columns or _COUNTED),
@@ -151,11 +182,11 @@ def plain(value: object) -> str:
     return harmless(str(value))
 
 
-def size(octets: object) -> str:
-    """Write a number of octets for people."""
-    if not isinstance(octets, int):
-        return "unlimited" if octets is None else str(octets)
-    value = float(octets)
+def size(count: object) -> str:
+    """Write a number of bytes for people."""
+    if not isinstance(count, int):
+        return "unlimited" if count is None else str(count)
+    value = float(count)
     for unit in _UNITS:
         if value < 1024 or unit == _UNITS[-1]:
             return f"{value:.0f} {unit}" if unit == "B" or value == int(value) else f"{value:.1f} {unit}"
@@ -179,7 +210,7 @@ _BUSY = frozenset({"deferred", "held", "receive-only", "pending", "paused", "war
 
 
 def state_style(value: object) -> str:
-    """Give the colour of a state."""
+    """Return the colour of a state."""
     text = str(value)
     return "green" if text in _GOOD else "red" if text in _BAD else "yellow" if text in _BUSY else ""
 
@@ -191,7 +222,7 @@ def _cell(column: Column, value: object) -> Text:
 
 
 def harmless(text: str, allowed: str = "") -> str:
-    """Take out what a terminal would obey, but for the characters in ``allowed``."""
+    """Replace control characters, except those in ``allowed``."""
     return "".join(
         each
         if each in allowed or (each >= " " and not "\x7f" <= each <= "\x9f" and not "\ud800" <= each <= "\udfff")

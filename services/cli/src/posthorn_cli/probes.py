@@ -1,4 +1,4 @@
-"""Looks at a mail system from where this machine stands: TLS, blocklists in DNS, and a letter on its whole way.
+"""Checks of a mail system from this machine: TLS, blocklists in DNS, and a message from SMTP to POP3.
 
 Nothing here waits without an end, and what cannot be found out is ``unknown``, never right and never wrong.
 """
@@ -38,10 +38,10 @@ _SCHEMES = ("smtp", "pop3", "tls")
 _TEST_ADDRESS = IPv4Address("127.0.0.2")
 """Every list has this one on it (RFC 5782, section 5)."""
 _LARGEST_LOOK = 20
-"""Newest messages of a maildrop that are looked through for the test letter."""
+"""Newest messages of a maildrop that are searched for the test message."""
 
 type Lookup = Callable[[str], Sequence[str]]
-"""Gives the IPv4 addresses of a name, none when it does not exist. Raises OSError when that cannot be found out."""
+"""Returns the IPv4 addresses of a name, none when it does not exist. Raises OSError when that cannot be found out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Place:
     host: str
     port: int
     scheme: str
-    """``smtp`` and ``pop3`` begin in the clear and change to TLS; ``tls`` has it from the first octet."""
+    """``smtp`` and ``pop3`` begin in the clear and change to TLS; ``tls`` has it from the first byte."""
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.host}:{self.port}"
@@ -176,7 +176,7 @@ def _listing(address: IPv4Address | IPv6Address, zone: str, lookup: Lookup) -> l
 
 
 def address_of_pointer(name: str) -> IPv4Address | IPv6Address | None:
-    """Give the address that a PTR record's name stands for."""
+    """Return the address that a PTR record's name stands for."""
     labels = name.lower().rstrip(".").split(".")
     with suppress(ValueError):
         if labels[-2:] == ["in-addr", "arpa"]:
@@ -187,12 +187,12 @@ def address_of_pointer(name: str) -> IPv4Address | IPv6Address | None:
     return None
 
 
-# ---- a letter
+# ---- a message
 
 
 @dataclass(frozen=True, slots=True)
 class Trip:
-    """The way of a test letter: in at one place, out at another."""
+    """A test message: submitted at one place, fetched at another."""
 
     sender: str
     recipient: str
@@ -203,8 +203,8 @@ class Trip:
 
 
 def round_trip(trip: Trip, context: ssl.SSLContext) -> Finding:
-    """Send a letter by SMTP, wait for it at POP3, and delete it there."""
-    check = f"a letter to {trip.recipient}"
+    """Send a message by SMTP, wait for it at POP3, and delete it there."""
+    check = f"a message to {trip.recipient}"
     mark = uuid4().hex
     began = time.monotonic()
     try:
@@ -212,7 +212,7 @@ def round_trip(trip: Trip, context: ssl.SSLContext) -> Finding:
     except ssl.SSLCertVerificationError as error:
         return Finding(check, FAIL, f"{trip.smtp}: the certificate does not verify: {error.verify_message}")
     except (OSError, smtplib.SMTPException) as error:
-        return Finding(check, FAIL, f"{trip.smtp} did not take it: {_reason(error)}")
+        return Finding(check, FAIL, f"{trip.smtp} did not accept it: {_reason(error)}")
     wrong = "it did not arrive"
     while time.monotonic() - began < trip.seconds:
         try:
@@ -224,13 +224,13 @@ def round_trip(trip: Trip, context: ssl.SSLContext) -> Finding:
         except (OSError, poplib.error_proto) as error:  # the maildrop may be in use
             wrong = _reason(error)
         time.sleep(0.3)
-    return Finding(check, FAIL, f"taken by {trip.smtp}, but after {trip.seconds:.0f} s at {trip.pop3}: {wrong}")
+    return Finding(check, FAIL, f"accepted by {trip.smtp}, but after {trip.seconds:.0f} s at {trip.pop3}: {wrong}")
 
 
 def _send(trip: Trip, mark: str, context: ssl.SSLContext) -> None:
-    letter = EmailMessage()
-    letter["From"], letter["To"], letter["Subject"] = trip.sender, trip.recipient, f"Test letter {mark}"
-    letter.set_content("This is a test letter of `posthorn doctor`. It is deleted once it is found.\n")
+    message = EmailMessage()
+    message["From"], message["To"], message["Subject"] = trip.sender, trip.recipient, f"Test message {mark}"
+    message.set_content("This is a test message of `posthorn doctor`. It is deleted once it is found.\n")
     if trip.smtp.scheme == "tls":
         session: smtplib.SMTP = smtplib.SMTP_SSL(
             trip.smtp.host, trip.smtp.port, local_hostname="localhost", timeout=TIMEOUT, context=context
@@ -238,7 +238,7 @@ def _send(trip: Trip, mark: str, context: ssl.SSLContext) -> None:
     else:
         session = smtplib.SMTP(trip.smtp.host, trip.smtp.port, local_hostname="localhost", timeout=TIMEOUT)
     with session:
-        session.send_message(letter)
+        session.send_message(message)
 
 
 def _collected(trip: Trip, mark: str, context: ssl.SSLContext) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -107,19 +107,28 @@ def _session(as_json: bool, context: str | None) -> Iterator[Session]:
 
 
 def command[**P](
-    app: typer.Typer, name: str
+    app: typer.Typer, name: str, options: Mapping[str, Any] | None = None
 ) -> Callable[[Callable[Concatenate[Session, P], None]], Callable[Concatenate[Session, P], None]]:
-    """Make a function a command of ``app``. It gets a session first; --json and --context are added to its options."""
+    """Make a function a command of ``app``. It gets a session first; --json and --context are added to its options.
+
+    ``options`` are further ones, annotations by name, for a function that takes ``**keywords``; one not given is None.
+    """
 
     def make(function: Callable[Concatenate[Session, P], None]) -> Callable[Concatenate[Session, P], None]:
         hints = get_type_hints(function, include_extras=True)
         _, *own = inspect.signature(function).parameters.values()
-        shared = [
-            inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=AsJson),
-            inspect.Parameter("in_context", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=InContext),
+        parameters = [
+            *(
+                _option(each.name, hints[each.name], each.default)
+                for each in own
+                if each.kind is each.POSITIONAL_OR_KEYWORD
+            ),
+            *(_option(each, annotation, None) for each, annotation in (options or {}).items()),
+            *(_option(each.name, hints[each.name], each.default) for each in own if each.kind is each.KEYWORD_ONLY),
+            _option("as_json", AsJson, False),
+            _option("in_context", InContext, None),
         ]
         whole: Callable[..., None] = function
-        parameters = [each.replace(annotation=hints[each.name], kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
 
         @wraps(function)
         def run(*, as_json: bool, in_context: str | None, **given: Any) -> None:
@@ -127,12 +136,16 @@ def command[**P](
                 whole(session, **given)
 
         del run.__wrapped__  # its parameters are others
-        run.__signature__ = inspect.Signature([*parameters, *shared])  # type: ignore[attr-defined]
-        run.__annotations__ = {each.name: each.annotation for each in (*parameters, *shared)}
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {each.name: each.annotation for each in parameters}
         app.command(name)(run)
         return function
 
     return make
+
+
+def _option(name: str, annotation: Any, default: object) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def group(about: str) -> typer.Typer:

@@ -1,4 +1,4 @@
-"""What people type: sizes, spans of time, and secrets that stay off the screen and out of the list of processes."""
+"""What people type: sizes, times, spans of time, and secrets that stay off the screen and out of the list of processes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import secrets
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -36,7 +37,7 @@ PasswordInArgument = Annotated[
 
 
 def size_of(text: str) -> int:
-    """Read a number of octets: 1048576, 500MB (of 1000) or 2GiB (of 1024). Raises CommandError."""
+    """Read a number of bytes: 1048576, 500MB (of 1000) or 2GiB (of 1024). Raises CommandError."""
     found = _SIZE.match(text.strip())
     if not found:
         raise usage(f"{text!r} is no size: it looks like 500MB or 2GiB")
@@ -50,6 +51,26 @@ def seconds_of(text: str) -> float:
     if not found:
         raise usage(f"{text!r} is no span of time: it looks like 90s, 15m, 6h or 2d")
     return float(found[1]) * _SECONDS[found[2]]
+
+
+def start_of(text: str) -> str:
+    """Read a time in the past: a span before now, or a time (RFC 3339). Raises CommandError."""
+    return _time(text, -1).isoformat()
+
+
+def end_of(text: str) -> str:
+    """Read a time to come: a span from now, or a time (RFC 3339). Raises CommandError."""
+    return _time(text, 1).isoformat()
+
+
+def _time(text: str, direction: int) -> datetime:
+    if text[:4].isdigit() and "-" in text:
+        try:
+            found = datetime.fromisoformat(text)
+        except ValueError:
+            raise usage(f"{text!r} is no time: it looks like 2036-01-31T00:00:00Z") from None
+        return found if found.tzinfo else found.astimezone()
+    return datetime.now(UTC) + direction * timedelta(seconds=seconds_of(text))
 
 
 def whole_number(text: str) -> int:
@@ -68,15 +89,21 @@ def words_of(text: str) -> list[str]:
 
 
 def given(**fields: object) -> dict[str, Any]:
-    """Give the fields that were given at all."""
+    """Return the fields that are not None."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
 def nullable(name: str, text: str | None, read: Callable[[str], object] = str) -> dict[str, Any]:
-    """Give a field as it was typed: nothing when it was not, null for ``none`` or ``unlimited``. Raises CommandError."""
+    """Return a field as it was typed: none when it was not, null for ``none`` or ``unlimited``. Raises CommandError."""
     if text is None:
         return {}
     return {name: None if text.strip().lower() in (NONE, "unlimited") else read(text)}
+
+
+def require_change(body: dict[str, Any]) -> None:
+    """Raise CommandError when a change names no field."""
+    if not body:
+        raise usage("nothing to change was named: --help shows what can be")
 
 
 def secret(output: Output, what: str, file: str | None, argument: str | None = None, confirm: bool = False) -> str:
@@ -108,9 +135,9 @@ def generated() -> str:
 
 def _first_line(what: str, file: str) -> str:
     with opened(file) as stream:
-        octets: bytes = stream.readline(4097)
+        line: bytes = stream.readline(4097)
     try:
-        text = octets.decode().rstrip("\r\n")
+        text = line.decode().rstrip("\r\n")
     except UnicodeDecodeError:
         raise CommandError(f"the {what} is no UTF-8 text") from None
     if not text:
@@ -120,7 +147,7 @@ def _first_line(what: str, file: str) -> str:
 
 @contextmanager
 def opened(file: str) -> Iterator[BinaryIO]:
-    """Open a file to be read, or stdin for ``-``; as octets. Raises CommandError."""
+    """Open a file to be read, or stdin for ``-``, as bytes. Raises CommandError."""
     if file == "-":
         yield sys.stdin.buffer
         return

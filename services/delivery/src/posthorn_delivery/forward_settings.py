@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from posthorn.adapters.postgres.queue.charging import ForwardLimits
+from posthorn.model.forward_limits import ForwardLimits
 from posthorn.runtime.settings import EnvSettings
 
 Hourly = Annotated[int, Field(ge=0)]

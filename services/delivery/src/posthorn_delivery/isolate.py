@@ -55,7 +55,7 @@ Raises AccountsGone when the group must be resolved anew, Unavailable for a faul
 """
 
 
-class Stopping(Exception):  # noqa: N818 - it names what happens
+class Stopping(Exception):
     """The process drains while a part is down: everything in flight goes back."""
 
 

@@ -47,7 +47,7 @@ _revoked = Counter("posthorn_pop3_revoked_total", "Sessions ended because they m
 _leases_lost = Counter("posthorn_pop3_leases_lost_total", "Sessions whose lease ran out")
 
 
-class LoginFailed(Exception):  # noqa: N818 - it names what happened
+class LoginFailed(Exception):
     """No login; ``reply`` is the text after ``-ERR``, response code included."""
 
     def __init__(self, outcome: str, reply: str) -> None:

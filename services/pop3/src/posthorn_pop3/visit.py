@@ -63,7 +63,7 @@ class Bodies(Protocol):
         ...
 
 
-class Gone(Exception):  # noqa: N818 - it names the state
+class Gone(Exception):
     """The message is not there any more, though the snapshot has it: somebody else deleted it."""
 
 

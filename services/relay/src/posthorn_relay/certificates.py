@@ -38,7 +38,7 @@ _UNDERSTOOD = frozenset(
 )
 
 
-class Mistrusted(Exception):  # noqa: N818 - it names the outcome
+class Mistrusted(Exception):
     """The certificate is not what is demanded; the text says why, for people, ``result`` of what kind that is."""
 
     def __init__(self, why: str, result: TlsResult = TlsResult.OTHER) -> None:

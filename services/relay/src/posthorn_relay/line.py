@@ -37,7 +37,7 @@ class Fault:
 _TOO_SLOW = Fault(0, "4.4.2", "the host was too slow: the transaction took longer than it may")
 
 
-class LineBroken(Exception):  # noqa: N818 - it names the state
+class LineBroken(Exception):
     """A reply is wanted that will not come."""
 
     def __init__(self, fault: Fault) -> None:

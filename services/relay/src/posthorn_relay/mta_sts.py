@@ -59,7 +59,7 @@ def note_failure(sts: Sts, host: str, result: TlsResult, why: str) -> None:
     )
 
 
-class PolicyUnknown(Exception):  # noqa: N818 - it names the state
+class PolicyUnknown(Exception):
     """Whether the domain has a policy cannot be known now: transient."""
 
 

@@ -27,7 +27,7 @@ _SECONDS = 10.0
 _ADDRESSES = 3
 
 
-class FetchFailed(Exception):  # noqa: N818 - it names the state
+class FetchFailed(Exception):
     """There is no policy to be had; the message says why."""
 
 

@@ -79,7 +79,7 @@ class Hop:
 
 
 @dataclass(eq=False)
-class Failed(Exception):  # noqa: N818 - it names what happened
+class Failed(Exception):
     """Something did not work. ``code`` is the SMTP reply's, or 0 when there was none (network, TLS, DNS, time)."""
 
     stage: str

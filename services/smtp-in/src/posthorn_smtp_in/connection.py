@@ -67,7 +67,7 @@ class Edge:
     tls: ssl.SSLContext | None
 
 
-class HangUp(Exception):  # noqa: N818 - it is no error
+class HangUp(Exception):
     """The session ends with this reply."""
 
     def __init__(self, reply: Reply) -> None:
@@ -75,7 +75,7 @@ class HangUp(Exception):  # noqa: N818 - it is no error
         self.reply = reply
 
 
-class Gone(Exception):  # noqa: N818 - it is no error
+class Gone(Exception):
     """The client has closed, or broken, the connection."""
 
 

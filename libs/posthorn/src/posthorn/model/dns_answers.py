@@ -21,7 +21,7 @@ class Failed:
     reason: str
 
 
-class Wanted(Exception):  # noqa: N818 - it is no fault
+class Wanted(Exception):
     """These questions are to be answered first."""
 
     def __init__(self, questions: frozenset[Question]) -> None:
@@ -29,7 +29,7 @@ class Wanted(Exception):  # noqa: N818 - it is no fault
         self.questions = questions
 
 
-class Unanswered(Exception):  # noqa: N818 - it names the state
+class Unanswered(Exception):
     """What is needed cannot be known now; the text says why."""
 
 

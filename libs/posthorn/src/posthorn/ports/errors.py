@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-class Unavailable(Exception):  # noqa: N818 - it names the state, and every caller reads it so
+class Unavailable(Exception):
     """A part that is needed does not answer, or not rightly. Trying again later may help."""
 
     def __init__(self, part: str, detail: str = "") -> None:
@@ -29,15 +29,15 @@ class Halted(Unavailable):
         self.detail = detail
 
 
-class NotFound(Exception):  # noqa: N818 - it names the state
+class NotFound(Exception):
     """There is no such object, or none that the caller may see."""
 
 
-class Conflict(Exception):  # noqa: N818 - it names the state
+class Conflict(Exception):
     """The state of other objects forbids it; the text, for the caller, names them."""
 
 
-class PreconditionFailed(Exception):  # noqa: N818 - it names the state
+class PreconditionFailed(Exception):
     """The object is not in any of the versions that the caller means to change."""
 
 
@@ -50,7 +50,7 @@ class FieldError:
     message: str
 
 
-class ValidationFailed(Exception):  # noqa: N818 - it names the state
+class ValidationFailed(Exception):
     """The values cannot be taken."""
 
     def __init__(self, *faults: FieldError) -> None:

@@ -8,7 +8,7 @@ from typing import Protocol
 from uuid import UUID
 
 
-class IdempotencyClash(Exception):  # noqa: N818 - it names what happened
+class IdempotencyClash(Exception):
     """The Idempotency-Key cannot be used for this request."""
 
     def __init__(self, *, running: bool) -> None:

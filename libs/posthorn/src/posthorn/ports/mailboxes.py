@@ -44,7 +44,7 @@ type LongSender = tuple[str, str]
 and the token (ADR 27)."""
 
 
-class AccountsGone(Exception):  # noqa: N818 - it names what happened
+class AccountsGone(Exception):
     """An account vanished between resolve and place. Resolve again; nothing has been written."""
 
 

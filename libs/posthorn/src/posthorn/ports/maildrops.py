@@ -50,15 +50,15 @@ def unique_id(uidvalidity: int, uid: int) -> bytes:
     return b"%x.%d" % (uidvalidity, uid)
 
 
-class MaildropBusy(Exception):  # noqa: N818 - it names the state
+class MaildropBusy(Exception):
     """Another session holds the maildrop: ``-ERR [IN-USE]``."""
 
 
-class LeaseLost(Exception):  # noqa: N818 - it names what happened
+class LeaseLost(Exception):
     """The lease ran out and another session may have taken the maildrop: nothing was deleted."""
 
 
-class Revoked(Exception):  # noqa: N818 - it names what happened
+class Revoked(Exception):
     """What the session logged in with does not hold any more: nothing was deleted."""
 
     def __init__(self, ending: Ending) -> None:

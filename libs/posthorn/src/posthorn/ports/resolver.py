@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 
-class NoSuchDomain(Exception):  # noqa: N818 - it names the state
+class NoSuchDomain(Exception):
     """The domain does not exist (NXDOMAIN), or has neither MX nor address: permanent."""
 
 
-class NullMx(Exception):  # noqa: N818 - it names the state
+class NullMx(Exception):
     """The domain says that it takes no mail (RFC 7505): permanent, 5.1.10."""
 
 
-class LookupFailed(Exception):  # noqa: N818 - it names the state
+class LookupFailed(Exception):
     """No answer, SERVFAIL, or one that does not read: transient (promise 3)."""
 
 

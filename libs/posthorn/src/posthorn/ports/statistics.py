@@ -22,7 +22,6 @@ ACCEPTED, DELIVERED, RELAYED, DEFERRED, BOUNCED, CANCELLED = (
     "bounced",
     "cancelled",
 )
-OUTCOMES = (ACCEPTED, DELIVERED, RELAYED, DEFERRED, BOUNCED, CANCELLED)
 """accepted: handed in by accounts; delivered: into mailboxes here; relayed: taken by a remote host; deferred: attempts that failed
 for now; bounced and cancelled: recipients given up."""
 KEPT_DAYS = 400

@@ -55,7 +55,7 @@ class Importing:
     tenant: UUID
 
 
-class ImportLost(Exception):  # noqa: N818 - it names what happened
+class ImportLost(Exception):
     """Another import has taken over, or the account is gone: nothing was placed."""
 
 

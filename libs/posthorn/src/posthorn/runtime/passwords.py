@@ -52,7 +52,7 @@ def check_hash(text: str) -> None:
         raise ValueError(f"at most m={_MOST_MEMORY}, m*t={_MOST_WORK}, p={_MOST_PARALLEL} is taken")
 
 
-class Busy(Exception):  # noqa: N818 - it names the state
+class Busy(Exception):
     """More verifications wait than will be served in good time: a transient fault."""
 
 

@@ -18,7 +18,7 @@ _VERSION = b"\x01"
 _NONCE = 12
 
 
-class DecryptionFailed(Exception):  # noqa: N818 - it names the state
+class DecryptionFailed(Exception):
     """No key decrypts the secret: it was encrypted under another key, or for another context."""
 
 

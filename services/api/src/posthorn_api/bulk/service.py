@@ -279,7 +279,7 @@ class Answers:
         self._more.set()
 
 
-class _Unread(Exception):  # noqa: N818 - it names what happened
+class _Unread(Exception):
     """The client does not read its answers."""
 
 

@@ -41,7 +41,7 @@ _TITLES = {
 }
 
 
-class Problem(Exception):  # noqa: N818 - RFC 9457 calls it so
+class Problem(Exception):
     """An answer that is no success."""
 
     def __init__(
@@ -172,7 +172,7 @@ def _message(fault: Mapping[str, Any]) -> str:
     return text[:1].lower() + text[1:]
 
 
-class RateLimited(Exception):  # noqa: N818 - it names the state
+class RateLimited(Exception):
     """The key, or who sends by it, has done as much as it may for now."""
 
     def __init__(self, detail: str, seconds: float) -> None:

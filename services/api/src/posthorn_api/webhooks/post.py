@@ -30,7 +30,7 @@ MOST_REPLY = 2048
 """Octets of an answer that are read."""
 
 
-class Unreachable(Exception):  # noqa: N818 - it names the state
+class Unreachable(Exception):
     """There was no answer; the message, for the webhook's owner, says why."""
 
 

@@ -26,11 +26,11 @@ class Lists[T](Protocol):
     """An operation that lists by pages."""
 
     def __call__(self, *, limit: int | None = None, cursor: str | None = None) -> Page[T]:
-        """Give a page."""
+        """Return a page of a list."""
 
 
 def every[T](pages: Lists[T] | Callable[..., Page[T]], limit: int | None = None, **filters: object) -> Iterator[T]:
-    """Give the items of a list, page by page as they are asked for: ``every(api.list_accounts, domain="example.test")``.
+    """Yield the items of a list, page by page as they are asked for: ``every(api.list_accounts, domain="example.test")``.
 
     ``limit`` is how many at most; without it, all. Raises ApiError and Unreachable.
     """

@@ -51,7 +51,7 @@ def verifying_context(ca_file: Path | None, *, environment: bool = True, system:
 
 
 type Body = bytes | Iterable[bytes]
-"""The octets of a request, at once or piece by piece."""
+"""The body of a request, at once or piece by piece."""
 
 
 class Connection:
@@ -171,7 +171,7 @@ class Connection:
         raise ApiError.of(answer.status_code, _json(answer))
 
     def _call(self, method: str, path: str, **rest: Any) -> Any:
-        """Give what the answer's JSON holds; None for an answer without a body."""
+        """Return what the answer's JSON holds; None for an answer without a body."""
         answer = self.request(method, path, **rest)
         if answer.status_code == httpx.codes.NO_CONTENT:
             return None
@@ -183,7 +183,7 @@ class Connection:
             raise Unreachable(f"what {self.url} answered is no JSON: is it a Posthorn API?") from None
 
     def _stream(self, method: str, path: str, *, query: Mapping[str, object] | None = None) -> Iterator[bytes]:
-        """Give the octets of an answer piece by piece. Raises ApiError and Unreachable, also in the middle."""
+        """Yield the bytes of an answer piece by piece. Raises ApiError and Unreachable, also in the middle."""
         try:
             with self._http.stream(method, path, params=_given(query)) as answer:
                 if not answer.is_success:

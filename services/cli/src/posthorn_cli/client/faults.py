@@ -11,11 +11,11 @@ class ClientError(Exception):
     """A request was not done."""
 
 
-class Unreachable(ClientError):  # noqa: N818 - a state of things, not of the program
+class Unreachable(ClientError):
     """The API gave no answer, or broke off in the middle of one. Transient: the request may be made again."""
 
 
-class UnsafeUrl(ClientError):  # noqa: N818
+class UnsafeUrl(ClientError):
     """The URL is none of an API, or would show the key to others on its way."""
 
 

@@ -1,4 +1,4 @@
-"""`posthorn account` and `posthorn app-password`."""
+"""`posthorn account`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Annotated, Any, cast
 import typer
 
 from posthorn_cli.client.types import AccountChange, AccountCreation
-from posthorn_cli.commands.directory import OfDomain
-from posthorn_cli.commands.tenant import deleted, once, something
 from posthorn_cli.faults import CommandError
+from posthorn_cli.options import Address, OfDomain
 from posthorn_cli.output import Column, size
 from posthorn_cli.session import DEFAULT_LIMIT, All, Limit, Session, Yes, command, group
 from posthorn_cli.values import (
@@ -19,6 +18,7 @@ from posthorn_cli.values import (
     generated,
     given,
     nullable,
+    require_change,
     secret,
     size_of,
     whole_number,
@@ -28,18 +28,11 @@ from posthorn_cli.values import (
 accounts = group(
     "Accounts: mailboxes with an address and a password.\n\nExample: `posthorn account create carol@example.org`"
 )
-app_passwords = group(
-    "App passwords: a password for one program of an account's owner.\n\n"
-    "Example: `posthorn app-password create carol@example.org phone --scope pop3 --scope smtp`"
-)
-
-Address = Annotated[str, typer.Argument(help="The account's address.")]
 Quota = Annotated[str | None, typer.Option(metavar="SIZE|none", help="Room for mail, such as 2GiB; none: unlimited.")]
 Generate = Annotated[bool, typer.Option("--generate-password", help="Make up a password and show it this once.")]
 Hourly = Annotated[
     str | None, typer.Option(metavar="NUMBER|none", help="In an hour; none: as its domain or the settings say.")
 ]
-
 COLUMNS = [
     Column("address"),
     Column("state"),
@@ -47,13 +40,6 @@ COLUMNS = [
     Column("quota_bytes", "quota", size),
     Column("used_messages", "messages"),
     Column("created_at"),
-]
-PASSWORD_COLUMNS = [
-    Column("id"),
-    Column("name"),
-    Column("scopes"),
-    Column("created_at"),
-    Column("last_used_at", "last used"),
 ]
 
 
@@ -63,13 +49,6 @@ class AccountState(StrEnum):
     ACTIVE = "active"
     SUSPENDED = "suspended"
     RECEIVE_ONLY = "receive-only"
-
-
-class Scope(StrEnum):
-    """What an app password is good for."""
-
-    SMTP = "smtp"
-    POP3 = "pop3"
 
 
 @command(accounts, "list")
@@ -102,7 +81,7 @@ def create_account(
     generate_password: Generate = False,
     password: PasswordInArgument = None,
 ) -> None:
-    """Make an account. Its password is asked for, unless a file is named or one is to be made up.
+    """Create an account. Its password is asked for, unless a file is named or one is to be made up.
 
     Example: `posthorn account create carol@example.org --quota 2GiB --generate-password`
     """
@@ -139,7 +118,7 @@ def set_account(
         | nullable("max_recipients_per_hour", max_recipients_per_hour, whole_number)
         | nullable("allowed_networks", allowed_networks, words_of)
     )
-    something(body)
+    require_change(body)
     session.api.get_account(address)
     changed = session.api.change_account(address, cast("AccountChange", body), if_match=session.api.etag)
     session.output.item(changed, COLUMNS)
@@ -174,7 +153,7 @@ def delete_account(session: Session, address: Address, *, yes: Yes = False) -> N
     etag = session.api.etag
     session.ask(f"Delete the account {found['address']} with {found['used_messages']} messages?", yes)
     session.api.delete_account(address, if_match=None if yes else etag)
-    deleted(session, "account", found["address"])
+    session.output.deleted("account", found["address"])
 
 
 def _password(session: Session, file: str | None, argument: str | None, generate: bool) -> str:
@@ -183,51 +162,3 @@ def _password(session: Session, file: str | None, argument: str | None, generate
     if generate:
         raise CommandError("either a password is given, or one is made up")
     return secret(session.output, "password", file, argument, confirm=True)
-
-
-@command(app_passwords, "list")
-def list_app_passwords(session: Session, address: Address, *, limit: Limit = DEFAULT_LIMIT, whole: All = False) -> None:
-    """List the app passwords of an account, without the passwords themselves.
-
-    Example: `posthorn app-password list carol@example.org`
-    """
-
-    def pages(**page: Any) -> Any:
-        return session.api.list_app_passwords(address, **page)
-
-    session.list(pages, PASSWORD_COLUMNS, limit, whole)
-
-
-@command(app_passwords, "create")
-def create_app_password(
-    session: Session,
-    address: Address,
-    name: Annotated[str, typer.Argument(help="What it is for, such as `phone`.")],
-    *,
-    scope: Annotated[list[Scope] | None, typer.Option(help="What it is good for; without it, for all.")] = None,
-) -> None:
-    """Make an app password. It is printed this once; into a pipe, it alone.
-
-    Example: `posthorn app-password create carol@example.org phone --scope pop3`
-    """
-    made = session.api.create_app_password(
-        address, {"name": name, "scopes": [each.value for each in dict.fromkeys(scope or Scope)]}
-    )
-    once(session, cast("dict[str, Any]", made), "password", PASSWORD_COLUMNS)
-
-
-@command(app_passwords, "delete")
-def delete_app_password(
-    session: Session,
-    address: Address,
-    password_id: Annotated[str, typer.Argument(metavar="ID", help="The app password's id, from the list.")],
-    *,
-    yes: Yes = False,
-) -> None:
-    """Delete an app password. It is refused from then on.
-
-    Example: `posthorn app-password delete carol@example.org 0198c1d2-…`
-    """
-    session.ask(f"Delete this app password of {address}?", yes)
-    session.api.delete_app_password(address, password_id)
-    deleted(session, "app password", password_id)

@@ -14,8 +14,8 @@ from rich.text import Text
 
 from posthorn_cli.client import Unreachable, every
 from posthorn_cli.client.connection import FIRST_PAUSE, TRIES
-from posthorn_cli.commands.directory import OfDomain
 from posthorn_cli.faults import FAILED, CommandError
+from posthorn_cli.options import OfDomain
 from posthorn_cli.output import harmless
 from posthorn_cli.session import Session, command, group
 from posthorn_cli.values import given, opened
@@ -39,7 +39,7 @@ type Send = Callable[[bytes], Sequence[Any]]
 
 @command(imports, "accounts")
 def import_accounts(session: Session, file: File, *, failed_only: Quiet = False) -> None:
-    """Make accounts from lines such as `{"address": "carol@example.org", "password": "…", "quota_bytes": 1073741824}`.
+    """Create accounts from lines such as `{"address": "carol@example.org", "password": "…", "quota_bytes": 1073741824}`.
 
     In place of a password there may be a `password_hash` (argon2id, PHC form). A line is printed for each: its number, address
     and status, which is created, unchanged or failed; on a terminal, for those that failed. Their domains must exist.
@@ -51,7 +51,7 @@ def import_accounts(session: Session, file: File, *, failed_only: Quiet = False)
 
 @command(imports, "aliases")
 def import_aliases(session: Session, file: File, *, failed_only: Quiet = False) -> None:
-    """Make aliases from lines such as `{"address": "team@example.org", "targets": ["carol@example.org"]}`.
+    """Create aliases from lines such as `{"address": "team@example.org", "targets": ["carol@example.org"]}`.
 
     Example: `posthorn import aliases aliases.ndjson`
     """
@@ -129,11 +129,12 @@ def _tell(session: Session, answer: dict[str, Any], bar: Progress | None) -> Non
         session.output.json_line(answer)
         return
     faults = "; ".join(f"{fault['field']}: {fault['message']}" for fault in answer.get("errors") or ())
-    text = "\t".join([str(answer["line"]), str(answer.get("address") or "-"), answer["status"], faults]).rstrip()
+    cells = [str(answer["line"]), str(answer.get("address") or "-"), answer["status"], faults]
     if bar is None:
-        session.output.line(text)
-    else:
-        bar.console.print(Text(harmless(text, "\t")))  # above the bar, which stays
+        session.output.line("\t".join(cells).rstrip())
+    else:  # above the bar, which stays
+        number, address, status, _ = cells
+        bar.console.print(Text(harmless(f"{number:>6}  {address:<32}  {status}  {faults}".rstrip())))
 
 
 def _lines_in(file: str) -> int:

@@ -25,7 +25,7 @@ COLUMNS = [
     Column("object"),
     Column("outcome"),
     Column("fields"),
-    Column("detail"),
+    Column("detail", prose=True),
     Column("secret"),
 ]
 
@@ -80,14 +80,14 @@ def export_config(session: Session, *, tenant: Tenant = None) -> None:
         session.output.json(found)
         return
     text = yaml.safe_dump(found, sort_keys=False, allow_unicode=True, default_flow_style=False)
-    session.output.octets([text.encode()])
+    session.output.write([text.encode()])
 
 
 def _read(file: str) -> ConfigDocument:
     with opened(file) as stream:
-        octets = stream.read()
+        content = stream.read()
     try:
-        found = yaml.safe_load(octets)
+        found = yaml.safe_load(content)
         json.dumps(found)  # YAML knows dates and sets, which are nothing here
     except yaml.MarkedYAMLError as error:
         place = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""

@@ -17,7 +17,7 @@ import typer
 from posthorn_cli import contexts
 from posthorn_cli.client import ApiError, ClientError, Unreachable, every
 from posthorn_cli.client.connection import verifying_context
-from posthorn_cli.client.types import DnsCheckView
+from posthorn_cli.client.types import DnsCheckView, DomainView
 from posthorn_cli.faults import FAILED, CommandError, lines_of, usage
 from posthorn_cli.output import Column
 from posthorn_cli.postmaster import without_postmaster
@@ -36,12 +36,15 @@ from posthorn_cli.probes import (
     place_of,
     round_trip,
 )
+from posthorn_cli.reserved import is_reserved
 from posthorn_cli.session import Session, command
 from posthorn_cli.values import seconds_of, secret
 
 app = typer.Typer()
 
-COLUMNS = [Column("status"), Column("check"), Column("detail")]
+COLUMNS = [Column("status"), Column("check"), Column("detail", prose=True)]
+HALTED = "halted"
+"""The problem type of every answer while the stores are not known to belong together."""
 _VERDICTS = {"right": OK, "unknown": UNKNOWN}
 
 
@@ -66,30 +69,32 @@ def doctor(
             metavar="HOST:PORT", help="TLS must verify here; smtp:// or pop3:// before it for STARTTLS or STLS."
         ),
     ] = None,
-    letter_to: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Send a letter to this account.")] = None,
-    letter_from: Annotated[
+    message_to: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Send a test message to this account.")
+    ] = None,
+    message_from: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="From whom; without it, from itself.")
     ] = None,
-    smtp: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where the letter goes in.")] = None,
+    smtp: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where the message is submitted.")] = None,
     pop3: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Where the letter comes out, over TLS or STLS.")
+        str | None, typer.Option(metavar="HOST:PORT", help="Where the message is fetched, over TLS or STLS.")
     ] = None,
     password_file: Annotated[
         str | None, typer.Option(metavar="FILE", help="The account's password; `-`: from stdin.")
     ] = None,
-    wait: Annotated[str, typer.Option(metavar="SPAN", help="How long the letter may take.")] = "30s",
+    wait: Annotated[str, typer.Option(metavar="SPAN", help="How long the message may take.")] = "30s",
 ) -> None:
-    """Look the system over: the API and what it needs, each domain's DNS, blocklists, TLS, and a letter's whole way.
+    """Check the system: the API and what it needs, each domain's DNS, blocklists, TLS, and a message from SMTP to POP3.
 
     Each line is ok, warn, fail or unknown (what could not be found out from here). The exit code is 1 when anything fails.
 
-    Example: `posthorn doctor --tls mail.example.org:465 --letter-to probe@example.org --smtp mail.example.org:25
+    Example: `posthorn doctor --tls mail.example.org:465 --message-to probe@example.org --smtp mail.example.org:25
     --pop3 mail.example.org:995 --password-file probe.password`
     """
     context = verifying_context(_ca_file(session), system=True)
     places = [place_of(each) for each in tls or ()]
     addresses = [_address(each) for each in address or ()]
-    trip = _trip(session, letter_to, letter_from, smtp, pop3, password_file, seconds_of(wait))
+    trip = _trip(session, message_to, message_from, smtp, pop3, password_file, seconds_of(wait))
     counts: Counter[str] = Counter()
 
     def counted() -> Iterator[dict[str, str]]:
@@ -119,17 +124,26 @@ def _findings(
     for finding in _api(session):
         reached = reached or finding.status == OK
         yield finding
+    names = domains or []
+    listed: list[DomainView] | None = None
+    if reached and not domains:
+        try:
+            listed = list(every(session.api.list_domains))
+            names = [each["name"] for each in listed]
+        except (ApiError, Unreachable) as error:
+            yield Finding("domains", UNKNOWN, lines_of(error)[0])
+            reached = False
     if reached:
-        yield from _postmasters(session, domains)
+        yield from _postmasters(session, names, listed)
     url = urlsplit(session.api.url)
     if url.scheme == "https":
         yield certificate(Place(url.hostname or "", url.port or 443, "tls"), context)
     if not no_dns:
         pointers: set[IPv4Address | IPv6Address] = set()
         if reached:
-            yield from _dns(session, domains, pointers)
+            yield from _dns(session, names, pointers, named=domains is not None)
         wanted = addresses or sorted(pointers, key=str)
-        if not wanted:
+        if not wanted and not all(is_reserved(name) for name in names):
             yield Finding("blocklists", UNKNOWN, "no outgoing address is known: name it with --address")
         with ThreadPoolExecutor(8) as pool:
             pairs = [(each, zone) for each in wanted for zone in zones or BLOCKLISTS]
@@ -148,12 +162,13 @@ def _api(session: Session) -> Iterator[Finding]:
     except (ClientError, ValueError, KeyError, TypeError) as error:
         yield Finding("API", FAIL, lines_of(error)[0] if isinstance(error, ClientError) else "this is no Posthorn API")
         return
-    yield _ready(session)
+    yield from _state(session)
     try:
         api.list_domains(limit=1)
         yield Finding("API key", OK, "taken")
     except ApiError as error:
-        yield Finding("API key", FAIL, lines_of(error)[0])
+        if error.slug != HALTED:
+            yield Finding("API key", FAIL, lines_of(error)[0])
         return
     try:
         parked = api.list_dead_letters(limit=1)["items"]
@@ -166,39 +181,60 @@ def _api(session: Session) -> Iterator[Finding]:
         yield Finding("dead letters", UNKNOWN, "only a platform admin's key sees them")
 
 
-def _ready(session: Session) -> Finding:
-    """What the API needs: each part is named with its state."""
+def _state(session: Session) -> Iterator[Finding]:
+    """What the API needs, each part named with its state, and whether the stores belong together (ADR 18)."""
     what = "what the API needs"
     try:
         found = session.api.get_status()
     except ApiError as error:
-        return Finding(what, UNKNOWN if error.status in (401, 403, 404) else FAIL, lines_of(error)[0])
-    wrong = [f"{part['name']}: {part['state']}" for part in found["parts"] if part["state"] != "ok"]
-    detail = ", ".join(wrong or [f"{part['name']} ok" for part in found["parts"]])
-    return Finding(what, OK if found["ready"] and not wrong else FAIL, detail)
+        if error.slug == HALTED:
+            yield Finding("installation", FAIL, f"halted: {lines_of(error)[0]}")
+        else:
+            yield Finding(what, UNKNOWN if error.status in (401, 403, 404) else FAIL, lines_of(error)[0])
+        return
+    parts = {part["name"]: part["state"] for part in found["parts"]}
+    installation = parts.pop("installation", None)
+    if installation is not None:
+        sound = installation == "ok"
+        yield Finding(
+            "installation",
+            OK if sound else FAIL,
+            "the database, the blob store and NATS belong together" if sound else f"halted: {installation}",
+        )
+    wrong = [f"{name}: {state}" for name, state in parts.items() if state != "ok"]
+    ready = found["ready"] or installation not in (None, "ok")
+    yield Finding(
+        what, OK if ready and not wrong else FAIL, ", ".join(wrong or [f"{name} ok" for name in parts]) or "nothing"
+    )
 
 
-def _postmasters(session: Session, names: list[str] | None) -> Iterator[Finding]:
+def _postmasters(session: Session, names: list[str], listed: list[DomainView] | None) -> Iterator[Finding]:
     try:
-        found = map(session.api.get_domain, names) if names else every(session.api.list_domains)
-        for domain in found:
+        for domain in map(session.api.get_domain, names) if listed is None else listed:
             if missing := without_postmaster(domain):
                 yield Finding(f"postmaster of {domain['name']}", WARN, missing)
     except (ApiError, Unreachable) as error:
         yield Finding("postmasters", UNKNOWN, lines_of(error)[0])
 
 
-def _dns(session: Session, names: list[str] | None, pointers: set[IPv4Address | IPv6Address]) -> Iterator[Finding]:
-    """DNS of domains as the API finds it; the outgoing addresses that it names go into ``pointers``."""
-    if not names:
-        names = [each["name"] for each in every(session.api.list_domains)]
+def _dns(
+    session: Session, names: list[str], pointers: set[IPv4Address | IPv6Address], named: bool
+) -> Iterator[Finding]:
+    """DNS of domains as the API finds it; the outgoing addresses that it names go into ``pointers``.
+
+    A reserved domain is local: its records are looked up only when it was ``named``, and none that is missing is a failure.
+    """
     for name in names:
+        reserved = is_reserved(name)
+        if reserved and not named:
+            yield Finding(f"DNS of {name}", OK, "a reserved name (RFC 6761), for mail within this system alone")
+            continue
         try:
             checked = session.api.check_dns(name)
         except (ApiError, Unreachable) as error:
             yield Finding(f"DNS of {name}", UNKNOWN, lines_of(error)[0])
             continue
-        yield from _records(checked)
+        yield from _records(checked, WARN if reserved else FAIL)
         pointers.update(
             found
             for record in checked["records"]
@@ -206,12 +242,12 @@ def _dns(session: Session, names: list[str] | None, pointers: set[IPv4Address | 
         )
 
 
-def _records(checked: DnsCheckView) -> Iterator[Finding]:
+def _records(checked: DnsCheckView, worst: str) -> Iterator[Finding]:
     name, records = checked["domain"], checked["records"]
     for record in records:
         if record["verdict"] == "right":
             continue
-        status = _VERDICTS.get(record["verdict"], FAIL if record["need"] == "required" else WARN)
+        status = _VERDICTS.get(record["verdict"], worst if record["need"] == "required" else WARN)
         yield Finding(
             f"DNS of {name}: {record['type']} {record['name']}", status, f"{record['verdict']}: {record['detail']}"
         )
@@ -231,10 +267,10 @@ def _trip(
 ) -> Trip | None:
     if recipient is None:
         if smtp or pop3 or sender or password_file:
-            raise usage("for a test letter, name who gets it: --letter-to")
+            raise usage("name the recipient of the test message: --message-to")
         return None
     if smtp is None or pop3 is None:
-        raise usage("a test letter needs --smtp and --pop3: where it goes in, and where it comes out")
+        raise usage("a test message needs --smtp and --pop3: where it is submitted, and where it is fetched")
     password = secret(session.output, f"password of {recipient}", password_file)
     return Trip(sender or recipient, recipient, password, place_of(smtp), place_of(pop3), seconds)
 

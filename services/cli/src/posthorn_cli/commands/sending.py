@@ -20,6 +20,8 @@ app = typer.Typer()
 _ENDS = ("delivered", "bounced", "cancelled")
 _FIRST_EVENT = 10.0
 """Seconds in which a message that was just accepted may have no event yet."""
+_KIND_WIDTH = 9
+"""Characters of the longest kind of event."""
 _PAUSE = 0.5
 """Seconds between two looks at a trace."""
 
@@ -30,12 +32,12 @@ def send_test(
     *,
     sender: Annotated[str, typer.Option("--from", help="An account or alias here.")],
     to: Annotated[list[str], typer.Option(help="Who gets it; may be given more than once.")],
-    subject: Annotated[str, typer.Option(help="Its subject.")] = "A test letter",
-    text: Annotated[str, typer.Option(help="What it says.")] = "This is a test letter. It needs no answer.",
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show what becomes of it.")] = False,
+    subject: Annotated[str, typer.Option(help="Its subject.")] = "Test message",
+    text: Annotated[str, typer.Option(help="What it says.")] = "This is a test message. It needs no answer.",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show its trace.")] = False,
     wait: Annotated[str, typer.Option(metavar="SPAN", help="With --follow: how long to wait for its end.")] = "60s",
 ) -> None:
-    """Send a short letter, and print its id for `posthorn trace`.
+    """Send a short message, and print its id for `posthorn trace`.
 
     Example: `posthorn send-test --from alice@example.test --to bob@example.test --follow`
     """
@@ -73,11 +75,11 @@ def trace(
         session.output.json(events)
         return
     for event in events:
-        session.output.line(_said(event))
+        session.output.line(line_of(event, session.output.for_people))
 
 
 def settled(events: Sequence[EventView]) -> tuple[set[str], set[str], int]:
-    """Give who has got it, who never will, and how many recipients are known of."""
+    """Return who received it, who never will, and how many recipients are known."""
     got: set[str] = set()
     lost: set[str] = set()
     known: set[str] = set()
@@ -94,7 +96,7 @@ def settled(events: Sequence[EventView]) -> tuple[set[str], set[str], int]:
 
 
 def watched(api: Client, message: str, patience: float) -> Iterator[list[EventView]]:
-    """Give all events whenever there are new ones, until ``patience`` seconds are over."""
+    """Yield all events whenever there are new ones, until ``patience`` seconds are over."""
     began = time.monotonic()
     deadline = began + patience
     seen = 0
@@ -124,7 +126,7 @@ def _follow(session: Session, message: str, patience: float, recipients: int = 0
             if session.output.as_json:
                 session.output.json_line(event)
             else:
-                session.output.line(_said(event))
+                session.output.line(line_of(event, session.output.for_people))
         shown = len(events)
         got, lost, named = settled(events)
         if got or lost:
@@ -143,6 +145,8 @@ def _who(detail: dict[str, Any]) -> set[str]:
     return found | {str(one)} if one else found
 
 
-def _said(event: EventView) -> str:
+def line_of(event: EventView, aligned: bool) -> str:
+    """Write an event: time, kind and detail with tabs between them, or with spaces that align them."""
     rest = " ".join(f"{name}={plain(value)}" for name, value in event["detail"].items() if value not in (None, ""))
-    return harmless(f"{moment(event['at'])}\t{event['kind']}\t{rest}", "\t")
+    at, kind = moment(event["at"]), event["kind"]
+    return harmless(f"{at}  {kind:<{_KIND_WIDTH}}  {rest}" if aligned else f"{at}\t{kind}\t{rest}", "\t")

@@ -12,10 +12,10 @@ from typing import Annotated, BinaryIO
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from posthorn_cli.commands.account import Address
 from posthorn_cli.commands.bulk import exports as exports
 from posthorn_cli.commands.bulk import imports as imports
 from posthorn_cli.faults import FAILED, CommandError
+from posthorn_cli.options import Address
 from posthorn_cli.session import Session, command
 from posthorn_cli.values import opened
 
@@ -50,9 +50,9 @@ def export_mail(
     api = session.api
     pieces = api.export_mail(address, format_=form.value, mailbox=mailbox)
     first = next(pieces, b"")
-    octets = api.headers.get("Posthorn-Octets", "")
+    length = api.headers.get("Posthorn-Octets", "")
     with _bar(session) as progress:
-        task = progress.add_task(address, total=int(octets) if octets.isdigit() else None)
+        task = progress.add_task(address, total=int(length) if length.isdigit() else None)
 
         def counted() -> Iterator[bytes]:
             for piece in chain([first], pieces):
@@ -60,7 +60,7 @@ def export_mail(
                 yield piece
 
         if to == "-":
-            session.output.octets(counted())
+            session.output.write(counted())
         else:
             _write(Path(to), counted())
 

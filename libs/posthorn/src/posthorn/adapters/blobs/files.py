@@ -54,19 +54,16 @@ class FileBlobs:
         self._threads.close()
 
     async def put(self, key: str, parts: Sequence[bytes]) -> None:
-        """See Blobs."""
         await self._run(lambda: self._store(key, lambda out: out.writelines(parts)))
 
     async def put_file(self, key: str, file: BinaryIO, size: int) -> None:
-        """See Blobs. Raises ValueError when the file ends before ``size`` octets."""
+        """Raises ValueError when the file ends before ``size`` octets."""
         await self._run(lambda: self._store(key, lambda out: _copy(file, out, size)))
 
     async def read(self, key: str, offset: int, length: int) -> bytes:
-        """See Blobs."""
         return await self._run(lambda: self._read(key, offset, length))
 
     async def stream(self, key: str, offset: int, length: int, chunk: int = 262_144) -> AsyncIterator[bytes]:
-        """See Blobs."""
         pieces = self._threads.pieces(
             lambda: _translated(lambda: _Range(self._open_blob(key), offset, length)),
             lambda blob: _translated(lambda: blob.next(chunk)),
@@ -77,15 +74,12 @@ class FileBlobs:
                 yield piece
 
     async def delete(self, key: str) -> None:
-        """See Blobs."""
         await self._run(lambda: self._path(key).unlink(missing_ok=True))
 
     async def move(self, key: str, to: str) -> None:
-        """See Blobs."""
         await self._run(lambda: self._move(self._path(key), self._path(to)))
 
     async def list(self, prefix: str) -> AsyncIterator[BlobInfo]:
-        """See Blobs."""
         blobs = self._walk(self._root, "", prefix)
         while page := await self._run(lambda: list(islice(blobs, _PAGE))):
             for blob in page:

@@ -122,19 +122,16 @@ class S3Blobs:
         self._http.clear()
 
     async def put(self, key: str, parts: Sequence[bytes]) -> None:
-        """See Blobs."""
         await self._run(lambda: self._upload(key, _Parts(parts)))
 
     async def put_file(self, key: str, file: BinaryIO, size: int) -> None:
-        """See Blobs. Raises ValueError when the file ends before ``size`` octets."""
+        """Raises ValueError when the file ends before ``size`` octets."""
         await self._run(lambda: self._upload(key, _Portion(file, size)))
 
     async def read(self, key: str, offset: int, length: int) -> bytes:
-        """See Blobs."""
         return await self._run(lambda: self._read(key, offset, length))
 
     async def stream(self, key: str, offset: int, length: int, chunk: int = 262_144) -> AsyncIterator[bytes]:
-        """See Blobs."""
         pieces = self._threads.pieces(
             lambda: _translated(lambda: _Download(self._get(key, offset, length), length)),
             lambda download: _translated(lambda: download.next(chunk)),
@@ -145,7 +142,6 @@ class S3Blobs:
                 yield piece
 
     async def delete(self, key: str) -> None:
-        """See Blobs."""
         try:
             await self._run(lambda: self._client.remove_object(self._bucket, self._name(key)))
         except BlobMissing:
@@ -156,7 +152,6 @@ class S3Blobs:
         await self._run(lambda: self._move(self._name(key), self._name(to)))
 
     async def list(self, prefix: str) -> AsyncIterator[BlobInfo]:
-        """See Blobs."""
         objects = self._client.list_objects(self._bucket, prefix=self._prefix + prefix, recursive=True)
         while page := await self._run(lambda: list(islice(objects, _PAGE))):
             for found in page:

@@ -39,7 +39,7 @@ class NatsDirectoryBucket:
         self._connection = connection
 
     async def put(self, subject: str, entry: Entry | None) -> None:
-        """See the port. Raises EntryError for a subject that is neither an address nor ``@domain``."""
+        """Raises EntryError for a subject that is neither an address nor ``@domain``."""
         key = encode_key(subject)
         if entry is None:
             await self._store(key, b"", _GONE)
@@ -47,7 +47,6 @@ class NatsDirectoryBucket:
             await self._store(key, encode_entry(entry), None)
 
     async def entries(self) -> dict[str, Entry]:
-        """See the port."""
         found: dict[str, Entry] = {}
         choice = {"deliver_policy": "last_per_subject", "filter_subject": f"{BUCKET_PREFIX}>"}
         async with aclosing(read_through(self._connection, BUCKET_STREAM, choice)) as messages:
@@ -66,20 +65,16 @@ class NatsDirectoryBucket:
         return found
 
     async def mark_filled(self) -> None:
-        """See the port."""
         if not await self.is_filled():
             await self._store(FILLED_KEY, b"{}", None)
 
     async def is_filled(self) -> bool:
-        """See the port."""
         return await read_mark(self._connection) is not None
 
     async def behind(self) -> tuple[int, Unpublished]:
-        """See the port."""
         return await read_behind(self._connection)
 
     async def mark_behind(self, unpublished: Unpublished, revision: int) -> bool:
-        """See the port."""
         expected = {"Nats-Expected-Last-Subject-Sequence": str(revision)}
         try:
             await self._store(BEHIND_KEY, encode_unpublished(unpublished), expected)

@@ -31,7 +31,6 @@ class NatsDeadLetters:
         self._connection = connection
 
     async def park(self, octets: bytes, message_id: str, reason: str, subject: str = LEGACY_SUBJECT) -> None:
-        """See the port."""
         reason = _header_text(reason)
         message_id = _header_text(message_id)
         known_as = f"{message_id}.{hashlib.sha256(reason.encode()).hexdigest()[:12]}"
@@ -44,7 +43,6 @@ class NatsDeadLetters:
             known_as += f".{ack.sequence}"
 
     async def parked(self, after: int, limit: int) -> Sequence[Parked]:
-        """See the port."""
         choice = {"deliver_policy": "by_start_sequence", "opt_start_seq": max(after, 0) + 1, "headers_only": True}
         found: list[Parked] = []
         async with aclosing(read_through(self._connection, DEAD, choice, limit)) as messages:
@@ -63,7 +61,7 @@ class NatsDeadLetters:
         return found
 
     async def retry(self, sequence: int) -> bool:
-        """See the port. A crash in between leaves the message on both streams; retrying again does no harm."""
+        """A crash in between leaves the message on both streams; retrying again does no harm."""
         message = await self._get(sequence)
         if message is None:
             return False
@@ -74,7 +72,6 @@ class NatsDeadLetters:
         return True
 
     async def discard(self, sequence: int) -> bool:
-        """See the port."""
         if sequence < 1:
             return False
         try:

@@ -96,7 +96,7 @@ class NatsDirectory:
         return self._live
 
     async def standing(self, address: Address) -> RecipientStatus:
-        """See the port. Raises Halted while the system is."""
+        """Raises Halted while the system is."""
         self._refuse_halted()
         before = self._behind
         standing, absent = await self._standing(address)
@@ -110,12 +110,10 @@ class NatsDirectory:
         return standing
 
     async def room(self, address: Address) -> int | None:
-        """See the port."""
         found, _ = await self._found(address)
         return found.room_bytes if isinstance(found, AddressEntry) else None
 
     async def postmaster(self, domain: str) -> Address | None:
-        """See the port."""
         self._refuse_halted()
         entry = await self._entry(f"@{domain}")
         if not isinstance(entry, DomainEntry) or entry.postmaster is None:
@@ -149,7 +147,7 @@ class NatsDirectory:
         return RecipientStatus.UNKNOWN, absent
 
     async def probe(self) -> None:
-        """See the port. A bucket that was never filled does not serve."""
+        """A bucket that was never filled does not serve."""
         if not self._live:
             self._halted = await read_halted(self._connection)
         self._refuse_halted()

@@ -75,7 +75,6 @@ class NatsEvents:
             self._buffer.clear()
 
     def record(self, *events: Event) -> None:
-        """See the port."""
         self._buffer.extend(events)
         if (beyond := len(self._buffer) - self._kept) > 0:
             for _ in range(beyond):
@@ -146,7 +145,7 @@ class NatsTrace:
         self._connection = connection
 
     async def of(self, message: UUID) -> Sequence[Event]:
-        """See the port. Of a flood of events in the same seconds the latest may not be seen."""
+        """Of a flood of events in the same seconds the latest may not be seen."""
         choice = {"deliver_policy": "all", "filter_subject": EVENTS_PREFIX + slot_of(message)}
         name = str(message).encode()
         found: dict[bytes, Event] = {}

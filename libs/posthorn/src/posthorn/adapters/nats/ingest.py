@@ -72,7 +72,6 @@ class NatsIngest:
         connection.on_down(self._lost)
 
     async def accept(self, envelope: Envelope, body: bytes | None) -> None:
-        """See the port."""
         record, subject = encode_record(envelope, body), ingest_subject(envelope.role)
         message_id = str(envelope.id)
         fault = Unavailable("nats", "no acknowledgement in time")
@@ -118,7 +117,6 @@ class NatsIngest:
         raise Full("nats", "INGEST answers and stores nothing")
 
     async def probe(self) -> None:
-        """See the port."""
         info = await self._connection.api(f"STREAM.INFO.{INGEST}")
         if self._is_mute:
             raise Full("nats", "INGEST answers and stores nothing")

@@ -66,26 +66,22 @@ class NatsDelivery:
 
     @property
     def attempt(self) -> int:
-        """See the port."""
         return _delivered(self._ack_subject)
 
     async def ack(self) -> None:
-        """See the port. Written with the next flush; without a connection it is lost, and the message comes again."""
+        """Written with the next flush; without a connection it is lost, and the message comes again."""
         with suppress(Unavailable):
             await self._connection.publish(self._ack_subject, b"+ACK")
 
     async def nak(self, delay: float) -> None:
-        """See the port."""
         with suppress(Unavailable):
             wish = b'-NAK {"delay": %d}' % round(delay * _SECOND) if delay > 0 else b"-NAK"
             await self._connection.publish(self._ack_subject, wish)
 
     async def set_aside(self) -> None:
-        """See the port."""
         await put_aside(self._connection, self.subject, self.octets, _stored_as(self._ack_subject))
 
     async def in_progress(self) -> None:
-        """See the port."""
         with suppress(Unavailable):
             await self._connection.publish(self._ack_subject, b"+WPI")
             self.ours_until = time.monotonic() + ACK_WAIT
@@ -135,7 +131,6 @@ class NatsIngestSource:
         await self.stop()
 
     async def stop(self) -> None:
-        """See the port."""
         if not self._open:
             return
         self._open = False
@@ -158,7 +153,6 @@ class NatsIngestSource:
             await self._connection.client.flush(timeout=_STOP_SECONDS)
 
     async def take(self, most: int, octets: int) -> Sequence[NatsDelivery]:
-        """See the port."""
         while True:
             now = time.monotonic()
             taken: list[NatsDelivery] = []
@@ -182,7 +176,6 @@ class NatsIngestSource:
         await self._connection.api(f"CONSUMER.INFO.{INGEST}.{self._consumer}")
 
     async def backlog(self) -> Backlog:
-        """See the port."""
         ingest = (await self._connection.api(f"STREAM.INFO.{INGEST}", {"subjects_filter": "retry.*"}))["state"]
         dead = (await self._connection.api(f"STREAM.INFO.{DEAD}"))["state"]
         retrying = sum((ingest.get("subjects") or {}).values())

@@ -39,23 +39,18 @@ class DirectoryMark:
             raise Halted("directory", "the installation's mark in the directory bucket does not read") from error
 
     async def write(self, mark: Mark) -> None:
-        """See MarkedStore."""
         await self._put(INSTALLATION_KEY, encode_mark(mark))
 
     async def halted(self) -> str | None:
-        """See Halting."""
         return await read_halted(self._connection)
 
     async def halt(self, reason: str) -> None:
-        """See Halting."""
         await self._put(HALTED_KEY, reason.encode())
 
     async def resume(self) -> None:
-        """See Halting."""
         await self._put(HALTED_KEY, b"", _GONE)
 
     async def beaten_ago(self) -> float | None:
-        """See Halting."""
         message = await read_key(self._connection, INSTALLATION_KEY)
         if message is None:
             return None

@@ -31,7 +31,7 @@ class NatsNotifier:
         self._sending: asyncio.Task[None] | None = None
 
     def notify(self, destinations: Collection[str] = (ANY,)) -> None:
-        """See the port. Call it in the event loop."""
+        """Call it in the event loop."""
         self._names.update(destinations)
         if self._sending is None:
             self._sending = asyncio.create_task(self._send(), name="wake")
@@ -72,7 +72,6 @@ class NatsNotifications:
                 await self._subscription.unsubscribe()
 
     async def wait(self, timeout: float) -> Collection[str]:
-        """See the port."""
         try:
             async with asyncio.timeout(timeout):
                 await self._woken.wait()

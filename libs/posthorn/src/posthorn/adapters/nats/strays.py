@@ -49,7 +49,6 @@ class NatsStray:
         """Leave it where it is: it is found again."""
 
     async def set_aside(self) -> None:
-        """See the port."""
         await put_aside(self._connection, self.subject, self.octets, f"stray.{self.sequence}")
 
     async def in_progress(self) -> None:
@@ -63,7 +62,6 @@ class NatsStrays:
         self._connection = connection
 
     async def find(self, limit: int) -> Sequence[NatsStray]:
-        """See the port."""
         state = (await self._connection.api(f"STREAM.INFO.{INGEST}"))["state"]
         if not state["messages"]:
             return []

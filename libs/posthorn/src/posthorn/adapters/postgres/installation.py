@@ -49,7 +49,6 @@ class PostgresInstallation:
         self._database = database.ungated()
 
     async def read(self) -> Reading:
-        """See the port."""
         async with self._database.session() as connection:
             row = await connection.fetchrow(_READ)
             if row is None:
@@ -61,13 +60,11 @@ class PostgresInstallation:
         return Reading(ours, row["now"], row["released"])
 
     async def beat(self, installation: UUID, seconds: float) -> Mark | None:
-        """See the port."""
         async with self._database.session() as connection:
             progress = await connection.fetchval(_BEAT, installation, seconds)
         return None if progress is None else Mark(installation, progress)
 
     async def begin(self, installation: UUID) -> None:
-        """See the port."""
         async with self._database.session() as connection:
             await connection.execute(
                 "UPDATE installation SET stage = 'adopting', progress_at = greatest(progress_at, clock_timestamp())"
@@ -76,19 +73,16 @@ class PostgresInstallation:
             )
 
     async def finish(self, installation: UUID) -> None:
-        """See the port."""
         async with self._database.session() as connection:
             await connection.execute(
                 "UPDATE installation SET stage = 'adopted' WHERE id = $1 AND stage = 'adopting'", installation
             )
 
     async def take_over(self, installation: UUID, new: UUID, progress: float) -> Mark | None:
-        """See the port."""
         async with self._database.session() as connection:
             reached = await connection.fetchval(_TAKE_OVER, installation, new, progress)
         return None if reached is None else Mark(new, reached)
 
     async def release_brakes(self, seconds: float) -> float:
-        """See the port."""
         async with self._database.session() as connection:
             return float(await connection.fetchval(_RELEASE, seconds))

@@ -24,7 +24,6 @@ COUNT: Final = ("SELECT", "UPDATE (used_bytes, used_messages)")
 USE: Final = ("SELECT", "UPDATE (last_used_at)")
 """Comparing app passwords, and noting that one was used."""
 WRITE: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
-ADD: Final = ("SELECT", "INSERT")
 CHANGE: Final = ("SELECT", "UPDATE")
 LOCK: Final = ("SELECT", "UPDATE (id)")
 """Reading and locking rows, for which Postgres wants a column that may be changed; foreign keys keep ids as they are."""

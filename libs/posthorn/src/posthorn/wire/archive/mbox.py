@@ -50,7 +50,7 @@ _CR_ALONE = re.compile(rb"\r(?![\r\n])")
 _LETTERS = {b"R": SEEN, b"A": ANSWERED, b"F": FLAGGED, b"D": DELETED, b"T": DRAFT}
 
 
-class NotMbox(ValueError):  # noqa: N818 - it names what the octets are
+class NotMbox(ValueError):
     """The file does not begin with a ``From`` line."""
 
 

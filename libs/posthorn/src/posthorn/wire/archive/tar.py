@@ -22,7 +22,7 @@ _LONGEST_HEADER = 64 * 1024
 _LONGEST_PATH = 4096
 
 
-class NotTar(ValueError):  # noqa: N818 - it names what the octets are
+class NotTar(ValueError):
     """The octets are no archive, or break off in the middle."""
 
 

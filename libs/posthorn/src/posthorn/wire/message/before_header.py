@@ -18,7 +18,7 @@ _WORDS = (b"From ", b">From ")
 _MOST_LINES = 5
 
 
-class HeadTooShort(Exception):  # noqa: N818 - it is no error
+class HeadTooShort(Exception):
     """More octets are needed to tell."""
 
 

@@ -117,7 +117,7 @@ def needs_utf8(block: bytes) -> bool:
     )
 
 
-class _Stays(Exception):  # noqa: N818 - it names the state
+class _Stays(Exception):
     """The field cannot be had in ASCII."""
 
 

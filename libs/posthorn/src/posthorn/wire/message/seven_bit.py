@@ -46,7 +46,7 @@ _IDENTITIES = frozenset({b"", b"7bit", b"8bit", b"binary"})
 _LABEL = b"Content-Transfer-Encoding: %s\r\n"
 
 
-class Inconvertible(ValueError):  # noqa: N818 - it names the state
+class Inconvertible(ValueError):
     """The message cannot be had in the form that the host takes. The text says why, for people."""
 
 

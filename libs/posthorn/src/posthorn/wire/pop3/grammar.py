@@ -34,7 +34,7 @@ UTF8 = Utf8()
 STLS = Stls()
 
 
-class BadLine(Exception):  # noqa: N818 - it names what came
+class BadLine(Exception):
     """A line that cannot be taken; holds the reply's text after ``-ERR``."""
 
 

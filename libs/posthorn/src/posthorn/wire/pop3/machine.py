@@ -137,7 +137,7 @@ TRANSITIONS: dict[State, dict[type, State]] = {
 _WAITING = frozenset({State.HANDSHAKE, State.VERIFYING, State.UPDATE, State.CLOSED})
 
 
-class Misuse(Exception):  # noqa: N818 - it names the caller's mistake
+class Misuse(Exception):
     """The caller told an outcome that the state does not wait for."""
 
 

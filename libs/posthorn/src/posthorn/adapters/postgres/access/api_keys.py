@@ -34,7 +34,7 @@ WITH noted AS (
      WHERE key_hash = $1 AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
 )
 {_KEY} WHERE k.key_hash = $1
-"""  # noqa: S608
+"""
 
 
 class PostgresApiKeys:
@@ -97,7 +97,6 @@ class PostgresApiKeys:
             return entered
 
     async def items(self, tenant: UUID | None, after: UUID | None, limit: int) -> Sequence[ApiKey]:
-        """List by id, which is by time."""
         async with self._database.session() as connection:
             return [_as_key(row) for row in await found(connection, tenant, _LIST, after, limit)]
 

@@ -29,7 +29,7 @@ _SELECT = Scoped(
        AND ($5::text IS NULL OR object = $5)
        AND ($6::timestamptz IS NULL OR at >= $6) AND ($7::timestamptz IS NULL OR at < $7)
      ORDER BY id DESC LIMIT $8
-    """,  # noqa: S608
+    """,
     "a.tenant_id",
 )
 _OWNER = "SELECT d.tenant_id FROM accounts a JOIN domains d ON d.id = a.domain_id WHERE a.address = $1"

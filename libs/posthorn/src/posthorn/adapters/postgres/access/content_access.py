@@ -31,12 +31,12 @@ SELECT asked.number,
   LEFT JOIN tenants t ON t.id = d.tenant_id
   LEFT JOIN maildrop_leases l ON l.account_id = asked.account AND l.holder = asked.holder
 """
-_FIND_ENDED = f"SELECT number, ending FROM ({_ENDED}) AS judged WHERE ending IS NOT NULL"  # noqa: S608
+_FIND_ENDED = f"SELECT number, ending FROM ({_ENDED}) AS judged WHERE ending IS NOT NULL"
 
 PLACE_AGE = f"""(
     SELECT extract(epoch FROM now() - f.seen_at)::float8 FROM familiar_places f
      WHERE f.account_id = a.id AND f.place = $2 AND f.seen_at > now() - interval '{PLACE_DAYS} days'
-)"""  # noqa: S608
+)"""
 """For a statement on accounts ``a``: the seconds since the account was noted at the place $2; null: it is not familiar."""
 
 _REMEMBER = """
@@ -54,7 +54,7 @@ DELETE FROM familiar_places f
  ) AS ranked
  WHERE f.account_id = ranked.account_id AND f.place = ranked.place
    AND (ranked.number > $2 OR ranked.seen_at < now() - interval '{PLACE_DAYS} days')
-"""  # noqa: S608
+"""
 
 
 async def find_ended(

@@ -59,32 +59,29 @@ class PostgresIdempotency:
         return None
 
     async def complete(self, reservation: Reservation, answer: StoredAnswer) -> None:
-        """Store the answer, unless one is stored already."""
         async with self._database.session() as connection:
             await _store(connection, reservation, answer)
 
     async def release(self, reservation: Reservation) -> None:
         """Free the key; a stored answer stays."""
         async with self._database.session() as connection:
-            await connection.execute(f"DELETE FROM idempotency_keys WHERE {_MINE}", *_mine(reservation))  # noqa: S608
+            await connection.execute(f"DELETE FROM idempotency_keys WHERE {_MINE}", *_mine(reservation))
 
     async def first_attempt(self, reservation: Reservation) -> UUID:
         """Return the id of the first attempt at the request."""
         async with self._database.session() as connection:
-            first = await connection.fetchval(f"SELECT body FROM idempotency_keys WHERE {_MINE}", *_mine(reservation))  # noqa: S608
+            first = await connection.fetchval(f"SELECT body FROM idempotency_keys WHERE {_MINE}", *_mine(reservation))
         return reservation.holder if first is None else UUID(first.decode())
 
     async def suspend(self, reservation: Reservation) -> None:
         """Free the key for a repeat of the same request, which finds the same first attempt."""
         async with self._database.session() as connection:
             await connection.execute(
-                "UPDATE idempotency_keys SET headers = '', created_at = now() - interval '61 seconds'"  # noqa: S608
-                f" WHERE {_MINE}",
+                f"UPDATE idempotency_keys SET headers = '', created_at = now() - interval '61 seconds' WHERE {_MINE}",
                 *_mine(reservation),
             )
 
     async def expire(self) -> int:
-        """Forget what is older than 24 hours; returns how many."""
         async with self._database.session() as connection:
             gone = await connection.execute(
                 "DELETE FROM idempotency_keys WHERE created_at < now() - interval '24 hours'"
@@ -100,7 +97,7 @@ async def keep_answer(connection: Connection, reservation: Reservation, answer: 
 
 async def _store(connection: Connection, reservation: Reservation, answer: StoredAnswer) -> bool:
     changed = await connection.execute(
-        f"UPDATE idempotency_keys SET status = $4, headers = $5, body = $6 WHERE {_MINE}",  # noqa: S608
+        f"UPDATE idempotency_keys SET status = $4, headers = $5, body = $6 WHERE {_MINE}",
         *_mine(reservation),
         answer.status,
         json.dumps(dict(answer.headers)),

@@ -47,14 +47,14 @@ class Listing:
     page costs the same however many there are. ``columns`` know the object as ``a`` and its domain as ``d``."""
 
     def __init__(self, columns: str, table: str) -> None:
-        joined = f"SELECT {columns} FROM {table} a JOIN domains d ON d.id = a.domain_id WHERE {{visible}}"  # noqa: S608
+        joined = f"SELECT {columns} FROM {table} a JOIN domains d ON d.id = a.domain_id WHERE {{visible}}"
         self._all = Scoped(f"{joined} AND a.address > $2 ORDER BY a.address LIMIT $3")
         self._of_domain = Scoped(
-            f"{joined} AND a.domain_id = (SELECT id FROM domains WHERE name = $2) AND a.address > $3"  # noqa: S608
+            f"{joined} AND a.domain_id = (SELECT id FROM domains WHERE name = $2) AND a.address > $3"
             " ORDER BY a.address LIMIT $4"
         )
         self._of_tenant = Scoped(
-            f"SELECT {columns} FROM domains d CROSS JOIN LATERAL"  # noqa: S608
+            f"SELECT {columns} FROM domains d CROSS JOIN LATERAL"
             f" (SELECT * FROM {table} WHERE domain_id = d.id AND address > $2 ORDER BY address LIMIT $3) AS a"
             " WHERE {visible} ORDER BY a.address LIMIT $3"
         )

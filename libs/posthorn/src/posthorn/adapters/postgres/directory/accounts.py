@@ -24,7 +24,7 @@ _COLUMNS = (
     "a.id, a.domain_id, d.tenant_id, a.address, a.quota_bytes, a.used_bytes, a.used_messages, a.state,"
     f" a.created_at, a.updated_at, {SENDING.format('a')}"
 )
-_ACCOUNT = f"SELECT {_COLUMNS} FROM accounts a JOIN domains d ON d.id = a.domain_id WHERE {{visible}}"  # noqa: S608
+_ACCOUNT = f"SELECT {_COLUMNS} FROM accounts a JOIN domains d ON d.id = a.domain_id WHERE {{visible}}"
 _NAMED = Scoped(f"{_ACCOUNT} AND a.address = $2")
 _LIST = Listing(_COLUMNS, "accounts")
 

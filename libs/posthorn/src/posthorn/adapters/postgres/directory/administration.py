@@ -19,5 +19,4 @@ class PostgresAdministration(PostgresDomains, PostgresAccounts, PostgresAliases)
         self.policy = policy
 
     async def probe(self) -> None:
-        """A cheap real query that also checks the schema version. Raises Unavailable."""
         await self._database.probe()

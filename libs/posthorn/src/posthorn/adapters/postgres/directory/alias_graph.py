@@ -41,10 +41,10 @@ ALIAS_LOCK = 0x706F_0002
 """Class of the advisory locks of tenants' addresses."""
 
 _OWN = "aliases alias JOIN domains d ON d.id = alias.domain_id AND d.tenant_id = $2"
-_BELOW = f"SELECT DISTINCT unnest(alias.targets) AS address FROM {_OWN} WHERE alias.address = ANY($1) LIMIT $3"  # noqa: S608
-_ABOVE = f"SELECT DISTINCT alias.address FROM {_OWN} WHERE alias.targets && $1::text[] LIMIT $3"  # noqa: S608
-_TO = f"SELECT alias.address FROM {_OWN} WHERE alias.address = ANY($1) AND alias.targets && $3::text[]"  # noqa: S608
-_TARGETS = f"SELECT alias.targets FROM {_OWN} WHERE alias.address = $1"  # noqa: S608
+_BELOW = f"SELECT DISTINCT unnest(alias.targets) AS address FROM {_OWN} WHERE alias.address = ANY($1) LIMIT $3"
+_ABOVE = f"SELECT DISTINCT alias.address FROM {_OWN} WHERE alias.targets && $1::text[] LIMIT $3"
+_TO = f"SELECT alias.address FROM {_OWN} WHERE alias.address = ANY($1) AND alias.targets && $3::text[]"
+_TARGETS = f"SELECT alias.targets FROM {_OWN} WHERE alias.address = $1"
 
 # how many addresses besides $4 each of the aliases ($1) comes to other than over $3
 _WIDTHS = f"""
@@ -58,7 +58,7 @@ _WIDTHS = f"""
     SELECT root, count(*) FILTER (WHERE address <> root AND address <> $3 AND address <> ALL($4::text[])) AS others,
            sum(count(*)) OVER () AS read
       FROM (SELECT * FROM below LIMIT $5) AS below GROUP BY root ORDER BY root
-"""  # noqa: S608
+"""
 
 
 async def hold_addresses(connection: Connection, owners: Collection[UUID], *, alone: bool) -> None:
@@ -81,7 +81,7 @@ async def _hold(connection: Connection, owner: UUID, addresses: Sequence[str]) -
     held: set[str] = set()
     for table in ("accounts", "aliases"):
         rows = await connection.fetch(
-            f"SELECT a.address FROM {table} a JOIN domains d ON d.id = a.domain_id"  # noqa: S608
+            f"SELECT a.address FROM {table} a JOIN domains d ON d.id = a.domain_id"
             " WHERE d.tenant_id = $1 AND a.address = ANY($2) ORDER BY a.id FOR KEY SHARE OF a",
             owner,
             list(addresses),

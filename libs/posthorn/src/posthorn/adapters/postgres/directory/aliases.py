@@ -26,7 +26,7 @@ _COLUMNS = (
     " ARRAY (SELECT t.target FROM alias_targets t WHERE t.alias_id = a.id AND t.confirmed_at IS NULL) AS unconfirmed,"
     " ARRAY (SELECT s.address FROM suppressions s WHERE s.tenant_id = d.tenant_id AND s.address = ANY (a.targets)) AS suppressed"
 )
-_ALIAS = f"SELECT {_COLUMNS} FROM aliases a JOIN domains d ON d.id = a.domain_id WHERE {{visible}}"  # noqa: S608
+_ALIAS = f"SELECT {_COLUMNS} FROM aliases a JOIN domains d ON d.id = a.domain_id WHERE {{visible}}"
 _NAMED = Scoped(f"{_ALIAS} AND a.address = $2")
 _LIST = Listing(_COLUMNS, "aliases")
 
@@ -79,7 +79,7 @@ class PostgresAliases:
             elsewhere = await elsewhere_of(connection, row["tenant_id"], targets)
             check_number(self.policy, tenant, elsewhere, len(before))
             changed = await connection.execute(
-                f"UPDATE aliases SET targets = $2, updated_at = {MOVED} WHERE id = $1",  # noqa: S608
+                f"UPDATE aliases SET targets = $2, updated_at = {MOVED} WHERE id = $1",
                 row["id"],
                 list(targets),
             )

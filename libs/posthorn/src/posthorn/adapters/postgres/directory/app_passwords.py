@@ -38,7 +38,7 @@ class PostgresAppPasswords:
         async with self._database.transaction() as connection:
             account, owner = await _account(connection, tenant, address, "FOR KEY SHARE OF a")
             row = await connection.fetchrow(
-                "INSERT INTO app_passwords (id, account_id, name, key_hash, scopes) VALUES ($1, $2, $3, $4, $5)"  # noqa: S608
+                "INSERT INTO app_passwords (id, account_id, name, key_hash, scopes) VALUES ($1, $2, $3, $4, $5)"
                 f" RETURNING {_COLUMNS}",
                 *(made.id, account, made.name, key_hash, list(made.scopes)),
             )
@@ -50,11 +50,10 @@ class PostgresAppPasswords:
             return entered
 
     async def items(self, tenant: UUID | None, address: str, after: UUID | None, limit: int) -> Sequence[AppPassword]:
-        """List by id, which is by time."""
         async with self._database.session() as connection:
             account, _ = await _account(connection, tenant, address)
             rows = await connection.fetch(
-                f"SELECT {_COLUMNS} FROM app_passwords"  # noqa: S608
+                f"SELECT {_COLUMNS} FROM app_passwords"
                 " WHERE account_id = $1 AND ($2::uuid IS NULL OR id > $2) ORDER BY id LIMIT $3",
                 *(account, after, limit),
             )

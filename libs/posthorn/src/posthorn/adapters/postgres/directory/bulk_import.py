@@ -53,7 +53,6 @@ class PostgresImports:
         self._policy = policy
 
     async def known(self, tenant: UUID | None, addresses: Sequence[str]) -> Known:
-        """Look up what is there of these addresses and their domains."""
         names = sorted({_domain(address) for address in addresses})
         async with self._database.session() as connection:
             accounts = await found(connection, tenant, _HASHES, list(addresses))

@@ -32,11 +32,11 @@ SELECT DISTINCT ON (d.name, k.algorithm) {_COLUMNS}
   FROM dkim_keys k JOIN domains d ON d.id = k.domain_id
  WHERE d.name = ANY ($1::text[]) AND k.signs_from <= now() AND (k.signs_until IS NULL OR k.signs_until > now())
  ORDER BY d.name, k.algorithm, k.signs_from DESC, k.id DESC
-"""  # noqa: S608
+"""
 _OF = f"""
 SELECT {_COLUMNS} FROM dkim_keys k JOIN domains d ON d.id = k.domain_id WHERE d.id = $1
  ORDER BY k.created_at DESC, k.id DESC
-"""  # noqa: S608
+"""
 _DOMAIN = Scoped("SELECT d.id, d.tenant_id FROM domains d WHERE {visible} AND d.name = $2")
 _END = """
 UPDATE dkim_keys

@@ -43,7 +43,7 @@ _OWN = (
 )
 _SETTABLE = ("catch_all", "plus_addressing", "max_accounts", "quota_bytes", "retention_days", "undelete_days", *RULES)
 _DOMAIN = (
-    f"SELECT d.id, {', '.join(f'd.{name}' for name in _OWN)}, {SENDING.format('d')}, t.name AS tenant,"  # noqa: S608
+    f"SELECT d.id, {', '.join(f'd.{name}' for name in _OWN)}, {SENDING.format('d')}, t.name AS tenant,"
     " t.max_messages_per_hour AS tenant_messages, t.max_recipients_per_hour AS tenant_recipients, t.min_password_length,"
     " t.verify_domains"
     " FROM domains d JOIN tenants t ON t.id = d.tenant_id WHERE {visible}"
@@ -70,7 +70,7 @@ SELECT true FROM accounts a
 _FREE_CATCH_ALLS = f"""
 UPDATE domains SET catch_all = NULL, updated_at = {MOVED}
  WHERE tenant_id = $1 AND name <> $2 AND split_part(catch_all, '@', -1) = $2 RETURNING name
-"""  # noqa: S608
+"""
 _CLAIM = """
 INSERT INTO domains (tenant_id, name, verification_token, verified_at)
 VALUES ($1, $2, replace(gen_random_uuid()::text, '-', ''), now())
@@ -78,10 +78,10 @@ VALUES ($1, $2, replace(gen_random_uuid()::text, '-', ''), now())
 _ADDRESSES = (
     "(SELECT address FROM accounts WHERE domain_id = $1 UNION ALL SELECT address FROM aliases WHERE domain_id = $1)"
 )
-_COUNT_ADDRESSES = f"SELECT count(*) FROM {_ADDRESSES} AS of_domain"  # noqa: S608
+_COUNT_ADDRESSES = f"SELECT count(*) FROM {_ADDRESSES} AS of_domain"
 _PUBLISH_ADDRESSES = f"""
 INSERT INTO directory_outbox (subject, lane, tenant_id) SELECT address, $2, $3 FROM {_ADDRESSES} AS of_domain
-"""  # noqa: S608
+"""
 
 
 class PostgresDomains:
@@ -121,7 +121,6 @@ class PostgresDomains:
             return Change(domain, await write_outbox(connection, f"@{new.name}"))
 
     async def domains(self, tenant: UUID | None, after: str, limit: int) -> Sequence[Domain]:
-        """List by name."""
         async with self._database.session() as connection:
             return await self._as_domains(connection, await found(connection, tenant, _LIST, after, limit))
 
@@ -155,7 +154,7 @@ class PostgresDomains:
             if row["verified_at"] is not None:
                 return Change(await self._named(connection, tenant, name))
             await connection.execute(
-                f"UPDATE domains SET verified_at = now(), updated_at = {MOVED} WHERE id = $1",  # noqa: S608
+                f"UPDATE domains SET verified_at = now(), updated_at = {MOVED} WHERE id = $1",
                 row["id"],
             )
             lane = lane_of(await connection.fetchval(_COUNT_ADDRESSES, row["id"]))
@@ -186,7 +185,7 @@ class PostgresDomains:
                 raise Conflict(f"another tenant keeps mail in the domain {name}: ask who runs this system to remove it")
             for table in ("aliases", "accounts"):
                 await connection.execute(
-                    f"DELETE FROM {table} WHERE domain_id = $1",  # noqa: S608
+                    f"DELETE FROM {table} WHERE domain_id = $1",
                     row["id"],
                     timeout=LONG_SECONDS,
                 )
@@ -206,7 +205,7 @@ class PostgresDomains:
             check_version(row, expected)
             for table, kind in (("accounts", "account"), ("aliases", "alias")):
                 held = await connection.fetchval(
-                    f"SELECT address FROM {table} WHERE domain_id = $1 ORDER BY address LIMIT 1",  # noqa: S608
+                    f"SELECT address FROM {table} WHERE domain_id = $1 ORDER BY address LIMIT 1",
                     row["id"],
                 )
                 if held is not None:
@@ -249,7 +248,7 @@ async def update(
     setting = [column for column in columns if column in changes]
     places = ", ".join(f"{column} = ${place}" for place, column in enumerate(setting, start=2))
     await connection.execute(
-        f"UPDATE {table} SET {places}, updated_at = {MOVED} WHERE id = $1",  # noqa: S608
+        f"UPDATE {table} SET {places}, updated_at = {MOVED} WHERE id = $1",
         row,
         *(changes[column] for column in setting),
     )

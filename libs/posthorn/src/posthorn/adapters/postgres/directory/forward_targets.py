@@ -76,17 +76,14 @@ class PostgresForwardTargets:
         self._database = database
 
     async def due(self, limit: int) -> Sequence[Unconfirmed]:
-        """Return targets that have not been asked yet."""
         async with self._database.session() as connection:
             return [_as_target(row) for row in await connection.fetch(_DUE, limit)]
 
     async def asked(self, target: UUID) -> None:
-        """Note that a target has been asked."""
         async with self._database.session() as connection:
             await connection.execute("UPDATE alias_targets SET due_at = NULL WHERE id = $1", target)
 
     async def postpone(self, target: UUID, seconds: float) -> None:
-        """Ask it so much later."""
         async with self._database.session() as connection:
             await connection.execute(
                 "UPDATE alias_targets SET due_at = now() + make_interval(secs => $2) WHERE id = $1", target, seconds
@@ -112,7 +109,7 @@ class PostgresForwardTargets:
             if not changed:
                 return Change(row["alias"])
             await connection.execute(
-                f"UPDATE aliases SET updated_at = {MOVED} WHERE address = $1",  # noqa: S608
+                f"UPDATE aliases SET updated_at = {MOVED} WHERE address = $1",
                 row["alias"],
             )
             await write_audit(connection, row["tenant"], row["alias"], {"confirmed": row["target"]})

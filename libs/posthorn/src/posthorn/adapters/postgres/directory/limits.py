@@ -67,7 +67,7 @@ async def check_accounts(
         if (most is None or account is not None) and octets is None:
             continue
         row: Any = await connection.fetchrow(
-            f"SELECT name, max_accounts, quota_bytes FROM {table} WHERE id = $1 FOR NO KEY UPDATE",  # noqa: S608
+            f"SELECT name, max_accounts, quota_bytes FROM {table} WHERE id = $1 FOR NO KEY UPDATE",
             number,
         )
         if row is None:

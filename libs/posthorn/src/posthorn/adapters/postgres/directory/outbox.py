@@ -67,17 +67,17 @@ _ABOVE = "SELECT address FROM aliases WHERE targets && $1::text[]"
 
 _VERIFIED = "(SELECT verified_at FROM domains d WHERE d.id = {0}.domain_id) IS NOT NULL"
 _DOMAINS = (
-    "SELECT '@' || name AS subject, catch_all, plus_addressing,"  # noqa: S608
+    "SELECT '@' || name AS subject, catch_all, plus_addressing,"
     f" CASE WHEN catch_all IS NULL THEN {OLDEST_ACCOUNT.format('domains')} END AS postmaster"
     " FROM domains WHERE verified_at IS NOT NULL"
 )
 _ACCOUNTS = (
-    f"SELECT address AS subject, {_STANDING.format('account')} AS standing, quota_bytes - used_bytes AS left_bytes"  # noqa: S608
+    f"SELECT address AS subject, {_STANDING.format('account')} AS standing, quota_bytes - used_bytes AS left_bytes"
     " FROM accounts account"
     f" WHERE {_VERIFIED.format('account')}"
 )
 
-_ALIASES = f"SELECT address FROM aliases WHERE {_VERIFIED.format('aliases')}"  # noqa: S608
+_ALIASES = f"SELECT address FROM aliases WHERE {_VERIFIED.format('aliases')}"
 
 # everything the addresses lead to, and themselves: an alias with its targets, an end with its standing; null: nobody is there
 _BELOW = f"""
@@ -98,7 +98,7 @@ _BELOW = f"""
       FROM below
       LEFT JOIN aliases alias ON alias.address = below.address AND {_VERIFIED.format("alias")}
       LEFT JOIN accounts account ON account.address = below.address AND {_VERIFIED.format("account")}
-"""  # noqa: S608
+"""
 
 _LEADING_OUT = """
     SELECT a.address FROM aliases a JOIN domains d ON d.id = a.domain_id
@@ -216,7 +216,6 @@ class PostgresDirectoryTruth:
         return rows
 
     async def everything(self) -> AsyncIterator[tuple[str, Entry]]:
-        """All subjects with their entries, in one consistent reading."""
         async with self._database.transaction() as connection:
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             for query in (_DOMAINS, _ACCOUNTS):
@@ -243,7 +242,7 @@ class PostgresDirectoryTruth:
             )
 
     async def unpublished(self, outbox_ids: Sequence[int] | None = None) -> Unpublished:
-        """See the port. Beyond some thousand rows only their domains are named."""
+        """Beyond some thousand rows only their domains are named."""
         async with self._database.session() as connection:
             if outbox_ids is not None:
                 query = "SELECT subject FROM directory_outbox WHERE id = ANY($1)"
@@ -321,7 +320,7 @@ async def lift_limits(connection: Connection, tenant: UUID, domain: int | None =
     return await write_outbox(connection, *sorted(row["address"] for row in rows))
 
 
-class _TooSlow(Exception):  # noqa: N818 - it names what happened
+class _TooSlow(Exception):
     """The truth is not read by its deadline."""
 
 

@@ -20,7 +20,7 @@ SELECT d.id, coalesce(
              ORDER BY named.place LIMIT 1),
            {OLDEST_ACCOUNT.format("d")}) AS postmaster
   FROM domains d WHERE d.id = ANY ($1::bigint[])
-"""  # noqa: S608
+"""
 
 
 async def postmasters_of(

@@ -27,7 +27,7 @@ SELECT a.id, a.address, d.name, d.tenant_id, a.password_hash,
        {PLACE_AGE} AS place_age
   FROM accounts a JOIN domains d ON d.id = a.domain_id JOIN tenants t ON t.id = d.tenant_id
  WHERE a.address = $1
-"""  # noqa: S608
+"""
 
 # noted once a minute at most: a client that polls must not write a row at each login
 _KNOWN_KEY = """

@@ -33,16 +33,16 @@ SELECT t.id, t.name, t.state, {", ".join(f"t.{name}" for name in _RULES)}, t.cre
        (SELECT coalesce(sum(a.quota_bytes), 0)::bigint FROM accounts a JOIN domains d ON d.id = a.domain_id
          WHERE d.tenant_id = t.id) AS promised_bytes
   FROM tenants t
-"""  # noqa: S608
+"""
 _NAMED = "{visible} AND (t.name = $2 OR t.id::text = lower($2))"
 _FIND = Scoped(f"{_TENANT} WHERE {_NAMED} ORDER BY t.id::text = lower($2) DESC LIMIT 1", "t.id")
 _STANDING = Scoped(
-    f"SELECT t.id, t.name, t.state FROM tenants t WHERE {_NAMED} ORDER BY t.id::text = lower($2) DESC LIMIT 1",  # noqa: S608
+    f"SELECT t.id, t.name, t.state FROM tenants t WHERE {_NAMED} ORDER BY t.id::text = lower($2) DESC LIMIT 1",
     "t.id",
 )
 _LIST = Scoped(f"{_TENANT} WHERE {{visible}} AND t.name > $2 ORDER BY t.name LIMIT $3", "t.id")
 _LOCK = Scoped(
-    f"SELECT t.id, t.name, t.updated_at FROM tenants t WHERE {_NAMED} ORDER BY t.id::text = lower($2) DESC LIMIT 1",  # noqa: S608
+    f"SELECT t.id, t.name, t.updated_at FROM tenants t WHERE {_NAMED} ORDER BY t.id::text = lower($2) DESC LIMIT 1",
     "t.id",
 )
 _OWNED = (
@@ -70,7 +70,7 @@ class PostgresTenants:
         async with self._database.transaction() as connection:
             await _refuse_name_of_another(connection, number, name)
             made = await connection.fetchval(
-                f"INSERT INTO tenants ({', '.join(columns)}) VALUES ({places})"  # noqa: S608
+                f"INSERT INTO tenants ({', '.join(columns)}) VALUES ({places})"
                 " ON CONFLICT (name) DO NOTHING RETURNING id",
                 *(number, name, *values.values()),
             )
@@ -83,7 +83,6 @@ class PostgresTenants:
             return tenant
 
     async def items(self, tenant: UUID | None, after: str, limit: int) -> Sequence[Tenant]:
-        """List by name."""
         async with self._database.session() as connection:
             return [_as_tenant(row) for row in await found(connection, tenant, _LIST, after, limit)]
 
@@ -112,7 +111,7 @@ class PostgresTenants:
                 places = ", ".join(f"{column} = ${place}" for place, column in enumerate(setting, start=2))
                 try:
                     await connection.execute(
-                        f"UPDATE tenants SET {places}, updated_at = {MOVED} WHERE id = $1",  # noqa: S608
+                        f"UPDATE tenants SET {places}, updated_at = {MOVED} WHERE id = $1",
                         row["id"],
                         *(_stored(changes[column]) for column in setting),
                     )

@@ -100,7 +100,7 @@ class PostgresEventCheckpoint:
     async def place(self, stream: datetime) -> int:
         """Return how far the stream has been read."""
         async with self._database.session() as connection:
-            query = f"SELECT messages FROM statistics WHERE {_OURS}"  # noqa: S608
+            query = f"SELECT messages FROM statistics WHERE {_OURS}"
             return int(await connection.fetchval(query, _NOBODY, stream, _PLACE) or 0)
 
     async def listeners(self) -> Sequence[Webhook]:
@@ -171,5 +171,5 @@ async def _move(connection: Connection, stream: datetime, before: int, reached: 
             "INSERT INTO statistics (tenant_id, domain, hour, outcome) VALUES ($1, '', $2, $3) ON CONFLICT DO NOTHING",
             *(_NOBODY, stream, _PLACE),
         )
-    query = f"UPDATE statistics SET messages = $5 WHERE {_OURS} AND messages = $4"  # noqa: S608
+    query = f"UPDATE statistics SET messages = $5 WHERE {_OURS} AND messages = $4"
     return bool(await connection.execute(query, _NOBODY, stream, _PLACE, before, reached) == "UPDATE 1")

@@ -43,13 +43,13 @@ _COLUMNS = (
     " v.created_at, v.closed_at"
 )
 _DELIVERIES = Scoped(
-    f"SELECT {_COLUMNS} FROM webhook_deliveries v JOIN webhooks w ON w.id = v.webhook_id"  # noqa: S608
+    f"SELECT {_COLUMNS} FROM webhook_deliveries v JOIN webhooks w ON w.id = v.webhook_id"
     " WHERE {visible} AND w.id = $2 AND ($3::text IS NULL OR v.state = $3) AND ($4::uuid IS NULL OR v.id < $4)"
     " ORDER BY v.id DESC LIMIT $5",
     "w.tenant_id",
 )
 _DELIVERY = Scoped(
-    f"SELECT {_COLUMNS} FROM webhook_deliveries v JOIN webhooks w ON w.id = v.webhook_id"  # noqa: S608
+    f"SELECT {_COLUMNS} FROM webhook_deliveries v JOIN webhooks w ON w.id = v.webhook_id"
     " WHERE {visible} AND w.id = $2 AND v.id = $3",
     "w.tenant_id",
 )
@@ -119,7 +119,7 @@ class PostgresWebhooks:
                 await _check_domain(connection, row["tenant_id"], changes["domain"])
             places = ", ".join(f"{column} = ${place}" for place, column in enumerate(setting, start=2))
             await connection.execute(
-                f"UPDATE webhooks SET {places}, updated_at = {MOVED} WHERE id = $1",  # noqa: S608
+                f"UPDATE webhooks SET {places}, updated_at = {MOVED} WHERE id = $1",
                 number,
                 *(_stored(changes[column]) for column in setting),
             )
@@ -139,7 +139,7 @@ class PostgresWebhooks:
         async with self._database.transaction() as connection:
             row = await one(connection, tenant, _NAMED + "FOR NO KEY UPDATE OF w", number)
             await connection.execute(
-                f"UPDATE webhooks SET secret = $2, updated_at = {MOVED} WHERE id = $1",  # noqa: S608
+                f"UPDATE webhooks SET secret = $2, updated_at = {MOVED} WHERE id = $1",
                 number,
                 renew(row["secret"]),
             )
@@ -220,7 +220,7 @@ async def put_off(connection: Connection, number: UUID, *, is_paused: bool) -> N
     """Take what waits for a webhook out of the senders' way while it is paused; bring it back, due now, after that."""
     when, only = ("now() + interval '100 years'", "") if is_paused else ("now()", "AND due_at > now()")
     await connection.execute(
-        f"UPDATE webhook_deliveries SET due_at = {when} WHERE webhook_id = $1 AND state = 'waiting' {only}",  # noqa: S608
+        f"UPDATE webhook_deliveries SET due_at = {when} WHERE webhook_id = $1 AND state = 'waiting' {only}",
         number,
     )
 

@@ -86,7 +86,7 @@ WITH uids AS (
     RETURNING 1
 )
 SELECT (SELECT count(*) FROM entries) AS entries, (SELECT pg_notify('directory', '') WHERE EXISTS (SELECT FROM told)) AS notified
-"""  # noqa: S608
+"""
 
 
 class PostgresMailboxes:
@@ -100,7 +100,6 @@ class PostgresMailboxes:
         self._policy = policy
 
     async def probe(self) -> None:
-        """A cheap real query that also checks the schema version. Raises Unavailable."""
         await self._database.probe()
 
     async def resolve(self, recipients: Collection[str], messages: Collection[UUID]) -> Resolution:

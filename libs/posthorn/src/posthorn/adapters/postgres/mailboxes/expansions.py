@@ -62,7 +62,7 @@ SELECT (SELECT count(*) FROM led) AS led, slice.*
   LEFT JOIN (
       SELECT * FROM found WHERE address COLLATE "C" > $3 ORDER BY address COLLATE "C" LIMIT $4
   ) AS slice ON true
-"""  # noqa: S608
+"""
 _REACH = """
 INSERT INTO outbound_reached (message_id, place)
 SELECT $1, place FROM unnest($2::text[]) AS place ORDER BY place
@@ -99,7 +99,7 @@ SELECT count(*) AS number, coalesce(extract(epoch FROM now() - min(created_at)),
 _FIRST = UUID(int=0)
 
 
-class _Cancelled(Exception):  # noqa: N818 - it names what happened
+class _Cancelled(Exception):
     """The row of the alias is not held any more."""
 
 
@@ -112,7 +112,6 @@ class PostgresExpansions:
         self._turn = _FIRST  # the tenant that was served last
 
     async def expand(self, limit: int, route: Route) -> Expanded | None:
-        """See the port."""
         chosen: int | None = None
         try:
             async with self._database.transaction() as connection:
@@ -132,7 +131,6 @@ class PostgresExpansions:
             raise
 
     async def waiting(self) -> OpenExpansions:
-        """See the port."""
         async with self._database.session() as connection:
             row: Any = await connection.fetchrow(_WAITING, COUNTED)
         return OpenExpansions(row["number"], row["oldest"])

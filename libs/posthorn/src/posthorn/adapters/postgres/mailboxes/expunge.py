@@ -39,7 +39,7 @@ LOCK_ACCOUNT = """
 """Locks an account's row and gives what ``remove`` needs to know."""
 _LOCK_MESSAGES = f"""
     SELECT segment_id FROM messages WHERE id IN (SELECT e.message_id {_WANTED}) ORDER BY id FOR NO KEY UPDATE
-"""  # noqa: S608
+"""
 _LOCK_SEGMENTS = "SELECT FROM segments WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE"
 
 _GONE = f"""
@@ -56,7 +56,7 @@ _GONE = f"""
          WHERE a.id = $1 AND n.entries > 0
         RETURNING {crossed_sql("a.quota_bytes", "a.used_bytes", "a.used_bytes + n.octets")} AS room
     )
-"""  # noqa: S608
+"""
 _RESULT = "SELECT (SELECT count(*) FROM gone) AS entries, EXISTS (SELECT FROM account WHERE room) AS below_quota"
 
 # of two entries of one message in one mailbox, deleted together, each has a time of its own
@@ -68,7 +68,7 @@ _KEEP = f"""
           FROM gone, (SELECT clock_timestamp() AS at OFFSET 0) AS base
     )
     {_RESULT}
-"""  # noqa: S608
+"""
 _DROPPED = """
     dropped AS (
         UPDATE messages m SET refs = m.refs - n.entries
@@ -88,12 +88,12 @@ _ALL = """
 """
 _LOCK_ALL = (
     "SELECT count(*) FROM (SELECT FROM deleted_entries WHERE account_id = $1 FOR UPDATE) AS locked",
-    f"SELECT count(*) FROM (SELECT FROM messages WHERE id IN ({_ALL}) ORDER BY id FOR NO KEY UPDATE) AS locked",  # noqa: S608
+    f"SELECT count(*) FROM (SELECT FROM messages WHERE id IN ({_ALL}) ORDER BY id FOR NO KEY UPDATE) AS locked",
     f"""
     SELECT count(*) FROM (
         SELECT FROM segments WHERE id IN (SELECT segment_id FROM messages WHERE id IN ({_ALL})) ORDER BY id FOR NO KEY UPDATE
     ) AS locked
-    """,  # noqa: S608
+    """,
 )
 _DROP_ALL = f"""
     WITH gone AS (
@@ -104,7 +104,7 @@ _DROP_ALL = f"""
         SELECT message_id FROM gone UNION ALL SELECT message_id FROM kept
     ), {_DROPPED.format(freed="freed")}
     SELECT count(*) FROM freed
-"""  # noqa: S608
+"""
 
 # one index from the oldest on, over what other domains keep for longer; the caller goes on where this ended
 _PAST = """
@@ -137,7 +137,7 @@ _PURGE = f"""
         RETURNING e.message_id
     ), {_DROPPED.format(freed="freed")}
     SELECT count(*) FROM freed
-"""  # noqa: S608
+"""
 
 
 _BEYOND_QUOTA = """

@@ -26,7 +26,7 @@ _LOGIN = f"""
 SELECT a.id, a.address, a.password_hash, a.state <> 'suspended' AND t.state <> 'suspended', d.tenant_id, {PLACE_AGE}
   FROM accounts a JOIN domains d ON d.id = a.domain_id JOIN tenants t ON t.id = d.tenant_id
  WHERE a.address = $1
-"""  # noqa: S608
+"""
 
 # clock_timestamp(): now() would be the time before the wait for another session's lock
 _TAKE_LEASE = """
@@ -73,7 +73,6 @@ class PostgresMaildrops:
         self._database = database
 
     async def probe(self) -> None:
-        """A cheap real query that also checks the schema version. Raises Unavailable."""
         await self._database.probe()
 
     async def login(self, address: str, place: bytes = b"") -> AccountLogin | None:

@@ -35,7 +35,7 @@ _MESSAGE = f"""
       JOIN messages m ON m.id = e.message_id
       LEFT JOIN segments s ON s.id = m.segment_id
      WHERE e.account_id = $1
-"""  # noqa: S608
+"""
 _PAGE = f"{_MESSAGE} AND e.mailbox_id = $2 AND e.uid < $3 AND e.uid >= $4"
 _END = "ORDER BY e.uid DESC LIMIT $5"
 _FLOOR = """
@@ -60,7 +60,7 @@ _DELETED = f"""
       JOIN messages m ON m.id = e.message_id
       LEFT JOIN mailboxes box ON box.account_id = e.account_id AND box.mailbox_id = e.mailbox_id
      WHERE e.account_id = $1 AND e.deleted_at > now() - make_interval(days => $2)
-"""  # noqa: S608
+"""
 _NEWEST = "ORDER BY e.message_id DESC, e.mailbox_id DESC, e.deleted_at DESC LIMIT"
 
 _MOVE = """
@@ -115,7 +115,7 @@ _UNDELETE = f"""
       FROM (SELECT coalesce(sum(size_crlf), 0) AS octets, count(*) AS entries FROM made) AS n
      WHERE a.id = $1
     RETURNING {crossed_sql("a.quota_bytes", "a.used_bytes", "a.used_bytes - n.octets")} AS crossed
-"""  # noqa: S608
+"""
 
 
 class PostgresAccountMail(PostgresAccountMailboxes):

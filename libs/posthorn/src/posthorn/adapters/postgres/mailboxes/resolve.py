@@ -136,7 +136,7 @@ SELECT 'elsewhere', address, NULL, NULL, NULL, NULL, NULL
 UNION ALL
 SELECT 'forward', recipient, NULL, tenant, target, alias, withheld
   FROM ({FORWARDS.format(recipient="led.recipient, ")}) AS forwards
-"""  # noqa: S608
+"""
 
 
 async def resolve(connection: Connection, recipients: Collection[str], messages: Collection[UUID]) -> Resolution:

@@ -42,7 +42,7 @@ _LONG_STANDING = "created_at <= coalesce(condemned_at, now()) - interval '1 day'
 _CONDEMNED = f"""
 SELECT id, key FROM segments WHERE condemned_at <= now() - make_interval(secs => $1) AND ($3 OR NOT {_LONG_STANDING})
  ORDER BY condemned_at, id LIMIT $2
-"""  # noqa: S608
+"""
 
 _FORGET = """
 WITH old AS (
@@ -123,14 +123,14 @@ class PostgresSegmentCatalog:
 
     async def long_standing_condemned(self, older_than: float) -> int:
         """How many of those had lived for a day when they were marked. Raises Unavailable."""
-        query = f"SELECT count(*) FROM segments WHERE condemned_at <= now() - make_interval(secs => $1) AND {_LONG_STANDING}"  # noqa: S608
+        query = f"SELECT count(*) FROM segments WHERE condemned_at <= now() - make_interval(secs => $1) AND {_LONG_STANDING}"
         async with self._database.session() as connection:
             return int(await connection.fetchval(query, older_than))
 
     async def long_standing(self) -> int:
         """How many segments have lived for a day. Raises Unavailable."""
         async with self._database.session() as connection:
-            return int(await connection.fetchval(f"SELECT count(*) FROM segments WHERE {_LONG_STANDING}"))  # noqa: S608
+            return int(await connection.fetchval(f"SELECT count(*) FROM segments WHERE {_LONG_STANDING}"))
 
     async def removed(self, segments: Collection[UUID]) -> None:
         """Forget condemned segments whose blobs are gone. Raises Unavailable."""

@@ -70,7 +70,7 @@ _ENTER = f"""
         INSERT INTO directory_outbox (subject) SELECT address FROM quota WHERE crossed RETURNING 1
     )
     SELECT (SELECT count(*) FROM made), (SELECT pg_notify('directory', '') WHERE EXISTS (SELECT FROM told))
-"""  # noqa: S608
+"""
 
 
 class PostgresTransfers:

@@ -48,7 +48,7 @@ SELECT r.id, r.message_id, r.state, r.sender, r.recipient, r.destination, r.atte
        WHERE r.state IN ('queued', 'deferred') AND key = {lane_of("d.name")} AND closed_until > now() LIMIT 1
   ) AS l ON true
  ORDER BY r.id DESC
-"""  # noqa: S608
+"""
 _FIND = "SELECT state FROM outbound_recipients WHERE id = $2 AND ($1::uuid IS NULL OR tenant_id = $1) FOR NO KEY UPDATE"
 _HURRY = """
 UPDATE outbound_expansions SET due_at = now() WHERE recipient_id = $2
@@ -100,7 +100,6 @@ class PostgresQueueAdministration:
     async def items(
         self, tenant: UUID | None, which: QueueFilter, before: int | None, limit: int
     ) -> Sequence[QueueItem]:
-        """List, newest id first, below ``before``."""
         async with self._database.transaction() as connection:
             search = await _search(connection, tenant, which)
             if before is not None:
@@ -109,7 +108,6 @@ class PostgresQueueAdministration:
         return [_as_item(row) for row in rows]
 
     async def item(self, tenant: UUID | None, item: int) -> QueueItem:
-        """Return one. Raises NotFound."""
         async with self._database.session() as connection:
             return await _item(connection, tenant, item)
 
@@ -267,7 +265,7 @@ async def _change(
     """Change rows that are locked and whose state allows it, with all that follows; each tenant reads in the audit log how many of
     its own were meant."""
     rows: list[Any] = await connection.fetch(
-        f"UPDATE outbound_recipients SET {_CHANGES[action]} WHERE id = ANY ($1::bigint[]) AND $2::boolean IS NOT NULL"  # noqa: S608
+        f"UPDATE outbound_recipients SET {_CHANGES[action]} WHERE id = ANY ($1::bigint[]) AND $2::boolean IS NOT NULL"
         " RETURNING id, tenant_id, message_id, recipient, original, destination, due_at",
         list(items),
         by_platform,

@@ -29,6 +29,7 @@ from typing import Any
 
 from posthorn.adapters.postgres.database import Connection, clean_text
 from posthorn.adapters.postgres.directory.outbox import write_outbox
+from posthorn.model.forward_limits import ForwardLimits
 from posthorn.model.outbound import Outbound, QueueState
 from posthorn.ports.sending import SENDING_SECONDS
 
@@ -83,7 +84,7 @@ WITH paying AS MATERIALIZED (
     ON CONFLICT (key) DO UPDATE SET full_at = greatest(throttles.full_at, excluded.full_at)
 )
 SELECT name, most, aliases, cost, fits, start, unit, now FROM judged
-"""  # noqa: S608
+"""
 
 # Those that are said to be limited long enough already are left alone: a flood must not write them with every batch.
 _LIMIT = """
@@ -94,22 +95,6 @@ UPDATE aliases a SET limited_until = l.until
    AND (a.limited_until IS NULL OR a.limited_until < now() + (l.until - now()) / 2)
 RETURNING a.address
 """
-
-
-@dataclass(frozen=True, slots=True)
-class ForwardLimits:
-    """How much may be forwarded and sent back in an hour, where nobody has a limit of their own. None: without limit."""
-
-    alias_recipients: int | None = None
-    """Recipients elsewhere that one alias makes."""
-    returns_per_path: int | None = None
-    """Reports that come back to one rewritten reverse-path."""
-    returns_per_address: int | None = None
-    """Reports that go to one address elsewhere."""
-    returns_per_domain: int | None = None
-    """Reports that come back by one domain of ours."""
-    long_senders: int | None = None
-    """Senders too long to be rewritten that are stored for one domain of ours (``long_senders``)."""
 
 
 @dataclass(frozen=True, slots=True)

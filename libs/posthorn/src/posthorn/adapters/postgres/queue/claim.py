@@ -71,7 +71,7 @@ WITH others AS MATERIALIZED (
 )
 SELECT name, {", ".join(COLUMNS)} FROM found
  ORDER BY row_number() OVER (PARTITION BY lane ORDER BY due_at, name), due_at, name LIMIT $1
-"""  # noqa: S608
+"""
 
 _LOCK_LANE = "SELECT FROM outbound_lanes WHERE key = $1 FOR NO KEY UPDATE"
 _MAKE_LANE = (

@@ -24,9 +24,10 @@ from uuid import UUID
 
 from posthorn.adapters.postgres.database import Connection, clean_text
 from posthorn.adapters.postgres.queue import long_senders
-from posthorn.adapters.postgres.queue.charging import OVER_LIMIT_STATUS, Deferral, ForwardLimits, charge
+from posthorn.adapters.postgres.queue.charging import OVER_LIMIT_STATUS, Deferral, charge
 from posthorn.adapters.postgres.queue.closing import make_due_or_now
 from posthorn.model.envelope import Envelope, encode_record
+from posthorn.model.forward_limits import ForwardLimits
 from posthorn.model.networks import network_of
 from posthorn.model.outbound import Notice, Outbound, QueueState
 from posthorn.ports.segments import SegmentMessage

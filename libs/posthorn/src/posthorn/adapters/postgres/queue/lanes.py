@@ -18,18 +18,18 @@ def lane_of(name: str) -> str:
     return f"""coalesce((
         SELECT {LANE} FROM routes r
          WHERE r.domain = coalesce((SELECT domain FROM routes WHERE domain = {name}), '*')
-    ), {name})"""  # noqa: S608
+    ), {name})"""
 
 
 _CLOSED = "SELECT key FROM outbound_lanes WHERE closed_until > now() ORDER BY key"
 _DESTINATION = "SELECT destination FROM outbound_recipients WHERE id = $2 AND ($1::uuid IS NULL OR tenant_id = $1)"
-_LANES = f"SELECT DISTINCT {lane_of('d.name')} AS key FROM unnest($1::text[]) AS d (name)"  # noqa: S608
+_LANES = f"SELECT DISTINCT {lane_of('d.name')} AS key FROM unnest($1::text[]) AS d (name)"
 _MEANT = f"""
 SELECT DISTINCT lane.key
   FROM outbound_destinations d CROSS JOIN LATERAL (SELECT {lane_of("d.name")} AS key) AS lane
  WHERE lane.key IN (SELECT key FROM outbound_lanes WHERE closed_until > now())
    AND EXISTS (SELECT FROM outbound_recipients WHERE destination = d.name AND {{where}} LIMIT {{limit}})
-"""  # noqa: S608
+"""
 _OPEN = """
 WITH held AS MATERIALIZED (
     SELECT key FROM outbound_lanes WHERE key = ANY ($1::text[]) AND closed_until > now() ORDER BY key FOR NO KEY UPDATE

@@ -60,7 +60,7 @@ WITH asked AS MATERIALIZED (
     ON CONFLICT (key) DO UPDATE SET full_at = greatest(throttles.full_at, excluded.full_at)
 )
 SELECT domain, fits FROM judged
-"""  # noqa: S608
+"""
 _STORE = """
 INSERT INTO long_senders AS l (domain, token, sender, used_on)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::date[]) AS new (domain, token, sender, used_on)

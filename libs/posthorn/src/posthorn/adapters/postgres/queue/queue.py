@@ -135,7 +135,7 @@ UPDATE outbound_recipients r
  WHERE r.id = j.id AND r.id = ANY (ARRAY (SELECT id FROM late))
 RETURNING r.message_id, r.closed_at IS NOT NULL AS closed, j.ended, j.ended OR j.notice IS NOT NULL AS counts,
           r.recipient, r.original, r.last_host, r.last_reply
-"""  # noqa: S608
+"""
 
 _OLD = """
 SELECT id, message_id, destination FROM outbound_recipients WHERE closed_at < now() - make_interval(secs => $1)
@@ -203,7 +203,6 @@ class PostgresQueue:
         self._notices = Notices(database)
 
     async def probe(self) -> None:
-        """A cheap real query that also checks the schema version."""
         await self._database.probe()
 
     # Relays
@@ -248,7 +247,6 @@ class PostgresQueue:
         return await queue_claim.take(self._database, relay, due, slot, connections, per_minute, limit, together)
 
     async def free(self, relay: UUID, slot: UUID) -> None:
-        """Give a slot back."""
         await queue_claim.free(self._database, relay, slot)
 
     # Outcomes
@@ -268,7 +266,6 @@ class PostgresQueue:
         return {row["id"] for row in rows}
 
     async def reports(self, limit: int) -> Sequence[Report]:
-        """Notices that are due, by message and sender, the oldest first."""
         return await self._notices.reports(limit)
 
     async def reported(self, recipients: Collection[int]) -> None:
@@ -284,7 +281,6 @@ class PostgresQueue:
         return int(row)
 
     async def open_lane(self, lane: str) -> None:
-        """It works again."""
         async with self._database.session() as connection:
             await connection.execute(_OPEN_LANE, lane)
 

@@ -14,9 +14,9 @@ from posthorn.ports.queue import Route
 COLUMNS = ("domain", "host", "port", "tls", "username", "password", "connections", "messages_per_minute")
 """The columns of a route, in the order of the dataclass."""
 
-_SELECT = f"SELECT {', '.join(COLUMNS)} FROM routes"  # noqa: S608
+_SELECT = f"SELECT {', '.join(COLUMNS)} FROM routes"
 
-_INSERT = f"INSERT INTO routes ({', '.join(COLUMNS)}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"  # noqa: S608
+_INSERT = f"INSERT INTO routes ({', '.join(COLUMNS)}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
 
 # xmax is 0 in a row that was just inserted, and the transaction's id in one that was there
 _PUT = f"""
@@ -42,7 +42,6 @@ class PostgresRoutes:
         return [as_route(row) for row in rows]
 
     async def get(self, domain: str) -> Route:
-        """Return one. Raises NotFound."""
         async with self._database.session() as connection:
             row = await connection.fetchrow(f"{_SELECT} WHERE domain = $1", clean_text(domain))
         if row is None:

@@ -45,7 +45,6 @@ class PostgresSuppressions:
                     return _as_suppression(found), False
 
     async def items(self, tenant: UUID | None, domain: str | None, after: str, limit: int) -> Sequence[Suppression]:
-        """List by address."""
         values: list[Any] = [tenant or DEFAULT_TENANT, clean_text(after), limit]
         within = ""
         if domain is not None:
@@ -56,7 +55,6 @@ class PostgresSuppressions:
         return [_as_suppression(row) for row in rows]
 
     async def remove(self, tenant: UUID | None, address: str) -> None:
-        """Take it off. Raises NotFound."""
         owner = tenant or DEFAULT_TENANT
         async with self._database.transaction() as connection:
             query = "DELETE FROM suppressions WHERE tenant_id = $1 AND address = $2 RETURNING 1"

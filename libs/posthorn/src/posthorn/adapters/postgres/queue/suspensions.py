@@ -44,7 +44,7 @@ UPDATE outbound_recipients r
    SET state = 'held', suspended_for = stopped.owner, suspended_at = now(),
        last_status = '{_STATUS}', last_reply = $3
   FROM stopped WHERE r.id = stopped.id AND r.id = ANY (ARRAY (SELECT id FROM stopped))
-"""  # noqa: S608
+"""
 
 # from one owner to the next by the index, not over all that is held for them
 _RESUMED = """

@@ -1,4 +1,4 @@
-"""`posthorn webhook` and `posthorn stats`."""
+"""`posthorn webhook`."""
 
 from __future__ import annotations
 
@@ -8,22 +8,16 @@ from typing import Annotated, Any, Literal, cast
 import typer
 
 from posthorn_cli.client.types import WebhookChange, WebhookCreation
-from posthorn_cli.commands.tenant import deleted, once, something, start_of
-from posthorn_cli.output import Column, size
+from posthorn_cli.output import Column
 from posthorn_cli.session import DEFAULT_LIMIT, All, Limit, Session, Yes, command, group
-from posthorn_cli.values import given, nullable
+from posthorn_cli.values import given, nullable, require_change
 
 webhooks = group(
     "Webhooks: URLs that are told what happens to messages.\n\n"
     "Example: `posthorn webhook create https://hooks.example.org/mail --event delivered --event bounced`"
 )
-stats = group(
-    "Statistics: messages by time, domain and outcome.\n\nExample: `posthorn stats list --by day --since 30d`"
-)
-
 Hook = Annotated[str, typer.Argument(metavar="ID", help="The webhook's id.")]
 Delivery = Annotated[str, typer.Argument(metavar="DELIVERY", help="The delivery's id.")]
-
 COLUMNS = [Column("id"), Column("state"), Column("url"), Column("events"), Column("domain"), Column("tenant")]
 DELIVERY_COLUMNS = [
     Column("id"),
@@ -33,9 +27,8 @@ DELIVERY_COLUMNS = [
     Column("attempts"),
     Column("last_status", "answer"),
     Column("next_attempt_at", "next attempt"),
-    Column("last_reply", "last reply"),
+    Column("last_reply", "last reply", prose=True),
 ]
-STATS_COLUMNS = [Column("at"), Column("domain"), Column("outcome"), Column("messages"), Column("octets", show=size)]
 
 
 class HookState(StrEnum):
@@ -51,13 +44,6 @@ class DeliveryState(StrEnum):
     WAITING = "waiting"
     DELIVERED = "delivered"
     FAILED = "failed"
-
-
-class Period(StrEnum):
-    """What is counted together."""
-
-    HOUR = "hour"
-    DAY = "day"
 
 
 @command(webhooks, "list")
@@ -87,13 +73,13 @@ def create_webhook(
     domain: Annotated[str | None, typer.Option(help="Only what concerns this domain.")] = None,
     tenant: Annotated[str | None, typer.Option(help="Whose it is; without it yours, or the whole platform's.")] = None,
 ) -> None:
-    """Make a webhook. The secret that signs its requests is printed this once; into a pipe, it alone.
+    """Create a webhook. The secret that signs its requests is printed this once; into a pipe, only the secret.
 
     Example: `posthorn webhook create https://hooks.example.org/mail --event delivered --domain example.org`
     """
     body = {"url": url, "events": event or ["*"]} | given(domain=domain, tenant=tenant)
     made = session.api.create_webhook(cast("WebhookCreation", body))
-    once(session, cast("dict[str, Any]", made), "secret", COLUMNS)
+    session.output.once(cast("dict[str, Any]", made), "secret", COLUMNS)
 
 
 @command(webhooks, "set")
@@ -111,7 +97,7 @@ def set_webhook(
     Example: `posthorn webhook set 0198c1d2-… --state paused`
     """
     body = given(url=url, events=event, state=state) | nullable("domain", domain)
-    something(body)
+    require_change(body)
     session.api.get_webhook(webhook)
     changed = session.api.change_webhook(webhook, cast("WebhookChange", body), if_match=session.api.etag)
     session.output.item(changed, COLUMNS)
@@ -126,21 +112,21 @@ def delete_webhook(session: Session, webhook: Hook, *, yes: Yes = False) -> None
     found = session.api.get_webhook(webhook)
     session.ask(f"Delete the webhook to {found['url']}?", yes)
     session.api.delete_webhook(webhook)
-    deleted(session, "webhook", webhook)
+    session.output.deleted("webhook", webhook)
 
 
 @command(webhooks, "rotate")
 def rotate_secret(session: Session, webhook: Hook) -> None:
-    """Give a webhook a new secret, printed this once. For a day requests are signed with both.
+    """Set a new secret for a webhook, printed this once. For a day requests are signed with both.
 
     Example: `posthorn webhook rotate 0198c1d2-…`
     """
-    once(session, cast("dict[str, Any]", session.api.rotate_webhook_secret(webhook)), "secret", COLUMNS)
+    session.output.once(cast("dict[str, Any]", session.api.rotate_webhook_secret(webhook)), "secret", COLUMNS)
 
 
 @command(webhooks, "test")
 def send_test_event(session: Session, webhook: Hook) -> None:
-    """Send a test event; what becomes of it stands among the deliveries.
+    """Send a test event, and show its delivery.
 
     Example: `posthorn webhook test 0198c1d2-…`
     """
@@ -184,22 +170,3 @@ def replay(session: Session, webhook: Hook, delivery: Delivery) -> None:
     Example: `posthorn webhook replay 0198c1d2-… 0198c1d3-…`
     """
     session.output.item(session.api.replay_webhook_delivery(webhook, delivery), DELIVERY_COLUMNS)
-
-
-@command(stats, "list")
-def list_stats(
-    session: Session,
-    *,
-    domain: Annotated[str | None, typer.Option(help="Only of this domain.")] = None,
-    since: Annotated[str | None, typer.Option(metavar="SPAN|TIME", help="From then on: 30d ago, or a time.")] = None,
-    until: Annotated[str | None, typer.Option(metavar="SPAN|TIME", help="Up to then.")] = None,
-    by: Annotated[Period, typer.Option(help="What is counted together (UTC).")] = Period.HOUR,
-    limit: Limit = DEFAULT_LIMIT,
-    whole: All = False,
-) -> None:
-    """Count messages by time, domain and outcome; of the last seven days unless said otherwise.
-
-    Example: `posthorn stats list --by day --since 30d --domain example.org`
-    """
-    filters = given(domain=domain, since=since and start_of(since), until=until and start_of(until), by=by.value)
-    session.list(session.api.list_stats, STATS_COLUMNS, limit, whole, **filters)

@@ -1,0 +1,198 @@
+"""`posthorn domain`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, cast
+
+import typer
+
+from posthorn_cli.client.connection import quoted
+from posthorn_cli.client.types import DomainChange, DomainCreation
+from posthorn_cli.faults import CommandError
+from posthorn_cli.options import Domain
+from posthorn_cli.output import Column, size, state_style
+from posthorn_cli.postmaster import without_postmaster
+from posthorn_cli.session import DEFAULT_LIMIT, All, Limit, Session, Yes, command, group
+from posthorn_cli.values import given, nullable, require_change, size_of, whole_number, words_of
+
+domains = group("Domains that mail is received for and sent from.\n\nExample: `posthorn domain create example.org`")
+CatchAll = Annotated[
+    str | None, typer.Option(metavar="ADDRESS|none", help="Takes mail for addresses that do not exist.")
+]
+Plus = Annotated[
+    bool | None, typer.Option("--plus-addressing/--no-plus-addressing", help="Whether name+anything belongs to name.")
+]
+Count = Annotated[str | None, typer.Option(metavar="NUMBER|none", help="How many; `none`: without a limit.")]
+COLUMNS = [
+    Column("name"),
+    Column("tenant"),
+    Column("catch_all", "catch-all"),
+    Column("postmaster"),
+    Column("max_accounts", "accounts at most"),
+    Column("quota_bytes", "quota", size),
+    Column("verified_at", "verified"),
+    Column("created_at"),
+]
+DNS_COLUMNS = [Column("name"), Column("ttl"), Column("type"), Column("value"), Column("need")]
+CHECK_COLUMNS = [
+    Column("verdict", style=state_style),
+    Column("need"),
+    Column("type"),
+    Column("name"),
+    Column("detail", prose=True),
+    Column("values", prose=True),
+    Column("found", prose=True),
+]
+
+
+@command(domains, "list")
+def list_domains(session: Session, *, limit: Limit = DEFAULT_LIMIT, whole: All = False) -> None:
+    """List domains by name.
+
+    Example: `posthorn domain list`
+    """
+    session.list(session.api.list_domains, COLUMNS, limit, whole)
+
+
+@command(domains, "show")
+def show_domain(session: Session, name: Domain) -> None:
+    """Show a domain with its settings.
+
+    Example: `posthorn domain show example.org`
+    """
+    session.output.item(session.api.get_domain(name), COLUMNS)
+
+
+@command(domains, "create")
+def create_domain(
+    session: Session,
+    name: Domain,
+    *,
+    tenant: Annotated[str | None, typer.Option(help="Whose it is; without it yours, or `default`.")] = None,
+    catch_all: CatchAll = None,
+    plus_addressing: Plus = None,
+) -> None:
+    """Create a domain. Then create its accounts, and publish what `posthorn domain dns` shows.
+
+    Example: `posthorn domain create example.org --tenant acme`
+    """
+    body = {"name": name} | given(tenant=tenant, plus_addressing=plus_addressing) | nullable("catch_all", catch_all)
+    made = session.api.create_domain(cast("DomainCreation", body))
+    session.output.item(made, COLUMNS)
+    if missing := without_postmaster(made):
+        session.output.note(f"warning: {missing}")
+
+
+@command(domains, "set")
+def set_domain(
+    session: Session,
+    name: Domain,
+    *,
+    catch_all: CatchAll = None,
+    plus_addressing: Plus = None,
+    max_accounts: Count = None,
+    quota: Annotated[
+        str | None, typer.Option(metavar="SIZE|none", help="What its accounts may be promised together, such as 50GiB.")
+    ] = None,
+    max_messages_per_hour: Count = None,
+    max_recipients_per_hour: Count = None,
+    allowed_networks: Annotated[
+        str | None, typer.Option(metavar="CIDR,…|none", help="Networks that mail may be submitted from.")
+    ] = None,
+    retention_days: Annotated[
+        str | None, typer.Option(metavar="DAYS|none", help="Days after which mail is deleted; none: never.")
+    ] = None,
+    undelete_days: Annotated[int | None, typer.Option(help="Days in which deleted mail can be brought back.")] = None,
+) -> None:
+    """Change what is named; the rest stays.
+
+    Example: `posthorn domain set example.org --catch-all postmaster@example.org`
+    """
+    body = (
+        given(plus_addressing=plus_addressing, undelete_days=undelete_days)
+        | nullable("catch_all", catch_all)
+        | nullable("max_accounts", max_accounts, whole_number)
+        | nullable("quota_bytes", quota, size_of)
+        | nullable("max_messages_per_hour", max_messages_per_hour, whole_number)
+        | nullable("max_recipients_per_hour", max_recipients_per_hour, whole_number)
+        | nullable("allowed_networks", allowed_networks, words_of)
+        | nullable("retention_days", retention_days, whole_number)
+    )
+    require_change(body)
+    session.api.get_domain(name)
+    changed = session.api.change_domain(name, cast("DomainChange", body), if_match=session.api.etag)
+    session.output.item(changed, COLUMNS)
+
+
+@command(domains, "delete")
+def delete_domain(session: Session, name: Domain, *, yes: Yes = False) -> None:
+    """Delete a domain that has no accounts and aliases any more.
+
+    Example: `posthorn domain delete example.org`
+    """
+    found = session.api.get_domain(name)
+    etag = session.api.etag
+    session.ask(f"Delete the domain {found['name']}?", yes)
+    session.api.delete_domain(name, if_match=etag)
+    session.output.deleted("domain", found["name"])
+
+
+@command(domains, "dns")
+def show_dns(
+    session: Session,
+    name: Domain,
+    *,
+    zone: Annotated[bool, typer.Option("--zone", help="Print a piece of a zone file.")] = False,
+) -> None:
+    """Show the DNS records to publish, so that mail arrives and is believed.
+
+    In a pipe: name, TTL, type, value and need, with tabs between them.
+
+    Example: `posthorn domain dns example.org --zone >> example.org.zone`
+    """
+    if zone:
+        session.output.write(
+            [session.api.request("GET", f"/v1/domains/{quoted(name)}/dns", query={"format": "zone"}).content]
+        )
+        return
+    found = session.api.get_dns(name)
+    if session.output.as_json:
+        session.output.json(found)
+        return
+    session.output.items(_by_value(found["records"]), DNS_COLUMNS)
+    for note in found["notes"]:
+        session.output.note(note)
+
+
+@command(domains, "dns-check")
+def check_dns(session: Session, name: Domain) -> None:
+    """Look the records up, and say of each: right, missing, wrong and how to mend it, or unknown.
+
+    The exit code is 1 when something is not right that is required.
+
+    Example: `posthorn domain dns-check example.org`
+    """
+    found = session.api.check_dns(name)
+    if session.output.as_json:
+        session.output.json(found)
+    else:
+        session.output.items(found["records"], CHECK_COLUMNS)
+        for note in found["notes"]:
+            session.output.note(note)
+    if not found["right"]:
+        raise CommandError(f"the DNS of {found['display_name']} is not as it must be")
+
+
+@command(domains, "verify")
+def verify_domain(session: Session, name: Domain) -> None:
+    """Show that a domain is yours, by the TXT record `ownership` that `posthorn domain dns` gives.
+
+    Example: `posthorn domain verify example.org`
+    """
+    session.output.item(session.api.verify_domain(name), COLUMNS)
+
+
+def _by_value(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each value, as DNS has it."""
+    return [{**record, "value": value} for record in records for value in record["values"]]

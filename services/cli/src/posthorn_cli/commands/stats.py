@@ -1,0 +1,43 @@
+"""`posthorn stats`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from posthorn_cli.output import Column, size
+from posthorn_cli.session import DEFAULT_LIMIT, All, Limit, Session, command, group
+from posthorn_cli.values import given, start_of
+
+stats = group(
+    "Statistics: messages by time, domain and outcome.\n\nExample: `posthorn stats list --by day --since 30d`"
+)
+COLUMNS = [Column("at"), Column("domain"), Column("outcome"), Column("messages"), Column("octets", show=size)]
+
+
+class Period(StrEnum):
+    """What is counted together."""
+
+    HOUR = "hour"
+    DAY = "day"
+
+
+@command(stats, "list")
+def list_stats(
+    session: Session,
+    *,
+    domain: Annotated[str | None, typer.Option(help="Only of this domain.")] = None,
+    since: Annotated[str | None, typer.Option(metavar="SPAN|TIME", help="From then on: 30d ago, or a time.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="SPAN|TIME", help="Up to then.")] = None,
+    by: Annotated[Period, typer.Option(help="What is counted together (UTC).")] = Period.HOUR,
+    limit: Limit = DEFAULT_LIMIT,
+    whole: All = False,
+) -> None:
+    """Count messages by time, domain and outcome; of the last seven days unless said otherwise.
+
+    Example: `posthorn stats list --by day --since 30d --domain example.org`
+    """
+    filters = given(domain=domain, since=since and start_of(since), until=until and start_of(until), by=by.value)
+    session.list(session.api.list_stats, COLUMNS, limit, whole, **filters)

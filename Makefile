@@ -17,7 +17,7 @@ PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PACKAGES := libs/posthorn $(addprefix services/,$(SERVICES))
 LOCKED  := VERSION requirements/dev.txt $(addsuffix /pyproject.toml,$(PACKAGES))
 
-.PHONY: help run test test-root lint types lock release bench chaos interop containers cluster chart client clean format
+.PHONY: help run test test-root lint types lock release bench chaos interop containers cluster chart client viewer clean format
 
 help:  ## show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,7 +43,7 @@ test: $(VENV)/.ready  ## run every test that needs no root and no container, on 
 test-root: $(VENV)/.ready  ## run the tests that only root can run, such as starting local mode as another user
 	@$(BIN)/pytest -m root $(ARGS)
 
-interop: $(VENV)/.ready  ## run the tests with swaks, curl, mpop, fetchmail, getmail6, msmtp, s-nail, neomutt, haproxy (Debian packages)
+interop: $(VENV)/.ready  ## run the tests with swaks, curl, mpop, fetchmail, getmail6, msmtp, s-nail, neomutt, haproxy, chromium (Debian packages)
 	@$(BIN)/pytest -m interop $(ARGS)
 
 containers: $(VENV)/.ready  ## build the images and run the compose system with stand-ins for Postgres, NATS and S3 (as root)
@@ -90,6 +90,9 @@ release: $(VENV)/.ready  ## write VERSION=x.y.z wherever it stands, and close CH
 
 client: $(VENV)/.ready  ## renew the Python client's operations and types from the API's OpenAPI document
 	@$(BIN)/python -m tests.unit.client_source
+
+viewer: $(VENV)/.ready  ## renew the viewer of the API's reference from npm (VERSION=5.35.0; without it, the newest)
+	@$(BIN)/python -m deploy.reference_viewer $(VERSION)
 
 clean:  ## remove what the build made (not the state in .posthorn)
 	@rm -rf $(VENV) $(TOOLS) .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/results

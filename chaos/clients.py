@@ -323,13 +323,13 @@ def furnish(world: World, sink_port: int) -> None:
             if answer.status_code != 201:
                 raise RuntimeError(f"{path}: {answer.status_code} {answer.text}")
 
-        make("/v1/domains", name=DOMAIN)
+        make("/v1/domains", name=DOMAIN, dkim=False)
         for address in ACCOUNTS:
             make("/v1/accounts", address=address, password=PASSWORD)
         make("/v1/aliases", address="both@chaos.test", targets=list(KEEPERS))
         make("/v1/aliases", address="away@chaos.test", targets=["ok-forwarded@sink.test"])
         make("/v1/aliases", address="half@chaos.test", targets=[KEEPERS[1], "ok-forwarded@sink.test"])
-        make("/v1/domains", name=OPEN_DOMAIN, catch_all=KEEPERS[1])
+        make("/v1/domains", name=OPEN_DOMAIN, dkim=False, catch_all=KEEPERS[1])
         for domain in OUTSIDE:
             make("/v1/routes", domain=domain, host="127.0.0.1", port=sink_port, tls="none")
 

@@ -10,8 +10,10 @@ import pytest
 
 from posthorn.adapters.dkim import DkimSigner, generate
 from posthorn.adapters.postgres.database import Database
+from posthorn.adapters.postgres.directory.administration import PostgresAdministration
 from posthorn.adapters.postgres.directory.dkim_keys import PostgresDkimKeys
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
+from posthorn.ports.domains import NewDomain
 from posthorn.ports.errors import Conflict, NotFound, Unavailable
 from posthorn.ports.signing import DkimKey
 from posthorn.runtime.ids import new_id
@@ -158,3 +160,26 @@ async def test_an_outage_is_unavailable(database_url: str) -> None:
         for call in (keys.signing([DOMAIN]), keys.of(None, DOMAIN), keys.rotate(None, DOMAIN, [key("x")], 0.0)):
             with pytest.raises(Unavailable):
                 await call
+
+
+async def test_a_domain_is_created_with_its_keys_or_not_at_all(keys: PostgresDkimKeys, database: Database) -> None:
+    administration = PostgresAdministration(database)
+    both = (key("r", "rsa", domain="new.test"), key("e", domain="new.test"))
+    await administration.create_domain(None, NewDomain("new.test", dkim_keys=both))
+    assert {each.selector for each in await keys.of(None, "new.test")} == {"r", "e"}
+    assert sorted(await signing(keys, "new.test")) == ["e", "r"]
+    with pytest.raises(Conflict):
+        await administration.create_domain(None, NewDomain("other.test", dkim_keys=(key("same"), key("same"))))
+    with pytest.raises(NotFound):
+        await administration.domain(None, "other.test")
+
+
+async def test_a_claimed_domain_has_the_new_owners_keys_alone(keys: PostgresDkimKeys, town: Town) -> None:
+    squatter, owner = new_id(), new_id()
+    for tenant in (squatter, owner):
+        await town.rows("INSERT INTO tenants (id, name) VALUES ($1, $2)", tenant, str(tenant))
+    administration = PostgresAdministration(town.database)
+    await town.rows("UPDATE tenants SET verify_domains = true")
+    await administration.create_domain(squatter, NewDomain("good.test", dkim_keys=(key("old"),)))
+    await administration.claim_domain(owner, "good.test", [key("new")])
+    assert [each.selector for each in await keys.of(None, "good.test")] == ["new"]

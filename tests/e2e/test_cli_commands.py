@@ -103,6 +103,20 @@ def test_domains(shell: CommandLine, domain: str, address: str) -> None:
     shell.run(f"domain delete {domain} --yes")
 
 
+def test_a_new_domain_comes_with_keys_and_the_records_to_publish(shell: CommandLine) -> None:
+    name = f"k{uuid4().hex[:8]}.example"
+    made = shell.run(f"domain create {name}")
+    assert ["name", name] in made.rows
+    assert "DNS records to publish" in made.err
+    keys = {(row[4], row[5]) for row in shell.run(f"dkim list {name}").rows}
+    assert len(keys) == 2
+    assert {(row[0], row[3]) for row in made.rows if "_domainkey" in row[0]} == keys
+    assert any(row[0] == name and row[2] == "MX" for row in made.rows if len(row) > 2)
+    shown = shell.run(f"domain create other-{name} --no-dkim --json").document
+    assert "dkim" not in {each["purpose"] for each in shown["dns_records"]}
+    assert shell.run(f"dkim list other-{name}").rows == []
+
+
 def test_dns(shell: CommandLine, domain: str) -> None:
     zone = shell.run(f"domain dns {domain} --zone").out
     assert re.search(rf"^{domain}\. \d+ IN MX ", zone, re.MULTILINE)
@@ -155,7 +169,7 @@ def test_aliases(shell: CommandLine, domain: str, address: str) -> None:
     assert shell.attempt(f"alias remove {alias} nobody@example.org").status == 1
     shell.run(f"alias delete {alias} --yes")
     refused = shell.attempt("alias confirm 0198c1d2c3b47a519e2f8d7c6b5a4938.bm90aGluZw")
-    assert (refused.status, "stands for no target" in refused.err) == (1, True)
+    assert (refused.status, "the token is not valid" in refused.err) == (1, True)
 
 
 def test_messages(shell: CommandLine, system: System, domain: str, address: str, tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def _method(method: str, path: str, operation: dict[str, Any]) -> str:
     signature = ", ".join(["self", *places, *(["*", *named] if named else [])])
     where = f'f"{address}"' if "{" in address else f'"{address}"'
     call = ", ".join([f'"{method}"', where, *extra])
-    about = _prose(operation["summary"]) + "."
+    about = _prose(operation["summary"])
     text = f'"""{about}"""'
     if answer == "None":
         done = f"self._call({call})"

@@ -45,6 +45,7 @@ async def test_a_domain_is_made_in_canonical_form_and_read_back(api: Api) -> Non
     assert made.status_code == 201
     assert made.headers["location"] == "/v1/domains/xn--bcher-kva.example"
     document = made.json()
+    assert {each["purpose"] for each in document.pop("dns_records")} >= {"mx", "dkim"}
     assert document["name"] == "xn--bcher-kva.example"
     assert document["display_name"] == "bücher.example"
     assert document["tenant"] == "default"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,9 +13,11 @@ import dkim
 import pytest
 
 from posthorn.adapters.blobs.files import FileBlobs
-from posthorn.adapters.dkim import DkimSigner
+from posthorn.adapters.dkim import DkimSigner, generate
+from posthorn.adapters.postgres.access.idempotency import PostgresIdempotency
 from posthorn.adapters.postgres.directory.dkim_keys import PostgresDkimKeys
 from posthorn.ports.api_keys import Role
+from posthorn.ports.errors import Unavailable
 from posthorn.runtime.secret_box import SecretBox
 from tests.contract.town import pool
 from tests.support.api import SECRET_KEY, Api, problem, running_api
@@ -74,6 +77,99 @@ async def test_the_first_keys_are_of_both_kinds_and_sign_what_their_records_veri
         message = (await signer.sign("example.test", MESSAGE)).encode() + MESSAGE
         signer.close()
     assert [dkim.DKIM(message).verify(number, dnsfunc=dns) for number in (0, 1)] == [True, True]
+
+
+async def published(api: Api, domain: str) -> list[tuple[str, str, str]]:
+    """The names, values and states of the records of a domain's keys, as ``GET …/dkim`` has them."""
+    keys = (await api.client.get(f"/v1/domains/{domain}/dkim")).json()["keys"]
+    return sorted((key["dns"]["name"], key["dns"]["value"], key["state"]) for key in keys)
+
+
+def shown(records: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    return sorted((each["name"], each["values"][0], each["state"]) for each in records if each["purpose"] == "dkim")
+
+
+async def test_a_domain_is_created_with_keys_that_sign_and_its_answer_holds_their_records(api: Api) -> None:
+    answer = await api.client.post("/v1/domains", json={"name": "New.test"})
+    assert answer.status_code == 201, answer.text
+    records = answer.json()["dns_records"]
+    assert {each["purpose"] for each in records} >= {"mx", "spf", "dkim", "dmarc"}
+    made = await published(api, "new.test")
+    assert shown(records) == made
+    assert [state for _, _, state in made] == ["signing", "signing"]
+    assert ["k=ed25519" in value for _, value, _ in made] == [True, False]
+    assert [len(value) > 380 for _, value, _ in made] == [False, True], "the second is RSA with 2048 bits"
+    assert not any("no DKIM key" in note for note in (await api.client.get("/v1/domains/new.test/dns")).json()["notes"])
+    async with pool(api.database_url) as database:
+        signer = DkimSigner(PostgresDkimKeys(database), SecretBox([SECRET_KEY]))
+        assert (await signer.sign("new.test", MESSAGE)).count("DKIM-Signature") == 2, "the stored keys open"
+        signer.close()
+    line = (await api.client.get("/v1/audit", params={"object": "new.test"})).json()["items"][0]
+    assert sorted(line["details"]["selectors"]) == sorted(name.partition(".")[0] for name, _, _ in made)
+
+
+async def test_a_domain_is_created_without_keys_on_request(api: Api) -> None:
+    answer = await api.client.post("/v1/domains", json={"name": "new.test", "dkim": False})
+    assert answer.status_code == 201
+    assert {each["purpose"] for each in answer.json()["dns_records"]} >= {"mx", "spf"}
+    assert shown(answer.json()["dns_records"]) == await published(api, "new.test") == []
+
+
+async def test_a_repeated_creation_answers_with_the_same_keys(api: Api) -> None:
+    header = {"Idempotency-Key": "one"}
+    first = await api.client.post("/v1/domains", json={"name": "new.test"}, headers=header)
+    again = await api.client.post("/v1/domains", json={"name": "new.test"}, headers=header)
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.headers["idempotency-replayed"] == "true"
+    assert again.content == first.content
+    assert len(await published(api, "new.test")) == 2
+
+
+async def test_an_answer_with_keys_is_stored_with_them(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crash right after the commit: the repeat gets the answer that the creation's own transaction has stored."""
+
+    async def lost(*_: object) -> None:
+        raise Unavailable("postgres", "gone")
+
+    header = {"Idempotency-Key": "one"}
+    with monkeypatch.context() as patched:
+        patched.setattr(PostgresIdempotency, "complete", lost)
+        await api.client.post("/v1/domains", json={"name": "new.test"}, headers=header)
+    again = await api.client.post("/v1/domains", json={"name": "new.test"}, headers=header)
+    assert again.status_code == 201
+    assert shown(again.json()["dns_records"]) == await published(api, "new.test") != []
+
+
+async def test_keys_are_made_beside_the_event_loop_and_not_for_a_domain_that_exists(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+
+    def noted(algorithm: str) -> tuple[bytes, bytes]:
+        threads.append(threading.current_thread())
+        return generate(algorithm)
+
+    monkeypatch.setattr("tests.support.api.generate", noted)
+    async with running_api(database_url, FileBlobs(tmp_path)) as api:
+        assert (await api.client.post("/v1/domains", json={"name": "new.test"})).status_code == 201
+        assert len(threads) == 2
+        assert threading.main_thread() not in threads
+        problem(await api.client.post("/v1/domains", json={"name": "NEW.test"}), 409, "conflict")
+        problem(await api.client.post("/v1/domains", json={"name": "[192.0.2.1]"}), 422, "invalid", "name")
+        assert len(threads) == 2
+
+
+async def test_a_declared_domain_is_created_with_keys_unless_it_says_otherwise(api: Api) -> None:
+    declared = {"domains": [{"name": "one.test"}, {"name": "two.test", "dkim": False}]}
+    answer = await api.client.put("/v1/config", json=declared)
+    assert [each["outcome"] for each in answer.json()["changes"]] == ["done", "done"], answer.text
+    made = await published(api, "one.test")
+    assert len(made) == 2
+    assert await published(api, "two.test") == []
+    for dkim_field in ({}, {"dkim": True}, {"dkim": False}):
+        again = await api.client.put("/v1/config", json={"domains": [{"name": "one.test"} | dkim_field]})
+        assert again.json()["changes"] == []
+    assert await published(api, "one.test") == made
 
 
 async def test_private_keys_are_sealed(api: Api) -> None:

@@ -160,7 +160,6 @@ async def test_requests_are_counted_by_route_and_logged_without_the_key(
 async def test_the_description_is_complete(api: Api) -> None:
     async with httpx.AsyncClient(base_url=api.url) as nobody:
         document: dict[str, Any] = (await nobody.get("/openapi.json")).json()
-        page = await nobody.get("/docs")
     assert document["openapi"].startswith("3.")
     assert document["components"]["securitySchemes"]["ApiKey"]["scheme"] == "bearer"
     assert "HTTPValidationError" not in document["components"]["schemas"]
@@ -178,7 +177,4 @@ async def test_the_description_is_complete(api: Api) -> None:
                 assert list(response["content"]) == ["application/problem+json"]
         names = {parameter["name"] for parameter in operation.get("parameters", ())}
         assert ("Idempotency-Key" in names) == (method == "post")
-        assert operation["summary"] in page.text
-        assert path in page.text
-    assert "src=" not in page.text, "the page needs no other host"
     assert "address:address" not in json.dumps(document)

@@ -76,7 +76,7 @@ async def listed(api: Api, limit: int = 50, **query: Any) -> list[str]:
 
 async def boxes(api: Api) -> dict[str, tuple[int, int, int]]:
     items = (await api.client.get(f"{ALICE}/mailboxes")).json()["items"]
-    return {item["name"]: (item["messages"], item["unseen"], item["octets"]) for item in items}
+    return {item["name"]: (item["messages"], item["unseen"], item["size_bytes"]) for item in items}
 
 
 async def window(api: Api, days: int) -> None:

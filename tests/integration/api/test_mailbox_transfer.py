@@ -145,7 +145,7 @@ async def test_what_is_exported_and_imported_elsewhere_is_the_same(
     out = await api.client.get(f"{ALICE}/export", params={"format": form})
     assert out.status_code == 200
     assert out.headers["posthorn-messages"] == str(len(letters))
-    assert out.headers["posthorn-octets"] == str(sum(map(len, letters)))
+    assert out.headers["posthorn-bytes"] == str(sum(map(len, letters)))
     assert "content-length" not in out.headers
     assert await summary(api, out.content, BOB, format=form) == (len(letters), 0, 0)
     back = await held(api, BOB)
@@ -216,7 +216,7 @@ async def test_an_import_says_what_it_did_and_leaves_a_line_in_the_audit_log(api
         "imported": 2,
         "duplicates": 1,
         "failed": 2,
-        "octets": 17,
+        "imported_bytes": 17,
         "failures": [
             {"message": 3, "name": None, "reason": f"it has more than {MAX_SIZE} octets"},
             {"message": 4, "name": None, "reason": "it is empty"},
@@ -228,7 +228,7 @@ async def test_an_import_says_what_it_did_and_leaves_a_line_in_the_audit_log(api
     lines = (await api.client.get("/v1/audit", params={"action": "message.import"})).json()["items"]
     assert [line["object"] for line in lines] == ["bob@example.test"] * 2
     assert lines[1]["details"] == {"format": "mbox"}
-    counts = {"messages": 5, "imported": 2, "duplicates": 1, "failed": 2, "left_out": 0, "octets": 17}
+    counts = {"messages": 5, "imported": 2, "duplicates": 1, "failed": 2, "left_out": 0, "imported_bytes": 17}
     assert lines[0]["details"] == counts
     (first, _) = (await api.client.get(f"{BOB}/messages")).json()["items"]
     assert (first["received_at"], first["reverse_path"]) == ("2024-01-01T10:20:30Z", "a@elsewhere.test")

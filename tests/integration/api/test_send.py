@@ -199,7 +199,7 @@ async def test_who_sends_must_be_an_account_or_alias_in_reach_of_the_key(api: Ap
     for bad in ("nobody@example.test", "alice@elsewhere.test", "bob@example.test", "alice", "a@b@example.test", "x <y"):
         problem(await post(bad), 422, "invalid", "from")
     refused = problem(await post("alice@example.test", theirs), 422, "invalid", "from")
-    assert "example.test is no domain" in refused["detail"]
+    assert "example.test is not a domain" in refused["detail"]
     raw = {"from": "alice@example.test", "to": ["x@example.org"]}
     for header in (
         b"From: nobody@example.test\r\n",

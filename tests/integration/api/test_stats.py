@@ -115,7 +115,7 @@ async def happened(connection: Connection, *events: Event) -> None:
 async def figures(api: Api, **parameters: str) -> list[tuple[Any, ...]]:
     answer = await api.client.get("/v1/stats", params={**SPAN, "limit": "500", **parameters})
     assert answer.status_code == 200, answer.text
-    names = ("at", "domain", "outcome", "messages", "octets")
+    names = ("at", "domain", "outcome", "messages", "size_bytes")
     return [tuple(item[name] for name in names) for item in answer.json()["items"]]
 
 

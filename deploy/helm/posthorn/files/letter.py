@@ -23,7 +23,7 @@ DOMAIN = os.environ["TEST_DOMAIN"]
 DEADLINE = time.monotonic() + float(os.environ["TEST_SECONDS"])
 
 
-def call(method: str, path: str, document: dict[str, str] | None = None, well: tuple[int, ...] = ()) -> int:
+def call(method: str, path: str, document: dict[str, str | bool] | None = None, well: tuple[int, ...] = ()) -> int:
     """Ask the API; ends the test when it answers neither 2xx nor one of ``well``."""
     request = urllib.request.Request(
         API + path,
@@ -92,7 +92,7 @@ def main() -> None:
         f"From: sender@helm-test.example\r\nTo: {address}\r\nSubject: helm test {secrets.token_hex(4)}\r\n"
         "Date: Thu, 01 Jan 2026 00:00:00 +0000\r\n\r\nA letter\r\n.\r\n..with dots\r\n\r\nand an end\r\n"
     ).encode()
-    made = until_done(lambda: call("POST", "/v1/domains", {"name": DOMAIN}, (409,)), OSError) == 201
+    made = until_done(lambda: call("POST", "/v1/domains", {"name": DOMAIN, "dkim": False}, (409,)), OSError) == 201
     try:
         call("POST", "/v1/accounts", {"address": address, "password": password})
         until_done(lambda: send(address, letter), OSError, smtplib.SMTPException)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
-from starlette.responses import HTMLResponse, JSONResponse
-from starlette.routing import Match, Route
+from starlette.routing import Match
 
 from posthorn.ports.statistics import Statistics
 from posthorn.runtime.health import Health
@@ -42,6 +41,7 @@ from posthorn_api.mailboxes.service import MailboxService
 from posthorn_api.queue import routes as queue_routes
 from posthorn_api.queue import smarthost_routes as route_routes
 from posthorn_api.queue.service import QueueService
+from posthorn_api.reference.routes import reference_routes
 from posthorn_api.sending import routes as sending_routes
 from posthorn_api.sending.service import SendingService
 from posthorn_api.tenants import routes as tenancy_routes
@@ -129,9 +129,7 @@ def create_app(
     _check_rules()
     app.add_exception_handler(HTTPException, _refuse)
     document = docs.describe(app)
-    page = docs.render(document)
-    _add_page(app, "/openapi.json", lambda: JSONResponse(document))
-    _add_page(app, "/docs", lambda: HTMLResponse(page))
+    app.router.routes.extend(reference_routes(document))
     app.router.routes.extend([*public_routes(parts.pages), *confirmation_pages(parts.forwards)])
     limits = LIMITS | {SEND_PATH: send_body_limit} | dict.fromkeys(import_routes.PATHS, import_body_limit)
     return AsgiEdge(app, body_limit, limits, [(transfer_routes.IMPORT_PATH, mail_import_body_limit)])
@@ -142,13 +140,6 @@ def _check_rules() -> None:
     idle = RULES.keys() - {route.operation_id for route in operations()}
     if idle:
         raise RuntimeError(f"rules without an operation: {', '.join(sorted(idle))}")
-
-
-def _add_page(app: FastAPI, path: str, make: Callable[[], Response]) -> None:
-    async def answer(_: Request) -> Response:
-        return make()
-
-    app.router.routes.append(Route(path, answer, methods=["GET"]))
 
 
 async def _refuse(request: Request, error: Exception) -> Response:

@@ -206,7 +206,7 @@ async def start(process: Process) -> None:
             PublicPages(administration, settings.presence),
             hooks,
             statistics,
-            ConfigService(service, tenancy, hooks, outgoing, imports, audit),
+            ConfigService(service, tenancy, hooks, outgoing, identity, imports, audit),
             forwards,
         ),
         Guard(keys, idempotency, audit, LargeBodies(settings.send_large_at_once), tokens, logins, settings.rate_limit),

@@ -32,7 +32,7 @@ _BY_STATUS = {
 _HINTS = {
     401: "the API key is not valid: see `posthorn context --help`",
     429: "this was done too often for now: wait a little",
-    503: "a part of the system does not answer now: try again later",
+    503: "a part of the system does not answer: try again later",
 }
 
 

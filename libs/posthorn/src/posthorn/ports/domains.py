@@ -10,6 +10,7 @@ from uuid import UUID
 
 from posthorn.ports.changes import Change, Versions
 from posthorn.ports.idempotency import Receipt
+from posthorn.ports.signing import DkimKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,8 @@ class NewDomain:
     """Name or id of the tenant; None: the caller's, or ``default``."""
     catch_all: str | None = None
     plus_addressing: bool = True
+    dkim_keys: tuple[DkimKey, ...] = ()
+    """Keys that the domain signs with from its creation on."""
 
 
 class Domains(Protocol):
@@ -110,8 +113,8 @@ class Domains(Protocol):
         """Raise NotFound unless another tenant has this domain and has not shown that it owns it."""
         ...
 
-    async def claim_domain(self, tenant: UUID, name: str) -> Change[Domain]:
-        """Return the tenant, which has shown that it owns it, a domain as of ``claimable``: verified, with nothing in it.
+    async def claim_domain(self, tenant: UUID, name: str, dkim_keys: Sequence[DkimKey] = ()) -> Change[Domain]:
+        """Assign a domain as of ``claimable`` to the tenant, which has shown that it owns it: verified, and with these keys alone.
 
         The accounts and aliases that the other tenant made there are gone. Raises NotFound; Conflict while one of those accounts
         has mail, or when the tenant has as many domains as it may.

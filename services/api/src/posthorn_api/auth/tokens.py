@@ -111,15 +111,15 @@ class Tokens:
         try:
             header = jwt.get_unverified_header(token)
         except (PyJWTError, ValueError, RecursionError):
-            raise unauthorized("this token does not read", shown=True) from None
+            raise unauthorized("this token is malformed", shown=True) from None
         algorithm, kid = header.get("alg"), header.get("kid")
         if (
             not isinstance(algorithm, str) or algorithm not in ALGORITHMS or "crit" in header
         ):  # RFC 7515 §4.1.11: what is critical must be understood
-            raise unauthorized("this token is not signed as it must be", shown=True)
+            raise unauthorized("this token has an unsupported signature algorithm", shown=True)
         key = await self._keys.find(kid, algorithm)
         if key is None:
-            raise unauthorized("this token is signed with a key that is not known", shown=True)
+            raise unauthorized("this token is signed with an unknown key", shown=True)
         try:
             claims: dict[str, Any] = jwt.decode(
                 token,
@@ -131,13 +131,13 @@ class Tokens:
                 options={"require": list(_REQUIRED), "strict_aud": False},
             )
         except (PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
-            raise unauthorized(_REASONS.get(type(error), "this token is not good"), shown=True) from None
+            raise unauthorized(_REASONS.get(type(error), "this token is not valid"), shown=True) from None
         return claims
 
     async def _judged(self, claims: Mapping[str, Any]) -> ApiKey:
         trust, subject = self._trust, claims["sub"]
         if not _is_line(subject, _LONGEST_SUBJECT):
-            raise unauthorized("this token names nobody", shown=True)
+            raise unauthorized("this token names no subject", shown=True)
         named = _claim(claims, trust.tenant_claim)
         granted = _roles(_claim(claims, trust.role_claim), trust.roles)
         if named in (None, ""):

@@ -11,7 +11,7 @@ from posthorn_api.bulk.schemas import AccountLine, AliasLine, ImportAnswer
 from posthorn_api.bulk.service import Answers, BulkImportService
 from posthorn_api.http.operations import POST_ONLY, Caller, problems, router
 
-imports = router("import")
+imports = router("Bulk import")
 
 PATHS = ("/v1/import/accounts", "/v1/import/aliases")
 _NDJSON = "application/x-ndjson"
@@ -48,7 +48,7 @@ def _documented(shape: str, example: str) -> dict[str, Any]:
     return {
         "requestBody": {
             "required": True,
-            "description": f"A {shape} in JSON on each line.",
+            "description": f"One {shape} in JSON per line.",
             "content": {_NDJSON: {"schema": {"$ref": f"#/components/schemas/{shape}"}, "example": example}},
         }
     }
@@ -56,7 +56,7 @@ def _documented(shape: str, example: str) -> dict[str, Any]:
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "A line for each line",
+        "description": "One line for each line of the request.",
         "content": {_NDJSON: {"schema": {"$ref": f"#/components/schemas/{ImportAnswer.__name__}"}}},
     },
     **problems(413, 415, 429),
@@ -66,22 +66,24 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 @imports.post(
     PATHS[0],
     operation_id="importAccounts",
-    summary="Import accounts",
+    summary="Import accounts.",
     response_class=Response,
     responses=_ANSWERS,
     dependencies=POST_ONLY,
     openapi_extra=_documented(AccountLine.__name__, '{"address": "carol@example.test", "password": "correct horse"}\n'),
 )
 async def import_accounts(request: Request, caller: Caller, service: Importer) -> Response:
-    """A line of JSON in, a line of JSON out, any number of them. An account that is there just so is `unchanged`; repeat an import
-    that broke off as a whole. By its nature a repeat does nothing twice, with an Idempotency-Key or without."""
+    """One JSON object per line in the request and in the answer, any number of lines. An account
+    that already exists with the same values is `unchanged`. The import is idempotent, with or
+    without an `Idempotency-Key`: if it ends early, repeat it as a whole.
+    """
     return _Streamed(await service.accounts(caller, request.state.pieces))
 
 
 @imports.post(
     PATHS[1],
     operation_id="importAliases",
-    summary="Import aliases",
+    summary="Import aliases.",
     response_class=Response,
     responses=_ANSWERS,
     dependencies=POST_ONLY,
@@ -90,5 +92,5 @@ async def import_accounts(request: Request, caller: Caller, service: Importer) -
     ),
 )
 async def import_aliases(request: Request, caller: Caller, service: Importer) -> Response:
-    """As with accounts; a line may lead to an alias of a line before it."""
+    """As for accounts. A line may refer to an alias of an earlier line."""
     return _Streamed(await service.aliases(caller, request.state.pieces))

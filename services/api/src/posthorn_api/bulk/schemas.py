@@ -14,28 +14,29 @@ class _Line(BaseModel):
 
 
 class AccountLine(_Line):
-    """An account to be made."""
+    """An account to create."""
 
     address: Line = Field(examples=["carol@example.test"])
     password: Password | None = Field(None, examples=["correct horse battery"])
     password_hash: Line | None = Field(
         None,
-        description="Instead of a password: its argon2id hash in PHC form, `$argon2id$v=19$m=…,t=…,p=…$salt$hash`.",
+        description="Argon2id hash in PHC form instead of a password: `$argon2id$v=19$m=…,t=…,p=…$salt$hash`.",
     )
     quota_bytes: Quota | None = None
     state: Literal["active", "suspended", "receive-only"] = "active"
 
 
 class AliasLine(_Line):
-    """An alias to be made."""
+    """An alias to create."""
 
     address: Line = Field(examples=["team@example.test"])
     targets: Targets = Field(examples=[["alice@example.test"]])
 
 
 class ImportAnswer(BaseModel):
-    """What became of a line. The last line of the answer has `done`, `lines` and a count of each status instead; where `done` is
-    false the import broke off, and is to be sent again as a whole."""
+    """The result of one line. The last line of the answer has `done`, `lines` and a count of each
+    status instead; if `done` is false, the import ended early and must be repeated as a whole.
+    """
 
     line: int = Field(examples=[1])
     address: str | None = Field(examples=["carol@example.test"])

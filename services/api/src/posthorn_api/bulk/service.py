@@ -310,7 +310,7 @@ async def _with_end(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 def _check_length(number: int, octets: bytes) -> None:
     if len(octets) > LONGEST_LINE:
-        raise ValidationFailed(FieldError(f"line {number}", f"a line has at most {LONGEST_LINE} octets"))
+        raise ValidationFailed(FieldError(f"line {number}", f"a line may have at most {LONGEST_LINE} bytes"))
 
 
 def _read[T: BaseModel](number: int, octets: bytes, shape: type[T]) -> Line[T]:

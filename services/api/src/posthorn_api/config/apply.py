@@ -17,11 +17,12 @@ from posthorn.ports.queue import Route
 from posthorn.ports.webhooks import WebhookState
 from posthorn.runtime.audit_context import audit_context, enter_audit_context
 from posthorn_api.config.plan import ACCOUNT, ALIAS, CHANGE, CREATE, DELETE, DOMAIN, ROUTE, WEBHOOK, Plan, Step
+from posthorn_api.credentials.service import CredentialService
 from posthorn_api.directory.service import DirectoryService
 from posthorn_api.queue.service import QueueService
 from posthorn_api.webhooks.service import WebhookService
 
-HAS_MAIL = "the account has mail; name it in force to delete it with its mail"
+HAS_MAIL = "the account has mail; list it in force to delete it with its mail"
 
 
 class Applier:
@@ -34,6 +35,7 @@ class Applier:
         service: DirectoryService,
         hooks: WebhookService,
         outgoing: QueueService,
+        identity: CredentialService,
         audit: Audit,
         forced: Set[str],
     ) -> None:
@@ -42,6 +44,7 @@ class Applier:
         self._service = service
         self._hooks = hooks
         self._outgoing = outgoing
+        self._identity = identity
         self._audit = audit
         self._forced = forced
         self._unusable = ""
@@ -73,7 +76,7 @@ class Applier:
                     await self._audit.record(self._owner(step), step.name, dict(step.fields))
             step.outcome = "done"
         except NotFound as fault:
-            self._failed(step, str(fault) or "it is not there any more")
+            self._failed(step, str(fault) or "it no longer exists")
         except (ValidationFailed, Conflict, PreconditionFailed) as fault:
             self._failed(step, str(fault))
 
@@ -100,7 +103,9 @@ class Applier:
                 values = dict(step.fields)
                 plus = bool(values.pop("plus_addressing", True))
                 values.pop("catch_all", None)
-                made = await self._service.create_domain(self._caller, NewDomain(step.name, None, None, plus), None)
+                keys = await self._identity.keys_of_new(self._caller, step.name) if values.pop("dkim", True) else ()
+                new = NewDomain(step.name, plus_addressing=plus, dkim_keys=keys)
+                made = await self._service.create_domain(self._caller, new, None)
                 if values:
                     await self._service.change_domain(self._caller, step.name, values, frozenset({made.version}))
             case "change":

@@ -52,6 +52,8 @@ class Phase(IntEnum):
     REMOVE_DOMAINS = 8
 
 
+_ONLY_AT_CREATION = frozenset({"dkim"})
+"""Fields that say how an object is created, and mean nothing for one that is there."""
 _SETTING = {
     DOMAIN: Phase.DOMAIN_SETTINGS,
     ACCOUNT: Phase.ACCOUNTS,
@@ -109,7 +111,11 @@ def planned(present: Objects[Present], wanted: Objects[Wanted], *, prune: bool) 
             if found is None:
                 plan.steps.append(Step(kind, name, CREATE, want.values))
                 continue
-            differing = {key: value for key, value in want.values.items() if not _equal(found.values.get(key), value)}
+            differing = {
+                key: value
+                for key, value in want.values.items()
+                if key not in _ONLY_AT_CREATION and not _equal(found.values.get(key), value)
+            }
             if differing:
                 plan.steps.append(Step(kind, name, CHANGE, differing, found))
         for name, found in there.items():

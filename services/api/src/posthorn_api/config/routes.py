@@ -22,7 +22,7 @@ from posthorn_api.config.service import ConfigService
 from posthorn_api.http.operations import BODY_PROBLEMS, Caller, Expected, etag, problems, router
 from posthorn_api.http.schemas import Line
 
-config = router("configuration")
+config = router("Configuration")
 
 
 def _configuration(request: Request) -> ConfigService:
@@ -34,19 +34,22 @@ Decisions = Annotated[ConfigService, Depends(_configuration)]
 TenantName = Annotated[
     Line | None,
     Query(
-        max_length=100, description="Name or id of the tenant; without it, yours, or for a platform admin `default`."
+        max_length=100,
+        description="Name or id of the tenant; without it, the key's own, or `default` for a platform admin.",
     ),
 ]
 
 
 @config.get(
-    "/v1/config", operation_id="getConfig", summary="Show the whole configuration", responses=problems(404, 409)
+    "/v1/config", operation_id="getConfig", summary="Get the configuration of a tenant.", responses=problems(404, 409)
 )
 async def get_config(
     caller: Caller, service: Decisions, response: Response, tenant: TenantName = None
 ) -> ConfigDocument:
-    """All that a tenant has, in the form that PUT takes, without passwords and secrets; of up to 20,000 objects of each kind. With
-    a key of the whole platform also the routes. The ETag is that of the whole state."""
+    """All objects of a tenant in the form that PUT takes, without passwords and secrets, up to
+    20,000 of each kind. For a key of the whole platform, routes are included. The ETag
+    identifies the whole state.
+    """
     present, state = await service.present(caller, await service.tenant(caller, tenant))
     response.headers["ETag"] = etag(state)
     return _document(present)
@@ -55,7 +58,7 @@ async def get_config(
 @config.put(
     "/v1/config",
     operation_id="putConfig",
-    summary="Set the whole configuration",
+    summary="Apply a configuration to a tenant.",
     responses=problems(404, 409, 412, *BODY_PROBLEMS),
 )
 async def put_config(
@@ -65,25 +68,28 @@ async def put_config(
     expected: Expected,
     response: Response,
     tenant: TenantName = None,
-    plan: Annotated[bool, Query(description="Only say what would be done.")] = False,
+    plan: Annotated[bool, Query(description="Only report what would be done.")] = False,
     prune: Annotated[
-        bool, Query(description="Delete what is there and not named, of the kinds that are listed.")
+        bool, Query(description="Delete objects that exist and are not listed, of the kinds that the document lists.")
     ] = False,
     force: Annotated[
-        list[Line] | None, Query(max_length=1000, description="Addresses of accounts that are deleted with their mail.")
+        list[Line] | None,
+        Query(max_length=1000, description="Addresses of accounts that may be deleted together with their mail."),
     ] = None,
 ) -> ConfigOutcome:
-    """Brings a tenant to the state that the document describes, and says of each object what was done. What is as it should be is
-    not touched: the same request again does nothing.
+    """Changes a tenant to the state that the document describes, and reports each change. Objects
+    that already match are not touched: the same request again does nothing.
 
-    Kinds of objects that the document leaves out are not looked at, and fields that it leaves out stay as they are. Nothing is
-    deleted without `prune=true`, and an account with mail only when `force` names it besides. A step that fails does not stop the
-    others.
+    Kinds of objects that the document leaves out are not considered, and fields that it leaves out
+    stay as they are. Nothing is deleted without `prune=true`, and an account that has mail only if
+    `force` names it as well. If a change fails, the others are still made.
 
-    An object that somebody changes while this runs is left as it is, and its step fails. With `If-Match` and the ETag of the plan,
-    or of GET, nothing at all is done when anything has changed since.
+    If an object is changed by another request meanwhile, it is left as it is and its change fails.
+    With `If-Match` and the ETag of the plan or of GET, nothing is done if anything has changed
+    since.
 
-    The secret of a webhook that is made is shown in this answer only."""
+    The secret of a webhook that is created is shown in this answer only.
+    """
     owner = await service.tenant(caller, tenant)
     done, state = await service.put(
         caller, owner, body, expected, plan_only=plan, prune=prune, force=frozenset(force or ())

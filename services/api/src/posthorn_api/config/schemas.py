@@ -25,19 +25,25 @@ class _Item(BaseModel):
 
 
 class ConfigDomain(DomainChange):
-    """A domain. What is left out stays as it is, or is made as usual."""
+    """A domain. Fields that are left out keep their values, or get their defaults in a new domain."""
 
     name: Line = Field(examples=["example.test"])
+    dkim: bool = Field(
+        default_factory=lambda: True,
+        description="Whether DKIM keys are made when the domain is created. It has no effect on a domain that exists.",
+    )
 
 
 class ConfigAccount(_Item):
-    """An account. What is left out stays as it is, or is made as usual."""
+    """An account. Fields that are left out keep their values, or get their defaults in a new
+    account.
+    """
 
     address: Line = Field(examples=["carol@example.test"])
     password_hash: Annotated[Line, AfterValidator(_hash)] | None = Field(
         None,
-        description="Its argon2id hash in PHC form. Without it the password stays as it is; a new account can log in when one is"
-        " set. Never shown.",
+        description="Argon2id hash of the password, in PHC form. Without it, the password of an existing"
+        " account is kept; a new account cannot log in until a password is set. Never shown.",
     )
     quota_bytes: Quota | None = Field(None, examples=[1073741824])
     state: Literal["active", "suspended", "receive-only"] = Field(default_factory=lambda: "active")
@@ -54,7 +60,9 @@ class ConfigAlias(_Item):
 
 
 class ConfigWebhook(_Item):
-    """A webhook, known by its URL and its domain. What is left out stays as it is, or is made as usual."""
+    """A webhook, identified by its URL and its domain. Fields that are left out keep their values,
+    or get their defaults in a new webhook.
+    """
 
     url: Url = Field(examples=["https://hooks.example.test/posthorn"])
     domain: Line | None = None
@@ -63,8 +71,10 @@ class ConfigWebhook(_Item):
 
 
 class ConfigRoute(_Item):
-    """A route, as a whole: what is left out is as if it had never been set. Only a password stays, while host and username are the
-    same; a new route with a login is made with POST /v1/routes."""
+    """A route as a whole: fields that are left out get their default values. Only a password is
+    kept, as long as host and username stay the same; create a new route with a login by POST
+    /v1/routes.
+    """
 
     domain: Line = Field(examples=["example.org"])
     host: Line | None = None
@@ -76,7 +86,9 @@ class ConfigRoute(_Item):
 
 
 class ConfigDocument(_Item):
-    """What a tenant is to have. A list that is left out, or null, is not looked at; an empty list means: none."""
+    """The desired state of a tenant. A list that is left out or null is not considered; an empty
+    list means that there are to be none.
+    """
 
     domains: Annotated[list[ConfigDomain], Field(max_length=MOST)] | None = Field(
         None, examples=[[{"name": "example.test", "catch_all": None}]]
@@ -89,7 +101,7 @@ class ConfigDocument(_Item):
     )
     webhooks: Annotated[list[ConfigWebhook], Field(max_length=MOST)] | None = None
     routes: Annotated[list[ConfigRoute], Field(max_length=MOST)] | None = Field(
-        None, description="Of the whole platform: for platform admins only."
+        None, description="Routes of the whole platform: for platform admins only."
     )
 
 
@@ -97,31 +109,31 @@ Kind = Literal["domain", "account", "alias", "webhook", "route"]
 
 
 class ConfigChange(BaseModel):
-    """What is to be done with one object, and what became of that."""
+    """A change to one object, and its outcome."""
 
     kind: Kind
     object: str = Field(examples=["carol@example.test"])
     action: Literal["create", "change", "delete"]
-    fields: dict[str, Any] = Field(description="What is set. A password hash appears as `changed`.")
+    fields: dict[str, Any] = Field(description="The values that are set. A password hash appears as `changed`.")
     outcome: Literal["planned", "done", "failed"]
-    detail: str | None = Field(description="Why it failed.")
-    secret: str | None = Field(None, description="Of a webhook that was made; shown in this answer only.")
+    detail: str | None = Field(description="The reason if the change failed.")
+    secret: str | None = Field(None, description="The secret of a webhook that was created; shown in this answer only.")
 
 
 class ConfigUnlisted(BaseModel):
-    """An object that is there and that the document does not name; `prune=true` deletes it."""
+    """An object that exists and that the document does not list; `prune=true` deletes it."""
 
     kind: Kind
     object: str
 
 
 class ConfigOutcome(BaseModel):
-    """A plan, or what became of it."""
+    """A plan, or the outcome of applying it."""
 
     tenant: str
-    applied: bool = Field(description="False: this is a plan, and nothing was done.")
+    applied: bool = Field(description="Whether the changes were made; false for a plan.")
     changes: list[ConfigChange] = Field(
-        description="In the order in which they are done; empty when all is as it should be."
+        description="In the order in which they are made; empty if the state already matches."
     )
-    failed: int = Field(description="How many changes failed. The same request again does what is left.")
+    failed: int = Field(description="Number of changes that failed. Repeat the request to try them again.")
     unlisted: list[ConfigUnlisted]

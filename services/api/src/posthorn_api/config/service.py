@@ -48,6 +48,7 @@ from posthorn_api.config.plan import (
     state_of,
 )
 from posthorn_api.config.schemas import MOST, ConfigDocument
+from posthorn_api.credentials.service import CredentialService
 from posthorn_api.directory.service import DirectoryService, address_in, domain_in, targets_in
 from posthorn_api.queue.service import ANY, QueueService
 from posthorn_api.tenants.service import TenantService
@@ -71,6 +72,7 @@ class ConfigService:
         tenancy: TenantService,
         hooks: WebhookService,
         outgoing: QueueService,
+        identity: CredentialService,
         imports: Imports,
         audit: Audit,
     ) -> None:
@@ -78,6 +80,7 @@ class ConfigService:
         self._tenancy = tenancy
         self._hooks = hooks
         self._outgoing = outgoing
+        self._identity = identity
         self._imports = imports
         self._audit = audit
 
@@ -117,9 +120,7 @@ class ConfigService:
     ) -> tuple[Plan, str]:
         """Plan, and unless that is all, do it. Gives the plan with its outcomes, and the mark of the state that was found."""
         if document.routes is not None and caller.tenant is not None:
-            raise ValidationFailed(
-                FieldError("routes", "routes belong to the whole platform; only its admins set them")
-            )
+            raise ValidationFailed(FieldError("routes", "only platform admins may set routes"))
         wanted = read_document(document)
         forced = {address_in("force", each) for each in force}
         present, state = await self.present(caller, tenant)
@@ -132,7 +133,10 @@ class ConfigService:
             if reason := _refusal(step, forced):
                 step.outcome, step.detail = "failed", reason
         if not plan_only:
-            await Applier(as_tenant, caller, self._service, self._hooks, self._outgoing, self._audit, forced).run(plan)
+            applier = Applier(
+                as_tenant, caller, self._service, self._hooks, self._outgoing, self._identity, self._audit, forced
+            )
+            await applier.run(plan)
         if (act := audit_context()) is not None:
             act.is_written = True  # each step wrote a line of its own
         return plan, state
@@ -193,7 +197,7 @@ def read_document(document: ConfigDocument) -> Objects[Wanted]:
                 faults += [FieldError(f"{plural}[{number}].{each.field}", each.message) for each in unfit.faults]
                 continue
             if name in named:
-                faults.append(FieldError(f"{plural}[{number}]", f"{name} is named twice"))
+                faults.append(FieldError(f"{plural}[{number}]", f"{name} is given twice"))
             named[name] = Wanted(want)
         wanted[kind] = named
     if faults:
@@ -232,7 +236,7 @@ def _with_networks(values: dict[str, Any]) -> dict[str, Any]:
             values["allowed_networks"] = [str(ip_network(each)) for each in values["allowed_networks"]]
         except ValueError as error:
             raise ValidationFailed(
-                FieldError("allowed_networks", f"this is no network such as 192.0.2.0/24: {error}")
+                FieldError("allowed_networks", f"not a network such as 192.0.2.0/24: {error}")
             ) from None
     return values
 
@@ -288,7 +292,7 @@ async def _all[T](read: Callable[[str], Awaitable[Sequence[T]]], key: Callable[[
             number += 1
             if number > MOST:
                 raise Conflict(
-                    f"more than {MOST} objects of a kind do not go into one document; use the lists and imports"
+                    f"more than {MOST} objects of a kind do not fit into one document; use the lists and imports"
                 )
             yield each
         if len(found) < _PAGE:

@@ -33,8 +33,8 @@ from posthorn_api.http.operations import (
 from posthorn_api.http.pagination import Cursor, Limit, id_in, page
 from posthorn_api.http.schemas import Page
 
-dkim = router("dkim")
-app_passwords = router("app passwords")
+dkim = router("DKIM")
+app_passwords = router("App passwords")
 
 _PASSWORDS = "/v1/accounts/{address:address}/app-passwords"
 
@@ -45,17 +45,17 @@ def _identity(request: Request) -> CredentialService:
 
 
 Identities = Annotated[CredentialService, Depends(_identity)]
-PasswordPath = Annotated[UUID, Path(alias="id", description="The app password's id.")]
+PasswordPath = Annotated[UUID, Path(alias="id", description="Id of the app password.")]
 
 
 @dkim.get(
     "/v1/domains/{name}/dkim",
     operation_id="listDkimKeys",
-    summary="Show the DKIM keys of a domain",
+    summary="List the DKIM keys of a domain.",
     responses=problems(404),
 )
 async def list_dkim_keys(name: DomainPath, caller: Caller, identity: Identities) -> DkimView:
-    """With the DNS record that each needs, newest first."""
+    """Newest first, each with the DNS record that it needs."""
     keys = await identity.dkim(caller, name)
     return DkimView(domain=domain_in("name", name), keys=[DkimKeyView.of(key) for key in keys])
 
@@ -63,14 +63,16 @@ async def list_dkim_keys(name: DomainPath, caller: Caller, identity: Identities)
 @dkim.post(
     "/v1/domains/{name}/dkim/rotate",
     operation_id="rotateDkimKeys",
-    summary="Make new DKIM keys for a domain",
+    summary="Rotate the DKIM keys of a domain.",
     status_code=201,
     response_model=DkimView,
     responses=problems(404, 409, *BODY_PROBLEMS),
     dependencies=POST_ONLY,
 )
 async def rotate_dkim_keys(name: DomainPath, body: DkimRotation, caller: Caller, identity: Identities) -> Response:
-    """Publish the records that the answer holds; the new keys take the place of the old ones when their time comes."""
+    """Creates new keys. Publish the records in the answer; the new keys replace the old ones when
+    `delay_seconds` have passed.
+    """
     keys = await identity.rotate(caller, name, body.algorithms, body.selector, body.delay_seconds, body.overlap_seconds)
     domain = domain_in("name", name)
     view = DkimView(domain=domain, keys=[DkimKeyView.of(key) for key in keys])
@@ -80,7 +82,7 @@ async def rotate_dkim_keys(name: DomainPath, body: DkimRotation, caller: Caller,
 @app_passwords.post(
     _PASSWORDS,
     operation_id="createAppPassword",
-    summary="Make an app password",
+    summary="Create an app password.",
     status_code=201,
     response_model=NewAppPasswordView,
     responses=problems(404, *BODY_PROBLEMS),
@@ -89,7 +91,9 @@ async def rotate_dkim_keys(name: DomainPath, body: DkimRotation, caller: Caller,
 async def create_app_password(
     request: Request, address: AddressPath, body: AppPasswordCreation, caller: Caller, identity: Identities
 ) -> Response:
-    """A password for one program of the account's owner, good for what its scopes name. It is shown in this answer only."""
+    """A password for one mail client or program of the account's owner, valid for its scopes. It is
+    shown in this answer only.
+    """
     place = f"accounts/{quote(address, safe='@')}/app-passwords"
 
     def render(made: AppPassword, password: str | None = None) -> Response:
@@ -102,11 +106,11 @@ async def create_app_password(
     return render(made, password)
 
 
-@app_passwords.get(_PASSWORDS, operation_id="listAppPasswords", summary="List app passwords", responses=problems(404))
+@app_passwords.get(_PASSWORDS, operation_id="listAppPasswords", summary="List app passwords.", responses=problems(404))
 async def list_app_passwords(
     address: AddressPath, caller: Caller, identity: Identities, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[AppPasswordView]:
-    """By time, without the passwords."""
+    """Sorted by creation time. The passwords themselves are not shown."""
     found = await identity.app_passwords(caller, address, id_in(cursor), limit + 1)
     return page(found, limit, AppPasswordView.of, lambda made: str(made.id))
 
@@ -114,13 +118,13 @@ async def list_app_passwords(
 @app_passwords.delete(
     f"{_PASSWORDS}/{{id}}",
     operation_id="deleteAppPassword",
-    summary="Delete an app password",
+    summary="Delete an app password.",
     status_code=204,
     responses=problems(404),
 )
 async def delete_app_password(
     address: AddressPath, number: PasswordPath, caller: Caller, identity: Identities
 ) -> Response:
-    """It is refused from now on; sessions that are open stay open."""
+    """The password is refused from now on; open sessions stay open."""
     await identity.delete_app_password(caller, address, number)
     return Response(status_code=204)

@@ -26,45 +26,47 @@ def _both() -> list[Algorithm]:
 
 def _distinct[T](values: list[T]) -> list[T]:
     if len(set(values)) < len(values):
-        raise ValueError("the same is named twice")
+        raise ValueError("the same value is given twice")
     return values
 
 
 class DkimRotation(BaseModel):
-    """How the keys of a domain are to be replaced."""
+    """How to replace the keys of a domain."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     algorithms: Annotated[list[Algorithm], Field(min_length=1), AfterValidator(_distinct)] = Field(
         default_factory=_both,
-        description="A new key is made of each; keys of other algorithms go on.",
+        description="A new key is created for each algorithm; keys of other algorithms stay.",
         examples=[["rsa", "ed25519"]],
     )
     selector: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?$")] = Field(
-        "ph", description="What the new selectors begin with; the date and a random part follow."
+        "ph", description="Prefix of the new selectors; the date and a random part follow."
     )
     delay_seconds: Annotated[float, Field(ge=0, le=_YEAR, allow_inf_nan=False)] | None = Field(
         None,
-        description="When the new keys begin to sign. Without it, at once where no key signs yet, else in a day, so that the DNS"
-        " records are published before.",
+        description="Seconds until the new keys start to sign. Without it, 0 if no key signs yet, otherwise"
+        " one day, so that the DNS records can be published before.",
     )
     overlap_seconds: Annotated[float, Field(ge=0, le=_YEAR, allow_inf_nan=False)] = Field(
         OVERLAP_SECONDS,
-        description="How long the records of the old keys must stay published after they have ceased to sign.",
+        description="Seconds for which the records of the old keys must stay published after these stop signing.",
     )
 
 
 class DkimRecordView(BaseModel):
-    """A DNS record to be published."""
+    """A DNS record to publish."""
 
     type: Literal["TXT"] = "TXT"
     name: str
-    value: str = Field(description="The text as one string.")
-    strings: list[str] = Field(description="The same text, cut into the strings of at most 255 octets that DNS holds.")
+    value: str = Field(description="The text as a single string.")
+    strings: list[str] = Field(
+        description="The same text, split into the strings of at most 255 bytes that DNS allows."
+    )
 
 
 class DkimKeyView(BaseModel):
-    """A DKIM key; its private half is shown to nobody."""
+    """A DKIM key. The private key is never shown."""
 
     id: UUID
     selector: str
@@ -72,7 +74,9 @@ class DkimKeyView(BaseModel):
     state: Literal["pending", "signing", "retired"]
     signs_from: datetime
     signs_until: datetime | None
-    published_until: datetime | None = Field(description="When the DNS record may be taken down; null: not yet known.")
+    published_until: datetime | None = Field(
+        description="Time until which the DNS record must stay published; null: not yet known."
+    )
     created_at: datetime
     dns: DkimRecordView
 
@@ -103,24 +107,24 @@ class DkimView(BaseModel):
 
 
 class AppPasswordCreation(BaseModel):
-    """An app password to be made."""
+    """An app password to create."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    name: Line = Field(description="What it is for.", examples=["phone"])
+    name: Line = Field(description="Purpose of the key or password.", examples=["phone"])
     scopes: Annotated[list[Scope], Field(min_length=1), AfterValidator(_distinct)] = Field(
-        description="What it may be used for.", examples=[["smtp", "pop3"]]
+        description="Protocols for which the password is valid.", examples=[["smtp", "pop3"]]
     )
 
 
 class AppPasswordView(BaseModel):
-    """An app password, without the password."""
+    """An app password, without the password itself."""
 
     id: UUID
     name: str
     scopes: list[Scope]
     created_at: datetime
-    last_used_at: datetime | None = Field(description="Exact to a minute.")
+    last_used_at: datetime | None = Field(description="With a precision of one minute.")
 
     @classmethod
     def of(cls, made: AppPassword) -> AppPasswordView:
@@ -135,10 +139,11 @@ class AppPasswordView(BaseModel):
 
 
 class NewAppPasswordView(AppPasswordView):
-    """An app password just made."""
+    """An app password that was just created."""
 
     password: str | None = Field(
-        description="Shown this once. Null in an answer that is repeated for its Idempotency-Key: it is kept nowhere."
+        description="Shown in this answer only, because it is not stored. Null in an answer repeated for its"
+        " Idempotency-Key."
     )
 
     @classmethod

@@ -11,16 +11,21 @@ from uuid import UUID
 
 from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.app_passwords import AppPassword, AppPasswords
-from posthorn.ports.errors import NotFound
+from posthorn.ports.errors import Conflict, NotFound
 from posthorn.ports.idempotency import Receipt
 from posthorn.ports.secrets import Encrypter
 from posthorn.ports.sending import APP_PASSWORD_PREFIX
 from posthorn.ports.signing import DkimKey, DkimKeys
+from posthorn.runtime.fair_slots import FairSlots
+from posthorn.runtime.holders import present_holder
 from posthorn.runtime.ids import new_id
-from posthorn_api.directory.service import address_in, domain_in
+from posthorn_api.directory.service import address_in, domain_in, new_domain_in
 
 PUBLISHING_SECONDS = 86_400.0
 """How long a new key waits for its DNS record to be published, where another signs meanwhile."""
+ALGORITHMS = ("rsa", "ed25519")
+"""A new domain gets a key of each: every verifier supports RSA, and Ed25519 (RFC 8463) is smaller and faster."""
+SELECTOR_PREFIX = "ph"
 OVERLAP_SECONDS = 604_800.0
 """How long a key's record stays after it has ceased to sign: mail may wait for days before it is verified."""
 
@@ -40,7 +45,8 @@ class CredentialService:
         self._app_passwords = app_passwords
         self._encrypter = encrypter
         self._generate = generate
-        self._generating = asyncio.Semaphore(1)  # an RSA key takes a core for a good part of a second
+        # an RSA key takes a core for a good part of a second; one at a time, and tenants take turns
+        self._generating = FairSlots("DKIM keys", 1, waiting=256, waiting_each=64)
 
     async def dkim(self, caller: ApiKey, domain: str) -> Sequence[DkimKey]:
         """All keys of a domain, newest first."""
@@ -49,6 +55,23 @@ class CredentialService:
             return await self._keys.of(caller.tenant, name)
         except NotFound:
             raise NotFound(f"there is no domain {name}") from None
+
+    async def keys_of_new(self, caller: ApiKey, domain: str) -> tuple[DkimKey, ...]:
+        """Return keys for a domain that is about to be created: one of each algorithm, which sign at once.
+
+        Raises Conflict when the caller sees such a domain: creating it would fail, and keys are dear.
+        """
+        name = new_domain_in("name", domain)
+        try:
+            await self._keys.of(caller.tenant, name)
+        except NotFound:
+            return await self.new_keys(name)
+        raise Conflict(f"the domain {name} already exists")
+
+    async def new_keys(self, domain: str) -> tuple[DkimKey, ...]:
+        """Return new keys for a domain, one of each algorithm, which sign at once. They are not stored."""
+        now = datetime.now(UTC)
+        return tuple([await self._make(domain, algorithm, SELECTOR_PREFIX, now, now) for algorithm in ALGORITHMS])
 
     async def rotate(
         self,
@@ -111,7 +134,7 @@ class CredentialService:
 
     async def _make(self, domain: str, algorithm: str, prefix: str, now: datetime, begin: datetime) -> DkimKey:
         number = new_id()
-        async with self._generating:
+        async with self._generating.hold(present_holder()):
             private, public = await asyncio.to_thread(self._generate, algorithm)
         selector = f"{prefix}-{now:%Y%m%d}-{algorithm[:2]}{number.hex[-6:]}"
         encrypted = self._encrypter.encrypt(private, f"dkim:{number}")

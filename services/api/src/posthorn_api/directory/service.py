@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Protocol
 from uuid import UUID
@@ -18,6 +19,7 @@ from posthorn.ports.errors import FieldError, NotFound, Unavailable, ValidationF
 from posthorn.ports.idempotency import Receipt
 from posthorn.ports.ingest import DeadLetters, Parked
 from posthorn.ports.sending import Limits
+from posthorn.ports.signing import DkimKey
 from posthorn.runtime.passwords import Passwords
 from posthorn.wire.address import MAX_PATH_OCTETS, AddressError, canonical_domain, display_domain, parse_address
 from posthorn.wire.foreign_address import ForeignAddress, foreign_domain, parse_foreign
@@ -62,11 +64,8 @@ class DirectoryService:
 
     async def create_domain(self, caller: ApiKey, new: NewDomain, receipt: Receipt[Domain] | None) -> Domain:
         """Make a domain."""
-        name = domain_in("name", new.name)
-        if name.startswith("["):
-            raise ValidationFailed(FieldError("name", "a domain is a name, not an address of a host"))
         catch_all = None if new.catch_all is None else address_in("catch_all", new.catch_all)
-        made = NewDomain(name, new.tenant, catch_all, new.plus_addressing)
+        made = replace(new, name=new_domain_in("name", new.name), catch_all=catch_all)
         return await self._shown(await self._administration.create_domain(caller.tenant, made, receipt))
 
     async def domains(self, caller: ApiKey, after: str, limit: int) -> Sequence[Domain]:
@@ -103,10 +102,10 @@ class DirectoryService:
             await self._administration.claimable(tenant, name)
         return name
 
-    async def claim_domain(self, tenant: UUID, name: str) -> Domain:
-        """Give such a domain to the tenant, which has shown that it owns it."""
+    async def claim_domain(self, tenant: UUID, name: str, dkim_keys: Sequence[DkimKey]) -> Domain:
+        """Assign such a domain to the tenant, which has shown that it owns it, with new keys."""
         with _missing(f"there is no domain {name}"):
-            return await self._shown(await self._administration.claim_domain(tenant, name))
+            return await self._shown(await self._administration.claim_domain(tenant, name, dkim_keys))
 
     async def delete_domain(self, caller: ApiKey, name: str, expected: Versions = None) -> None:
         """Remove an empty domain."""
@@ -231,12 +230,12 @@ class DirectoryService:
     async def retry_dead_letter(self, sequence: int) -> None:
         """Put one back on the way."""
         if not await self._dead.get().retry(sequence):
-            raise NotFound(f"there is no dead letter {sequence}")
+            raise NotFound(f"there is no parked message {sequence}")
 
     async def discard_dead_letter(self, sequence: int) -> None:
         """Throw one away."""
         if not await self._dead.get().discard(sequence):
-            raise NotFound(f"there is no dead letter {sequence}")
+            raise NotFound(f"there is no parked message {sequence}")
 
     async def _shown[T](self, change: Change[T]) -> T:
         return await settled(self._publication, change, self._wait_seconds)
@@ -275,13 +274,21 @@ def _missing(text: str) -> Iterator[None]:
 def password_fault(address: str, password: str, shortest: int) -> str | None:
     """Say what is wrong with a password; None when nothing is."""
     if len(password) < shortest:
-        return f"a password has at least {shortest} characters here"
+        return f"the password must have at least {shortest} characters"
     folded = password.casefold()
     if folded in (address.casefold(), address.rpartition("@")[0].casefold()):
-        return "the address is no password"
+        return "the password must not be the address"
     if len(set(folded)) == 1:
-        return "one character again and again is no password"
+        return "the password must not be one repeated character"
     return None
+
+
+def new_domain_in(field: str, text: str) -> str:
+    """Return the canonical form of the name of a domain to be created. Raises Unfit."""
+    name = domain_in(field, text)
+    if name.startswith("["):
+        raise ValidationFailed(FieldError(field, "a domain must be a name, not the address of a host"))
+    return name
 
 
 def address_in(field: str, text: str) -> str:
@@ -291,7 +298,7 @@ def address_in(field: str, text: str) -> str:
     except AddressError as error:
         raise ValidationFailed(FieldError(field, str(error))) from None
     if len(address.encode()) > MAX_PATH_OCTETS:
-        raise ValidationFailed(FieldError(field, f"the address is longer than {MAX_PATH_OCTETS} octets"))
+        raise ValidationFailed(FieldError(field, f"the address is longer than {MAX_PATH_OCTETS} bytes"))
     domain_in(field, address.rpartition("@")[2])
     return address
 
@@ -334,12 +341,10 @@ def _with_networks(changes: Mapping[str, object]) -> dict[str, object]:
         for number, text in enumerate(texts):
             try:
                 if "%" in text:
-                    raise ValueError("a zone has no meaning here")
+                    raise ValueError("a zone is not allowed")
                 networks.append(ip_network(text))
             except ValueError as error:
-                faults.append(
-                    FieldError(f"allowed_networks[{number}]", f"this is no network such as 192.0.2.0/24: {error}")
-                )
+                faults.append(FieldError(f"allowed_networks[{number}]", f"not a network such as 192.0.2.0/24: {error}"))
         if faults:
             raise ValidationFailed(*faults)
         values["allowed_networks"] = list(dict.fromkeys(networks))
@@ -357,7 +362,7 @@ def targets_in(targets: Sequence[str]) -> list[str]:
             faults.extend(unfit.faults)
         else:
             if found[-1] in found[:-1]:
-                faults.append(FieldError(f"targets[{number}]", f"{found[-1]} is named twice"))
+                faults.append(FieldError(f"targets[{number}]", f"{found[-1]} is given twice"))
     if faults:
         raise ValidationFailed(*faults)
     return found

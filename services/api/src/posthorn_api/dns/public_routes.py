@@ -63,7 +63,7 @@ def _guarded(answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Requ
 
 def _page(text: str | None, media_type: str, seconds: int) -> Response:
     if text is None:
-        raise Problem(404, "not-found", "there is no such page for this domain")
+        raise Problem(404, "not-found", "not found: this domain has no such page")
     cache = f"public, max-age={seconds}" if seconds else "no-store"
     return Response(text, headers={"Cache-Control": cache}, media_type=media_type)
 

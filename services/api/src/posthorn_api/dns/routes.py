@@ -12,7 +12,7 @@ from posthorn_api.dns.service import DnsService
 from posthorn_api.http.operations import POST_ONLY, Caller, DomainPath, etag, problems, router
 from posthorn_api.http.schemas import DomainView
 
-dns = router("dns")
+dns = router("DNS")
 
 ZONE = "text/dns"
 """Media type of a piece of a zone file (RFC 4027)."""
@@ -24,17 +24,17 @@ def _names(request: Request) -> DnsService:
 
 
 Names = Annotated[DnsService, Depends(_names)]
-Format = Annotated[Literal["json", "zone"], Query(description="`zone`: a piece of a zone file.")]
+Format = Annotated[Literal["json", "zone"], Query(description="`json`, or `zone` for a fragment of a zone file.")]
 
 
 @dns.get(
     "/v1/domains/{name}/dns",
     operation_id="getDns",
-    summary="Show the DNS records that a domain is to publish",
+    summary="Get the DNS records that a domain needs.",
     response_model=DomainDnsView,
     responses={
         200: {
-            "description": "The records, as JSON or as a piece of a zone file.",
+            "description": "The records, as JSON or as a fragment of a zone file.",
             "content": {ZONE: {"schema": {"type": "string"}}},
         },
         **problems(404),
@@ -43,7 +43,9 @@ Format = Annotated[Literal["json", "zone"], Query(description="`zone`: a piece o
 async def get_dns(
     name: DomainPath, caller: Caller, names: Names, form: Annotated[Format, Query(alias="format")] = "json"
 ) -> DomainDnsView | Response:
-    """With the reason for each. If the domain has an SPF record already, the one shown is that with ours added."""
+    """Each record comes with the reason for it. If the domain already publishes an SPF record, the
+    one in the answer is that record with ours merged into it.
+    """
     found = await names.to_publish(caller, name)
     if form == "zone":
         return Response(zone_text(found.domain.name, found.records), media_type=f"{ZONE}; charset=utf-8")
@@ -53,26 +55,30 @@ async def get_dns(
 @dns.get(
     "/v1/domains/{name}/dns/check",
     operation_id="checkDns",
-    summary="Look up the DNS records of a domain",
+    summary="Check the DNS records of a domain.",
     responses=problems(404),
 )
 async def check_dns(name: DomainPath, caller: Caller, names: Names) -> DnsCheckView:
-    """Says of each record whether it is right, missing, wrong or, where the lookup fails, unknown, and how to mend it. Takes 15
-    seconds at most."""
+    """Looks up every record and reports whether it is right, missing, wrong or, if the lookup
+    failed, unknown, and how to correct it. Takes at most 15 seconds.
+    """
     return DnsCheckView.of(await names.check(caller, name))
 
 
 @dns.post(
     "/v1/domains/{name}/verify",
     operation_id="verifyDomain",
-    summary="Show that a domain is yours",
+    summary="Verify the ownership of a domain.",
     responses=problems(404, 409),
     dependencies=POST_ONLY,
 )
 async def verify_domain(name: DomainPath, caller: Caller, names: Names, response: Response) -> DomainView:
-    """Where the tenant's domains must be verified, the TXT record `ownership` is looked up: with it the domain takes and sends mail
-    from now on, without it the answer is 409. It need not stay published. A domain that another tenant has named without showing
-    that it owns it becomes yours in the same way; making it says with which record."""
+    """If the tenant's domains must be verified, the TXT record with the purpose `ownership` is
+    looked up. If it is there, the domain receives and sends mail from now on; if not, the answer
+    is 409 (conflict). The record need not stay published. A domain that another tenant has
+    created without verifying it is transferred to your tenant in the same way, with new DKIM
+    keys; the error of its creation names the record.
+    """
     domain = await names.verify(caller, name)
     response.headers["ETag"] = etag(domain.version)
     return DomainView.of(domain)

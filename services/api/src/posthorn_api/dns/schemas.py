@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal, Self
 
@@ -9,16 +10,18 @@ from pydantic import BaseModel, Field
 
 from posthorn.model.dns_findings import Finding
 from posthorn.model.dns_records import Presence, Record
+from posthorn.ports.domains import Domain
 from posthorn.wire.address import display_domain
 from posthorn.wire.auth.dkim import record_strings
 from posthorn.wire.mta_sts import Mode, policy_text
 from posthorn_api.dns.service import Checked, ToPublish
+from posthorn_api.http.schemas import DomainView
 
 _MOST_SHOWN = 50
 
 
 class DnsRecordView(BaseModel):
-    """Records to be published under one name and type."""
+    """DNS records to publish under one name and type."""
 
     purpose: Literal[
         "ownership",
@@ -34,18 +37,20 @@ class DnsRecordView(BaseModel):
         "service",
         "ptr",
     ]
-    name: str = Field(description="In A-labels, without a final dot.", examples=["_dmarc.example.test"])
+    name: str = Field(description="In A-labels, without a trailing dot.", examples=["_dmarc.example.test"])
     type: Literal["MX", "TXT", "CNAME", "SRV", "PTR"]
     values: list[str] = Field(
-        description="As in a zone file, names without their final dot; a text is one string here.",
+        description="As in a zone file, names without a trailing dot; each text is a single string.",
         examples=[["v=DMARC1; p=none; rua=mailto:postmaster@example.test"]],
     )
     strings: list[list[str]] | None = Field(
-        description="Of a TXT record: each value, cut into the strings of at most 255 octets that DNS holds."
+        description="For a TXT record: each value, split into the strings of at most 255 bytes that DNS allows."
     )
-    ttl: int = Field(description="Seconds; a suggestion.", examples=[3600])
+    ttl: int = Field(description="Suggested time to live, in seconds.", examples=[3600])
     need: Literal["required", "recommended"]
-    state: Literal["pending", "signing", "retired"] | None = Field(description="Of a DKIM key.")
+    state: Literal["pending", "signing", "retired"] | None = Field(
+        description="State of the DKIM key, for a record of one."
+    )
     why: str
 
     @classmethod
@@ -54,17 +59,31 @@ class DnsRecordView(BaseModel):
         return cls(**_fields(record))
 
 
+class NewDomainView(DomainView):
+    """A domain that was just created, with the DNS records to publish for it."""
+
+    dns_records: list[DnsRecordView] = Field(
+        description="The records to publish, including those of its DKIM keys. An SPF record that the domain"
+        " already publishes is not considered; `GET /v1/domains/{name}/dns` merges it."
+    )
+
+    @classmethod
+    def made(cls, domain: Domain, records: Sequence[Record]) -> NewDomainView:
+        """Return the view of a domain with its records."""
+        return cls(**DomainView.of(domain).model_dump(), dns_records=[DnsRecordView.of(record) for record in records])
+
+
 class DomainDnsView(BaseModel):
-    """What a domain is to publish."""
+    """The DNS records that a domain needs."""
 
     domain: str
     display_name: str
     verified_at: datetime | None
     records: list[DnsRecordView]
     mta_sts_policy: str | None = Field(
-        description="The policy that is served at https://mta-sts.<domain>/.well-known/mta-sts.txt; null: there is none."
+        description="The MTA-STS policy served at https://mta-sts.<domain>/.well-known/mta-sts.txt; null: none."
     )
-    notes: list[str] = Field(description="What else is to be done.")
+    notes: list[str] = Field(description="Further things to do.")
 
     @classmethod
     def of(cls, found: ToPublish, presence: Presence) -> DomainDnsView:
@@ -80,14 +99,16 @@ class DomainDnsView(BaseModel):
 
 
 class CheckedRecordView(DnsRecordView):
-    """A record as it stands in DNS."""
+    """A record and its present state in DNS."""
 
-    verdict: Literal["right", "missing", "wrong", "unknown"] = Field(description="unknown: the lookup failed.")
-    found: list[str] = Field(description="What is there now.")
-    detail: str = Field(
-        description="What is the matter and how to mend it; it may say something of what is right, too."
+    verdict: Literal["right", "missing", "wrong", "unknown"] = Field(
+        description="right, missing, wrong, or unknown if the lookup failed."
     )
-    suggestion: list[str] = Field(description="What to publish in the place of what was found; empty: `values`.")
+    found: list[str] = Field(description="The values that DNS returned.")
+    detail: str = Field(
+        description="What is wrong and how to correct it; it may also comment on a record that is right."
+    )
+    suggestion: list[str] = Field(description="What to publish instead of the values found; empty: `values`.")
 
     @classmethod
     def found_so(cls, record: Record, finding: Finding) -> CheckedRecordView:
@@ -102,12 +123,12 @@ class CheckedRecordView(DnsRecordView):
 
 
 class DnsCheckView(BaseModel):
-    """What was found of a domain's records."""
+    """The result of checking the DNS records of a domain."""
 
     domain: str
     display_name: str
     checked_at: datetime
-    right: bool = Field(description="Whether everything is right that is required.")
+    right: bool = Field(description="Whether all required records are right.")
     records: list[CheckedRecordView]
     notes: list[str]
 

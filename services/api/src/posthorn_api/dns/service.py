@@ -38,6 +38,7 @@ from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.domains import Domain
 from posthorn.ports.errors import Conflict, NotFound, Unavailable
 from posthorn.ports.resolver import LookupFailed, Records
+from posthorn.ports.signing import DkimKey
 from posthorn.runtime.fair_slots import FairSlots
 from posthorn.runtime.holders import present_holder
 from posthorn_api.credentials.service import CredentialService, state_of
@@ -61,7 +62,7 @@ _lookups = Counter("posthorn_api_dns_lookups_total", "Lookups for checks of doma
 
 @dataclass(frozen=True, slots=True)
 class ToPublish:
-    """What a domain is to publish."""
+    """The DNS records that a domain needs."""
 
     domain: Domain
     records: tuple[Record, ...]
@@ -110,6 +111,10 @@ class DnsService:
             texts = ()
         return ToPublish(domain, self._of(domain, keys, spf_records(texts)), tuple(notes))
 
+    def of_new(self, domain: Domain, keys: Sequence[DkimKey]) -> tuple[Record, ...]:
+        """Return the records for a domain just created. Looks nothing up: ``to_publish`` merges an SPF record that is there."""
+        return self._of(domain, _signing_keys(keys, datetime.now(UTC)), ())
+
     async def check(self, caller: ApiKey, name: str) -> Checked:
         """Look everything up, and compare."""
         domain, keys, notes = await self._known(caller, name)
@@ -131,12 +136,12 @@ class DnsService:
                 raise
             name = await self._service.claimable(caller.tenant, name)
             await self._check_shown(name, claim_token(caller.tenant, name))
-            return await self._service.claim_domain(caller.tenant, name)
+            return await self._service.claim_domain(caller.tenant, name, await self._identity.new_keys(name))
         if domain.verified_at is not None:
             return domain
         if domain.must_be_verified:
             if domain.verification_token is None:
-                raise Conflict(f"the domain {domain.name} has no token to be verified by; delete it and make it anew")
+                raise Conflict(f"the domain {domain.name} has no verification token; delete it and create it again")
             await self._check_shown(domain.name, domain.verification_token)
         return await self._service.verify_domain(caller, domain.name)
 
@@ -149,16 +154,13 @@ class DnsService:
         if finding.verdict is Verdict.UNKNOWN:
             raise Unavailable("dns", finding.detail)
         if finding.verdict is not Verdict.RIGHT:
-            raise Conflict(f"the ownership of {name} is not shown: {finding.detail}")
+            raise Conflict(f"the ownership of {name} is not verified: {finding.detail}")
 
     async def _known(self, caller: ApiKey, name: str) -> tuple[Domain, list[SigningKey], list[str]]:
         domain = await self._service.domain(caller, name)
         now = datetime.now(UTC)
-        keys = [
-            SigningKey(key.selector, key.algorithm, key.public_key, state_of(key, now), key.published_until)
-            for key in await self._identity.dkim(caller, name)
-            if key.published_until is None or key.published_until > now
-        ]
+        known = await self._identity.dkim(caller, name)
+        keys = _signing_keys([key for key in known if key.published_until is None or key.published_until > now], now)
         notes = []
         if not any(key.state != "retired" for key in keys):
             notes.append(
@@ -184,6 +186,12 @@ class DnsService:
             else:
                 return finding
         return Finding(Verdict.UNKNOWN, (), "names lead to names without end")
+
+
+def _signing_keys(keys: Sequence[DkimKey], now: datetime) -> list[SigningKey]:
+    return [
+        SigningKey(key.selector, key.algorithm, key.public_key, state_of(key, now), key.published_until) for key in keys
+    ]
 
 
 class _Inquiry:

@@ -16,25 +16,26 @@ from posthorn_api.http.operations import Caller, problems, router
 from posthorn_api.http.pagination import Cursor, Limit, page, text_after
 from posthorn_api.http.schemas import Page
 
-stats = router("statistics")
+stats = router("Statistics")
 
 _DEFAULT = timedelta(days=7)
 _LONGEST = timedelta(days=400)
 
 
 class StatsView(BaseModel):
-    """How many messages of one outcome, in one hour or day, of one domain."""
+    """Number of messages with one outcome, in one hour or day, for one domain."""
 
-    at: datetime = Field(description="When the hour or day (UTC) begins.")
+    at: datetime = Field(description="Start of the hour or day (UTC).")
     domain: str | None = Field(
-        description="Null: no address of a domain here is known, as with mail sent with an API key."
+        description="Domain counted for; null if no local domain is involved, as for mail sent with an API key."
     )
     outcome: Literal["accepted", "delivered", "relayed", "deferred", "bounced", "cancelled"] = Field(
-        description="accepted: handed in by accounts or over the API. delivered: into mailboxes here. relayed: taken by a remote"
-        " host. deferred: attempts that failed for now. bounced, cancelled: given up."
+        description="accepted: submitted by accounts or over the API. delivered: to local mailboxes. relayed:"
+        " accepted by a remote host. deferred: attempts that failed temporarily. bounced,"
+        " cancelled: given up."
     )
-    messages: int = Field(description="Messages; except for accepted, one for each recipient.")
-    octets: int = Field(description="Of accepted, delivered and relayed messages.")
+    messages: int = Field(description="Number of messages; for every outcome but accepted, one for each recipient.")
+    size_bytes: int = Field(description="Sum of the sizes of accepted, delivered and relayed messages, in bytes.")
 
     @classmethod
     def of(cls, figure: Figure) -> StatsView:
@@ -44,7 +45,7 @@ class StatsView(BaseModel):
             domain=figure.domain or None,
             outcome=figure.outcome,  # type: ignore[arg-type]
             messages=figure.messages,
-            octets=figure.octets,
+            size_bytes=figure.octets,
         )
 
 
@@ -56,27 +57,29 @@ def _statistics(request: Request) -> Statistics:
 Moment = Annotated[AwareDatetime | None, Query(examples=["2036-01-01T00:00:00Z"])]
 
 
-@stats.get("/v1/stats", operation_id="listStats", summary="Count messages", responses=problems())
+@stats.get("/v1/stats", operation_id="listStats", summary="Get message statistics.", responses=problems())
 async def list_stats(
     caller: Caller,
     statistics: Annotated[Statistics, Depends(_statistics)],
-    domain: Annotated[str | None, Query(max_length=1000, description="Only of this domain.")] = None,
-    since: Annotated[Moment, Query(description="Without it, seven days before the end.")] = None,
-    until: Annotated[Moment, Query(description="Not included. Without it, now.")] = None,
-    by: Annotated[Literal["hour", "day"], Query(description="What is counted together (UTC).")] = "hour",
+    domain: Annotated[str | None, Query(max_length=1000, description="Only this domain.")] = None,
+    since: Annotated[Moment, Query(description="Start of the period. Without it, seven days before the end.")] = None,
+    until: Annotated[Moment, Query(description="End of the period, exclusive. Without it, now.")] = None,
+    by: Annotated[Literal["hour", "day"], Query(description="Length of the intervals (UTC).")] = "hour",
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[StatsView]:
-    """By time, domain and outcome; what did not happen has no line. Figures are a few seconds behind, and are kept for 400 days.
-    What goes out counts for the sender's domain, and what an alias forwards for the alias's. Mail that is refused is not counted
-    here, but in the metrics of smtp-in."""
+    """By time, domain and outcome; combinations without messages are left out. Figures lag a few
+    seconds behind and are kept for 400 days. Outgoing messages count for the domain of the
+    sender, forwarded ones for the domain of the alias. Mail refused at SMTP level is counted in
+    the metrics of smtp-in only.
+    """
     try:
         end = (until or datetime.now(UTC)).astimezone(UTC)
         begin = end - _DEFAULT if since is None else since.astimezone(UTC)
         if not begin < end <= begin + _LONGEST:
-            raise ValidationFailed(FieldError("since", "it must be before until, by 400 days at most"))
+            raise ValidationFailed(FieldError("since", "must be before until, by at most 400 days"))
     except OverflowError:
-        raise ValidationFailed(FieldError("since", "this time makes no sense")) from None
+        raise ValidationFailed(FieldError("since", "not a valid time")) from None
     name = None if domain is None else domain_in("domain", domain)
     found = await _figures(caller, statistics, Span(name, begin, end, by), cursor, limit + 1)
     return page(found, limit, StatsView.of, lambda line: f"{line.at.isoformat()} {line.outcome} {line.domain}")
@@ -90,5 +93,5 @@ async def _figures(caller: ApiKey, statistics: Statistics, span: Span, cursor: s
         try:
             after = datetime.fromisoformat(moment).astimezone(UTC), domain, outcome
         except (ValueError, OverflowError):
-            raise ValidationFailed(FieldError("cursor", "this is no next_cursor of this list")) from None
+            raise ValidationFailed(FieldError("cursor", "not a next_cursor of this list")) from None
     return list(await statistics.figures(caller.tenant, span, after, limit))

@@ -39,7 +39,7 @@ def confirmations(request: Request) -> Confirmations:
 @aliases.post(
     "/v1/aliases/confirm",
     operation_id="confirmForward",
-    summary="Confirm a target of an alias",
+    summary="Confirm a target of an alias.",
     responses=problems(*BODY_PROBLEMS),
     dependencies=POST_ONLY,
 )
@@ -49,8 +49,9 @@ async def confirm_forward(
     service: Decisions,
     forwards: Annotated[Confirmations, Depends(confirmations)],
 ) -> AliasView:
-    """The target has got a token by mail and has given it to you: from now on the alias forwards to it. The target can do the same
-    itself by the link in that message."""
+    """With the token that the target received by mail and passed on to you. From now on the alias
+    forwards to the target. The target can also confirm by the link in that message.
+    """
     return AliasView.of(await service.alias(caller, await forwards.confirm(caller.tenant, body.token)))
 
 

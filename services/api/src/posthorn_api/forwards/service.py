@@ -115,7 +115,7 @@ class Confirmations:
             change: Change[str] = await self._targets.confirm(tenant, number)
         except NotFound:
             raise ValidationFailed(
-                FieldError("token", "the token stands for no target of an alias, or for one that is gone")
+                FieldError("token", "the token is not valid, or its target no longer exists")
             ) from None
         return await settled(self._publication, change, self._wait_seconds)
 

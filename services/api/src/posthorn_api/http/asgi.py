@@ -97,7 +97,7 @@ class _Exchange:
 
     def _too_large(self) -> Problem:
         return Problem(
-            413, "too-large", f"a body may have {self._limit} octets at most", headers={"Connection": "close"}
+            413, "too-large", f"the body is larger than {self._limit} bytes", headers={"Connection": "close"}
         )
 
     async def _receive(self) -> Message:

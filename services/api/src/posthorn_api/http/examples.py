@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from posthorn_api.http.request_examples import REQUEST_EXAMPLES
+
 _ID = "01a20715-6d61-7a3e-9f0b-2f3a5c7d9e11"
 _MESSAGE = "01a2071a-03c4-7c55-8a6e-0b1d4f6a8c22"
 _THEN, _LATER = "2026-11-23T09:00:00Z", "2026-11-23T10:30:00Z"
@@ -19,6 +21,22 @@ _KEY = {
     "last_used_at": _LATER,
     "created_at": _THEN,
 }
+_DOMAIN = {
+    "name": "example.org",
+    "display_name": "example.org",
+    "tenant": "acme",
+    "catch_all": "office@example.org",
+    "plus_addressing": True,
+    "postmaster": "office@example.org",
+    **_LIMITS,
+    "max_accounts": 100,
+    "quota_bytes": 100_000_000_000,
+    "retention_days": None,
+    "undelete_days": 14,
+    "verified_at": _LATER,
+    "created_at": _THEN,
+    "updated_at": _LATER,
+}
 _PASSWORD = {"id": _ID, "name": "laptop", "scopes": ["pop3", "smtp"], "created_at": _THEN, "last_used_at": _LATER}
 _WEBHOOK = {
     "id": _ID,
@@ -31,7 +49,7 @@ _WEBHOOK = {
     "updated_at": _LATER,
 }
 
-EXAMPLES: dict[str, dict[str, Any]] = {
+_ANSWERS: dict[str, dict[str, Any]] = {
     "TenantView": {
         "id": _ID,
         "name": "acme",
@@ -51,22 +69,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "ApiKeyView": _KEY,
     "NewApiKeyView": {**_KEY, "last_used_at": None, "key": "shown once, here"},
-    "DomainView": {
-        "name": "example.org",
-        "display_name": "example.org",
-        "tenant": "acme",
-        "catch_all": "office@example.org",
-        "plus_addressing": True,
-        "postmaster": "office@example.org",
-        **_LIMITS,
-        "max_accounts": 100,
-        "quota_bytes": 100_000_000_000,
-        "retention_days": None,
-        "undelete_days": 14,
-        "verified_at": _LATER,
-        "created_at": _THEN,
-        "updated_at": _LATER,
-    },
+    "DomainView": _DOMAIN,
+    "NewDomainView": {**_DOMAIN},
     "DomainChange": {"catch_all": None, "retention_days": 365, "undelete_days": 14},
     "AccountView": {
         "address": "carol@example.org",
@@ -113,7 +117,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "role": "inbox",
         "messages": 1204,
         "unseen": 3,
-        "octets": 48_213_771,
+        "size_bytes": 48_213_771,
         "uidvalidity": 1795424400,
         "uidnext": 1311,
     },
@@ -150,13 +154,13 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "StructureView": {"size_bytes": 4213, "is_complete": True},
     "DeletedMessageView": {"deleted_at": _LATER, "until": "2026-12-07T10:30:00Z"},
-    "ImportFailure": {"message": 17, "name": None, "reason": "it is larger than a message may be"},
+    "ImportFailure": {"message": 17, "name": None, "reason": "it is larger than the limit for a message"},
     "ImportSummary": {
         "messages": 1200,
         "imported": 1187,
         "duplicates": 12,
         "failed": 1,
-        "octets": 48_213_771,
+        "imported_bytes": 48_213_771,
         "left_out": 0,
         "from_lines_left": 0,
     },
@@ -176,7 +180,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "last_attempt_at": _LATER,
         "last_host": "mx.example.net (192.0.2.25)",
         "last_status": "4.2.0",
-        "last_reply": "450 4.2.0 greylisted, come back later",
+        "last_reply": "450 4.2.0 greylisted, try again later",
         "last_tls": "TLSv1.3",
         "created_at": _THEN,
         "expires_at": "2026-11-28T09:00:00Z",
@@ -205,7 +209,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "DeadLetterView": {
         "sequence": 12,
         "message_id": _MESSAGE,
-        "reason": "its record does not read",
+        "reason": "its record is malformed",
         "parked_at": _LATER,
         "size": 4213,
     },
@@ -230,8 +234,15 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "StatusView": {"ready": True},
     "PartView": {"name": "postgres", "state": "ok"},
-    "StatsView": {"at": _THEN, "domain": "example.org", "outcome": "delivered", "messages": 412, "octets": 1_730_112},
+    "StatsView": {
+        "at": _THEN,
+        "domain": "example.org",
+        "outcome": "delivered",
+        "messages": 412,
+        "size_bytes": 1_730_112,
+    },
 }
+EXAMPLES = _ANSWERS | REQUEST_EXAMPLES
 _TEXTS = {
     "text/dns": "example.org. 3600 IN MX 10 mx.example.com.\n",
     "application/octet-stream": "Here they are.\r\n",

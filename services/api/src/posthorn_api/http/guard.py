@@ -289,7 +289,7 @@ def receipt[T](request: Request, render: Callable[[T], Response]) -> Receipt[T] 
 def _bearer(request: Request) -> str:
     header = request.headers.get("authorization")
     if header is None:
-        raise unauthorized("an API key is needed: Authorization: Bearer <key>", shown=False)
+        raise unauthorized("an API key is required: Authorization: Bearer <key>", shown=False)
     scheme, _, key = header.partition(" ")
     key = key.strip()
     if scheme.lower() != "bearer" or not key:

@@ -39,7 +39,7 @@ _TAGS = re.compile(r'(?:\s*(?:W/)?"[\x21\x23-\x7e]*"\s*(?:,|\Z))+\Z')
 _BEARER = HTTPBearer(
     auto_error=False,
     scheme_name="ApiKey",
-    description="An API key: `ph_` and 43 characters. Or a token of the OpenID Connect issuer, where one is configured.",
+    description="An API key (`ph_` and 43 characters) or a token of the configured OpenID Connect issuer.",
 )
 
 
@@ -65,8 +65,8 @@ def _idempotency_key(
         str | None,
         Header(
             alias="Idempotency-Key",
-            description="1 to 255 characters of your choice. The same key with the same request gets the same answer for"
-            " 24 hours, and the request is done once.",
+            description="1 to 255 characters of your choice. For 24 hours a repeated request with the same key"
+            " gets the answer of the first one and is not executed again.",
         ),
     ] = None,
 ) -> None:
@@ -92,7 +92,8 @@ def _if_match(
         str | None,
         Header(
             alias="If-Match",
-            description="ETags of the object as it was read. If it has changed since, nothing is done, and the answer is 412.",
+            description="ETags of the object as it was read. If the object has changed since, nothing is done and"
+            " the answer is 412 (precondition failed).",
         ),
     ] = None,
 ) -> Versions:
@@ -107,23 +108,24 @@ Decisions = Annotated[DirectoryService, Depends(_service)]
 AddressPath = Annotated[
     str, Path(description="An address; it may be percent-encoded.", examples=["alice@example.test"])
 ]
-DomainPath = Annotated[str, Path(description="A domain name.", examples=["example.test"])]
+DomainPath = Annotated[str, Path(description="Name of the domain.", examples=["example.test"])]
 POST_ONLY = [Depends(_idempotency_key)]
 
 _EXPLAINED = {
-    400: "The body does not read",
-    401: "No API key, or one that is not known",
-    403: "The key's role does not allow it",
-    404: "There is no such object",
-    408: "The body did not arrive in time",
-    409: "The state of other objects forbids it",
-    412: "The object has changed since it was read",
-    413: "The body is too large",
-    415: "The body is no JSON",
-    422: "A field holds a value that cannot be taken",
-    429: "The key, or its tenant, has asked for as much as it may for now; see Retry-After",
-    500: "A fault of the system; the answer names its id in the log",
-    503: "A part of the system does not answer now; try again",
+    400: "Malformed request: the body is not valid JSON, or a header is malformed.",
+    401: "Unauthorized: the API key or token is missing, unknown or expired.",
+    403: "Forbidden: the role of the key does not permit this operation, or the tenant is suspended.",
+    404: "Not found: the object does not exist or belongs to another tenant.",
+    408: "Request timeout: the body did not arrive in time.",
+    409: "Conflict: the state of this object or of others does not permit the operation.",
+    412: "Precondition failed: the object has changed since it was read.",
+    413: "Content too large: the body exceeds the size limit.",
+    415: "Unsupported media type: the body has another media type than the operation takes.",
+    422: "Validation failed: `errors` names the fields.",
+    429: "Too many requests: a rate limit or concurrency limit was reached. `Retry-After` says"
+    " when to try again, in seconds.",
+    500: "Internal error: `detail` names its id in the log.",
+    503: "Service unavailable: a part of the system does not answer. Try again after `Retry-After` seconds.",
 }
 
 

@@ -15,8 +15,8 @@ from pydantic import BaseModel
 from posthorn.ports.errors import FieldError, ValidationFailed
 from posthorn_api.http.schemas import Page
 
-Limit = Annotated[int, Query(ge=1, le=500, description="Items in an answer at most.")]
-Cursor = Annotated[str | None, Query(max_length=2000, description="`next_cursor` of the page before.")]
+Limit = Annotated[int, Query(ge=1, le=500, description="Maximum number of items in the answer.")]
+Cursor = Annotated[str | None, Query(max_length=2000, description="The `next_cursor` of the previous page.")]
 
 _LARGEST = 2**63 - 1
 
@@ -82,4 +82,4 @@ def _decode(cursor: str) -> object:
 
 
 def _bad() -> ValidationFailed:
-    return ValidationFailed(FieldError("cursor", "this is no next_cursor of this list"))
+    return ValidationFailed(FieldError("cursor", "not a next_cursor of this list"))

@@ -33,11 +33,11 @@ MEDIA_TYPE = "application/problem+json"
 _TYPE = "urn:posthorn:problem:"
 
 _TITLES = {
-    "changed": "The object has changed since it was read",
-    "invalid": "The request holds values that cannot be taken",
-    "malformed": "The request does not read",
-    "idempotency-key-reused": "The Idempotency-Key belongs to another request",
-    "idempotency-key-in-use": "The first request with this Idempotency-Key still runs",
+    "changed": "Precondition failed",
+    "invalid": "Validation failed",
+    "malformed": "Malformed request",
+    "idempotency-key-reused": "Idempotency-Key reused",
+    "idempotency-key-in-use": "Idempotency-Key in use",
 }
 
 
@@ -62,6 +62,10 @@ class Problem(Exception):
 
     def response(self) -> Response:
         """Give the HTTP answer."""
+        return Response(json.dumps(self.document()).encode(), self.status, self.headers, MEDIA_TYPE)
+
+    def document(self) -> dict[str, Any]:
+        """Return the problem document."""
         document: dict[str, Any] = {
             "type": _TYPE + self.slug,
             "title": _TITLES.get(self.slug, HTTPStatus(self.status).phrase),
@@ -70,7 +74,7 @@ class Problem(Exception):
         }
         if self.faults:
             document["errors"] = [{"field": fault.field, "message": fault.message} for fault in self.faults]
-        return Response(json.dumps(document).encode(), self.status, self.headers, MEDIA_TYPE)
+        return document
 
 
 def unauthorized(detail: str, *, shown: bool) -> Problem:
@@ -91,7 +95,7 @@ def problem_of(error: Exception) -> Problem:
         case ValidationFailed():
             return Problem(422, "invalid", str(error), faults=error.faults)
         case NotFound():
-            return Problem(404, "not-found", str(error) or "there is no such object")
+            return Problem(404, "not-found", str(error) or "not found")
         case PreconditionFailed():
             return Problem(412, "changed", str(error))
         case Conflict():
@@ -100,26 +104,28 @@ def problem_of(error: Exception) -> Problem:
             return Problem(
                 409,
                 "idempotency-key-in-use",
-                "the first request with this key still runs",
+                "the first request with this Idempotency-Key is still running",
                 headers={"Retry-After": "1"},
             )
         case IdempotencyClash():
-            return Problem(422, "idempotency-key-reused", "this key was used for another request; take a new one")
+            return Problem(
+                422, "idempotency-key-reused", "this Idempotency-Key was used for another request; use a new one"
+            )
         case RateLimited() | SlotsTaken(own=True):
             seconds = str(math.ceil(error.seconds))
             return Problem(429, "too-many-requests", _detail(error), headers={"Retry-After": seconds})
         case Halted():
             log.warning("halted", detail=error.detail)
-            said = "nothing is served: the stores are not known to belong together; see posthorn-api installation"
+            said = "service halted: the stores are not known to belong together; see posthorn-api installation"
             return Problem(503, "halted", said, headers={"Retry-After": "5"})
         case Unavailable() | Busy():
             log.warning("a part does not serve", detail=str(error))
             return Problem(
-                503, "unavailable", "a part of the system does not answer now; try again", headers={"Retry-After": "2"}
+                503, "unavailable", "a part of the system does not answer; try again", headers={"Retry-After": "2"}
             )
     number = new_id()
     log.error("unexpected failure", error_id=str(number), exc_info=error)
-    return Problem(500, "internal", f"something went wrong here; it is logged under the id {number}")
+    return Problem(500, "internal", f"internal error; logged with the id {number}")
 
 
 def _detail(error: RateLimited | SlotsTaken) -> str:
@@ -128,10 +134,10 @@ def _detail(error: RateLimited | SlotsTaken) -> str:
 
 def _http(error: HTTPException) -> Problem:
     known = {
-        400: ("malformed", "the body does not read as JSON in UTF-8"),
-        404: ("not-found", "there is nothing at this path; /docs lists what there is"),
+        400: ("malformed", "the body is not valid JSON in UTF-8"),
+        404: ("not-found", "no such path; /docs lists the operations"),
         413: ("too-large", error.detail),
-        405: ("method-not-allowed", "this path does not take this method"),
+        405: ("method-not-allowed", "method not allowed for this path"),
     }
     slug, detail = known.get(error.status_code, ("error", HTTPStatus(error.status_code).phrase))
     return Problem(error.status_code, slug, detail, headers=error.headers)
@@ -141,7 +147,7 @@ def _validation(error: RequestValidationError) -> Problem:
     found = error.errors()
     if any(fault["type"] == "json_invalid" for fault in found):
         return Problem(
-            400, "malformed", f"the body is no JSON: {found[0].get('ctx', {}).get('error', 'it does not read')}"
+            400, "malformed", f"the body is not valid JSON: {found[0].get('ctx', {}).get('error', 'syntax error')}"
         )
     faults = [FieldError(_field(fault["loc"][1:]) or str(fault["loc"][0]), _message(fault)) for fault in found]
     detail = "; ".join(f"{fault.field}: {fault.message}" for fault in faults)
@@ -163,9 +169,9 @@ def _field(location: Sequence[int | str]) -> str:
 def _message(fault: Mapping[str, Any]) -> str:
     match fault["type"]:
         case "extra_forbidden":
-            return "this field is not known here"
+            return "unknown field"
         case "missing":
-            return "this is missing"
+            return "this field is missing"
         case "value_error":
             return str(fault["ctx"]["error"])
     text = str(fault["msg"])

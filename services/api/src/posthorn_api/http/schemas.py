@@ -35,7 +35,7 @@ Line = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_prin
 Password = Annotated[
     str, Field(min_length=8, max_length=256, json_schema_extra={"format": "password"}), AfterValidator(_printable)
 ]
-Quota = Annotated[int, Field(ge=0, le=2**60, description="Octets; null means unlimited.")]
+Quota = Annotated[int, Field(ge=0, le=2**60, description="Size in bytes; null means unlimited.")]
 Targets = Annotated[
     list[Line],
     Field(min_length=1, max_length=100, description="Accounts or aliases of the tenant, or addresses elsewhere."),
@@ -46,9 +46,11 @@ Hourly = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Networks = Annotated[list[Line], Field(min_length=1, max_length=100)]
 
-_MESSAGES = "Messages that may be sent in an hour; null: as the domain says, or else the settings."
-_RECIPIENTS = "Recipients that may be named in an hour; null: as the domain says, or else the settings."
-_NETWORKS = "Networks (CIDR) that mail may be submitted from; null: as the domain says, or else any."
+_MESSAGES = "Messages that the account may send per hour; null: the limit of the domain, or else the configured one."
+_RECIPIENTS = (
+    "Recipients that the account may send to per hour; null: the limit of the domain, or else the configured one."
+)
+_NETWORKS = "Networks (CIDR) from which mail may be submitted; null: those of the domain, or else any."
 
 
 class _Request(BaseModel):
@@ -56,45 +58,51 @@ class _Request(BaseModel):
 
 
 class DomainCreation(_Request):
-    """A domain to be made."""
+    """A domain to create."""
 
     name: Line = Field(examples=["example.test"])
-    tenant: Line | None = Field(None, description="Name or id of the tenant; without it, yours or `default`.")
-    catch_all: Line | None = Field(
-        None, description="Account or alias that takes mail for addresses that do not exist."
+    tenant: Line | None = Field(
+        None, description="Name or id of the tenant; without it, the tenant of the key, or `default`."
     )
-    plus_addressing: bool = Field(True, description="Whether `name+anything` belongs to `name`.")
+    catch_all: Line | None = Field(
+        None, description="Account or alias that receives mail for addresses that do not exist."
+    )
+    plus_addressing: bool = Field(True, description="Whether mail for `name+anything` is delivered to `name`.")
+    dkim: bool = Field(True, description="Whether to create DKIM keys, one RSA 2048 and one Ed25519.")
 
 
 class DomainChange(_Request):
-    """Fields of a domain to be set; what is left out stays."""
+    """Fields of a domain to change; fields that are left out keep their values."""
 
     catch_all: Line | None = None
     plus_addressing: bool = Field(default_factory=lambda: True)
     max_messages_per_hour: Hourly | None = Field(
-        None, description="Messages that all its accounts may send in an hour."
+        None, description="Messages that all accounts of the domain together may send per hour."
     )
     max_recipients_per_hour: Hourly | None = Field(
-        None, description="Recipients that all its accounts may name in an hour."
+        None, description="Recipients that all accounts of the domain together may send to per hour."
     )
     allowed_networks: Networks | None = Field(
-        None, description="Networks (CIDR) that its accounts may submit mail from, where they have none of their own."
+        None, description="Networks (CIDR) from which its accounts may submit mail, unless an account has its own."
     )
-    max_accounts: Count | None = Field(None, description="Accounts that it may have; null means unlimited.")
+    max_accounts: Count | None = Field(None, description="Maximum number of accounts; null means unlimited.")
     quota_bytes: Quota | None = Field(
-        None, description="Octets that its accounts may be promised together; each then needs a quota."
+        None,
+        description="Maximum sum of the quotas of its accounts, in bytes; each account then needs a quota."
+        " Null means unlimited.",
     )
     retention_days: Annotated[int, Field(ge=1, le=36_500)] | None = Field(
-        None, description="Days after which mail is deleted; null: never."
+        None, description="Age in days at which mail is deleted; null: never."
     )
     undelete_days: Annotated[int, Field(ge=0, le=365)] = Field(
         default_factory=int,
-        description="Days in which deleted mail can be brought back; 0: not at all. An account keeps at most twice its quota so.",
+        description="Days for which deleted mail can be restored; 0: not at all. An account keeps at most"
+        " twice its quota of deleted mail.",
     )
 
 
 class AccountCreation(_Request):
-    """An account to be made."""
+    """An account to create."""
 
     address: Line = Field(examples=["carol@example.test"])
     password: Password = Field(examples=["correct horse battery"])
@@ -102,13 +110,13 @@ class AccountCreation(_Request):
 
 
 class AccountChange(_Request):
-    """Fields of an account to be set; what is left out stays."""
+    """Fields of an account to change; fields that are left out keep their values."""
 
     password: Password = Field(default_factory=str, examples=["another good password"])
     quota_bytes: Quota | None = None
     state: Literal["active", "suspended", "receive-only"] = Field(
         default_factory=lambda: "active",
-        description="suspended: takes no mail and may not log in. receive-only: takes mail, sends none.",
+        description="suspended: receives no mail and cannot log in. receive-only: receives mail, but cannot send.",
     )
     max_messages_per_hour: Hourly | None = Field(None, description=_MESSAGES)
     max_recipients_per_hour: Hourly | None = Field(None, description=_RECIPIENTS)
@@ -116,7 +124,7 @@ class AccountChange(_Request):
 
 
 class AliasCreation(_Request):
-    """An alias to be made."""
+    """An alias to create."""
 
     address: Line = Field(examples=["team@example.test"])
     targets: Targets = Field(examples=[["alice@example.test", "bob@example.test"]])
@@ -129,10 +137,10 @@ class AliasChange(_Request):
 
 
 class ForwardConfirmation(_Request):
-    """What the message to a target of an alias holds."""
+    """The confirmation that was sent to a target of an alias."""
 
     token: Line = Field(
-        description="The token in the message.", examples=["0198c1d2c3b47a519e2f8d7c6b5a4938.Zm9yd2FyZHM"]
+        description="The token from the message.", examples=["0198c1d2c3b47a519e2f8d7c6b5a4938.Zm9yd2FyZHM"]
     )
 
 
@@ -140,7 +148,7 @@ class DomainView(BaseModel):
     """A domain."""
 
     name: str = Field(description="Canonical form: lower case, A-labels.")
-    display_name: str = Field(description="The name as people write it.")
+    display_name: str = Field(description="The name in Unicode, for display.")
     tenant: str
     catch_all: str | None
     plus_addressing: bool
@@ -152,10 +160,12 @@ class DomainView(BaseModel):
     retention_days: int | None
     undelete_days: int
     postmaster: str | None = Field(
-        description="The address that takes the mail for its postmaster (RFC 5321 section 4.5.1): its own, the catch-all,"
-        " `POSTHORN_SMTP_POSTMASTER`, or the oldest account. Null: nobody does, and such mail is refused."
+        description="The address that receives mail for its postmaster (RFC 5321 section 4.5.1): its own, the catch-all,"
+        " `POSTHORN_SMTP_POSTMASTER`, or the oldest account. Null: none, and such mail is refused."
     )
-    verified_at: datetime | None = Field(description="Null: it takes no mail before its ownership is shown.")
+    verified_at: datetime | None = Field(
+        description="Time at which the ownership was verified; null: not yet, and the domain receives no mail."
+    )
     created_at: datetime
     updated_at: datetime
 
@@ -214,12 +224,12 @@ class AccountView(BaseModel):
 
 
 class TargetView(BaseModel):
-    """A target of an alias and whether it gets mail."""
+    """A target of an alias, and whether it gets mail."""
 
     address: str
     state: Literal["active", "unconfirmed", "suppressed"] = Field(
-        description="unconfirmed: an address elsewhere that gets nothing before it confirms, which it has been asked by mail. "
-        "suppressed: on the tenant's suppression list."
+        description="unconfirmed: an address elsewhere that gets no mail until it confirms, which it was"
+        " asked to do by mail. suppressed: on the tenant's suppression list."
     )
 
     @classmethod
@@ -235,7 +245,7 @@ class AliasView(BaseModel):
 
     address: str
     targets: list[str]
-    target_states: list[TargetView] = Field(description="Of each target, whether it gets mail.")
+    target_states: list[TargetView] = Field(description="For each target, whether it gets mail.")
     created_at: datetime
     updated_at: datetime
 
@@ -257,13 +267,15 @@ class MessageView(BaseModel):
     id: UUID
     mailbox: str
     uid: int
-    size: int = Field(description="Octets, exactly as POP3 says.")
+    size: int = Field(description="Size in bytes, exactly as POP3 reports it.")
     received_at: datetime
     from_: str = Field(serialization_alias="from", description="The From field, decoded.")
     subject: str = Field(description="The Subject field, decoded.")
-    date: str = Field(description="The Date field as it stands.")
+    date: str = Field(description="The Date field, as the sender wrote it.")
     message_id: str
-    reverse_path: str = Field(description="Empty for a notice, which has none.")
+    reverse_path: str = Field(
+        description="The reverse-path of the envelope; empty for bounces and other notifications."
+    )
     flags: list[Literal["seen", "answered", "flagged", "deleted", "draft"]]
     keywords: list[str]
 
@@ -287,7 +299,7 @@ class MessageView(BaseModel):
 
 
 class DeadLetterView(BaseModel):
-    """A message that could not be delivered."""
+    """A message that was accepted and could not be delivered."""
 
     sequence: int
     message_id: str
@@ -308,7 +320,7 @@ class DeadLetterView(BaseModel):
 
 
 class Retried(BaseModel):
-    """A dead letter that is on its way again."""
+    """A parked message that is queued again."""
 
     sequence: int
     state: Literal["queued"] = "queued"
@@ -335,7 +347,7 @@ class ProblemView(BaseModel):
     title: str
     status: int = Field(examples=[422])
     detail: str
-    errors: list[ProblemField] | None = Field(None, description="Which fields are wrong, where fields are.")
+    errors: list[ProblemField] | None = Field(None, description="The fields that failed validation, if any.")
 
 
 def _listed(networks: tuple[str, ...] | None) -> list[str] | None:

@@ -10,18 +10,18 @@ from pydantic import BaseModel, Field
 from posthorn.runtime.health import Health
 from posthorn_api.http.operations import problems, router
 
-status = router("status")
+status = router("Status")
 
 
 class PartView(BaseModel):
-    """A part that the API needs."""
+    """A part of the system that the API depends on."""
 
     name: str
-    state: str = Field(description="ok, or what is wrong in a word or two.")
+    state: str = Field(description="ok, or a short description of the fault.")
 
 
 class StatusView(BaseModel):
-    """Whether this process of the API is ready, and its parts."""
+    """Whether this process of the API is ready, and the parts it depends on."""
 
     ready: bool
     parts: list[PartView]
@@ -32,8 +32,10 @@ def _health(request: Request) -> Health:
     return found
 
 
-@status.get("/v1/status", operation_id="getStatus", summary="Show what the API needs", responses=problems())
+@status.get("/v1/status", operation_id="getStatus", summary="Get the status of the API.", responses=problems())
 async def get_status(health: Annotated[Health, Depends(_health)]) -> StatusView:
-    """What `/readyz` on the health port says. It is answered by one of the API's processes."""
+    """The same information as `/readyz` on the health port, from the process of the API that
+    answers the request.
+    """
     ready, states = await health.readiness()
     return StatusView(ready=ready, parts=[PartView(name=name, state=state) for name, state in states.items()])

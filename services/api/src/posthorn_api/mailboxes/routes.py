@@ -24,8 +24,8 @@ from posthorn_api.mailboxes.schemas import (
 )
 from posthorn_api.mailboxes.service import MailboxService
 
-mailboxes = router("mailboxes")
-messages = router("messages")
+mailboxes = router("Mailboxes")
+messages = router("Messages")
 
 
 def _mail(request: Request) -> MailboxService:
@@ -34,22 +34,22 @@ def _mail(request: Request) -> MailboxService:
 
 
 MailDecisions = Annotated[MailboxService, Depends(_mail)]
-MessagePath = Annotated[UUID, Path(alias="id", description="The message's id.")]
-MailboxPath = Annotated[str, Path(description="The mailbox's name; its slashes may stand as they are.")]
+MessagePath = Annotated[UUID, Path(alias="id", description="Id of the message.")]
+MailboxPath = Annotated[str, Path(description="Name of the mailbox; slashes in it need not be percent-encoded.")]
 ONE_MESSAGE = "/v1/accounts/{address:address}/messages/{id}"
 _MAILBOXES = "/v1/accounts/{address:address}/mailboxes"
 
 
-@mailboxes.get(_MAILBOXES, operation_id="listMailboxes", summary="List mailboxes", responses=problems(404))
+@mailboxes.get(_MAILBOXES, operation_id="listMailboxes", summary="List mailboxes.", responses=problems(404))
 async def list_mailboxes(address: AddressPath, caller: Caller, service: MailDecisions) -> MailboxesView:
-    """All of them, with the number of their messages, which are counted."""
+    """All mailboxes of the account, each with a count of its messages."""
     return MailboxesView(items=[MailboxView.of(each) for each in await service.mailboxes(caller, address)])
 
 
 @mailboxes.post(
     _MAILBOXES,
     operation_id="createMailbox",
-    summary="Make a mailbox",
+    summary="Create a mailbox.",
     status_code=201,
     response_model=MailboxView,
     responses=problems(404, 409, *BODY_PROBLEMS),
@@ -58,7 +58,7 @@ async def list_mailboxes(address: AddressPath, caller: Caller, service: MailDeci
 async def create_mailbox(
     address: AddressPath, new: MailboxCreation, caller: Caller, service: MailDecisions, request: Request
 ) -> Response:
-    """Beside INBOX, Junk, Sent and Trash, which every account has."""
+    """In addition to INBOX, Junk, Sent and Trash, which every account has."""
 
     def render(mailbox: Mailbox) -> Response:
         place = f"/v1/accounts/{quote(address, safe='@')}/mailboxes/{quote(mailbox.name)}"
@@ -70,14 +70,14 @@ async def create_mailbox(
 @mailboxes.delete(
     f"{_MAILBOXES}/{{mailbox:path}}",
     operation_id="deleteMailbox",
-    summary="Delete a mailbox",
+    summary="Delete a mailbox.",
     status_code=204,
     responses=problems(404, 409),
 )
 async def delete_mailbox(
     address: AddressPath, mailbox: MailboxPath, caller: Caller, service: MailDecisions
 ) -> Response:
-    """Only one that is empty, and not one that every account has."""
+    """Only an empty mailbox can be deleted, and none of INBOX, Junk, Sent and Trash."""
     await service.delete_mailbox(caller, address, mailbox)
     return Response(status_code=204)
 
@@ -85,27 +85,27 @@ async def delete_mailbox(
 @messages.post(
     f"{ONE_MESSAGE}/move",
     operation_id="moveMessage",
-    summary="Move a message",
+    summary="Move a message.",
     responses=problems(404, *BODY_PROBLEMS),
     dependencies=POST_ONLY,
 )
 async def move_message(
     address: AddressPath, message: MessagePath, move: MessageMove, caller: Caller, service: MailDecisions
 ) -> MessageView:
-    """Into one mailbox, out of every other one. It gets a new uid there."""
+    """Removes the message from every other mailbox. It gets a new UID in the target mailbox."""
     return MessageView.of(await service.move_message(caller, address, message, move.mailbox))
 
 
 @messages.get(
     "/v1/accounts/{address:address}/deleted",
     operation_id="listDeletedMessages",
-    summary="List deleted messages",
+    summary="List deleted messages.",
     responses=problems(404),
 )
 async def list_deleted(
     address: AddressPath, caller: Caller, service: MailDecisions, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[DeletedMessageView]:
-    """Those that can be brought back: in the `undelete_days` of their domain. The newest message first."""
+    """Messages that can be restored within the `undelete_days` of their domain, newest first."""
     found = await service.deleted(caller, address, _key_in(cursor), limit + 1)
 
     def view(item: tuple[DeletedKey, DeletedMessage]) -> DeletedMessageView:
@@ -117,14 +117,16 @@ async def list_deleted(
 @messages.post(
     f"{ONE_MESSAGE}/undelete",
     operation_id="undeleteMessage",
-    summary="Bring a deleted message back",
+    summary="Restore a deleted message.",
     responses=problems(404, 409),
     dependencies=POST_ONLY,
 )
 async def undelete_message(
     address: AddressPath, message: MessagePath, caller: Caller, service: MailDecisions
 ) -> MessageView:
-    """Into the mailbox where it was, or the INBOX where that is gone. Its octets count against the quota again."""
+    """To the mailbox where it was, or to INBOX if that mailbox no longer exists. The message counts
+    against the quota again.
+    """
     return MessageView.of(await service.undelete_message(caller, address, message))
 
 
@@ -145,4 +147,4 @@ def _key_in(cursor: str | None) -> DeletedKey | None:
             raise ValueError
         return DeletedKey(UUID(message), number, at)
     except (ValueError, OverflowError, OSError):
-        raise ValidationFailed(FieldError("cursor", "this is no next_cursor of this list")) from None
+        raise ValidationFailed(FieldError("cursor", "not a next_cursor of this list")) from None

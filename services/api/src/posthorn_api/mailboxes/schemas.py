@@ -16,13 +16,15 @@ class _Request(BaseModel):
 
 
 class MailboxCreation(_Request):
-    """A mailbox to be made."""
+    """A mailbox to create."""
 
-    name: Line = Field(examples=["Work/2026"], description="Levels are divided by slashes.")
+    name: Line = Field(
+        examples=["Work/2026"], description="Name of the mailbox; a slash separates the levels of the hierarchy."
+    )
 
 
 class MessageMove(_Request):
-    """Where a message is to go."""
+    """The target of a move."""
 
     mailbox: Line = Field(examples=["Trash"])
 
@@ -31,10 +33,12 @@ class MailboxView(BaseModel):
     """A mailbox of an account."""
 
     name: str
-    role: Literal["inbox", "junk", "sent", "trash"] | None = Field(description="Null: the owner's own.")
+    role: Literal["inbox", "junk", "sent", "trash"] | None = Field(
+        description="Special use of the mailbox; null for an ordinary one."
+    )
     messages: int
     unseen: int
-    octets: int
+    size_bytes: int = Field(description="Sum of the sizes of its messages, in bytes.")
     uidvalidity: int
     uidnext: int
 
@@ -46,7 +50,7 @@ class MailboxView(BaseModel):
             role=mailbox.role,  # type: ignore[arg-type]
             messages=mailbox.messages,
             unseen=mailbox.unseen,
-            octets=mailbox.octets,
+            size_bytes=mailbox.octets,
             uidvalidity=mailbox.uidvalidity,
             uidnext=mailbox.uidnext,
         )
@@ -56,15 +60,17 @@ class MailboxesView(BaseModel):
     """All mailboxes of an account."""
 
     items: list[MailboxView]
-    next_cursor: None = Field(default=None, description="Always null: an account has a thousand mailboxes at most.")
+    next_cursor: None = Field(default=None, description="Always null: an account has at most a thousand mailboxes.")
 
 
 class DeletedMessageView(BaseModel):
-    """A message that can be brought back."""
+    """A deleted message that can be restored."""
 
-    message: MessageView = Field(description="As it was. `mailbox` is where it would be again, `uid` is 0.")
+    message: MessageView = Field(
+        description="The message as it was. `mailbox` is the mailbox to which it would be restored; `uid` is 0."
+    )
     deleted_at: datetime
-    until: datetime = Field(description="When its time is over.")
+    until: datetime = Field(description="Time at which it is removed permanently.")
 
     @classmethod
     def of(cls, deleted: DeletedMessage) -> DeletedMessageView:
@@ -75,24 +81,25 @@ class DeletedMessageView(BaseModel):
 class ImportFailure(BaseModel):
     """A message that was not imported."""
 
-    message: int = Field(examples=[17], description="The how-manieth of the file it is, from 1.")
-    name: str | None = Field(None, description="Its path in an archive.")
+    message: int = Field(examples=[17], description="Position of the message in the file, from 1.")
+    name: str | None = Field(None, description="Path of the message in an archive.")
     reason: str = Field(examples=["the mailbox has no room for it"])
 
 
 class ImportSummary(BaseModel):
-    """What became of the messages of an import."""
+    """The result of an import."""
 
     messages: int
     imported: int
-    duplicates: int = Field(description="They were there already, octet for octet.")
+    duplicates: int = Field(description="Number of messages that the account already has, byte for byte.")
     failed: int
-    octets: int = Field(description="Of those imported.")
-    failures: list[ImportFailure] = Field(description="The first hundred.")
+    imported_bytes: int = Field(description="Sum of the sizes of the imported messages, in bytes.")
+    failures: list[ImportFailure] = Field(description="The first hundred failures.")
     left_out: int = Field(
-        description="Records that are no mail: messages that a mail program has deleted, and its own data about the folder."
+        description="Number of records that are not messages: messages that a mail program has deleted, and"
+        " its own data about the folder."
     )
-    left_out_records: list[ImportFailure] = Field(description="The first hundred of them, with the reason.")
+    left_out_records: list[ImportFailure] = Field(description="The first hundred of these records, with the reason.")
     from_lines_left: int = Field(
         description="Lines of an mbox that begin with From after an empty line and were taken for text of a message."
     )

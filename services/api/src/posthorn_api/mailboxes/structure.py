@@ -20,12 +20,12 @@ _STEP = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """What a message consists of."""
+    """The MIME structure of a message."""
 
     root: Part
     size_bytes: int
     is_complete: bool
-    """False: it has more parts, or deeper ones, than are listed."""
+    "False if the message has more parts, or deeper ones, than are listed."
 
 
 @dataclass(frozen=True, slots=True)

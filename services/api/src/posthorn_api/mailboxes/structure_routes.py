@@ -14,15 +14,15 @@ from posthorn_api.mailboxes.message_routes import pieces_of
 from posthorn_api.mailboxes.routes import ONE_MESSAGE, MailDecisions, MessagePath
 from posthorn_api.mailboxes.structure_schemas import StructureView
 
-parts = router("messages")
+parts = router("Messages")
 
-Number = Annotated[str, Path(max_length=500, description="The part's number, from the structure.", examples=["1.2"])]
+Number = Annotated[str, Path(max_length=500, description="Number of the part, from the structure.", examples=["1.2"])]
 
 
 @parts.get(
     f"{ONE_MESSAGE}/structure",
     operation_id="getMessageStructure",
-    summary="List the parts and attachments of a message",
+    summary="List the parts and attachments of a message.",
     responses=problems(404),
 )
 async def get_structure(
@@ -35,7 +35,7 @@ async def get_structure(
 @parts.get(
     f"{ONE_MESSAGE}/parts/{{part}}",
     operation_id="getMessagePart",
-    summary="Fetch a part of a message",
+    summary="Download a part of a message.",
     response_class=Response,
     responses={
         200: {
@@ -51,10 +51,12 @@ async def get_part(
     part: Number,
     caller: Caller,
     service: MailDecisions,
-    raw: Annotated[bool, Query(description="As it lies in the message, encoded.")] = False,
+    raw: Annotated[bool, Query(description="Return the part as it is encoded in the message.")] = False,
 ) -> Response:
-    """Decoded (base64, quoted-printable), in the part's own character set. Its type is in the structure: the answer is always
-    `application/octet-stream`, to be kept and not shown, since strangers wrote it."""
+    """Decoded from base64 or quoted-printable, in the part's own character set. The media type of
+    the answer is always `application/octet-stream`, because the content is untrusted; the type
+    of the part is in the structure.
+    """
     found = await service.part(caller, address, message, part, raw=raw)
     name = found.part.fields.file_name or f"{message}-{part}"
     headers = {

@@ -12,26 +12,25 @@ class MessagePartView(BaseModel):
     """A part of a message."""
 
     number: str | None = Field(
-        description="As IMAP counts: 1, 1.2, … Null for a multipart that is a whole message, which cannot be fetched as a part."
+        description="As in IMAP: 1, 1.2, … Null for a multipart that is a whole message, which cannot be"
+        " downloaded as a part."
     )
-    depth: int = Field(description="Parts that it lies within.")
-    type: str = Field(
-        description="The content type, in lower case; text/plain where none is named or it does not read."
-    )
+    depth: int = Field(description="Number of parts that enclose this one.")
+    type: str = Field(description="Media type, in lower case; text/plain if none is given or it is malformed.")
     charset: str | None
-    name: str | None = Field(description="The file name, decoded, without folders and control characters.")
-    disposition: str | None = Field(description="inline, attachment, or what else the sender wrote.")
+    name: str | None = Field(description="File name, decoded, without directories and control characters.")
+    disposition: str | None = Field(description="inline, attachment, or another value that the sender wrote.")
     is_attachment: bool = Field(
-        description="Whether it is said to be an attachment, has a file name, or is neither plain text nor HTML."
+        description="Whether the part is declared an attachment, has a file name, or is neither plain text nor HTML."
     )
     content_id: str | None
     description: str | None
     encoding: str = Field(description="Content-Transfer-Encoding, in lower case.")
-    header_offset: int = Field(description="Where its header begins, in bytes of the message.")
+    header_offset: int = Field(description="Offset of its header in the message, in bytes.")
     body_offset: int
-    body_bytes: int = Field(description="Bytes of its body, encoded.")
-    decoded_bytes: int = Field(description="Bytes of its content decoded; an estimate where it is encoded.")
-    lines: int = Field(description="Line ends in its body.")
+    body_bytes: int = Field(description="Size of its encoded body, in bytes.")
+    decoded_bytes: int = Field(description="Size of its decoded content, in bytes; an estimate if it is encoded.")
+    lines: int = Field(description="Number of lines in its body.")
 
     @classmethod
     def of(cls, depth: int, part: Part) -> MessagePartView:
@@ -57,11 +56,11 @@ class MessagePartView(BaseModel):
 
 
 class StructureView(BaseModel):
-    """What a message consists of."""
+    """The MIME structure of a message."""
 
-    size_bytes: int = Field(description="Bytes of the whole message.")
-    is_complete: bool = Field(description="False: it has more parts, or deeper ones, than are listed.")
-    parts: list[MessagePartView] = Field(description="All parts in order, each before those within it.")
+    size_bytes: int = Field(description="Size of the whole message, in bytes.")
+    is_complete: bool = Field(description="False if the message has more parts, or deeper ones, than are listed.")
+    parts: list[MessagePartView] = Field(description="All parts in order, each before those that it encloses.")
 
     @classmethod
     def of(cls, structure: Structure) -> StructureView:

@@ -27,9 +27,9 @@ from posthorn_api.queue.schemas import (
 )
 from posthorn_api.queue.service import QueueService
 
-queue = router("queue")
-suppressions = router("suppressions")
-traces = router("traces")
+queue = router("Queue")
+suppressions = router("Suppressions")
+traces = router("Traces")
 
 
 def outgoing(request: Request) -> QueueService:
@@ -39,29 +39,31 @@ def outgoing(request: Request) -> QueueService:
 
 
 Letters = Annotated[QueueService, Depends(outgoing)]
-Number = Annotated[int, Path(alias="id", ge=1, le=2**63 - 1, description="The recipient's number, from the list.")]
+Number = Annotated[
+    int, Path(alias="id", ge=1, le=2**63 - 1, description="Number of the recipient in the queue, from the list.")
+]
 
 
-@queue.get("/v1/queue", operation_id="listQueue", summary="Search the outbound queue", responses=problems())
+@queue.get("/v1/queue", operation_id="listQueue", summary="Search the outbound queue.", responses=problems())
 async def list_queue(
     caller: Caller,
     service: Letters,
     domain: Annotated[Line | None, Query(description="Domain of the recipient.")] = None,
     state: Annotated[State | None, Query()] = None,
     sender: Annotated[
-        str | None, Query(max_length=1000, description="Where bounces go; `<>` for notices of ours.")
+        str | None, Query(max_length=1000, description="The reverse-path; `<>` for bounces and other notifications.")
     ] = None,
     recipient: Annotated[Line | None, Query()] = None,
     message: Annotated[UUID | None, Query(description="Id of the message.")] = None,
-    older_than: Annotated[Age | None, Query(description="Seconds in the queue at least.")] = None,
-    younger_than: Annotated[Age | None, Query(description="Seconds in the queue at most.")] = None,
+    older_than: Annotated[Age | None, Query(description="Minimum age in the queue, in seconds.")] = None,
+    younger_than: Annotated[Age | None, Query(description="Maximum age in the queue, in seconds.")] = None,
     tenant: Annotated[
-        Line | None, Query(description="Name or id of the tenant whose they are: who sends, or whose alias forwards.")
+        Line | None, Query(description="Name or id of the tenant that sends the message or whose alias forwards it.")
     ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[QueueItemView]:
-    """Recipients elsewhere, newest first, those that have come to their end among them for some days."""
+    """Remote recipients, newest first. Finished ones are included for some days."""
     which = QueueFilter(
         domain,
         None if state is None else QueueState(state),
@@ -76,21 +78,23 @@ async def list_queue(
     return page(found, limit, QueueItemView.of, lambda item: item.id)
 
 
-@queue.get("/v1/queue/{id}", operation_id="getQueued", summary="Show a recipient of the queue", responses=problems(404))
+@queue.get("/v1/queue/{id}", operation_id="getQueued", summary="Get a recipient in the queue.", responses=problems(404))
 async def get_queued(number: Number, caller: Caller, service: Letters) -> QueueItemView:
-    """One recipient."""
+    """The answer includes the result of the last attempt."""
     return QueueItemView.of(await service.item(caller, number))
 
 
 @queue.delete(
     "/v1/queue/{id}",
     operation_id="cancelQueued",
-    summary="Cancel a recipient of the queue",
+    summary="Cancel a recipient in the queue.",
     status_code=204,
     responses=problems(404, 409),
 )
 async def cancel_queued(number: Number, caller: Caller, service: Letters) -> Response:
-    """It is not sent any more, and nobody is told. Refused once it is being sent or has come to its end."""
+    """The message is no longer sent to this recipient, and no bounce is sent. Refused with 409
+    (conflict) while it is being sent or after it has finished.
+    """
     await service.act(caller, "cancel", number)
     return Response(status_code=204)
 
@@ -114,12 +118,24 @@ def _on_many(action: str) -> Callable[..., Awaitable[MatchedView]]:
 
 
 _ACTIONS = {
-    "retry": ("Try {} again now", "What is queued or deferred is due at once."),
-    "hold": ("Hold {} back", "What is queued or deferred waits until it is released."),
-    "release": ("Release {}", "What is held is due at once."),
-    "cancel": ("Cancel {}", "What is queued, deferred or held is not sent any more, and nobody is told."),
+    "retry": (
+        "Retry {} now.",
+        "A queued or deferred recipient becomes due at once.",
+        "Queued and deferred recipients become due at once.",
+    ),
+    "hold": (
+        "Hold {}.",
+        "A queued or deferred recipient waits until it is released.",
+        "Queued and deferred recipients wait until they are released.",
+    ),
+    "release": ("Release {}.", "A held recipient becomes due at once.", "Held recipients become due at once."),
+    "cancel": (
+        "Cancel {}.",
+        "",
+        "Queued, deferred and held recipients are no longer sent to, and no bounces are sent.",
+    ),
 }
-for _action, (_summary, _about) in _ACTIONS.items():
+for _action, (_summary, _of_one, _of_many) in _ACTIONS.items():
     if _action != "cancel":
         queue.add_api_route(
             f"/v1/queue/{{id}}/{_action}",
@@ -127,7 +143,7 @@ for _action, (_summary, _about) in _ACTIONS.items():
             methods=["POST"],
             operation_id=f"{_action}Queued",
             summary=_summary.format("a recipient"),
-            description=f"{_about} Refused in any other state.",
+            description=f"{_of_one} Refused with 409 (conflict) in any other state.",
             response_model=QueueItemView,
             responses=problems(404, 409),
             dependencies=POST_ONLY,
@@ -137,8 +153,8 @@ for _action, (_summary, _about) in _ACTIONS.items():
         _on_many(_action),
         methods=["POST"],
         operation_id=f"{_action}AllQueued",
-        summary=_summary.format("all recipients that match"),
-        description=f"{_about} Those in any other state are passed over.",
+        summary=_summary.format("all matching recipients"),
+        description=f"{_of_many} Recipients in other states are skipped.",
         response_model=MatchedView,
         responses=problems(*BODY_PROBLEMS),
         dependencies=POST_ONLY,
@@ -146,7 +162,7 @@ for _action, (_summary, _about) in _ACTIONS.items():
 
 
 @suppressions.get(
-    "/v1/suppressions", operation_id="listSuppressions", summary="List suppressed addresses", responses=problems()
+    "/v1/suppressions", operation_id="listSuppressions", summary="List suppressed addresses.", responses=problems()
 )
 async def list_suppressions(
     caller: Caller,
@@ -155,7 +171,9 @@ async def list_suppressions(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[SuppressionView]:
-    """By address: those of your tenant, or of the tenant `default` for a key of the whole platform."""
+    """Sorted by address. A key of a tenant sees its own list, a key of the whole platform the list
+    of the tenant `default`.
+    """
     found = await service.suppressions(caller, domain, text_after(cursor), limit + 1)
     return page(found, limit, SuppressionView.of, lambda suppression: suppression.address)
 
@@ -163,15 +181,19 @@ async def list_suppressions(
 @suppressions.post(
     "/v1/suppressions",
     operation_id="suppress",
-    summary="Suppress an address",
+    summary="Suppress an address.",
     status_code=201,
     response_model=SuppressionView,
-    responses={200: {"model": SuppressionView, "description": "It was suppressed already"}, **problems(*BODY_PROBLEMS)},
+    responses={
+        200: {"model": SuppressionView, "description": "The address was already suppressed."},
+        **problems(*BODY_PROBLEMS),
+    },
     dependencies=POST_ONLY,
 )
 async def suppress(body: SuppressionCreation, caller: Caller, service: Letters) -> Response:
-    """It gets no more mail from the tenant: what is queued for it bounces. An address that bounces for good comes here by
-    itself."""
+    """The address gets no more mail from the tenant, and messages queued for it bounce. Addresses
+    that bounce permanently are added automatically.
+    """
     made, is_new = await service.suppress(caller, body.address, body.reason)
     answer = created(SuppressionView.of(made), "suppressions", made.address)
     answer.status_code = 201 if is_new else 200
@@ -181,12 +203,12 @@ async def suppress(body: SuppressionCreation, caller: Caller, service: Letters) 
 @suppressions.delete(
     "/v1/suppressions/{address:address}",
     operation_id="unsuppress",
-    summary="Take an address off the list",
+    summary="Remove an address from the suppression list.",
     status_code=204,
     responses=problems(404),
 )
 async def unsuppress(address: AddressPath, caller: Caller, service: Letters) -> Response:
-    """It gets mail again."""
+    """The address gets mail again."""
     await service.unsuppress(caller, address)
     return Response(status_code=204)
 
@@ -194,12 +216,14 @@ async def unsuppress(address: AddressPath, caller: Caller, service: Letters) -> 
 @traces.get(
     "/v1/messages/{id}/trace",
     operation_id="traceMessage",
-    summary="Tell what happened to a message",
+    summary="Get the trace of a message.",
     responses=problems(404),
 )
 async def trace_message(
-    message: Annotated[UUID, Path(alias="id", description="The message's id.")], caller: Caller, service: Letters
+    message: Annotated[UUID, Path(alias="id", description="Id of the message.")], caller: Caller, service: Letters
 ) -> TraceView:
-    """Every event in the order of time, for two weeks unless the settings say otherwise. A key of a tenant sees the messages that
-    the tenant has sent; those that came in from elsewhere only a key of the whole platform."""
+    """Every event of the message in chronological order, kept for two weeks unless configured
+    otherwise. A key of a tenant sees the messages that the tenant has sent; only a key of the
+    whole platform sees those received from elsewhere.
+    """
     return TraceView(items=[EventView.of(event) for event in await service.trace(caller, message)])

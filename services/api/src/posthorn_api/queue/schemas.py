@@ -21,25 +21,25 @@ Age = Annotated[float, Field(ge=0, le=10**10, allow_inf_nan=False)]
 
 
 class QueueSelection(BaseModel):
-    """Which recipients of the queue are meant: those that match every field given."""
+    """Selects the recipients that match every given field."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     domain: Line | None = Field(None, description="Domain of the recipient.", examples=["example.org"])
     state: State | None = Field(None, examples=["deferred"])
     sender: Annotated[str, Field(max_length=1000)] | None = Field(
-        None, description="Where bounces go; `<>` for notices of ours."
+        None, description="The reverse-path; `<>` for bounces and other notifications."
     )
     recipient: Line | None = None
     message: Annotated[UUID, Field(strict=False)] | None = Field(None, description="Id of the message.")
-    older_than: Age | None = Field(None, description="Seconds in the queue at least.")
-    younger_than: Age | None = Field(None, description="Seconds in the queue at most.")
+    older_than: Age | None = Field(None, description="Minimum age in the queue, in seconds.")
+    younger_than: Age | None = Field(None, description="Maximum age in the queue, in seconds.")
     tenant: Line | None = Field(
         None,
-        description="Name or id of the tenant whose they are: who sends, or whose alias forwards.",
+        description="Name or id of the tenant that sends the message or whose alias forwards it.",
         examples=["acme"],
     )
-    all: bool = Field(False, description="Must be true when nothing else is given: everything in the queue is meant.")
+    all: bool = Field(False, description="Must be true if no other field is given: selects everything in the queue.")
 
     def which(self) -> QueueFilter:
         """Give it to the service."""
@@ -56,22 +56,27 @@ class QueueSelection(BaseModel):
 
 
 class MatchedView(BaseModel):
-    """What an action on many did."""
+    """The result of an action on many recipients."""
 
-    matched: int = Field(description="Recipients it was done to.")
-    more: bool = Field(description="At most 100,000 are done in a request; true: ask again for the rest.")
+    matched: int = Field(description="Number of recipients that were changed.")
+    more: bool = Field(
+        description="Whether more recipients match: one request changes at most 100,000. Repeat the request"
+        " for the rest."
+    )
 
 
 class QueueItemView(BaseModel):
-    """One recipient of a message on its way out."""
+    """A recipient of an outgoing message."""
 
     id: int
     message: UUID = Field(description="Id of the message; its other recipients have the same.")
     state: State
-    sender: str = Field(description="Where bounces go; empty for notices of ours.")
+    sender: str = Field(description="The reverse-path, to which bounces are sent; empty for our own notifications.")
     recipient: str
     domain: str
-    forwarded_for: str | None = Field(description="The address here that it was sent to, when an alias leads outside.")
+    forwarded_for: str | None = Field(
+        description="The local address to which the message was sent, if an alias forwards it."
+    )
     subject: str
     size: int
     attempts: int
@@ -79,17 +84,19 @@ class QueueItemView(BaseModel):
     last_attempt_at: datetime | None
     last_host: str | None
     last_status: str | None = Field(description="Enhanced status code (RFC 3463).")
-    last_reply: str | None = Field(description="What the host said, or why none was asked.")
+    last_reply: str | None = Field(description="The reply of the host, or the reason why no host was contacted.")
     last_tls: str | None
     created_at: datetime
-    expires_at: datetime = Field(description="When it is given up.")
+    expires_at: datetime = Field(description="Time at which delivery is given up.")
     next_hop_closed_until: datetime | None = Field(
         None,
-        description="Set while it waits because its next hop failed as a host: until then nothing is sent there. `retry` opens it"
-        " for one try at once.",
+        description="Set while the recipient waits because its next hop failed as a host: nothing is sent"
+        " there until then. `retry` permits one attempt at once.",
     )
     next_hop_host: str | None = Field(None, description="The host that failed.")
-    next_hop_reply: str | None = Field(None, description="What that host said, or why it could not be asked.")
+    next_hop_reply: str | None = Field(
+        None, description="The reply of that host, or the reason why it could not be contacted."
+    )
 
     @classmethod
     def of(cls, item: QueueItem) -> QueueItemView:
@@ -120,30 +127,31 @@ class QueueItemView(BaseModel):
 
 
 class RouteSetting(BaseModel):
-    """How the mail of a domain is to travel."""
+    """How mail for a domain is routed."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     host: Line | None = Field(
         None,
-        description="Name or IP address of the server that takes it; null: the domain's MX.",
+        description="Name or IP address of the next hop; null: the MX hosts of the domain.",
         examples=["smtp.example.net"],
     )
     port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
-        None, description="Null: 25, and 465 with implicit TLS.", examples=[587]
+        None, description="Port of the next hop; null: 25, or 465 with implicit TLS.", examples=[587]
     )
     tls: Tls = Field(
         "opportunistic",
-        description="none; opportunistic: when offered; required: STARTTLS, the certificate is not looked at; verified: STARTTLS"
-        " with a valid certificate; implicit: TLS from the first octet, with a valid certificate.",
+        description="none; opportunistic: if the host offers it; required: STARTTLS, without verifying the"
+        " certificate; verified: STARTTLS with a valid certificate; implicit: TLS from the start"
+        " of the connection, with a valid certificate.",
         examples=["verified"],
     )
     username: Annotated[Line, Field(max_length=255)] | None = Field(None, examples=["posthorn"])
     password: Annotated[Line, Field(max_length=512, json_schema_extra={"format": "password"})] | None = Field(
-        None, description="Never shown again. Goes with username.", examples=["a good password"]
+        None, description="Needs a username. Never shown again.", examples=["a good password"]
     )
     connections: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
-        None, description="Connections at a time at most; null: as the settings say."
+        None, description="Maximum number of concurrent connections; null: the configured limit."
     )
     messages_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
@@ -162,9 +170,11 @@ class RouteSetting(BaseModel):
 
 
 class RouteCreation(RouteSetting):
-    """A route to be made."""
+    """A route to create."""
 
-    domain: Line = Field(description="`*`: every domain without a route of its own.", examples=["example.org"])
+    domain: Line = Field(
+        description="Name of the domain; `*`: every domain without a route of its own.", examples=["example.org"]
+    )
 
 
 class RouteView(BaseModel):
@@ -195,7 +205,7 @@ class RouteView(BaseModel):
 
 
 class SuppressionCreation(BaseModel):
-    """An address that is to get no more mail."""
+    """An address to suppress."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -209,7 +219,7 @@ class SuppressionView(BaseModel):
     address: str
     reason: str
     source: Literal["bounce", "api"]
-    message: UUID | None = Field(description="The message that bounced.")
+    message: UUID | None = Field(description="Id of the message that bounced.")
     created_at: datetime
 
     @classmethod
@@ -225,14 +235,14 @@ class SuppressionView(BaseModel):
 
 
 class EventView(BaseModel):
-    """Something that happened to a message."""
+    """An event in the life of a message."""
 
     at: datetime
     kind: str = Field(
         description="accepted, queued, delivered, deferred, bounced, notice, held, released, cancelled, retried or read.",
         examples=["delivered"],
     )
-    detail: dict[str, Any] = Field(description="What else is known, such as recipient, host, reply and tls.")
+    detail: dict[str, Any] = Field(description="Further facts, such as recipient, host, reply and tls.")
 
     @classmethod
     def of(cls, event: Event) -> EventView:
@@ -241,7 +251,7 @@ class EventView(BaseModel):
 
 
 class TraceView(BaseModel):
-    """What happened to a message, in the order of time."""
+    """The events of a message in chronological order."""
 
     items: list[EventView]
     next_cursor: None = None

@@ -38,7 +38,7 @@ _MOST = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """What an action on many did."""
+    """The result of an action on many recipients."""
 
     number: int
     more: bool
@@ -154,7 +154,7 @@ class QueueService:
             own = {(row.recipient, row.original) for row in rows}
             events = visible_to(caller.tenant, events, own, is_sender=is_of(events, caller.tenant))
         if not rows and not events:
-            raise NotFound(f"nothing is known of a message {message}")
+            raise NotFound(f"there is no trace of a message {message}")
         return events
 
     async def _try_again(self, domain: str) -> None:
@@ -296,21 +296,15 @@ def _fit(route: Route, *, has_password: bool) -> Route:
     faults: list[FieldError] = []
     if route.host is None:
         named = (("port", route.port), ("username", route.username), ("password", has_password or None))
-        faults += [FieldError(name, "this needs a host") for name, value in named if value is not None]
+        faults += [FieldError(name, "needs a host") for name, value in named if value is not None]
         if route.tls == "implicit":
-            faults.append(
-                FieldError("tls", "an MX is not spoken to by TLS from the first octet: implicit needs a host")
-            )
+            faults.append(FieldError("tls", "implicit TLS needs a host: MX hosts do not offer it"))
     elif route.username is None and has_password:
         faults.append(FieldError("username", "a password needs a username"))
     elif route.username is not None and not has_password:
         faults.append(FieldError("password", "a username needs a password"))
     elif route.username is not None and route.tls not in ("verified", "implicit") and not _is_loopback(route.host):
-        faults.append(
-            FieldError(
-                "tls", "a password is given to a verified host only: verified or implicit, or a loopback address"
-            )
-        )
+        faults.append(FieldError("tls", "a password needs tls verified or implicit, or a loopback address as host"))
     if faults:
         raise ValidationFailed(*faults)
     return route

@@ -14,14 +14,14 @@ from posthorn_api.http.schemas import Page
 from posthorn_api.queue.routes import Letters
 from posthorn_api.queue.schemas import RouteCreation, RouteSetting, RouteView
 
-routes = router("routes")
+routes = router("Routes")
 
-Destination = Annotated[str, Path(alias="domain", description="A domain name, or `*`.", examples=["example.org"])]
+Destination = Annotated[str, Path(alias="domain", description="Name of the domain, or `*`.", examples=["example.org"])]
 
 
-@routes.get("/v1/routes", operation_id="listRoutes", summary="List routes", responses=problems())
+@routes.get("/v1/routes", operation_id="listRoutes", summary="List routes.", responses=problems())
 async def list_routes(_: Platform, service: Letters, limit: Limit = 50, cursor: Cursor = None) -> Page[RouteView]:
-    """By domain."""
+    """Sorted by domain."""
     found = await service.routes(text_after(cursor), limit + 1)
     return page(found, limit, RouteView.of, lambda route: route.domain)
 
@@ -29,33 +29,39 @@ async def list_routes(_: Platform, service: Letters, limit: Limit = 50, cursor: 
 @routes.post(
     "/v1/routes",
     operation_id="createRoute",
-    summary="Make a route",
+    summary="Create a route.",
     status_code=201,
     response_model=RouteView,
     responses=problems(409, *BODY_PROBLEMS),
     dependencies=POST_ONLY,
 )
 async def create_route(request: Request, body: RouteCreation, _: Platform, service: Letters) -> Response:
-    """Mail for the domain goes that way from now on; what waits for the domain is tried at once."""
+    """Mail for the domain takes this route from now on; messages that wait for the domain are
+    retried at once.
+    """
     return _shown(await service.create_route(body.route(body.domain), body.password, receipt(request, _shown)))
 
 
-@routes.get("/v1/routes/{domain}", operation_id="getRoute", summary="Show a route", responses=problems(404))
+@routes.get("/v1/routes/{domain}", operation_id="getRoute", summary="Get a route.", responses=problems(404))
 async def get_route(domain: Destination, _: Platform, service: Letters) -> RouteView:
-    """Without its password."""
+    """The password is not shown."""
     return RouteView.of(await service.route(domain))
 
 
 @routes.put(
     "/v1/routes/{domain}",
     operation_id="setRoute",
-    summary="Set a route",
+    summary="Replace a route.",
     response_model=RouteView,
-    responses={201: {"model": RouteView, "description": "There was none"}, **problems(*BODY_PROBLEMS)},
+    responses={
+        201: {"model": RouteView, "description": "Created: there was no such route."},
+        **problems(*BODY_PROBLEMS),
+    },
 )
 async def set_route(domain: Destination, body: RouteSetting, _: Platform, service: Letters) -> Response:
-    """All of it: what is left out is as if it had never been set. Only a password that is left out stays, while host and username
-    are the same."""
+    """Fields that are left out get their default values. Only the password is kept if it is left
+    out, as long as host and username stay the same.
+    """
     made, is_new = await service.put_route(body.route(domain), body.password)
     answer = _shown(made)
     answer.status_code = 201 if is_new else 200
@@ -65,12 +71,12 @@ async def set_route(domain: Destination, body: RouteSetting, _: Platform, servic
 @routes.delete(
     "/v1/routes/{domain}",
     operation_id="deleteRoute",
-    summary="Delete a route",
+    summary="Delete a route.",
     status_code=204,
     responses=problems(404),
 )
 async def delete_route(domain: Destination, _: Platform, service: Letters) -> Response:
-    """Mail for the domain goes to its MX, or by the route of `*`."""
+    """Mail for the domain then goes to its MX hosts, or takes the route of `*`."""
     await service.delete_route(domain)
     return Response(status_code=204)
 

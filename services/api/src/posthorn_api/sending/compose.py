@@ -71,7 +71,7 @@ class Mailbox:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file that goes with a message."""
+    """A file attached to a message."""
 
     filename: str | None
     content_type: str
@@ -113,7 +113,7 @@ def mailbox(where: str, text: str) -> Mailbox:
         raise ValidationFailed(FieldError(where, f"{error}{form}")) from None
     written = written_form(spec, address)
     if len(written.encode()) > MAX_PATH_OCTETS:
-        raise ValidationFailed(FieldError(where, f"the address is longer than {MAX_PATH_OCTETS} octets"))
+        raise ValidationFailed(FieldError(where, f"the address is longer than {MAX_PATH_OCTETS} bytes"))
     return Mailbox(name, address, written)
 
 
@@ -194,7 +194,7 @@ def _address_field(name: str, boxes: Sequence[Mailbox]) -> bytes:
             is_same = False
         if not is_same:
             raise ValidationFailed(
-                FieldError(name.lower().replace("-", "_"), f"{box.written}: this name cannot be written in a header")
+                FieldError(name.lower().replace("-", "_"), f"{box.written}: this name cannot be encoded in a header")
             )
     return address_field(name, [(box.name, box.written) for box in boxes]).encode()
 
@@ -217,10 +217,10 @@ def _fill(message: EmailMessage, draft: Draft, large: _Large) -> None:
             continue
         if not _CONTENT_ID.match(attachment.content_id):
             raise ValidationFailed(
-                FieldError(f"{where}.content_id", "letters, digits and signs, without angle brackets")
+                FieldError(f"{where}.content_id", "must be ASCII characters without spaces and angle brackets")
             )
         if page is None:
-            raise ValidationFailed(FieldError(f"{where}.content_id", "there is no HTML that could show it"))
+            raise ValidationFailed(FieldError(f"{where}.content_id", "needs html"))
         cid = f"<{attachment.content_id}>"
         page.add_related(content, main, sub, cid=cid, disposition=disposition, filename=attachment.filename)
 
@@ -237,7 +237,9 @@ def _put_text(put: Callable[..., None], text: str, subtype: str, large: _Large) 
 def _type(where: str, text: str) -> tuple[str, str]:
     found = _TYPE.match(text)
     if found is None:
-        raise ValidationFailed(FieldError(f"{where}.content_type", "a type and subtype such as application/pdf"))
+        raise ValidationFailed(
+            FieldError(f"{where}.content_type", "must be a type and subtype, such as application/pdf")
+        )
     if found["main"].lower() in ("multipart", "message"):
         # what they hold may not be in base64 (RFC 2045 §6.4); a message goes as application/octet-stream, or raw
         raise ValidationFailed(FieldError(f"{where}.content_type", "multipart and message types cannot be attached"))
@@ -250,11 +252,11 @@ def _extra_fields(headers: Mapping[str, str]) -> list[bytes]:
     for name, value in headers.items():
         where, folded = f"headers.{name[:100]}", name.lower()
         if not _NAME.match(name):
-            raise ValidationFailed(FieldError(where, "this is no name of a header field"))
+            raise ValidationFailed(FieldError(where, "not a valid header field name"))
         if folded in _OURS or folded.startswith(_OURS_BY_PREFIX):
             raise ValidationFailed(FieldError(where, "this header field cannot be set here"))
         if folded in seen:
-            raise ValidationFailed(FieldError(where, "this header field is named twice"))
+            raise ValidationFailed(FieldError(where, "this header field is given twice"))
         seen.add(folded)
         lines.append(_text_field(where, name, value))
     return lines

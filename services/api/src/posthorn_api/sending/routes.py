@@ -14,7 +14,7 @@ from posthorn_api.sending.schemas import Sending as SendingBody
 from posthorn_api.sending.schemas import SentView
 from posthorn_api.sending.service import SendingService
 
-sending = router("sending")
+sending = router("Sending")
 
 
 def _sending(request: Request) -> SendingService:
@@ -25,7 +25,7 @@ def _sending(request: Request) -> SendingService:
 @sending.post(
     SEND_PATH,
     operation_id="sendMessage",
-    summary="Send a message",
+    summary="Send a message.",
     status_code=202,
     response_model=SentView,
     responses=problems(429, *BODY_PROBLEMS),
@@ -34,9 +34,11 @@ def _sending(request: Request) -> SendingService:
 async def send_message(
     request: Request, body: SendingBody, caller: Caller, service: Annotated[SendingService, Depends(_sending)]
 ) -> Response:
-    """The message is kept once this is answered, and goes the way of one that a mail client submits: into the mailboxes of
-    recipients here, and to other servers through the queue. With an Idempotency-Key a repeat is the same message, even when the
-    first answer was lost."""
+    """The message is stored durably once this is answered, and is handled like one that a mail
+    client submits: delivered to the mailboxes of local recipients, and queued for other servers.
+    With an `Idempotency-Key`, a repeated request does not send the message again, even if the
+    first answer was lost.
+    """
     guard: Guard = request.app.state.guard
     wish = await asyncio.to_thread(body.wish)
     number = await guard.first_attempt(request)

@@ -38,28 +38,32 @@ _COMPOSED = ("cc", "bcc", "reply_to", "subject", "text", "html", "headers", "att
 
 
 class AttachmentPart(BaseModel):
-    """A file that goes with a message."""
+    """A file attached to a message."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     filename: Annotated[Line, Field(max_length=255)] | None = Field(None, examples=["report.pdf"])
     content_type: Line = Field("application/octet-stream", examples=["application/pdf"])
-    content: Base64 = Field(description="The file's octets in base64.", examples=["JVBERi0xLjcK"])
-    inline: bool = Field(False, description="Shown within the message rather than offered beside it.")
+    content: Base64 = Field(description="The content of the file in base64.", examples=["JVBERi0xLjcK"])
+    inline: bool = Field(
+        False, description="Whether the file is shown within the message rather than as an attachment."
+    )
     content_id: Line | None = Field(
-        None, description="The HTML shows the file where it says `cid:` and this id.", examples=["logo"]
+        None,
+        description="Identifier by which the HTML refers to the file, as `cid:` and this value.",
+        examples=["logo"],
     )
 
 
 class Sending(BaseModel):
-    """A message to be sent: composed from its parts, or whole in `raw`."""
+    """A message to send: composed from its parts, or whole in `raw`."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     sender: Line = Field(
         alias="from",
-        description="`local@domain` or `Name <local@domain>`: an account or alias in a domain that the key reaches. With `raw`,"
-        " where bounces go.",
+        description="`local@domain` or `Name <local@domain>`: an account or alias in a domain of the key's"
+        " tenant. With `raw`, the reverse-path.",
         examples=["Alice <alice@example.test>"],
     )
     to: Boxes = Field(
@@ -68,21 +72,22 @@ class Sending(BaseModel):
         examples=[["bob@example.org"]],
     )
     cc: Boxes = Field(default_factory=list)
-    bcc: Boxes = Field(default_factory=list, description="Get the message, and are named nowhere in it.")
+    bcc: Boxes = Field(default_factory=list, description="Recipients that are not named in the message.")
     reply_to: Boxes = Field(default_factory=list)
     subject: Line | None = Field(None, examples=["Your report"])
     text: Text | None = Field(None, examples=["Good morning,\nhere it is.\n"])
-    html: Text | None = Field(None, description="Beside `text`, the same for programs that show HTML.")
+    html: Text | None = Field(None, description="HTML alternative to `text`.")
     headers: dict[str, Line] = Field(
         default_factory=dict,
         max_length=100,
-        description="Further header fields, such as `In-Reply-To` or `X-Campaign`.",
+        description="Additional header fields, such as `In-Reply-To` or `X-Campaign`.",
     )
     attachments: Annotated[list[AttachmentPart], Field(max_length=100)] = Field(default_factory=list)
     raw: Base64 | None = Field(
         None,
-        description="A whole message (RFC 5322) in base64, in place of subject, texts, headers and attachments. It goes to the"
-        " addresses in `to`. Date and Message-ID are added when missing, Bcc is removed.",
+        description="A whole message (RFC 5322) in base64, instead of subject, texts, headers and"
+        " attachments. It is sent to the addresses in `to`. Date and Message-ID are added if"
+        " missing; Bcc is removed.",
     )
 
     def wish(self) -> SendRequest:
@@ -98,7 +103,7 @@ class Sending(BaseModel):
         if self.raw is not None:
             for name in _COMPOSED:
                 if getattr(self, name):
-                    raise ValidationFailed(FieldError(name, "with raw, the message itself says this"))
+                    raise ValidationFailed(FieldError(name, "not allowed with raw: the message itself contains it"))
             return SendRequest(sender, recipients, _decoded("raw", self.raw))
         attachments = [
             Attachment(
@@ -125,9 +130,9 @@ class Sending(BaseModel):
 
 
 class SentView(BaseModel):
-    """A message that is on its way."""
+    """A message that was accepted."""
 
-    id: UUID = Field(description="The message's id: its trace is at /v1/messages/{id}/trace.")
+    id: UUID = Field(description="Id of the message; its trace is at /v1/messages/{id}/trace.")
     recipients: list[str]
 
 
@@ -136,9 +141,9 @@ def _decoded(where: str, text: str) -> bytes:
     try:
         octets = text.encode("ascii").translate(None, b" \t\r\n\v\f")
         if 0 <= octets.find(b"=") < len(octets) - 2:
-            raise ValueError("there is something after the end")
+            raise ValueError("there are characters after the end of the base64")
         return b"".join(
             base64.b64decode(octets[at : at + _PIECE], validate=True) for at in range(0, len(octets), _PIECE)
         )
     except ValueError:
-        raise ValidationFailed(FieldError(where, "this is no base64")) from None
+        raise ValidationFailed(FieldError(where, "not valid base64")) from None

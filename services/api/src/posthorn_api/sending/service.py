@@ -238,10 +238,12 @@ class SendingService:
             domain = await self._administration.domain(caller.tenant, author.domain)
         except NotFound:
             raise ValidationFailed(
-                FieldError(where, f"{author.domain} is no domain that this key may send for")
+                FieldError(where, f"{author.domain} is not a domain that this key may send for")
             ) from None
         if domain.verified_at is None:
-            raise ValidationFailed(FieldError(where, f"{author.domain} sends no mail before its ownership is shown"))
+            raise ValidationFailed(
+                FieldError(where, f"{author.domain} cannot send mail until its ownership is verified")
+            )
         names = [str(author)]
         if domain.plus_addressing and author.base is not None:
             names.append(str(author.base))
@@ -275,9 +277,9 @@ class SendingService:
         self, directory: DirectoryWithPostmasters, wanted: Sequence[Recipient]
     ) -> tuple[str, ...]:
         if not wanted:
-            raise ValidationFailed(FieldError("to", "there must be a recipient"))
+            raise ValidationFailed(FieldError("to", "at least one recipient is needed"))
         if len(wanted) > self._limits.max_recipients:
-            raise ValidationFailed(FieldError("to", f"a message has at most {self._limits.max_recipients} recipients"))
+            raise ValidationFailed(FieldError("to", f"at most {self._limits.max_recipients} recipients are allowed"))
         judged = await asyncio.gather(*(self._find(directory, each.mailbox.address) for each in wanted))
         faults = [
             FieldError(each.where, f"{each.mailbox.address}: {_REFUSALS[standing]}")
@@ -301,7 +303,7 @@ class SendingService:
             content, where, bulk = compose(wish.content, number), "from", "attachments"
         header, _, text = content.partition(b"\r\n\r\n")
         if len(header) > HEADER_LIMIT:
-            raise ValidationFailed(FieldError(where, f"the header has more than {HEADER_LIMIT} octets"))
+            raise ValidationFailed(FieldError(where, f"the header is larger than {HEADER_LIMIT} bytes"))
         try:
             submitted = complete(header, date=mail_date(at), message_id=f"<{number}@{wish.sender.address.domain}>")
         except HeaderError as error:
@@ -309,10 +311,10 @@ class SendingService:
         if not submitted.authors:
             raise ValidationFailed(FieldError(where, "; ".join(filter(None, (submitted.fault, submitted.advice)))))
         if b"\0" in content:
-            raise ValidationFailed(FieldError(where, "the message holds NUL characters"))
+            raise ValidationFailed(FieldError(where, "the message contains NUL characters"))
         if scan_header(submitted.block).received > _MOST_HOPS:
             raise ValidationFailed(
-                FieldError(where, f"the message has more than {_MOST_HOPS} Received fields: it loops")
+                FieldError(where, f"the message has more than {_MOST_HOPS} Received fields: mail loop")
             )
         if text and not text.endswith(b"\r\n"):
             text += b"\r\n"
@@ -322,7 +324,7 @@ class SendingService:
         octets = b"".join((path, received(hop, str(number), only, at), submitted.block, b"\r\n", text))
         if len(octets) > self._limits.max_size:
             raise ValidationFailed(
-                FieldError(bulk, f"the message has {len(octets)} octets; at most {self._limits.max_size} are taken")
+                FieldError(bulk, f"the message has {len(octets)} bytes; at most {self._limits.max_size} are allowed")
             )
         octets = with_short_lines(octets)  # what is signed must be what travels
         digest = hashlib.sha256(octets, usedforsecurity=False).digest()

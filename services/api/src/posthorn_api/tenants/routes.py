@@ -39,12 +39,12 @@ from posthorn_api.tenants.schemas import (
 )
 from posthorn_api.tenants.service import TenantService
 
-tenants = router("tenants")
+tenants = router("Tenants")
 api_keys = router("API keys")
-audit = router("audit log")
+audit = router("Audit log")
 
 
-_BASIC = HTTPBasic(auto_error=False, scheme_name="Account", description="The address and password of an account.")
+_BASIC = HTTPBasic(auto_error=False, scheme_name="Account", description="Address and password of an account.")
 
 
 def _tenancy(request: Request) -> TenantService:
@@ -53,8 +53,8 @@ def _tenancy(request: Request) -> TenantService:
 
 
 Owners = Annotated[TenantService, Depends(_tenancy)]
-TenantPath = Annotated[str, Path(max_length=100, description="A tenant's name or id.", examples=["acme"])]
-KeyPath = Annotated[UUID, Path(alias="id", description="The key's id.")]
+TenantPath = Annotated[str, Path(max_length=100, description="Name or id of the tenant.", examples=["acme"])]
+KeyPath = Annotated[UUID, Path(alias="id", description="Id of the API key.")]
 Moment = Annotated[AwareDatetime | None, Query(examples=["2036-01-01T00:00:00Z"])]
 
 
@@ -70,40 +70,40 @@ def _shown(tenant: Tenant, response: Response) -> TenantView:
 @tenants.post(
     "/v1/tenants",
     operation_id="createTenant",
-    summary="Make a tenant",
+    summary="Create a tenant.",
     status_code=201,
     response_model=TenantView,
     responses=problems(409, *BODY_PROBLEMS),
     dependencies=POST_ONLY,
 )
 async def create_tenant(request: Request, body: TenantCreation, service: Owners) -> Response:
-    """An owner of domains, with limits of its own."""
+    """A tenant owns domains and has limits of its own."""
     return _made(await service.create_tenant(body.name, body.rules(), receipt(request, _made)))
 
 
-@tenants.get("/v1/tenants", operation_id="listTenants", summary="List tenants", responses=problems())
+@tenants.get("/v1/tenants", operation_id="listTenants", summary="List tenants.", responses=problems())
 async def list_tenants(caller: Caller, service: Owners, limit: Limit = 50, cursor: Cursor = None) -> Page[TenantView]:
-    """By name. A tenant's key sees its own."""
+    """Sorted by name. A key of a tenant sees its own tenant only."""
     found = await service.tenants(caller, text_after(cursor), limit + 1)
     return page(found, limit, TenantView.of, lambda tenant: tenant.name)
 
 
-@tenants.get("/v1/tenants/{tenant}", operation_id="getTenant", summary="Show a tenant", responses=problems(404))
+@tenants.get("/v1/tenants/{tenant}", operation_id="getTenant", summary="Get a tenant.", responses=problems(404))
 async def get_tenant(tenant: TenantPath, caller: Caller, service: Owners, response: Response) -> TenantView:
-    """With its limits, and what it has."""
+    """The answer includes the limits of the tenant and what it uses of them."""
     return _shown(await service.tenant(caller, tenant), response)
 
 
 @tenants.patch(
     "/v1/tenants/{tenant}",
     operation_id="changeTenant",
-    summary="Change a tenant",
+    summary="Update a tenant.",
     responses=problems(404, 409, 412, *BODY_PROBLEMS),
 )
 async def change_tenant(
     tenant: TenantPath, body: TenantChange, caller: Caller, service: Owners, expected: Expected, response: Response
 ) -> TenantView:
-    """Set the fields that the body names. A limit below what is there takes nothing away."""
+    """Only the fields in the body are changed. A limit below the present usage removes nothing."""
     changes = body.model_dump(exclude_unset=True)
     return _shown(await service.change_tenant(caller, tenant, changes, expected), response)
 
@@ -111,12 +111,14 @@ async def change_tenant(
 @tenants.delete(
     "/v1/tenants/{tenant}",
     operation_id="deleteTenant",
-    summary="Delete a tenant",
+    summary="Delete a tenant.",
     status_code=204,
     responses=problems(400, 404, 409, 412),
 )
 async def delete_tenant(tenant: TenantPath, caller: Caller, service: Owners, expected: Expected) -> Response:
-    """Refused while it has domains, API keys, webhooks or mail in the queue."""
+    """Refused with 409 (conflict) while the tenant has domains, API keys, webhooks or messages in
+    the queue.
+    """
     await service.delete_tenant(caller, tenant, expected)
     return Response(status_code=204)
 
@@ -124,15 +126,17 @@ async def delete_tenant(tenant: TenantPath, caller: Caller, service: Owners, exp
 @api_keys.post(
     "/v1/api-keys",
     operation_id="createApiKey",
-    summary="Make an API key",
+    summary="Create an API key.",
     status_code=201,
     response_model=NewApiKeyView,
     responses=problems(*BODY_PROBLEMS),
     dependencies=POST_ONLY,
 )
 async def create_api_key(request: Request, body: ApiKeyCreation, caller: Caller, service: Owners) -> Response:
-    """It is shown in this answer only. A tenant's admin makes keys of the tenant, and none of a platform admin. Reading the
-    content of mailboxes is a right of its own (`message_content`), which only a key that has it can give."""
+    """The key is shown in this answer only. An admin of a tenant creates keys of that tenant, but
+    no key of a platform admin. Reading the content of mailboxes is a separate right
+    (`message_content`), which only a key that has it can grant.
+    """
 
     def render(made: ApiKey, key: str | None = None) -> Response:
         return created(NewApiKeyView.shown(made, key), "api-keys", str(made.id))
@@ -149,28 +153,28 @@ async def create_api_key(request: Request, body: ApiKeyCreation, caller: Caller,
     return render(made, key)
 
 
-@api_keys.get("/v1/api-keys", operation_id="listApiKeys", summary="List API keys", responses=problems())
+@api_keys.get("/v1/api-keys", operation_id="listApiKeys", summary="List API keys.", responses=problems())
 async def list_api_keys(caller: Caller, service: Owners, limit: Limit = 50, cursor: Cursor = None) -> Page[ApiKeyView]:
-    """By time, without the keys."""
+    """Sorted by creation time. The keys themselves are not shown."""
     found = await service.keys(caller, id_in(cursor), limit + 1)
     return page(found, limit, ApiKeyView.of, lambda key: str(key.id))
 
 
-@api_keys.get("/v1/api-keys/{id}", operation_id="getApiKey", summary="Show an API key", responses=problems(404))
+@api_keys.get("/v1/api-keys/{id}", operation_id="getApiKey", summary="Get an API key.", responses=problems(404))
 async def get_api_key(number: KeyPath, caller: Caller, service: Owners) -> ApiKeyView:
-    """Without the key."""
+    """The key itself is not shown."""
     return ApiKeyView.of(await service.key(caller, number))
 
 
 @api_keys.delete(
     "/v1/api-keys/{id}",
     operation_id="deleteApiKey",
-    summary="Delete an API key",
+    summary="Delete an API key.",
     status_code=204,
     responses=problems(404),
 )
 async def delete_api_key(number: KeyPath, caller: Caller, service: Owners) -> Response:
-    """It is refused from now on, by every server within two seconds."""
+    """Every server refuses the key within two seconds."""
     await service.delete_key(caller, number)
     return Response(status_code=204)
 
@@ -178,34 +182,38 @@ async def delete_api_key(number: KeyPath, caller: Caller, service: Owners) -> Re
 @audit.get(
     "/v1/accounts/{address:address}/content-access",
     operation_id="listContentAccess",
-    summary="List who read the content of mailboxes",
+    summary="List accesses to the content of mailboxes.",
     responses=problems(404, 429),
     dependencies=[Security(_BASIC)],
 )
 async def list_content_access(
     address: AddressPath, caller: Caller, service: Owners, accounts: Decisions, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[AuditView]:
-    """Every list, search, reading and export of the account's messages through the API, newest first. The account itself may call
-    this, with its address and password (HTTP Basic)."""
+    """Every listing, search, reading and export of the account's messages through the API, newest
+    first. The account itself may call this with its address and password (HTTP Basic).
+    """
     account = await accounts.account(caller, address)
     found = await service.content_access(caller, account, number_in(cursor), limit + 1)
     return page(found, limit, AuditView.of, lambda line: line.id)
 
 
-@audit.get("/v1/audit", operation_id="listAudit", summary="Read the audit log", responses=problems())
+@audit.get("/v1/audit", operation_id="listAudit", summary="List the audit log.", responses=problems())
 async def list_audit(
     caller: Caller,
     service: Owners,
     actor: Annotated[Line | None, Query(description="Id or name of the key.")] = None,
-    action: Annotated[Line | None, Query(description="`account.change`, or `account` for all of accounts.")] = None,
-    subject: Annotated[Line | None, Query(alias="object", description="What was changed.")] = None,
+    action: Annotated[
+        Line | None, Query(description="`account.change`, or `account` for all actions on accounts.")
+    ] = None,
+    subject: Annotated[Line | None, Query(alias="object", description="Name of the object.")] = None,
     since: Moment = None,
     until: Moment = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[AuditView]:
-    """Every change made through the API and every reading of mailbox content, newest first. A tenant sees what was done to
-    its own, by whomever."""
+    """Every change made through the API and every access to the content of mailboxes, newest first.
+    A tenant sees what was done to its own objects, by any key.
+    """
     which = AuditFilter(actor, action, subject, since, until)
     found = await service.audit(caller, which, number_in(cursor), limit + 1)
     return page(found, limit, AuditView.of, lambda line: line.id)

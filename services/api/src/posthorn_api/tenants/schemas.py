@@ -17,17 +17,19 @@ RoleName = Literal["platform-admin", "tenant-admin", "read-only", "send-only"]
 TenantStateName = Literal["active", "suspended"]
 Length = Annotated[int, Field(ge=8, le=128)]
 
-_NAME = "Lower-case letters, digits, dots, hyphens and underscores."
+_NAME = "Lower-case ASCII characters, digits, dots, hyphens and underscores."
 _VERIFY = (
-    "Whether a new domain takes mail only after its ownership is shown. Without that the tenant can name any domain, and mail that"
-    " others here send to it stays here."
+    "Whether a new domain receives mail only after its ownership is verified. If false, the"
+    " tenant can create any domain, and mail that other local accounts send to it stays in"
+    " this system."
 )
-_LENGTH = "Characters that a new password must have at least."
+_LENGTH = "Minimum number of characters of a new password."
 
 
 _CONTENT = (
-    "Whether it may list, search, read and export the messages of mailboxes; each use is written to the audit log and shown to the"
-    " account. Null: an admin's key may if yours may, any other may not."
+    "Whether the key may list, search, read and export the messages of mailboxes. Each access"
+    " is written to the audit log and shown to the account. Null: an admin's key may if the"
+    " calling key may, any other may not."
 )
 
 
@@ -36,17 +38,21 @@ class _Request(BaseModel):
 
 
 class TenantCreation(_Request):
-    """A tenant to be made."""
+    """A tenant to create."""
 
     name: Line = Field(description=_NAME, examples=["acme"])
     max_domains: Count | None = Field(None, description="Null means unlimited.", examples=[10])
     max_accounts: Count | None = Field(None, description="Null means unlimited.", examples=[500])
     quota_bytes: Quota | None = Field(
-        None, description="Octets that its accounts may be promised together; each then needs a quota."
+        None,
+        description="Maximum sum of the quotas of its accounts, in bytes; each account then needs a quota."
+        " Null means unlimited.",
     )
-    max_messages_per_hour: Hourly | None = Field(None, description="Messages that all its accounts may send together.")
+    max_messages_per_hour: Hourly | None = Field(
+        None, description="Messages that all its accounts together may send per hour."
+    )
     max_recipients_per_hour: Hourly | None = Field(
-        None, description="Recipients that all its accounts may name together."
+        None, description="Recipients that all its accounts together may send to per hour."
     )
     verify_domains: bool = Field(True, description=_VERIFY)
     min_password_length: Length = Field(8, description=_LENGTH)
@@ -57,13 +63,14 @@ class TenantCreation(_Request):
 
 
 class TenantChange(_Request):
-    """Fields of a tenant to be set; what is left out stays."""
+    """Fields of a tenant to change; fields that are left out keep their values."""
 
     name: Line = Field(default_factory=str, description=_NAME)
     state: TenantStateName = Field(
         default_factory=lambda: "active",
-        description="suspended: its keys are refused, its accounts may not log in or send, and what is in its queue is held; "
-        "mail for them is still received, but aliases that lead elsewhere take none.",
+        description="suspended: its keys are refused, its accounts cannot log in or send, and its messages in"
+        " the queue are held. Mail for its accounts is still received, but not forwarded by its"
+        " aliases.",
         examples=["suspended"],
     )
     max_domains: Count | None = None
@@ -88,9 +95,9 @@ class TenantView(BaseModel):
     max_recipients_per_hour: int | None
     verify_domains: bool
     min_password_length: int
-    domains: int = Field(description="How many it has.")
+    domains: int = Field(description="Number of its domains.")
     accounts: int
-    promised_bytes: int = Field(description="Sum of its accounts' quotas.")
+    promised_bytes: int = Field(description="Sum of the quotas of its accounts, in bytes.")
     created_at: datetime
     updated_at: datetime
 
@@ -118,31 +125,32 @@ class TenantView(BaseModel):
 
 
 class ApiKeyCreation(_Request):
-    """An API key to be made."""
+    """An API key to create."""
 
-    name: Line = Field(description="What it is for.", examples=["backup job"])
+    name: Line = Field(description="Purpose of the key or password.", examples=["backup job"])
     role: RoleName = Field(examples=["tenant-admin"])
     tenant: Line | None = Field(
         None,
-        description="Name or id of the tenant; without it, yours, or the whole platform where you are its admin.",
+        description="Name or id of the tenant; without it, the tenant of the calling key, or the whole"
+        " platform for a platform admin.",
         examples=["acme"],
     )
     expires_at: Annotated[AwareDatetime, Field(strict=False)] | None = Field(
-        None, description="When it ceases to work; null: never.", examples=["2036-12-31T00:00:00Z"]
+        None, description="Time of expiry; null: never.", examples=["2036-12-31T00:00:00Z"]
     )
     message_content: bool | None = Field(None, description=_CONTENT)
 
 
 class ApiKeyView(BaseModel):
-    """An API key, without the key."""
+    """An API key, without the key itself."""
 
     id: UUID
     name: str
     role: RoleName
-    tenant: str | None = Field(description="Null: the whole platform.")
-    message_content: bool = Field(description="Whether it may read the content of mailboxes.")
+    tenant: str | None = Field(description="Name of the tenant; null: the whole platform.")
+    message_content: bool = Field(description="Whether the key may read the content of mailboxes.")
     expires_at: datetime | None
-    last_used_at: datetime | None = Field(description="Exact to a minute.")
+    last_used_at: datetime | None = Field(description="With a precision of one minute.")
     created_at: datetime
 
     @classmethod
@@ -162,10 +170,11 @@ class ApiKeyView(BaseModel):
 
 
 class NewApiKeyView(ApiKeyView):
-    """An API key just made."""
+    """An API key that was just created."""
 
     key: str | None = Field(
-        description="Shown this once. Null in an answer that is repeated for its Idempotency-Key: it is kept nowhere."
+        description="Shown in this answer only, because it is not stored. Null in an answer repeated for its"
+        " Idempotency-Key."
     )
 
     @classmethod
@@ -175,17 +184,17 @@ class NewApiKeyView(ApiKeyView):
 
 
 class AuditView(BaseModel):
-    """A change that was made, or content that was read, through the API."""
+    """A change made, or content read, through the API."""
 
     id: int
     at: datetime
-    tenant: UUID | None = Field(description="Whose object it was; null: the platform's.")
+    tenant: UUID | None = Field(description="Tenant of the object; null: the platform.")
     actor_id: str
     actor_name: str
     actor_role: str
     action: str = Field(examples=["account.change"])
     object: str = Field(examples=["alice@example.test"])
-    details: dict[str, Any] = Field(description="What was set. A password appears as `changed`.")
+    details: dict[str, Any] = Field(description="The values that were set. A password appears as `changed`.")
     request_id: str = Field(description="The X-Request-Id of the request.")
 
     @classmethod

@@ -86,13 +86,13 @@ class TenantService:
         ``message_content``: whether it may read the content of mailboxes; None: where its role is an admin's and the caller may.
         """
         if caller.role is not Role.PLATFORM_ADMIN and role is Role.PLATFORM_ADMIN:
-            raise ValidationFailed(FieldError("role", "only a platform admin makes a key of a platform admin"))
+            raise ValidationFailed(FieldError("role", "only a platform admin may create a key of a platform admin"))
         if expires_at is not None and expires_at <= datetime.now(UTC):
-            raise ValidationFailed(FieldError("expires_at", "this time is past"))
+            raise ValidationFailed(FieldError("expires_at", "this time is in the past"))
         if message_content and not caller.message_content:
             raise ValidationFailed(FieldError("message_content", "your own key may not read the content of mailboxes"))
         if message_content and role is Role.SEND_ONLY:
-            raise ValidationFailed(FieldError("message_content", "a key of the role send-only reads nothing"))
+            raise ValidationFailed(FieldError("message_content", "a key of the role send-only cannot read messages"))
         if message_content is None:
             message_content = caller.message_content and role in (Role.PLATFORM_ADMIN, Role.TENANT_ADMIN)
         key = f"ph_{secrets.token_urlsafe(32)}"
@@ -142,4 +142,4 @@ def _fit_name(name: str) -> str:
         UUID(name)
     except ValueError:
         return name
-    raise ValidationFailed(FieldError("name", "this is an id, and would be taken for one"))
+    raise ValidationFailed(FieldError("name", "a name must not look like an id"))

@@ -25,7 +25,7 @@ _DATES = re.compile(rb"^(received|date)[ \t]*:((?:[^\r\n]|\r\n[ \t])*)\r\n", re.
 
 
 class Format(Enum):
-    """How the mail of an account is written to a file."""
+    """Format of an exported or imported file."""
 
     MBOX = "mbox"
     """mboxrd: one text of all messages."""
@@ -50,7 +50,7 @@ class Incoming:
     mailbox: str | None
     """None: the file does not tell."""
     name: str | None = None
-    """Its path in an archive."""
+    "Path of the message in an archive."
     fault: str = ""
     """Why it cannot be imported; empty when it can."""
     misplaced: str = ""

@@ -20,7 +20,7 @@ from posthorn_api.mailboxes.schemas import ImportFailure, ImportSummary
 from posthorn_api.transfers.archives import Format
 from posthorn_api.transfers.service import TransferService
 
-transfers = router("export and import")
+transfers = router("Export and import")
 
 IMPORT_PATH = re.compile(r"/v1/accounts/(?:[^/]+|.+@[^/]+)/import\Z")
 """Where a POST may have a body as long as the mail of years; the operation reads it as it comes."""
@@ -31,8 +31,8 @@ _SWALLOW_SECONDS = 5.0
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _FORMATS = (
-    "mbox: one text (mboxrd). maildir: a tar archive of a Maildir for each mailbox."
-    " eml: a tar archive of a file for each message."
+    "mbox: one mbox file (mboxrd). maildir: a tar archive with a Maildir for each mailbox."
+    " eml: a tar archive with a file for each message."
 )
 
 
@@ -48,14 +48,20 @@ FormatQuery = Annotated[Format, Query(alias="format", description=_FORMATS)]
 @transfers.get(
     "/v1/accounts/{address:address}/export",
     operation_id="exportMail",
-    summary="Export mail",
+    summary="Export mail.",
     response_class=Response,
     responses={
         200: {
-            "description": "The file, written while it is read. An answer that breaks off is not whole.",
+            "description": "The file, streamed while it is read. A response that ends early is incomplete.",
             "headers": {
-                "Posthorn-Messages": {"description": "Messages at the start.", "schema": {"type": "integer"}},
-                "Posthorn-Octets": {"description": "Their octets together.", "schema": {"type": "integer"}},
+                "Posthorn-Messages": {
+                    "description": "Number of messages when the export started.",
+                    "schema": {"type": "integer"},
+                },
+                "Posthorn-Bytes": {
+                    "description": "Sum of the sizes of the messages, in bytes.",
+                    "schema": {"type": "integer"},
+                },
             },
             "content": {"application/mbox": _BINARY, "application/x-tar": _BINARY},
         },
@@ -67,15 +73,17 @@ async def export_mail(
     caller: Caller,
     service: Transferring,
     form: FormatQuery,
-    mailbox: Annotated[Line | None, Query(description="Only this one; without it, all.")] = None,
+    mailbox: Annotated[Line | None, Query(description="Only this mailbox; without it, all mailboxes.")] = None,
 ) -> Response:
-    """Flags are kept by mbox (Status, X-Status) and maildir, mailboxes by maildir and eml, each message octet for octet by all."""
+    """The formats mbox (Status, X-Status) and maildir keep flags, maildir and eml keep mailboxes; all formats
+    keep each message byte for byte.
+    """
     contents, pieces = await service.export(caller, address, form, mailbox)
     media, ending = _MEDIA[form]
     headers = {
         "Content-Disposition": f'attachment; filename="mail.{ending}"',
         "Posthorn-Messages": str(contents.messages),
-        "Posthorn-Octets": str(contents.octets),
+        "Posthorn-Bytes": str(contents.octets),
         **UNTRUSTED_CONTENT_HEADERS,
     }
     first = await anext(pieces, b"")  # a fault of the first message is an answer of its own
@@ -85,7 +93,7 @@ async def export_mail(
 _IMPORT: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "The file, in the form that `format` says.",
+        "description": "The file, in the format named by `format`.",
         "content": {"application/mbox": _BINARY, "application/x-tar": _BINARY},
     }
 }
@@ -94,7 +102,7 @@ _IMPORT: dict[str, Any] = {
 @transfers.post(
     "/v1/accounts/{address:address}/import",
     operation_id="importMail",
-    summary="Import mail",
+    summary="Import mail.",
     responses=problems(404, 408, 409, 413, 429),
     dependencies=POST_ONLY,
     openapi_extra=_IMPORT,
@@ -107,17 +115,22 @@ async def import_mail(
     form: FormatQuery,
     mailbox: Annotated[
         Line | None,
-        Query(description="Where all of it goes. Without it: where the archive has it; of an mbox, the INBOX."),
+        Query(
+            description="Mailbox that receives all messages. Without it, the mailboxes of the archive or, for"
+            " mbox, INBOX."
+        ),
     ] = None,
 ) -> ImportSummary:
-    """A mailbox that is not there is made. What the account has already, octet for octet in any mailbox, is left out: repeat an
-    import that broke off as a whole. Dates are those of the file (the From line, the Maildir's names), or else of the Received and
-    Date fields; flags those of the Maildir's names, or of Status and X-Status."""
+    """Mailboxes that do not exist are created. Messages that the account already has, byte for byte
+    in any mailbox, are skipped: if an import ends early, repeat it as a whole. Dates are taken
+    from the file (the From line, or the names in a Maildir), otherwise from the Received and
+    Date fields; flags from the names in a Maildir, or from Status and X-Status.
+    """
     octets = request.state.pieces
     try:
         found = await service.take_in(caller, address, form, mailbox, octets)
     except TimeoutError:
-        raise Problem(408, "timeout", "the file stopped coming", headers={"Connection": "close"}) from None
+        raise Problem(408, "timeout", "the body stopped arriving", headers={"Connection": "close"}) from None
     except Exception as error:
         refused = problem_of(error)
         refused.headers["Connection"] = "close"
@@ -129,7 +142,7 @@ async def import_mail(
         imported=found.imported,
         duplicates=found.duplicates,
         failed=found.failed,
-        octets=found.octets,
+        imported_bytes=found.octets,
         failures=failures,
         left_out=found.left_out,
         left_out_records=[

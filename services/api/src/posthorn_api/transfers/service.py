@@ -73,7 +73,7 @@ _imported = Counter("posthorn_api_imported_messages_total", "Messages of imports
 
 @dataclass(slots=True)
 class Summary:
-    """What became of the messages of an import."""
+    """The result of an import."""
 
     messages: int = 0
     imported: int = 0
@@ -205,9 +205,8 @@ class TransferService:
 
     async def _finish(self, importing: Importing, summary: Summary) -> None:
         counts = {
-            name: getattr(summary, name)
-            for name in ("messages", "imported", "duplicates", "failed", "left_out", "octets")
-        }
+            name: getattr(summary, name) for name in ("messages", "imported", "duplicates", "failed", "left_out")
+        } | {"imported_bytes": summary.octets}
         log.info("mail imported", account=importing.address, **counts)
         with suppress(Unavailable):  # the lease runs out by itself
             await self._transfers.finish(importing, counts)
@@ -370,4 +369,4 @@ async def _patiently[T](attempt: Callable[[], Awaitable[T]]) -> T:
 
 
 def _lost() -> Conflict:
-    return Conflict("another import into this account has taken over, or the account is gone")
+    return Conflict("another import into this account has taken over, or the account no longer exists")

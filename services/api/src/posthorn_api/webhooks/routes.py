@@ -22,7 +22,7 @@ from posthorn_api.webhooks.schemas import (
 )
 from posthorn_api.webhooks.service import WebhookService
 
-webhooks = router("webhooks")
+webhooks = router("Webhooks")
 
 
 def _hooks(request: Request) -> WebhookService:
@@ -31,8 +31,8 @@ def _hooks(request: Request) -> WebhookService:
 
 
 Decisions = Annotated[WebhookService, Depends(_hooks)]
-WebhookPath = Annotated[UUID, Path(alias="id", description="The webhook's id.")]
-DeliveryPath = Annotated[UUID, Path(alias="delivery", description="The delivery's id.")]
+WebhookPath = Annotated[UUID, Path(alias="id", description="Id of the webhook.")]
+DeliveryPath = Annotated[UUID, Path(alias="delivery", description="Id of the delivery.")]
 _ONE = "/v1/webhooks/{id}"
 _DELIVERIES = "/v1/webhooks/{id}/deliveries"
 
@@ -49,7 +49,7 @@ def _shown(webhook: Webhook, response: Response) -> WebhookView:
 @webhooks.post(
     "/v1/webhooks",
     operation_id="createWebhook",
-    summary="Make a webhook",
+    summary="Create a webhook.",
     status_code=201,
     response_model=NewWebhookView,
     responses=problems(409, *BODY_PROBLEMS),
@@ -57,13 +57,14 @@ def _shown(webhook: Webhook, response: Response) -> WebhookView:
 )
 async def create_webhook(request: Request, body: WebhookCreation, caller: Caller, service: Decisions) -> Response:
     """Events are posted to the URL as JSON: `{"type": "delivered", "timestamp": "2036-01-01T00:00:00.000Z", "data": {"message":
-    "<id>", …}}`, with `type` and `data` as in the trace of the message. A tenant is told of messages that it sent, of what was
-    delivered in its domains, and of its aliases' forwards.
+    "<id>", …}}`, with `type` and `data` as in the trace of the message. A tenant gets the events of messages that it sent, of
+    messages delivered to its domains, and of messages that its aliases forwarded.
 
-    Any 2xx within 15 seconds is success. All else, redirects too, is tried again with growing pauses for a day; 410 pauses the
-    webhook. The order is not kept, and an event can come twice: drop those whose `webhook-id` you have seen.
+    Any 2xx status within 15 seconds is success. After any other answer, redirects included, the event is sent again with
+    increasing delays for a day; 410 pauses the webhook. The order is not guaranteed, and an event may arrive twice: discard
+    those whose `webhook-id` you have seen.
 
-    Requests are signed as Standard Webhooks does. Check the signature before you believe them:
+    Requests are signed according to Standard Webhooks. Verify the signature before you trust a request:
 
     ```python
     import base64, hashlib, hmac, time
@@ -82,23 +83,23 @@ async def create_webhook(request: Request, body: WebhookCreation, caller: Caller
     return _render(made, secret)
 
 
-@webhooks.get("/v1/webhooks", operation_id="listWebhooks", summary="List webhooks", responses=problems())
+@webhooks.get("/v1/webhooks", operation_id="listWebhooks", summary="List webhooks.", responses=problems())
 async def list_webhooks(
     caller: Caller, service: Decisions, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[WebhookView]:
-    """By time, without their secrets."""
+    """Sorted by creation time. The secrets are not shown."""
     found = await service.items(caller, id_in(cursor), limit + 1)
     return page(found, limit, WebhookView.of, lambda webhook: str(webhook.id))
 
 
-@webhooks.get(_ONE, operation_id="getWebhook", summary="Show a webhook", responses=problems(404))
+@webhooks.get(_ONE, operation_id="getWebhook", summary="Get a webhook.", responses=problems(404))
 async def get_webhook(number: WebhookPath, caller: Caller, service: Decisions, response: Response) -> WebhookView:
-    """Without its secret."""
+    """The secret is not shown."""
     return _shown(await service.get(caller, number), response)
 
 
 @webhooks.patch(
-    _ONE, operation_id="changeWebhook", summary="Change a webhook", responses=problems(404, 412, *BODY_PROBLEMS)
+    _ONE, operation_id="changeWebhook", summary="Update a webhook.", responses=problems(404, 412, *BODY_PROBLEMS)
 )
 async def change_webhook(
     number: WebhookPath,
@@ -108,15 +109,17 @@ async def change_webhook(
     expected: Expected,
     response: Response,
 ) -> WebhookView:
-    """Set the fields that the body names. One that is made active again goes on with what waits."""
+    """Only the fields in the body are changed. A webhook that becomes active again continues with
+    its waiting events.
+    """
     return _shown(await service.change(caller, number, body.model_dump(exclude_unset=True), expected), response)
 
 
 @webhooks.delete(
-    _ONE, operation_id="deleteWebhook", summary="Delete a webhook", status_code=204, responses=problems(400, 404, 412)
+    _ONE, operation_id="deleteWebhook", summary="Delete a webhook.", status_code=204, responses=problems(400, 404, 412)
 )
 async def delete_webhook(number: WebhookPath, caller: Caller, service: Decisions, expected: Expected) -> Response:
-    """With the record of its deliveries."""
+    """Its deliveries are deleted too."""
     await service.delete(caller, number, expected)
     return Response(status_code=204)
 
@@ -124,29 +127,33 @@ async def delete_webhook(number: WebhookPath, caller: Caller, service: Decisions
 @webhooks.post(
     f"{_ONE}/rotate",
     operation_id="rotateWebhookSecret",
-    summary="Give a webhook a new secret",
+    summary="Rotate the secret of a webhook.",
     status_code=201,
     response_model=NewWebhookView,
     responses=problems(404),
     dependencies=POST_ONLY,
 )
 async def rotate_webhook_secret(request: Request, number: WebhookPath, caller: Caller, service: Decisions) -> Response:
-    """For a day every request is signed with the new secret and with the one before; `webhook-signature` then holds two signatures
-    with a space between, and either will do."""
+    """For a day every request is signed with both the new and the previous secret:
+    `webhook-signature` then holds two signatures, separated by a space, of which either is
+    valid.
+    """
     return _render(*await service.rotate(caller, number, receipt(request, _render)))
 
 
 @webhooks.post(
     f"{_ONE}/test",
     operation_id="testWebhook",
-    summary="Send a test event",
+    summary="Send a test event.",
     status_code=201,
     response_model=DeliveryView,
     responses=problems(404, 409),
     dependencies=POST_ONLY,
 )
 async def test_webhook(request: Request, number: WebhookPath, caller: Caller, service: Decisions) -> Response:
-    """An event of the type `test`, whatever events the webhook has. What became of it stands among its deliveries."""
+    """An event of the type `test`, whichever events the webhook subscribes to. Its result is listed
+    among the deliveries.
+    """
     guard: Guard = request.app.state.guard
     delivery = await service.test(caller, number, await guard.first_attempt(request))
     return created(DeliveryView.of(delivery), f"webhooks/{number}/deliveries", str(delivery.id))
@@ -155,18 +162,18 @@ async def test_webhook(request: Request, number: WebhookPath, caller: Caller, se
 @webhooks.get(
     _DELIVERIES,
     operation_id="listWebhookDeliveries",
-    summary="List the deliveries of a webhook",
+    summary="List the deliveries of a webhook.",
     responses=problems(404),
 )
 async def list_webhook_deliveries(
     number: WebhookPath,
     caller: Caller,
     service: Decisions,
-    state: Annotated[DeliveryStateName | None, Query(description="Only those in this state.")] = None,
+    state: Annotated[DeliveryStateName | None, Query(description="Only deliveries in this state.")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[DeliveryView]:
-    """Newest first. Those that are closed are kept for a week."""
+    """Newest first. Finished deliveries are kept for a week."""
     found = await service.deliveries(caller, number, state, id_in(cursor), limit + 1)
     return page(found, limit, DeliveryView.of, lambda delivery: str(delivery.id))
 
@@ -174,20 +181,20 @@ async def list_webhook_deliveries(
 @webhooks.get(
     f"{_DELIVERIES}/{{delivery}}",
     operation_id="getWebhookDelivery",
-    summary="Show a delivery of a webhook",
+    summary="Get a delivery of a webhook.",
     responses=problems(404),
 )
 async def get_webhook_delivery(
     number: WebhookPath, delivery: DeliveryPath, caller: Caller, service: Decisions
 ) -> DeliveryView:
-    """What was sent, and what was answered last."""
+    """The answer includes the event and the last response of the receiver."""
     return DeliveryView.of(await service.delivery(caller, number, delivery))
 
 
 @webhooks.post(
     f"{_DELIVERIES}/{{delivery}}/replay",
     operation_id="replayWebhookDelivery",
-    summary="Send a delivery again",
+    summary="Replay a delivery.",
     response_model=DeliveryView,
     responses=problems(404, 409),
     dependencies=POST_ONLY,
@@ -195,6 +202,8 @@ async def get_webhook_delivery(
 async def replay_webhook_delivery(
     number: WebhookPath, delivery: DeliveryPath, caller: Caller, service: Decisions
 ) -> Response:
-    """At once, in whatever state it is, with all attempts before it and the same `webhook-id`."""
+    """Sends the event again at once, in whatever state the delivery is, with the same `webhook-id`.
+    Earlier attempts stay counted.
+    """
     view = DeliveryView.of(await service.replay(caller, number, delivery))
     return Response(view.model_dump_json(), media_type="application/json")

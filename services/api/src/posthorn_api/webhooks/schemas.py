@@ -30,8 +30,8 @@ Url = Annotated[Line, Field(max_length=2000)]
 WebhookStateName = Literal["active", "failing", "paused"]
 DeliveryStateName = Literal["waiting", "delivered", "failed"]
 
-_EVENTS = "Kinds of events, named as in the trace of a message; `*`: all."
-_DOMAIN = "Only what concerns this domain; null: all."
+_EVENTS = "Event types, named as in the trace of a message; `*`: all."
+_DOMAIN = "Only events of this domain; null: all."
 
 
 class _Request(BaseModel):
@@ -39,28 +39,32 @@ class _Request(BaseModel):
 
 
 class WebhookCreation(_Request):
-    """A webhook to be made."""
+    """A webhook to create."""
 
     url: Url = Field(
-        description="https or http. The host must be reachable on the Internet, unless the operator allows its network.",
+        description="https or http. The host must be reachable on the Internet, unless the operator permits"
+        " its network.",
         examples=["https://hooks.example.test/posthorn"],
     )
     events: Events = Field(description=_EVENTS, examples=[["delivered", "bounced"]])
     domain: Line | None = Field(None, description=_DOMAIN, examples=["example.test"])
     tenant: Line | None = Field(
-        None, description="Name or id of the tenant; without it, yours, or for a platform admin the whole platform."
+        None,
+        description="Name or id of the tenant; without it, the tenant of the key, or the whole platform for a"
+        " platform admin.",
     )
 
 
 class WebhookChange(_Request):
-    """Fields of a webhook to be set; what is left out stays."""
+    """Fields of a webhook to change; fields that are left out keep their values."""
 
     url: Url = Field(default_factory=str)
     events: Events = Field(default_factory=list, description=_EVENTS)
     domain: Line | None = Field(None, description=_DOMAIN)
     state: Literal["active", "paused"] = Field(
         default_factory=lambda: "active",
-        description="paused: what happens meanwhile is not kept for it; what waits goes on when it is active again.",
+        description="paused: events that occur meanwhile are not queued for it; those already waiting are"
+        " sent when it becomes active again.",
         examples=["paused"],
     )
 
@@ -74,8 +78,8 @@ class WebhookView(BaseModel):
     events: list[str]
     domain: str | None
     state: WebhookStateName = Field(
-        description="failing: told, though the last ten attempts failed. paused: by you, after three days without success, or"
-        " because the receiver answered 410."
+        description="failing: still sent to, although the last ten attempts failed. paused: by a request,"
+        " after three days without success, or because the receiver answered 410."
     )
     created_at: datetime
     updated_at: datetime
@@ -90,8 +94,8 @@ class NewWebhookView(WebhookView):
     """A webhook with its secret."""
 
     secret: str | None = Field(
-        description="What its signatures are made with: `whsec_` and 32 octets in base64. Shown in this answer only, and null when"
-        " an Idempotency-Key has the answer repeated.",
+        description="Secret for verifying signatures: `whsec_` and 32 bytes in base64. Shown in this answer"
+        " only, and null in an answer repeated for its Idempotency-Key.",
         examples=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo="],
     )
 
@@ -102,16 +106,16 @@ class NewWebhookView(WebhookView):
 
 
 class DeliveryView(BaseModel):
-    """One event for one webhook."""
+    """An event for a webhook."""
 
-    id: UUID = Field(description="The header `webhook-id`, the same with every attempt.")
+    id: UUID = Field(description="The value of the header `webhook-id`, the same for every attempt.")
     event_type: str
     event: dict[str, Any] = Field(description="The document that is sent.")
-    state: DeliveryStateName = Field(description="failed: given up after a day.")
+    state: DeliveryStateName = Field(description="failed: given up after a day of attempts.")
     attempts: int
-    next_attempt_at: datetime | None = Field(description="Null when none is to come.")
-    last_status: int | None = Field(description="HTTP status of the last answer; null: none came.")
-    last_reply: str = Field(description="The beginning of the last answer, or why there was none.")
+    next_attempt_at: datetime | None = Field(description="Null if no further attempt is planned.")
+    last_status: int | None = Field(description="HTTP status of the last response; null if there was none.")
+    last_reply: str = Field(description="The beginning of the last response, or the reason why there was none.")
     created_at: datetime
     closed_at: datetime | None
 

@@ -165,14 +165,14 @@ class WebhookService:
         """
         try:
             if len(text) > _LONGEST_URL or not all("!" <= character <= "~" for character in text):
-                raise ValueError(f"a URL has at most {_LONGEST_URL} visible ASCII characters")
+                raise ValueError(f"a URL may have at most {_LONGEST_URL} visible ASCII characters")
             parts = urlsplit(text)
             if parts.scheme not in ("https", "http") or not parts.hostname:
-                raise ValueError("it must be https://host/… or http://host/…")
+                raise ValueError("must be https://host/… or http://host/…")
             if "@" in parts.netloc or parts.fragment or "\\" in text:
-                raise ValueError("it must hold no login and no fragment")
+                raise ValueError("must not contain a login or a fragment")
             if parts.port == 0:
-                raise ValueError("the port must be from 1 to 65535")
+                raise ValueError("the port must be between 1 and 65535")
             self._check_host(parts.hostname)
         except ValueError as error:
             raise ValidationFailed(FieldError("url", str(error))) from None
@@ -184,7 +184,7 @@ class WebhookService:
         except ValueError:
             return  # a name; the connection looks it up
         if "%" in host or not may_reach(host, self._allowed):
-            raise ValueError("a webhook may not lead to this address")
+            raise ValueError("webhooks may not be sent to this address")
 
 
 def _context(number: UUID) -> str:

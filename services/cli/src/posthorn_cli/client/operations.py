@@ -45,6 +45,7 @@ from posthorn_cli.client.types import (
     MessageView,
     NewApiKeyView,
     NewAppPasswordView,
+    NewDomainView,
     NewWebhookView,
     Page,
     QueueItemView,
@@ -74,7 +75,7 @@ class Operations(Connection):
     """All operations. Each raises ApiError when the API refuses, and Unreachable when it does not answer."""
 
     def create_tenant(self, body: TenantCreation, *, idempotency_key: str | None = None) -> TenantView:
-        """Make a tenant."""
+        """Create a tenant."""
         return cast("TenantView", self._call("POST", "/v1/tenants", body=body, idempotency_key=idempotency_key))
 
     def list_tenants(self, *, limit: int | None = None, cursor: str | None = None) -> Page[TenantView]:
@@ -82,11 +83,11 @@ class Operations(Connection):
         return cast("Page[TenantView]", self._call("GET", "/v1/tenants", query={"limit": limit, "cursor": cursor}))
 
     def get_tenant(self, tenant: str) -> TenantView:
-        """Show a tenant."""
+        """Get a tenant."""
         return cast("TenantView", self._call("GET", f"/v1/tenants/{quoted(tenant)}"))
 
     def change_tenant(self, tenant: str, body: TenantChange, *, if_match: str | None = None) -> TenantView:
-        """Change a tenant."""
+        """Update a tenant."""
         return cast("TenantView", self._call("PATCH", f"/v1/tenants/{quoted(tenant)}", body=body, if_match=if_match))
 
     def delete_tenant(self, tenant: str, *, if_match: str | None = None) -> None:
@@ -94,7 +95,7 @@ class Operations(Connection):
         self._call("DELETE", f"/v1/tenants/{quoted(tenant)}", if_match=if_match)
 
     def create_api_key(self, body: ApiKeyCreation, *, idempotency_key: str | None = None) -> NewApiKeyView:
-        """Make an API key."""
+        """Create an API key."""
         return cast("NewApiKeyView", self._call("POST", "/v1/api-keys", body=body, idempotency_key=idempotency_key))
 
     def list_api_keys(self, *, limit: int | None = None, cursor: str | None = None) -> Page[ApiKeyView]:
@@ -102,27 +103,27 @@ class Operations(Connection):
         return cast("Page[ApiKeyView]", self._call("GET", "/v1/api-keys", query={"limit": limit, "cursor": cursor}))
 
     def get_api_key(self, api_key_id: str) -> ApiKeyView:
-        """Show an API key."""
+        """Get an API key."""
         return cast("ApiKeyView", self._call("GET", f"/v1/api-keys/{quoted(api_key_id)}"))
 
     def delete_api_key(self, api_key_id: str) -> None:
         """Delete an API key."""
         self._call("DELETE", f"/v1/api-keys/{quoted(api_key_id)}")
 
-    def create_domain(self, body: DomainCreation, *, idempotency_key: str | None = None) -> DomainView:
-        """Make a domain."""
-        return cast("DomainView", self._call("POST", "/v1/domains", body=body, idempotency_key=idempotency_key))
+    def create_domain(self, body: DomainCreation, *, idempotency_key: str | None = None) -> NewDomainView:
+        """Create a domain."""
+        return cast("NewDomainView", self._call("POST", "/v1/domains", body=body, idempotency_key=idempotency_key))
 
     def list_domains(self, *, limit: int | None = None, cursor: str | None = None) -> Page[DomainView]:
         """List domains."""
         return cast("Page[DomainView]", self._call("GET", "/v1/domains", query={"limit": limit, "cursor": cursor}))
 
     def get_domain(self, name: str) -> DomainView:
-        """Show a domain."""
+        """Get a domain."""
         return cast("DomainView", self._call("GET", f"/v1/domains/{quoted(name)}"))
 
     def change_domain(self, name: str, body: DomainChange, *, if_match: str | None = None) -> DomainView:
-        """Change a domain."""
+        """Update a domain."""
         return cast("DomainView", self._call("PATCH", f"/v1/domains/{quoted(name)}", body=body, if_match=if_match))
 
     def delete_domain(self, name: str, *, if_match: str | None = None) -> None:
@@ -130,32 +131,32 @@ class Operations(Connection):
         self._call("DELETE", f"/v1/domains/{quoted(name)}", if_match=if_match)
 
     def get_dns(self, name: str, *, format_: Literal["json", "zone"] | None = None) -> DomainDnsView:
-        """Show the DNS records that a domain is to publish."""
+        """Get the DNS records that a domain needs."""
         return cast("DomainDnsView", self._call("GET", f"/v1/domains/{quoted(name)}/dns", query={"format": format_}))
 
     def check_dns(self, name: str) -> DnsCheckView:
-        """Look up the DNS records of a domain."""
+        """Check the DNS records of a domain."""
         return cast("DnsCheckView", self._call("GET", f"/v1/domains/{quoted(name)}/dns/check"))
 
     def verify_domain(self, name: str, *, idempotency_key: str | None = None) -> DomainView:
-        """Show that a domain is yours."""
+        """Verify the ownership of a domain."""
         return cast(
             "DomainView", self._call("POST", f"/v1/domains/{quoted(name)}/verify", idempotency_key=idempotency_key)
         )
 
     def list_dkim_keys(self, name: str) -> DkimView:
-        """Show the DKIM keys of a domain."""
+        """List the DKIM keys of a domain."""
         return cast("DkimView", self._call("GET", f"/v1/domains/{quoted(name)}/dkim"))
 
     def rotate_dkim_keys(self, name: str, body: DkimRotation, *, idempotency_key: str | None = None) -> DkimView:
-        """Make new DKIM keys for a domain."""
+        """Rotate the DKIM keys of a domain."""
         return cast(
             "DkimView",
             self._call("POST", f"/v1/domains/{quoted(name)}/dkim/rotate", body=body, idempotency_key=idempotency_key),
         )
 
     def create_account(self, body: AccountCreation, *, idempotency_key: str | None = None) -> AccountView:
-        """Make an account."""
+        """Create an account."""
         return cast("AccountView", self._call("POST", "/v1/accounts", body=body, idempotency_key=idempotency_key))
 
     def list_accounts(
@@ -168,21 +169,21 @@ class Operations(Connection):
         )
 
     def get_account(self, address: str) -> AccountView:
-        """Show an account."""
+        """Get an account."""
         return cast("AccountView", self._call("GET", f"/v1/accounts/{quoted(address)}"))
 
     def change_account(self, address: str, body: AccountChange, *, if_match: str | None = None) -> AccountView:
-        """Change an account."""
+        """Update an account."""
         return cast("AccountView", self._call("PATCH", f"/v1/accounts/{quoted(address)}", body=body, if_match=if_match))
 
     def delete_account(self, address: str, *, if_match: str | None = None) -> None:
-        """Delete an account with its mail."""
+        """Delete an account and its mail."""
         self._call("DELETE", f"/v1/accounts/{quoted(address)}", if_match=if_match)
 
     def create_app_password(
         self, address: str, body: AppPasswordCreation, *, idempotency_key: str | None = None
     ) -> NewAppPasswordView:
-        """Make an app password."""
+        """Create an app password."""
         return cast(
             "NewAppPasswordView",
             self._call(
@@ -210,7 +211,7 @@ class Operations(Connection):
         return cast("MailboxesView", self._call("GET", f"/v1/accounts/{quoted(address)}/mailboxes"))
 
     def create_mailbox(self, address: str, body: MailboxCreation, *, idempotency_key: str | None = None) -> MailboxView:
-        """Make a mailbox."""
+        """Create a mailbox."""
         return cast(
             "MailboxView",
             self._call("POST", f"/v1/accounts/{quoted(address)}/mailboxes", body=body, idempotency_key=idempotency_key),
@@ -259,7 +260,7 @@ class Operations(Connection):
         )
 
     def get_message(self, address: str, message_id: str) -> MessageView:
-        """Show what is known of a message."""
+        """Get the metadata of a message."""
         return cast("MessageView", self._call("GET", f"/v1/accounts/{quoted(address)}/messages/{quoted(message_id)}"))
 
     def delete_message(self, address: str, message_id: str) -> None:
@@ -267,7 +268,7 @@ class Operations(Connection):
         self._call("DELETE", f"/v1/accounts/{quoted(address)}/messages/{quoted(message_id)}")
 
     def get_raw_message(self, address: str, message_id: str) -> Iterator[bytes]:
-        """Fetch a message."""
+        """Download a message."""
         return self._stream("GET", f"/v1/accounts/{quoted(address)}/messages/{quoted(message_id)}/raw")
 
     def get_message_structure(self, address: str, message_id: str) -> StructureView:
@@ -278,7 +279,7 @@ class Operations(Connection):
         )
 
     def get_message_part(self, address: str, message_id: str, part: str, *, raw: bool | None = None) -> Iterator[bytes]:
-        """Fetch a part of a message."""
+        """Download a part of a message."""
         return self._stream(
             "GET",
             f"/v1/accounts/{quoted(address)}/messages/{quoted(message_id)}/parts/{quoted(part)}",
@@ -309,7 +310,7 @@ class Operations(Connection):
         )
 
     def undelete_message(self, address: str, message_id: str, *, idempotency_key: str | None = None) -> MessageView:
-        """Bring a deleted message back."""
+        """Restore a deleted message."""
         return cast(
             "MessageView",
             self._call(
@@ -349,7 +350,7 @@ class Operations(Connection):
         )
 
     def create_alias(self, body: AliasCreation, *, idempotency_key: str | None = None) -> AliasView:
-        """Make an alias."""
+        """Create an alias."""
         return cast("AliasView", self._call("POST", "/v1/aliases", body=body, idempotency_key=idempotency_key))
 
     def list_aliases(
@@ -362,11 +363,11 @@ class Operations(Connection):
         )
 
     def get_alias(self, address: str) -> AliasView:
-        """Show an alias."""
+        """Get an alias."""
         return cast("AliasView", self._call("GET", f"/v1/aliases/{quoted(address)}"))
 
     def change_alias(self, address: str, body: AliasChange, *, if_match: str | None = None) -> AliasView:
-        """Change an alias."""
+        """Update an alias."""
         return cast("AliasView", self._call("PATCH", f"/v1/aliases/{quoted(address)}", body=body, if_match=if_match))
 
     def delete_alias(self, address: str, *, if_match: str | None = None) -> None:
@@ -382,7 +383,7 @@ class Operations(Connection):
         return cast("SentView", self._call("POST", "/v1/send", body=body, idempotency_key=idempotency_key))
 
     def trace_message(self, message_id: str) -> TraceView:
-        """Tell what happened to a message."""
+        """Get the trace of a message."""
         return cast("TraceView", self._call("GET", f"/v1/messages/{quoted(message_id)}/trace"))
 
     def list_queue(
@@ -421,31 +422,31 @@ class Operations(Connection):
         )
 
     def get_queued(self, queue_id: int) -> QueueItemView:
-        """Show a recipient of the queue."""
+        """Get a recipient in the queue."""
         return cast("QueueItemView", self._call("GET", f"/v1/queue/{quoted(queue_id)}"))
 
     def cancel_queued(self, queue_id: int) -> None:
-        """Cancel a recipient of the queue."""
+        """Cancel a recipient in the queue."""
         self._call("DELETE", f"/v1/queue/{quoted(queue_id)}")
 
     def retry_queued(self, queue_id: int, *, idempotency_key: str | None = None) -> QueueItemView:
-        """Try a recipient again now."""
+        """Retry a recipient now."""
         return cast(
             "QueueItemView", self._call("POST", f"/v1/queue/{quoted(queue_id)}/retry", idempotency_key=idempotency_key)
         )
 
     def retry_all_queued(self, body: QueueSelection, *, idempotency_key: str | None = None) -> MatchedView:
-        """Try all recipients that match again now."""
+        """Retry all matching recipients now."""
         return cast("MatchedView", self._call("POST", "/v1/queue/retry", body=body, idempotency_key=idempotency_key))
 
     def hold_queued(self, queue_id: int, *, idempotency_key: str | None = None) -> QueueItemView:
-        """Hold a recipient back."""
+        """Hold a recipient."""
         return cast(
             "QueueItemView", self._call("POST", f"/v1/queue/{quoted(queue_id)}/hold", idempotency_key=idempotency_key)
         )
 
     def hold_all_queued(self, body: QueueSelection, *, idempotency_key: str | None = None) -> MatchedView:
-        """Hold all recipients that match back."""
+        """Hold all matching recipients."""
         return cast("MatchedView", self._call("POST", "/v1/queue/hold", body=body, idempotency_key=idempotency_key))
 
     def release_queued(self, queue_id: int, *, idempotency_key: str | None = None) -> QueueItemView:
@@ -456,11 +457,11 @@ class Operations(Connection):
         )
 
     def release_all_queued(self, body: QueueSelection, *, idempotency_key: str | None = None) -> MatchedView:
-        """Release all recipients that match."""
+        """Release all matching recipients."""
         return cast("MatchedView", self._call("POST", "/v1/queue/release", body=body, idempotency_key=idempotency_key))
 
     def cancel_all_queued(self, body: QueueSelection, *, idempotency_key: str | None = None) -> MatchedView:
-        """Cancel all recipients that match."""
+        """Cancel all matching recipients."""
         return cast("MatchedView", self._call("POST", "/v1/queue/cancel", body=body, idempotency_key=idempotency_key))
 
     def list_routes(self, *, limit: int | None = None, cursor: str | None = None) -> Page[RouteView]:
@@ -468,15 +469,15 @@ class Operations(Connection):
         return cast("Page[RouteView]", self._call("GET", "/v1/routes", query={"limit": limit, "cursor": cursor}))
 
     def create_route(self, body: RouteCreation, *, idempotency_key: str | None = None) -> RouteView:
-        """Make a route."""
+        """Create a route."""
         return cast("RouteView", self._call("POST", "/v1/routes", body=body, idempotency_key=idempotency_key))
 
     def get_route(self, domain: str) -> RouteView:
-        """Show a route."""
+        """Get a route."""
         return cast("RouteView", self._call("GET", f"/v1/routes/{quoted(domain)}"))
 
     def set_route(self, domain: str, body: RouteSetting) -> RouteView:
-        """Set a route."""
+        """Replace a route."""
         return cast("RouteView", self._call("PUT", f"/v1/routes/{quoted(domain)}", body=body))
 
     def delete_route(self, domain: str) -> None:
@@ -499,21 +500,21 @@ class Operations(Connection):
         )
 
     def unsuppress(self, address: str) -> None:
-        """Take an address off the list."""
+        """Remove an address from the suppression list."""
         self._call("DELETE", f"/v1/suppressions/{quoted(address)}")
 
     def list_dead_letters(self, *, limit: int | None = None, cursor: str | None = None) -> Page[DeadLetterView]:
-        """List dead letters."""
+        """List parked messages."""
         return cast("Page[DeadLetterView]", self._call("GET", "/v1/dead", query={"limit": limit, "cursor": cursor}))
 
     def retry_dead_letter(self, sequence: int, *, idempotency_key: str | None = None) -> Retried:
-        """Try to deliver a dead letter again."""
+        """Retry a parked message."""
         return cast(
             "Retried", self._call("POST", f"/v1/dead/{quoted(sequence)}/retry", idempotency_key=idempotency_key)
         )
 
     def discard_dead_letter(self, sequence: int) -> None:
-        """Discard a dead letter."""
+        """Discard a parked message."""
         self._call("DELETE", f"/v1/dead/{quoted(sequence)}")
 
     def import_accounts(self, content: Body, *, idempotency_key: str | None = None) -> list[ImportAnswer]:
@@ -543,7 +544,7 @@ class Operations(Connection):
         )
 
     def create_webhook(self, body: WebhookCreation, *, idempotency_key: str | None = None) -> NewWebhookView:
-        """Make a webhook."""
+        """Create a webhook."""
         return cast("NewWebhookView", self._call("POST", "/v1/webhooks", body=body, idempotency_key=idempotency_key))
 
     def list_webhooks(self, *, limit: int | None = None, cursor: str | None = None) -> Page[WebhookView]:
@@ -551,11 +552,11 @@ class Operations(Connection):
         return cast("Page[WebhookView]", self._call("GET", "/v1/webhooks", query={"limit": limit, "cursor": cursor}))
 
     def get_webhook(self, webhook_id: str) -> WebhookView:
-        """Show a webhook."""
+        """Get a webhook."""
         return cast("WebhookView", self._call("GET", f"/v1/webhooks/{quoted(webhook_id)}"))
 
     def change_webhook(self, webhook_id: str, body: WebhookChange, *, if_match: str | None = None) -> WebhookView:
-        """Change a webhook."""
+        """Update a webhook."""
         return cast(
             "WebhookView", self._call("PATCH", f"/v1/webhooks/{quoted(webhook_id)}", body=body, if_match=if_match)
         )
@@ -565,7 +566,7 @@ class Operations(Connection):
         self._call("DELETE", f"/v1/webhooks/{quoted(webhook_id)}", if_match=if_match)
 
     def rotate_webhook_secret(self, webhook_id: str, *, idempotency_key: str | None = None) -> NewWebhookView:
-        """Give a webhook a new secret."""
+        """Rotate the secret of a webhook."""
         return cast(
             "NewWebhookView",
             self._call("POST", f"/v1/webhooks/{quoted(webhook_id)}/rotate", idempotency_key=idempotency_key),
@@ -597,7 +598,7 @@ class Operations(Connection):
         )
 
     def get_webhook_delivery(self, webhook_id: str, delivery: str) -> DeliveryView:
-        """Show a delivery of a webhook."""
+        """Get a delivery of a webhook."""
         return cast(
             "DeliveryView", self._call("GET", f"/v1/webhooks/{quoted(webhook_id)}/deliveries/{quoted(delivery)}")
         )
@@ -605,7 +606,7 @@ class Operations(Connection):
     def replay_webhook_delivery(
         self, webhook_id: str, delivery: str, *, idempotency_key: str | None = None
     ) -> DeliveryView:
-        """Send a delivery again."""
+        """Replay a delivery."""
         return cast(
             "DeliveryView",
             self._call(
@@ -625,7 +626,7 @@ class Operations(Connection):
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Page[StatsView]:
-        """Count messages."""
+        """Get message statistics."""
         return cast(
             "Page[StatsView]",
             self._call(
@@ -636,7 +637,7 @@ class Operations(Connection):
         )
 
     def get_config(self, *, tenant: str | None = None) -> ConfigDocument:
-        """Show the whole configuration."""
+        """Get the configuration of a tenant."""
         return cast("ConfigDocument", self._call("GET", "/v1/config", query={"tenant": tenant}))
 
     def put_config(
@@ -649,7 +650,7 @@ class Operations(Connection):
         force: list[str] | None = None,
         if_match: str | None = None,
     ) -> ConfigOutcome:
-        """Set the whole configuration."""
+        """Apply a configuration to a tenant."""
         return cast(
             "ConfigOutcome",
             self._call(
@@ -664,7 +665,7 @@ class Operations(Connection):
     def list_content_access(
         self, address: str, *, limit: int | None = None, cursor: str | None = None
     ) -> Page[AuditView]:
-        """List who read the content of mailboxes."""
+        """List accesses to the content of mailboxes."""
         return cast(
             "Page[AuditView]",
             self._call(
@@ -683,7 +684,7 @@ class Operations(Connection):
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Page[AuditView]:
-        """Read the audit log."""
+        """List the audit log."""
         return cast(
             "Page[AuditView]",
             self._call(
@@ -702,5 +703,5 @@ class Operations(Connection):
         )
 
     def get_status(self) -> StatusView:
-        """Show what the API needs."""
+        """Get the status of the API."""
         return cast("StatusView", self._call("GET", "/v1/status"))

@@ -16,7 +16,7 @@ class Page[T](TypedDict):
 
 
 class AccountChange(TypedDict):
-    """Fields of an account to be set; what is left out stays."""
+    """Fields of an account to change; fields that are left out keep their values."""
 
     password: NotRequired[str]
     quota_bytes: NotRequired[int | None]
@@ -27,7 +27,7 @@ class AccountChange(TypedDict):
 
 
 class AccountCreation(TypedDict):
-    """An account to be made."""
+    """An account to create."""
 
     address: str
     password: str
@@ -35,7 +35,7 @@ class AccountCreation(TypedDict):
 
 
 class AccountLine(TypedDict):
-    """An account to be made."""
+    """An account to create."""
 
     address: str
     password: NotRequired[str | None]
@@ -66,14 +66,14 @@ class AliasChange(TypedDict):
 
 
 class AliasCreation(TypedDict):
-    """An alias to be made."""
+    """An alias to create."""
 
     address: str
     targets: list[str]
 
 
 class AliasLine(TypedDict):
-    """An alias to be made."""
+    """An alias to create."""
 
     address: str
     targets: list[str]
@@ -90,7 +90,7 @@ class AliasView(TypedDict):
 
 
 class ApiKeyCreation(TypedDict):
-    """An API key to be made."""
+    """An API key to create."""
 
     name: str
     role: Literal["platform-admin", "tenant-admin", "read-only", "send-only"]
@@ -100,7 +100,7 @@ class ApiKeyCreation(TypedDict):
 
 
 class ApiKeyView(TypedDict):
-    """An API key, without the key."""
+    """An API key, without the key itself."""
 
     id: str
     name: str
@@ -113,14 +113,14 @@ class ApiKeyView(TypedDict):
 
 
 class AppPasswordCreation(TypedDict):
-    """An app password to be made."""
+    """An app password to create."""
 
     name: str
     scopes: list[Literal["smtp", "pop3"]]
 
 
 class AppPasswordView(TypedDict):
-    """An app password, without the password."""
+    """An app password, without the password itself."""
 
     id: str
     name: str
@@ -130,7 +130,7 @@ class AppPasswordView(TypedDict):
 
 
 class AttachmentPart(TypedDict):
-    """A file that goes with a message."""
+    """A file attached to a message."""
 
     filename: NotRequired[str | None]
     content_type: NotRequired[str]
@@ -140,7 +140,7 @@ class AttachmentPart(TypedDict):
 
 
 class AuditView(TypedDict):
-    """A change that was made, or content that was read, through the API."""
+    """A change made, or content read, through the API."""
 
     id: int
     at: str
@@ -155,7 +155,7 @@ class AuditView(TypedDict):
 
 
 class CheckedRecordView(TypedDict):
-    """A record as it stands in DNS."""
+    """A record and its present state in DNS."""
 
     purpose: Literal[
         "ownership",
@@ -205,7 +205,7 @@ class ConfigAlias(TypedDict):
 
 
 class ConfigChange(TypedDict):
-    """What is to be done with one object, and what became of that."""
+    """A change to one object, and its outcome."""
 
     kind: Literal["domain", "account", "alias", "webhook", "route"]
     object: str
@@ -217,7 +217,7 @@ class ConfigChange(TypedDict):
 
 
 class ConfigDocument(TypedDict):
-    """What a tenant is to have."""
+    """The desired state of a tenant."""
 
     domains: NotRequired[list[ConfigDomain] | None]
     accounts: NotRequired[list[ConfigAccount] | None]
@@ -239,10 +239,11 @@ class ConfigDomain(TypedDict):
     retention_days: NotRequired[int | None]
     undelete_days: NotRequired[int]
     name: str
+    dkim: NotRequired[bool]
 
 
 class ConfigOutcome(TypedDict):
-    """A plan, or what became of it."""
+    """A plan, or the outcome of applying it."""
 
     tenant: str
     applied: bool
@@ -252,7 +253,7 @@ class ConfigOutcome(TypedDict):
 
 
 class ConfigRoute(TypedDict):
-    """A route, as a whole: what is left out is as if it had never been set."""
+    """A route as a whole: fields that are left out get their default values."""
 
     domain: str
     host: NotRequired[str | None]
@@ -264,14 +265,14 @@ class ConfigRoute(TypedDict):
 
 
 class ConfigUnlisted(TypedDict):
-    """An object that is there and that the document does not name; ``prune=true`` deletes it."""
+    """An object that exists and that the document does not list; ``prune=true`` deletes it."""
 
     kind: Literal["domain", "account", "alias", "webhook", "route"]
     object: str
 
 
 class ConfigWebhook(TypedDict):
-    """A webhook, known by its URL and its domain."""
+    """A webhook, identified by its URL and its domain."""
 
     url: str
     domain: NotRequired[str | None]
@@ -295,7 +296,7 @@ class ConfigWebhook(TypedDict):
 
 
 class DeadLetterView(TypedDict):
-    """A message that could not be delivered."""
+    """A message that was accepted and could not be delivered."""
 
     sequence: int
     message_id: str
@@ -305,7 +306,7 @@ class DeadLetterView(TypedDict):
 
 
 class DeletedMessageView(TypedDict):
-    """A message that can be brought back."""
+    """A deleted message that can be restored."""
 
     message: MessageView
     deleted_at: str
@@ -313,7 +314,7 @@ class DeletedMessageView(TypedDict):
 
 
 class DeliveryView(TypedDict):
-    """One event for one webhook."""
+    """An event for a webhook."""
 
     id: str
     event_type: str
@@ -328,7 +329,7 @@ class DeliveryView(TypedDict):
 
 
 class DkimKeyView(TypedDict):
-    """A DKIM key; its private half is shown to nobody."""
+    """A DKIM key."""
 
     id: str
     selector: str
@@ -342,7 +343,7 @@ class DkimKeyView(TypedDict):
 
 
 class DkimRecordView(TypedDict):
-    """A DNS record to be published."""
+    """A DNS record to publish."""
 
     type: NotRequired[Literal["TXT"]]
     name: str
@@ -351,7 +352,7 @@ class DkimRecordView(TypedDict):
 
 
 class DkimRotation(TypedDict):
-    """How the keys of a domain are to be replaced."""
+    """How to replace the keys of a domain."""
 
     algorithms: NotRequired[list[Literal["rsa", "ed25519"]]]
     selector: NotRequired[str]
@@ -367,7 +368,7 @@ class DkimView(TypedDict):
 
 
 class DnsCheckView(TypedDict):
-    """What was found of a domain's records."""
+    """The result of checking the DNS records of a domain."""
 
     domain: str
     display_name: str
@@ -378,7 +379,7 @@ class DnsCheckView(TypedDict):
 
 
 class DnsRecordView(TypedDict):
-    """Records to be published under one name and type."""
+    """DNS records to publish under one name and type."""
 
     purpose: Literal[
         "ownership",
@@ -405,7 +406,7 @@ class DnsRecordView(TypedDict):
 
 
 class DomainChange(TypedDict):
-    """Fields of a domain to be set; what is left out stays."""
+    """Fields of a domain to change; fields that are left out keep their values."""
 
     catch_all: NotRequired[str | None]
     plus_addressing: NotRequired[bool]
@@ -419,16 +420,17 @@ class DomainChange(TypedDict):
 
 
 class DomainCreation(TypedDict):
-    """A domain to be made."""
+    """A domain to create."""
 
     name: str
     tenant: NotRequired[str | None]
     catch_all: NotRequired[str | None]
     plus_addressing: NotRequired[bool]
+    dkim: NotRequired[bool]
 
 
 class DomainDnsView(TypedDict):
-    """What a domain is to publish."""
+    """The DNS records that a domain needs."""
 
     domain: str
     display_name: str
@@ -460,7 +462,7 @@ class DomainView(TypedDict):
 
 
 class EventView(TypedDict):
-    """Something that happened to a message."""
+    """An event in the life of a message."""
 
     at: str
     kind: str
@@ -468,17 +470,17 @@ class EventView(TypedDict):
 
 
 type Format = Literal["mbox", "maildir", "eml"]
-"""How the mail of an account is written to a file."""
+"""Format of an exported or imported file."""
 
 
 class ForwardConfirmation(TypedDict):
-    """What the message to a target of an alias holds."""
+    """The confirmation that was sent to a target of an alias."""
 
     token: str
 
 
 class ImportAnswer(TypedDict):
-    """What became of a line."""
+    """The result of one line."""
 
     line: int
     address: str | None
@@ -495,13 +497,13 @@ class ImportFailure(TypedDict):
 
 
 class ImportSummary(TypedDict):
-    """What became of the messages of an import."""
+    """The result of an import."""
 
     messages: int
     imported: int
     duplicates: int
     failed: int
-    octets: int
+    imported_bytes: int
     failures: list[ImportFailure]
     left_out: int
     left_out_records: list[ImportFailure]
@@ -509,7 +511,7 @@ class ImportSummary(TypedDict):
 
 
 class MailboxCreation(TypedDict):
-    """A mailbox to be made."""
+    """A mailbox to create."""
 
     name: str
 
@@ -521,7 +523,7 @@ class MailboxView(TypedDict):
     role: Literal["inbox", "junk", "sent", "trash"] | None
     messages: int
     unseen: int
-    octets: int
+    size_bytes: int
     uidvalidity: int
     uidnext: int
 
@@ -534,14 +536,14 @@ class MailboxesView(TypedDict):
 
 
 class MatchedView(TypedDict):
-    """What an action on many did."""
+    """The result of an action on many recipients."""
 
     matched: int
     more: bool
 
 
 class MessageMove(TypedDict):
-    """Where a message is to go."""
+    """The target of a move."""
 
     mailbox: str
 
@@ -587,7 +589,7 @@ MessageView = TypedDict(
 
 
 class NewApiKeyView(TypedDict):
-    """An API key just made."""
+    """An API key that was just created."""
 
     id: str
     name: str
@@ -601,7 +603,7 @@ class NewApiKeyView(TypedDict):
 
 
 class NewAppPasswordView(TypedDict):
-    """An app password just made."""
+    """An app password that was just created."""
 
     id: str
     name: str
@@ -609,6 +611,28 @@ class NewAppPasswordView(TypedDict):
     created_at: str
     last_used_at: str | None
     password: str | None
+
+
+class NewDomainView(TypedDict):
+    """A domain that was just created, with the DNS records to publish for it."""
+
+    name: str
+    display_name: str
+    tenant: str
+    catch_all: str | None
+    plus_addressing: bool
+    max_messages_per_hour: int | None
+    max_recipients_per_hour: int | None
+    allowed_networks: list[str] | None
+    max_accounts: int | None
+    quota_bytes: int | None
+    retention_days: int | None
+    undelete_days: int
+    postmaster: str | None
+    verified_at: str | None
+    created_at: str
+    updated_at: str
+    dns_records: list[DnsRecordView]
 
 
 class NewWebhookView(TypedDict):
@@ -626,7 +650,7 @@ class NewWebhookView(TypedDict):
 
 
 class PartView(TypedDict):
-    """A part that the API needs."""
+    """A part of the system that the API depends on."""
 
     name: str
     state: str
@@ -640,7 +664,7 @@ class ProblemField(TypedDict):
 
 
 class QueueItemView(TypedDict):
-    """One recipient of a message on its way out."""
+    """A recipient of an outgoing message."""
 
     id: int
     message: str
@@ -666,7 +690,7 @@ class QueueItemView(TypedDict):
 
 
 class QueueSelection(TypedDict):
-    """Which recipients of the queue are meant: those that match every field given."""
+    """Selects the recipients that match every given field."""
 
     domain: NotRequired[str | None]
     state: NotRequired[Literal["queued", "sending", "deferred", "held", "delivered", "bounced", "cancelled"] | None]
@@ -680,14 +704,14 @@ class QueueSelection(TypedDict):
 
 
 class Retried(TypedDict):
-    """A dead letter that is on its way again."""
+    """A parked message that is queued again."""
 
     sequence: int
     state: NotRequired[Literal["queued"]]
 
 
 class RouteCreation(TypedDict):
-    """A route to be made."""
+    """A route to create."""
 
     host: NotRequired[str | None]
     port: NotRequired[int | None]
@@ -700,7 +724,7 @@ class RouteCreation(TypedDict):
 
 
 class RouteSetting(TypedDict):
-    """How the mail of a domain is to travel."""
+    """How mail for a domain is routed."""
 
     host: NotRequired[str | None]
     port: NotRequired[int | None]
@@ -740,35 +764,35 @@ Sending = TypedDict(
         "raw": "NotRequired[str | None]",
     },
 )
-"""A message to be sent: composed from its parts, or whole in ``raw``."""
+"""A message to send: composed from its parts, or whole in ``raw``."""
 
 
 class SentView(TypedDict):
-    """A message that is on its way."""
+    """A message that was accepted."""
 
     id: str
     recipients: list[str]
 
 
 class StatsView(TypedDict):
-    """How many messages of one outcome, in one hour or day, of one domain."""
+    """Number of messages with one outcome, in one hour or day, for one domain."""
 
     at: str
     domain: str | None
     outcome: Literal["accepted", "delivered", "relayed", "deferred", "bounced", "cancelled"]
     messages: int
-    octets: int
+    size_bytes: int
 
 
 class StatusView(TypedDict):
-    """Whether this process of the API is ready, and its parts."""
+    """Whether this process of the API is ready, and the parts it depends on."""
 
     ready: bool
     parts: list[PartView]
 
 
 class StructureView(TypedDict):
-    """What a message consists of."""
+    """The MIME structure of a message."""
 
     size_bytes: int
     is_complete: bool
@@ -776,7 +800,7 @@ class StructureView(TypedDict):
 
 
 class SuppressionCreation(TypedDict):
-    """An address that is to get no more mail."""
+    """An address to suppress."""
 
     address: str
     reason: NotRequired[str]
@@ -793,14 +817,14 @@ class SuppressionView(TypedDict):
 
 
 class TargetView(TypedDict):
-    """A target of an alias and whether it gets mail."""
+    """A target of an alias, and whether it gets mail."""
 
     address: str
     state: Literal["active", "unconfirmed", "suppressed"]
 
 
 class TenantChange(TypedDict):
-    """Fields of a tenant to be set; what is left out stays."""
+    """Fields of a tenant to change; fields that are left out keep their values."""
 
     name: NotRequired[str]
     state: NotRequired[Literal["active", "suspended"]]
@@ -814,7 +838,7 @@ class TenantChange(TypedDict):
 
 
 class TenantCreation(TypedDict):
-    """A tenant to be made."""
+    """A tenant to create."""
 
     name: str
     max_domains: NotRequired[int | None]
@@ -847,14 +871,14 @@ class TenantView(TypedDict):
 
 
 class TraceView(TypedDict):
-    """What happened to a message, in the order of time."""
+    """The events of a message in chronological order."""
 
     items: list[EventView]
     next_cursor: NotRequired[None]
 
 
 class WebhookChange(TypedDict):
-    """Fields of a webhook to be set; what is left out stays."""
+    """Fields of a webhook to change; fields that are left out keep their values."""
 
     url: NotRequired[str]
     events: NotRequired[
@@ -880,7 +904,7 @@ class WebhookChange(TypedDict):
 
 
 class WebhookCreation(TypedDict):
-    """A webhook to be made."""
+    """A webhook to create."""
 
     url: str
     events: list[

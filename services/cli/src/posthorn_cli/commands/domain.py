@@ -72,14 +72,26 @@ def create_domain(
     tenant: Annotated[str | None, typer.Option(help="Whose it is; without it yours, or `default`.")] = None,
     catch_all: CatchAll = None,
     plus_addressing: Plus = None,
+    dkim: Annotated[bool, typer.Option("--dkim/--no-dkim", help="Whether DKIM keys are made with it.")] = True,
 ) -> None:
-    """Create a domain. Then create its accounts, and publish what `posthorn domain dns` shows.
+    """Create a domain with its DKIM keys, and show the DNS records to publish.
+
+    In a pipe the records follow the fields of the domain, as `posthorn domain dns` prints them.
 
     Example: `posthorn domain create example.org --tenant acme`
     """
-    body = {"name": name} | given(tenant=tenant, plus_addressing=plus_addressing) | nullable("catch_all", catch_all)
+    body = (
+        {"name": name, "dkim": dkim}
+        | given(tenant=tenant, plus_addressing=plus_addressing)
+        | nullable("catch_all", catch_all)
+    )
     made = session.api.create_domain(cast("DomainCreation", body))
-    session.output.item(made, COLUMNS)
+    if session.output.as_json:
+        session.output.json(made)
+    else:
+        session.output.item({name: value for name, value in made.items() if name != "dns_records"}, COLUMNS)
+        session.output.note("DNS records to publish:")
+        session.output.items(_by_value(made["dns_records"]), DNS_COLUMNS)
     if missing := without_postmaster(made):
         session.output.note(f"warning: {missing}")
 

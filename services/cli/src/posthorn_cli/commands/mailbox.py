@@ -12,7 +12,7 @@ from posthorn_cli.session import Session, Yes, command, group
 
 mailboxes = group("Mailboxes of an account: its folders.\n\nExample: `posthorn mailbox list carol@example.org`")
 Name = Annotated[str, typer.Argument(help="The mailbox's name; levels are divided by slashes.")]
-COLUMNS = [Column("name"), Column("role"), Column("messages"), Column("unseen"), Column("octets", "size", size)]
+COLUMNS = [Column("name"), Column("role"), Column("messages"), Column("unseen"), Column("size_bytes", "size", size)]
 
 
 @command(mailboxes, "list")

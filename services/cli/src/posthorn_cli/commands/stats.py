@@ -14,7 +14,7 @@ from posthorn_cli.values import given, start_of
 stats = group(
     "Statistics: messages by time, domain and outcome.\n\nExample: `posthorn stats list --by day --since 30d`"
 )
-COLUMNS = [Column("at"), Column("domain"), Column("outcome"), Column("messages"), Column("octets", show=size)]
+COLUMNS = [Column("at"), Column("domain"), Column("outcome"), Column("messages"), Column("size_bytes", "size", size)]
 
 
 class Period(StrEnum):

@@ -50,7 +50,7 @@ def export_mail(
     api = session.api
     pieces = api.export_mail(address, format_=form.value, mailbox=mailbox)
     first = next(pieces, b"")
-    length = api.headers.get("Posthorn-Octets", "")
+    length = api.headers.get("Posthorn-Bytes", "")
     with _bar(session) as progress:
         task = progress.add_task(address, total=int(length) if length.isdigit() else None)
 

@@ -80,9 +80,9 @@ class PostgresApiKeys:
         async with self._database.transaction() as connection:
             mine = tenant if owner is None else await tenant_named(connection, tenant, owner)
             if mine is None and made.role is Role.TENANT_ADMIN:
-                raise ValidationFailed(FieldError("tenant", "a tenant-admin's key needs a tenant"))
+                raise ValidationFailed(FieldError("tenant", "a key of a tenant-admin needs a tenant"))
             if mine is not None and made.role is Role.PLATFORM_ADMIN:
-                raise ValidationFailed(FieldError("tenant", "a platform-admin's key belongs to no tenant"))
+                raise ValidationFailed(FieldError("tenant", "a key of a platform-admin must not have a tenant"))
             await connection.execute(
                 "INSERT INTO api_keys (id, tenant_id, name, role, key_hash, expires_at, message_content)"
                 " VALUES ($1, $2, $3, $4, $5, $6, $7)",

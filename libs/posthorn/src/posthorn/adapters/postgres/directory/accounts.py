@@ -65,7 +65,7 @@ class PostgresAccounts:
                 new.state.value,
             )
             if made is None:
-                raise Conflict(f"the account {new.address} is there already")
+                raise Conflict(f"the account {new.address} already exists")
             await connection.execute(FOLDERS, [made])
             account = _as_account(await one(connection, tenant, _NAMED, new.address))
             await write_audit(connection, domain["tenant_id"], new.address, {"quota_bytes": new.quota_bytes})

@@ -196,7 +196,7 @@ async def refuse_while_led_to(connection: Connection, owner: UUID, address: str)
         owner,
     )
     if alias is not None:
-        raise Conflict(f"the alias {alias} leads to {address}; change or delete it first")
+        raise Conflict(f"the alias {alias} forwards to {address}; change or delete it first")
     domain = await connection.fetchval(
         "SELECT name FROM domains WHERE catch_all = $1 AND tenant_id = $2 ORDER BY name LIMIT 1", address, owner
     )

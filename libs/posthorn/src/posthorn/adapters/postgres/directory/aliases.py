@@ -127,7 +127,7 @@ async def insert_alias(
         list(targets),
     )
     if made is None:
-        raise Conflict(f"the alias {address} is there already")
+        raise Conflict(f"the alias {address} already exists")
     if elsewhere:
         await enter_targets(connection, policy, tenant, made, targets, elsewhere)
 

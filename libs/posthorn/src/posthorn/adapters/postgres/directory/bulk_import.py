@@ -155,7 +155,7 @@ async def _make(connection: Connection, domain: int, group: Sequence[NewAccount]
 
 def _compared(new: NewAccount, row: Any) -> Result:
     differs = [
-        FieldError(field, f"the account {new.address} is there with another one")
+        FieldError(field, f"the account {new.address} exists with another value")
         for field, is_same in (
             ("password", new.password_hash == row["password_hash"]),
             ("quota_bytes", new.quota_bytes == row["quota_bytes"]),

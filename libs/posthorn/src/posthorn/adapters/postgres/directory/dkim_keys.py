@@ -80,13 +80,18 @@ class PostgresDkimKeys:
             for algorithm in sorted({key.algorithm for key in keys}):
                 begin = min(key.signs_from for key in keys if key.algorithm == algorithm)
                 await connection.execute(_END, number, algorithm, begin, overlap)
-            try:
-                await connection.executemany(_ENTER, [_row(number, key) for key in keys])
-            except asyncpg.UniqueViolationError:
-                raise Conflict("the domain has a key with this selector already") from None
+            await insert_dkim_keys(connection, number, keys)
             made = {key.id for key in keys}
             await write_audit(connection, row["tenant_id"], domain, {"selectors": [key.selector for key in keys]})
             return [key for key in await _keys(connection, number) if key.id in made]
+
+
+async def insert_dkim_keys(connection: Connection, domain: int, keys: Sequence[DkimKey]) -> None:
+    """Enter the keys of a domain, by its number. Raises Conflict when a selector is taken."""
+    try:
+        await connection.executemany(_ENTER, [_row(domain, key) for key in keys])
+    except asyncpg.UniqueViolationError:
+        raise Conflict("the domain already has a key with this selector") from None
 
 
 def _row(domain: int, key: DkimKey) -> tuple[Any, ...]:

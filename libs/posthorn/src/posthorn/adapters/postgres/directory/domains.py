@@ -11,6 +11,7 @@ from posthorn.adapters.postgres.access.idempotency import keep_answer
 from posthorn.adapters.postgres.access.tenant_scope import MOVED, Scoped, check_version, found, one, version_of
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.adapters.postgres.directory.alias_graph import check_catch_all, doubt_aliases_into
+from posthorn.adapters.postgres.directory.dkim_keys import insert_dkim_keys
 from posthorn.adapters.postgres.directory.limits import check_domains
 from posthorn.adapters.postgres.directory.outbox import lane_of, lift_limits, write_outbox
 from posthorn.adapters.postgres.directory.postmasters import postmasters_of
@@ -22,6 +23,7 @@ from posthorn.ports.changes import Change, Versions
 from posthorn.ports.domains import Domain, NewDomain, SendingRules
 from posthorn.ports.errors import Conflict, FieldError, NotFound, ValidationFailed
 from posthorn.ports.idempotency import Receipt
+from posthorn.ports.signing import DkimKey
 
 SENDING = "{0}.max_messages_per_hour, {0}.max_recipients_per_hour, {0}.allowed_networks::text[]"
 """The columns of SendingRules, of the table named."""
@@ -73,7 +75,7 @@ UPDATE domains SET catch_all = NULL, updated_at = {MOVED}
 """
 _CLAIM = """
 INSERT INTO domains (tenant_id, name, verification_token, verified_at)
-VALUES ($1, $2, replace(gen_random_uuid()::text, '-', ''), now())
+VALUES ($1, $2, replace(gen_random_uuid()::text, '-', ''), now()) RETURNING id
 """
 _ADDRESSES = (
     "(SELECT address FROM accounts WHERE domain_id = $1 UNION ALL SELECT address FROM aliases WHERE domain_id = $1)"
@@ -110,11 +112,14 @@ class PostgresDomains:
                 owner = await tenant_named(connection, tenant, new.tenant)
             await check_domains(connection, owner)
             await check_catch_all(connection, owner, new.catch_all)
-            if not await connection.fetchval(_MAKE, owner, new.name, new.catch_all, new.plus_addressing):
+            number = await connection.fetchval(_MAKE, owner, new.name, new.catch_all, new.plus_addressing)
+            if number is None:
                 raise Conflict(await _taken(connection, owner, new.name))
+            await insert_dkim_keys(connection, number, new.dkim_keys)
             domain = await self._named(connection, tenant, new.name)
             await doubt_aliases_into(connection, new.name)
-            details = {"catch_all": new.catch_all, "plus_addressing": new.plus_addressing}
+            selectors = [key.selector for key in new.dkim_keys]
+            details = {"catch_all": new.catch_all, "plus_addressing": new.plus_addressing, "selectors": selectors}
             await write_audit(connection, owner, new.name, details)
             if receipt is not None:
                 await keep_answer(connection, receipt.reservation, receipt.render(domain))
@@ -171,7 +176,7 @@ class PostgresDomains:
             if not await connection.fetchval(_UNSHOWN, name, tenant):
                 raise NotFound
 
-    async def claim_domain(self, tenant: UUID, name: str) -> Change[Domain]:
+    async def claim_domain(self, tenant: UUID, name: str, dkim_keys: Sequence[DkimKey] = ()) -> Change[Domain]:
         """Take it from a tenant that has not shown that it owns it."""
         async with self._database.transaction() as connection:
             await connection.execute(f"SET LOCAL statement_timeout = '{LONG_SECONDS}s'")
@@ -182,7 +187,9 @@ class PostgresDomains:
             accounts = "SELECT FROM accounts WHERE domain_id = $1 ORDER BY id FOR UPDATE"
             await connection.execute(accounts, row["id"], timeout=LONG_SECONDS)  # nothing arrives in them from here on
             if await connection.fetchval(_WITH_MAIL, row["id"], timeout=LONG_SECONDS):
-                raise Conflict(f"another tenant keeps mail in the domain {name}: ask who runs this system to remove it")
+                raise Conflict(
+                    f"another tenant has mail in the domain {name}: ask the operator of this system to remove it"
+                )
             for table in ("aliases", "accounts"):
                 await connection.execute(
                     f"DELETE FROM {table} WHERE domain_id = $1",
@@ -191,10 +198,10 @@ class PostgresDomains:
                 )
             freed = await connection.fetch(_FREE_CATCH_ALLS, row["tenant_id"], name)
             await connection.execute("DELETE FROM domains WHERE id = $1", row["id"])
-            await connection.execute(_CLAIM, tenant, name)
+            await insert_dkim_keys(connection, await connection.fetchval(_CLAIM, tenant, name), dkim_keys)
             await doubt_aliases_into(connection, name)
             await write_audit(connection, row["tenant_id"], name, {"lost": "another tenant has shown that it owns it"})
-            await write_audit(connection, tenant, name)
+            await write_audit(connection, tenant, name, {"selectors": [key.selector for key in dkim_keys]})
             domain = await self._named(connection, tenant, name)
             return Change(domain, await write_outbox(connection, *(f"@{each['name']}" for each in freed), f"@{name}"))
 
@@ -219,9 +226,9 @@ class PostgresDomains:
 async def _taken(connection: Connection, owner: UUID, name: str) -> str:
     """Say that a name is taken, and how it is claimed from a tenant that has not shown that it owns it."""
     if not await connection.fetchval(_UNSHOWN, name, owner):
-        return f"the domain {name} is there already"
+        return f"the domain {name} already exists"
     return (
-        f"another tenant has named the domain {name}, and has not shown that it owns it. If it is yours, publish at"
+        f"another tenant has created the domain {name} without verifying its ownership. If it is yours, publish at"
         f' {CHALLENGE_LABEL}.{name} the TXT record "{CHALLENGE_PREFIX}{claim_token(owner, name)}" and then, with a key of your'
         f" tenant, POST /v1/domains/{name}/verify"
     )

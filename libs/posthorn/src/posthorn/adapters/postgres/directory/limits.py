@@ -86,10 +86,10 @@ def _check(owner: str, limits: Any, held: Any, quotas: list[int | None], where: 
         return
     if any(quota is None for quota in quotas):
         raise ValidationFailed(
-            FieldError(where, f"{owner} may promise its accounts {octets} octets, so that each needs a quota")
+            FieldError(where, f"{owner} may promise its accounts {octets} bytes, so each account needs a quota")
         )
     if held["promised"] + sum(quota or 0 for quota in quotas) > octets:
         left = max(0, octets - held["promised"])
         raise ValidationFailed(
-            FieldError(where, f"{owner} may promise its accounts {octets} octets together; {left} are left")
+            FieldError(where, f"{owner} may promise its accounts {octets} bytes together; {left} are left")
         )

@@ -75,7 +75,7 @@ class PostgresTenants:
                 *(number, name, *values.values()),
             )
             if made is None:
-                raise Conflict(f"the tenant {name} is there already")
+                raise Conflict(f"the tenant {name} already exists")
             tenant = _as_tenant(await one(connection, None, _FIND, str(number)))
             await write_audit(connection, number, name, values)
             if receipt is not None:
@@ -116,7 +116,7 @@ class PostgresTenants:
                         *(_stored(changes[column]) for column in setting),
                     )
                 except asyncpg.UniqueViolationError:
-                    raise Conflict(f"the tenant {changes['name']} is there already") from None
+                    raise Conflict(f"the tenant {changes['name']} already exists") from None
                 await write_audit(connection, row["id"], row["name"], {name: changes[name] for name in setting})
                 if "state" in changes:
                     await write_aliases(connection, row["id"])
@@ -152,7 +152,7 @@ async def tenant_named(connection: Connection, tenant: UUID | None, named: str) 
 async def _refuse_name_of_another(connection: Connection, number: UUID, name: str) -> None:
     """No tenant may be named as another's id: an id would mean two of them."""
     if await connection.fetchval("SELECT true FROM tenants WHERE id::text = lower($1) AND id <> $2", name, number):
-        raise Conflict(f"the tenant {name} is there already")
+        raise Conflict(f"the tenant {name} already exists")
 
 
 def _stored(value: object) -> object:

@@ -81,7 +81,7 @@ class PostgresWebhooks:
                 "SELECT count(*) FROM webhooks WHERE tenant_id IS NOT DISTINCT FROM $1", mine
             )
             if number >= MOST_WEBHOOKS:
-                raise Conflict(f"there are {number} webhooks already, and no more are allowed")
+                raise Conflict(f"there are already {number} webhooks; no more are allowed")
             await _check_domain(connection, mine, new.domain)
             await connection.execute(
                 "INSERT INTO webhooks (id, tenant_id, url, secret, events, domain, state)"

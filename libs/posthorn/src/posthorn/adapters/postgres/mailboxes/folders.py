@@ -66,7 +66,7 @@ class PostgresAccountMailboxes:
         async with self._database.transaction() as connection:
             account = await account_of(connection, tenant, address, "FOR NO KEY UPDATE OF a")
             if not (made := await make_mailboxes(connection, account["id"], address, [name])):
-                raise Conflict(f"{address} has a mailbox {name} already")
+                raise Conflict(f"{address} already has a mailbox {name}")
             await write_audit(connection, account["tenant_id"], address, {"mailbox": name})
             if receipt is not None:
                 await keep_answer(connection, receipt.reservation, receipt.render(made[0]))
@@ -84,7 +84,7 @@ class PostgresAccountMailboxes:
                 raise Conflict(f"every account has a mailbox {name}")
             holds = "SELECT EXISTS (SELECT FROM mailbox_entries WHERE account_id = $1 AND mailbox_id = $2)"
             if await connection.fetchval(holds, account["id"], row["mailbox_id"]):
-                raise Conflict(f"the mailbox {name} holds messages; move or delete them first")
+                raise Conflict(f"the mailbox {name} contains messages; move or delete them first")
             gone = "DELETE FROM mailboxes WHERE account_id = $1 AND mailbox_id = $2"
             await connection.execute(gone, account["id"], row["mailbox_id"])
             await write_audit(connection, account["tenant_id"], address, {"mailbox": name})

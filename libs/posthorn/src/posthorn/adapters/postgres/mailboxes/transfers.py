@@ -115,7 +115,7 @@ class PostgresTransfers:
             account = await account_of(connection, tenant, address)
             importing = Importing(account["id"], holder, address, account["tenant_id"])
             if not await lead(connection, _task(importing), holder, LEASE_SECONDS):
-                raise Conflict(f"another import into {address} is at work; wait for its end")
+                raise Conflict(f"another import into {address} is running; wait for its end")
             await write_audit(connection, importing.tenant, address, details)
             return importing
 

@@ -121,9 +121,9 @@ class PostgresQueueAdministration:
                 await open_of_item(connection, tenant, item)
             found = await connection.fetchval(_FIND, tenant, item)
             if found is None:
-                raise NotFound(f"the queue has no item {item}")
+                raise NotFound(f"the queue has no recipient {item}")
             if (state := QueueState(found)) not in allowed:
-                raise Conflict(f"the item {item} cannot take this: {_REFUSALS[state]}")
+                raise Conflict(f"the recipient {item} does not permit this: {_REFUSALS[state]}")
             await _change(connection, action, [item], f"queue/{item}", {}, by_platform=tenant is None)
             return await _item(connection, tenant, item)
 
@@ -249,7 +249,7 @@ async def _item(connection: Connection, tenant: UUID | None, item: int) -> Queue
         search.add("tenant_id = {}", tenant)
     row = await connection.fetchrow(search.into(_PAGE, 1), *search.values)
     if row is None:
-        raise NotFound(f"the queue has no item {item}")
+        raise NotFound(f"the queue has no recipient {item}")
     return _as_item(row)
 
 

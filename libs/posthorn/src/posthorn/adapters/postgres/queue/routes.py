@@ -54,7 +54,7 @@ class PostgresRoutes:
             if not await connection.fetchval(
                 f"{_INSERT} ON CONFLICT (domain) DO NOTHING RETURNING true", *_values(route)
             ):
-                raise Conflict(f"there is a route for {route.domain} already; PUT changes it")
+                raise Conflict(f"a route for {route.domain} already exists; PUT replaces it")
             if receipt is not None:
                 await keep_answer(connection, receipt.reservation, receipt.render(route))
         return route

@@ -1,0 +1,1 @@
+"""The API's reference: a page at ``/docs`` made by Swagger UI, and the OpenAPI document that it shows."""

@@ -1,0 +1,146 @@
+"""The routes of the API's reference: the page, its assets, and the OpenAPI document.
+
+Theory of operation:
+
+- The page loads nothing from another host. Swagger UI is part of the package (``assets``, see ADR 29); its files are stored
+  compressed and sent as they are to clients that accept gzip, which is every browser.
+- A file's name holds a hash of its content, so that a browser may keep it for a year.
+- The content security policy allows scripts and styles of this host alone: no inline script, no inline style, no ``eval``.
+  Requests go to this host only, so that an API key that somebody enters cannot be sent elsewhere.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from html import escape
+from importlib.resources import files
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from posthorn_api.http.problems import Problem
+
+PAGE_PATH = "/docs"
+DOCUMENT_PATH = "/openapi.json"
+
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",  # the viewer's style sheet holds its icons
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+_SECURITY_HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+_IMMUTABLE = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
+_REVALIDATED = {"Cache-Control": "no-cache"}
+
+_MEDIA_TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".png": "image/png"}
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" type="image/png" href="{favicon-32x32.png}">
+<link rel="stylesheet" href="{swagger-ui.css}">
+<link rel="stylesheet" href="{page.css}">
+</head>
+<body>
+<div id="reference"></div>
+<noscript><p>This page needs JavaScript. The OpenAPI document is at <a href="openapi.json">openapi.json</a>.</p></noscript>
+<script src="{swagger-ui-bundle.js}"></script>
+<script src="{start.js}"></script>
+</body>
+</html>
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StaticContent:
+    """Bytes that do not change while the process runs, held compressed."""
+
+    compressed: bytes
+    media_type: str
+    headers: Mapping[str, str]
+    etag: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "etag", f'"{hashlib.sha256(self.compressed).hexdigest()[:32]}"')
+
+    @classmethod
+    def from_text(cls, text: str, media_type: str, headers: Mapping[str, str]) -> StaticContent:
+        """Return the content of a text."""
+        return cls(gzip.compress(text.encode(), mtime=0), media_type, headers)
+
+    def response(self, request: Request) -> Response:
+        """Return the answer to a GET request: 304 if the client has the content already (RFC 9110 section 13.1.2)."""
+        headers = {**self.headers, "ETag": self.etag, "Vary": "Accept-Encoding"}
+        if request.headers.get("if-none-match") == self.etag:
+            return Response(None, 304, headers)
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            return Response(self.compressed, 200, {**headers, "Content-Encoding": "gzip"}, self.media_type)
+        return Response(gzip.decompress(self.compressed), 200, headers, self.media_type)
+
+
+def reference_routes(document: dict[str, Any]) -> list[Route]:
+    """Return the routes that show an OpenAPI document."""
+    assets, names = _assets()
+    text = _PAGE.replace("{title}", escape(document["info"]["title"]))
+    for name, hashed in names.items():
+        text = text.replace(f"{{{name}}}", f"docs/{hashed}")
+    page = StaticContent.from_text(text, "text/html; charset=utf-8", {**_SECURITY_HEADERS, **_REVALIDATED})
+    described = StaticContent.from_text(
+        json.dumps(document, ensure_ascii=False, separators=(",", ":")), "application/json", _REVALIDATED
+    )
+
+    async def show_page(request: Request) -> Response:
+        return page.response(request)
+
+    async def show_document(request: Request) -> Response:
+        return described.response(request)
+
+    async def show_asset(request: Request) -> Response:
+        asset = assets.get(request.path_params["name"])
+        if asset is None:
+            return Problem(404, "not-found", "the reference has no such file").response()
+        return asset.response(request)
+
+    return [
+        Route(DOCUMENT_PATH, show_document, methods=["GET"]),
+        Route(PAGE_PATH, show_page, methods=["GET"]),
+        Route(PAGE_PATH + "/{name}", show_asset, methods=["GET"]),
+    ]
+
+
+def _assets() -> tuple[dict[str, StaticContent], dict[str, str]]:
+    """Return the assets by hashed name, and the hashed name of each file."""
+    found, names = {}, {}
+    for file in files(__package__).joinpath("assets").iterdir():
+        name, content = file.name, file.read_bytes()
+        stored_compressed = name.endswith(".gz")
+        name = name.removesuffix(".gz")
+        stem, dot, extension = name.rpartition(".")
+        media_type = _MEDIA_TYPES.get(dot + extension)
+        if media_type is None:
+            continue  # licences and the lock
+        compressed = content if stored_compressed else gzip.compress(content, mtime=0)
+        hashed = f"{stem}.{hashlib.sha256(compressed).hexdigest()[:16]}.{extension}"
+        found[hashed] = StaticContent(compressed, media_type, _IMMUTABLE)
+        names[name] = hashed
+    return found, names

@@ -16,31 +16,11 @@ import httpx
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from posthorn.adapters.blobs.compression import zstd_frame
 from posthorn.adapters.blobs.segments import SegmentReader
-from posthorn.adapters.dkim import generate
 from posthorn.adapters.dns import DnsResolver
-from posthorn.adapters.postgres.access.api_keys import PostgresApiKeys
-from posthorn.adapters.postgres.access.audit import PostgresAudit
-from posthorn.adapters.postgres.access.idempotency import PostgresIdempotency
 from posthorn.adapters.postgres.database import connect
-from posthorn.adapters.postgres.directory.administration import PostgresAdministration
 from posthorn.adapters.postgres.directory.aliases import NO_POLICY
-from posthorn.adapters.postgres.directory.app_passwords import PostgresAppPasswords
-from posthorn.adapters.postgres.directory.bulk_import import PostgresImports
-from posthorn.adapters.postgres.directory.dkim_keys import PostgresDkimKeys
-from posthorn.adapters.postgres.directory.forward_targets import PostgresForwardTargets
-from posthorn.adapters.postgres.directory.senders import PostgresSenders
-from posthorn.adapters.postgres.directory.tenants import PostgresTenants
-from posthorn.adapters.postgres.events.statistics import PostgresStatistics
-from posthorn.adapters.postgres.events.webhooks import PostgresWebhooks
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
-from posthorn.adapters.postgres.mailboxes.messages import PostgresAccountMail
-from posthorn.adapters.postgres.mailboxes.transfers import PostgresTransfers
-from posthorn.adapters.postgres.queue.administration import PostgresQueueAdministration
-from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
-from posthorn.adapters.postgres.queue.routes import PostgresRoutes
-from posthorn.adapters.postgres.queue.suppressions import PostgresSuppressions
 from posthorn.model.dns_records import Endpoint, Presence
 from posthorn.model.outbound import Outbound
 from posthorn.ports.api_keys import Role
@@ -54,29 +34,22 @@ from posthorn.runtime.health import Health
 from posthorn.runtime.http import HttpLimits, bind, http_server
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.passwords import Passwords, password_slots
-from posthorn.runtime.postmasters import Postmasters
 from posthorn.runtime.secret_box import SecretBox
 from posthorn.runtime.settings import PostgresSettings
-from posthorn_api.app import Services, create_app
-from posthorn_api.auth.account_logins import AccountLogins
+from posthorn_api.app import create_app
 from posthorn_api.auth.tokens import Tokens
 from posthorn_api.bulk.service import BulkImportService
-from posthorn_api.config.service import ConfigService
-from posthorn_api.credentials.service import CredentialService
-from posthorn_api.directory.service import DirectoryService, Publication
-from posthorn_api.dns.public_pages import PublicPages
+from posthorn_api.directory.service import Publication
 from posthorn_api.dns.service import DnsService
 from posthorn_api.forwards.service import Confirmations
 from posthorn_api.http import openapi as docs
 from posthorn_api.http.guard import Guard
 from posthorn_api.http.rate_limit import RateLimit
-from posthorn_api.mailboxes.service import MailboxService
 from posthorn_api.pending import Pending, PendingEvents
-from posthorn_api.queue.service import QueueService
-from posthorn_api.sending.service import SendingLimits, SendingService
-from posthorn_api.tenants.service import TenantService, hash_of_key
+from posthorn_api.sending.service import SendingLimits
+from posthorn_api.services import OverNats, ServiceOptions, build
+from posthorn_api.tenants.service import hash_of_key
 from posthorn_api.transfers.service import TransferService
-from posthorn_api.webhooks.service import WebhookService
 from tests.contract.town import letter, pool, segment
 from tests.support.dns import DnsServer
 
@@ -203,7 +176,7 @@ async def running_api(
     limits: SendingLimits | None = None,
     presence: Presence = PRESENCE,
     max_size: int = 4 * 1024 * 1024,
-    tokens: Callable[[Tenants], Tokens] | None = None,
+    tokens: Callable[[Tenants], Tokens | None] | None = None,
     policy: ForwardPolicy = NO_POLICY,
     rates: RateLimit | None = None,
     http_limits: HttpLimits | None = None,
@@ -213,92 +186,39 @@ async def running_api(
     async with connect(settings, shared=True) as database, DnsServer() as dns:
         reader = SegmentReader(blobs)
         passwords = Passwords(slots=password_slots())
-        publication, dead = Pending[Publication]("nats"), Pending[DeadLetters]("nats")
-        keys = PostgresApiKeys(database)
+        late = OverNats()
+        built = build(
+            database=database,
+            blobs=blobs,
+            bodies=reader,
+            passwords=passwords,
+            secret_box=SecretBox([SECRET_KEY]),
+            resolver=DnsResolver([dns.address], lifetime=2, keep=False),
+            late=late,
+            options=ServiceOptions(
+                presence=presence,
+                sending=limits or SendingLimits(),
+                forward_policy=policy,
+                import_max_size_bytes=max_size,
+                webhook_private_networks=[ip_network("127.0.0.0/8")],
+                rates=rates,
+            ),
+            tokens=tokens or (lambda _: None),
+        )
         if bootstrap:
-            await keys.ensure_bootstrap(hash_of_key(ADMIN_KEY))
-        postmasters = Postmasters((limits or SendingLimits()).postmaster, (limits or SendingLimits()).hostname)
-        service = DirectoryService(
-            PostgresAdministration(database, policy, postmasters.names),
-            passwords,
-            publication,
-            dead,
-            account_limits=(limits or SendingLimits()).account,
-        )
-        mail = MailboxService(PostgresAccountMail(database), reader, publication)
-        transfer = TransferService(PostgresTransfers(database), reader, blobs, zstd_frame, max_size=max_size)
-        secret_box, hints = SecretBox([SECRET_KEY]), PendingEvents()
-        trace, directory, ingest = (
-            Pending[Trace]("nats"),
-            Pending[DirectoryWithPostmasters]("nats"),
-            Pending[Ingest]("nats"),
-        )
-        identity = CredentialService(PostgresDkimKeys(database), PostgresAppPasswords(database), secret_box, generate)
-        outgoing = QueueService(
-            PostgresQueueAdministration(database),
-            PostgresRoutes(database),
-            PostgresSuppressions(database),
-            secret_box,
-            trace,
-            hints,
-        )
-        sending = SendingService(
-            PostgresAdministration(database),
-            PostgresThrottle(database),
-            blobs,
-            directory,
-            ingest,
-            hints,
-            limits or SendingLimits(),
-        )
-        health = Health()
+            await built.keys.ensure_bootstrap(hash_of_key(ADMIN_KEY))
+        services, health = built.services, Health()
         health.started = True
-        audit = PostgresAudit(database)
-        tenants = PostgresTenants(database)
-        logins = AccountLogins(PostgresSenders(database), PostgresThrottle(database), passwords)
-        known_tokens = tokens(tenants) if tokens else None
-        guard = Guard(keys, PostgresIdempotency(database), audit, tokens=known_tokens, logins=logins, rates=rates)
-        tenancy = TenantService(tenants, keys, audit)
-        imports = BulkImportService(PostgresImports(database, policy), passwords, publication)
-        names = DnsService(service, identity, DnsResolver([dns.address], lifetime=2, keep=False), presence)
-        known, statistics = PostgresImports(database), PostgresStatistics(database)
-        hooks = WebhookService(PostgresWebhooks(database), secret_box, allowed=[ip_network("127.0.0.0/8")])
-        configuration = ConfigService(service, tenancy, hooks, outgoing, identity, known, audit)
-        pages = PublicPages(PostgresAdministration(database), presence)
-        forwards = Confirmations(
-            PostgresForwardTargets(database),
-            PostgresThrottle(database),
-            ingest,
-            publication,
-            secret_box.derived("forward confirmation"),
-            presence.web,
-        )
-        parts = Services(
-            service,
-            mail,
-            transfer,
-            identity,
-            outgoing,
-            sending,
-            tenancy,
-            imports,
-            names,
-            pages,
-            hooks,
-            statistics,
-            configuration,
-            forwards,
-        )
         with patch.object(docs, "describe", _described):
-            app = create_app(parts, guard, health, body_limit=body_limit)
+            app = create_app(services, built.guard, health, body_limit=body_limit)
         try:
             async with http_server(app, bind("127.0.0.1", 0, "test"), grace=1, limits=http_limits) as port:
                 url = f"http://127.0.0.1:{port}"
                 headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
                 async with httpx.AsyncClient(base_url=url, headers=headers, timeout=20, verify=False) as client:
-                    late = publication, dead, trace, directory, ingest
-                    made = forwards, guard, transfer, imports, names
-                    yield Api(url, client, database_url, health, *late, hints, dns, *made)
+                    pending = late.publication, late.dead_letters, late.trace, late.directory, late.ingest
+                    parts = services.forwards, built.guard, services.transfer, services.imports, services.dns
+                    yield Api(url, client, database_url, health, *pending, late.events, dns, *parts)
         finally:
             await reader.close()
             passwords.close()

@@ -1,0 +1,207 @@
+"""The services behind the operations, put together in one way for the process and for the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
+from typing import Self
+
+from posthorn.adapters.blobs.compression import zstd_frame
+from posthorn.adapters.dkim import generate
+from posthorn.adapters.dns import DnsResolver
+from posthorn.adapters.postgres.access.api_keys import PostgresApiKeys
+from posthorn.adapters.postgres.access.audit import PostgresAudit
+from posthorn.adapters.postgres.access.idempotency import PostgresIdempotency
+from posthorn.adapters.postgres.database import Database
+from posthorn.adapters.postgres.directory.administration import PostgresAdministration
+from posthorn.adapters.postgres.directory.app_passwords import PostgresAppPasswords
+from posthorn.adapters.postgres.directory.bulk_import import PostgresImports
+from posthorn.adapters.postgres.directory.dkim_keys import PostgresDkimKeys
+from posthorn.adapters.postgres.directory.forward_targets import PostgresForwardTargets
+from posthorn.adapters.postgres.directory.senders import PostgresSenders
+from posthorn.adapters.postgres.directory.tenants import PostgresTenants
+from posthorn.adapters.postgres.events.statistics import PostgresStatistics
+from posthorn.adapters.postgres.events.webhooks import PostgresWebhooks
+from posthorn.adapters.postgres.mailboxes.messages import PostgresAccountMail
+from posthorn.adapters.postgres.mailboxes.transfers import PostgresTransfers
+from posthorn.adapters.postgres.queue.administration import PostgresQueueAdministration
+from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
+from posthorn.adapters.postgres.queue.routes import PostgresRoutes
+from posthorn.adapters.postgres.queue.suppressions import PostgresSuppressions
+from posthorn.model.dns_records import Presence
+from posthorn.ports.blobs import Blobs
+from posthorn.ports.bodies import BodyReader
+from posthorn.ports.directory import DirectoryWithPostmasters
+from posthorn.ports.events import Trace
+from posthorn.ports.forwards import ForwardPolicy
+from posthorn.ports.ingest import DeadLetters, Ingest
+from posthorn.ports.tenants import Tenants
+from posthorn.runtime.passwords import Passwords
+from posthorn.runtime.postmasters import Postmasters
+from posthorn.runtime.secret_box import SecretBox
+from posthorn_api.app import Services
+from posthorn_api.auth.account_logins import AccountLogins
+from posthorn_api.auth.tokens import Tokens
+from posthorn_api.bulk.service import BulkImportService
+from posthorn_api.config.service import ConfigService
+from posthorn_api.credentials.service import CredentialService
+from posthorn_api.directory.service import DirectoryService, Publication
+from posthorn_api.dns.public_pages import PublicPages
+from posthorn_api.dns.service import DnsService
+from posthorn_api.forwards.service import Confirmations
+from posthorn_api.http.guard import Guard
+from posthorn_api.http.large_bodies import LargeBodies
+from posthorn_api.http.rate_limit import RateLimit
+from posthorn_api.mailboxes.service import MailboxService
+from posthorn_api.pending import Pending, PendingEvents
+from posthorn_api.queue.service import QueueService
+from posthorn_api.sending.service import SendingLimits, SendingService
+from posthorn_api.settings import ApiSettings
+from posthorn_api.tenants.service import TenantService
+from posthorn_api.transfers.service import TransferService
+from posthorn_api.webhooks.service import WebhookService
+
+
+@dataclass(frozen=True, slots=True)
+class OverNats:
+    """The parts that are set once NATS is connected; the API serves without them."""
+
+    publication: Pending[Publication] = field(default_factory=lambda: Pending("nats"))
+    dead_letters: Pending[DeadLetters] = field(default_factory=lambda: Pending("nats"))
+    directory: Pending[DirectoryWithPostmasters] = field(default_factory=lambda: Pending("nats"))
+    ingest: Pending[Ingest] = field(default_factory=lambda: Pending("nats"))
+    trace: Pending[Trace] = field(default_factory=lambda: Pending("nats"))
+    events: PendingEvents = field(default_factory=PendingEvents)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceOptions:
+    """What the settings decide about the services."""
+
+    presence: Presence
+    """How the system is called from outside."""
+    sending: SendingLimits = field(default_factory=SendingLimits)
+    forward_policy: ForwardPolicy = field(default_factory=ForwardPolicy)
+    import_max_size_bytes: int = 40 * 1024 * 1024
+    """Largest message that an import takes."""
+    transfer_seconds: float = 6 * 3600.0
+    """How long an import or export may take."""
+    directory_wait_seconds: float = 2.0
+    """How long an answer waits until smtp-in can see the change."""
+    webhook_private_networks: Sequence[IPv4Network | IPv6Network] = ()
+    large_bodies: int | None = None
+    """Large requests to send that are handled at a time; None: as LargeBodies has it."""
+    rates: RateLimit | None = None
+
+    @classmethod
+    def from_settings(cls, settings: ApiSettings) -> Self:
+        """Take the options from the settings of the process."""
+        return cls(
+            presence=settings.presence,
+            sending=settings.sending_limits,
+            forward_policy=settings.forward_policy,
+            import_max_size_bytes=settings.sending_limits.max_size,
+            transfer_seconds=settings.transfer_seconds,
+            directory_wait_seconds=settings.directory_wait_seconds,
+            webhook_private_networks=settings.webhook_private_networks,
+            large_bodies=settings.send_large_at_once,
+            rates=settings.rate_limit,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """The services, and what else the process and the tests need of their parts."""
+
+    services: Services
+    guard: Guard
+    keys: PostgresApiKeys
+    idempotency: PostgresIdempotency
+    administration: PostgresAdministration
+
+
+def build(
+    *,
+    database: Database,
+    blobs: Blobs,
+    bodies: BodyReader,
+    passwords: Passwords,
+    secret_box: SecretBox,
+    resolver: DnsResolver,
+    late: OverNats,
+    options: ServiceOptions,
+    tokens: Callable[[Tenants], Tokens | None] = lambda _: None,
+    wake_webhooks: Callable[[], None] = lambda: None,
+) -> Built:
+    """Put the services together. ``tokens`` makes what verifies OIDC tokens; ``wake_webhooks`` has new deliveries sent at once."""
+    sending_limits, policy, wait_seconds = options.sending, options.forward_policy, options.directory_wait_seconds
+    names: Collection[str] = Postmasters(sending_limits.postmaster, sending_limits.hostname).names
+    administration = PostgresAdministration(database, policy, tuple(names))
+    throttle, audit, tenants = PostgresThrottle(database), PostgresAudit(database), PostgresTenants(database)
+    keys, idempotency = PostgresApiKeys(database), PostgresIdempotency(database)
+    imports = PostgresImports(database, policy)
+    directory = DirectoryService(
+        administration,
+        passwords,
+        late.publication,
+        late.dead_letters,
+        wait_seconds=wait_seconds,
+        account_limits=sending_limits.account,
+    )
+    credentials = CredentialService(PostgresDkimKeys(database), PostgresAppPasswords(database), secret_box, generate)
+    queue = QueueService(
+        PostgresQueueAdministration(database),
+        PostgresRoutes(database),
+        PostgresSuppressions(database),
+        secret_box,
+        late.trace,
+        late.events,
+    )
+    tenancy = TenantService(tenants, keys, audit)
+    webhooks = WebhookService(
+        PostgresWebhooks(database), secret_box, wake=wake_webhooks, allowed=options.webhook_private_networks
+    )
+    services = Services(
+        service=directory,
+        mail=MailboxService(PostgresAccountMail(database), bodies, late.publication, wait_seconds=wait_seconds),
+        transfer=TransferService(
+            PostgresTransfers(database),
+            bodies,
+            blobs,
+            zstd_frame,
+            max_size=options.import_max_size_bytes,
+            whole_seconds=options.transfer_seconds,
+        ),
+        identity=credentials,
+        outgoing=queue,
+        sending=SendingService(
+            administration, throttle, blobs, late.directory, late.ingest, late.events, sending_limits
+        ),
+        tenancy=tenancy,
+        imports=BulkImportService(imports, passwords, late.publication, whole_seconds=options.transfer_seconds),
+        dns=DnsService(directory, credentials, resolver, options.presence),
+        pages=PublicPages(administration, options.presence),
+        hooks=webhooks,
+        statistics=PostgresStatistics(database),
+        configuration=ConfigService(directory, tenancy, webhooks, queue, credentials, imports, audit),
+        forwards=Confirmations(
+            PostgresForwardTargets(database),
+            throttle,
+            late.ingest,
+            late.publication,
+            secret_box.derived("forward confirmation"),
+            options.presence.web,
+            wait_seconds=wait_seconds,
+        ),
+    )
+    guard = Guard(
+        keys,
+        idempotency,
+        audit,
+        LargeBodies(options.large_bodies) if options.large_bodies is not None else None,
+        tokens(tenants),
+        AccountLogins(PostgresSenders(database), throttle, passwords),
+        options.rates,
+    )
+    return Built(services, guard, keys, idempotency, administration)

@@ -14,9 +14,10 @@ from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.queue.enqueue import QueuePolicy
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
-from posthorn.model.outbound import Notice, Notify, Outbound, QueueState, RecipientDsn
+from posthorn.model.outbound import Notify, Outbound, QueueState, RecipientDsn
 from posthorn.ports.mailboxes import Forward
 from posthorn.ports.segments import SegmentMessage
+from posthorn.wire.message.dsn import Action
 from tests.contract.town import Town, letter, pool, segment
 
 
@@ -193,7 +194,7 @@ class TestPlace:
             state=QueueState.BOUNCED,
             status="5.1.1",
             reply="550 5.1.1 gone",
-            notice=Notice.FAILED,
+            notice=Action.FAILED,
         )
         silent = outbound("quiet@example.test", state=QueueState.DELIVERED)
         await mailboxes.place([segment([leaving(bounced, silent)])])

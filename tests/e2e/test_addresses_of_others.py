@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.conformance.relay.stage import without
+from tests.conformance.relay.client_env import without
 from tests.support.maildrop import Maildrop
 from tests.support.scripted_smtp import PLAIN, ScriptedSmtp
 from tests.support.system import System, await_that

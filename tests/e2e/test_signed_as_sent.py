@@ -16,7 +16,7 @@ import dkim
 import pytest
 
 from posthorn.adapters.dkim import KEYS_SECONDS
-from tests.conformance.relay.stage import without
+from tests.conformance.relay.client_env import without
 from tests.support.maildrop import Maildrop
 from tests.support.scripted_smtp import FULL, ScriptedSmtp
 from tests.support.system import System, await_that

@@ -14,12 +14,13 @@ from posthorn.adapters.postgres.mailboxes.expansions import PostgresExpansions
 from posthorn.adapters.postgres.mailboxes.expunge import LOCK_ACCOUNT, remove
 from posthorn.adapters.postgres.queue.administration import PostgresQueueAdministration
 from posthorn.model.envelope import Envelope
-from posthorn.model.outbound import Notice, Notify, Outbound, QueueState, RecipientDsn
+from posthorn.model.outbound import Notify, Outbound, QueueState, RecipientDsn
 from posthorn.ports.errors import Conflict, NotFound
 from posthorn.ports.expansions import SliceRecipients
 from posthorn.ports.mailboxes import Resolution
 from posthorn.ports.queue import QueueFilter
 from posthorn.runtime.ids import new_id
+from posthorn.wire.message.dsn import Action
 from posthorn_delivery import deliverer as service
 from posthorn_delivery.deliverer import Deliverer
 from posthorn_delivery.expander import SLICE_ADDRESSES, Expander
@@ -362,7 +363,7 @@ async def test_what_ends_in_a_slice_is_entered_once_however_many_slices_say_so(s
         "sender@example.org",
         state=QueueState.BOUNCED,
         status="5.4.6",
-        notice=Notice.FAILED,
+        notice=Action.FAILED,
     )
 
     def sorting(envelope: Envelope, resolution: Resolution) -> SliceRecipients:

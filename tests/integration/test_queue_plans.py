@@ -25,7 +25,7 @@ from posthorn.model.outbound import QueueState
 from posthorn.ports.queue import Due, QueueFilter, Route
 from posthorn.runtime.ids import new_id
 from posthorn_local.embedded import Postgres
-from tests.contract.outgoing import PostOffice
+from tests.contract.queue_env import QueueEnv
 from tests.contract.town import pool
 from tests.integration.long_queue import fill
 
@@ -55,18 +55,18 @@ def loaded(postgres: Postgres, migrated: str) -> Iterator[str]:
 
 
 @pytest.fixture(params=[True, False], ids=["as in the services", "as in the API"])
-async def office(loaded: str, request: pytest.FixtureRequest) -> AsyncIterator[PostOffice]:
+async def env(loaded: str, request: pytest.FixtureRequest) -> AsyncIterator[QueueEnv]:
     # one connection, whose counts are flushed before they are read, and whose prepared statements are all of them
     async with pool(loaded, by_key=request.param, database_pool=1) as database:
-        yield PostOffice(database)
+        yield QueueEnv(database)
 
 
-async def read(office: PostOffice) -> tuple[int, int]:
+async def read(env: QueueEnv) -> tuple[int, int]:
     """Rows read by sequential scans of the queue's tables, and by indexes, so far."""
-    await office.rows("SELECT pg_stat_force_next_flush()")
-    await office.rows("SELECT pg_stat_clear_snapshot()")
+    await env.rows("SELECT pg_stat_force_next_flush()")
+    await env.rows("SELECT pg_stat_clear_snapshot()")
     tables = ["outbound_recipients", "outbound_messages", "outbound_destinations", "messages"]
-    ((scanned, fetched),) = await office.rows(
+    ((scanned, fetched),) = await env.rows(
         "SELECT sum(t.seq_tup_read)::bigint, (SELECT sum(i.idx_tup_read)::bigint FROM pg_stat_user_indexes i"
         " WHERE i.relname = ANY ($1::text[])) FROM pg_stat_user_tables t WHERE t.relname = ANY ($1::text[])",
         tables,
@@ -74,46 +74,46 @@ async def read(office: PostOffice) -> tuple[int, int]:
     return scanned, fetched
 
 
-async def costs_little(office: PostOffice, ask: Callable[[], Awaitable[Any]], most: int = FEW) -> None:
-    before = await read(office)
+async def costs_little(env: QueueEnv, ask: Callable[[], Awaitable[Any]], most: int = FEW) -> None:
+    before = await read(env)
     for _ in range(TIMES):
         await ask()
-    after = await read(office)
+    after = await read(env)
     assert after[0] == before[0], "a table was read from end to end"
     assert after[1] - before[1] <= most * TIMES
 
 
-async def test_looking_for_what_is_due(office: PostOffice) -> None:
-    assert len(await office.queue.due(200)) == 200
-    await costs_little(office, lambda: office.queue.due(200))
+async def test_looking_for_what_is_due(env: QueueEnv) -> None:
+    assert len(await env.queue.due(200)) == 200
+    await costs_little(env, lambda: env.queue.due(200))
 
 
-async def test_looking_past_a_smarthost_that_is_down(office: PostOffice) -> None:
-    routes = PostgresRoutes(office.database)
+async def test_looking_past_a_smarthost_that_is_down(env: QueueEnv) -> None:
+    routes = PostgresRoutes(env.database)
     await routes.put(Route("*", "smart.test"))
     await routes.put(Route("d1.test"))
-    await office.queue.close_lane("[smart.test]:25", 600, "smart.test", "gone")
+    await env.queue.close_next_hop("[smart.test]:25", 600, "smart.test", "gone")
     try:
-        assert await office.due_names() == ["d1.test"]
-        await costs_little(office, lambda: office.queue.due(200), most=50)
+        assert await env.due_names() == ["d1.test"]
+        await costs_little(env, lambda: env.queue.due(200), most=50)
     finally:
-        await office.queue.open_lane("[smart.test]:25")
+        await env.queue.open_next_hop("[smart.test]:25")
         for domain in ("*", "d1.test"):
             await routes.delete(domain)
 
 
 @pytest.mark.parametrize("destination", ["big.test", "d7.test"])
-async def test_claiming_and_recording(office: PostOffice, destination: str) -> None:
-    relay = await office.relay()
+async def test_claiming_and_recording(env: QueueEnv, destination: str) -> None:
+    relay = await env.relay()
     found = 0
 
     async def claim() -> None:
         nonlocal found
-        jobs = await office.jobs(relay, destination, limit=20)
+        jobs = await env.jobs(relay, destination, limit=20)
         found += len(jobs)
-        await office.end(relay, jobs, QueueState.DEFERRED, retry_in=0, reply="450 busy")
+        await env.end(relay, jobs, QueueState.DEFERRED, retry_in=0, reply="450 busy")
 
-    await costs_little(office, claim)
+    await costs_little(env, claim)
     assert found >= TIMES
 
 
@@ -123,84 +123,84 @@ async def test_keeping_the_recipients_of_a_message_together(database_url: str) -
     On a new database, of which the planner knows nothing yet.
     """
     async with pool(database_url, database_pool=1) as database:
-        office = PostOffice(database)
-        relay = await office.relay()
+        env = QueueEnv(database)
+        relay = await env.relay()
         for _ in range(300):
-            await office.send("a@crowded.test", "b@crowded.test")
+            await env.send("a@crowded.test", "b@crowded.test")
         slot: UUID | None = None
 
         async def claim() -> None:
             nonlocal slot
-            found = await office.queue.claim(relay, Due("crowded.test", None), slot, 5, None, 19, 100)
+            found = await env.queue.claim(relay, Due("crowded.test", None), slot, 5, None, 19, 100)
             assert len(found.jobs) == 20, "both recipients of the last message"
             slot = found.slot
 
-        before = await read(office)
+        before = await read(env)
         for _ in range(TIMES):
             await claim()
-        assert (await read(office))[1] - before[1] <= FEW * TIMES
+        assert (await read(env))[1] - before[1] <= FEW * TIMES
 
 
-async def test_claiming_beside_a_suspended_tenant(office: PostOffice) -> None:
+async def test_claiming_beside_a_suspended_tenant(env: QueueEnv) -> None:
     """Its mail is put aside once, a thousand at a time, and then costs nothing."""
     tenant = new_id()
-    await office.rows("INSERT INTO tenants (id, name, state) VALUES ($1, 'hushed', 'suspended')", tenant)
-    await office.rows(
+    await env.rows("INSERT INTO tenants (id, name, state) VALUES ($1, 'hushed', 'suspended')", tenant)
+    await env.rows(
         "UPDATE outbound_recipients SET tenant_id = $1, due_at = now() - interval '9 days' WHERE id = ANY (ARRAY ("
         " SELECT id FROM outbound_recipients WHERE destination = 'big.test' AND state = 'deferred' ORDER BY id LIMIT 1500))",
         tenant,
     )
-    relay = await office.relay()
-    assert await office.jobs(relay, "big.test", limit=20)
-    assert await office.queue.resume(20) == 0
+    relay = await env.relay()
+    assert await env.jobs(relay, "big.test", limit=20)
+    assert await env.queue.resume(20) == 0
     held = "SELECT count(*) FROM outbound_recipients WHERE state = 'held' AND suspended_for = $1::text"
-    assert await office.rows(held, str(tenant)) == [(1500,)]
+    assert await env.rows(held, str(tenant)) == [(1500,)]
 
     async def claim() -> None:
-        assert await office.jobs(relay, "big.test", limit=20)
-        assert await office.queue.resume(20) == 0
+        assert await env.jobs(relay, "big.test", limit=20)
+        assert await env.queue.resume(20) == 0
 
-    await costs_little(office, claim)
-    await office.queue.leave(relay)
-    await office.rows(
+    await costs_little(env, claim)
+    await env.queue.leave(relay)
+    await env.rows(
         "UPDATE outbound_recipients SET state = 'deferred', suspended_for = NULL WHERE tenant_id = $1", tenant
     )
-    await office.rows("DELETE FROM tenants WHERE id = $1", tenant)
+    await env.rows("DELETE FROM tenants WHERE id = $1", tenant)
 
 
-async def test_finding_nothing_among_many_that_are_put_off(office: PostOffice) -> None:
-    relay = await office.relay()
-
-    async def claim() -> None:
-        assert (await office.queue.claim(relay, Due("later.test", None), None, 9, None, 20)).slot is None
-
-    await costs_little(office, claim, most=50)
-
-
-async def test_claiming_at_a_limited_rate(office: PostOffice) -> None:
-    relay = await office.relay()
+async def test_finding_nothing_among_many_that_are_put_off(env: QueueEnv) -> None:
+    relay = await env.relay()
 
     async def claim() -> None:
-        claim = await office.queue.claim(relay, Due("big.test", None), None, 9, 60_000, 20)
+        assert (await env.queue.claim(relay, Due("later.test", None), None, 9, None, 20)).slot is None
+
+    await costs_little(env, claim, most=50)
+
+
+async def test_claiming_at_a_limited_rate(env: QueueEnv) -> None:
+    relay = await env.relay()
+
+    async def claim() -> None:
+        claim = await env.queue.claim(relay, Due("big.test", None), None, 9, 60_000, 20)
         assert len(claim.jobs) == 20
-        await office.end(relay, claim.jobs, QueueState.QUEUED)
+        await env.end(relay, claim.jobs, QueueState.QUEUED)
 
-    await costs_little(office, claim)
-    await office.queue.leave(relay)
-
-
-async def test_the_upkeep(office: PostOffice) -> None:
-    await costs_little(office, lambda: office.queue.sweep_overdue(True, 20))
-    await costs_little(office, office.queue.bury)
-    await costs_little(office, lambda: office.queue.resume(20))
-    await costs_little(office, lambda: office.queue.reports(20))
-    await costs_little(office, lambda: office.queue.purge(60, 20))
+    await costs_little(env, claim)
+    await env.queue.leave(relay)
 
 
-async def test_measuring_is_bounded(office: PostOffice) -> None:
-    measured = await office.queue.measure()
+async def test_the_upkeep(env: QueueEnv) -> None:
+    await costs_little(env, lambda: env.queue.sweep_overdue(True, 20))
+    await costs_little(env, env.queue.reap)
+    await costs_little(env, lambda: env.queue.resume(20))
+    await costs_little(env, lambda: env.queue.pending_dsns(20))
+    await costs_little(env, lambda: env.queue.purge(60, 20))
+
+
+async def test_measuring_is_bounded(env: QueueEnv) -> None:
+    measured = await env.queue.measure()
     assert measured["deferred"] == pytest.approx(ROWS, rel=0.2)
-    await costs_little(office, office.queue.measure, most=5 * COUNTED)
+    await costs_little(env, env.queue.measure, most=5 * COUNTED)
 
 
 @pytest.mark.parametrize(
@@ -224,18 +224,18 @@ async def test_measuring_is_bounded(office: PostOffice) -> None:
     ],
     ids=lambda which: " ".join(name for name in which.__slots__ if getattr(which, name) is not None) or "all",
 )
-async def test_listing(office: PostOffice, which: QueueFilter) -> None:
-    administration = PostgresQueueAdministration(office.database)
-    await costs_little(office, lambda: administration.items(None, which, None, 50))
-    await costs_little(office, lambda: administration.items(DEFAULT_TENANT, which, 1000, 50))
+async def test_listing(env: QueueEnv, which: QueueFilter) -> None:
+    administration = PostgresQueueAdministration(env.database)
+    await costs_little(env, lambda: administration.items(None, which, None, 50))
+    await costs_little(env, lambda: administration.items(DEFAULT_TENANT, which, 1000, 50))
 
 
-async def test_listing_for_a_tenant_with_little_mail(office: PostOffice) -> None:
-    administration = PostgresQueueAdministration(office.database)
-    await costs_little(office, lambda: administration.items(new_id(), QueueFilter(), None, 50), most=50)
+async def test_listing_for_a_tenant_with_little_mail(env: QueueEnv) -> None:
+    administration = PostgresQueueAdministration(env.database)
+    await costs_little(env, lambda: administration.items(new_id(), QueueFilter(), None, 50), most=50)
 
 
-async def test_acting_on_what_is_found(office: PostOffice) -> None:
-    administration = PostgresQueueAdministration(office.database)
+async def test_acting_on_what_is_found(env: QueueEnv) -> None:
+    administration = PostgresQueueAdministration(env.database)
     for action in ("hold", "release", "retry"):
-        await costs_little(office, partial(administration.act_on_all, None, action, QueueFilter(domain="d9.test"), 20))
+        await costs_little(env, partial(administration.act_on_all, None, action, QueueFilter(domain="d9.test"), 20))

@@ -22,6 +22,7 @@ from posthorn.adapters.postgres.database import connect
 from posthorn.adapters.postgres.directory.aliases import NO_POLICY
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.model.dns_records import Endpoint, Presence
+from posthorn.model.ip_addresses import AddressPolicy
 from posthorn.model.outbound import Outbound
 from posthorn.ports.api_keys import Role
 from posthorn.ports.blobs import Blobs
@@ -200,7 +201,7 @@ async def running_api(
                 sending=limits or SendingLimits(),
                 forward_policy=policy,
                 import_max_size_bytes=max_size,
-                webhook_private_networks=[ip_network("127.0.0.0/8")],
+                webhook_addresses=AddressPolicy((ip_network("127.0.0.0/8"),)),
                 rates=rates,
             ),
             tokens=tokens or (lambda _: None),

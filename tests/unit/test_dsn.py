@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posthorn.wire.message.dsn import FULL_LIMIT, HEADER_LIMIT, Action, Fate, Report, compose
+from posthorn.wire.message.dsn import FULL_LIMIT, HEADER_LIMIT, Action, RecipientStatus, Report, compose
 
 ORIGINAL = (
     b"Received: by mail.example.test id 1\r\nFrom: Alice <alice@example.test>\r\nTo: bob@elsewhere.test\r\n"
     b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?= to you\r\nMessage-ID: <1234@example.test>\r\n\r\nsecret body\r\n.dots\r\n"
 )
-FATE = Fate(
+STATUS = RecipientStatus(
     "bob@elsewhere.test",
     Action.FAILED,
     "5.1.1",
@@ -36,7 +36,7 @@ REPORT = Report(
     postmaster="MAILER-DAEMON@mail.example.test",
     sender="alice@example.test",
     arrived_at=1_700_000_000.0,
-    fates=[FATE],
+    recipients=[STATUS],
     original=ORIGINAL,
     envid="QQ314159",
 )
@@ -80,8 +80,8 @@ def test_a_bounce_is_a_report_in_three_parts_for_people_and_programs() -> None:
 
 
 def test_programs_read_what_became_of_each_recipient() -> None:
-    other = replace(FATE, recipient="carol@elsewhere.test", status="5.2.2", reply="552 5.2.2 full", orcpt="")
-    whole, *each = status_of(read(replace(REPORT, fates=[FATE, other])))
+    other = replace(STATUS, address="carol@elsewhere.test", status="5.2.2", reply="552 5.2.2 full", orcpt="")
+    whole, *each = status_of(read(replace(REPORT, recipients=[STATUS, other])))
     assert whole["Reporting-MTA"] == "dns; mail.example.test"
     assert whole["Original-Envelope-Id"] == "QQ314159"
     assert whole["Arrival-Date"] == "Tue, 14 Nov 2023 22:13:20 +0000"
@@ -96,8 +96,10 @@ def test_programs_read_what_became_of_each_recipient() -> None:
 
 
 def test_a_delay_says_how_long_it_is_tried_and_counts_as_transient() -> None:
-    fate = replace(FATE, action=Action.DELAYED, status="4.4.1", reply="connecting to port 25: Connection refused")
-    notice = read(replace(REPORT, fates=[fate]))
+    recipient = replace(
+        STATUS, action=Action.DELAYED, status="4.4.1", reply="connecting to port 25: Connection refused"
+    )
+    notice = read(replace(REPORT, recipients=[recipient]))
     assert notice["Subject"] == "Your message is delayed"
     one = status_of(notice)[1]
     assert (one["Action"], one["Status"]) == ("delayed", "4.4.1")
@@ -121,11 +123,14 @@ def test_a_delay_says_how_long_it_is_tried_and_counts_as_transient() -> None:
     ],
 )
 def test_the_status_is_one_that_fits_the_action(action: Action, status: str, shown: str) -> None:
-    assert status_of(read(replace(REPORT, fates=[replace(FATE, action=action, status=status)])))[1]["Status"] == shown
+    assert (
+        status_of(read(replace(REPORT, recipients=[replace(STATUS, action=action, status=status)])))[1]["Status"]
+        == shown
+    )
 
 
 def test_the_sender_of_a_forwarded_message_learns_nothing_of_its_target() -> None:
-    fate = Fate(
+    recipient = RecipientStatus(
         "team@example.test",
         Action.FAILED,
         "5.1.1",
@@ -133,9 +138,9 @@ def test_the_sender_of_a_forwarded_message_learns_nothing_of_its_target() -> Non
         "mx1.hidden.test (192.0.2.9)",
         forwarded_to="private.person@hidden.test",
     )
-    octets = compose(replace(REPORT, fates=[fate]))
+    octets = compose(replace(REPORT, recipients=[recipient]))
     assert b"hidden" not in octets and b"rivate.Person" not in octets and b"192.0.2.9" not in octets
-    one = status_of(read(replace(REPORT, fates=[fate])))[1]
+    one = status_of(read(replace(REPORT, recipients=[recipient])))[1]
     assert one["Final-Recipient"] == "rfc822;team@example.test"
     assert one["Remote-MTA"] is None
     assert "550 5.1.1 <team@example.test>" in one["Diagnostic-Code"]
@@ -220,8 +225,8 @@ def test_a_header_in_utf8_comes_back_as_rfc_6533_says() -> None:
 
 
 def test_an_address_in_utf8_is_written_in_ascii_for_programs_and_as_it_is_for_people() -> None:
-    fate = replace(FATE, recipient="jörg@elsewhere.test", orcpt="utf-8;jörg@elsewhere.test")
-    message = read(replace(REPORT, fates=[fate]))
+    recipient = replace(STATUS, address="jörg@elsewhere.test", orcpt="utf-8;jörg@elsewhere.test")
+    message = read(replace(REPORT, recipients=[recipient]))
     assert "jörg@elsewhere.test" in next(iter(message.iter_parts())).get_content()
     one = status_of(message)[1]
     assert one["Original-Recipient"] == r"utf-8;j\x{F6}rg@elsewhere.test"
@@ -237,9 +242,15 @@ def test_a_sender_with_an_address_in_utf8_is_named_as_it_is() -> None:
 def test_nothing_that_anybody_wrote_breaks_the_report(
     words: str, original: bytes, orcpt: str, smtputf8: bool, full: bool
 ) -> None:
-    fate = replace(FATE, reply=words, host=words, recipient=f"{words[:20]}@x.test", orcpt=orcpt)
+    recipient = replace(STATUS, reply=words, host=words, address=f"{words[:20]}@x.test", orcpt=orcpt)
     report = replace(
-        REPORT, fates=[fate], original=original, smtputf8=smtputf8, full=full, envid=words, sender="alice@example.test"
+        REPORT,
+        recipients=[recipient],
+        original=original,
+        smtputf8=smtputf8,
+        full=full,
+        envid=words,
+        sender="alice@example.test",
     )
     octets = compose(report)
     assert octets.isascii()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posthorn.model.retry import LANE, Schedule
+from posthorn.model.retry import NEXT_HOP, Schedule
 
 SCHEDULE = Schedule(300.0, 14400.0, 0.2)
 
@@ -25,8 +25,8 @@ def test_no_number_of_failures_leaves_the_bounds(failures: int, chance: float) -
 
 
 def test_a_host_that_is_down_is_left_alone_from_a_minute_to_an_hour() -> None:
-    assert LANE.pause(0, 0.5) == 60
-    assert LANE.pause(20, 0.5) == 3600
+    assert NEXT_HOP.pause(0, 0.5) == 60
+    assert NEXT_HOP.pause(20, 0.5) == 3600
 
 
 def test_in_five_days_a_message_is_tried_about_forty_times() -> None:

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,15 +16,15 @@ import pytest
 from bench.peers import ADDRESS, Postfix, await_port, need
 
 from posthorn_local.embedded import free_port
-from posthorn_relay.client import SmtpConnector
 from posthorn_relay.settings import EgressSettings
-from posthorn_relay.transaction import SmtpConnection
-from posthorn_relay.transport import Accepted, Failed, Hop, Parcel, Tls, To
+from posthorn_relay.smtp.connection import SmtpConnection
+from posthorn_relay.smtp.connector import SmtpConnector
+from posthorn_relay.smtp.types import Accepted, Failed, MailTransaction, Recipient, RemoteHost, Tls
 from tests.support.scripted_smtp import Authority
 
 pytestmark = pytest.mark.interop
 
-LETTER = b"From: a@x.test\r\nSubject: interop\r\n\r\nText.\r\n.dot\r\n"
+MESSAGE = b"From: a@x.test\r\nSubject: interop\r\n\r\nText.\r\n.dot\r\n"
 
 
 @contextmanager
@@ -45,34 +45,36 @@ def connector(authority: Authority | None = None) -> SmtpConnector:
     return SmtpConnector(settings, authority.trust if authority else None)
 
 
-def parcel(*recipients: str, lines: int = 1) -> Parcel:
-    async def give() -> AsyncIterator[bytes]:
+def transaction(*recipients: str, lines: int = 1) -> MailTransaction:
+    async def give() -> AsyncGenerator[bytes]:
         for _ in range(lines):
-            yield LETTER
+            yield MESSAGE
 
-    return Parcel("a@x.test", [To(one) for one in recipients], len(LETTER) * lines, give, True, False, False)
+    return MailTransaction(
+        "a@x.test", [Recipient(one) for one in recipients], len(MESSAGE) * lines, give, True, False, False
+    )
 
 
 @pytest.mark.parametrize("options", [(), ("-p",), ("-e",), ("-8",), ("-a",)])
-async def test_smtp_sink_takes_letters(options: tuple[str, ...]) -> None:
+async def test_smtp_sink_takes_messages(options: tuple[str, ...]) -> None:
     with smtp_sink(*options) as port:
-        connection = await connector().connect(Hop("sink", "127.0.0.1", port))
+        connection = await connector().connect(RemoteHost("sink", "127.0.0.1", port))
         for lines in (1, 1, 5000):
-            verdicts = await connection.send(parcel("b@y.test", "c@y.test", lines=lines))
-            assert [type(verdict) for verdict in verdicts] == [Accepted, Accepted]
+            results = await connection.send(transaction("b@y.test", "c@y.test", lines=lines))
+            assert [type(result) for result in results] == [Accepted, Accepted]
         await connection.close()
 
 
 async def test_smtp_sink_without_8bitmime_takes_what_was_converted() -> None:
-    async def give() -> AsyncIterator[bytes]:
-        yield LETTER + "Grüße, so viele wie man nur senden kann.\r\n".encode()
+    async def give() -> AsyncGenerator[bytes]:
+        yield MESSAGE + "Grüße, so viele wie man nur senden kann.\r\n".encode()
 
     with tempfile.TemporaryDirectory(prefix="sink-") as directory:
         Path(directory).chmod(0o777)  # the sink is another user's
         with smtp_sink("-8", "-D", f"{directory}/%M.") as port:
-            connection = await connector().connect(Hop("sink", "127.0.0.1", port))
-            (verdict,) = await connection.send(replace(parcel("b@y.test"), content=give, size=100, eight_bit=True))
-            assert isinstance(verdict, Accepted)
+            connection = await connector().connect(RemoteHost("sink", "127.0.0.1", port))
+            (result,) = await connection.send(replace(transaction("b@y.test"), content=give, size=100, eight_bit=True))
+            assert isinstance(result, Accepted)
             await connection.close()
         (file,) = Path(directory).iterdir()
         taken = file.read_bytes()
@@ -84,11 +86,11 @@ async def test_smtp_sink_without_8bitmime_takes_what_was_converted() -> None:
 @pytest.mark.parametrize(("command", "stage"), [("mail", "mail"), ("rcpt", "rcpt"), ("data", "data"), (".", "end")])
 async def test_smtp_sink_refuses_or_hangs_up(option: str, command: str, stage: str) -> None:
     with smtp_sink(option, command) as port:
-        connection = await connector().connect(Hop("sink", "127.0.0.1", port))
-        (verdict,) = await connection.send(parcel("b@y.test"))
-        assert isinstance(verdict, Failed)
-        assert verdict.stage == stage
-        assert verdict.permanent is (option == "-f")
+        connection = await connector().connect(RemoteHost("sink", "127.0.0.1", port))
+        (result,) = await connection.send(transaction("b@y.test"))
+        assert isinstance(result, Failed)
+        assert result.stage == stage
+        assert result.permanent is (option == "-f")
         assert connection.usable is (option in ("-f", "-r"))
         await connection.close()
 
@@ -115,28 +117,28 @@ def postfix() -> Iterator[tuple[Postfix, Authority]]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-async def opened(authority: Authority, hop: Hop) -> SmtpConnection:
+async def opened(authority: Authority, remote: RemoteHost) -> SmtpConnection:
     """A connection; right after its reload Postfix may still serve one without STARTTLS."""
     while True:
         try:
-            connection = await connector(authority).connect(hop)
+            connection = await connector(authority).connect(remote)
         except Failed:
             await asyncio.sleep(0.05)
             continue
-        if connection.tls or hop.tls is Tls.NONE:
+        if connection.tls or remote.tls is Tls.NONE:
             return connection
         await connection.close()
 
 
 @pytest.mark.parametrize("tls", [Tls.NONE, Tls.OPPORTUNISTIC, Tls.VERIFIED])
-async def test_postfix_takes_letters(postfix: tuple[Postfix, Authority], tls: Tls) -> None:
+async def test_postfix_takes_messages(postfix: tuple[Postfix, Authority], tls: Tls) -> None:
     server, authority = postfix
     before = await asyncio.to_thread(server.delivered)
-    hop = Hop("mx.bench.test", "127.0.0.1", server.port, tls)
+    remote = RemoteHost("mx.bench.test", "127.0.0.1", server.port, tls)
     async with asyncio.timeout(10):
-        connection = await opened(authority, hop)
+        connection = await opened(authority, remote)
         for lines in (1, 5000):
-            first, second = await connection.send(parcel(ADDRESS, "b@elsewhere.test", lines=lines))
+            first, second = await connection.send(transaction(ADDRESS, "b@elsewhere.test", lines=lines))
             assert isinstance(first, Accepted)
             assert bool(first.tls) is (tls is not Tls.NONE)
             assert isinstance(second, Failed)
@@ -144,6 +146,6 @@ async def test_postfix_takes_letters(postfix: tuple[Postfix, Authority], tls: Tl
         await connection.close()
         while await asyncio.to_thread(server.delivered) < before + 2:
             await asyncio.sleep(0.05)
-    letters = [path.read_bytes() for path in (server.maildir / "new").iterdir()]
-    once = LETTER.replace(b"\r\n", b"\n")  # Postfix puts fields into the first one's header
-    assert any(letter.endswith(b"\n\nText.\n.dot\n" + once * 4999) for letter in letters)
+    messages = [path.read_bytes() for path in (server.maildir / "new").iterdir()]
+    once = MESSAGE.replace(b"\r\n", b"\n")  # Postfix puts fields into the first one's header
+    assert any(message.endswith(b"\n\nText.\n.dot\n" + once * 4999) for message in messages)

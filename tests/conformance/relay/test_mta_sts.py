@@ -18,9 +18,9 @@ from posthorn.adapters.postgres.queue.mta_sts import PostgresPolicies
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.mta_sts import PolicyStore, StoredPolicy
 from posthorn.wire.mta_sts import Mode
-from posthorn_relay import policy_fetch
-from posthorn_relay.mta_sts import Policies, PolicyUnknown
-from posthorn_relay.policy_fetch import FetchFailed, PolicyFetcher
+from posthorn_relay.routing import mta_sts_fetch
+from posthorn_relay.routing.mta_sts import PolicyUnknown, StsPolicies
+from posthorn_relay.routing.mta_sts_fetch import FetchFailed, PolicyFetcher
 from posthorn_relay.settings import EgressSettings
 from tests.contract.town import pool
 from tests.support.databases import as_part
@@ -63,10 +63,10 @@ class Scene:
             port=self.web.port,
         )
 
-    def relay(self) -> Policies:
+    def relay(self) -> StsPolicies:
         """A relay that remembers nothing."""
         resolver = DnsResolver([self.dns.address], lifetime=1.0)
-        return Policies(resolver, self.fetcher(), self.store, self.clock)
+        return StsPolicies(resolver, self.fetcher(), self.store, self.clock)
 
     def record(self, identifier: str) -> None:
         self.dns.add(f"_mta-sts.{DOMAIN}", "TXT", f'"v=STSv1; id={identifier};"', ttl=0)
@@ -273,7 +273,7 @@ async def test_an_answer_that_is_no_http_is_refused(scene: Scene) -> None:
 
 
 async def test_an_answer_that_does_not_come_is_not_waited_for(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(policy_fetch, "_SECONDS", 0.2)
+    monkeypatch.setattr(mta_sts_fetch, "_SECONDS", 0.2)
     scene.web.answer = None
     with pytest.raises(FetchFailed, match="in time"):
         await scene.fetcher().fetch(DOMAIN)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from posthorn_relay.transport import Accepted, To
-from tests.conformance.relay.stage import parcel, post, told, without
+from posthorn_relay.smtp.types import Accepted, Recipient
+from tests.conformance.relay.client_env import failure_of, post, transaction, without
 from tests.support.scripted_smtp import FULL, ScriptedSmtp
 
 ODD = [
@@ -44,8 +44,8 @@ BROKEN = [
 @pytest.mark.parametrize("address", ODD)
 async def test_an_odd_address_is_named_as_it_is_written(address: str, offer: bytes) -> None:
     async with ScriptedSmtp({"EHLO": offer}) as server:
-        verdicts = await post(server, parcel(address, "b@y.test", sender=address))
-    assert all(isinstance(verdict, Accepted) for verdict in verdicts)
+        results = await post(server, transaction(address, "b@y.test", sender=address))
+    assert all(isinstance(result, Accepted) for result in results)
     mail, first, second = server.commands[1:4]
     size = " SIZE=25" if b"SIZE" in offer else ""
     assert mail == f"MAIL FROM:<{address}>{size}"
@@ -54,10 +54,11 @@ async def test_an_odd_address_is_named_as_it_is_written(address: str, offer: byt
 
 async def test_the_original_recipient_is_written_as_xtext() -> None:
     recipients = [
-        To("b@y.test", orcpt=f"rfc822;{address}") for address in ('"a b"@y.test', "a+b..c=@y_z.test", "Ä..@y.test")
+        Recipient("b@y.test", orcpt=f"rfc822;{address}")
+        for address in ('"a b"@y.test', "a+b..c=@y_z.test", "Ä..@y.test")
     ]
     async with ScriptedSmtp() as server:
-        await post(server, parcel(*recipients))
+        await post(server, transaction(*recipients))
     assert [command.partition(" ORCPT=")[2] for command in server.commands[2:5]] == [
         'rfc822;"a+20b"@y.test',
         "rfc822;a+2Bb..c+3D@y_z.test",
@@ -68,9 +69,9 @@ async def test_the_original_recipient_is_written_as_xtext() -> None:
 @pytest.mark.parametrize("address", BROKEN)
 async def test_what_would_end_the_path_early_is_never_said(address: str) -> None:
     async with ScriptedSmtp() as server:
-        first, second = await post(server, parcel(address, "c@y.test"))
-        (refused,) = await post(server, parcel(sender=address))
-    assert told(first) == ("rcpt", 0, "5.1.3", True)
+        first, second = await post(server, transaction(address, "c@y.test"))
+        (refused,) = await post(server, transaction(sender=address))
+    assert failure_of(first) == ("rcpt", 0, "5.1.3", True)
     assert isinstance(second, Accepted)
-    assert told(refused) == ("mail", 0, "5.1.7", True)
+    assert failure_of(refused) == ("mail", 0, "5.1.7", True)
     assert server.verbs == ["EHLO", "MAIL", "RCPT", "DATA", "QUIT", "EHLO", "QUIT"]

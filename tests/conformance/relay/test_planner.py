@@ -1,4 +1,4 @@
-"""From destinations to hops, with a DNS server that has every kind of domain (RFC 5321 §5.1, 7505, 7672, 8461)."""
+"""From destinations to remotes, with a DNS server that has every kind of domain (RFC 5321 §5.1, 7505, 7672, 8461)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from posthorn.ports.queue import Route
 from posthorn.ports.resolver import Tlsa
 from posthorn.runtime.secret_box import SecretBox
 from posthorn.wire.mta_sts import Mode, Policy
-from posthorn_relay.dane import usable
-from posthorn_relay.mta_sts import Policies
-from posthorn_relay.planner import MxPlanner
-from posthorn_relay.policy_fetch import FetchFailed
+from posthorn_relay.routing.mta_sts import StsPolicies
+from posthorn_relay.routing.mta_sts_fetch import FetchFailed
+from posthorn_relay.routing.mx import MxPlanner
 from posthorn_relay.settings import EgressSettings
-from posthorn_relay.transport import Failed, Hop, Sts, Tls
+from posthorn_relay.smtp.certificates import usable_records
+from posthorn_relay.smtp.types import Failed, RemoteHost, StsRequirement, Tls
 from tests.support.dns import DnsServer
 
 SECRET_BOX = SecretBox([b"k" * 32])
@@ -30,7 +30,7 @@ DIGEST = "ab" * 32
 
 
 class Shelf:
-    """Policies that were fetched, in memory; the store on Postgres has tests of its own."""
+    """StsPolicies that were fetched, in memory; the store on Postgres has tests of its own."""
 
     def __init__(self) -> None:
         self.kept: dict[str, StoredPolicy] = {}
@@ -61,10 +61,10 @@ class Scene:
     def planner(self, **settings: Any) -> MxPlanner:
         made = EgressSettings.model_validate(settings)
         resolver = DnsResolver([self.dns.address], made.relay_dnssec, lifetime=1.0)
-        policies = Policies(resolver, self.shelf, self.shelf, lambda: 10.0) if made.relay_mta_sts else None
+        policies = StsPolicies(resolver, self.shelf, self.shelf, lambda: 10.0) if made.relay_mta_sts else None
         return MxPlanner(made, resolver, policies, SECRET_BOX)
 
-    async def plan(self, destination: str, route: Route | None = None, **settings: Any) -> Sequence[Hop]:
+    async def plan(self, destination: str, route: Route | None = None, **settings: Any) -> Sequence[RemoteHost]:
         return await self.planner(**settings).plan(destination, route)
 
     async def fail(self, destination: str, route: Route | None = None, **settings: Any) -> Failed:
@@ -87,26 +87,26 @@ async def scene() -> AsyncIterator[Scene]:
         yield Scene(server)
 
 
-def places(hops: Sequence[Hop]) -> list[tuple[str, str]]:
-    return [(hop.host, hop.address) for hop in hops]
+def places(remotes: Sequence[RemoteHost]) -> list[tuple[str, str]]:
+    return [(remote.host, remote.address) for remote in remotes]
 
 
 async def test_hosts_come_by_preference(scene: Scene) -> None:
     scene.mail_hosts("a.test", {"two.test": 20, "one.test": 10})
     assert await scene.plan("a.test") == [
-        Hop("one.test", "192.0.2.2", names=("one.test",)),
-        Hop("two.test", "192.0.2.1", names=("two.test",)),
+        RemoteHost("one.test", "192.0.2.2", names=("one.test",)),
+        RemoteHost("two.test", "192.0.2.1", names=("two.test",)),
     ]
 
 
 async def test_families_take_turns_and_ipv6_is_first(scene: Scene) -> None:
     scene.dns.add("a.test", "A", "192.0.2.1", "192.0.2.2")
     scene.dns.add("a.test", "AAAA", "2001:db8::1", "2001:db8::2")
-    hops = await scene.plan("a.test")
-    assert [":" in hop.address for hop in hops] == [True, False, True, False]
-    assert len({hop.address for hop in hops}) == 4
+    remotes = await scene.plan("a.test")
+    assert [":" in remote.address for remote in remotes] == [True, False, True, False]
+    assert len({remote.address for remote in remotes}) == 4
     only = await scene.plan("a.test", relay_ipv6=False)
-    assert sorted(hop.address for hop in only) == ["192.0.2.1", "192.0.2.2"]
+    assert sorted(remote.address for remote in only) == ["192.0.2.1", "192.0.2.2"]
 
 
 async def test_hosts_that_were_not_asked_for_may_still_be_there(scene: Scene) -> None:
@@ -126,8 +126,8 @@ async def test_hops_are_at_most_twelve_and_no_host_takes_them_all(scene: Scene) 
     scene.dns.add("a.test", "MX", *(f"{number} mx{number}.test." for number in range(10)))
     for number in range(10):
         scene.dns.add(f"mx{number}.test", "A", *(f"192.1.{number}.{last}" for last in range(1, 21)))
-    hops = await scene.plan("a.test")
-    assert [hop.host for hop in hops] == ["mx0.test"] * 4 + ["mx1.test"] * 4 + ["mx2.test"] * 4
+    remotes = await scene.plan("a.test")
+    assert [remote.host for remote in remotes] == ["mx0.test"] * 4 + ["mx1.test"] * 4 + ["mx2.test"] * 4
 
 
 async def test_a_host_without_address_is_passed_over(scene: Scene) -> None:
@@ -253,15 +253,15 @@ async def test_private_addresses_are_sent_to_where_the_settings_say_so(
 
 async def test_loopback_is_sent_to_when_a_test_says_so(scene: Scene) -> None:
     scene.dns.add("a.test", "A", "127.0.0.1")
-    hops = await scene.plan("a.test", relay_loopback=True, relay_port=2526)
-    assert [(hop.address, hop.port) for hop in hops] == [("127.0.0.1", 2526)]
+    remotes = await scene.plan("a.test", relay_loopback=True, relay_port=2526)
+    assert [(remote.address, remote.port) for remote in remotes] == [("127.0.0.1", 2526)]
 
 
 @pytest.mark.parametrize(
     ("destination", "address"), [("[192.0.2.7]", "192.0.2.7"), ("[IPv6:2001:db8::7]", "2001:db8::7")]
 )
 async def test_an_address_literal_needs_no_dns(scene: Scene, destination: str, address: str) -> None:
-    assert await scene.plan(destination) == [Hop(address, address, names=(address,))]
+    assert await scene.plan(destination) == [RemoteHost(address, address, names=(address,))]
     assert not scene.dns.asked
 
 
@@ -287,22 +287,22 @@ async def test_without_direct_delivery_a_route_is_needed(scene: Scene) -> None:
 async def test_a_route_leads_to_its_host_alone(scene: Scene, tls: str, port: int, expected: Tls) -> None:
     scene.mail_hosts("a.test", {"one.test": 10})
     scene.dns.add("smart.test", "A", "127.0.0.1")  # a route may lead anywhere
-    hops = await scene.plan("a.test", Route("a.test", host="Smart.test", tls=tls), relay_direct=False)
-    assert hops == [Hop("smart.test", "127.0.0.1", port, expected, ("smart.test",))]
-    (hop,) = await scene.plan("a.test", Route("*", host="smart.test", tls=tls, port=2587))
-    assert hop.port == 2587
+    remotes = await scene.plan("a.test", Route("a.test", host="Smart.test", tls=tls), relay_direct=False)
+    assert remotes == [RemoteHost("smart.test", "127.0.0.1", port, expected, ("smart.test",))]
+    (remote,) = await scene.plan("a.test", Route("*", host="smart.test", tls=tls, port=2587))
+    assert remote.port == 2587
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "[::1]", "[IPv6:::1]", "[127.0.0.1]"])
 async def test_a_route_may_name_an_address(scene: Scene, host: str) -> None:
-    (hop,) = await scene.plan("a.test", Route("a.test", host=host, port=2526))
-    assert hop.address == ("::1" if ":" in host else "127.0.0.1")
-    assert hop.names == (hop.address,)
+    (remote,) = await scene.plan("a.test", Route("a.test", host=host, port=2526))
+    assert remote.address == ("::1" if ":" in host else "127.0.0.1")
+    assert remote.names == (remote.address,)
 
 
 async def test_a_route_may_name_a_host_of_the_hosts_file(scene: Scene) -> None:
-    hops = await scene.plan("a.test", Route("a.test", host="localhost", port=2526))
-    assert "127.0.0.1" in [hop.address for hop in hops]
+    remotes = await scene.plan("a.test", Route("a.test", host="localhost", port=2526))
+    assert "127.0.0.1" in [remote.address for remote in remotes]
     assert not scene.dns.asked
 
 
@@ -316,9 +316,9 @@ async def test_a_route_to_a_host_that_is_not_found_is_tried_again(scene: Scene) 
 async def test_the_login_of_a_route_is_opened(scene: Scene) -> None:
     encrypted = SECRET_BOX.encrypt("pässword".encode(), "route:a.test")
     route = Route("a.test", host="192.0.2.1", tls="verified", username="us", password=encrypted)
-    (hop,) = await scene.plan("a.test", route)
-    assert hop.login == ("us", "pässword")
-    assert "pässword" not in repr(hop)
+    (remote,) = await scene.plan("a.test", route)
+    assert remote.login == ("us", "pässword")
+    assert "pässword" not in repr(remote)
     strange = Route("b.test", host="192.0.2.1", tls="verified", username="us", password=encrypted)
     failed = await scene.fail("b.test", strange)
     assert (failed.status, failed.permanent) == ("4.3.5", False)
@@ -327,18 +327,18 @@ async def test_the_login_of_a_route_is_opened(scene: Scene) -> None:
 
 async def test_a_route_without_host_raises_what_the_mx_need(scene: Scene) -> None:
     scene.mail_hosts("a.test", {"one.test": 10})
-    hops = await scene.plan("a.test", Route("a.test", tls="verified", port=2626))
-    assert hops == [Hop("one.test", "192.0.2.1", 2626, Tls.VERIFIED, ("one.test",))]
+    remotes = await scene.plan("a.test", Route("a.test", tls="verified", port=2626))
+    assert remotes == [RemoteHost("one.test", "192.0.2.1", 2626, Tls.VERIFIED, ("one.test",))]
     scene.shelf.keep("a.test", Mode.ENFORCE, "one.test")
     for tls in ("none", "opportunistic", "required", "verified"):
-        (hop,) = await scene.plan("a.test", Route("a.test", tls=tls))
-        assert hop.tls is Tls.VERIFIED
+        (remote,) = await scene.plan("a.test", Route("a.test", tls=tls))
+        assert remote.tls is Tls.VERIFIED
 
 
 async def test_an_enforced_policy_leaves_its_hosts_and_verifies_them(scene: Scene) -> None:
     scene.mail_hosts("a.test", {"evil.example": 5, "one.mx.test": 10, "two.test": 20})
     scene.shelf.keep("a.test", Mode.ENFORCE, "*.mx.test", "two.test")
-    assert [(hop.host, hop.tls, hop.names) for hop in await scene.plan("a.test")] == [
+    assert [(remote.host, remote.tls, remote.names) for remote in await scene.plan("a.test")] == [
         ("one.mx.test", Tls.VERIFIED, ("one.mx.test",)),
         ("two.test", Tls.VERIFIED, ("two.test",)),
     ]
@@ -373,19 +373,19 @@ async def test_hosts_that_a_policy_names_are_held_to_it(scene: Scene) -> None:
     scene.shelf.keep("a.test", Mode.TESTING, "one.test")
     evil, one = await scene.plan("a.test")
     assert (evil.sts, evil.tls) == (None, Tls.OPPORTUNISTIC)
-    assert (one.sts, one.tls) == (Sts("a.test", enforced=False), Tls.OPPORTUNISTIC)
+    assert (one.sts, one.tls) == (StsRequirement("a.test", enforced=False), Tls.OPPORTUNISTIC)
     (none,) = await scene.plan("a.test", Route("a.test", host="192.0.2.9"))
     assert none.sts is None
     scene.shelf.keep("a.test", Mode.ENFORCE, "one.test")
     (one,) = await scene.plan("a.test")
-    assert (one.sts, one.tls) == (Sts("a.test", enforced=True), Tls.VERIFIED)
+    assert (one.sts, one.tls) == (StsRequirement("a.test", enforced=True), Tls.VERIFIED)
 
 
 @pytest.mark.parametrize("mode", [Mode.TESTING, Mode.NONE])
 async def test_a_policy_that_is_not_enforced_changes_nothing(scene: Scene, mode: Mode) -> None:
     scene.mail_hosts("a.test", {"evil.example": 5})
     scene.shelf.keep("a.test", mode, "one.test")
-    assert [(hop.host, hop.tls) for hop in await scene.plan("a.test")] == [("evil.example", Tls.OPPORTUNISTIC)]
+    assert [(remote.host, remote.tls) for remote in await scene.plan("a.test")] == [("evil.example", Tls.OPPORTUNISTIC)]
 
 
 async def test_not_knowing_the_policy_is_transient(scene: Scene) -> None:
@@ -397,11 +397,11 @@ async def test_not_knowing_the_policy_is_transient(scene: Scene) -> None:
 async def test_dane_is_used_where_everything_is_validated(scene: Scene) -> None:
     scene.mail_hosts("a.test", {"one.test": 10}, secure=True)
     scene.dns.add("_25._tcp.one.test", "TLSA", f"3 1 1 {DIGEST}", f"0 0 1 {DIGEST}", secure=True)
-    (hop,) = await scene.plan("a.test", relay_dnssec=True)
-    assert (hop.tls, hop.names) == (Tls.DANE, ("one.test", "a.test"))
-    assert hop.tlsa == (Tlsa(3, 1, 1, bytes.fromhex(DIGEST)),)
-    (hop,) = await scene.plan("a.test")
-    assert (hop.tls, hop.tlsa) == (Tls.OPPORTUNISTIC, ())
+    (remote,) = await scene.plan("a.test", relay_dnssec=True)
+    assert (remote.tls, remote.names) == (Tls.DANE, ("one.test", "a.test"))
+    assert remote.tlsa == (Tlsa(3, 1, 1, bytes.fromhex(DIGEST)),)
+    (remote,) = await scene.plan("a.test")
+    assert (remote.tls, remote.tlsa) == (Tls.OPPORTUNISTIC, ())
 
 
 @pytest.mark.parametrize("insecure", ["mx", "address", "tlsa", "no tlsa"])
@@ -412,8 +412,8 @@ async def test_dane_is_not_used_where_a_link_is_not_validated(scene: Scene, inse
         scene.dns.exists("_25._tcp.one.test", secure=True)
     else:
         scene.dns.add("_25._tcp.one.test", "TLSA", f"3 1 1 {DIGEST}", secure=insecure != "tlsa")
-    (hop,) = await scene.plan("a.test", relay_dnssec=True)
-    assert hop.tls is Tls.OPPORTUNISTIC
+    (remote,) = await scene.plan("a.test", relay_dnssec=True)
+    assert remote.tls is Tls.OPPORTUNISTIC
 
 
 async def test_tlsa_answers_without_the_ad_bit_are_as_good_as_none(scene: Scene) -> None:
@@ -424,28 +424,28 @@ async def test_tlsa_answers_without_the_ad_bit_are_as_good_as_none(scene: Scene)
             scene.dns.add("_25._tcp.one.test", "TLSA", *records)
         else:
             scene.dns.remove("_25._tcp.one.test", "TLSA")
-        (hop,) = await scene.plan("a.test", relay_dnssec=True)
-        assert (hop.tls, hop.tlsa) == (Tls.OPPORTUNISTIC, ())
+        (remote,) = await scene.plan("a.test", relay_dnssec=True)
+        assert (remote.tls, remote.tlsa) == (Tls.OPPORTUNISTIC, ())
         scene.shelf.keep("a.test", Mode.ENFORCE, "one.test")
-        (hop,) = await scene.plan("a.test", relay_dnssec=True)
-        assert (hop.tls, hop.tlsa) == (Tls.VERIFIED, ())
+        (remote,) = await scene.plan("a.test", relay_dnssec=True)
+        assert (remote.tls, remote.tlsa) == (Tls.VERIFIED, ())
         scene.shelf.kept.clear()
     scene.dns.add("_25._tcp.one.test", "TLSA", f"3 1 1 {DIGEST}", secure=True)
-    (hop,) = await scene.plan("a.test", relay_dnssec=True)
-    assert hop.tls is Tls.DANE
+    (remote,) = await scene.plan("a.test", relay_dnssec=True)
+    assert remote.tls is Tls.DANE
 
 
 async def test_records_of_which_none_is_usable_still_demand_tls(scene: Scene) -> None:
     scene.mail_hosts("a.test", {"one.test": 10}, secure=True)
     scene.dns.add("_25._tcp.one.test", "TLSA", f"1 1 1 {DIGEST}", f"3 9 1 {DIGEST}", secure=True)
-    (hop,) = await scene.plan("a.test", relay_dnssec=True)
-    assert (hop.tls, hop.tlsa) == (Tls.REQUIRED, ())
+    (remote,) = await scene.plan("a.test", relay_dnssec=True)
+    assert (remote.tls, remote.tlsa) == (Tls.REQUIRED, ())
 
 
 def test_records_that_no_certificate_can_match_are_unusable() -> None:
     good = [Tlsa(3, 1, 1, b"x" * 32), Tlsa(2, 0, 2, b"x" * 64), Tlsa(2, 0, 0, b"x"), Tlsa(3, 0, 0, b"x")]
     bad = [Tlsa(0, 1, 1, b"x" * 32), Tlsa(3, 2, 1, b"x" * 32), Tlsa(3, 1, 3, b"x" * 32), Tlsa(3, 1, 1, b"x" * 31)]
-    assert usable([*bad, *good, Tlsa(3, 1, 0, b"")]) == tuple(good)
+    assert usable_records([*bad, *good, Tlsa(3, 1, 0, b"")]) == tuple(good)
 
 
 async def test_a_record_that_does_not_read_closes_the_host(scene: Scene) -> None:
@@ -469,5 +469,5 @@ async def test_dane_stands_in_for_mta_sts(scene: Scene) -> None:
     scene.dns.add("_25._tcp.one.test", "TLSA", f"3 1 1 {DIGEST}", secure=True)
     scene.dns.exists("_25._tcp.two.test", secure=True)
     scene.shelf.keep("a.test", Mode.ENFORCE, "one.test", "two.test")
-    hops = await scene.plan("a.test", relay_dnssec=True)
-    assert [(hop.host, hop.tls) for hop in hops] == [("one.test", Tls.DANE), ("two.test", Tls.VERIFIED)]
+    remotes = await scene.plan("a.test", relay_dnssec=True)
+    assert [(remote.host, remote.tls) for remote in remotes] == [("one.test", Tls.DANE), ("two.test", Tls.VERIFIED)]

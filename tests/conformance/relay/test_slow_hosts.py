@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 
 import pytest
 
-from posthorn_relay import transaction
-from posthorn_relay.transport import Accepted, Failed, Verdict
-from tests.conformance.relay.stage import QUICK, connector, hop, parcel, post, told, without
+from posthorn_relay.smtp import connection as smtp_connection
+from posthorn_relay.smtp.types import Accepted, Failed, SmtpResult
+from tests.conformance.relay.client_env import QUICK, connector, failure_of, post, remote, transaction, without
 from tests.support.scripted_smtp import ScriptedSmtp
 
 LARGE = [(b"x" * 998 + b"\r\n") * 1000] * 60
@@ -50,87 +50,87 @@ class Dripping(ScriptedSmtp):
         return said
 
 
-async def timed(server: ScriptedSmtp, **settings: float) -> tuple[Verdict, float]:
-    connection = await connector(**{**PROMPT, **settings}).connect(hop(server.port))
+async def timed(server: ScriptedSmtp, **settings: float) -> tuple[SmtpResult, float]:
+    connection = await connector(**{**PROMPT, **settings}).connect(remote(server.port))
     began = time.monotonic()
-    (verdict,) = await connection.send(parcel(content=LARGE))
+    (result,) = await connection.send(transaction(content=LARGE))
     took = time.monotonic() - began
     assert not connection.usable
     await connection.close()
-    return verdict, took
+    return result, took
 
 
 @pytest.mark.parametrize("keyword", [b"CHUNKING", b"nothing"])
 async def test_a_host_that_takes_the_content_in_sips_is_cut_off(keyword: bytes) -> None:
     async with Dripping({"EHLO": without(keyword, b"SIZE")}) as server:
-        verdict, took = await timed(server)
-    assert told(verdict) == ("data", 0, "4.4.2", False)
-    assert isinstance(verdict, Failed)
-    assert "too slow" in verdict.reply
+        result, took = await timed(server)
+    assert failure_of(result) == ("data", 0, "4.4.2", False)
+    assert isinstance(result, Failed)
+    assert "too slow" in result.reply
     assert took < 4
     assert server.sips > 2
 
 
 async def test_the_bound_grows_with_the_size() -> None:
     async with Dripping({"EHLO": without(b"CHUNKING", b"SIZE")}) as server:
-        verdict, took = await timed(server, relay_least_rate=sum(map(len, LARGE)))  # a second more
-    assert told(verdict) == ("data", 0, "4.4.2", False)
+        result, took = await timed(server, relay_least_rate=sum(map(len, LARGE)))  # a second more
+    assert failure_of(result) == ("data", 0, "4.4.2", False)
     assert 1.2 < took < 5
 
 
 @pytest.mark.parametrize("keyword", [b"PIPELINING", b"nothing"])
 async def test_many_slow_recipients_have_a_bound_in_common(keyword: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transaction, "_RECIPIENT_SECONDS", 0.01)
+    monkeypatch.setattr(smtp_connection, "_RECIPIENT_SECONDS", 0.01)
     async with Slow({"EHLO": without(keyword)}, verbs_=("RCPT",)) as server:
-        connection = await connector(**QUICK).connect(hop(server.port))
+        connection = await connector(**QUICK).connect(remote(server.port))
         began = time.monotonic()
-        verdicts = await connection.send(parcel(*(f"{number}@y.test" for number in range(20))))
+        results = await connection.send(transaction(*(f"{number}@y.test" for number in range(20))))
         took = time.monotonic() - began
         await connection.close()
     assert 1 < took < 4
-    assert {told(verdict) for verdict in verdicts} == {("rcpt", 0, "4.4.2", False)}
+    assert {failure_of(result) for result in results} == {("rcpt", 0, "4.4.2", False)}
 
 
 async def test_chunks_that_are_answered_late_one_by_one_have_a_bound_in_common() -> None:
     async with Slow({"EHLO": without(b"SIZE")}, verbs_=("BDAT",)) as server:
-        connection = await connector(**PROMPT).connect(hop(server.port))
+        connection = await connector(**PROMPT).connect(remote(server.port))
         began = time.monotonic()
-        (verdict,) = await connection.send(parcel(content=[(b"x" * 998 + b"\r\n") * 70] * 15))
+        (result,) = await connection.send(transaction(content=[(b"x" * 998 + b"\r\n") * 70] * 15))
         assert time.monotonic() - began < 4
         await connection.close()
-    assert told(verdict) in (("data", 0, "4.4.2", False), ("end", 0, "4.4.2", False))
+    assert failure_of(result) in (("data", 0, "4.4.2", False), ("end", 0, "4.4.2", False))
 
 
 @pytest.mark.parametrize("keyword", [b"CHUNKING", b"nothing"])
 async def test_after_the_end_of_data_the_host_has_all_its_time(keyword: bytes) -> None:
     settings = {**PROMPT, "relay_block_seconds": 0.05, "relay_end_seconds": 3.0}
     async with Slow({"EHLO": without(keyword)}, verbs_=("END",)) as server:
-        (verdict,) = await post(server, parcel(dots=True), **settings)
-    assert isinstance(verdict, Accepted)
+        (result,) = await post(server, transaction(dots=True), **settings)
+    assert isinstance(result, Accepted)
 
 
 @pytest.mark.parametrize("keyword", [b"CHUNKING", b"nothing"])
 async def test_a_slow_store_of_ours_is_not_the_hosts_fault(keyword: bytes) -> None:
     lines = (b"x" * 998 + b"\r\n") * 70
 
-    async def give() -> AsyncIterator[bytes]:
+    async def give() -> AsyncGenerator[bytes]:
         for _ in range(3):
             yield lines
             await asyncio.sleep(0.3)
 
     async with ScriptedSmtp({"EHLO": without(keyword)}) as server:
-        (verdict,) = await post(
-            server, replace(parcel(), content=give, size=210_000), **{**PROMPT, "relay_end_seconds": 3.0}
+        (result,) = await post(
+            server, replace(transaction(), content=give, size=210_000), **{**PROMPT, "relay_end_seconds": 3.0}
         )
-    assert isinstance(verdict, Accepted)
+    assert isinstance(result, Accepted)
     assert b"".join(server.contents) == lines * 3
 
 
 async def test_the_time_of_one_transaction_is_not_that_of_the_next() -> None:
     async with ScriptedSmtp() as server:
-        connection = await connector(**PROMPT).connect(hop(server.port))
+        connection = await connector(**PROMPT).connect(remote(server.port))
         for _ in range(4):
-            assert isinstance((await connection.send(parcel()))[0], Accepted)
+            assert isinstance((await connection.send(transaction()))[0], Accepted)
             await asyncio.sleep(0.4)
         assert connection.usable
         await connection.close()

@@ -19,16 +19,21 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from posthorn.ports.resolver import Tlsa
-from posthorn_relay.transport import Accepted, Failed, Sts, Tls
-from tests.conformance.relay.stage import HOST, QUICK, WITH_TLS, connector, hop, parcel, refusal, tlsa, told
+from posthorn_relay.smtp.types import Accepted, Failed, StsRequirement, Tls
+from tests.conformance.relay.client_env import (
+    HOST,
+    QUICK,
+    WITH_TLS,
+    connector,
+    failure_of,
+    refusal,
+    remote,
+    tlsa,
+    transaction,
+)
 from tests.support.scripted_smtp import CLOSE, FULL, Authority, Do, ScriptedSmtp, Step, spki
 
-TESTING, ENFORCED = Sts("scripted.test", enforced=False), Sts("scripted.test", enforced=True)
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("ca"))
+TESTING, ENFORCED = StsRequirement("scripted.test", enforced=False), StsRequirement("scripted.test", enforced=True)
 
 
 def noted(mode: str) -> dict[str, float]:
@@ -91,19 +96,19 @@ async def test_what_fails_a_policy_in_testing_is_noted_and_the_mail_sent(
     context, _ = authority.issue(*case.names, expired=case.expired)
     before = noted("testing")
     async with ScriptedSmtp(case.script, context) as server:
-        at = hop(server.port, demand, names=(HOST,), sts=TESTING)
+        at = remote(server.port, demand, names=(HOST,), sts=TESTING)
         client = connector(trusting(case, authority, tmp_path), **QUICK)
         with capture_logs() as logs:
             if demand is Tls.REQUIRED and not case.encrypted:
-                with pytest.raises(Failed):  # the hop's own demand is no policy's
+                with pytest.raises(Failed):  # the remote's own demand is no policy's
                     await client.connect(at)
             else:
                 connection = await client.connect(at)
-                (verdict,) = await connection.send(parcel())
+                (result,) = await connection.send(transaction())
                 await connection.close()
-                assert isinstance(verdict, Accepted)
-                assert verdict.tls.endswith("unverified") is case.encrypted
-                assert bool(verdict.tls) is case.encrypted
+                assert isinstance(result, Accepted)
+                assert result.tls.endswith("unverified") is case.encrypted
+                assert bool(result.tls) is case.encrypted
     assert gained("testing", before) == {case.result: 1}
     (told_,) = [one for one in logs if one["event"] == "a host does not satisfy the mta-sts policy"]
     assert (told_["domain"], told_["host"], told_["enforced"], told_["result"]) == (
@@ -119,7 +124,7 @@ async def test_what_fails_an_enforced_policy_is_noted_and_not_sent(
     context, _ = authority.issue(*case.names, expired=case.expired)
     before = noted("enforce")
     async with ScriptedSmtp(case.script, context) as server:
-        at = hop(server.port, Tls.VERIFIED, names=(HOST,), sts=ENFORCED)
+        at = remote(server.port, Tls.VERIFIED, names=(HOST,), sts=ENFORCED)
         failed = await refusal(at, trust=trusting(case, authority, tmp_path), **QUICK)
         assert server.connections == 1
     assert failed.stage == "tls"
@@ -132,7 +137,7 @@ async def test_a_route_that_demands_more_than_a_tested_policy_is_noted_once(auth
     context, _ = authority.issue("other.test")
     before = noted("testing")
     async with ScriptedSmtp({"EHLO": WITH_TLS}, context) as server:
-        await refusal(hop(server.port, Tls.VERIFIED, names=(HOST,), sts=TESTING), trust=authority.trust)
+        await refusal(remote(server.port, Tls.VERIFIED, names=(HOST,), sts=TESTING), trust=authority.trust)
         assert server.connections == 1
     assert gained("testing", before) == {"certificate-host-mismatch": 1}
 
@@ -141,7 +146,7 @@ async def test_a_host_that_satisfies_a_policy_in_testing_is_connected_to_once(au
     context, _ = authority.issue(HOST)
     before = noted("testing")
     async with ScriptedSmtp({"EHLO": WITH_TLS}, context) as server:
-        connection = await connector(authority.trust).connect(hop(server.port, names=(HOST,), sts=TESTING))
+        connection = await connector(authority.trust).connect(remote(server.port, names=(HOST,), sts=TESTING))
         assert connection.tls.endswith(" verified")
         await connection.close()
         assert server.connections == 1
@@ -152,7 +157,7 @@ async def test_a_host_that_satisfies_a_policy_in_testing_is_connected_to_once(au
 async def test_what_is_no_fault_of_tls_is_not_noted(script: dict[str, Step]) -> None:
     before = noted("testing")
     async with ScriptedSmtp(script) as server:
-        await refusal(hop(server.port, sts=TESTING), **QUICK)
+        await refusal(remote(server.port, sts=TESTING), **QUICK)
         assert server.connections == 1
     assert gained("testing", before) == {}
 
@@ -222,9 +227,9 @@ async def dane(context: ssl.SSLContext, *records: Tlsa, **more: Any) -> Failed |
     """Connect as DANE demands; gives what failed."""
     async with ScriptedSmtp({"EHLO": WITH_TLS}, context) as server:
         try:
-            connection = await connector().connect(hop(server.port, Tls.DANE, tlsa=records, **more))
+            connection = await connector().connect(remote(server.port, Tls.DANE, tlsa=records, **more))
         except Failed as failed:
-            assert told(failed) == ("tls", 0, "4.7.5", False)
+            assert failure_of(failed) == ("tls", 0, "4.7.5", False)
             assert server.connections == 1
             return failed
         assert connection.tls.endswith(" dane")

@@ -73,7 +73,8 @@ async def start(process: Process) -> None:
 
     late, secret_box = OverNats(), SecretBox.from_settings(settings)
     dispatch = PostgresDispatch(database)
-    sender = Sender(dispatch, Poster(settings.webhook_private_networks), secret_box)
+    options = ServiceOptions.from_settings(settings)
+    sender = Sender(dispatch, Poster(options.webhook_addresses), secret_box)
     issuer = await _issuer(process, settings)
 
     def tokens(tenants: Tenants) -> Tokens | None:
@@ -89,7 +90,7 @@ async def start(process: Process) -> None:
         secret_box=secret_box,
         resolver=DnsResolver(settings.relay_dns_servers, lifetime=LOOKUP_SECONDS, keep=False),
         late=late,
-        options=ServiceOptions.from_settings(settings),
+        options=options,
         tokens=tokens,
         wake_webhooks=sender.wake,
     )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network
 from typing import Self
 
 from posthorn.adapters.blobs.compression import zstd_frame
@@ -30,6 +29,7 @@ from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
 from posthorn.adapters.postgres.queue.routes import PostgresRoutes
 from posthorn.adapters.postgres.queue.suppressions import PostgresSuppressions
 from posthorn.model.dns_records import Presence
+from posthorn.model.ip_addresses import PUBLIC_ADDRESSES, AddressPolicy
 from posthorn.ports.blobs import Blobs
 from posthorn.ports.bodies import BodyReader
 from posthorn.ports.directory import DirectoryWithPostmasters
@@ -89,7 +89,8 @@ class ServiceOptions:
     """How long an import or export may take."""
     directory_wait_seconds: float = 2.0
     """How long an answer waits until smtp-in can see the change."""
-    webhook_private_networks: Sequence[IPv4Network | IPv6Network] = ()
+    webhook_addresses: AddressPolicy = PUBLIC_ADDRESSES
+    """Addresses that webhooks may be posted to."""
     large_bodies: int | None = None
     """Large requests to send that are handled at a time; None: as LargeBodies has it."""
     rates: RateLimit | None = None
@@ -104,7 +105,7 @@ class ServiceOptions:
             import_max_size_bytes=settings.sending_limits.max_size,
             transfer_seconds=settings.transfer_seconds,
             directory_wait_seconds=settings.directory_wait_seconds,
-            webhook_private_networks=settings.webhook_private_networks,
+            webhook_addresses=AddressPolicy(tuple(settings.webhook_private_networks)),
             large_bodies=settings.send_large_at_once,
             rates=settings.rate_limit,
         )
@@ -160,7 +161,7 @@ def build(
     )
     tenancy = TenantService(tenants, keys, audit)
     webhooks = WebhookService(
-        PostgresWebhooks(database), secret_box, wake=wake_webhooks, allowed=options.webhook_private_networks
+        PostgresWebhooks(database), secret_box, wake=wake_webhooks, policy=options.webhook_addresses
     )
     services = Services(
         service=directory,

@@ -29,8 +29,9 @@ from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from posthorn.model.envelope import Envelope
-from posthorn.model.outbound import Notice, Notify, Outbound, QueueState, RecipientDsn
+from posthorn.model.outbound import Notify, Outbound, QueueState, RecipientDsn
 from posthorn.ports.mailboxes import Forward, Resolution
+from posthorn.wire.message.dsn import Action
 from posthorn.wire.message.passed import fields_of, has_passed
 from posthorn.wire.srs import SrsError, rewrite, rewrite_long, tag_of, token_of
 from posthorn_delivery.srs_originals import day_of
@@ -125,7 +126,7 @@ def route(
         forwards = tuple(
             found.allowed_forwards(envelope, recipient, dsn, forwards, keys, alone=not (accounts or is_slice))
         )
-        if envelope.reverse_path and dsn.wants(Notice.DELIVERED) and (accounts or len(forwards) > 1):
+        if envelope.reverse_path and dsn.wants(Action.DELIVERED) and (accounts or len(forwards) > 1):
             found.success_dsn(envelope, recipient, dsn, expanded=len(accounts) + len(forwards) > 1)
             dsn = _without_success(dsn)
         for forward in forwards:
@@ -224,12 +225,12 @@ class _Found:
         self, envelope: Envelope, recipient: str, dsn: RecipientDsn, forward: Forward, status: str, reply: str
     ) -> None:
         """End the forwarding of a recipient. Its sender is told, unless nobody is to be told: then it is entered all the same."""
-        told = Notice.FAILED if envelope.reverse_path and dsn.wants(Notice.FAILED) else None
+        told = Action.FAILED if envelope.reverse_path and dsn.wants(Action.FAILED) else None
         self.tenant = self.tenant or forward.tenant
         self._end(envelope, recipient, dsn, QueueState.BOUNCED, status, reply, told, forward.tenant)
 
     def expand(self, envelope: Envelope, address: str, recipient: str, dsn: RecipientDsn) -> None:
-        if envelope.reverse_path and dsn.wants(Notice.DELIVERED):
+        if envelope.reverse_path and dsn.wants(Action.DELIVERED):
             self.success_dsn(envelope, recipient, dsn, expanded=True)
             dsn = _without_success(dsn)
         original = "" if address == recipient else recipient
@@ -237,13 +238,13 @@ class _Found:
         self.wide.setdefault(address, replace(waits, reply="to be expanded"))
 
     def bounce(self, envelope: Envelope, recipient: str, dsn: RecipientDsn) -> None:
-        if envelope.reverse_path and dsn.wants(Notice.FAILED):
-            self._end(envelope, recipient, dsn, QueueState.BOUNCED, GONE_STATUS, GONE_REPLY, Notice.FAILED)
+        if envelope.reverse_path and dsn.wants(Action.FAILED):
+            self._end(envelope, recipient, dsn, QueueState.BOUNCED, GONE_STATUS, GONE_REPLY, Action.FAILED)
         else:
             self.dropped.append(recipient)
 
     def success_dsn(self, envelope: Envelope, recipient: str, dsn: RecipientDsn, *, expanded: bool) -> None:
-        notice = Notice.EXPANDED if expanded else Notice.DELIVERED
+        notice = Action.EXPANDED if expanded else Action.DELIVERED
         self._end(envelope, recipient, dsn, QueueState.DELIVERED, "2.1.5", f"250 2.1.5 {notice.value} here", notice)
 
     def _end(
@@ -254,7 +255,7 @@ class _Found:
         state: QueueState,
         status: str,
         reply: str,
-        notice: Notice | None,
+        notice: Action | None,
         tenant: UUID | None = None,
     ) -> None:
         self.ended.append(

@@ -1,1 +1,1 @@
-"""The relay: carries letters from the outbound queue to other mail servers."""
+"""The relay: sends mail from the outbound queue to other mail servers."""

@@ -1,8 +1,11 @@
-"""What the relay is made of."""
+"""Composition root of the relay: the adapters and parts it is made of, and the tasks that run it."""
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 from posthorn.adapters.blobs.config import open_blobs
 from posthorn.adapters.blobs.segments import SegmentReader
@@ -18,22 +21,26 @@ from posthorn.adapters.postgres.installation import PostgresInstallation
 from posthorn.adapters.postgres.queue.mta_sts import PostgresPolicies
 from posthorn.adapters.postgres.queue.queue import PostgresQueue
 from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
+from posthorn.ports.ingest import Ingest
+from posthorn.runtime.ids import new_id
 from posthorn.runtime.installation import InstallationGuard
 from posthorn.runtime.process import Process
 from posthorn.runtime.secret_box import SecretBox
-from posthorn_relay.carriage import Parts
-from posthorn_relay.client import SmtpConnector
-from posthorn_relay.mta_sts import Policies
-from posthorn_relay.parcels import WHOLE_OCTETS
-from posthorn_relay.planner import MxPlanner
-from posthorn_relay.policy_fetch import PolicyFetcher
-from posthorn_relay.server import relaying
+from posthorn_relay.context import RelayPorts
+from posthorn_relay.dsn_sender import DsnSender
+from posthorn_relay.maintenance import QueueMaintenance
+from posthorn_relay.routing.mta_sts import StsPolicies
+from posthorn_relay.routing.mta_sts_fetch import PolicyFetcher
+from posthorn_relay.routing.mx import MxPlanner
+from posthorn_relay.scheduler import Scheduler
 from posthorn_relay.settings import RelaySettings
+from posthorn_relay.smtp.connector import SmtpConnector
+from posthorn_relay.transactions import WHOLE_BYTES
 
 
-async def compose(process: Process, settings: RelaySettings) -> None:
-    """Put the service together on the process's stack and let it run."""
-    enter = process.stack.enter_async_context
+async def start(process: Process[RelaySettings]) -> None:
+    """Connect to the backends and run the relay on the process's stack."""
+    settings, enter = process.settings, process.stack.enter_async_context
     connector = SmtpConnector(settings)
     nats = await enter(connect_nats(settings, "posthorn-relay", "relay"))
     database, blobs = await enter(connect_postgres(settings, by_key=True)), await enter(open_blobs(settings))
@@ -48,16 +55,45 @@ async def compose(process: Process, settings: RelaySettings) -> None:
     process.health.add_check("clock", guard.probe_clock)
     await guard.look()
     await process.task(guard.run(), "installation")
-    bodies = SegmentReader(blobs, whole_limit=WHOLE_OCTETS)
+    bodies = SegmentReader(blobs, whole_limit=WHOLE_BYTES)
     process.stack.push_async_callback(bodies.close)
-    events, wakes = await enter(NatsEvents(nats)), await enter(NatsNotifications(nats))
-    parts = Parts(queue, _planner(settings, database), connector, bodies, wakes, events, PostgresThrottle(database))
-    await enter(relaying(process, parts, ingest, settings))
+    events, notifications = await enter(NatsEvents(nats)), await enter(NatsNotifications(nats))
+    ports = RelayPorts(
+        queue=queue,
+        planner=_planner(settings, database),
+        connector=connector,
+        bodies=bodies,
+        notifications=notifications,
+        events=events,
+        throttle=PostgresThrottle(database),
+    )
+    await enter(running(process, ports, ingest, settings))
 
 
 def _planner(settings: RelaySettings, database: Database) -> MxPlanner:
     resolver = DnsResolver(settings.relay_dns_servers, settings.relay_dnssec)
     policies = None
     if settings.relay_mta_sts:
-        policies = Policies(resolver, PolicyFetcher(settings, resolver), PostgresPolicies(database), time.time)
+        policies = StsPolicies(resolver, PolicyFetcher(settings, resolver), PostgresPolicies(database), time.time)
     return MxPlanner(settings, resolver, policies, SecretBox.from_settings(settings))
+
+
+@asynccontextmanager
+async def running(
+    process: Process[RelaySettings], ports: RelayPorts, ingest: Ingest, settings: RelaySettings
+) -> AsyncIterator[Scheduler]:
+    """Run the relay's tasks. On leaving, transactions in progress are finished and the rest is released."""
+    dsn_sender = DsnSender(ports.queue, ingest, ports.bodies, ports.events, settings, throttle=ports.throttle)
+    scheduler = Scheduler(ports, settings, new_id=new_id, on_dsn_due=dsn_sender.wake)
+    maintenance = QueueMaintenance(ports.queue, ports.events, scheduler.pool, settings, on_dsn_due=dsn_sender.wake)
+    await process.task(dsn_sender.run(), "dsn sender")
+    await process.task(maintenance.run(), "maintenance")
+    await process.task(scheduler.recorder.run(), "recorder")
+    await process.task(scheduler.liveness.run(), "liveness")
+    scheduling = await process.task(scheduler.run(), "scheduler")
+    try:
+        yield scheduler
+    finally:
+        await scheduler.drain(settings.grace_seconds)
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([scheduling], timeout=1)

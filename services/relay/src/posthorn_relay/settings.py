@@ -28,14 +28,14 @@ Ipv6 = Annotated[str, AfterValidator(lambda text: str(IPv6Address(text)))]
 
 
 class EgressSettings(ResolverSettings):
-    """How the relay meets the world."""
+    """How the relay connects to other mail servers."""
 
     relay_port: Annotated[int, Field(ge=1, le=65535)] = 25
-    """Port of other hosts' MX; another than 25 only for tests."""
+    """Port of MX hosts; other than 25 only for tests."""
     relay_direct: bool = True
-    """False: destinations without a route wait, nothing goes to the internet by itself."""
+    """False: destinations without a route wait; nothing is sent directly to the Internet."""
     relay_loopback: bool = False
-    """Whether an MX may lead to a loopback address (a route always may); only for tests: such an MX is a loop to this very host."""
+    """Whether an MX may have a loopback address (a route always may); only for tests: such an MX is this host itself."""
     relay_private_networks: tuple[Annotated[str, AfterValidator(lambda text: str(parse_network(text)))], ...] = ()
     """Private networks (``10.0.0.0/8``) that an MX or an address literal may lead into, as a JSON list; a route always may."""
     relay_own_names: tuple[Domain, ...] = ()
@@ -58,9 +58,9 @@ class EgressSettings(ResolverSettings):
     relay_data_seconds: Seconds = 120.0
     """The reply to DATA."""
     relay_block_seconds: Seconds = 180.0
-    """The remote host takes no octet of the message."""
+    """Time for which the remote host takes no byte of the message."""
     relay_least_rate: Annotated[float, Field(gt=0)] = 1000.0
-    """Octets of a message that a host must take per second on the average, one such pause aside; a slower one is cut off."""
+    """Bytes of a message that a host must take per second on average, one such pause aside; a slower one is disconnected."""
     relay_end_seconds: Seconds = 600.0
     """The reply to the end of data."""
 
@@ -76,31 +76,31 @@ class RetrySettings(EnvSettings):
     relay_give_up_seconds: Seconds = 432000.0
     """Five days (RFC 5321 §4.5.4.1)."""
     relay_delay_notice_seconds: Annotated[float, Field(ge=0)] = 14400.0
-    """After this long a sender is told once that a message waits; 0: never."""
+    """After this time the sender gets one delay notice for a message that waits; 0: never."""
     relay_keep_seconds: Seconds = 259200.0
-    """How long what has ended is shown in the queue."""
+    """How long ended recipients are kept in the queue."""
 
 
 class RelaySettings(
     ProcessSettings, NatsSettings, PostgresSettings, BlobSettings, SecretSettings, EgressSettings, RetrySettings
 ):
-    """Everything the relay can be told."""
+    """All settings of the relay."""
 
     relay_connections: Count = 200
-    """Connections of this process at a time."""
+    """Limit of concurrent connections of this process."""
     relay_destination_connections: Count = 20
-    """Connections to one destination at a time, all relays together, unless its route says otherwise."""
+    """Limit of concurrent connections to one destination, all relays together, unless its route sets another."""
     relay_destination_per_minute: Count | None = None
-    """Messages to one destination per minute, all relays together."""
+    """Limit of messages to one destination per minute, all relays together; unset: none."""
     relay_claim: Annotated[int, Field(ge=1, le=1000)] = 50
-    """Recipients taken from the queue at once for one connection."""
+    """Recipients that one worker claims at once."""
     relay_connection_messages: Count = 500
-    """Messages by one connection before a new one is made."""
+    """Limit of messages by one connection."""
     relay_poll_seconds: Seconds = 2.0
-    """How often the queue is looked at without being woken."""
+    """Interval at which the queue is polled without a notification."""
     relay_postmaster: str = ""
-    """Address in the From field of notices; unset, ``MAILER-DAEMON@`` the host name."""
+    """Address in the From field of DSNs; unset: ``MAILER-DAEMON@`` the host name."""
     relay_reports_per_domain_per_hour: Annotated[int, Field(ge=0)] = 200
-    """Reports to senders of one domain who did not log in; 0 for no limit. Beyond it they are not told, which the trace says."""
+    """DSNs to unauthenticated senders of one domain; 0: no limit. Those beyond it are not sent, and the trace says so."""
     relay_reports_per_network_per_hour: Annotated[int, Field(ge=0)] = 50
-    """Reports on messages that came without login from one network (/24, or /48 of IPv6); 0 for no limit."""
+    """DSNs for unauthenticated messages from one network (/24, or /48 for IPv6); 0: no limit."""

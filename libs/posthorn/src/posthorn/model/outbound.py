@@ -1,4 +1,4 @@
-"""Messages out: what is known of a recipient elsewhere, and the words for it that delivery, relay and API share."""
+"""Outbound mail: recipients elsewhere, and the states and DSN options that delivery, relay and API share."""
 
 from __future__ import annotations
 
@@ -6,25 +6,27 @@ from dataclasses import dataclass
 from enum import Enum, IntFlag
 from uuid import UUID
 
+from posthorn.wire.message.dsn import Action
+
 
 class QueueState(Enum):
-    """Where a recipient stands in the outbound queue."""
+    """State of a recipient in the outbound queue."""
 
     QUEUED = "queued"
-    """Never tried yet."""
+    """Not tried yet."""
     SENDING = "sending"
-    """A relay has it at hand."""
+    """Claimed by a relay."""
     DEFERRED = "deferred"
-    """Tried, to be tried again."""
+    """Tried, and to be tried again."""
     HELD = "held"
-    """An administrator holds it back; or it is an alias that is being expanded (ADR 19)."""
+    """Held by an administrator; or an alias that is being expanded (ADR 19)."""
     DELIVERED = "delivered"
     BOUNCED = "bounced"
     CANCELLED = "cancelled"
 
 
 class Notify(IntFlag):
-    """RFC 3461 §4.1. UNSAID: the sender said nothing, which stands for FAILURE and DELAY."""
+    """The NOTIFY parameter (RFC 3461 §4.1). UNSAID: not given, which means FAILURE and DELAY."""
 
     UNSAID = 0
     NEVER = 1
@@ -33,38 +35,28 @@ class Notify(IntFlag):
     DELAY = 8
 
 
-class Notice(Enum):
-    """What a sender is to be told of a recipient (RFC 3464 §2.3.3)."""
-
-    FAILED = "failed"
-    DELAYED = "delayed"
-    DELIVERED = "delivered"
-    RELAYED = "relayed"
-    EXPANDED = "expanded"
-
-
 @dataclass(frozen=True, slots=True)
 class RecipientDsn:
-    """What the sender asked of us for one recipient (RFC 3461 §4)."""
+    """DSN options that the sender gave for one recipient (RFC 3461 §4)."""
 
     notify: Notify = Notify.UNSAID
     orcpt: str = ""
-    """``addr-type;address``, xtext decoded; empty when it was not given."""
+    """``addr-type;address``, xtext decoded; empty if not given."""
 
-    def wants(self, notice: Notice) -> bool:
-        """Return whether the sender is to be told of this."""
+    def wants(self, notice: Action) -> bool:
+        """Return whether the sender wants a DSN with this action."""
         if self.notify is Notify.UNSAID:
-            return notice in (Notice.FAILED, Notice.DELAYED)
-        bits = {Notice.FAILED: Notify.FAILURE, Notice.DELAYED: Notify.DELAY}
+            return notice in (Action.FAILED, Action.DELAYED)
+        bits = {Action.FAILED: Notify.FAILURE, Action.DELAYED: Notify.DELAY}
         return bool(self.notify & bits.get(notice, Notify.SUCCESS))
 
 
 @dataclass(frozen=True, slots=True)
 class Outbound:
-    """One recipient elsewhere, as delivery enters it into the queue.
+    """One recipient elsewhere, as delivery puts it into the queue.
 
-    Also one of ours that came to an end which its sender must hear of: then ``state`` is BOUNCED or DELIVERED and ``notice``
-    is set. Also an alias of ours that is to be expanded in slices: then ``state`` is HELD (``ports.expansions``).
+    Also one of our own that ended with a DSN due: then ``state`` is BOUNCED or DELIVERED and ``notice`` is set.
+    Also an alias of ours that is expanded in slices: then ``state`` is HELD (``ports.expansions``).
     """
 
     recipient: str
@@ -72,20 +64,20 @@ class Outbound:
     destination: str
     """Canonical domain of the recipient: what the queue is ordered by."""
     reverse_path: str
-    """What MAIL shall say: the sender's, or its SRS form for a forwarded message; empty for the null reverse-path."""
+    """Reverse-path for MAIL: the sender's, or its SRS form for a forwarded message; empty for the null reverse-path."""
     original: str = ""
-    """For a forwarded message, the address of ours that it was for; else empty."""
+    """For a forwarded message, our address that it was sent to; otherwise empty."""
     dsn: RecipientDsn = RecipientDsn()
     state: QueueState = QueueState.QUEUED
     status: str = ""
-    """Enhanced code of what ended it, such as ``5.1.1``."""
+    """Enhanced status code that ended it, such as ``5.1.1``."""
     reply: str = ""
     """The reply, code included, that ended it."""
-    notice: Notice | None = None
+    notice: Action | None = None
     tenant: UUID | None = None
-    """Whose it is, where that is not the message's: the tenant of the alias that forwards. Nobody else may see the address."""
+    """The owner, if it differs from the message's: the tenant of the forwarding alias. Nobody else may see the address."""
     alias: str = ""
-    """The alias whose target it is: its owner is charged for it (ADR 20); empty for what no alias forwards."""
+    """The alias whose target it is, whose owner is charged for it (ADR 20); empty if no alias forwards it."""
     returns: bool = False
     """It goes to what a rewritten reverse-path of ours, ``original``, stands for."""
     long_token: str = ""

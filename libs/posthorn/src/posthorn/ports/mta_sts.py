@@ -1,5 +1,7 @@
-"""MTA-STS policies that have been fetched, kept for all relays (RFC 8461 §3.3): they must outlive a restart, since an attacker who
-blocks the fetch would otherwise undo them."""
+"""Fetched MTA-STS policies, stored for all relays (RFC 8461 §3.3).
+
+They must outlive a restart; otherwise an attacker who blocks the fetch could undo them.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from posthorn.wire.mta_sts import Mode, Policy
 
 @dataclass(frozen=True, slots=True)
 class StoredPolicy:
-    """A policy with the id of the TXT record that led to it. Times are seconds since the epoch."""
+    """A policy with the id of the TXT record that announced it. Times are seconds since the epoch."""
 
     policy_id: str
     mode: Mode
@@ -29,9 +31,9 @@ class PolicyStore(Protocol):
     """Every method raises Unavailable for faults of the store."""
 
     async def load(self, domain: str) -> StoredPolicy | None:
-        """Return what was last saved for a domain, though it may have expired; None when nothing was."""
+        """Return the policy saved last for a domain, even if it has expired; None without one."""
         ...
 
     async def save(self, domain: str, stored: StoredPolicy) -> None:
-        """Keep a policy in place of the one before; one that was fetched later stays."""
+        """Replace the policy of a domain, unless the stored one was fetched later."""
         ...

@@ -10,7 +10,7 @@ ANY = "*"
 
 
 class Notifier(Protocol):
-    """The side that has put something into the queue."""
+    """The sending side: whoever has put something into the queue."""
 
     def notify(self, destinations: Collection[str] = (ANY,)) -> None:
         """Tell every relay that something is due there now. Never waits, never raises."""
@@ -18,9 +18,11 @@ class Notifier(Protocol):
 
 
 class Notifications(Protocol):
-    """The side of the relay."""
+    """The receiving side: the relay."""
 
     async def wait(self, timeout: float) -> Collection[str]:
-        """Wait for a wake-up since the last call and return the destinations it names; none when none came within ``timeout``
-        seconds. Never raises."""
+        """Wait for a notification since the last call and return the destinations it names.
+
+        The collection is empty if there was none within ``timeout`` seconds. Never raises.
+        """
         ...

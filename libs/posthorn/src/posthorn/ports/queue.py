@@ -1,13 +1,15 @@
-"""The outbound queue, from the relay's side and the administrator's.
+"""The outbound queue, as the relay and the administrator use it.
 
 Words:
 
-- A *destination* is the domain of a recipient. It knows when the earliest of its recipients is due, so that a destination with a
-  million waiting rows costs a look at one.
-- A *lane* is a next hop as limits see it: the destination itself, or the host and port of the route that serves it. Connections,
-  rate and the state of being down belong to a lane, across all relays.
-- A *slot* is the right to hold one connection to a lane. It belongs to a relay and dies with it.
-- A relay is alive as long as it says so; what a dead one had at hand is queued again.
+- A *destination* is the domain of a recipient. Its row knows when the earliest of its recipients is
+  due, so that a destination with a million waiting recipients costs one row to look at.
+- A *next hop* is what limits apply to: the destination itself, or the host and port of the smart
+  host that its route names. Connections, message rate and the closed state belong to a next hop
+  and are shared by all relays.
+- A *slot* is the right to hold one connection to a next hop. It belongs to one relay and is freed
+  when that relay is reaped.
+- A relay lives as long as it sends heartbeats. What a dead relay had claimed is queued again.
 """
 
 from __future__ import annotations
@@ -19,63 +21,68 @@ from typing import Protocol
 from uuid import UUID
 
 from posthorn.model.blob_range import BodyLocation
-from posthorn.model.outbound import Notice, Notify, QueueState
+from posthorn.model.outbound import Notify, QueueState
+from posthorn.wire.message.dsn import Action
 
 ALIVE_SECONDS = 20.0
-"""How long a relay counts as alive without saying so again."""
+"""How long a relay counts as alive after a heartbeat."""
 RENEW_SECONDS = 5.0
+"""Interval between two heartbeats."""
 TRANSACTION_RECIPIENTS = 100
-"""Recipients of one transaction: as many as every host must take (RFC 5321 §4.5.3.1.8)."""
+"""Recipients of one transaction: the number every host must accept (RFC 5321 §4.5.3.1.8)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How the mail of a destination is to travel. ``*`` as domain stands for every destination without a route of its own."""
+    """How mail for a destination is sent. The domain ``*`` covers all without their own route."""
 
     domain: str
     host: str | None = None
-    """Smarthost (name or IP address); None: the destination's MX, with the limits below."""
+    """Smart host (name or IP address); None: the destination's MX, with the limits below."""
     port: int | None = None
-    """None: 25, or what the settings say; 465 for implicit TLS."""
+    """None: 25 or the port of the settings; 465 for implicit TLS."""
     tls: str = "opportunistic"
-    """``none``; ``opportunistic``; ``required`` (STARTTLS, unverified); ``verified`` (STARTTLS, certificate and name verified);
-    ``implicit`` (TLS from the first octet, verified)."""
+    """``none``; ``opportunistic``; ``required`` (STARTTLS, unverified); ``verified`` (STARTTLS with
+    certificate and name verified); ``implicit`` (TLS from the first byte, verified)."""
     username: str | None = None
     password: bytes | None = None
-    """Sealed by ``runtime.secret_box`` with the context ``route:<domain>``."""
+    """Encrypted by ``runtime.secret_box`` with the context ``route:<domain>``."""
     connections: int | None = None
-    """Most connections at a time, all relays together; None: as the settings say."""
+    """Limit of concurrent connections of all relays; None: the limit of the settings."""
     messages_per_minute: int | None = None
 
     @property
-    def lane(self) -> str | None:
-        """The lane of a smarthost, None without one."""
+    def next_hop(self) -> str | None:
+        """Key of the smart host as next hop; None without a smart host."""
         return f"[{self.host}]:{self.port or (465 if self.tls == 'implicit' else 25)}" if self.host else None
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A destination with something due."""
+    """A destination with recipients that are due."""
 
     destination: str
     route: Route | None
 
     @property
-    def lane(self) -> str:
-        """The lane it goes by."""
-        return (self.route and self.route.lane) or self.destination
+    def next_hop(self) -> str:
+        """Key of the next hop that serves the destination."""
+        return (self.route and self.route.next_hop) or self.destination
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One recipient at hand. Jobs of one message at one destination with one reverse-path share a transaction."""
+    """One claimed recipient.
+
+    Jobs of one message at one destination with one reverse-path share a transaction.
+    """
 
     id: int
     message: UUID
     recipient: str
     reverse_path: str
     sender: str
-    """The reverse-path the message came with: who is told of its fate; empty: nobody."""
+    """The reverse-path the message arrived with: who receives DSNs; empty: nobody."""
     original: str
     orcpt: str
     notify: Notify
@@ -84,88 +91,88 @@ class Job:
     created_at: datetime
     expires_at: datetime
     suppressed: bool
-    """The address is on its tenant's suppression list: not to be sent to."""
+    """The address is on its tenant's suppression list and is not tried."""
     smtputf8: bool
     ret: str
     """RFC 3461 RET: ``FULL``, ``HDRS`` or empty."""
     envid: str
     signature: str
-    """DKIM fields, with their line ends, to stand before the message; may be empty."""
+    """DKIM fields, with their line ends, to put before the message; may be empty."""
     location: BodyLocation
     return_path_octets: int
-    """Octets at the start of the body that are left out (the Return-Path line)."""
+    """Bytes at the start of the body to leave out (the Return-Path line)."""
     tenant: UUID | None
     header: str = ""
-    """Fields, with their line ends, that stand before everything else: those of the alias that forwards (``wire.passed``)."""
+    """Fields, with line ends, to put before everything else: those of the alias that forwards (``wire.passed``)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a claim gave."""
+    """The result of a claim."""
 
     slot: UUID | None
-    """The slot held; None: the lane is full, closed, or nothing is due, and no slot is held."""
+    """The slot held; None: the next hop is closed or has no free slot, or nothing is due."""
     jobs: Sequence[Job]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a job."""
+    """What the queue records for a job."""
 
     job: int
     state: QueueState
-    """DELIVERED, BOUNCED, DEFERRED (``retry_in`` says when), or QUEUED (given back: no attempt is counted; with
-    ``retry_in`` it is due only then, and ``status`` and a ``reply`` say why)."""
+    """DELIVERED, BOUNCED, DEFERRED (due after ``retry_in``), or QUEUED: released without counting an
+    attempt; with ``retry_in`` it is due only then, and ``status`` and ``reply`` say why."""
     retry_in: float = 0.0
     """Seconds from now."""
     host: str = ""
     status: str = ""
     reply: str = ""
     tls: str = ""
-    notice: Notice | None = None
+    notice: Action | None = None
+    """The DSN to send; None: none."""
     suppress: str = ""
     """Not empty: put the address on the suppression list, for this reason."""
 
 
 SUSPENDED_REPLY = "the tenant or the account it is sent for is suspended; it goes on when that is active again"
-"""What a recipient shows that a suspension holds."""
+"""Reply shown for a recipient that a suspension holds."""
 
 
 EXPIRED = "4.4.7"
-"""Status of a recipient whose time was over (RFC 3463 §3.5)."""
+"""Status of an expired recipient: delivery time expired (RFC 3463 §3.5)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expired:
-    """A recipient whose time was over."""
+    """A recipient that expired."""
 
     message: UUID
     recipient: str
     original: str
     host: str
-    """Of the last attempt, as its reply."""
+    """Remote host of the last attempt, whose reply follows."""
     reply: str
 
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a look for what is overdue did."""
+    """Result of a sweep for overdue recipients."""
 
     count: int
-    """Recipients ended or marked."""
+    """Recipients expired or marked as delayed."""
     expired: Sequence[Expired]
-    """Those that have ended."""
 
 
 @dataclass(frozen=True, slots=True)
-class NoticeDue:
-    """A recipient whose sender is to be told of its fate."""
+class PendingRecipient:
+    """A recipient that a pending DSN reports."""
 
     id: int
     recipient: str
     original: str
     orcpt: str
-    notice: Notice
+    notice: Action
     attempts: int
     last_attempt_at: datetime | None
     last_host: str
@@ -175,8 +182,8 @@ class NoticeDue:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """The notices due for one message and sender."""
+class PendingDsn:
+    """The delivery status notification due for one message and sender."""
 
     message: UUID
     sender: str
@@ -187,31 +194,34 @@ class Report:
     tenant: UUID | None
     location: BodyLocation
     return_path_octets: int
-    recipients: Sequence[NoticeDue]
+    recipients: Sequence[PendingRecipient]
     is_known: bool = True
-    """The message was handed in by somebody who logged in."""
+    """The message was submitted by an authenticated account."""
     network: str = ""
-    """The network it came from, where it was not."""
+    """Client network of a message that was not."""
 
 
 class Queue(Protocol):
-    """What the relay asks. Every method raises Unavailable for faults of the store."""
+    """The queue as the relay uses it. Every method raises Unavailable for faults of the store."""
 
-    async def alive(self, relay: UUID) -> bool:
-        """Say that the relay lives. False: it had been taken for dead and what it had at hand is queued again; it must drop
-        all of it and go on under a new id."""
+    async def heartbeat(self, relay: UUID) -> bool:
+        """Record that the relay is alive.
+
+        False: the relay was reaped and what it had claimed is queued again; it must drop all of it
+        and continue under a new id.
+        """
         ...
 
     async def leave(self, relay: UUID) -> None:
-        """Give back all that the relay has at hand, and its slots."""
+        """Release everything the relay has claimed, and its slots. Its id is used up."""
         ...
 
-    async def bury(self) -> int:
-        """Queue again what dead relays had at hand, and free their slots; returns how many recipients."""
+    async def reap(self) -> int:
+        """Queue again what dead relays had claimed and free their slots; return the number of recipients."""
         ...
 
     async def due(self, limit: int) -> Sequence[Due]:
-        """Destinations with something due whose lanes are not closed, the longest waiting first."""
+        """Return destinations with something due whose next hop is not closed, the longest waiting first."""
         ...
 
     async def claim(
@@ -224,73 +234,84 @@ class Queue(Protocol):
         limit: int,
         together: int = 0,
     ) -> Claim:
-        """Take what is due at the destination, oldest first: at most ``limit`` recipients, those of one message together as
-        far as the limit goes; and, beyond the limit, others of these messages as long as it is fewer than ``together`` in all. A
-        lane that has failed gives no such others.
+        """Claim what is due at the destination, oldest first.
 
-        Without a ``slot`` one is taken first, if the lane has fewer than ``connections`` and is not closed. With nothing due
-        the slot is
-        given back and the destination learns when it is due next. ``per_minute`` bounds the messages that the lane gets.
+        At most ``limit`` recipients, those of one message together as far as the limit goes; beyond
+        it further recipients of these messages while there are fewer than ``together`` in all. A
+        next hop that has failed gives none of these further ones.
+
+        Without a ``slot`` one is taken first, if the next hop is not closed and has fewer than
+        ``connections``. When nothing is due the slot is freed and the destination learns when it is
+        due next. ``per_minute`` limits the messages to the next hop.
         """
         ...
 
-    async def free(self, relay: UUID, slot: UUID) -> None:
-        """Give a slot back."""
+    async def free_slot(self, relay: UUID, slot: UUID) -> None:
+        """Free a slot."""
         ...
 
     async def record(self, relay: UUID, outcomes: Sequence[Outcome]) -> set[int]:
-        """Write outcomes in one transaction; returns the ids of those that were still this relay's. The message's octets are
-        let go of with its last open recipient."""
+        """Record outcomes in one transaction; return the ids of the jobs that this relay still held.
+
+        The reference to the message's body is released with its last open recipient.
+        """
         ...
 
-    async def close_lane(self, lane: str, seconds: float, host: str, reply: str) -> int:
-        """Nothing goes by this lane for so long, since its host is down; returns how many times in a row that is."""
+    async def close_next_hop(self, next_hop: str, seconds: float, host: str, reply: str) -> int:
+        """Send nothing to this next hop for so many seconds, since its host is down.
+
+        Return how many times in a row it has been closed.
+        """
         ...
 
-    async def open_lane(self, lane: str) -> None:
-        """It works again."""
+    async def open_next_hop(self, next_hop: str) -> None:
+        """Record that the next hop works again."""
         ...
 
     async def sweep_overdue(self, delay_notices: bool, limit: int) -> Swept:
-        """End recipients that have expired (BOUNCED, EXPIRED, notice FAILED) and mark those that wait long (notice DELAYED).
-        Never both for one recipient at a time; a null sender gets no notice."""
+        """End expired recipients (BOUNCED, 4.4.7, DSN failed) and mark late ones (DSN delayed).
+
+        Never both for one recipient at the same time; a null reverse-path gets no DSN.
+        """
         ...
 
     async def resume(self, limit: int) -> int:
-        """Let go on what a suspension held whose tenant and account are active again; returns how many recipients. They get as
-        much time as they had left when they were held."""
+        """Queue again what was held by a suspension that is over; return the number of recipients.
+
+        They keep as much time until they expire as they had when they were held.
+        """
         ...
 
-    async def reports(self, limit: int) -> Sequence[Report]:
-        """Notices that are due, by message and sender, the oldest first."""
+    async def pending_dsns(self, limit: int) -> Sequence[PendingDsn]:
+        """Return DSNs that are due, by message and sender, the oldest first."""
         ...
 
-    async def reported(self, recipients: Collection[int]) -> None:
-        """The notices of these recipients are on their way (or not wanted); closes those that have come to their end."""
+    async def dsns_sent(self, recipients: Collection[int]) -> None:
+        """Record that the DSNs of these recipients were sent, or are not wanted; close finished recipients."""
         ...
 
     async def purge(self, older_than: float, limit: int) -> int:
-        """Forget recipients that were closed so many seconds ago, and messages without any; returns how many recipients."""
+        """Delete recipients closed so many seconds ago, and messages without any; return the number of recipients."""
         ...
 
     async def measure(self) -> dict[str, float]:
-        """Figures for gauges: ``queued``, ``deferred``, ``sending``, ``held`` (recipients) and ``oldest`` (seconds)."""
+        """Return gauges: ``queued``, ``deferred``, ``sending``, ``held`` (recipients), ``oldest`` (seconds)."""
         ...
 
     async def probe(self) -> None:
-        """A cheap real query that also checks the schema version."""
+        """Run a cheap real query that also checks the schema version."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class LaneClosed:
-    """Why nothing goes by a lane for the time being."""
+class ClosedNextHop:
+    """Why nothing is sent to a next hop for the time being."""
 
     until: datetime
     host: str
     """``name (address)`` of the host that failed last; empty where none was found."""
     reply: str
-    """What it answered, or what else went wrong."""
+    """Its reply, or what else went wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +326,7 @@ class QueueItem:
     destination: str
     attempts: int
     due_at: datetime | None
-    """None when it has come to its end, or is held."""
+    """None when it has ended or is held."""
     expires_at: datetime
     created_at: datetime
     last_attempt_at: datetime | None
@@ -316,13 +337,13 @@ class QueueItem:
     original: str
     subject: str
     size: int
-    lane: LaneClosed | None = None
-    """Set while it waits and its next hop is left alone."""
+    next_hop: ClosedNextHop | None = None
+    """Set while the recipient waits and its next hop is closed."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueueFilter:
-    """Which recipients; an empty one means all."""
+    """Which recipients; an empty filter means all."""
 
     domain: str | None = None
     state: QueueState | None = None
@@ -330,44 +351,50 @@ class QueueFilter:
     recipient: str | None = None
     message: UUID | None = None
     older_than: float | None = None
-    """Seconds in the queue at least."""
+    """Minimum seconds in the queue."""
     younger_than: float | None = None
     tenant: str | None = None
-    """Name or id of the tenant whose they are."""
+    """Name or id of the owning tenant."""
 
 
 class QueueAdministration(Protocol):
-    """What the API asks; ``tenant`` as in ``ports.administration``. Raises Unavailable."""
+    """The queue as the API uses it; ``tenant`` as in ``ports.administration``. Raises Unavailable."""
 
     async def items(
         self, tenant: UUID | None, which: QueueFilter, before: int | None, limit: int
     ) -> Sequence[QueueItem]:
-        """List, newest id first, below ``before``."""
+        """Return items, newest id first, below ``before``."""
         ...
 
     async def item(self, tenant: UUID | None, item: int) -> QueueItem:
-        """Return one. Raises NotFound."""
+        """Return one item. Raises NotFound."""
         ...
 
     async def act(self, tenant: UUID | None, action: str, item: int) -> QueueItem:
-        """``retry`` (queued or deferred: due now), ``hold`` (queued or deferred), ``release`` (held: due now) or ``cancel``
-        (queued, deferred or held; no notice is sent). After ``retry`` and ``release`` a closed lane is open for one try. Raises
-        NotFound, and Conflict when its state does not allow it (it is being sent, or has
-        ended)."""
+        """Apply an action and return the item.
+
+        ``retry`` (queued or deferred: due now), ``hold`` (queued or deferred), ``release`` (held: due
+        now) or ``cancel`` (queued, deferred or held; no DSN is sent). After ``retry`` and ``release`` a
+        closed next hop is open for one attempt. Raises NotFound, and Conflict when its state does not
+        allow the action (it is being sent, or has ended).
+        """
         ...
 
     async def act_on_all(
         self, tenant: UUID | None, action: str, which: QueueFilter, limit: int
     ) -> Sequence[tuple[int, UUID, str, str]]:
-        """The same for all that match and whose state allows it, at most ``limit``; returns (id, message, recipient, original) of
-        each.
+        """Apply an action to all matching items whose state allows it, at most ``limit``.
 
-        What is due already is left out of ``retry``, so that asking again goes on where it ended; its closed lane is opened for
-        one try all the same.
+        Return (id, message, recipient, original) of each. ``retry`` leaves out what is due already, so
+        that repeating the call continues where it ended; its closed next hop is opened for one attempt
+        all the same.
         """
         ...
 
     async def route_changed(self, domain: str, limit: int) -> None:
-        """The route of ``domain``, or ``*``, is another one: open the lane for one try, and make what is deferred there due, at
-        most ``limit`` recipients. Platform only."""
+        """Apply a changed route of ``domain``, or of ``*``. Platform only.
+
+        Open its next hop for one attempt and make what is deferred there due, at most ``limit``
+        recipients.
+        """
         ...

@@ -1,4 +1,4 @@
-"""Names and where they lead, for mail on its way out (RFC 5321 §5, RFC 7505, RFC 7672)."""
+"""DNS lookups for outbound mail (RFC 5321 §5, RFC 7505, RFC 7672)."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ class NoSuchDomain(Exception):
 
 
 class NullMx(Exception):
-    """The domain says that it takes no mail (RFC 7505): permanent, 5.1.10."""
+    """The domain accepts no mail (null MX, RFC 7505): permanent, 5.1.10."""
 
 
 class LookupFailed(Exception):
-    """No answer, SERVFAIL, or one that does not read: transient (promise 3)."""
+    """No answer, SERVFAIL, or an invalid one: transient (promise 3)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exchanger:
-    """A host that takes mail for a domain."""
+    """A host that accepts mail for a domain (MX)."""
 
     preference: int
     host: str
@@ -41,30 +41,30 @@ class Tlsa:
 
 
 class Resolver(Protocol):
-    """Every method raises LookupFailed when it cannot know."""
+    """Looks up names for mail. Every method raises LookupFailed without an answer."""
 
     async def exchangers(self, domain: str) -> Sequence[Exchanger]:
-        """The MX set by preference, equal ones in random order; without one, the domain itself (implicit MX, RFC 5321 §5.1).
+        """Return the MX set by preference, equal ones in random order; without one, the domain itself (RFC 5321 §5.1).
 
         Raises NullMx, NoSuchDomain.
         """
         ...
 
     async def addresses(self, host: str) -> tuple[Sequence[str], bool]:
-        """IPv6 and IPv4 addresses of a host, and whether they were validated; none when there is none."""
+        """Return IPv6 and IPv4 addresses of a host, and whether they were validated."""
         ...
 
     async def tlsa(self, host: str, port: int) -> tuple[Sequence[Tlsa], bool]:
-        """The TLSA records of a host's port, and whether they were validated; those of an unvalidated answer are not to be used."""
+        """Return the TLSA records of a host's port, and whether they were validated; others must not be used."""
         ...
 
     async def texts(self, name: str) -> Sequence[str]:
-        """The TXT records of a name, each with its strings joined; none when there is none."""
+        """Return the TXT records of a name, each with its strings joined."""
         ...
 
 
 class Records(Protocol):
-    """DNS as it is published, record by record: for looking at zones, not for sending."""
+    """DNS records as published: for checking zones, not for sending."""
 
     async def records(self, name: str, kind: str) -> Sequence[str]:
         """The records of exactly this type that a name leads to, over any aliases; none when there is none, or no such name.

@@ -34,16 +34,21 @@ log = structlog.get_logger()
 _THREADS_SECONDS = 1.0
 
 
-class Process:
+class Process[S: ProcessSettings = ProcessSettings]:
     """What a service's start function gets: the stack, the health page, supervised tasks."""
 
-    def __init__(self, settings: ProcessSettings, stack: AsyncExitStack) -> None:
-        self.settings = settings
+    def __init__(self, settings: S, stack: AsyncExitStack) -> None:
+        self._settings = settings
         self.stack = stack
         self.health = Health()
         self._stop = asyncio.Event()
         self._failed = False
         self._starting: asyncio.Task[Any] | None = None
+
+    @property
+    def settings(self) -> S:
+        """The settings of the service."""
+        return self._settings
 
     async def task(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run a task until the stack is left; should it end before that, the process stops, with status 1 if by an error."""
@@ -75,8 +80,8 @@ class Process:
             self._starting.cancel()
             self._starting = None
 
-    async def begin(self, start: Callable[[Process], Awaitable[None]]) -> bool:
-        """Heed signals and start; returns whether it came to serving. Raises what ``start`` raises."""
+    async def begin(self, start: Callable[[Process[S]], Awaitable[None]]) -> bool:
+        """Heed signals and start; return whether it came to serving. Raises what ``start`` raises."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled, number)
@@ -120,15 +125,15 @@ _COLLECT_AFTER = 20_000
 """Objects made between two looks for cycles: mail makes many objects and hardly any cycle."""
 
 
-def serve(service: str, settings: ProcessSettings, start: Callable[[Process], Awaitable[None]]) -> None:
+def serve[S: ProcessSettings](service: str, settings: S, start: Callable[[Process[S]], Awaitable[None]]) -> None:
     """Run a service until a signal ends it. ``start`` enters what the service needs on ``process.stack``.
 
     Exits with status 1 when start or a supervised task failed.
     """
     configure_logging(service, settings.log_level)
-    well = uvloop.run(_serve(settings, start))
+    succeeded = uvloop.run(_serve(settings, start))
     sys.stdout.flush()
-    status = 0 if well else 1
+    status = 0 if succeeded else 1
     # Everything is closed; the interpreter would still wait for each thread that hangs in a call to a store that is down.
     last = threading.Timer(_THREADS_SECONDS, os._exit, (status,))
     last.daemon = True
@@ -136,7 +141,7 @@ def serve(service: str, settings: ProcessSettings, start: Callable[[Process], Aw
     raise SystemExit(status)
 
 
-async def _serve(settings: ProcessSettings, start: Callable[[Process], Awaitable[None]]) -> bool:
+async def _serve[S: ProcessSettings](settings: S, start: Callable[[Process[S]], Awaitable[None]]) -> bool:
     async with AsyncExitStack() as stack:
         process = Process(settings, stack)
         listener = bind(settings.health_host, settings.health_port, "POSTHORN_HEALTH_PORT")

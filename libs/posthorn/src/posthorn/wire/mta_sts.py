@@ -29,18 +29,18 @@ _HOST = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*\Z")
 
 
 class PolicyError(ValueError):
-    """The text is no policy; the message says what is wrong with it."""
+    """The text is not a valid policy; the message says why."""
 
 
 class Mode(Enum):
-    """What a sender is to do about a host that fails (RFC 8461 §5)."""
+    """What a sender does about a host that fails the policy (RFC 8461 §5)."""
 
     ENFORCE = "enforce"
-    """Not send to it."""
+    """Do not send to it."""
     TESTING = "testing"
-    """Send, and take note."""
+    """Send, and report the failure."""
     NONE = "none"
-    """Nothing: the domain gives the policy up."""
+    """Nothing: the domain withdraws its policy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +51,10 @@ class Policy:
     hosts: tuple[str, ...]
     """Patterns of MX hosts, in lower case."""
     max_age: int
-    """Seconds that it may be kept."""
+    """Seconds that it may be cached."""
 
     def allows(self, host: str) -> bool:
-        """Return whether a pattern stands for this MX host."""
+        """Return whether a pattern matches this MX host."""
         name = host.lower().removesuffix(".")
         rest = name.partition(".")[2]
         return any(name == pattern or (pattern[:2] == "*." and rest == pattern[2:]) for pattern in self.hosts)
@@ -79,7 +79,7 @@ def policy_id(texts: Sequence[str]) -> str | None:
 
 
 def parse_policy(octets: bytes) -> Policy:
-    """Read a policy. Raises PolicyError."""
+    """Parse a policy. Raises PolicyError."""
     if len(octets) > MAX_POLICY_OCTETS:
         raise PolicyError(f"the policy is longer than {MAX_POLICY_OCTETS} octets")
     try:

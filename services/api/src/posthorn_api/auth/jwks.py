@@ -16,7 +16,6 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping
-from ipaddress import ip_address
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -27,6 +26,7 @@ from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 from prometheus_client import Counter
 
+from posthorn.model.ip_addresses import is_this_machine
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.tls import verifying_context
 
@@ -70,7 +70,7 @@ def is_safe(url: str) -> bool:
         return False
     if not host or parts.username is not None or parts.fragment:
         return False
-    return parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host))
+    return parts.scheme == "https" or (parts.scheme == "http" and is_this_machine(host))
 
 
 async def fetch(url: str) -> bytes:
@@ -231,10 +231,3 @@ def _object(octets: bytes) -> Mapping[str, Any]:
     if not isinstance(document, dict):
         raise Unavailable("oidc", "the issuer's document is no JSON object")
     return document
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -120,9 +120,9 @@ class QueueItemView(BaseModel):
             last_tls=item.last_tls or None,
             created_at=item.created_at,
             expires_at=item.expires_at,
-            next_hop_closed_until=item.lane.until if item.lane else None,
-            next_hop_host=(item.lane.host or None) if item.lane else None,
-            next_hop_reply=(item.lane.reply or None) if item.lane else None,
+            next_hop_closed_until=item.next_hop.until if item.next_hop else None,
+            next_hop_host=(item.next_hop.host or None) if item.next_hop else None,
+            next_hop_reply=(item.next_hop.reply or None) if item.next_hop else None,
         )
 
 

@@ -11,6 +11,7 @@ from uuid import UUID
 import structlog
 
 from posthorn.model.events import ACCEPTED, BOUNCED, CANCELLED, DELIVERED, HELD, READ, RELEASED, RETRIED, Event
+from posthorn.model.ip_addresses import is_this_machine
 from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.clock import Clock
 from posthorn.ports.errors import FieldError, NotFound, Unavailable, ValidationFailed
@@ -94,7 +95,7 @@ class QueueService:
             total += len(done)
             self._tell(caller, action, (each[1:] for each in done))
             if not done and action in _WAKING:
-                self._hints.notify()  # nothing was made due, but a lane may have been opened
+                self._hints.notify()  # nothing was made due, but a next hop may have been opened
             if len(done) < _AT_ONCE:
                 return Matched(total, more=False)
             newest = done[0][0]
@@ -303,15 +304,8 @@ def _fit(route: Route, *, has_password: bool) -> Route:
         faults.append(FieldError("username", "a password needs a username"))
     elif route.username is not None and not has_password:
         faults.append(FieldError("password", "a username needs a password"))
-    elif route.username is not None and route.tls not in ("verified", "implicit") and not _is_loopback(route.host):
+    elif route.username is not None and route.tls not in ("verified", "implicit") and not is_this_machine(route.host):
         faults.append(FieldError("tls", "a password needs tls verified or implicit, or a loopback address as host"))
     if faults:
         raise ValidationFailed(*faults)
     return route
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -2,11 +2,9 @@
 
 Rules (OWASP, Server-Side Request Forgery Prevention):
 
-- The name is looked up here, every address is checked, and the connection goes to one that was: nobody can name one address to the
-  check and another to the connection.
-- Only addresses that are reachable on the Internet may be used, and those in networks that the settings list. IPv6 forms of IPv4
-  addresses are looked through.
-- The certificate is always verified, for the name in the URL. No proxy of the environment is used.
+- The name is resolved and its addresses are checked by ``runtime.egress``. Only public addresses may be used, and those in networks
+  that the settings list.
+- The certificate is always verified, for the name in the URL.
 """
 
 from __future__ import annotations
@@ -14,18 +12,18 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import httpcore
 
-from posthorn.model.public_addresses import Network, is_public, plain_ip
+from posthorn.model.ip_addresses import PUBLIC_ADDRESSES, AddressPolicy
+from posthorn.runtime.egress import GuardedBackend, HostUnreachable, NoAllowedAddress
 from posthorn.runtime.tls import verifying_context
 
 _SECONDS = 15.0
 _CONNECT_SECONDS = 5.0
-_ADDRESSES = 3
 MOST_REPLY = 2048
 """Octets of an answer that are read."""
 
@@ -45,20 +43,22 @@ class Reply:
     """Seconds that the receiver asks for."""
 
 
-def may_reach(address: str, allowed: Sequence[Network]) -> bool:
-    """Tell whether a webhook may lead to the address."""
-    ip = plain_ip(address)
-    return is_public(ip) or any(ip in network for network in allowed if network.version == ip.version)
-
-
 class Poster:
     """Posts JSON. ``trust`` is another than the system's certificates in tests only."""
 
     def __init__(
-        self, allowed: Sequence[Network] = (), *, trust: ssl.SSLContext | None = None, seconds: float = _SECONDS
+        self,
+        policy: AddressPolicy = PUBLIC_ADDRESSES,
+        *,
+        trust: ssl.SSLContext | None = None,
+        seconds: float = _SECONDS,
     ) -> None:
         self._trust = trust or verifying_context()
-        self._backend = _Backend(allowed)
+        self._policy = policy
+        self._connector = httpcore.AnyIOBackend()
+        self._backend = GuardedBackend(
+            _resolve, self._allowed, self._connect, address_seconds=_CONNECT_SECONDS, total_seconds=_SECONDS
+        )
         self._seconds = seconds
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
@@ -68,6 +68,10 @@ class Poster:
                 return await self._post(url, headers, body)
         except TimeoutError:
             raise Unreachable(f"no answer within {self._seconds:g} seconds") from None
+        except NoAllowedAddress:
+            raise Unreachable("the host has no address that a webhook may lead to") from None
+        except HostUnreachable as error:
+            raise Unreachable(f"the host cannot be reached ({error})") from None
         except ssl.SSLError as error:
             raise Unreachable(f"TLS: {getattr(error, 'verify_message', '') or error.reason}") from None
         except httpcore.ConnectError as error:
@@ -98,38 +102,19 @@ class Poster:
             text = octets[:MOST_REPLY].decode("utf-8", "replace")
             return Reply(response.status, text, _retry_after(response.headers))
 
+    def _allowed(self, addresses: Sequence[str]) -> Sequence[str]:
+        return [address for address in addresses if self._policy.allows(address.partition("%")[0])]
 
-class _Backend(httpcore.AsyncNetworkBackend):
-    """Connects to addresses that may be reached, and to no others."""
+    async def _connect(self, address: str, port: int, seconds: float) -> httpcore.AsyncNetworkStream:
+        return await self._connector.connect_tcp(address, port, seconds)
 
-    def __init__(self, allowed: Sequence[Network]) -> None:
-        self._allowed = allowed
-        self._inner = httpcore.AnyIOBackend()
 
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        """Look the name up, and connect to what it comes to."""
-        try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):
-            raise Unreachable("the host's name is not known") from None
-        addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
-        usable = [address for address in addresses if may_reach(address.partition("%")[0], self._allowed)]
-        if not usable:
-            raise Unreachable("the host has no address that a webhook may lead to")
-        fault: Exception | None = None
-        for address in usable[:_ADDRESSES]:
-            try:
-                return await self._inner.connect_tcp(address, port, _CONNECT_SECONDS)
-            except (OSError, httpcore.NetworkError, httpcore.TimeoutException) as error:
-                fault = error
-        raise Unreachable(f"the host cannot be reached ({type(fault).__name__})")
+async def _resolve(host: str, port: int) -> Sequence[str]:
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise Unreachable("the host's name is not known") from None
+    return list(dict.fromkeys(str(each[4][0]) for each in found))
 
 
 def _retry_after(headers: Sequence[tuple[bytes, bytes]]) -> float | None:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from posthorn.model.events import Event
-from posthorn.model.public_addresses import Network
+from posthorn.model.ip_addresses import PUBLIC_ADDRESSES, AddressPolicy
 from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.changes import Versions
 from posthorn.ports.clock import Clock
@@ -21,7 +21,6 @@ from posthorn.runtime.ids import new_id
 from posthorn.runtime.secret_box import DecryptionFailed
 from posthorn_api.directory.service import domain_in
 from posthorn_api.webhooks.matching import ANY, KINDS, TEST, document
-from posthorn_api.webhooks.post import may_reach
 from posthorn_api.webhooks.signing import new_secret, rotated, write_secrets
 
 _LONGEST_URL = 2000
@@ -39,13 +38,13 @@ class WebhookService:
         secret_box: SecretStore,
         *,
         wake: Callable[[], None] = lambda: None,
-        allowed: Sequence[Network] = (),
+        policy: AddressPolicy = PUBLIC_ADDRESSES,
         clock: Clock = time.time,
     ) -> None:
         self._webhooks = webhooks
         self._secret_box = secret_box
         self._wake = wake
-        self._allowed = allowed
+        self._policy = policy
         self._clock = clock
 
     async def create(
@@ -183,7 +182,7 @@ class WebhookService:
             ipaddress.ip_address(host)
         except ValueError:
             return  # a name; the connection looks it up
-        if "%" in host or not may_reach(host, self._allowed):
+        if "%" in host or not self._policy.allows(host):
             raise ValueError("webhooks may not be sent to this address")
 
 

@@ -12,7 +12,6 @@ is a bucket. Key and secret may be percent-encoded; not encoded, the secret begi
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,6 +24,7 @@ from pydantic import SecretStr
 
 from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.adapters.blobs.s3 import S3Blobs, S3Target
+from posthorn.model.ip_addresses import is_this_machine
 from posthorn.ports.blobs import Blobs, check_key
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.settings import BlobSettings, SettingsError
@@ -185,13 +185,7 @@ def _checked_host(text: str, variable: str) -> str:
 
 
 def _is_loopback(endpoint: str) -> bool:
-    host = endpoint if endpoint.endswith("]") else endpoint.rpartition(":")[0] or endpoint
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+    return is_this_machine(endpoint if endpoint.endswith("]") else endpoint.rpartition(":")[0] or endpoint)
 
 
 def _prefix(text: str) -> str:

@@ -1,15 +1,15 @@
-"""Reports of what became of a message, for its sender: multipart/report of RFC 6522 with RFC 3464, and RFC 6533 for SMTPUTF8.
+"""Delivery status notifications: multipart/report (RFC 6522) with RFC 3464, and RFC 6533 for SMTPUTF8.
 
 Rules:
 
-- A report is a function of what it tells of: the same report is composed into the same octets.
+- Composing is a pure function: the same report gives the same bytes.
 - It travels without 8BITMIME: what is not ASCII is encoded, an address in the status part as utf-8-addr-xtext. Only the To field of
   a sender with an address in UTF-8 is not, and nobody but an SMTPUTF8 host takes mail for such a sender.
 - A message asked for in full (RFC 3461 §4.3) is returned when every host takes it as it is and it is of moderate size, since
   message/rfc822 cannot be encoded (RFC 2046 §5.2.1); else its header is, as RFC 3461 §6.2 allows. A header that not every host
   takes is returned in quoted-printable (RFC 6522 §4).
-- The sender of a forwarded message learns nothing of where it was forwarded to: neither the address nor the host.
-- What the remote host said is shown as it said it, but in one printable line: it can end no field and no part.
+- The sender of a forwarded message does not learn where it was forwarded to: neither the address nor the host.
+- The remote host's reply is shown as it is, but in one printable line: it cannot end a field or a part.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from posthorn.wire.smtp.client_replies import printable
 from posthorn.wire.smtp.data import line_ends_are_whole
 
 HEADER_LIMIT = 64 * 1024
-"""Octets of the original header that are returned at most."""
+"""Limit of the returned original header, in bytes."""
 FULL_LIMIT = 256 * 1024
-"""Octets up to which a message is returned in full to those who ask for it."""
+"""Size in bytes up to which a message is returned in full to those who ask for it."""
 
 _STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}\Z")
 _MESSAGE_ID = re.compile(r"<[\x21-\x3b\x3d\x3f-\x7e]{1,900}>")
@@ -39,7 +39,7 @@ _ENCODED_COLUMNS = 57  # octets in a line of base64 of 76 characters
 
 
 class Action(StrEnum):
-    """What became of a recipient (RFC 3464 §2.3.3)."""
+    """The Action field: what happened to the message for a recipient (RFC 3464 §2.3.3)."""
 
     FAILED = "failed"
     DELAYED = "delayed"
@@ -49,20 +49,20 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
-    """What became of one recipient. Moments are in seconds since the epoch."""
+class RecipientStatus:
+    """The status of one recipient (RFC 3464 §2.3). Times are in seconds since the epoch."""
 
-    recipient: str
-    """As the sender knows it: for a forwarded message the address that it was sent to."""
+    address: str
+    """As the sender knows it: for a forwarded message the address it was sent to."""
     action: Action
     status: str = ""
-    """Enhanced code (RFC 3463); without one, or with one of another class than it can be, a general one is given."""
+    """Enhanced status code (RFC 3463); without one, or with one of an impossible class, a general one is used."""
     reply: str = ""
     """The remote host's reply with its code, or what went wrong in our words."""
     host: str = ""
     """``name (address)`` of the remote host."""
     forwarded_to: str = ""
-    """Where the message was forwarded to, which the report must not tell."""
+    """Where the message was forwarded to, which the report must not reveal."""
     orcpt: str = ""
     """``addr-type;address`` of RFC 3461 §4.2, xtext decoded."""
     last_attempt_at: float | None = None
@@ -71,10 +71,10 @@ class Fate:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a report tells. All fates have one action."""
+    """The content of a DSN. All recipients have the same action."""
 
     identity: str
-    """Unique; the Message-ID is made of it."""
+    """Unique; the Message-ID is made from it."""
     at: float
     """Seconds since the epoch at which it is written."""
     host: str
@@ -82,19 +82,19 @@ class Report:
     postmaster: str
     """Address in the From field."""
     sender: str
-    """Whom it goes to."""
+    """Recipient of the DSN."""
     arrived_at: float
     """When the message arrived, in seconds since the epoch."""
-    fates: Sequence[Fate]
+    recipients: Sequence[RecipientStatus]
     original: bytes = b""
-    """The message, or its beginning, in CRLF form; empty when it is not at hand."""
+    """The message, or its beginning, in CRLF form; empty if it is not available."""
     full: bool = False
     """``original`` is all of it, and the sender wants it back."""
     envid: str = ""
     smtputf8: bool = False
-    """The message needed SMTPUTF8: its header comes back as RFC 6533 has it."""
+    """The message needed SMTPUTF8: its header is returned as RFC 6533 demands."""
     quotes_subject: bool = True
-    """The text names the subject. False where the sender may be anybody: it would be a text of his choice, sent to another."""
+    """The text quotes the subject. False where the sender may be forged: it would be their text, sent to somebody else."""
 
 
 _SUBJECTS = {
@@ -135,7 +135,7 @@ _CLASSES = {Action.FAILED: "54", Action.DELAYED: "4"}
 
 
 def compose(report: Report) -> bytes:
-    """Return the report as a message in CRLF form, without trace fields."""
+    """Return the DSN as a message in CRLF form, without trace fields."""
     head = _head(report.original)
     parts = [_part("text/plain; charset=utf-8", _words(report, head).encode("utf-8", "replace"), "Notification")]
     parts.append(_status(report))
@@ -151,7 +151,7 @@ def compose(report: Report) -> bytes:
 
 
 def _header(report: Report, head: bytes, boundary: str) -> Iterator[str]:
-    action = report.fates[0].action
+    action = report.recipients[0].action
     yield f"Date: {mail_date(report.at)}"
     yield f"From: Mail Delivery System <{printable(report.postmaster)}>"
     yield f"To: <{printable(report.sender)}>"
@@ -169,22 +169,22 @@ def _header(report: Report, head: bytes, boundary: str) -> Iterator[str]:
 
 
 def _words(report: Report, head: bytes) -> str:
-    action = report.fates[0].action
+    action = report.recipients[0].action
     lines = [f"This is the mail server {report.host}.", ""]
     subject = _decoded(scan_header(head).summary.subject) if report.quotes_subject else ""
     about = f'Your message "{subject}"' if subject else "Your message"
     lines += [f"{about} of {mail_date(report.arrived_at)}", f"{_OPENINGS[action]}:", ""]
-    for fate in report.fates:
-        lines.append(f"  {printable(fate.recipient)}")
-        if hint := _HINTS.get(_status_of(fate)):
+    for recipient in report.recipients:
+        lines.append(f"  {printable(recipient.address)}")
+        if hint := _HINTS.get(_status_of(recipient)):
             lines.append(f"    {hint}")
-        if reply := _reply_of(fate):
-            host = "" if fate.forwarded_to else printable(fate.host)
+        if reply := _reply_of(recipient):
+            host = "" if recipient.forwarded_to else printable(recipient.host)
             remote = reply[:3].isdigit()
             who = f"The server {host} said" if host and remote else "The other server said" if remote else "The reason"
             lines += [f"    {who}:", f"    {reply}"]
         lines.append("")
-    until = [fate.retry_until for fate in report.fates if fate.retry_until is not None]
+    until = [recipient.retry_until for recipient in report.recipients if recipient.retry_until is not None]
     lines.append(_ADVICE[action].format(until=mail_date(max(until)) if until else "it is given up"))
     lines += ["", f"If you need help, write to postmaster@{report.host} and include this message.", ""]
     return "\r\n".join(lines)
@@ -201,7 +201,7 @@ def _decoded(subject: str) -> str:
 
 
 def _status(report: Report) -> bytes:
-    groups = [list(_per_message(report)), *(list(_per_recipient(fate)) for fate in report.fates)]
+    groups = [list(_per_message(report)), *(list(_per_recipient(recipient)) for recipient in report.recipients)]
     text = "\r\n".join("".join(f"{line}\r\n" for line in group) for group in groups)
     return _part("message/delivery-status", text.encode("ascii", "replace"), "Delivery report")
 
@@ -213,34 +213,36 @@ def _per_message(report: Report) -> Iterator[str]:
     yield f"Arrival-Date: {mail_date(report.arrived_at)}"
 
 
-def _per_recipient(fate: Fate) -> Iterator[str]:
-    kind, separator, address = fate.orcpt.partition(";")
+def _per_recipient(recipient: RecipientStatus) -> Iterator[str]:
+    kind, separator, address = recipient.orcpt.partition(";")
     if separator and address:
         yield f"Original-Recipient: {_plain(kind)};{_address(address)}"
-    typed = "rfc822" if fate.recipient.isascii() else "utf-8"
-    yield f"Final-Recipient: {typed};{_address(fate.recipient)}"
-    yield f"Action: {fate.action}"
-    yield f"Status: {_status_of(fate)}"
-    if fate.host and not fate.forwarded_to:
-        yield f"Remote-MTA: dns; {_plain(fate.host)}"
-    if reply := _reply_of(fate):
+    typed = "rfc822" if recipient.address.isascii() else "utf-8"
+    yield f"Final-Recipient: {typed};{_address(recipient.address)}"
+    yield f"Action: {recipient.action}"
+    yield f"Status: {_status_of(recipient)}"
+    if recipient.host and not recipient.forwarded_to:
+        yield f"Remote-MTA: dns; {_plain(recipient.host)}"
+    if reply := _reply_of(recipient):
         yield f"Diagnostic-Code: {'smtp' if reply[:3].isdigit() else 'x-posthorn'}; {_plain(reply)}"
-    if fate.last_attempt_at is not None:
-        yield f"Last-Attempt-Date: {mail_date(fate.last_attempt_at)}"
-    if fate.retry_until is not None and fate.action is Action.DELAYED:
-        yield f"Will-Retry-Until: {mail_date(fate.retry_until)}"
+    if recipient.last_attempt_at is not None:
+        yield f"Last-Attempt-Date: {mail_date(recipient.last_attempt_at)}"
+    if recipient.retry_until is not None and recipient.action is Action.DELAYED:
+        yield f"Will-Retry-Until: {mail_date(recipient.retry_until)}"
 
 
-def _status_of(fate: Fate) -> str:
-    classes = _CLASSES.get(fate.action, "2")
-    return fate.status if _STATUS.match(fate.status) and fate.status[0] in classes else f"{classes[0]}.0.0"
+def _status_of(recipient: RecipientStatus) -> str:
+    classes = _CLASSES.get(recipient.action, "2")
+    return (
+        recipient.status if _STATUS.match(recipient.status) and recipient.status[0] in classes else f"{classes[0]}.0.0"
+    )
 
 
-def _reply_of(fate: Fate) -> str:
-    reply = fate.reply
-    if fate.forwarded_to:
-        reply = re.sub(re.escape(fate.forwarded_to), lambda _: fate.recipient, reply, flags=re.IGNORECASE)
-        domain = fate.forwarded_to.rpartition("@")[2]
+def _reply_of(recipient: RecipientStatus) -> str:
+    reply = recipient.reply
+    if recipient.forwarded_to:
+        reply = re.sub(re.escape(recipient.forwarded_to), lambda _: recipient.address, reply, flags=re.IGNORECASE)
+        domain = recipient.forwarded_to.rpartition("@")[2]
         reply = re.sub(rf"[\w.-]*{re.escape(domain)}", "(its host)", reply, flags=re.IGNORECASE) if domain else reply
     return printable(reply)
 
@@ -250,7 +252,7 @@ def _plain(text: str) -> str:
 
 
 def _address(address: str) -> str:
-    """Put an address of the type rfc822, or of utf-8 as utf-8-addr-xtext (RFC 6533 §3)."""
+    """Return an address of the type rfc822, or of utf-8 as utf-8-addr-xtext (RFC 6533 §3)."""
     shown = printable(address)
     if shown.isascii():
         return shown
@@ -271,7 +273,7 @@ def _returned(report: Report, head: bytes) -> bytes:
 
 
 def _head(original: bytes) -> bytes:
-    """Return the header block; of one that does not end in time the lines that are whole."""
+    """Return the header block; if it exceeds the limit, its complete lines."""
     block = original[:HEADER_LIMIT]
     end = header_end(block)
     return block[: end if end >= 0 else block.rfind(b"\r\n") + 2]
@@ -299,8 +301,7 @@ def _part(kind: str, content: bytes, description: str) -> bytes:
 
 
 def _travels(content: bytes) -> bool:
-    """Return whether every host takes it as it is: a line of more than 998 octets, a bare CR or LF, and NUL are no mail (RFC 5322
-    §2)."""
+    """Return whether every host takes it: no line over 998 bytes, no bare CR or LF, no NUL (RFC 5322 §2)."""
     return (
         content.isascii()
         and b"\0" not in content

@@ -26,11 +26,12 @@ from posthorn.adapters.postgres.queue import enqueue as outbound
 from posthorn.adapters.postgres.queue.closing import make_due_or_now, release_bodies
 from posthorn.model.blob_range import BlobRange
 from posthorn.model.envelope import decode_record
-from posthorn.model.outbound import Notice, Notify, QueueState, RecipientDsn
+from posthorn.model.outbound import Notify, QueueState, RecipientDsn
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.expansions import Expanded, OpenExpansions, Route
 from posthorn.ports.mailboxes import AccountsGone, Forward, Resolution
 from posthorn.ports.segments import SegmentMessage
+from posthorn.wire.message.dsn import Action
 
 COUNTED = 10_000
 AGAIN_SECONDS = 900.0
@@ -227,8 +228,8 @@ async def _refuse(connection: Connection, row: Any, held: Any, told: Expanded) -
 
 async def _bounce(connection: Connection, row: Any, held: Any, told: Expanded, why: tuple[str, str]) -> Expanded:
     """Nobody is reached any more: its sender is told, unless there is none or wanted none."""
-    wants = held["sender"] and RecipientDsn(Notify(held["notify"])).wants(Notice.FAILED)
-    notice = Notice.FAILED.value if wants else None
+    wants = held["sender"] and RecipientDsn(Notify(held["notify"])).wants(Action.FAILED)
+    notice = Action.FAILED.value if wants else None
     await _show(connection, row, (QueueState.BOUNCED.value, *why, notice))
     await _end(connection, row)
     if notice is None:

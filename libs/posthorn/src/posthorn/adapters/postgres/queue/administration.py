@@ -5,9 +5,9 @@ Theory:
 - A search is composed of the conditions it has, so that each is answered by its own index, in the order of ids.
 - Ids grow with time. An age is turned into bounds of ids by halving, a few dozen look-ups by key; the exact time is compared
   besides. So a search for what is old does not walk over all that is young.
-- What is to be tried now goes by a lane that may be closed: it is opened first, for one try (``queue_lanes``).
+- What is to be tried now goes to a next hop that may be closed: it is opened first, for one attempt (``next_hops``).
 - The row of an alias that is being expanded is held, and released by nobody: to release it is to have the next slice at once.
-- Whoever makes recipients due writes their destinations afterwards; see ``queue_claim``.
+- Whoever makes recipients due writes their destinations afterwards; see ``claim``.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from posthorn.adapters.postgres.access.audit import write_audit
 from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.directory.tenants import tenant_named
 from posthorn.adapters.postgres.queue.closing import make_due, release_bodies
-from posthorn.adapters.postgres.queue.lanes import lane_of, open_for_one_try, open_of_item, open_where
+from posthorn.adapters.postgres.queue.next_hops import next_hop_of, open_for_one_try, open_of_item, open_where
 from posthorn.model.outbound import QueueState
 from posthorn.ports.errors import Conflict, NotFound
-from posthorn.ports.queue import LaneClosed, QueueFilter, QueueItem
+from posthorn.ports.queue import ClosedNextHop, QueueFilter, QueueItem
 from posthorn.wire.foreign_address import canonical
 
 _SLACK = timedelta(minutes=1)
@@ -45,7 +45,7 @@ SELECT r.id, r.message_id, r.state, r.sender, r.recipient, r.destination, r.atte
   LEFT JOIN LATERAL (SELECT subject, size_crlf FROM messages WHERE id = r.message_id LIMIT 1) AS m ON true
   LEFT JOIN LATERAL (
       SELECT * FROM outbound_lanes
-       WHERE r.state IN ('queued', 'deferred') AND key = {lane_of("d.name")} AND closed_until > now() LIMIT 1
+       WHERE r.state IN ('queued', 'deferred') AND key = {next_hop_of("d.name")} AND closed_until > now() LIMIT 1
   ) AS l ON true
  ORDER BY r.id DESC
 """
@@ -153,7 +153,7 @@ class PostgresQueueAdministration:
         return sorted(named, reverse=True)
 
     async def route_changed(self, domain: str, limit: int) -> None:
-        """Open the lane of a route for one try, and make what is deferred there due."""
+        """Open the next hop of a route for one attempt, and make what is deferred there due."""
         async with self._database.transaction() as connection:
             await open_for_one_try(connection, [domain])
             search = await _search(connection, None, QueueFilter(state=QueueState.DEFERRED))
@@ -299,5 +299,7 @@ def _as_item(row: Any) -> QueueItem:
         original=row["original"],
         subject=row["subject"],
         size=row["size"],
-        lane=LaneClosed(row["closed_until"], row["lane_host"], row["lane_reply"]) if row["closed_until"] else None,
+        next_hop=ClosedNextHop(row["closed_until"], row["lane_host"], row["lane_reply"])
+        if row["closed_until"]
+        else None,
     )

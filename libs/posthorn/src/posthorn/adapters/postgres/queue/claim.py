@@ -7,9 +7,9 @@ Theory:
   statement when the next recipient is due: it either sees what was written meanwhile or is overwritten afterwards.
 - A claim that looked at a destination puts it at the end of the line (due now instead of long ago), so that a few that are always
   busy do not hide all others from ``due``.
-- The lane's row is locked while a slot is taken or messages are counted against the rate, and only then: a worker that goes on
+- The next hop's row is locked while a slot is taken or messages are counted against the rate, and only then: a worker that goes on
   with its slot claims by one statement. Slots are counted by a statement of its own, begun under that lock.
-- A lane that has failed and has not been opened since gets one slot and one recipient at a time: a try.
+- A next hop that has failed and has not been opened since gets one slot and one recipient at a time: a try.
 - What belongs to a suspended tenant or account is passed over by the claim that meets it, and then put aside (``suspensions``), so
   that nobody walks over it again.
 - What a claim takes of a message it takes, if it is to keep them together, with the message's other recipients that are due at the
@@ -39,23 +39,23 @@ from posthorn.ports.queue import Claim, Due, Job
 _MOST_ROUNDS = 50
 """Claims that one look makes while it meets nothing but what belongs to suspended owners."""
 _ROUTE = ", ".join(f"r.{name}" for name in COLUMNS)
-LANE = """
+NEXT_HOP = """
 '[' || r.host || ']:' || coalesce(r.port, CASE WHEN r.tls = 'implicit' THEN 465 ELSE 25 END)
-"""  # as Route.lane
+"""  # as Route.next_hop
 
-# First the destinations with routes of their own, then all others, which are not looked at when the lane they share is closed.
-# NOT IN is answered by a hash table, made once, however many lanes are closed.
-# Of a lane that many share, each stands as far behind as it has others of its lane before it.
+# First the destinations with routes of their own, then all others, which are not looked at when the next hop they share is closed.
+# NOT IN is answered by a hash table, made once, however many next hops are closed.
+# Of a next hop that many share, each stands as far behind as it has others of its next hop before it.
 _DUE = f"""
 WITH others AS MATERIALIZED (
-    SELECT {_ROUTE}, {LANE} AS lane FROM (VALUES (1)) AS one LEFT JOIN routes r ON r.domain = '*'
+    SELECT {_ROUTE}, {NEXT_HOP} AS lane FROM (VALUES (1)) AS one LEFT JOIN routes r ON r.domain = '*'
 ), closed AS MATERIALIZED (
     SELECT key FROM outbound_lanes WHERE closed_until > statement_timestamp()
 ), found AS (
     (
-        SELECT d.name, d.due_at, coalesce({LANE}, d.name) AS lane, {_ROUTE}
+        SELECT d.name, d.due_at, coalesce({NEXT_HOP}, d.name) AS lane, {_ROUTE}
           FROM routes r CROSS JOIN LATERAL (SELECT * FROM outbound_destinations WHERE name = r.domain LIMIT 1) AS d
-         WHERE d.due_at <= statement_timestamp() AND coalesce({LANE}, d.name) NOT IN (SELECT key FROM closed)
+         WHERE d.due_at <= statement_timestamp() AND coalesce({NEXT_HOP}, d.name) NOT IN (SELECT key FROM closed)
          ORDER BY d.due_at LIMIT $1
     ) UNION ALL (
         SELECT d.name, d.due_at, coalesce(r.lane, d.name), {_ROUTE}
@@ -73,12 +73,12 @@ SELECT name, {", ".join(COLUMNS)} FROM found
  ORDER BY row_number() OVER (PARTITION BY lane ORDER BY due_at, name), due_at, name LIMIT $1
 """
 
-_LOCK_LANE = "SELECT FROM outbound_lanes WHERE key = $1 FOR NO KEY UPDATE"
-_MAKE_LANE = (
+_LOCK_NEXT_HOP = "SELECT FROM outbound_lanes WHERE key = $1 FOR NO KEY UPDATE"
+_MAKE_NEXT_HOP = (
     "INSERT INTO outbound_lanes (key) VALUES ($1) ON CONFLICT (key) DO UPDATE SET failures = outbound_lanes.failures"
 )
 
-# $1 relay, $2 destination, $3 limit, $4 lane, $5 slot, $6 connections, $7 messages per minute or null,
+# $1 relay, $2 destination, $3 limit, $4 next hop, $5 slot, $6 connections, $7 messages per minute or null,
 # $8 recipients to keep together
 _HOLDS_SLOT = "EXISTS (SELECT FROM outbound_slots WHERE id = $5 AND relay = $1) AND $6::integer > 0"
 _ROOM_FOR_SLOT = """
@@ -93,7 +93,7 @@ _NEW_SLOT = """
 )
 """
 
-# ``spare``: messages the lane may get now; a bucket that holds ten seconds' worth, at least one message.
+# ``spare``: messages the next hop may get now; a bucket that holds ten seconds' worth, at least one message.
 _TAKE = """
 WITH lane AS MATERIALIZED (
     SELECT coalesce(max(failures), 0) AS failures, coalesce(max(closed_until), '-infinity') > statement_timestamp() AS closed,
@@ -184,7 +184,7 @@ UPDATE outbound_destinations d SET due_at = next.due_at FROM next WHERE d.name =
 
 
 async def find_due(database: Database, limit: int) -> Sequence[Due]:
-    """Destinations with something due whose lanes are open, the longest waiting first, fairly among lanes."""
+    """Destinations with something due whose next hops are open, the longest waiting first, fairly among next hops."""
     async with database.session() as connection:
         rows = await connection.fetch(_DUE, limit)
     return [Due(row["name"], as_route(row) if row["domain"] is not None else None) for row in rows]
@@ -228,13 +228,13 @@ async def _take(
 ) -> tuple[Claim, bool]:
     """Claim; says besides whether anything of somebody suspended was passed over."""
     held = slot or uuid4()
-    values = (relay, due.destination, limit, due.lane, held, connections, per_minute or None, together)
+    values = (relay, due.destination, limit, due.next_hop, held, connections, per_minute or None, together)
     if slot is not None and not per_minute:
         async with database.session() as connection:
             rows: list[Any] = await connection.fetch(_TAKE_WITH_SLOT, *values)
     else:
         async with database.transaction() as connection:
-            await _lock_lane(connection, due.lane)
+            await _lock_next_hop(connection, due.next_hop)
             rows = await connection.fetch(_TAKE_AND_SLOT if slot is None else _TAKE_WITH_SLOT, *values)
     stopped = rows[0]["stopped"] is True
     if rows[0]["id"] is not None:
@@ -254,9 +254,9 @@ async def free(database: Database, relay: UUID, slot: UUID) -> None:
         await connection.execute(_FREE, slot, relay)
 
 
-async def _lock_lane(connection: Connection, lane: str) -> None:
-    if await connection.fetchrow(_LOCK_LANE, lane) is None:
-        await connection.execute(_MAKE_LANE, lane)
+async def _lock_next_hop(connection: Connection, next_hop: str) -> None:
+    if await connection.fetchrow(_LOCK_NEXT_HOP, next_hop) is None:
+        await connection.execute(_MAKE_NEXT_HOP, next_hop)
 
 
 async def _settle(database: Database, relay: UUID, destination: str, slot: UUID | None, wait: float) -> None:

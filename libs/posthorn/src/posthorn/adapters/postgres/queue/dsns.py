@@ -1,12 +1,12 @@
-"""Notices to senders: which are due, and what follows once they are told.
+"""Pending DSNs: which are due, and what follows once they are sent.
 
-Theory:
+Theory of operation:
 
-- A row whose sender is to be told carries the notice. One that has ended is closed only when the notice is on its way, so that the
-  message's octets are there to be quoted.
-- Who asks for reports becomes the reporter of these messages for a while: two relays never tell the same sender at the same
-  time, of sets of recipients that overlap. Should it die, another takes over.
-- A delay notice may be overtaken by the end of its row while it is told. So ``reported`` takes back only what was handed out.
+- A row with a DSN due names its action in ``notice``. A row that has ended is closed only when its DSN is sent, so that the
+  message's body is still there to be quoted.
+- Whoever asks for pending DSNs becomes the reporter of these messages for a while: two relays never send DSNs to the same sender at
+  the same time for overlapping sets of recipients. If one dies, another takes over.
+- A delay DSN may be overtaken by the end of its row while it is sent. So ``dsns_sent`` takes back only what was handed out.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from uuid import uuid4
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.queue.claim import as_location
 from posthorn.adapters.postgres.queue.closing import release_bodies
-from posthorn.model.outbound import Notice
-from posthorn.ports.queue import NoticeDue, Report
+from posthorn.ports.queue import PendingDsn, PendingRecipient
+from posthorn.wire.message.dsn import Action
 
 REPORTING_SECONDS = 60.0
-"""How long after a look no other reporter tells of the same message."""
+"""How long no other reporter sends DSNs for the same message."""
 
 _CANDIDATES = """
 SELECT DISTINCT r.message_id FROM outbound_recipients r
@@ -74,16 +74,16 @@ UPDATE outbound_messages o SET reporter = NULL, reporting_until = '-infinity'
 """
 
 
-class Notices:
-    """The part of the queue that the notifier asks. An instance is one reporter."""
+class DsnQueue:
+    """The part of the queue for DSNs. An instance is one reporter."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._reporter = uuid4()
         self._handed: dict[int, str] = {}
 
-    async def reports(self, limit: int) -> Sequence[Report]:
-        """Notices that are due and that no other reporter tells of, by message and sender, the oldest first."""
+    async def pending_dsns(self, limit: int) -> Sequence[PendingDsn]:
+        """Return DSNs that are due and that no other reporter sends, by message and sender, the oldest first."""
         async with self._database.session() as connection:
             found = [row["message_id"] for row in await connection.fetch(_CANDIDATES, limit, self._reporter)]
             if not found:
@@ -92,10 +92,9 @@ class Notices:
             rows: list[Any] = await connection.fetch(_NOTICES, [row["message_id"] for row in reserved])
         self._handed = {row["id"]: row["notice"] for row in rows}
         grouped = groupby(rows, key=lambda row: (row["message_id"], row["sender"]))
-        return [_as_report(list(group)) for _, group in grouped]
+        return [_as_pending_dsn(list(group)) for _, group in grouped]
 
-    async def reported(self, recipients: Collection[int]) -> None:
-        """Their notices are on their way, or not wanted."""
+    async def dsns_sent(self, recipients: Collection[int]) -> None:
         ids = sorted(set(recipients))
         if not ids:
             return
@@ -105,9 +104,9 @@ class Notices:
             await release_bodies(connection, (row["message_id"] for row in rows if row["closed"]))
 
 
-def _as_report(rows: Sequence[Any]) -> Report:
+def _as_pending_dsn(rows: Sequence[Any]) -> PendingDsn:
     first = rows[0]
-    return Report(
+    return PendingDsn(
         message=first["message_id"],
         sender=first["sender"],
         ret=first["ret"],
@@ -120,12 +119,12 @@ def _as_report(rows: Sequence[Any]) -> Report:
         is_known=not first["client_network"],
         network=first["client_network"],
         recipients=[
-            NoticeDue(
+            PendingRecipient(
                 id=row["id"],
                 recipient=row["recipient"],
                 original=row["original"],
                 orcpt=row["orcpt"],
-                notice=Notice(row["notice"]),
+                notice=Action(row["notice"]),
                 attempts=row["attempts"],
                 last_attempt_at=row["last_attempt_at"],
                 last_host=row["last_host"],

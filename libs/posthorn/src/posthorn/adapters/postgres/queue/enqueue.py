@@ -29,9 +29,10 @@ from posthorn.adapters.postgres.queue.closing import make_due_or_now
 from posthorn.model.envelope import Envelope, encode_record
 from posthorn.model.forward_limits import ForwardLimits
 from posthorn.model.networks import network_of
-from posthorn.model.outbound import Notice, Outbound, QueueState
+from posthorn.model.outbound import Outbound, QueueState
 from posthorn.ports.segments import SegmentMessage
 from posthorn.wire.foreign_address import canonical
+from posthorn.wire.message.dsn import Action
 
 type Due = dict[str, datetime | None]
 """When something can go to a destination; None: at once."""
@@ -87,7 +88,7 @@ class QueuePolicy:
 
     def overdue(self, sender: str, recipient: Outbound) -> float:
         """Seconds until something must be said or done about a recipient that waits."""
-        if self.delay_notice and sender and recipient.dsn.wants(Notice.DELAYED):
+        if self.delay_notice and sender and recipient.dsn.wants(Action.DELAYED):
             return min(self.delay_notice, self.give_up)
         return self.give_up
 

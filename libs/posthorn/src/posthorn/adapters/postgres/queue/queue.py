@@ -1,13 +1,12 @@
-"""The port Queue on Postgres: outcomes, the lives of relays, lanes, and the upkeep of the queue.
+"""The port Queue on Postgres: outcomes, heartbeats of relays, next hops, and the upkeep of the queue.
 
 Theory:
 
-- Claims are in ``queue_claim``, notices in ``queue_notices``, what follows from changed rows in ``queue_closing``.
-- A row at hand carries its relay. An outcome counts only while it does, so that what was queued again for a relay taken for dead
-  is never ended by that relay's late word.
-- A relay is dead once it is buried, and never lives again under that id; until then it may still say that it lives. What is held
-  by a relay nobody knows, or that is buried, is queued again by the next burial: so a claim that overlaps with its relay's burial
-  is not lost.
+- Claims are in ``claim``, DSNs in ``dsns``, what follows from changed rows in ``closing``.
+- A claimed row names its relay. An outcome counts only while it does, so that what was queued again for a reaped relay is never
+  ended by that relay's late outcome.
+- A relay is dead once it is reaped, and never lives again under that id; until then it may still send a heartbeat. What is held by
+  a relay nobody knows, or that is reaped, is queued again by the next reaping: so a claim that overlaps with it is not lost.
 - Statements that change several rows lock them first, by id, whatever the planner makes of the change itself; see ``tables`` for
   the order of locks.
 """
@@ -22,9 +21,9 @@ from posthorn.adapters.postgres.database import Connection, Database, clean_text
 from posthorn.adapters.postgres.queue import claim as queue_claim
 from posthorn.adapters.postgres.queue import suspensions
 from posthorn.adapters.postgres.queue.closing import make_due, release_bodies
-from posthorn.adapters.postgres.queue.dsns import Notices
+from posthorn.adapters.postgres.queue.dsns import DsnQueue
 from posthorn.model.outbound import QueueState
-from posthorn.ports.queue import ALIVE_SECONDS, EXPIRED, Claim, Due, Expired, Outcome, Report, Swept
+from posthorn.ports.queue import ALIVE_SECONDS, EXPIRED, Claim, Due, Expired, Outcome, PendingDsn, Swept
 
 COUNTED = 10_000
 """Recipients of one state that are counted; of more than these the number is estimated."""
@@ -35,7 +34,7 @@ ON CONFLICT (id) DO UPDATE SET alive_until = excluded.alive_until WHERE relays.b
 RETURNING true
 """
 _LEAVE = "UPDATE relays SET buried_at = now() WHERE id = $1 AND buried_at IS NULL"
-_BURY = "UPDATE relays SET buried_at = now() WHERE buried_at IS NULL AND alive_until < now()"
+_REAP = "UPDATE relays SET buried_at = now() WHERE buried_at IS NULL AND alive_until < now()"
 _FREE_SLOTS = """
 DELETE FROM outbound_slots s WHERE NOT EXISTS (SELECT FROM relays a WHERE a.id = s.relay AND a.buried_at IS NULL)
 """
@@ -96,7 +95,7 @@ SELECT s.tenant_id, s.address, s.reason, 'bounce', s.message_id
 ON CONFLICT (tenant_id, address) DO NOTHING
 """
 
-_CLOSE_LANE = """
+_CLOSE_NEXT_HOP = """
 INSERT INTO outbound_lanes AS l (key, failures, closed_until, last_host, last_reply)
 VALUES ($1, 1, clock_timestamp() + make_interval(secs => $2), $3, $4)
 ON CONFLICT (key) DO UPDATE
@@ -105,7 +104,7 @@ ON CONFLICT (key) DO UPDATE
        last_host = excluded.last_host, last_reply = excluded.last_reply
 RETURNING failures
 """
-_OPEN_LANE = """
+_OPEN_NEXT_HOP = """
 UPDATE outbound_lanes SET failures = 0, closed_until = '-infinity', last_host = '', last_reply = ''
  WHERE key = $1 AND (failures > 0 OR closed_until > '-infinity')
 """
@@ -159,7 +158,7 @@ DELETE FROM outbound_destinations d USING idle
  WHERE d.name = idle.name AND NOT EXISTS (SELECT FROM outbound_recipients r WHERE r.destination = d.name)
 RETURNING d.name
 """
-_FORGET_LANES = """
+_FORGET_NEXT_HOPS = """
 DELETE FROM outbound_lanes WHERE key IN (
     SELECT l.key FROM outbound_lanes l
      WHERE l.key = ANY ($1::text[]) AND l.closed_until < now() AND l.full_at < now()
@@ -200,29 +199,26 @@ class PostgresQueue:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._notices = Notices(database)
+        self._dsns = DsnQueue(database)
 
     async def probe(self) -> None:
         await self._database.probe()
 
     # Relays
 
-    async def alive(self, relay: UUID) -> bool:
-        """Say that the relay lives. False: it was taken for dead."""
+    async def heartbeat(self, relay: UUID) -> bool:
         async with self._database.session() as connection:
             return bool(await connection.fetchval(_ALIVE, relay, ALIVE_SECONDS))
 
     async def leave(self, relay: UUID) -> None:
-        """Give back all that the relay has at hand; its id is used up."""
         async with self._database.transaction() as connection:
             await connection.execute(_LEAVE, relay)
             await connection.execute("DELETE FROM outbound_slots WHERE relay = $1", relay)
             await _queue_again(connection, [relay])
 
-    async def bury(self) -> int:
-        """Queue again what dead relays had at hand; returns how many recipients."""
+    async def reap(self) -> int:
         async with self._database.transaction() as connection:
-            await connection.execute(_BURY)
+            await connection.execute(_REAP)
             await connection.execute(_FREE_SLOTS)
             dead = [row["holder"] for row in await connection.fetch(_DEAD_HOLDERS)]
             return await _queue_again(connection, dead)
@@ -230,7 +226,6 @@ class PostgresQueue:
     # Claims
 
     async def due(self, limit: int) -> Sequence[Due]:
-        """Destinations with something due whose lanes are not closed."""
         return await queue_claim.find_due(self._database, limit)
 
     async def claim(
@@ -243,16 +238,14 @@ class PostgresQueue:
         limit: int,
         together: int = 0,
     ) -> Claim:
-        """Take what is due at the destination, oldest first."""
         return await queue_claim.take(self._database, relay, due, slot, connections, per_minute, limit, together)
 
-    async def free(self, relay: UUID, slot: UUID) -> None:
+    async def free_slot(self, relay: UUID, slot: UUID) -> None:
         await queue_claim.free(self._database, relay, slot)
 
     # Outcomes
 
     async def record(self, relay: UUID, outcomes: Sequence[Outcome]) -> set[int]:
-        """Write outcomes in one transaction; returns the ids of those that were still this relay's."""
         told = {outcome.job: outcome for outcome in outcomes}
         if not told:
             return set()
@@ -265,29 +258,27 @@ class PostgresQueue:
             await make_due(connection, ((row["destination"], row["due_at"]) for row in waiting))
         return {row["id"] for row in rows}
 
-    async def reports(self, limit: int) -> Sequence[Report]:
-        return await self._notices.reports(limit)
+    async def pending_dsns(self, limit: int) -> Sequence[PendingDsn]:
+        return await self._dsns.pending_dsns(limit)
 
-    async def reported(self, recipients: Collection[int]) -> None:
-        """Their notices are on their way; closes those that have come to their end."""
-        await self._notices.reported(recipients)
+    async def dsns_sent(self, recipients: Collection[int]) -> None:
+        await self._dsns.dsns_sent(recipients)
 
-    # Lanes
+    # Next hops
 
-    async def close_lane(self, lane: str, seconds: float, host: str, reply: str) -> int:
-        """Nothing goes by this lane for so long; several that say so at one time count once."""
+    async def close_next_hop(self, next_hop: str, seconds: float, host: str, reply: str) -> int:
+        """Send nothing to this next hop for so long; relays that say so at the same time count once."""
         async with self._database.session() as connection:
-            row = await connection.fetchval(_CLOSE_LANE, lane, seconds, clean_text(host), clean_text(reply))
+            row = await connection.fetchval(_CLOSE_NEXT_HOP, next_hop, seconds, clean_text(host), clean_text(reply))
         return int(row)
 
-    async def open_lane(self, lane: str) -> None:
+    async def open_next_hop(self, next_hop: str) -> None:
         async with self._database.session() as connection:
-            await connection.execute(_OPEN_LANE, lane)
+            await connection.execute(_OPEN_NEXT_HOP, next_hop)
 
     # Upkeep
 
     async def sweep_overdue(self, delay_notices: bool, limit: int) -> Swept:
-        """End what has expired, mark what waits long."""
         async with self._database.transaction() as connection:
             rows: list[Any] = await connection.fetch(_SWEEP, delay_notices, limit)
             await release_bodies(connection, (row["message_id"] for row in rows if row["closed"]))
@@ -305,7 +296,7 @@ class PostgresQueue:
     async def purge(self, older_than: float, limit: int) -> int:
         """Forget what was closed so many seconds ago; returns how many recipients.
 
-        With a destination's last row goes what is known of it and its lane.
+        The destination and its next hop are deleted with their last row.
         """
         async with self._database.transaction() as connection:
             rows: list[Any] = await connection.fetch(_OLD, older_than, limit)
@@ -318,7 +309,7 @@ class PostgresQueue:
             if rows:
                 names = list({row["destination"] for row in rows})
                 idle = [row["name"] for row in await connection.fetch(_FORGET_DESTINATIONS, names)]
-                await connection.execute(_FORGET_LANES, idle)
+                await connection.execute(_FORGET_NEXT_HOPS, idle)
             await connection.execute(_FORGET_RELAYS)
         return len(rows)
 

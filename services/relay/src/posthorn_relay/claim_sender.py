@@ -1,0 +1,194 @@
+"""Sending what one claim took: transaction by transaction, host by host, a result for every recipient.
+
+Rules:
+
+- Every claimed recipient gets exactly one outcome (``claimed``); only a relay that was reaped gives none.
+- The next host is tried when one fails as a host, and for the recipients to whom one gave a transient
+  answer (``attempt``). When all hosts fail as such, the next hop is closed and the jobs are deferred.
+- A host that takes a message for nobody, for the time being, is tried after the others for a while.
+- A host that refuses one more connection while it serves others of ours is not down: the jobs are
+  released, and for a while no more connections are opened than it accepted.
+- A connection that has carried messages and is closed, or answered 421, is no failure: a new one is
+  used, and how many messages the host took before 421 is remembered (``pool``). A new one that is
+  closed at MAIL, or answered 421, is a failure of the host, so that a busy host is not tried by every
+  message in turn.
+- A local fault (the store does not return the body) defers the message for a little while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from uuid import UUID
+
+import structlog
+
+from posthorn.ports.errors import Unavailable
+from posthorn.ports.queue import Due, Job
+from posthorn_relay.attempt import Attempt
+from posthorn_relay.claimed import ClaimedJobs
+from posthorn_relay.context import WorkerContext
+from posthorn_relay.host_connections import HostConnections
+from posthorn_relay.next_hop import NextHop
+from posthorn_relay.outcomes import LocalFault, Released, Suppressed
+from posthorn_relay.smtp.pool import PooledConnection
+from posthorn_relay.smtp.types import Accepted, Failed, MailTransaction
+from posthorn_relay.transactions import groups, transaction_for
+
+log = structlog.get_logger()
+
+_UNREADABLE = LocalFault("the message could not be read here; it is tried again")
+_INTERNAL_ERROR = "an internal error; it is tried again"
+_IDLE = "4.4.2"
+"""Status of a 421 that is about time, not about the number of messages."""
+
+
+class ClaimSender:
+    """Sends what one worker claims for a destination."""
+
+    def __init__(self, context: WorkerContext, due: Due, next_hop: NextHop, relay: UUID) -> None:
+        self._context = context
+        self._bodies = context.ports.bodies
+        self._due = due
+        self._next_hop = next_hop
+        self._relay = relay
+        self._connections = HostConnections(context.ports, context.pool, due, next_hop)
+        self.is_sending = False
+        """A transaction is in progress: cutting it short could send the message twice."""
+
+    async def send(self, jobs: Sequence[Job]) -> bool:
+        """Give every job its outcome; return whether the worker may claim more."""
+        context = self._context
+        claimed = ClaimedJobs(
+            jobs, self._due.destination, self._relay, context.policy, context.recorder, context.ports.events
+        )
+        try:
+            return await self._send_all(claimed)
+        except asyncio.CancelledError:
+            claimed.drop()
+            raise
+        except Exception:
+            log.exception("a claim failed", destination=self._due.destination)
+            claimed.settle_all(claimed.open, LocalFault(_INTERNAL_ERROR))
+            return False
+        finally:
+            claimed.settle_all(claimed.open, Released())
+
+    def done(self) -> None:
+        """Give the connection back: the worker ends."""
+        self._connections.give_back()
+
+    async def _send_all(self, claimed: ClaimedJobs) -> bool:
+        claimed.settle_all([job for job in claimed.open if job.suppressed], Suppressed())
+        whole = self._bodies.whole
+        self._bodies.prefetch([job.location for job in claimed.open if whole(job.location)])
+        for group in groups(claimed.open):
+            if not await self._context.liveness.may_begin():
+                return False
+            try:
+                goes_on = await self._send_group(group, claimed)
+            except Exception:
+                log.exception("a message failed", message=str(group[0].message))
+                self._connections.close()
+                claimed.settle_all(group, LocalFault(_INTERNAL_ERROR, is_attempt=True))  # the others still go
+                continue
+            if not goes_on:
+                return False
+        return True
+
+    async def _send_group(self, group: Sequence[Job], claimed: ClaimedJobs) -> bool:
+        """Offer a message to the hosts in turn until every recipient has a result; return False to end the worker."""
+        attempt = Attempt(group)
+        transaction: MailTransaction | None = None
+        while True:
+            try:
+                if transaction is None or len(transaction.recipients) != len(attempt.waiting):
+                    transaction = await transaction_for(attempt.waiting, self._bodies)
+            except Unavailable as fault:
+                log.warning("a message cannot be read", message=str(group[0].message), detail=str(fault))
+                claimed.settle_all(attempt.waiting, _UNREADABLE)
+                return True
+            try:
+                pooled = await self._connections.get(attempt.tried)
+            except Failed as failed:
+                return await self._exhausted(attempt, failed, claimed)
+            fresh = pooled.transactions == 0
+            pooled.transactions += 1
+            self.is_sending = True
+            try:
+                results = await pooled.connection.send(transaction)
+            except Unavailable as fault:
+                log.warning("reading a message failed midway", message=str(group[0].message), detail=str(fault))
+                self._connections.close()
+                claimed.settle_all(attempt.waiting, _UNREADABLE)
+                return True
+            finally:
+                self.is_sending = False
+            for job, result in attempt.take(results):
+                claimed.settle(job, result)
+            accepted = any(isinstance(result, Accepted) for result in results)
+            if accepted:
+                self._next_hop.host_worked(pooled.connection.remote)
+            if (broken := not pooled.connection.usable) or self._context.pool.is_worn(pooled):
+                self._connections.close()
+            if not attempt.waiting:
+                return True
+            if not await self._has_next(attempt, pooled, fresh=fresh, broken=broken, accepted=accepted):
+                return await self._exhausted(attempt, None, claimed)
+
+    async def _has_next(
+        self, attempt: Attempt, pooled: PooledConnection, *, fresh: bool, broken: bool, accepted: bool
+    ) -> bool:
+        """Return whether to go on with another connection, after a transient answer to some recipient."""
+        remote, failed = pooled.connection.remote, attempt.last
+        assert failed is not None
+        if broken and not fresh and failed.code == 421 and failed.status != _IDLE:
+            self._context.pool.ended(pooled)
+        if attempt.is_retried_at_once(remote, failed, broken=broken, fresh=fresh):
+            return True
+        attempt.refused(remote, failed, broken=broken, fresh=fresh)
+        if not accepted:
+            self._next_hop.host_failed(remote)
+        with suppress(Failed):
+            if any(one.key not in attempt.tried for one in await self._connections.hosts()):
+                if not await self._context.liveness.may_begin():
+                    attempt.is_down = False  # not all hosts were tried
+                    return False
+                log.info(
+                    "trying the next host", destination=self._due.destination, host=failed.host, reply=failed.reply
+                )
+                self._connections.give_back()
+                return True
+        return False
+
+    async def _exhausted(self, attempt: Attempt, failed: Failed | None, claimed: ClaimedJobs) -> bool:
+        """Settle what no further host can be tried for. ``failed``: why the last connection failed."""
+        if attempt.is_down:  # no host took mail at all
+            answer = attempt.answer(attempt.waiting[0]) if attempt.tried else None
+            if answer is not None:
+                answer.stage = "ehlo"
+                if failed is None or answer.code or not failed.code:
+                    failed = answer
+            assert failed is not None
+            self._connections.close()
+            return await self._unreachable(failed, claimed)
+        for job in attempt.waiting:
+            claimed.settle(job, attempt.answer(job))
+        return True
+
+    async def _unreachable(self, failed: Failed, claimed: ClaimedJobs) -> bool:
+        """Settle all jobs: no host of the destination can be reached now. Return False: the worker ends."""
+        pause = 0.0
+        if failed.is_about_host and self._next_hop.connected:
+            self._next_hop.cap_connections()
+            log.info(
+                "the host takes no more connections",
+                next_hop=self._next_hop.key,
+                connections=self._next_hop.connected,
+            )
+            return False
+        if failed.host or (failed.stage == "dns" and not failed.permanent):  # not for want of a route
+            pause = await self._connections.close_next_hop(failed)
+        claimed.settle_all(claimed.open, failed, min_pause_seconds=pause)
+        return False

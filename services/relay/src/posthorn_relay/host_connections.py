@@ -1,0 +1,130 @@
+"""A worker's connection to the hosts of its destination: kept between messages, taken from the pool, or new.
+
+Rules:
+
+- Hosts are tried in the order of the plan; one that failed recently comes after the others.
+- A new connection is reported to the queue, where the next hop may be closed.
+- A next hop whose hosts are all down is closed for all relays, longer each time in a row.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+
+import structlog
+from prometheus_client import Counter
+
+from posthorn.model.retry import NEXT_HOP
+from posthorn.ports.errors import Unavailable
+from posthorn.ports.queue import Due
+from posthorn_relay.context import RelayPorts
+from posthorn_relay.next_hop import NextHop
+from posthorn_relay.smtp.pool import ConnectionPool, PooledConnection
+from posthorn_relay.smtp.types import Failed, RemoteHost
+
+log = structlog.get_logger()
+
+_closures = Counter(
+    "posthorn_relay_next_hop_closures_total", "Times that a next hop was closed because its hosts were down"
+)
+_ADDRESS = re.compile(r"[^\s<>]+@[^\s<>]+")
+
+
+class HostConnections:
+    """The connection of one worker. At most one is in use at a time."""
+
+    def __init__(self, ports: RelayPorts, pool: ConnectionPool, due: Due, next_hop: NextHop) -> None:
+        self._ports = ports
+        self._pool = pool
+        self._due = due
+        self._next_hop = next_hop
+        self._current: PooledConnection | None = None
+        self._hosts: Sequence[RemoteHost] = ()
+
+    async def hosts(self) -> Sequence[RemoteHost]:
+        """Return the hosts of the destination as they were planned last. Raises Failed."""
+        return self._hosts or await self._plan()
+
+    async def get(self, tried: Collection[tuple[str, int]]) -> PooledConnection:
+        """Return a connection to a host that was not ``tried``. Raises Failed when there is none."""
+        if self._current is not None and self._current.connection.usable:
+            if self._current.connection.remote.key not in tried:
+                return self._current
+            self.give_back()
+        self.close()
+        pooled = self._pool.take(self._due, tried) or await self._connect(tried)
+        self._current = pooled
+        self._next_hop.connected += 1
+        return pooled
+
+    def give_back(self) -> None:
+        """Give the current connection to the pool."""
+        if pooled := self._leave():
+            self._pool.give(pooled)
+
+    def close(self) -> None:
+        """Close the current connection."""
+        if pooled := self._leave():
+            self._pool.close(pooled)
+
+    async def close_next_hop(self, failed: Failed) -> float:
+        """Close the next hop, whose hosts are down; return for how many seconds."""
+        next_hop = self._next_hop
+        pause = NEXT_HOP.pause(next_hop.failures, random.random())  # noqa: S311 - spreads load, keeps no secret
+        if next_hop.is_closed:
+            return pause
+        next_hop.close(next_hop.failures + 1)  # before the queue answers, so that other workers do not do the same
+        _closures.inc()
+        log.warning("next hop closed for a while", next_hop=next_hop.key, seconds=round(pause), reply=failed.reply)
+        try:
+            reply = _ADDRESS.sub("…", failed.reply)  # it is shown to everybody whose mail waits for this host
+            next_hop.close(await self._ports.queue.close_next_hop(next_hop.key, pause, failed.host, reply))
+        except Unavailable as fault:
+            log.warning("next hop closed in this relay only", next_hop=next_hop.key, detail=str(fault))
+        return pause
+
+    def _leave(self) -> PooledConnection | None:
+        pooled, self._current = self._current, None
+        if pooled is not None:
+            self._next_hop.connected -= 1
+        return pooled
+
+    async def _plan(self) -> Sequence[RemoteHost]:
+        self._hosts = await self._ports.planner.plan(self._due.destination, self._due.route)
+        return self._hosts
+
+    async def _connect(self, tried: Collection[tuple[str, int]]) -> PooledConnection:
+        failure: Failed | None = None
+        for remote in self._next_hop.order(await self._plan()):
+            if remote.key in tried:
+                continue
+            try:
+                connection = await self._ports.connector.connect(remote)
+            except Failed as failed:
+                self._next_hop.host_failed(remote)
+                log.info(
+                    "connection failed",
+                    destination=self._due.destination,
+                    host=failed.host,
+                    stage=failed.stage,
+                    reply=failed.reply,
+                )
+                if failure is None or failed.code or not failure.code:  # a reply says more than silence
+                    failure = failed
+                continue
+            pooled = self._pool.made(connection, self._due)
+            if self._next_hop.open():
+                await self._open_next_hop(pooled)
+            return pooled
+        raise failure or Failed("dns", 0, "4.4.3", "no host was found", permanent=False)
+
+    async def _open_next_hop(self, pooled: PooledConnection) -> None:
+        try:
+            with suppress(Unavailable):  # the next connection reports it again
+                await self._ports.queue.open_next_hop(self._next_hop.key)
+        except BaseException:
+            self._pool.close(pooled)
+            raise

@@ -1,0 +1,1 @@
+"""Where mail for a destination goes: MX lookup, address policy, DANE and MTA-STS."""

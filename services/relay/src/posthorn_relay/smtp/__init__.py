@@ -1,0 +1,1 @@
+"""The SMTP client: connections to remote hosts and the mail transactions they carry."""

@@ -1,0 +1,390 @@
+"""A connection that carries one mail transaction after another (RFC 5321 §3.3, RFC 2920, RFC 3030).
+
+Theory of operation:
+
+- Where PIPELINING is offered, MAIL, every RCPT and DATA go in one write and are answered in one wait; the
+  content, its end and, for a message of one block, everything in between is a second write. Otherwise
+  each command waits for its reply.
+- The first block of the content is read before MAIL is sent, so that a fault of the store costs no
+  connection.
+- Content that the host does not take as it is, for want of 8BITMIME or for its long lines, is converted
+  before anything is sent (``downgrade``); a remark after the host's final reply says so. What cannot be
+  converted is sent as it is, and the host decides; except what needs SMTPUTF8 for an address
+  (RFC 6531 §3.2).
+- Long lines of forwarded mail are sent as they are. Where the host refuses them as such, they are
+  converted and sent once more.
+- BDAT is used for large messages and for those with lines that begin with a dot, only together with
+  PIPELINING, and never before a recipient is accepted: a refused transaction costs no content.
+- 500 to 504 in reply to BDAT are about the command, not about the message. Whether the host takes the
+  bytes that follow for commands cannot be known, so the connection is closed; the host counts as one
+  without CHUNKING for a while, and the message is sent by DATA on a new connection (``Failed.reconnect``).
+- What a fault of the connection means for the recipients without a result is decided in one place, by
+  the stage it came at. From the last byte of the content on that is ``end``: the host may have taken the
+  message.
+- Besides the timeout of each reply the whole transaction has one, so that a host that does next to
+  nothing does not keep its connection for days: the commands as long as the slowest host may take for one
+  recipient, and a little for every further one; the content as long as it may pause, and its bytes at the
+  minimum rate. The wait after the end of data is not cut short by it. Time spent waiting for the store
+  does not count.
+- A connection that has carried a message may be closed by the host while idle: a transaction that meets
+  this fails at stage ``mail`` without a code, and nothing of it has been taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, suppress
+
+from prometheus_client import Counter
+
+from posthorn.wire.message.seven_bit import Inconvertible
+from posthorn.wire.smtp.client_replies import HostReply
+from posthorn_relay.settings import EgressSettings
+from posthorn_relay.smtp.content import Content, stuffed
+from posthorn_relay.smtp.downgrade import acceptable_form, is_about_lines
+from posthorn_relay.smtp.envelope import (
+    ends_early,
+    is_unsafe,
+    mail_command,
+    needs_utf8,
+    needs_utf8_for_header_only,
+    rcpt_command,
+)
+from posthorn_relay.smtp.protocol import ClientProtocol, ConnectionFailed, Fault
+from posthorn_relay.smtp.types import Accepted, Failed, MailTransaction, RemoteHost, SmtpResult
+
+CHUNKED_FROM = 128 * 1024
+"""From this size in bytes on BDAT is used where it is offered."""
+_QUIT_SECONDS = 1.0
+_RECIPIENT_SECONDS = 10.0
+_NO_BDAT = range(500, 505)
+
+_transactions = Counter(
+    "posthorn_relay_smtp_transactions_total", "Mail transactions started, by use of the connection", ["connection"]
+)
+_first = _transactions.labels("new")
+_reused = _transactions.labels("reused")
+
+
+def refused(stage: str, reply: HostReply, host: str, tls: str) -> Failed:
+    """Return a refusal of the host as Failed."""
+    return Failed(
+        stage, reply.code, reply.status or f"{reply.code // 100}.0.0", reply.line, reply.code >= 500, host, tls
+    )
+
+
+def broken(stage: str, fault: Fault, host: str, tls: str) -> Failed:
+    """Return a fault of the connection as Failed: transient, unless the host refuses in the middle of the content."""
+    permanent = stage == "data" and fault.code >= 500
+    status = fault.status if permanent else f"4{fault.status[1:]}"
+    return Failed(stage, fault.code, status, fault.text, permanent, host, tls)
+
+
+class SmtpConnection:
+    """Port Connection on an open connection, after EHLO, TLS and AUTH."""
+
+    def __init__(
+        self,
+        remote: RemoteHost,
+        protocol: ClientProtocol,
+        offered: dict[str, str],
+        tls: str,
+        settings: EgressSettings,
+        on_bdat_refused: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``on_bdat_refused`` is called when the host offers CHUNKING and refuses BDAT."""
+        self.remote = remote
+        self._on_bdat_refused = on_bdat_refused
+        self.tls = tls
+        """As in results; empty for plain text."""
+        self._host = f"{remote.host} ({remote.address})"
+        self._protocol = protocol
+        self._offered = offered
+        self._pipelining = "PIPELINING" in offered
+        self._chunking = self._pipelining and "CHUNKING" in offered
+        self._settings = settings
+        self._count = _first
+        self._open = False  # a transaction may be open: RSET comes before the next MAIL
+        self._stage = "mail"
+        self._note = ""  # appended to the final reply
+        self._refusal: Failed | None = None  # the reply to MAIL, which decides whatever comes later
+
+    @property
+    def usable(self) -> bool:
+        """Whether another transaction may be sent by this connection."""
+        return self._protocol.fault is None and not self._protocol.pending_replies
+
+    async def close(self) -> None:
+        """Send QUIT, and close within about two seconds."""
+        await self._protocol.quit(_QUIT_SECONDS)
+
+    async def send(self, transaction: MailTransaction) -> Sequence[SmtpResult]:
+        """Carry out a transaction; see the port.
+
+        An error of ``content`` before its first block leaves the connection as it was.
+        """
+        if failure := self._obstacle(transaction):
+            return [failure] * len(transaction.recipients)
+        results: list[SmtpResult | None] = [
+            self._ours("rcpt", "5.1.3", "this recipient cannot be named in SMTP")
+            if is_unsafe(recipient.address)
+            else None
+            for recipient in transaction.recipients
+        ]
+        content = Content(transaction.content)
+        begun = False
+        try:
+            async with AsyncExitStack() as stack:
+                if None in results:
+                    await content.advance()
+                    whole = content.block if content.ended else None
+                    long_lines = transaction.forwarded
+                    fit, self._note = await acceptable_form(
+                        transaction, whole, self._offered, stack, long_lines=long_lines
+                    )
+                    while True:
+                        if fit is not transaction:
+                            await content.close()
+                            if failure := self._too_large(fit):
+                                return [result or failure for result in results]
+                            content = Content(fit.content)
+                            await content.advance()
+                        begun = True
+                        final = await self._carry(fit, content, results)
+                        if not (long_lines and fit is transaction and self.usable and is_about_lines(final)):
+                            break
+                        long_lines = False
+                        fit, self._note = await acceptable_form(transaction, None, self._offered, stack)
+                        if fit is transaction:
+                            break
+                        results = [None if result is final else result for result in results]
+        except Inconvertible as refusal:
+            why = f"the message needs SMTPUTF8, which the host does not offer, and cannot be converted: {refusal}"
+            return [result or self._ours("mail", "5.6.7", why) for result in results]
+        except BaseException:
+            if begun or not self.usable:  # late replies must not meet the next transaction
+                self._protocol.abort()
+            raise
+        finally:
+            self._stage = "mail"
+            self._protocol.deadline = None
+            await content.close()
+        return [result for result in results if result is not None]
+
+    # Before anything is sent
+
+    def _obstacle(self, transaction: MailTransaction) -> Failed | None:
+        """Return why this host cannot take the transaction (RFC 6531 §3.2)."""
+        if ends_early(transaction.reverse_path):
+            return self._ours("mail", "5.1.7", "this sender cannot be named in SMTP")
+        if "SMTPUTF8" not in self._offered and needs_utf8(transaction) and not needs_utf8_for_header_only(transaction):
+            return self._ours("mail", "5.6.7", "the message needs SMTPUTF8, which the host does not offer")
+        return self._too_large(transaction)
+
+    def _too_large(self, transaction: MailTransaction) -> Failed | None:
+        """Compare with the size limit of the host (RFC 1870 §5)."""
+        limit = self._offered.get("SIZE", "")
+        if limit.isascii() and limit.isdigit() and 0 < int(limit[:20]) < transaction.size:
+            return self._ours(
+                "mail", "5.3.4", f"the message has {transaction.size} octets, the host takes {limit[:20]} at most"
+            )
+        return None
+
+    def _ours(self, stage: str, status: str, text: str) -> Failed:
+        return Failed(stage, 0, status, text, True, self._host, self.tls)
+
+    # The transaction
+
+    async def _carry(
+        self, transaction: MailTransaction, content: Content, results: list[SmtpResult | None]
+    ) -> SmtpResult | None:
+        """Carry out a transaction; return the result of those recipients without one of their own."""
+        self._count.inc()
+        self._count = _reused
+        self._refusal = None
+        try:
+            final = await self._transact(transaction, content, results)
+        except ConnectionFailed as gone:
+            self._protocol.abort()
+            final = self._refusal or broken(self._stage, gone.fault, self._host, self.tls)
+        for place, result in enumerate(results):
+            if result is None:
+                results[place] = final
+        return final
+
+    async def _transact(
+        self, transaction: MailTransaction, content: Content, results: list[SmtpResult | None]
+    ) -> SmtpResult | None:
+        """Set the results of refused recipients; return that of all others. Raises ConnectionFailed."""
+        protocol, places = self._protocol, [place for place, result in enumerate(results) if result is None]
+        chunked = self._chunking and (transaction.has_dot_lines or transaction.size >= CHUNKED_FROM)
+        mail = mail_command(transaction, self._offered)
+        rcpts = [rcpt_command(transaction.recipients[place], self._offered) for place in places]
+        seconds = self._settings.relay_greeting_seconds
+        protocol.deadline = protocol.time() + self._command_seconds(len(rcpts))
+        if self._pipelining:
+            commands = [mail, *rcpts]
+            if self._open:
+                commands.insert(0, b"RSET\r\n")
+            if not chunked:
+                commands.append(b"DATA\r\n")
+            protocol.write(b"".join(commands), len(commands))
+            await protocol.wait_replies(seconds, None if chunked else self._settings.relay_data_seconds)
+        if self._open:
+            self._positive(await self._answer(b"RSET\r\n", seconds))
+        self._open = True
+        reply = await self._answer(mail, seconds)
+        failure = None if self._is_positive(reply) else refused("mail", reply, self._host, self.tls)
+        self._refusal = failure
+        if failure and not self._pipelining:
+            return failure
+        self._stage = "rcpt"
+        accepted = 0
+        for place, rcpt in zip(places, rcpts, strict=True):
+            reply = await self._answer(rcpt, seconds)
+            if self._is_positive(reply):
+                accepted += 1
+            elif not failure:
+                results[place] = self._refused_recipient(reply, accepted)
+        if chunked:
+            return failure or (await self._chunks(transaction, content) if accepted else None)
+        if not accepted and not self._pipelining:
+            return failure
+        self._stage = "data"
+        return await self._data(transaction, content, failure, bool(accepted))
+
+    def _command_seconds(self, recipients: int) -> float:
+        settings = self._settings
+        once = settings.relay_data_seconds + settings.relay_greeting_seconds * (3 if self._open else 2)
+        return once + _RECIPIENT_SECONDS * (recipients - 1)
+
+    def _begin_content(self, transaction: MailTransaction) -> None:
+        seconds = self._settings.relay_block_seconds + transaction.size / self._settings.relay_least_rate
+        self._protocol.deadline = self._protocol.time() + seconds
+
+    async def _advance(self, content: Content) -> None:
+        """Read the next block; this time does not count as the host's."""
+        protocol, began = self._protocol, self._protocol.time()
+        await content.advance()
+        if protocol.deadline is not None:
+            protocol.deadline += protocol.time() - began
+
+    async def _data(
+        self, transaction: MailTransaction, content: Content, failure: Failed | None, accepted: bool
+    ) -> SmtpResult | None:
+        protocol = self._protocol
+        reply = await self._answer(b"DATA\r\n", self._settings.relay_data_seconds)
+        if reply.code >= 400:
+            return failure or refused("data", reply, self._host, self.tls)
+        if reply.code // 100 != 3:
+            self._out_of_order()
+        if failure or not accepted:  # pipelined, but no recipient: an empty message, which is refused
+            protocol.deadline = None
+            with suppress(ConnectionFailed):
+                await protocol.request(b".\r\n", self._settings.relay_end_seconds)
+            return failure
+        self._begin_content(transaction)
+        tail = b"\r\n"
+        while True:
+            block = content.block
+            data = stuffed(block, tail)
+            tail = (tail + block)[-2:]
+            if content.ended:
+                break
+            protocol.write(data, 0)
+            await protocol.drain(self._settings.relay_block_seconds)
+            if protocol.fault:
+                raise ConnectionFailed(protocol.fault)
+            await self._advance(content)
+        if protocol.fault:
+            raise ConnectionFailed(protocol.fault)
+        protocol.write(data + (b".\r\n" if tail == b"\r\n" else b"\r\n.\r\n"), 1)
+        self._stage = "end"
+        await protocol.drain(self._settings.relay_block_seconds)
+        protocol.deadline = None
+        await protocol.wait_replies(self._settings.relay_end_seconds)
+        return self._final(protocol.next_reply())
+
+    async def _chunks(self, transaction: MailTransaction, content: Content) -> SmtpResult | None:
+        """Send the content by BDAT, a chunk for each block; the first refusal is that of the message."""
+        protocol, settings = self._protocol, self._settings
+        refusal: HostReply | None = None
+        self._stage = "data"
+        self._begin_content(transaction)
+        while True:
+            block = content.block
+            if content.ended:
+                self._stage = "end"
+                whole = block if block.endswith(b"\r\n") or not block else block + b"\r\n"
+                protocol.write(b"BDAT %d LAST\r\n" % len(whole) + whole, 1)
+                break
+            protocol.write(b"BDAT %d\r\n" % len(block) + block, 1)
+            await protocol.drain(settings.relay_block_seconds)
+            while protocol.replies and not refusal:
+                refusal = self._unless_positive(protocol.next_reply())
+            if refusal and refusal.code in _NO_BDAT:
+                return self._without_chunking(refusal)
+            if protocol.fault:
+                raise ConnectionFailed(protocol.fault)
+            if refusal:
+                break
+            await self._advance(content)
+        await protocol.drain(settings.relay_block_seconds)
+        protocol.deadline = protocol.time() + settings.relay_end_seconds  # for all replies that are still to arrive
+        await protocol.wait_replies(settings.relay_end_seconds)
+        last: HostReply | None = None
+        while not refusal and (protocol.replies or protocol.pending_replies):
+            last = protocol.next_reply()
+            refusal = self._unless_positive(last)
+        protocol.replies.clear()  # replies to chunks after a refused one mean nothing
+        if refusal and refusal.code in _NO_BDAT:
+            return self._without_chunking(refusal)
+        if refusal:
+            return refused(self._stage, refusal, self._host, self.tls)
+        assert last is not None
+        return self._final(last)
+
+    def _without_chunking(self, refusal: HostReply) -> Failed:
+        self._on_bdat_refused()
+        self._chunking = False
+        self._protocol.abort()
+        failed = refused("data", refusal, self._host, self.tls)
+        failed.permanent, failed.reconnect, failed.status = False, True, f"4{failed.status[1:]}"
+        return failed
+
+    def _final(self, reply: HostReply) -> SmtpResult:
+        if self._is_positive(reply):
+            self._open = False
+            return Accepted(reply.line + self._note, self._host, self.tls, "DSN" in self._offered)
+        failed = refused("end", reply, self._host, self.tls)
+        failed.reply += self._note
+        return failed
+
+    def _refused_recipient(self, reply: HostReply, accepted: int) -> Failed:
+        # 552 for one more recipient than the host likes at once stands for 452 (RFC 5321 §4.5.3.1.10)
+        failed = refused("rcpt", reply, self._host, self.tls)
+        if accepted and reply.code == 552 and reply.status in ("", "5.5.3"):
+            failed.permanent, failed.status = False, "4.5.3"
+        return failed
+
+    async def _answer(self, command: bytes, seconds: float) -> HostReply:
+        """Return the reply to a command, which has been sent already where commands are pipelined."""
+        return self._protocol.next_reply() if self._pipelining else await self._protocol.request(command, seconds)
+
+    def _unless_positive(self, reply: HostReply) -> HostReply | None:
+        return None if self._is_positive(reply) else reply
+
+    def _is_positive(self, reply: HostReply) -> bool:
+        if reply.code // 100 == 3:
+            self._out_of_order()
+        return reply.code < 300
+
+    def _positive(self, reply: HostReply) -> None:
+        if not self._is_positive(reply):
+            self._out_of_order()
+
+    def _out_of_order(self) -> None:
+        """Fail the connection: host and client are out of step, and no reply can be assigned."""
+        self._protocol.fail(Fault(0, "4.5.0", "the host gave a reply that does not fit the command"))
+        self._protocol.replies.clear()
+        self._protocol.next_reply()

@@ -1,0 +1,1 @@
+"""The relay on a real queue, a real blob store and real SMTP servers."""

@@ -1,0 +1,105 @@
+"""The relay as a process: a route from the table, a server elsewhere, SIGKILL while it sends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from posthorn_local.embedded import Nats, free_port
+from tests.support.databases import logged_in
+from tests.support.jetstream import until
+from tests.support.relay_env import RelayEnv
+from tests.support.scripted_smtp import STALL, ScriptedSmtp
+
+
+@contextmanager
+def relay_process(env: RelayEnv, nats: Nats, health: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Start one; it is killed at the end if it still runs."""
+    settings = env.settings
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")} | {
+        "POSTHORN_NATS_URL": nats.url_of("relay"),
+        "POSTHORN_DATABASE_URL": logged_in(settings.database_url.get_secret_value(), "relay"),
+        "POSTHORN_BLOBS": settings.blobs.get_secret_value(),
+        "POSTHORN_SECRET_KEY": settings.secret_key.get_secret_value(),
+        "POSTHORN_HEALTH_HOST": "127.0.0.1",
+        "POSTHORN_HEALTH_PORT": str(health),
+        "POSTHORN_RELAY_DIRECT": "false",
+        "POSTHORN_RELAY_POLL_SECONDS": "0.2",
+    }
+    command = [sys.executable, "-c", "from posthorn_relay.main import main; main()"]
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait(10)
+
+
+def page(health: int, path: str) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{health}/{path}", timeout=5) as answer:
+        return str(answer.read().decode())
+
+
+async def ready(health: int) -> None:
+    async def is_ready() -> bool:
+        try:
+            return bool(await asyncio.to_thread(page, health, "readyz"))
+        except OSError:
+            return False
+
+    await until(is_ready, 20, "readiness")
+
+
+async def route(env: RelayEnv, domain: str, port: int) -> None:
+    await env.rows("INSERT INTO routes (domain, host, port, tls) VALUES ($1, '127.0.0.1', $2, 'none')", domain, port)
+
+
+async def test_it_sends_by_its_route_counts_and_stops_at_sigterm(env: RelayEnv, nats: Nats) -> None:
+    health = free_port()
+    async with ScriptedSmtp() as host:
+        await route(env, "sink.test", host.port)
+        with relay_process(env, nats, health) as process:
+            await ready(health)
+            message = await env.post("bob@sink.test")
+            unrouted = await env.post("bob@nowhere.test")
+            await env.become(message, bob="delivered")
+            await env.become(unrouted, bob="deferred")
+            metrics = await asyncio.to_thread(page, health, "metrics")
+            process.send_signal(signal.SIGTERM)
+            assert await asyncio.to_thread(process.wait, 10) == 0
+    assert 'posthorn_relay_attempts_total{result="delivered",stage="end"} 1.0' in metrics
+    assert "posthorn_relay_record_seconds_count 2.0" in metrics
+    ((reply,),) = await env.rows("SELECT last_reply FROM outbound_recipients WHERE state = 'deferred'")
+    assert "no route" in reply
+    assert await env.rows("SELECT id FROM outbound_slots") == []
+
+
+async def test_when_one_relay_is_killed_while_it_sends_another_takes_over(env: RelayEnv, nats: Nats) -> None:
+    first_health, second_health = free_port(), free_port()
+    async with ScriptedSmtp({"RCPT": [STALL, b"250 2.1.5 ok\r\n"]}) as host:
+        await route(env, "sink.test", host.port)
+        with relay_process(env, nats, first_health) as first:
+            await ready(first_health)
+            message = await env.post("bob@sink.test")
+
+            async def asked() -> bool:
+                return "RCPT" in host.verbs
+
+            await until(asked, 10, "the first attempt")
+            first.kill()
+            await env.become(message, bob="sending")
+            with relay_process(env, nats, second_health):
+                await ready(second_health)
+                # no test waits for twenty seconds of silence
+                await env.rows(
+                    "UPDATE relays SET alive_until = now() - interval '1 s' WHERE id IN (SELECT relay FROM outbound_slots)"
+                )
+                await env.become(message, bob="delivered")
+    assert len(host.contents) == 1

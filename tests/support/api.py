@@ -218,7 +218,7 @@ async def running_api(
                 headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
                 async with httpx.AsyncClient(base_url=url, headers=headers, timeout=20, verify=False) as client:
                     pending = late.publication, late.dead_letters, late.trace, late.directory, late.ingest
-                    parts = services.forwards, built.guard, services.transfer, services.imports, services.dns
+                    parts = services.forwards, built.guard, services.transfers, services.bulk_imports, services.dns
                     yield Api(url, client, database_url, health, *pending, late.events, dns, *parts)
         finally:
             await reader.close()

@@ -90,7 +90,7 @@ def _run(settings: ApiSettings, work: Callable[[], Awaitable[int]]) -> None:
 
 
 async def show(settings: ApiSettings) -> int:
-    """Print what each store says; gives 0 when all are known to belong together, else 1. Raises Unavailable."""
+    """Print what each store says; returns 0 when all are known to belong together, else 1. Raises Unavailable."""
     async with _stores(settings) as stores:
         reading = await stores.installation.read()
         ours = reading.ours
@@ -120,7 +120,8 @@ async def _told(store: MarkedStore) -> tuple[Copy | None, str]:
 
 
 async def take_over(settings: ApiSettings, named: UUID) -> int:
-    """Give the database, which must be that installation, a new id and mark the stores with it; gives 0, or 1 if nothing was done.
+    """Return the database, which must be that installation, a new id and mark the stores with it; returns 0, or 1 if nothing was
+    done.
 
     Raises Unavailable; begun anew it comes to its end.
     """
@@ -152,7 +153,7 @@ async def take_over(settings: ApiSettings, named: UUID) -> int:
 
 
 async def release(settings: ApiSettings, hours: float) -> int:
-    """Let the brakes go for so many hours; gives 0. Raises Unavailable."""
+    """Let the brakes go for so many hours; returns 0. Raises Unavailable."""
     async with connect_postgres(settings) as database:
         until = await PostgresInstallation(database).release_brakes(hours * 3600)
     _say(f"the brakes are let go until {_time(until)}")

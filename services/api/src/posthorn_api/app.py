@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from typing import get_type_hints
 
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
@@ -85,24 +86,24 @@ ROUTERS = (
 class Services:
     """The services behind the operations."""
 
-    service: DirectoryService
-    mail: MailboxService
-    transfer: TransferService
-    identity: CredentialService
-    outgoing: QueueService
+    directory: DirectoryService
+    mailboxes: MailboxService
+    transfers: TransferService
+    credentials: CredentialService
+    queue: QueueService
     sending: SendingService
-    tenancy: TenantService
-    imports: BulkImportService
+    tenants: TenantService
+    bulk_imports: BulkImportService
     dns: DnsService
-    pages: PublicPages
-    hooks: WebhookService
+    public_pages: PublicPages
+    webhooks: WebhookService
     statistics: Statistics
-    configuration: ConfigService
+    config: ConfigService
     forwards: Confirmations
 
 
 def operations() -> Iterator[APIRoute]:
-    """Give all operations."""
+    """Yield all operations."""
     for part in ROUTERS:
         for route in part.routes:
             assert isinstance(route, APIRoute)
@@ -121,8 +122,8 @@ def create_app(
 ) -> AsgiEdge:
     """Make the ASGI application. The limits are octets of a request's body."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
-    for each in fields(parts):
-        setattr(app.state, each.name, getattr(parts, each.name))
+    kinds = get_type_hints(Services)
+    app.state.services = {kinds[each.name]: getattr(parts, each.name) for each in fields(parts)}
     app.state.guard, app.state.health = guard, health
     for part in ROUTERS:
         app.include_router(part)
@@ -130,7 +131,7 @@ def create_app(
     app.add_exception_handler(HTTPException, _refuse)
     document = docs.describe(app)
     app.router.routes.extend(reference_routes(document))
-    app.router.routes.extend([*public_routes(parts.pages), *confirmation_pages(parts.forwards)])
+    app.router.routes.extend([*public_routes(parts.public_pages), *confirmation_pages(parts.forwards)])
     limits = LIMITS | {SEND_PATH: send_body_limit} | dict.fromkeys(import_routes.PATHS, import_body_limit)
     return AsgiEdge(app, body_limit, limits, [(transfer_routes.IMPORT_PATH, mail_import_body_limit)])
 

@@ -164,9 +164,9 @@ def build(
         PostgresWebhooks(database), secret_box, wake=wake_webhooks, policy=options.webhook_addresses
     )
     services = Services(
-        service=directory,
-        mail=MailboxService(PostgresAccountMail(database), bodies, late.publication, wait_seconds=wait_seconds),
-        transfer=TransferService(
+        directory=directory,
+        mailboxes=MailboxService(PostgresAccountMail(database), bodies, late.publication, wait_seconds=wait_seconds),
+        transfers=TransferService(
             PostgresTransfers(database),
             bodies,
             blobs,
@@ -174,18 +174,18 @@ def build(
             max_size=options.import_max_size_bytes,
             whole_seconds=options.transfer_seconds,
         ),
-        identity=credentials,
-        outgoing=queue,
+        credentials=credentials,
+        queue=queue,
         sending=SendingService(
             administration, throttle, blobs, late.directory, late.ingest, late.events, sending_limits
         ),
-        tenancy=tenancy,
-        imports=BulkImportService(imports, passwords, late.publication, whole_seconds=options.transfer_seconds),
+        tenants=tenancy,
+        bulk_imports=BulkImportService(imports, passwords, late.publication, whole_seconds=options.transfer_seconds),
         dns=DnsService(directory, credentials, resolver, options.presence),
-        pages=PublicPages(administration, options.presence),
-        hooks=webhooks,
+        public_pages=PublicPages(administration, options.presence),
+        webhooks=webhooks,
         statistics=PostgresStatistics(database),
-        configuration=ConfigService(directory, tenancy, webhooks, queue, credentials, imports, audit),
+        config=ConfigService(directory, tenancy, webhooks, queue, credentials, imports, audit),
         forwards=Confirmations(
             PostgresForwardTargets(database),
             throttle,

@@ -32,7 +32,7 @@ class Upkeep:
         self._done = False
 
     async def probe(self) -> None:
-        """Tell whether the API can serve: the schema is right and the bootstrap key holds. Raises Unavailable."""
+        """Return whether the API can serve: the schema is right and the bootstrap key holds. Raises Unavailable."""
         await self._administration.probe()
         if not self._done:
             raise Unavailable("postgres", "the bootstrap key is not set yet")

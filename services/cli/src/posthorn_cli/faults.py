@@ -62,7 +62,7 @@ def exit_code(error: ClientError) -> int:
 
 
 def lines_of(error: ClientError) -> list[str]:
-    """Say what a request came to: one line, then one for each field that is wrong."""
+    """Return what a request came to: one line, then one for each field that is wrong."""
     if not isinstance(error, ApiError):
         return [str(error)]
     if error.faults:

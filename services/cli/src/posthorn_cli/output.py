@@ -122,7 +122,7 @@ class Output:
         self._out.flush()
 
     def done(self, text: str, document: Mapping[str, Any]) -> None:
-        """Say what was done: as a sentence, or as ``document`` with --json."""
+        """Return what was done: as a sentence, or as ``document`` with --json."""
         if self.as_json:
             self.json(document)
         else:

@@ -61,7 +61,7 @@ class Fetch(Protocol):
 
 
 def is_safe(url: str) -> bool:
-    """Tell whether what comes from the URL cannot be changed on the way: HTTPS, or this very host."""
+    """Return whether what comes from the URL cannot be changed on the way: HTTPS, or this very host."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -141,7 +141,7 @@ class IssuerKeys:
                 self._renewing.cancel()
 
     async def find(self, kid: str | None, algorithm: str) -> PyJWK | None:
-        """Give the key with this id; without an id, the only one there is for the algorithm. None when the issuer has no such
+        """Return the key with this id; without an id, the only one there is for the algorithm. None when the issuer has no such
         key. Raises Unavailable when that cannot be known."""
         if self._knows(kid):
             return self._known(kid, algorithm)

@@ -85,15 +85,15 @@ class Tokens:
         self._remembered: OrderedDict[str, tuple[float, TenantRef]] = OrderedDict()
 
     def takes(self, shown: str) -> bool:
-        """Tell whether what is shown has the form of a token (RFC 7515 §7.1); an API key has not."""
+        """Return whether what is shown has the form of a token (RFC 7515 §7.1); an API key has not."""
         return _SHAPE.match(shown) is not None
 
     def secret_of(self, caller: ApiKey) -> bytes:
-        """Give what only we know and what is the same for all tokens of a caller."""
+        """Return what only we know and what is the same for all tokens of a caller."""
         return hmac.digest(self._secret, caller.id.bytes, hashlib.sha256)
 
     async def caller(self, token: str) -> ApiKey:
-        """Give who it is. Raises 401 for a token that is not good, 403 for one that opens nothing, Unavailable."""
+        """Return who it is. Raises 401 for a token that is not good, 403 for one that opens nothing, Unavailable."""
         try:
             claims = await self._claims(token)
             caller = await self._judged(claims)
@@ -104,7 +104,7 @@ class Tokens:
         return caller
 
     async def _claims(self, token: str) -> Mapping[str, Any]:
-        """Give what a token says that is the issuer's, meant for us, and in force."""
+        """Return what a token says that is the issuer's, meant for us, and in force."""
         trust = self._trust
         if len(token) > _LONGEST_TOKEN:
             raise unauthorized("this token is too long", shown=True)
@@ -190,7 +190,7 @@ _REASONS: Mapping[type[Exception], str] = {
 
 
 def _claim(claims: Mapping[str, Any], path: str) -> object:
-    """Give a claim by its name, or else by its way through objects; None without one."""
+    """Return a claim by its name, or else by its way through objects; None without one."""
     if path in claims:
         return claims[path]
     found: object = claims

@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from posthorn_api.bulk.schemas import AccountLine, AliasLine, ImportAnswer
 from posthorn_api.bulk.service import Answers, BulkImportService
-from posthorn_api.http.operations import POST_ONLY, Caller, problems, router
+from posthorn_api.http.operations import POST_ONLY, Caller, problems, router, service_of
 
 imports = router("Bulk import")
 
@@ -17,12 +17,7 @@ PATHS = ("/v1/import/accounts", "/v1/import/aliases")
 _NDJSON = "application/x-ndjson"
 
 
-def _import(request: Request) -> BulkImportService:
-    found: BulkImportService = request.app.state.imports
-    return found
-
-
-Importer = Annotated[BulkImportService, Depends(_import)]
+BulkImports = Annotated[BulkImportService, Depends(service_of(BulkImportService))]
 
 
 class _Streamed(Response):
@@ -72,7 +67,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     dependencies=POST_ONLY,
     openapi_extra=_documented(AccountLine.__name__, '{"address": "carol@example.test", "password": "correct horse"}\n'),
 )
-async def import_accounts(request: Request, caller: Caller, service: Importer) -> Response:
+async def import_accounts(request: Request, caller: Caller, service: BulkImports) -> Response:
     """One JSON object per line in the request and in the answer, any number of lines. An account
     that already exists with the same values is `unchanged`. The import is idempotent, with or
     without an `Idempotency-Key`: if it ends early, repeat it as a whole.
@@ -91,6 +86,6 @@ async def import_accounts(request: Request, caller: Caller, service: Importer) -
         AliasLine.__name__, '{"address": "team@example.test", "targets": ["alice@example.test"]}\n'
     ),
 )
-async def import_aliases(request: Request, caller: Caller, service: Importer) -> Response:
+async def import_aliases(request: Request, caller: Caller, service: BulkImports) -> Response:
     """As for accounts. A line may refer to an alias of an earlier line."""
     return _Streamed(await service.aliases(caller, request.state.pieces))

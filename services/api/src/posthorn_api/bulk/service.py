@@ -150,7 +150,7 @@ class BulkImportService:
         return results
 
     async def _prepared(self, address: str, value: AccountLine, known: Known) -> NewAccount | Result:
-        """Give the account to be made, with the hash of its password."""
+        """Return the account to be made, with the hash of its password."""
         new = NewAccount(address, "", value.quota_bytes, AccountState(value.state))
         if value.password_hash is not None:
             if value.password is not None:
@@ -204,7 +204,7 @@ class Answers:
         self._task = asyncio.create_task(self._run(pieces, shape, work))
 
     async def octets(self) -> AsyncIterator[bytes]:
-        """Give the answers as they come."""
+        """Yield the answers as they come."""
         while True:
             if self._read < self._written:
                 self._file.seek(self._read)

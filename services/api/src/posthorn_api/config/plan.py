@@ -130,7 +130,7 @@ def planned(present: Objects[Present], wanted: Objects[Wanted], *, prune: bool) 
 
 
 def state_of(present: Objects[Present]) -> str:
-    """Give a mark of the whole state: another one as soon as anything has changed."""
+    """Return a mark of the whole state: another one as soon as anything has changed."""
     digest = hashlib.sha256()
     for kind in KINDS:
         for name, found in sorted(present.get(kind, {}).items()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Depends, Query, Request, Response
+from fastapi import Depends, Query, Response
 
 from posthorn_api.config.plan import ACCOUNT, ALIAS, DOMAIN, ROUTE, WEBHOOK, Objects, Plan, Present
 from posthorn_api.config.schemas import (
@@ -19,18 +19,13 @@ from posthorn_api.config.schemas import (
     ConfigWebhook,
 )
 from posthorn_api.config.service import ConfigService
-from posthorn_api.http.operations import BODY_PROBLEMS, Caller, Expected, etag, problems, router
+from posthorn_api.http.operations import BODY_PROBLEMS, Caller, Expected, etag, problems, router, service_of
 from posthorn_api.http.schemas import Line
 
 config = router("Configuration")
 
 
-def _configuration(request: Request) -> ConfigService:
-    found: ConfigService = request.app.state.configuration
-    return found
-
-
-Decisions = Annotated[ConfigService, Depends(_configuration)]
+Config = Annotated[ConfigService, Depends(service_of(ConfigService))]
 TenantName = Annotated[
     Line | None,
     Query(
@@ -43,9 +38,7 @@ TenantName = Annotated[
 @config.get(
     "/v1/config", operation_id="getConfig", summary="Get the configuration of a tenant.", responses=problems(404, 409)
 )
-async def get_config(
-    caller: Caller, service: Decisions, response: Response, tenant: TenantName = None
-) -> ConfigDocument:
+async def get_config(caller: Caller, service: Config, response: Response, tenant: TenantName = None) -> ConfigDocument:
     """All objects of a tenant in the form that PUT takes, without passwords and secrets, up to
     20,000 of each kind. For a key of the whole platform, routes are included. The ETag
     identifies the whole state.
@@ -64,7 +57,7 @@ async def get_config(
 async def put_config(
     body: ConfigDocument,
     caller: Caller,
-    service: Decisions,
+    service: Config,
     expected: Expected,
     response: Response,
     tenant: TenantName = None,

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from posthorn.runtime.passwords import check_hash
-from posthorn_api.http.schemas import DomainChange, Hourly, Line, Networks, Quota, Targets
+from posthorn_api.directory.schemas import DomainChange
+from posthorn_api.http.schemas import Hourly, Line, Networks, Quota, Targets
 from posthorn_api.queue.schemas import Tls
 from posthorn_api.webhooks.schemas import Events, Url
 

@@ -85,12 +85,12 @@ class ConfigService:
         self._audit = audit
 
     async def tenant(self, caller: ApiKey, named: str | None) -> Tenant:
-        """Give the tenant that is meant; without a name the caller's, or ``default``."""
+        """Return the tenant that is meant; without a name the caller's, or ``default``."""
         own = _DEFAULT if caller.tenant is None else str(caller.tenant)
         return await self._tenancy.tenant(caller, named or own)
 
     async def present(self, caller: ApiKey, tenant: Tenant) -> tuple[Objects[Present], str]:
-        """Give what the tenant has, and for the whole platform's keys the routes; and the mark of that state."""
+        """Return what the tenant has, and for the whole platform's keys the routes; and the mark of that state."""
         as_tenant = replace(caller, tenant=tenant.id)
         found: Objects[Present] = {
             DOMAIN: {each.name: _of_domain(each) async for each in self._domains(as_tenant)},
@@ -118,7 +118,7 @@ class ConfigService:
         prune: bool,
         force: Set[str],
     ) -> tuple[Plan, str]:
-        """Plan, and unless that is all, do it. Gives the plan with its outcomes, and the mark of the state that was found."""
+        """Plan, and unless that is all, do it. Returns the plan with its outcomes, and the mark of the state that was found."""
         if document.routes is not None and caller.tenant is not None:
             raise ValidationFailed(FieldError("routes", "only platform admins may set routes"))
         wanted = read_document(document)
@@ -173,7 +173,8 @@ class ConfigService:
 
 
 def read_document(document: ConfigDocument) -> Objects[Wanted]:
-    """Give what a document wants, by names in canonical form. Raises ValidationFailed, naming every field that cannot be taken."""
+    """Return what a document wants, by names in canonical form. Raises ValidationFailed, naming every field that cannot be
+    taken."""
     wanted: Objects[Wanted] = {}
     faults: list[FieldError] = []
     lists = (
@@ -230,7 +231,7 @@ def _read(kind: str, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _with_networks(values: dict[str, Any]) -> dict[str, Any]:
-    """Give networks as they are stored, to compare them; one that does not read is refused as such when it is set."""
+    """Return networks as they are stored, to compare them; one that does not read is refused as such when it is set."""
     if values.get("allowed_networks"):
         try:
             values["allowed_networks"] = [str(ip_network(each)) for each in values["allowed_networks"]]
@@ -284,7 +285,7 @@ def _of_route(route: Route) -> Present:
 
 
 async def _all[T](read: Callable[[str], Awaitable[Sequence[T]]], key: Callable[[T], str]) -> AsyncIterator[T]:
-    """Give all pages. Raises Conflict when there is more than a document can hold."""
+    """Yield all pages. Raises Conflict when there is more than a document can hold."""
     after, number = "", 0
     while True:
         found = await read(after)

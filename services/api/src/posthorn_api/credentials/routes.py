@@ -29,6 +29,7 @@ from posthorn_api.http.operations import (
     created,
     problems,
     router,
+    service_of,
 )
 from posthorn_api.http.pagination import Cursor, Limit, id_in, page
 from posthorn_api.http.schemas import Page
@@ -39,12 +40,7 @@ app_passwords = router("App passwords")
 _PASSWORDS = "/v1/accounts/{address:address}/app-passwords"
 
 
-def _identity(request: Request) -> CredentialService:
-    identity: CredentialService = request.app.state.identity
-    return identity
-
-
-Identities = Annotated[CredentialService, Depends(_identity)]
+Credentials = Annotated[CredentialService, Depends(service_of(CredentialService))]
 PasswordPath = Annotated[UUID, Path(alias="id", description="Id of the app password.")]
 
 
@@ -54,7 +50,7 @@ PasswordPath = Annotated[UUID, Path(alias="id", description="Id of the app passw
     summary="List the DKIM keys of a domain.",
     responses=problems(404),
 )
-async def list_dkim_keys(name: DomainPath, caller: Caller, identity: Identities) -> DkimView:
+async def list_dkim_keys(name: DomainPath, caller: Caller, identity: Credentials) -> DkimView:
     """Newest first, each with the DNS record that it needs."""
     keys = await identity.dkim(caller, name)
     return DkimView(domain=domain_in("name", name), keys=[DkimKeyView.of(key) for key in keys])
@@ -69,7 +65,7 @@ async def list_dkim_keys(name: DomainPath, caller: Caller, identity: Identities)
     responses=problems(404, 409, *BODY_PROBLEMS),
     dependencies=POST_ONLY,
 )
-async def rotate_dkim_keys(name: DomainPath, body: DkimRotation, caller: Caller, identity: Identities) -> Response:
+async def rotate_dkim_keys(name: DomainPath, body: DkimRotation, caller: Caller, identity: Credentials) -> Response:
     """Creates new keys. Publish the records in the answer; the new keys replace the old ones when
     `delay_seconds` have passed.
     """
@@ -89,7 +85,7 @@ async def rotate_dkim_keys(name: DomainPath, body: DkimRotation, caller: Caller,
     dependencies=POST_ONLY,
 )
 async def create_app_password(
-    request: Request, address: AddressPath, body: AppPasswordCreation, caller: Caller, identity: Identities
+    request: Request, address: AddressPath, body: AppPasswordCreation, caller: Caller, identity: Credentials
 ) -> Response:
     """A password for one mail client or program of the account's owner, valid for its scopes. It is
     shown in this answer only.
@@ -108,7 +104,7 @@ async def create_app_password(
 
 @app_passwords.get(_PASSWORDS, operation_id="listAppPasswords", summary="List app passwords.", responses=problems(404))
 async def list_app_passwords(
-    address: AddressPath, caller: Caller, identity: Identities, limit: Limit = 50, cursor: Cursor = None
+    address: AddressPath, caller: Caller, identity: Credentials, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[AppPasswordView]:
     """Sorted by creation time. The passwords themselves are not shown."""
     found = await identity.app_passwords(caller, address, id_in(cursor), limit + 1)
@@ -123,7 +119,7 @@ async def list_app_passwords(
     responses=problems(404),
 )
 async def delete_app_password(
-    address: AddressPath, number: PasswordPath, caller: Caller, identity: Identities
+    address: AddressPath, number: PasswordPath, caller: Caller, identity: Credentials
 ) -> Response:
     """The password is refused from now on; open sessions stay open."""
     await identity.delete_app_password(caller, address, number)

@@ -108,7 +108,7 @@ class CredentialService:
         scopes: Sequence[str],
         receipt: Receipt[AppPassword] | None,
     ) -> tuple[AppPassword, str]:
-        """Make an app password; gives it with the password, which nobody can be told again."""
+        """Make an app password; returns it with the password, which nobody can be told again."""
         canonical = address_in("address", address)
         password = APP_PASSWORD_PREFIX + secrets.token_urlsafe(32)
         new = AppPassword(new_id(), name, tuple(sorted(set(scopes))), datetime.now(UTC))
@@ -142,12 +142,12 @@ class CredentialService:
 
 
 def state_of(key: DkimKey, now: datetime) -> str:
-    """Say whether a key is ``pending``, ``signing`` or ``retired``."""
+    """Return whether a key is ``pending``, ``signing`` or ``retired``."""
     if key.signs_until is not None and key.signs_until <= max(now, key.signs_from):
         return "retired"
     return "pending" if key.signs_from > now else "signing"
 
 
 def hash_of(password: str) -> bytes:
-    """Give the form in which an app password is stored: 256 random bits need no slow hash."""
+    """Return the form in which an app password is stored: 256 random bits need no slow hash."""
     return hashlib.sha256(password.encode()).digest()

@@ -237,7 +237,7 @@ class Publisher:
         return repaired
 
     async def rebuild(self) -> int:
-        """Write every entry anew, whatever the bucket says, and take out what should not be there; gives how many entries.
+        """Write every entry anew, whatever the bucket says, and take out what should not be there; returns how many entries.
 
         The bucket answers meanwhile: nothing is removed that is right. Raises Unavailable.
         """
@@ -254,7 +254,7 @@ class Publisher:
             await asyncio.sleep(_BUSY_SECONDS)
 
     async def _differences(self) -> tuple[list[str], int]:
-        """Give what is to be published anew, and how many entries stay that Postgres does not know."""
+        """Return what is to be published anew, and how many entries stay that Postgres does not know."""
         entries = await self._bucket.entries()
         total = len(entries)
         wrong = [subject async for subject, entry in self._truth.everything() if entries.pop(subject, None) != entry]

@@ -9,25 +9,8 @@ from fastapi import Query, Request, Response
 from posthorn.ports.accounts import Account
 from posthorn.ports.aliases import Alias
 from posthorn.ports.domains import Domain, NewDomain
-from posthorn_api.credentials.routes import Identities
-from posthorn_api.dns.routes import Names
-from posthorn_api.dns.schemas import NewDomainView
-from posthorn_api.http.guard import receipt
-from posthorn_api.http.operations import (
-    BODY_PROBLEMS,
-    POST_ONLY,
-    AddressPath,
-    Caller,
-    Decisions,
-    DomainPath,
-    Expected,
-    created,
-    etag,
-    problems,
-    router,
-)
-from posthorn_api.http.pagination import Cursor, Limit, page, text_after
-from posthorn_api.http.schemas import (
+from posthorn_api.credentials.routes import Credentials
+from posthorn_api.directory.schemas import (
     AccountChange,
     AccountCreation,
     AccountView,
@@ -37,8 +20,25 @@ from posthorn_api.http.schemas import (
     DomainChange,
     DomainCreation,
     DomainView,
-    Page,
 )
+from posthorn_api.dns.routes import Dns
+from posthorn_api.dns.schemas import NewDomainView
+from posthorn_api.http.guard import receipt
+from posthorn_api.http.operations import (
+    BODY_PROBLEMS,
+    POST_ONLY,
+    AddressPath,
+    Caller,
+    Directory,
+    DomainPath,
+    Expected,
+    created,
+    etag,
+    problems,
+    router,
+)
+from posthorn_api.http.pagination import Cursor, Limit, page, text_after
+from posthorn_api.http.schemas import Page
 
 domains = router("Domains")
 accounts = router("Accounts")
@@ -80,7 +80,7 @@ def _alias(alias: Alias, response: Response) -> AliasView:
     dependencies=POST_ONLY,
 )
 async def create_domain(
-    request: Request, body: DomainCreation, caller: Caller, service: Decisions, identity: Identities, names: Names
+    request: Request, body: DomainCreation, caller: Caller, service: Directory, identity: Credentials, names: Dns
 ) -> Response:
     """Unless `dkim` is false, the domain gets two DKIM keys, RSA 2048 and Ed25519, which sign its
     mail at once. The answer holds the DNS records to publish. Mail for accounts and aliases of
@@ -99,7 +99,7 @@ async def create_domain(
 
 @domains.get("/v1/domains", operation_id="listDomains", summary="List domains.", responses=problems())
 async def list_domains(
-    caller: Caller, service: Decisions, limit: Limit = 50, cursor: Cursor = None
+    caller: Caller, service: Directory, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[DomainView]:
     """Sorted by name."""
     found = await service.domains(caller, text_after(cursor), limit + 1)
@@ -107,7 +107,7 @@ async def list_domains(
 
 
 @domains.get("/v1/domains/{name}", operation_id="getDomain", summary="Get a domain.", responses=problems(404))
-async def get_domain(name: DomainPath, caller: Caller, service: Decisions, response: Response) -> DomainView:
+async def get_domain(name: DomainPath, caller: Caller, service: Directory, response: Response) -> DomainView:
     """The answer includes the limits and settings of the domain."""
     return _domain(await service.domain(caller, name), response)
 
@@ -119,7 +119,7 @@ async def get_domain(name: DomainPath, caller: Caller, service: Decisions, respo
     responses=problems(404, 412, *BODY_PROBLEMS),
 )
 async def change_domain(
-    name: DomainPath, body: DomainChange, caller: Caller, service: Decisions, expected: Expected, response: Response
+    name: DomainPath, body: DomainChange, caller: Caller, service: Directory, expected: Expected, response: Response
 ) -> DomainView:
     """Only the fields in the body are changed."""
     changed = await service.change_domain(caller, name, body.model_dump(exclude_unset=True), expected)
@@ -133,7 +133,7 @@ async def change_domain(
     status_code=204,
     responses=problems(400, 404, 409, 412),
 )
-async def delete_domain(name: DomainPath, caller: Caller, service: Decisions, expected: Expected) -> Response:
+async def delete_domain(name: DomainPath, caller: Caller, service: Directory, expected: Expected) -> Response:
     """Refused with 409 (conflict) while the domain has accounts or aliases."""
     await service.delete_domain(caller, name, expected)
     return Response(status_code=204)
@@ -148,7 +148,7 @@ async def delete_domain(name: DomainPath, caller: Caller, service: Decisions, ex
     responses=problems(409, *BODY_PROBLEMS),
     dependencies=POST_ONLY,
 )
-async def create_account(request: Request, body: AccountCreation, caller: Caller, service: Decisions) -> Response:
+async def create_account(request: Request, body: AccountCreation, caller: Caller, service: Directory) -> Response:
     """The account has the mailboxes INBOX, Junk, Sent and Trash, and can receive mail as soon as
     this is answered.
     """
@@ -160,7 +160,7 @@ async def create_account(request: Request, body: AccountCreation, caller: Caller
 
 @accounts.get("/v1/accounts", operation_id="listAccounts", summary="List accounts.", responses=problems())
 async def list_accounts(
-    caller: Caller, service: Decisions, domain: DomainFilter = None, limit: Limit = 50, cursor: Cursor = None
+    caller: Caller, service: Directory, domain: DomainFilter = None, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[AccountView]:
     """Sorted by address."""
     found = await service.accounts(caller, domain, text_after(cursor), limit + 1)
@@ -170,7 +170,7 @@ async def list_accounts(
 @accounts.get(
     "/v1/accounts/{address:address}", operation_id="getAccount", summary="Get an account.", responses=problems(404)
 )
-async def get_account(address: AddressPath, caller: Caller, service: Decisions, response: Response) -> AccountView:
+async def get_account(address: AddressPath, caller: Caller, service: Directory, response: Response) -> AccountView:
     """The answer includes the used part of the quota."""
     return _account(await service.account(caller, address), response)
 
@@ -185,7 +185,7 @@ async def change_account(
     address: AddressPath,
     body: AccountChange,
     caller: Caller,
-    service: Decisions,
+    service: Directory,
     expected: Expected,
     response: Response,
 ) -> AccountView:
@@ -201,7 +201,7 @@ async def change_account(
     status_code=204,
     responses=problems(400, 404, 409, 412),
 )
-async def delete_account(address: AddressPath, caller: Caller, service: Decisions, expected: Expected) -> Response:
+async def delete_account(address: AddressPath, caller: Caller, service: Directory, expected: Expected) -> Response:
     """Refused with 409 (conflict) while an alias or a catch-all refers to the account."""
     await service.delete_account(caller, address, expected)
     return Response(status_code=204)
@@ -216,7 +216,7 @@ async def delete_account(address: AddressPath, caller: Caller, service: Decision
     responses=problems(409, *BODY_PROBLEMS),
     dependencies=POST_ONLY,
 )
-async def create_alias(request: Request, body: AliasCreation, caller: Caller, service: Decisions) -> Response:
+async def create_alias(request: Request, body: AliasCreation, caller: Caller, service: Directory) -> Response:
     """An address that forwards to accounts, to other aliases or to addresses elsewhere."""
     alias = await service.create_alias(caller, body.address, body.targets, receipt(request, _made_alias))
     return _made_alias(alias)
@@ -224,7 +224,7 @@ async def create_alias(request: Request, body: AliasCreation, caller: Caller, se
 
 @aliases.get("/v1/aliases", operation_id="listAliases", summary="List aliases.", responses=problems())
 async def list_aliases(
-    caller: Caller, service: Decisions, domain: DomainFilter = None, limit: Limit = 50, cursor: Cursor = None
+    caller: Caller, service: Directory, domain: DomainFilter = None, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[AliasView]:
     """Sorted by address."""
     found = await service.aliases(caller, domain, text_after(cursor), limit + 1)
@@ -232,7 +232,7 @@ async def list_aliases(
 
 
 @aliases.get("/v1/aliases/{address:address}", operation_id="getAlias", summary="Get an alias.", responses=problems(404))
-async def get_alias(address: AddressPath, caller: Caller, service: Decisions, response: Response) -> AliasView:
+async def get_alias(address: AddressPath, caller: Caller, service: Directory, response: Response) -> AliasView:
     """The answer includes the state of each target."""
     return _alias(await service.alias(caller, address), response)
 
@@ -244,7 +244,7 @@ async def get_alias(address: AddressPath, caller: Caller, service: Decisions, re
     responses=problems(404, 412, *BODY_PROBLEMS),
 )
 async def change_alias(
-    address: AddressPath, body: AliasChange, caller: Caller, service: Decisions, expected: Expected, response: Response
+    address: AddressPath, body: AliasChange, caller: Caller, service: Directory, expected: Expected, response: Response
 ) -> AliasView:
     """Replaces its targets."""
     return _alias(await service.change_alias(caller, address, body.targets, expected), response)
@@ -257,7 +257,7 @@ async def change_alias(
     status_code=204,
     responses=problems(400, 404, 409, 412),
 )
-async def delete_alias(address: AddressPath, caller: Caller, service: Decisions, expected: Expected) -> Response:
+async def delete_alias(address: AddressPath, caller: Caller, service: Directory, expected: Expected) -> Response:
     """Refused with 409 (conflict) while another alias or a catch-all refers to it."""
     await service.delete_alias(caller, address, expected)
     return Response(status_code=204)

@@ -73,7 +73,7 @@ class DirectoryService:
         return await self._administration.domains(caller.tenant, after, limit)
 
     async def domain(self, caller: ApiKey, name: str) -> Domain:
-        """Give one."""
+        """Return one."""
         name = domain_in("name", name)
         with _missing(f"there is no domain {name}"):
             return await self._administration.domain(caller.tenant, name)
@@ -96,7 +96,7 @@ class DirectoryService:
             return await self._shown(await self._administration.verify_domain(caller.tenant, name))
 
     async def claimable(self, tenant: UUID, name: str) -> str:
-        """Give the canonical name of a domain that another tenant has named without showing that it owns it. Raises NotFound."""
+        """Return the canonical name of a domain that another tenant has named without showing that it owns it. Raises NotFound."""
         name = domain_in("name", name)
         with _missing(f"there is no domain {name}"):
             await self._administration.claimable(tenant, name)
@@ -130,7 +130,7 @@ class DirectoryService:
         return await self._shown(await self._administration.create_account(caller.tenant, new))
 
     async def hash_password(self, password: str) -> str:
-        """Give the form in which a password is stored. Raises passwords.Busy."""
+        """Return the form in which a password is stored. Raises passwords.Busy."""
         return await self._passwords.hash(password)
 
     async def _check_password(self, caller: ApiKey, address: str, password: str) -> None:
@@ -148,7 +148,7 @@ class DirectoryService:
         return await self._administration.accounts(caller.tenant, name, after, limit)
 
     async def account(self, caller: ApiKey, address: str) -> Account:
-        """Give one."""
+        """Return one."""
         address = address_in("address", address)
         with _missing(f"there is no account {address}"):
             return await self._administration.account(caller.tenant, address)
@@ -203,7 +203,7 @@ class DirectoryService:
         return await self._administration.aliases(caller.tenant, name, after, limit)
 
     async def alias(self, caller: ApiKey, address: str) -> Alias:
-        """Give one."""
+        """Return one."""
         address = address_in("address", address)
         with _missing(f"there is no alias {address}"):
             return await self._administration.alias(caller.tenant, address)
@@ -272,7 +272,7 @@ def _missing(text: str) -> Iterator[None]:
 
 
 def password_fault(address: str, password: str, shortest: int) -> str | None:
-    """Say what is wrong with a password; None when nothing is."""
+    """Return what is wrong with a password; None when nothing is."""
     if len(password) < shortest:
         return f"the password must have at least {shortest} characters"
     folded = password.casefold()
@@ -292,7 +292,7 @@ def new_domain_in(field: str, text: str) -> str:
 
 
 def address_in(field: str, text: str) -> str:
-    """Give the canonical form of the address in a field. Raises ValidationFailed."""
+    """Return the canonical form of the address in a field. Raises ValidationFailed."""
     try:
         address = str(parse_address(text))
     except AddressError as error:
@@ -304,7 +304,7 @@ def address_in(field: str, text: str) -> str:
 
 
 def foreign_in(field: str, text: str) -> str:
-    """Give the canonical form of an address that may be elsewhere, where others' rules hold. Raises ValidationFailed."""
+    """Return the canonical form of an address that may be elsewhere, where others' rules hold. Raises ValidationFailed."""
     try:
         address = parse_foreign(text)
     except AddressError as error:
@@ -313,7 +313,7 @@ def foreign_in(field: str, text: str) -> str:
 
 
 def foreign_domain_in(field: str, text: str) -> str:
-    """Give the canonical form of a domain that may be elsewhere. Raises ValidationFailed."""
+    """Return the canonical form of a domain that may be elsewhere. Raises ValidationFailed."""
     try:
         return foreign_domain(text)
     except AddressError:
@@ -321,7 +321,7 @@ def foreign_domain_in(field: str, text: str) -> str:
 
 
 def domain_in(field: str, text: str) -> str:
-    """Give the canonical form of the domain in a field. Raises ValidationFailed."""
+    """Return the canonical form of the domain in a field. Raises ValidationFailed."""
     try:
         name = canonical_domain(text)
         display_domain(name).encode()
@@ -332,7 +332,7 @@ def domain_in(field: str, text: str) -> str:
 
 
 def _with_networks(changes: Mapping[str, object]) -> dict[str, object]:
-    """Give the changes with their networks read."""
+    """Return the changes with their networks read."""
     values = dict(changes)
     texts = values.get("allowed_networks")
     if isinstance(texts, list):
@@ -352,7 +352,7 @@ def _with_networks(changes: Mapping[str, object]) -> dict[str, object]:
 
 
 def targets_in(targets: Sequence[str]) -> list[str]:
-    """Give the canonical forms of an alias's targets. Raises ValidationFailed."""
+    """Return the canonical forms of an alias's targets. Raises ValidationFailed."""
     found: list[str] = []
     faults: list[FieldError] = []
     for number, target in enumerate(targets):

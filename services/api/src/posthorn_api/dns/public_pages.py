@@ -3,7 +3,7 @@
 Rules:
 
 - A domain that is not verified, and one that is not here, have no pages.
-- Nothing is told that a letter to the domain would not find out: no account is looked at.
+- Nothing is told that a message to the domain would not find out: no account is looked at.
 - Who asks is not known, so that asking must cost little: what was found is remembered for a while, and few look-ups run at a time.
 """
 
@@ -45,14 +45,14 @@ class PublicPages:
         self._known: OrderedDict[str, tuple[float, bool]] = OrderedDict()
 
     async def policy(self, host: str) -> str | None:
-        """Give the MTA-STS policy that is asked for at a host ``mta-sts.<domain>``."""
+        """Return the MTA-STS policy that is asked for at a host ``mta-sts.<domain>``."""
         domain = _below(host, _POLICY_HOST)
         if self._presence.mta_sts is Mode.NONE or domain is None or not await self._is_ours(domain):
             return None
         return policy_text(self._presence.policy)
 
     async def client_config(self, host: str, address: str | None) -> str | None:
-        """Give the settings as Thunderbird reads them, for the domain of an address or of a host ``autoconfig.<domain>``."""
+        """Return the settings as Thunderbird reads them, for the domain of an address or of a host ``autoconfig.<domain>``."""
         domain = _domain_of(address) if address else _below(host, *_SETTINGS_HOSTS)
         if domain is None or not await self._is_ours(domain):
             return None
@@ -81,7 +81,7 @@ class PublicPages:
         )
 
     async def autodiscover(self, address: str) -> str | None:
-        """Give the settings as Outlook reads them, for the domain of an address."""
+        """Return the settings as Outlook reads them, for the domain of an address."""
         domain = _domain_of(address)
         if domain is None or not await self._is_ours(domain):
             return None
@@ -144,7 +144,7 @@ class PublicPages:
 
 
 def _below(host: str, *labels: str) -> str | None:
-    """Give the domain of a Host field that begins with one of the labels."""
+    """Return the domain of a Host field that begins with one of the labels."""
     name = host.partition(":")[0].lower()
     for label in labels:
         if name.startswith(label):

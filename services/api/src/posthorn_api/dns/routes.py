@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import Depends, Query, Request, Response
+from fastapi import Depends, Query, Response
 
 from posthorn.model.dns_records import zone_text
+from posthorn_api.directory.schemas import DomainView
 from posthorn_api.dns.schemas import DnsCheckView, DomainDnsView
 from posthorn_api.dns.service import DnsService
-from posthorn_api.http.operations import POST_ONLY, Caller, DomainPath, etag, problems, router
-from posthorn_api.http.schemas import DomainView
+from posthorn_api.http.operations import POST_ONLY, Caller, DomainPath, etag, problems, router, service_of
 
 dns = router("DNS")
 
@@ -18,12 +18,7 @@ ZONE = "text/dns"
 """Media type of a piece of a zone file (RFC 4027)."""
 
 
-def _names(request: Request) -> DnsService:
-    found: DnsService = request.app.state.dns
-    return found
-
-
-Names = Annotated[DnsService, Depends(_names)]
+Dns = Annotated[DnsService, Depends(service_of(DnsService))]
 Format = Annotated[Literal["json", "zone"], Query(description="`json`, or `zone` for a fragment of a zone file.")]
 
 
@@ -41,7 +36,7 @@ Format = Annotated[Literal["json", "zone"], Query(description="`json`, or `zone`
     },
 )
 async def get_dns(
-    name: DomainPath, caller: Caller, names: Names, form: Annotated[Format, Query(alias="format")] = "json"
+    name: DomainPath, caller: Caller, names: Dns, form: Annotated[Format, Query(alias="format")] = "json"
 ) -> DomainDnsView | Response:
     """Each record comes with the reason for it. If the domain already publishes an SPF record, the
     one in the answer is that record with ours merged into it.
@@ -58,7 +53,7 @@ async def get_dns(
     summary="Check the DNS records of a domain.",
     responses=problems(404),
 )
-async def check_dns(name: DomainPath, caller: Caller, names: Names) -> DnsCheckView:
+async def check_dns(name: DomainPath, caller: Caller, names: Dns) -> DnsCheckView:
     """Looks up every record and reports whether it is right, missing, wrong or, if the lookup
     failed, unknown, and how to correct it. Takes at most 15 seconds.
     """
@@ -72,7 +67,7 @@ async def check_dns(name: DomainPath, caller: Caller, names: Names) -> DnsCheckV
     responses=problems(404, 409),
     dependencies=POST_ONLY,
 )
-async def verify_domain(name: DomainPath, caller: Caller, names: Names, response: Response) -> DomainView:
+async def verify_domain(name: DomainPath, caller: Caller, names: Dns, response: Response) -> DomainView:
     """If the tenant's domains must be verified, the TXT record with the purpose `ownership` is
     looked up. If it is there, the domain receives and sends mail from now on; if not, the answer
     is 409 (conflict). The record need not stay published. A domain that another tenant has

@@ -14,8 +14,8 @@ from posthorn.ports.domains import Domain
 from posthorn.wire.address import display_domain
 from posthorn.wire.auth.dkim import record_strings
 from posthorn.wire.mta_sts import Mode, policy_text
+from posthorn_api.directory.schemas import DomainView
 from posthorn_api.dns.service import Checked, ToPublish
-from posthorn_api.http.schemas import DomainView
 
 _MOST_SHOWN = 50
 

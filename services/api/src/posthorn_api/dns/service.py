@@ -101,7 +101,7 @@ class DnsService:
         )
 
     async def to_publish(self, caller: ApiKey, name: str) -> ToPublish:
-        """Give the records; the SPF record that is there, if it can be learnt soon, is merged with ours."""
+        """Return the records; the SPF record that is there, if it can be learnt soon, is merged with ours."""
         domain, keys, notes = await self._known(caller, name)
         inquiry = _Inquiry(self._records, PEEK_SECONDS)  # one look-up, and a short one: it needs no slot
         await inquiry.ask(frozenset({(domain.name, "TXT")}))

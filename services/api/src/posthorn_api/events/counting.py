@@ -24,7 +24,8 @@ _LARGEST = 2**53
 
 
 def asked_of(events: Iterable[Event]) -> tuple[set[UUID], set[UUID], set[str]]:
-    """Give what must be known to count: messages whose recipients in the queue, messages whose sizes, and domains whose owners."""
+    """Return what must be known to count: messages whose recipients in the queue, messages whose sizes, and domains whose
+    owners."""
     queued: set[UUID] = set()
     sized: set[UUID] = set()
     names: set[str] = set()
@@ -74,7 +75,8 @@ def _slots(event: Event, facts: Facts) -> Iterable[tuple[Slot, int]]:
 
 
 def _whose(event: Event, facts: Facts) -> tuple[UUID, str] | None:
-    """Give the tenant and the domain that a recipient elsewhere counts for: those of the alias that forwards, or of the sender."""
+    """Return the tenant and the domain that a recipient elsewhere counts for: those of the alias that forwards, or of the
+    sender."""
     row = row_of(event, facts)
     if row is not None and row.tenant is not None:
         return row.tenant, domain_of(row.original or row.sender)
@@ -83,14 +85,14 @@ def _whose(event: Event, facts: Facts) -> tuple[UUID, str] | None:
 
 
 def row_of(event: Event, facts: Facts) -> Row | None:
-    """Give the recipient in the queue that the event is about."""
+    """Return the recipient in the queue that the event is about."""
     wanted = (event.detail.get("recipient"), event.detail.get("original", ""))
     rows = facts.rows.get(event.message, ())
     return next((row for row in rows if (row.recipient, row.original) == wanted), None)
 
 
 def domain_of(address: object) -> str:
-    """Give the domain of an address in canonical form; empty when there is none."""
+    """Return the domain of an address in canonical form; empty when there is none."""
     if not isinstance(address, str) or "@" not in address:
         return ""
     try:
@@ -108,7 +110,7 @@ def uuid_in(value: object) -> UUID | None:
 
 
 def hour_of(at: float) -> datetime | None:
-    """Give the hour (UTC) of a moment in seconds since the epoch; None for one that makes no sense."""
+    """Return the hour (UTC) of a moment in seconds since the epoch; None for one that makes no sense."""
     try:
         moment = datetime.fromtimestamp(at, UTC)
     except (ValueError, OverflowError, OSError):

@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Query
 from pydantic import AwareDatetime, BaseModel, Field
 
 from posthorn.ports.api_keys import ApiKey
 from posthorn.ports.errors import FieldError, ValidationFailed
 from posthorn.ports.statistics import Figure, Span, Statistics
 from posthorn_api.directory.service import domain_in
-from posthorn_api.http.operations import Caller, problems, router
+from posthorn_api.http.operations import Caller, problems, router, service_of
 from posthorn_api.http.pagination import Cursor, Limit, page, text_after
 from posthorn_api.http.schemas import Page
 
@@ -49,18 +49,13 @@ class StatsView(BaseModel):
         )
 
 
-def _statistics(request: Request) -> Statistics:
-    found: Statistics = request.app.state.statistics
-    return found
-
-
 Moment = Annotated[AwareDatetime | None, Query(examples=["2036-01-01T00:00:00Z"])]
 
 
 @stats.get("/v1/stats", operation_id="listStats", summary="Get message statistics.", responses=problems())
 async def list_stats(
     caller: Caller,
-    statistics: Annotated[Statistics, Depends(_statistics)],
+    statistics: Annotated[Statistics, Depends(service_of(Statistics))],
     domain: Annotated[str | None, Query(max_length=1000, description="Only this domain.")] = None,
     since: Annotated[Moment, Query(description="Start of the period. Without it, seven days before the end.")] = None,
     until: Annotated[Moment, Query(description="End of the period, exclusive. Without it, now.")] = None,

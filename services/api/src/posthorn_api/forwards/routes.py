@@ -14,10 +14,10 @@ from posthorn.ports.errors import ValidationFailed
 from posthorn.runtime.audit_context import AuditContext, enter_audit_context
 from posthorn.runtime.ids import new_id
 from posthorn_api.directory.routes import aliases
+from posthorn_api.directory.schemas import AliasView, ForwardConfirmation
 from posthorn_api.forwards.service import PAGE_PATH, Confirmations
-from posthorn_api.http.operations import BODY_PROBLEMS, POST_ONLY, Caller, Decisions, problems
+from posthorn_api.http.operations import BODY_PROBLEMS, POST_ONLY, Caller, Directory, problems, service_of
 from posthorn_api.http.problems import problem_of
-from posthorn_api.http.schemas import AliasView, ForwardConfirmation
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Mail forwarding</title></head>
@@ -30,12 +30,6 @@ _HEADERS = {
 }
 
 
-def confirmations(request: Request) -> Confirmations:
-    """Return the service."""
-    found: Confirmations = request.app.state.forwards
-    return found
-
-
 @aliases.post(
     "/v1/aliases/confirm",
     operation_id="confirmForward",
@@ -46,8 +40,8 @@ def confirmations(request: Request) -> Confirmations:
 async def confirm_forward(
     body: ForwardConfirmation,
     caller: Caller,
-    service: Decisions,
-    forwards: Annotated[Confirmations, Depends(confirmations)],
+    service: Directory,
+    forwards: Annotated[Confirmations, Depends(service_of(Confirmations))],
 ) -> AliasView:
     """With the token that the target received by mail and passed on to you. From now on the alias
     forwards to the target. The target can also confirm by the link in that message.

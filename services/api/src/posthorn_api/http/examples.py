@@ -252,7 +252,7 @@ _TEXTS = {
 
 
 def put_into(document: dict[str, Any]) -> None:
-    """Give what is answered, and what has none of its own, an example in the OpenAPI document."""
+    """Return what is answered, and what has none of its own, an example in the OpenAPI document."""
     schemas: dict[str, Any] = document["components"]["schemas"]
     for name in EXAMPLES:
         schemas[name]["examples"] = [_whole(schemas, name)]
@@ -275,7 +275,7 @@ def _contents(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, An
 
 
 def _whole(schemas: dict[str, Any], name: str) -> dict[str, Any]:
-    """Give the example of a schema, with those of the schemas that it holds."""
+    """Return the example of a schema, with those of the schemas that it holds."""
     found = dict(EXAMPLES[name])
     for field, schema in schemas[name]["properties"].items():
         held = (schema.get("$ref") or schema.get("items", {}).get("$ref") or "").rpartition("/")[2]

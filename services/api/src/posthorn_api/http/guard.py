@@ -125,7 +125,7 @@ class Guard:
             return response
 
     async def _pieces(self, request: Request, rule: Rule) -> AsyncIterator[bytes]:
-        """Give the body as it comes, for as long as the caller may send it: it may take hours, and a key may be taken away."""
+        """Yield the body as it comes, for as long as the caller may send it: it may take hours, and a key may be taken away."""
         shown = _bearer(request)
         async for piece in request.stream():
             caller, _ = await self._caller(shown, "")
@@ -209,7 +209,7 @@ class Guard:
             await self._idempotency.release(reservation)
 
     async def first_attempt(self, request: Request) -> UUID:
-        """Give an id that is the same for every attempt at this request; without an Idempotency-Key, a new one."""
+        """Return an id that is the same for every attempt at this request; without an Idempotency-Key, a new one."""
         reservation: Reservation | None = getattr(request.state, "reservation", None)
         if reservation is None:
             return new_id()
@@ -227,7 +227,7 @@ class Guard:
         return caller, header.encode()
 
     async def _caller(self, shown: str, client: str) -> tuple[ApiKey, bytes]:
-        """Give who it is, and a secret that nobody else's requests are hashed with."""
+        """Return who it is, and a secret that nobody else's requests are hashed with."""
         if self._tokens is not None and self._tokens.takes(shown):
             caller = await self._tokens.caller(shown)
             return caller, self._tokens.secret_of(caller)
@@ -273,13 +273,13 @@ class GuardedRoute(APIRoute):
 
 
 def answer_of(response: Response) -> StoredAnswer:
-    """Give what is to be stored of an answer."""
+    """Return what is to be stored of an answer."""
     headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
     return StoredAnswer(response.status_code, headers, bytes(response.body))
 
 
 def receipt[T](request: Request, render: Callable[[T], Response]) -> Receipt[T] | None:
-    """Give what has a creation store its own answer; None when no Idempotency-Key came."""
+    """Return what has a creation store its own answer; None when no Idempotency-Key came."""
     reservation: Reservation | None = getattr(request.state, "reservation", None)
     if reservation is None:
         return None
@@ -311,7 +311,7 @@ def _refusal(caller: ApiKey, rule: Rule) -> str:
 
 
 def _in_force(caller: ApiKey) -> ApiKey:
-    """Give the caller. Raises 401 for a key that has expired, 403 for one of a suspended tenant."""
+    """Return the caller. Raises 401 for a key that has expired, 403 for one of a suspended tenant."""
     if caller.expires_at is not None and caller.expires_at <= datetime.now(UTC):
         raise unauthorized("this API key has expired", shown=True)
     if caller.is_suspended:

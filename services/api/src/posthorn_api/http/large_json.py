@@ -61,7 +61,7 @@ def read_document(body: bytes) -> Any:
 
 
 def _taken_apart(body: bytes, mark: str) -> tuple[bytes, list[tuple[int, int]]]:
-    """Give the document with a mark and a number in the place of each long string, and where these strings lie."""
+    """Return the document with a mark and a number in the place of each long string, and where these strings lie."""
     pieces: list[bytes] = []
     strings: list[tuple[int, int]] = []
     kept = size = at = 0
@@ -81,7 +81,7 @@ def _taken_apart(body: bytes, mark: str) -> tuple[bytes, list[tuple[int, int]]]:
 
 
 def _end_of_string(body: bytes, at: int) -> int:
-    """Give the place after the quotation mark that ends the string whose content begins here; without one, the body's end."""
+    """Return the place after the quotation mark that ends the string whose content begins here; without one, the body's end."""
     while at < len(body):
         inside = _INSIDE.match(body, at, at + _WINDOW)
         assert inside is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -43,24 +44,29 @@ _BEARER = HTTPBearer(
 )
 
 
-def _caller(request: Request) -> ApiKey:
+def service_of[T](kind: type[T]) -> Callable[[Request], Awaitable[T]]:
+    """Return a dependency that finds the application's service of this class. It is a coroutine: others run in a thread."""
+
+    async def find(request: Request) -> T:
+        found: T = request.app.state.services[kind]
+        return found
+
+    return find
+
+
+async def _caller(request: Request) -> ApiKey:
     caller: ApiKey = request.state.caller
     return caller
 
 
-def _platform(request: Request) -> ApiKey:
-    caller = _caller(request)
+async def _platform(request: Request) -> ApiKey:
+    caller = await _caller(request)
     if caller.tenant is not None:
         raise Problem(403, "forbidden", "only a key of the whole platform may do this")
     return caller
 
 
-def _service(request: Request) -> DirectoryService:
-    service: DirectoryService = request.app.state.service
-    return service
-
-
-def _idempotency_key(
+async def _idempotency_key(
     _key: Annotated[
         str | None,
         Header(
@@ -73,7 +79,7 @@ def _idempotency_key(
     """Only for the documentation: the guard does it."""
 
 
-def _versions(request: Request) -> Versions:
+async def _versions(request: Request) -> Versions:
     """Read If-Match (RFC 9110 §13.1.1). A weak tag is equal to none."""
     header = request.headers.getlist("if-match")
     if not header:
@@ -86,7 +92,7 @@ def _versions(request: Request) -> Versions:
     return frozenset(tag for weak, tag in _TAG.findall(text) if not weak)
 
 
-def _if_match(
+async def _if_match(
     request: Request,
     _header: Annotated[
         str | None,
@@ -97,14 +103,14 @@ def _if_match(
         ),
     ] = None,
 ) -> Versions:
-    return _versions(request)
+    return await _versions(request)
 
 
 Expected = Annotated[Versions, Depends(_if_match)]
 """The versions that If-Match names."""
 Caller = Annotated[ApiKey, Depends(_caller)]
 Platform = Annotated[ApiKey, Depends(_platform)]
-Decisions = Annotated[DirectoryService, Depends(_service)]
+Directory = Annotated[DirectoryService, Depends(service_of(DirectoryService))]
 AddressPath = Annotated[
     str, Path(description="An address; it may be percent-encoded.", examples=["alice@example.test"])
 ]
@@ -130,7 +136,7 @@ _EXPLAINED = {
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Give the responses of an operation that are problem documents."""
+    """Return the responses of an operation that are problem documents."""
     always = (401, 403, 422, 429, 500, 503)
     return {
         status: {"model": ProblemView, "description": _EXPLAINED[status]} for status in sorted({*always, *statuses})
@@ -149,7 +155,7 @@ def created(view: BaseModel, collection: str, name: str, version: str | None = N
 
 
 def etag(version: str) -> str:
-    """Give the ETag of a version (RFC 9110 §8.8.3)."""
+    """Return the ETag of a version (RFC 9110 §8.8.3)."""
     return f'"{version}"'
 
 

@@ -22,7 +22,7 @@ _LARGEST = 2**63 - 1
 
 
 def text_after(cursor: str | None) -> str:
-    """Give the key in a cursor of a list by name. Raises ValidationFailed."""
+    """Return the key in a cursor of a list by name. Raises ValidationFailed."""
     if cursor is None:
         return ""
     key = _decode(cursor)
@@ -32,7 +32,7 @@ def text_after(cursor: str | None) -> str:
 
 
 def number_in(cursor: str | None) -> int | None:
-    """Give the key in a cursor of a list by number. Raises ValidationFailed."""
+    """Return the key in a cursor of a list by number. Raises ValidationFailed."""
     if cursor is None:
         return None
     key = _decode(cursor)
@@ -42,7 +42,7 @@ def number_in(cursor: str | None) -> int | None:
 
 
 def id_in(cursor: str | None) -> UUID | None:
-    """Give the key in a cursor of a list by id. Raises ValidationFailed."""
+    """Return the key in a cursor of a list by id. Raises ValidationFailed."""
     key = text_after(cursor)
     try:
         return UUID(key) if key else None

@@ -36,7 +36,7 @@ class Rule:
     """Whether an account may call it for its own address."""
 
     def admits(self, caller: ApiKey) -> bool:
-        """Tell whether the caller may."""
+        """Return whether the caller may."""
         if caller.role is Role.ACCOUNT:
             return self.own
         if self.content and not caller.message_content:
@@ -156,7 +156,7 @@ RULES = {
 
 
 def rule_of(operation: str | None) -> Rule:
-    """Give the rule of an operation. Raises RuntimeError when it has none."""
+    """Return the rule of an operation. Raises RuntimeError when it has none."""
     rule = RULES.get(operation or "")
     if rule is None:
         raise RuntimeError(

@@ -61,7 +61,7 @@ class Problem(Exception):
         self.headers = dict(headers or {})
 
     def response(self) -> Response:
-        """Give the HTTP answer."""
+        """Return the HTTP answer."""
         return Response(json.dumps(self.document()).encode(), self.status, self.headers, MEDIA_TYPE)
 
     def document(self) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def unauthorized(detail: str, *, shown: bool) -> Problem:
 
 
 def problem_of(error: Exception) -> Problem:
-    """Give the problem that an exception is to a caller. What is not foreseen is logged, and shows an id only."""
+    """Return the problem that an exception is to a caller. What is not foreseen is logged, and shows an id only."""
     match error:
         case Problem():
             return error
@@ -155,7 +155,7 @@ def _validation(error: RequestValidationError) -> Problem:
 
 
 def faults_of(found: Sequence[Mapping[str, Any]]) -> list[FieldError]:
-    """Give what a shape found wrong with a document that stands alone."""
+    """Return what a shape found wrong with a document that stands alone."""
     return [FieldError(_field(fault["loc"]) or "line", _message(fault)) for fault in found]
 
 

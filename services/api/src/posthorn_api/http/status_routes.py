@@ -27,7 +27,7 @@ class StatusView(BaseModel):
     parts: list[PartView]
 
 
-def _health(request: Request) -> Health:
+async def _health(request: Request) -> Health:
     found: Health = request.app.state.health
     return found
 

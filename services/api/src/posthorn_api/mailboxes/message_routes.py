@@ -11,12 +11,13 @@ from pydantic import AwareDatetime, Field
 from starlette.responses import StreamingResponse
 
 from posthorn.ports.account_mail import Which
-from posthorn_api.http.operations import POST_ONLY, AddressPath, Caller, Decisions, Platform, problems, router
+from posthorn_api.http.operations import POST_ONLY, AddressPath, Caller, Directory, Platform, problems, router
 from posthorn_api.http.pagination import Cursor, Limit, number_in, page, part_of_list
-from posthorn_api.http.schemas import DeadLetterView, Line, MessageView, Page, Retried
+from posthorn_api.http.schemas import Line, Page
 from posthorn_api.http.untrusted_content import UNTRUSTED_CONTENT_HEADERS
 from posthorn_api.mailboxes.routes import ONE_MESSAGE as _ONE
-from posthorn_api.mailboxes.routes import MailDecisions, MessagePath
+from posthorn_api.mailboxes.routes import Mailboxes, MessagePath
+from posthorn_api.mailboxes.schemas import DeadLetterView, MessageView, Retried
 
 messages = router("Messages")
 dead = router("Parked messages")
@@ -34,7 +35,7 @@ Sequence = Annotated[int, Path(ge=1, le=2**63 - 1, description="Sequence number 
 async def list_messages(
     address: AddressPath,
     caller: Caller,
-    service: MailDecisions,
+    service: Mailboxes,
     mailbox: Annotated[
         Line, Query(description="INBOX, Junk, Sent, Trash, or another mailbox of the account.")
     ] = "INBOX",
@@ -59,9 +60,7 @@ async def list_messages(
 
 
 @messages.get(_ONE, operation_id="getMessage", summary="Get the metadata of a message.", responses=problems(404))
-async def get_message(
-    address: AddressPath, message: MessagePath, caller: Caller, service: MailDecisions
-) -> MessageView:
+async def get_message(address: AddressPath, message: MessagePath, caller: Caller, service: Mailboxes) -> MessageView:
     """The body is not included."""
     return MessageView.of(await service.message(caller, address, message))
 
@@ -79,9 +78,7 @@ async def get_message(
         **problems(404),
     },
 )
-async def get_raw_message(
-    address: AddressPath, message: MessagePath, caller: Caller, service: MailDecisions
-) -> Response:
+async def get_raw_message(address: AddressPath, message: MessagePath, caller: Caller, service: Mailboxes) -> Response:
     """The whole message, with the trace fields that were added on arrival."""
     size, first, rest = await service.raw(caller, address, message)
     headers = {
@@ -93,7 +90,7 @@ async def get_raw_message(
 
 
 async def pieces_of(first: bytes, rest: AsyncGenerator[bytes]) -> AsyncIterator[bytes]:
-    """Give the octets of an answer that has begun."""
+    """Yield the octets of an answer that has begun."""
     async with aclosing(rest):
         yield first
         async for piece in rest:
@@ -103,9 +100,7 @@ async def pieces_of(first: bytes, rest: AsyncGenerator[bytes]) -> AsyncIterator[
 @messages.delete(
     _ONE, operation_id="deleteMessage", summary="Delete a message.", status_code=204, responses=problems(404)
 )
-async def delete_message(
-    address: AddressPath, message: MessagePath, caller: Caller, service: MailDecisions
-) -> Response:
+async def delete_message(address: AddressPath, message: MessagePath, caller: Caller, service: Mailboxes) -> Response:
     """Removes the message from every mailbox of the account; it no longer counts against the quota."""
     await service.delete_message(caller, address, message)
     return Response(status_code=204)
@@ -113,7 +108,7 @@ async def delete_message(
 
 @dead.get("/v1/dead", operation_id="listDeadLetters", summary="List parked messages.", responses=problems())
 async def list_dead_letters(
-    _: Platform, service: Decisions, limit: Limit = 50, cursor: Cursor = None
+    _: Platform, service: Directory, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[DeadLetterView]:
     """Messages that were accepted and could not be delivered, oldest first. Nothing is removed from
     this list automatically.
@@ -131,7 +126,7 @@ async def list_dead_letters(
     responses=problems(404),
     dependencies=POST_ONLY,
 )
-async def retry_dead_letter(sequence: Sequence, _: Platform, service: Decisions) -> Response:
+async def retry_dead_letter(sequence: Sequence, _: Platform, service: Directory) -> Response:
     """The message leaves the list; if it fails again, it is parked again under another number."""
     await service.retry_dead_letter(sequence)
     return Response(Retried(sequence=sequence).model_dump_json(), 202, media_type="application/json")
@@ -144,7 +139,7 @@ async def retry_dead_letter(sequence: Sequence, _: Platform, service: Decisions)
     status_code=204,
     responses=problems(404),
 )
-async def discard_dead_letter(sequence: Sequence, _: Platform, service: Decisions) -> Response:
+async def discard_dead_letter(sequence: Sequence, _: Platform, service: Directory) -> Response:
     """The message is deleted permanently."""
     await service.discard_dead_letter(sequence)
     return Response(status_code=204)

@@ -12,15 +12,16 @@ from fastapi import Depends, Path, Request, Response
 from posthorn.ports.account_mail import DeletedKey, DeletedMessage, Mailbox
 from posthorn.ports.errors import FieldError, ValidationFailed
 from posthorn_api.http.guard import receipt
-from posthorn_api.http.operations import BODY_PROBLEMS, POST_ONLY, AddressPath, Caller, problems, router
+from posthorn_api.http.operations import BODY_PROBLEMS, POST_ONLY, AddressPath, Caller, problems, router, service_of
 from posthorn_api.http.pagination import Cursor, Limit, page, text_after
-from posthorn_api.http.schemas import MessageView, Page
+from posthorn_api.http.schemas import Page
 from posthorn_api.mailboxes.schemas import (
     DeletedMessageView,
     MailboxCreation,
     MailboxesView,
     MailboxView,
     MessageMove,
+    MessageView,
 )
 from posthorn_api.mailboxes.service import MailboxService
 
@@ -28,12 +29,7 @@ mailboxes = router("Mailboxes")
 messages = router("Messages")
 
 
-def _mail(request: Request) -> MailboxService:
-    mail: MailboxService = request.app.state.mail
-    return mail
-
-
-MailDecisions = Annotated[MailboxService, Depends(_mail)]
+Mailboxes = Annotated[MailboxService, Depends(service_of(MailboxService))]
 MessagePath = Annotated[UUID, Path(alias="id", description="Id of the message.")]
 MailboxPath = Annotated[str, Path(description="Name of the mailbox; slashes in it need not be percent-encoded.")]
 ONE_MESSAGE = "/v1/accounts/{address:address}/messages/{id}"
@@ -41,7 +37,7 @@ _MAILBOXES = "/v1/accounts/{address:address}/mailboxes"
 
 
 @mailboxes.get(_MAILBOXES, operation_id="listMailboxes", summary="List mailboxes.", responses=problems(404))
-async def list_mailboxes(address: AddressPath, caller: Caller, service: MailDecisions) -> MailboxesView:
+async def list_mailboxes(address: AddressPath, caller: Caller, service: Mailboxes) -> MailboxesView:
     """All mailboxes of the account, each with a count of its messages."""
     return MailboxesView(items=[MailboxView.of(each) for each in await service.mailboxes(caller, address)])
 
@@ -56,7 +52,7 @@ async def list_mailboxes(address: AddressPath, caller: Caller, service: MailDeci
     dependencies=POST_ONLY,
 )
 async def create_mailbox(
-    address: AddressPath, new: MailboxCreation, caller: Caller, service: MailDecisions, request: Request
+    address: AddressPath, new: MailboxCreation, caller: Caller, service: Mailboxes, request: Request
 ) -> Response:
     """In addition to INBOX, Junk, Sent and Trash, which every account has."""
 
@@ -74,9 +70,7 @@ async def create_mailbox(
     status_code=204,
     responses=problems(404, 409),
 )
-async def delete_mailbox(
-    address: AddressPath, mailbox: MailboxPath, caller: Caller, service: MailDecisions
-) -> Response:
+async def delete_mailbox(address: AddressPath, mailbox: MailboxPath, caller: Caller, service: Mailboxes) -> Response:
     """Only an empty mailbox can be deleted, and none of INBOX, Junk, Sent and Trash."""
     await service.delete_mailbox(caller, address, mailbox)
     return Response(status_code=204)
@@ -90,7 +84,7 @@ async def delete_mailbox(
     dependencies=POST_ONLY,
 )
 async def move_message(
-    address: AddressPath, message: MessagePath, move: MessageMove, caller: Caller, service: MailDecisions
+    address: AddressPath, message: MessagePath, move: MessageMove, caller: Caller, service: Mailboxes
 ) -> MessageView:
     """Removes the message from every other mailbox. It gets a new UID in the target mailbox."""
     return MessageView.of(await service.move_message(caller, address, message, move.mailbox))
@@ -103,7 +97,7 @@ async def move_message(
     responses=problems(404),
 )
 async def list_deleted(
-    address: AddressPath, caller: Caller, service: MailDecisions, limit: Limit = 50, cursor: Cursor = None
+    address: AddressPath, caller: Caller, service: Mailboxes, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[DeletedMessageView]:
     """Messages that can be restored within the `undelete_days` of their domain, newest first."""
     found = await service.deleted(caller, address, _key_in(cursor), limit + 1)
@@ -122,7 +116,7 @@ async def list_deleted(
     dependencies=POST_ONLY,
 )
 async def undelete_message(
-    address: AddressPath, message: MessagePath, caller: Caller, service: MailDecisions
+    address: AddressPath, message: MessagePath, caller: Caller, service: Mailboxes
 ) -> MessageView:
     """To the mailbox where it was, or to INBOX if that mailbox no longer exists. The message counts
     against the quota again.

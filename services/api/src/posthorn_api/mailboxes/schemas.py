@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Literal
+from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from posthorn.ports.account_mail import DeletedMessage, Mailbox
-from posthorn_api.http.schemas import Line, MessageView
-
-
-class _Request(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+from posthorn.ports.account_mail import DeletedMessage, Mailbox, Message
+from posthorn.ports.ingest import Parked
+from posthorn.wire.message.header_decoding import decode_addresses, decode_text
+from posthorn_api.http.schemas import Line, RequestBody
 
 
-class MailboxCreation(_Request):
+class MailboxCreation(RequestBody):
     """A mailbox to create."""
 
     name: Line = Field(
@@ -23,7 +22,7 @@ class MailboxCreation(_Request):
     )
 
 
-class MessageMove(_Request):
+class MessageMove(RequestBody):
     """The target of a move."""
 
     mailbox: Line = Field(examples=["Trash"])
@@ -103,3 +102,72 @@ class ImportSummary(BaseModel):
     from_lines_left: int = Field(
         description="Lines of an mbox that begin with From after an empty line and were taken for text of a message."
     )
+
+
+FLAGS = ("seen", "answered", "flagged", "deleted", "draft")
+"""Names of the flags, by bit."""
+
+
+class MessageView(BaseModel):
+    """A message in a mailbox."""
+
+    id: UUID
+    mailbox: str
+    uid: int
+    size: int = Field(description="Size in bytes, exactly as POP3 reports it.")
+    received_at: datetime
+    from_: str = Field(serialization_alias="from", description="The From field, decoded.")
+    subject: str = Field(description="The Subject field, decoded.")
+    date: str = Field(description="The Date field, as the sender wrote it.")
+    message_id: str
+    reverse_path: str = Field(
+        description="The reverse-path of the envelope; empty for bounces and other notifications."
+    )
+    flags: list[Literal["seen", "answered", "flagged", "deleted", "draft"]]
+    keywords: list[str]
+
+    @classmethod
+    def of(cls, message: Message) -> MessageView:
+        """Show a message."""
+        return cls(
+            id=message.id,
+            mailbox=message.mailbox,
+            uid=message.uid,
+            size=message.size,
+            received_at=message.received_at,
+            from_=decode_addresses(message.from_),
+            subject=decode_text(message.subject),
+            date=message.date,
+            message_id=message.message_id,
+            reverse_path=message.reverse_path,
+            flags=[name for bit, name in enumerate(FLAGS) if message.flags >> bit & 1],  # type: ignore[misc]
+            keywords=list(message.keywords),
+        )
+
+
+class DeadLetterView(BaseModel):
+    """A message that was accepted and could not be delivered."""
+
+    sequence: int
+    message_id: str
+    reason: str
+    parked_at: datetime
+    size: int
+
+    @classmethod
+    def of(cls, parked: Parked) -> DeadLetterView:
+        """Show a dead letter."""
+        return cls(
+            sequence=parked.sequence,
+            message_id=parked.message_id,
+            reason=parked.reason,
+            parked_at=parked.parked_at,
+            size=parked.octets,
+        )
+
+
+class Retried(BaseModel):
+    """A parked message that is queued again."""
+
+    sequence: int
+    state: Literal["queued"] = "queued"

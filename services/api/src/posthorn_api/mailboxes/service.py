@@ -65,12 +65,12 @@ class MailboxService:
         return replace(found, messages=[message for message in found.messages if _matches(message, which)])
 
     async def message(self, caller: ApiKey, address: str, message: UUID) -> Message:
-        """Give one."""
+        """Return one."""
         found, _ = await self._mail.message(caller.tenant, address_in("address", address), message)
         return found
 
     async def raw(self, caller: ApiKey, address: str, message: UUID) -> tuple[int, bytes, AsyncGenerator[bytes]]:
-        """Give a message's size, its first octets and the rest. A fault of the store shows before anything is answered."""
+        """Return a message's size, its first octets and the rest. A fault of the store shows before anything is answered."""
         address = address_in("address", address)
         attempts = 2  # a collector may move the octets between the look-up and the read
         while True:
@@ -120,12 +120,12 @@ class MailboxService:
 
 
 def known_mailbox(name: str) -> str:
-    """Give the name of a mailbox that should be there: INBOX is one name however it is written (RFC 9051 §5.1)."""
+    """Return the name of a mailbox that should be there: INBOX is one name however it is written (RFC 9051 §5.1)."""
     return INBOX if name.upper() == INBOX else unicodedata.normalize("NFC", name)
 
 
 def mailbox_in(field: str, name: str) -> str:
-    """Give the name of a mailbox that may be made. Raises ValidationFailed."""
+    """Return the name of a mailbox that may be made. Raises ValidationFailed."""
     name = known_mailbox(name)
     levels = name.split("/")
     problem = None
@@ -145,7 +145,7 @@ def mailbox_in(field: str, name: str) -> str:
 
 
 def _matches(message: Message, which: Which) -> bool:
-    """Whether the texts match once they are decoded; the store has seen to the rest."""
+    """Return whether the texts match once they are decoded; the store has seen to the rest."""
     if which.from_ is not None and which.from_.lower() not in decode_addresses(message.from_).lower():
         return False
     return which.subject is None or which.subject.lower() in decode_text(message.subject).lower()

@@ -66,7 +66,7 @@ async def content(first: bytes, rest: AsyncGenerator[bytes], part: Part, *, raw:
 
 
 async def _between(first: bytes, rest: AsyncGenerator[bytes], begin: int, end: int) -> AsyncGenerator[bytes]:
-    """Give the octets from one offset to another."""
+    """Yield the octets from one offset to another."""
     async with aclosing(rest):
         at = len(first)
         if wanted := first[begin:end]:

@@ -11,7 +11,7 @@ from starlette.responses import StreamingResponse
 from posthorn_api.http.operations import AddressPath, Caller, problems, router
 from posthorn_api.http.untrusted_content import UNTRUSTED_CONTENT_HEADERS
 from posthorn_api.mailboxes.message_routes import pieces_of
-from posthorn_api.mailboxes.routes import ONE_MESSAGE, MailDecisions, MessagePath
+from posthorn_api.mailboxes.routes import ONE_MESSAGE, Mailboxes, MessagePath
 from posthorn_api.mailboxes.structure_schemas import StructureView
 
 parts = router("Messages")
@@ -26,7 +26,7 @@ Number = Annotated[str, Path(max_length=500, description="Number of the part, fr
     responses=problems(404),
 )
 async def get_structure(
-    address: AddressPath, message: MessagePath, caller: Caller, service: MailDecisions
+    address: AddressPath, message: MessagePath, caller: Caller, service: Mailboxes
 ) -> StructureView:
     """With their numbers, types, names and sizes (RFC 2045, RFC 2046)."""
     return StructureView.of(await service.structure(caller, address, message))
@@ -50,7 +50,7 @@ async def get_part(
     message: MessagePath,
     part: Number,
     caller: Caller,
-    service: MailDecisions,
+    service: Mailboxes,
     raw: Annotated[bool, Query(description="Return the part as it is encoded in the message.")] = False,
 ) -> Response:
     """Decoded from base64 or quoted-printable, in the part's own character set. The media type of

@@ -6,12 +6,21 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Path, Query, Request, Response
+from fastapi import Depends, Path, Query, Response
 
 from posthorn.model.outbound import QueueState
 from posthorn.ports.errors import FieldError, ValidationFailed
 from posthorn.ports.queue import QueueFilter
-from posthorn_api.http.operations import BODY_PROBLEMS, POST_ONLY, AddressPath, Caller, created, problems, router
+from posthorn_api.http.operations import (
+    BODY_PROBLEMS,
+    POST_ONLY,
+    AddressPath,
+    Caller,
+    created,
+    problems,
+    router,
+    service_of,
+)
 from posthorn_api.http.pagination import Cursor, Limit, number_in, page, text_after
 from posthorn_api.http.schemas import Line, Page
 from posthorn_api.queue.schemas import (
@@ -32,13 +41,7 @@ suppressions = router("Suppressions")
 traces = router("Traces")
 
 
-def outgoing(request: Request) -> QueueService:
-    """Give the service."""
-    found: QueueService = request.app.state.outgoing
-    return found
-
-
-Letters = Annotated[QueueService, Depends(outgoing)]
+Queue = Annotated[QueueService, Depends(service_of(QueueService))]
 Number = Annotated[
     int, Path(alias="id", ge=1, le=2**63 - 1, description="Number of the recipient in the queue, from the list.")
 ]
@@ -47,7 +50,7 @@ Number = Annotated[
 @queue.get("/v1/queue", operation_id="listQueue", summary="Search the outbound queue.", responses=problems())
 async def list_queue(
     caller: Caller,
-    service: Letters,
+    service: Queue,
     domain: Annotated[Line | None, Query(description="Domain of the recipient.")] = None,
     state: Annotated[State | None, Query()] = None,
     sender: Annotated[
@@ -79,7 +82,7 @@ async def list_queue(
 
 
 @queue.get("/v1/queue/{id}", operation_id="getQueued", summary="Get a recipient in the queue.", responses=problems(404))
-async def get_queued(number: Number, caller: Caller, service: Letters) -> QueueItemView:
+async def get_queued(number: Number, caller: Caller, service: Queue) -> QueueItemView:
     """The answer includes the result of the last attempt."""
     return QueueItemView.of(await service.item(caller, number))
 
@@ -91,7 +94,7 @@ async def get_queued(number: Number, caller: Caller, service: Letters) -> QueueI
     status_code=204,
     responses=problems(404, 409),
 )
-async def cancel_queued(number: Number, caller: Caller, service: Letters) -> Response:
+async def cancel_queued(number: Number, caller: Caller, service: Queue) -> Response:
     """The message is no longer sent to this recipient, and no bounce is sent. Refused with 409
     (conflict) while it is being sent or after it has finished.
     """
@@ -100,14 +103,14 @@ async def cancel_queued(number: Number, caller: Caller, service: Letters) -> Res
 
 
 def _on_one(action: str) -> Callable[..., Awaitable[QueueItemView]]:
-    async def act(number: Number, caller: Caller, service: Letters) -> QueueItemView:
+    async def act(number: Number, caller: Caller, service: Queue) -> QueueItemView:
         return QueueItemView.of(await service.act(caller, action, number))
 
     return act
 
 
 def _on_many(action: str) -> Callable[..., Awaitable[MatchedView]]:
-    async def act(body: QueueSelection, caller: Caller, service: Letters) -> MatchedView:
+    async def act(body: QueueSelection, caller: Caller, service: Queue) -> MatchedView:
         which = body.which()
         if which == QueueFilter() and not body.all:
             raise ValidationFailed(FieldError("all", "without any filter, all must be true"))
@@ -166,7 +169,7 @@ for _action, (_summary, _of_one, _of_many) in _ACTIONS.items():
 )
 async def list_suppressions(
     caller: Caller,
-    service: Letters,
+    service: Queue,
     domain: Annotated[Line | None, Query(description="Only addresses of this domain.")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
@@ -190,7 +193,7 @@ async def list_suppressions(
     },
     dependencies=POST_ONLY,
 )
-async def suppress(body: SuppressionCreation, caller: Caller, service: Letters) -> Response:
+async def suppress(body: SuppressionCreation, caller: Caller, service: Queue) -> Response:
     """The address gets no more mail from the tenant, and messages queued for it bounce. Addresses
     that bounce permanently are added automatically.
     """
@@ -207,7 +210,7 @@ async def suppress(body: SuppressionCreation, caller: Caller, service: Letters) 
     status_code=204,
     responses=problems(404),
 )
-async def unsuppress(address: AddressPath, caller: Caller, service: Letters) -> Response:
+async def unsuppress(address: AddressPath, caller: Caller, service: Queue) -> Response:
     """The address gets mail again."""
     await service.unsuppress(caller, address)
     return Response(status_code=204)
@@ -220,7 +223,7 @@ async def unsuppress(address: AddressPath, caller: Caller, service: Letters) -> 
     responses=problems(404),
 )
 async def trace_message(
-    message: Annotated[UUID, Path(alias="id", description="Id of the message.")], caller: Caller, service: Letters
+    message: Annotated[UUID, Path(alias="id", description="Id of the message.")], caller: Caller, service: Queue
 ) -> TraceView:
     """Every event of the message in chronological order, kept for two weeks unless configured
     otherwise. A key of a tenant sees the messages that the tenant has sent; only a key of the

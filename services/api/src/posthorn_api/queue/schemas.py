@@ -42,7 +42,7 @@ class QueueSelection(BaseModel):
     all: bool = Field(False, description="Must be true if no other field is given: selects everything in the queue.")
 
     def which(self) -> QueueFilter:
-        """Give it to the service."""
+        """Return it to the service."""
         return QueueFilter(
             self.domain,
             None if self.state is None else QueueState(self.state),
@@ -156,7 +156,7 @@ class RouteSetting(BaseModel):
     messages_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
     def route(self, domain: str) -> Route:
-        """Give it to the service; the password goes beside it."""
+        """Return it to the service; the password goes beside it."""
         return Route(
             domain,
             self.host,

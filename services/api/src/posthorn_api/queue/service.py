@@ -1,4 +1,4 @@
-"""What the API decides about letters out: the queue, routes, suppressions, and what a trace may show to whom."""
+"""What the API decides about messages out: the queue, routes, suppressions, and what a trace may show to whom."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Matched:
 
 
 class QueueService:
-    """Letters out, as an administrator sees them. Every method takes the caller's key and sees what its tenant sees.
+    """Messages out, as an administrator sees them. Every method takes the caller's key and sees what its tenant sees.
 
     Raises ValidationFailed, NotFound and Conflict for the caller's faults, Unavailable for ours.
     """
@@ -75,7 +75,7 @@ class QueueService:
         return await self._queue.items(caller.tenant, _canonical(which), before, limit)
 
     async def item(self, caller: ApiKey, number: int) -> QueueItem:
-        """Give one recipient."""
+        """Return one recipient."""
         return await self._queue.item(caller.tenant, number)
 
     async def act(self, caller: ApiKey, action: str, number: int) -> QueueItem:
@@ -106,7 +106,7 @@ class QueueService:
         return await self._routes.all(after, limit)
 
     async def route(self, domain: str) -> Route:
-        """Give one."""
+        """Return one."""
         return await self._routes.get(_destination(domain))
 
     async def create_route(self, route: Route, password: str | None, receipt: Receipt[Route] | None = None) -> Route:
@@ -146,7 +146,7 @@ class QueueService:
         await self._suppressions.remove(caller.tenant, foreign_in("address", address))
 
     async def trace(self, caller: ApiKey, message: UUID) -> Sequence[Event]:
-        """Give what happened to a message. A tenant sees that of messages it sent, but not where others' aliases lead; of others'
+        """Return what happened to a message. A tenant sees that of messages it sent, but not where others' aliases lead; of others'
         messages it sees what became of its own aliases' targets. That mail was read is for the reader's tenant alone."""
         trace = self._trace.get()
         rows = await self._queue.items(caller.tenant, QueueFilter(message=message), None, _ROWS)
@@ -235,7 +235,7 @@ def _recipient(event: Event) -> object:
 
 
 def _within(recipients: object, domains: Set[str]) -> list[str]:
-    """Give the addresses that are in the domains."""
+    """Return the addresses that are in the domains."""
     listed = recipients if isinstance(recipients, list) else []
     return [each for each in listed if isinstance(each, str) and each.rpartition("@")[2].lower() in domains]
 
@@ -245,7 +245,7 @@ def _is_among(event: Event, own: Recipients) -> bool:
 
 
 def is_of(events: Sequence[Event], tenant: UUID) -> bool:
-    """Tell whether the message is one that the tenant sent."""
+    """Return whether the message is one that the tenant sent."""
     return any(event.kind == ACCEPTED and _is_by(event, tenant) for event in events)
 
 
@@ -292,7 +292,7 @@ def _host(text: str | None) -> str | None:
 
 
 def _fit(route: Route, *, has_password: bool) -> Route:
-    """Give the route in canonical form. Raises ValidationFailed, naming every field that makes no sense with the others."""
+    """Return the route in canonical form. Raises ValidationFailed, naming every field that makes no sense with the others."""
     route = replace(route, domain=_destination(route.domain), host=_host(route.host))
     faults: list[FieldError] = []
     if route.host is None:

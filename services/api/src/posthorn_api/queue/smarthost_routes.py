@@ -11,7 +11,7 @@ from posthorn_api.http.guard import receipt
 from posthorn_api.http.operations import BODY_PROBLEMS, POST_ONLY, Platform, created, problems, router
 from posthorn_api.http.pagination import Cursor, Limit, page, text_after
 from posthorn_api.http.schemas import Page
-from posthorn_api.queue.routes import Letters
+from posthorn_api.queue.routes import Queue
 from posthorn_api.queue.schemas import RouteCreation, RouteSetting, RouteView
 
 routes = router("Routes")
@@ -20,7 +20,7 @@ Destination = Annotated[str, Path(alias="domain", description="Name of the domai
 
 
 @routes.get("/v1/routes", operation_id="listRoutes", summary="List routes.", responses=problems())
-async def list_routes(_: Platform, service: Letters, limit: Limit = 50, cursor: Cursor = None) -> Page[RouteView]:
+async def list_routes(_: Platform, service: Queue, limit: Limit = 50, cursor: Cursor = None) -> Page[RouteView]:
     """Sorted by domain."""
     found = await service.routes(text_after(cursor), limit + 1)
     return page(found, limit, RouteView.of, lambda route: route.domain)
@@ -35,7 +35,7 @@ async def list_routes(_: Platform, service: Letters, limit: Limit = 50, cursor: 
     responses=problems(409, *BODY_PROBLEMS),
     dependencies=POST_ONLY,
 )
-async def create_route(request: Request, body: RouteCreation, _: Platform, service: Letters) -> Response:
+async def create_route(request: Request, body: RouteCreation, _: Platform, service: Queue) -> Response:
     """Mail for the domain takes this route from now on; messages that wait for the domain are
     retried at once.
     """
@@ -43,7 +43,7 @@ async def create_route(request: Request, body: RouteCreation, _: Platform, servi
 
 
 @routes.get("/v1/routes/{domain}", operation_id="getRoute", summary="Get a route.", responses=problems(404))
-async def get_route(domain: Destination, _: Platform, service: Letters) -> RouteView:
+async def get_route(domain: Destination, _: Platform, service: Queue) -> RouteView:
     """The password is not shown."""
     return RouteView.of(await service.route(domain))
 
@@ -58,7 +58,7 @@ async def get_route(domain: Destination, _: Platform, service: Letters) -> Route
         **problems(*BODY_PROBLEMS),
     },
 )
-async def set_route(domain: Destination, body: RouteSetting, _: Platform, service: Letters) -> Response:
+async def set_route(domain: Destination, body: RouteSetting, _: Platform, service: Queue) -> Response:
     """Fields that are left out get their default values. Only the password is kept if it is left
     out, as long as host and username stay the same.
     """
@@ -75,7 +75,7 @@ async def set_route(domain: Destination, body: RouteSetting, _: Platform, servic
     status_code=204,
     responses=problems(404),
 )
-async def delete_route(domain: Destination, _: Platform, service: Letters) -> Response:
+async def delete_route(domain: Destination, _: Platform, service: Queue) -> Response:
     """Mail for the domain then goes to its MX hosts, or takes the route of `*`."""
     await service.delete_route(domain)
     return Response(status_code=204)

@@ -138,7 +138,7 @@ def compose(draft: Draft, number: UUID) -> bytes:
 
 
 def crlf_lines(text: bytes) -> bytes:
-    """Give the text with CRLF for each CRLF, CR and LF. Works piece by piece: the interpreter must not be held for long."""
+    """Return the text with CRLF for each CRLF, CR and LF. Works piece by piece: the interpreter must not be held for long."""
     pieces = []
     for at in range(0, len(text), _PIECE):
         piece = text[at : at + _PIECE]
@@ -156,7 +156,7 @@ class _Large:
         self._parts: dict[bytes, bytes] = {}
 
     def stand_in(self, content: bytes) -> bytes:
-        """Give what stands for the content, which is the content itself unless it is large."""
+        """Return what stands for the content, which is the content itself unless it is large."""
         if len(content) < _LARGE:
             return content
         token = f"{self._number.hex}{len(self._parts):08}".encode()
@@ -164,7 +164,7 @@ class _Large:
         return token
 
     def put_into(self, octets: bytes) -> Iterator[bytes]:
-        """Give the message with the contents in their places, in pieces."""
+        """Yield the message with the contents in their places, in pieces."""
         at = 0
         found = sorted((octets.index(line), line) for line in self._parts)
         for start, line in found:

@@ -9,17 +9,12 @@ from fastapi import Depends, Request, Response
 
 from posthorn_api.http.guard import Guard
 from posthorn_api.http.large_bodies import SEND_PATH
-from posthorn_api.http.operations import BODY_PROBLEMS, POST_ONLY, Caller, problems, router
+from posthorn_api.http.operations import BODY_PROBLEMS, POST_ONLY, Caller, problems, router, service_of
 from posthorn_api.sending.schemas import Sending as SendingBody
 from posthorn_api.sending.schemas import SentView
 from posthorn_api.sending.service import SendingService
 
 sending = router("Sending")
-
-
-def _sending(request: Request) -> SendingService:
-    found: SendingService = request.app.state.sending
-    return found
 
 
 @sending.post(
@@ -32,7 +27,10 @@ def _sending(request: Request) -> SendingService:
     dependencies=POST_ONLY,
 )
 async def send_message(
-    request: Request, body: SendingBody, caller: Caller, service: Annotated[SendingService, Depends(_sending)]
+    request: Request,
+    body: SendingBody,
+    caller: Caller,
+    service: Annotated[SendingService, Depends(service_of(SendingService))],
 ) -> Response:
     """The message is stored durably once this is answered, and is handled like one that a mail
     client submits: delivered to the mailboxes of local recipients, and queued for other servers.

@@ -233,7 +233,7 @@ class SendingService:
         self._events.record(Event(envelope.id, envelope.received_at, ACCEPTED, detail))
 
     async def _judge_author(self, caller: ApiKey, where: str, author: Address) -> _Author:
-        """Give who it is. Raises ValidationFailed unless it is an account or alias that the caller may send for."""
+        """Return who it is. Raises ValidationFailed unless it is an account or alias that the caller may send for."""
         try:
             domain = await self._administration.domain(caller.tenant, author.domain)
         except NotFound:

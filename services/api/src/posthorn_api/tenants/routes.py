@@ -18,12 +18,13 @@ from posthorn_api.http.operations import (
     POST_ONLY,
     AddressPath,
     Caller,
-    Decisions,
+    Directory,
     Expected,
     created,
     etag,
     problems,
     router,
+    service_of,
 )
 from posthorn_api.http.pagination import Cursor, Limit, id_in, number_in, page, text_after
 from posthorn_api.http.schemas import Line, Page
@@ -47,12 +48,7 @@ audit = router("Audit log")
 _BASIC = HTTPBasic(auto_error=False, scheme_name="Account", description="Address and password of an account.")
 
 
-def _tenancy(request: Request) -> TenantService:
-    found: TenantService = request.app.state.tenancy
-    return found
-
-
-Owners = Annotated[TenantService, Depends(_tenancy)]
+Tenants = Annotated[TenantService, Depends(service_of(TenantService))]
 TenantPath = Annotated[str, Path(max_length=100, description="Name or id of the tenant.", examples=["acme"])]
 KeyPath = Annotated[UUID, Path(alias="id", description="Id of the API key.")]
 Moment = Annotated[AwareDatetime | None, Query(examples=["2036-01-01T00:00:00Z"])]
@@ -76,20 +72,20 @@ def _shown(tenant: Tenant, response: Response) -> TenantView:
     responses=problems(409, *BODY_PROBLEMS),
     dependencies=POST_ONLY,
 )
-async def create_tenant(request: Request, body: TenantCreation, service: Owners) -> Response:
+async def create_tenant(request: Request, body: TenantCreation, service: Tenants) -> Response:
     """A tenant owns domains and has limits of its own."""
     return _made(await service.create_tenant(body.name, body.rules(), receipt(request, _made)))
 
 
 @tenants.get("/v1/tenants", operation_id="listTenants", summary="List tenants.", responses=problems())
-async def list_tenants(caller: Caller, service: Owners, limit: Limit = 50, cursor: Cursor = None) -> Page[TenantView]:
+async def list_tenants(caller: Caller, service: Tenants, limit: Limit = 50, cursor: Cursor = None) -> Page[TenantView]:
     """Sorted by name. A key of a tenant sees its own tenant only."""
     found = await service.tenants(caller, text_after(cursor), limit + 1)
     return page(found, limit, TenantView.of, lambda tenant: tenant.name)
 
 
 @tenants.get("/v1/tenants/{tenant}", operation_id="getTenant", summary="Get a tenant.", responses=problems(404))
-async def get_tenant(tenant: TenantPath, caller: Caller, service: Owners, response: Response) -> TenantView:
+async def get_tenant(tenant: TenantPath, caller: Caller, service: Tenants, response: Response) -> TenantView:
     """The answer includes the limits of the tenant and what it uses of them."""
     return _shown(await service.tenant(caller, tenant), response)
 
@@ -101,7 +97,7 @@ async def get_tenant(tenant: TenantPath, caller: Caller, service: Owners, respon
     responses=problems(404, 409, 412, *BODY_PROBLEMS),
 )
 async def change_tenant(
-    tenant: TenantPath, body: TenantChange, caller: Caller, service: Owners, expected: Expected, response: Response
+    tenant: TenantPath, body: TenantChange, caller: Caller, service: Tenants, expected: Expected, response: Response
 ) -> TenantView:
     """Only the fields in the body are changed. A limit below the present usage removes nothing."""
     changes = body.model_dump(exclude_unset=True)
@@ -115,7 +111,7 @@ async def change_tenant(
     status_code=204,
     responses=problems(400, 404, 409, 412),
 )
-async def delete_tenant(tenant: TenantPath, caller: Caller, service: Owners, expected: Expected) -> Response:
+async def delete_tenant(tenant: TenantPath, caller: Caller, service: Tenants, expected: Expected) -> Response:
     """Refused with 409 (conflict) while the tenant has domains, API keys, webhooks or messages in
     the queue.
     """
@@ -132,7 +128,7 @@ async def delete_tenant(tenant: TenantPath, caller: Caller, service: Owners, exp
     responses=problems(*BODY_PROBLEMS),
     dependencies=POST_ONLY,
 )
-async def create_api_key(request: Request, body: ApiKeyCreation, caller: Caller, service: Owners) -> Response:
+async def create_api_key(request: Request, body: ApiKeyCreation, caller: Caller, service: Tenants) -> Response:
     """The key is shown in this answer only. An admin of a tenant creates keys of that tenant, but
     no key of a platform admin. Reading the content of mailboxes is a separate right
     (`message_content`), which only a key that has it can grant.
@@ -154,14 +150,14 @@ async def create_api_key(request: Request, body: ApiKeyCreation, caller: Caller,
 
 
 @api_keys.get("/v1/api-keys", operation_id="listApiKeys", summary="List API keys.", responses=problems())
-async def list_api_keys(caller: Caller, service: Owners, limit: Limit = 50, cursor: Cursor = None) -> Page[ApiKeyView]:
+async def list_api_keys(caller: Caller, service: Tenants, limit: Limit = 50, cursor: Cursor = None) -> Page[ApiKeyView]:
     """Sorted by creation time. The keys themselves are not shown."""
     found = await service.keys(caller, id_in(cursor), limit + 1)
     return page(found, limit, ApiKeyView.of, lambda key: str(key.id))
 
 
 @api_keys.get("/v1/api-keys/{id}", operation_id="getApiKey", summary="Get an API key.", responses=problems(404))
-async def get_api_key(number: KeyPath, caller: Caller, service: Owners) -> ApiKeyView:
+async def get_api_key(number: KeyPath, caller: Caller, service: Tenants) -> ApiKeyView:
     """The key itself is not shown."""
     return ApiKeyView.of(await service.key(caller, number))
 
@@ -173,7 +169,7 @@ async def get_api_key(number: KeyPath, caller: Caller, service: Owners) -> ApiKe
     status_code=204,
     responses=problems(404),
 )
-async def delete_api_key(number: KeyPath, caller: Caller, service: Owners) -> Response:
+async def delete_api_key(number: KeyPath, caller: Caller, service: Tenants) -> Response:
     """Every server refuses the key within two seconds."""
     await service.delete_key(caller, number)
     return Response(status_code=204)
@@ -187,7 +183,12 @@ async def delete_api_key(number: KeyPath, caller: Caller, service: Owners) -> Re
     dependencies=[Security(_BASIC)],
 )
 async def list_content_access(
-    address: AddressPath, caller: Caller, service: Owners, accounts: Decisions, limit: Limit = 50, cursor: Cursor = None
+    address: AddressPath,
+    caller: Caller,
+    service: Tenants,
+    accounts: Directory,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> Page[AuditView]:
     """Every listing, search, reading and export of the account's messages through the API, newest
     first. The account itself may call this with its address and password (HTTP Basic).
@@ -200,7 +201,7 @@ async def list_content_access(
 @audit.get("/v1/audit", operation_id="listAudit", summary="List the audit log.", responses=problems())
 async def list_audit(
     caller: Caller,
-    service: Owners,
+    service: Tenants,
     actor: Annotated[Line | None, Query(description="Id or name of the key.")] = None,
     action: Annotated[
         Line | None, Query(description="`account.change`, or `account` for all actions on accounts.")

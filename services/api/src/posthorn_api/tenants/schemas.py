@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, cast
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
 from posthorn.ports.api_keys import ApiKey, Role
 from posthorn.ports.audit import AuditLine
 from posthorn.ports.tenants import Tenant, TenantRules
-from posthorn_api.http.schemas import Count, Hourly, Line, Quota
+from posthorn_api.http.schemas import Count, Hourly, Line, Quota, RequestBody
 
 RoleName = Literal["platform-admin", "tenant-admin", "read-only", "send-only"]
 TenantStateName = Literal["active", "suspended"]
@@ -33,11 +33,7 @@ _CONTENT = (
 )
 
 
-class _Request(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class TenantCreation(_Request):
+class TenantCreation(RequestBody):
     """A tenant to create."""
 
     name: Line = Field(description=_NAME, examples=["acme"])
@@ -58,11 +54,11 @@ class TenantCreation(_Request):
     min_password_length: Length = Field(8, description=_LENGTH)
 
     def rules(self) -> TenantRules:
-        """Give what bounds the tenant."""
+        """Return what bounds the tenant."""
         return TenantRules(**self.model_dump(exclude={"name"}))
 
 
-class TenantChange(_Request):
+class TenantChange(RequestBody):
     """Fields of a tenant to change; fields that are left out keep their values."""
 
     name: Line = Field(default_factory=str, description=_NAME)
@@ -124,7 +120,7 @@ class TenantView(BaseModel):
         )
 
 
-class ApiKeyCreation(_Request):
+class ApiKeyCreation(RequestBody):
     """An API key to create."""
 
     name: Line = Field(description="Purpose of the key or password.", examples=["backup job"])

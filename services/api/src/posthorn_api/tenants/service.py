@@ -43,7 +43,7 @@ class TenantService:
         return await self._tenants.items(caller.tenant, after, limit)
 
     async def tenant(self, caller: ApiKey, named: str) -> Tenant:
-        """Give one by name or id."""
+        """Return one by name or id."""
         try:
             return await self._tenants.get(caller.tenant, named)
         except NotFound:
@@ -81,7 +81,7 @@ class TenantService:
         *,
         message_content: bool | None = None,
     ) -> tuple[ApiKey, str]:
-        """Make a key; gives it with what is to be shown, which nobody can be told again.
+        """Make a key; returns it with what is to be shown, which nobody can be told again.
 
         ``message_content``: whether it may read the content of mailboxes; None: where its role is an admin's and the caller may.
         """
@@ -104,7 +104,7 @@ class TenantService:
         return await self._keys.items(caller.tenant, after, limit)
 
     async def key(self, caller: ApiKey, number: UUID) -> ApiKey:
-        """Give one."""
+        """Return one."""
         try:
             return await self._keys.get(caller.tenant, number)
         except NotFound:
@@ -130,7 +130,7 @@ class TenantService:
 
 
 def hash_of_key(key: str) -> bytes:
-    """Give the form in which a key is stored: 256 random bits need no slow hash."""
+    """Return the form in which a key is stored: 256 random bits need no slow hash."""
     return hashlib.sha256(key.encode()).digest()
 
 

@@ -68,11 +68,11 @@ class Reading(Protocol):
         ...
 
     def feed(self, octets: bytes) -> Iterator[Incoming]:
-        """Take octets as they come; gives the messages that are complete. Raises NotMbox or NotTar."""
+        """Take octets as they come; returns the messages that are complete. Raises NotMbox or NotTar."""
         ...
 
     def end(self) -> Iterator[Incoming]:
-        """The file is over; gives what is left. Raises NotMbox or NotTar when it breaks off."""
+        """The file is over; returns what is left. Raises NotMbox or NotTar when it breaks off."""
         ...
 
 
@@ -223,7 +223,7 @@ def _made(
 
 
 def _message_in(octets: bytes, limit: int) -> bytes:
-    """Give the message that a file holds, unpacked. Raises NotUnpackedError, also for what is no message at all."""
+    """Return the message that a file holds, unpacked. Raises NotUnpackedError, also for what is no message at all."""
     if compression_of(octets) is not None:
         octets = unpacked(octets, limit)
     first = octets.partition(b"\n")[0]

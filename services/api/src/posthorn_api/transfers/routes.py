@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Query, Request, Response
 from starlette.responses import StreamingResponse
 
-from posthorn_api.http.operations import POST_ONLY, AddressPath, Caller, problems, router
+from posthorn_api.http.operations import POST_ONLY, AddressPath, Caller, problems, router, service_of
 from posthorn_api.http.problems import Problem, problem_of
 from posthorn_api.http.schemas import Line
 from posthorn_api.http.untrusted_content import UNTRUSTED_CONTENT_HEADERS
@@ -36,12 +36,7 @@ _FORMATS = (
 )
 
 
-def _transfer(request: Request) -> TransferService:
-    transfer: TransferService = request.app.state.transfer
-    return transfer
-
-
-Transferring = Annotated[TransferService, Depends(_transfer)]
+Transfers = Annotated[TransferService, Depends(service_of(TransferService))]
 FormatQuery = Annotated[Format, Query(alias="format", description=_FORMATS)]
 
 
@@ -71,7 +66,7 @@ FormatQuery = Annotated[Format, Query(alias="format", description=_FORMATS)]
 async def export_mail(
     address: AddressPath,
     caller: Caller,
-    service: Transferring,
+    service: Transfers,
     form: FormatQuery,
     mailbox: Annotated[Line | None, Query(description="Only this mailbox; without it, all mailboxes.")] = None,
 ) -> Response:
@@ -111,7 +106,7 @@ async def import_mail(
     request: Request,
     address: AddressPath,
     caller: Caller,
-    service: Transferring,
+    service: Transfers,
     form: FormatQuery,
     mailbox: Annotated[
         Line | None,

@@ -162,7 +162,7 @@ class TransferService:
             yield END
 
     async def _message(self, contents: Contents, entry: Exported) -> AsyncGenerator[bytes]:
-        """Give a message's octets; nothing at all when it has been deleted since it was listed."""
+        """Yield a message's octets; nothing at all when it has been deleted since it was listed."""
         location = entry.location
         for attempt in (1, 2):  # a collector may move the octets between the look-up and the read
             pieces = self._bodies.stream(location)
@@ -228,14 +228,14 @@ class TransferService:
             raise _lost() from None
 
     async def store(self, importing: Importing, batch: Sequence[_Waiting]) -> set[UUID]:
-        """Store a batch; gives the ids for which there was room."""
+        """Store a batch; returns the ids for which there was room."""
         packed = await asyncio.to_thread(pack, [each.content for each in batch], self._compress)
         number = new_id()
-        letters = tuple(
+        messages = tuple(
             SegmentMessage(each.envelope, place, (importing.account,))
             for each, place in zip(batch, packed.ranges, strict=True)
         )
-        segment = Segment(number, f"{SEGMENTS}{number}", packed.octets, letters)
+        segment = Segment(number, f"{SEGMENTS}{number}", packed.octets, messages)
         await _patiently(lambda: self._blobs.put(segment.key, packed.parts))
         packed.parts.clear()
         try:

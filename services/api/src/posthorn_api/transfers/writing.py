@@ -18,7 +18,7 @@ _PIECES_OCTETS = 65_536
 async def written(
     form: Format, contents: Contents, entry: Exported, pieces: AsyncIterator[bytes]
 ) -> AsyncIterator[bytes]:
-    """Give a message as the file holds it; nothing when there are no pieces."""
+    """Yield a message as the file holds it; nothing when there are no pieces."""
     first = await anext(pieces, None)
     if first is None:
         return
@@ -46,7 +46,7 @@ async def written(
 
 
 async def gathered(pieces: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-    """Give the same octets in larger pieces: small ones cost a system call each."""
+    """Yield the same octets in larger pieces: small ones cost a system call each."""
     held: list[bytes] = []
     octets = 0
     async with aclosing(pieces):

@@ -36,7 +36,7 @@ TEST = "test"
 
 
 def wanted(events: Iterable[Event], webhooks: Sequence[Webhook]) -> list[Event]:
-    """Give the events that some webhook may be told of."""
+    """Return the events that some webhook may be told of."""
     asked = {kind for webhook in webhooks for kind in webhook.events}
     since = min((webhook.created_at.timestamp() for webhook in webhooks), default=0.0)
     return [
@@ -49,7 +49,7 @@ def wanted(events: Iterable[Event], webhooks: Sequence[Webhook]) -> list[Event]:
 def matched(
     events: Sequence[Event], webhooks: Sequence[Webhook], facts: Facts, senders: Mapping[UUID, UUID | None]
 ) -> list[NewDelivery]:
-    """Give a delivery for each webhook and each event that it is to be told of. ``senders`` are the tenants whose messages these
+    """Return a delivery for each webhook and each event that it is to be told of. ``senders`` are the tenants whose messages these
     are; None: a stranger's."""
     by_message: defaultdict[UUID, list[Event]] = defaultdict(list)
     for event in events:
@@ -71,13 +71,13 @@ def matched(
 
 
 def document(event: Event) -> dict[str, Any]:
-    """Give what is sent of an event."""
+    """Return what is sent of an event."""
     moment = datetime.fromtimestamp(event.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return {"type": event.kind, "timestamp": moment, "data": {"message": str(event.message), **event.detail}}
 
 
 def delivery_id(webhook: UUID, event: Event) -> UUID:
-    """Give the id of the delivery of an event, always the same: a UUIDv7 by the event's time, the rest a hash of both."""
+    """Return the id of the delivery of an event, always the same: a UUIDv7 by the event's time, the rest a hash of both."""
     digest = hashlib.sha256(webhook.bytes + encode_event(event)).digest()
     rest = int.from_bytes(digest[:10])
     milliseconds = min(max(int(event.at * 1000), 0), 2**48 - 1)
@@ -101,7 +101,7 @@ def _is_asked_for(webhook: Webhook, event: Event, facts: Facts) -> bool:
 
 
 def _domains_of(event: Event, facts: Facts) -> set[str]:
-    """Give the domains that an event concerns: of every address that it names, and of the sender of the recipient."""
+    """Return the domains that an event concerns: of every address that it names, and of the sender of the recipient."""
     detail = event.detail
     listed = detail.get("recipients")
     named = [detail.get("recipient"), detail.get("original"), detail.get("account")]

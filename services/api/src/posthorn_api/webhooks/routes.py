@@ -9,7 +9,17 @@ from fastapi import Depends, Path, Query, Request, Response
 
 from posthorn.ports.webhooks import Webhook
 from posthorn_api.http.guard import Guard, receipt
-from posthorn_api.http.operations import BODY_PROBLEMS, POST_ONLY, Caller, Expected, created, etag, problems, router
+from posthorn_api.http.operations import (
+    BODY_PROBLEMS,
+    POST_ONLY,
+    Caller,
+    Expected,
+    created,
+    etag,
+    problems,
+    router,
+    service_of,
+)
 from posthorn_api.http.pagination import Cursor, Limit, id_in, page
 from posthorn_api.http.schemas import Page
 from posthorn_api.webhooks.schemas import (
@@ -25,12 +35,7 @@ from posthorn_api.webhooks.service import WebhookService
 webhooks = router("Webhooks")
 
 
-def _hooks(request: Request) -> WebhookService:
-    found: WebhookService = request.app.state.hooks
-    return found
-
-
-Decisions = Annotated[WebhookService, Depends(_hooks)]
+Webhooks = Annotated[WebhookService, Depends(service_of(WebhookService))]
 WebhookPath = Annotated[UUID, Path(alias="id", description="Id of the webhook.")]
 DeliveryPath = Annotated[UUID, Path(alias="delivery", description="Id of the delivery.")]
 _ONE = "/v1/webhooks/{id}"
@@ -55,7 +60,7 @@ def _shown(webhook: Webhook, response: Response) -> WebhookView:
     responses=problems(409, *BODY_PROBLEMS),
     dependencies=POST_ONLY,
 )
-async def create_webhook(request: Request, body: WebhookCreation, caller: Caller, service: Decisions) -> Response:
+async def create_webhook(request: Request, body: WebhookCreation, caller: Caller, service: Webhooks) -> Response:
     """Events are posted to the URL as JSON: `{"type": "delivered", "timestamp": "2036-01-01T00:00:00.000Z", "data": {"message":
     "<id>", …}}`, with `type` and `data` as in the trace of the message. A tenant gets the events of messages that it sent, of
     messages delivered to its domains, and of messages that its aliases forwarded.
@@ -85,7 +90,7 @@ async def create_webhook(request: Request, body: WebhookCreation, caller: Caller
 
 @webhooks.get("/v1/webhooks", operation_id="listWebhooks", summary="List webhooks.", responses=problems())
 async def list_webhooks(
-    caller: Caller, service: Decisions, limit: Limit = 50, cursor: Cursor = None
+    caller: Caller, service: Webhooks, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[WebhookView]:
     """Sorted by creation time. The secrets are not shown."""
     found = await service.items(caller, id_in(cursor), limit + 1)
@@ -93,7 +98,7 @@ async def list_webhooks(
 
 
 @webhooks.get(_ONE, operation_id="getWebhook", summary="Get a webhook.", responses=problems(404))
-async def get_webhook(number: WebhookPath, caller: Caller, service: Decisions, response: Response) -> WebhookView:
+async def get_webhook(number: WebhookPath, caller: Caller, service: Webhooks, response: Response) -> WebhookView:
     """The secret is not shown."""
     return _shown(await service.get(caller, number), response)
 
@@ -105,7 +110,7 @@ async def change_webhook(
     number: WebhookPath,
     body: WebhookChange,
     caller: Caller,
-    service: Decisions,
+    service: Webhooks,
     expected: Expected,
     response: Response,
 ) -> WebhookView:
@@ -118,7 +123,7 @@ async def change_webhook(
 @webhooks.delete(
     _ONE, operation_id="deleteWebhook", summary="Delete a webhook.", status_code=204, responses=problems(400, 404, 412)
 )
-async def delete_webhook(number: WebhookPath, caller: Caller, service: Decisions, expected: Expected) -> Response:
+async def delete_webhook(number: WebhookPath, caller: Caller, service: Webhooks, expected: Expected) -> Response:
     """Its deliveries are deleted too."""
     await service.delete(caller, number, expected)
     return Response(status_code=204)
@@ -133,7 +138,7 @@ async def delete_webhook(number: WebhookPath, caller: Caller, service: Decisions
     responses=problems(404),
     dependencies=POST_ONLY,
 )
-async def rotate_webhook_secret(request: Request, number: WebhookPath, caller: Caller, service: Decisions) -> Response:
+async def rotate_webhook_secret(request: Request, number: WebhookPath, caller: Caller, service: Webhooks) -> Response:
     """For a day every request is signed with both the new and the previous secret:
     `webhook-signature` then holds two signatures, separated by a space, of which either is
     valid.
@@ -150,7 +155,7 @@ async def rotate_webhook_secret(request: Request, number: WebhookPath, caller: C
     responses=problems(404, 409),
     dependencies=POST_ONLY,
 )
-async def test_webhook(request: Request, number: WebhookPath, caller: Caller, service: Decisions) -> Response:
+async def test_webhook(request: Request, number: WebhookPath, caller: Caller, service: Webhooks) -> Response:
     """An event of the type `test`, whichever events the webhook subscribes to. Its result is listed
     among the deliveries.
     """
@@ -168,7 +173,7 @@ async def test_webhook(request: Request, number: WebhookPath, caller: Caller, se
 async def list_webhook_deliveries(
     number: WebhookPath,
     caller: Caller,
-    service: Decisions,
+    service: Webhooks,
     state: Annotated[DeliveryStateName | None, Query(description="Only deliveries in this state.")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
@@ -185,7 +190,7 @@ async def list_webhook_deliveries(
     responses=problems(404),
 )
 async def get_webhook_delivery(
-    number: WebhookPath, delivery: DeliveryPath, caller: Caller, service: Decisions
+    number: WebhookPath, delivery: DeliveryPath, caller: Caller, service: Webhooks
 ) -> DeliveryView:
     """The answer includes the event and the last response of the receiver."""
     return DeliveryView.of(await service.delivery(caller, number, delivery))
@@ -200,7 +205,7 @@ async def get_webhook_delivery(
     dependencies=POST_ONLY,
 )
 async def replay_webhook_delivery(
-    number: WebhookPath, delivery: DeliveryPath, caller: Caller, service: Decisions
+    number: WebhookPath, delivery: DeliveryPath, caller: Caller, service: Webhooks
 ) -> Response:
     """Sends the event again at once, in whatever state the delivery is, with the same `webhook-id`.
     Earlier attempts stay counted.

@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from posthorn.ports.webhooks import Delivery, Webhook
-from posthorn_api.http.schemas import Line
+from posthorn_api.http.schemas import Line, RequestBody
 
 EventName = Literal[
     "*",
@@ -34,11 +34,7 @@ _EVENTS = "Event types, named as in the trace of a message; `*`: all."
 _DOMAIN = "Only events of this domain; null: all."
 
 
-class _Request(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class WebhookCreation(_Request):
+class WebhookCreation(RequestBody):
     """A webhook to create."""
 
     url: Url = Field(
@@ -55,7 +51,7 @@ class WebhookCreation(_Request):
     )
 
 
-class WebhookChange(_Request):
+class WebhookChange(RequestBody):
     """Fields of a webhook to change; fields that are left out keep their values."""
 
     url: Url = Field(default_factory=str)

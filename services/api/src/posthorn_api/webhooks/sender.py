@@ -101,7 +101,7 @@ class Sender:
                 await asyncio.wait(self._tasks)
 
     async def _take(self) -> bool:
-        """Take and begin what there is room for; gives whether there may be more at once."""
+        """Take and begin what there is room for; returns whether there may be more at once."""
         if not (room := self.slots.free):
             return False
         part = max(self._for_each // 2, 1)

@@ -58,7 +58,7 @@ class WebhookService:
         *,
         state: WebhookState = WebhookState.ACTIVE,
     ) -> tuple[Webhook, str]:
-        """Make one; gives it with its secret, which nobody can be told again."""
+        """Make one; returns it with its secret, which nobody can be told again."""
         number, secret = new_id(), new_secret()
         encrypted = self._secret_box.encrypt(write_secrets(secret), _context(number))
         name = None if domain is None else domain_in("domain", domain)
@@ -70,7 +70,7 @@ class WebhookService:
         return await self._webhooks.items(caller.tenant, after, limit)
 
     async def get(self, caller: ApiKey, number: UUID) -> Webhook:
-        """Give one."""
+        """Return one."""
         try:
             return await self._webhooks.get(caller.tenant, number)
         except NotFound:
@@ -99,7 +99,7 @@ class WebhookService:
     async def rotate(
         self, caller: ApiKey, number: UUID, receipt: Receipt[Webhook] | None = None
     ) -> tuple[Webhook, str]:
-        """Give it a new secret. The one before signs beside it for a day."""
+        """Return it a new secret. The one before signs beside it for a day."""
         shown: list[str] = []
 
         def renew(encrypted: bytes) -> bytes:
@@ -135,7 +135,7 @@ class WebhookService:
             raise _missing(number) from None
 
     async def delivery(self, caller: ApiKey, webhook: UUID, number: UUID) -> Delivery:
-        """Give one."""
+        """Return one."""
         try:
             return await self._webhooks.delivery(caller.tenant, webhook, number)
         except NotFound:

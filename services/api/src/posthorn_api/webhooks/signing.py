@@ -42,7 +42,7 @@ def new_secret() -> Secret:
 
 
 def rotated(document: bytes, now: float) -> tuple[bytes, Secret]:
-    """Give the document with a new secret in front, and that secret. What has ended is left out; of those that signed alone or
+    """Return the document with a new secret in front, and that secret. What has ended is left out; of those that signed alone or
     first the last one goes on for the overlap."""
     made = new_secret()
     before = [Secret(each.key, now + OVERLAP_SECONDS) for each in read_secrets(document, now)[:1]]
@@ -50,18 +50,18 @@ def rotated(document: bytes, now: float) -> tuple[bytes, Secret]:
 
 
 def write_secrets(*present: Secret) -> bytes:
-    """Give the form at rest, still to be encrypted."""
+    """Return the form at rest, still to be encrypted."""
     return json.dumps([{"key": base64.b64encode(each.key).decode(), "until": each.until} for each in present]).encode()
 
 
 def read_secrets(document: bytes, now: float) -> list[Secret]:
-    """Give those that sign now, the present one first."""
+    """Return those that sign now, the present one first."""
     found = [Secret(base64.b64decode(each["key"]), each["until"]) for each in json.loads(document)]
     return [each for each in found if each.until is None or each.until > now]
 
 
 def signed_headers(delivery: str, now: float, body: bytes, *present: Secret) -> Mapping[str, str]:
-    """Give the headers that go with the body."""
+    """Return the headers that go with the body."""
     timestamp = str(int(now))
     signed = b".".join((delivery.encode(), timestamp.encode(), body))
     signatures = (base64.b64encode(hmac.digest(each.key, signed, hashlib.sha256)).decode() for each in present)

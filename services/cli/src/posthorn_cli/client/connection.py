@@ -195,7 +195,7 @@ class Connection:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host of a URL is this machine."""
+    """Return whether a host of a URL is this machine."""
     if host == "localhost":
         return True
     try:

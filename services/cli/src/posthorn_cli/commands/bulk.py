@@ -107,7 +107,7 @@ def _import(session: Session, file: str, failed_only: bool, what: str, send: Sen
 
 
 def _sent(send: Send, batch: Sequence[tuple[int, bytes]]) -> Iterator[dict[str, Any]]:
-    """Send lines until the API has gone through all of them; gives the answers with the numbers that lines have in the file."""
+    """Send lines until the API has gone through all of them; returns the answers with the numbers that lines have in the file."""
     content = b"".join(line.rstrip(b"\r\n") + b"\n" for _, line in batch)
     pause = FIRST_PAUSE
     for attempt in range(1, TRIES + 1):

@@ -1,0 +1,228 @@
+"""The JSON shapes of domains, accounts and aliases."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+from posthorn.ports.accounts import Account
+from posthorn.ports.aliases import Alias
+from posthorn.ports.domains import Domain
+from posthorn.wire.address import display_domain
+from posthorn_api.http.schemas import Count, Hourly, Line, Networks, Password, Quota, RequestBody, Targets
+
+_MESSAGES = "Messages that the account may send per hour; null: the limit of the domain, or else the configured one."
+_RECIPIENTS = (
+    "Recipients that the account may send to per hour; null: the limit of the domain, or else the configured one."
+)
+_NETWORKS = "Networks (CIDR) from which mail may be submitted; null: those of the domain, or else any."
+
+
+def _listed(networks: tuple[str, ...] | None) -> list[str] | None:
+    return None if networks is None else list(networks)
+
+
+class DomainCreation(RequestBody):
+    """A domain to create."""
+
+    name: Line = Field(examples=["example.test"])
+    tenant: Line | None = Field(
+        None, description="Name or id of the tenant; without it, the tenant of the key, or `default`."
+    )
+    catch_all: Line | None = Field(
+        None, description="Account or alias that receives mail for addresses that do not exist."
+    )
+    plus_addressing: bool = Field(True, description="Whether mail for `name+anything` is delivered to `name`.")
+    dkim: bool = Field(True, description="Whether to create DKIM keys, one RSA 2048 and one Ed25519.")
+
+
+class DomainChange(RequestBody):
+    """Fields of a domain to change; fields that are left out keep their values."""
+
+    catch_all: Line | None = None
+    plus_addressing: bool = Field(default_factory=lambda: True)
+    max_messages_per_hour: Hourly | None = Field(
+        None, description="Messages that all accounts of the domain together may send per hour."
+    )
+    max_recipients_per_hour: Hourly | None = Field(
+        None, description="Recipients that all accounts of the domain together may send to per hour."
+    )
+    allowed_networks: Networks | None = Field(
+        None, description="Networks (CIDR) from which its accounts may submit mail, unless an account has its own."
+    )
+    max_accounts: Count | None = Field(None, description="Maximum number of accounts; null means unlimited.")
+    quota_bytes: Quota | None = Field(
+        None,
+        description="Maximum sum of the quotas of its accounts, in bytes; each account then needs a quota."
+        " Null means unlimited.",
+    )
+    retention_days: Annotated[int, Field(ge=1, le=36_500)] | None = Field(
+        None, description="Age in days at which mail is deleted; null: never."
+    )
+    undelete_days: Annotated[int, Field(ge=0, le=365)] = Field(
+        default_factory=int,
+        description="Days for which deleted mail can be restored; 0: not at all. An account keeps at most"
+        " twice its quota of deleted mail.",
+    )
+
+
+class AccountCreation(RequestBody):
+    """An account to create."""
+
+    address: Line = Field(examples=["carol@example.test"])
+    password: Password = Field(examples=["correct horse battery"])
+    quota_bytes: Quota | None = Field(None, examples=[1073741824])
+
+
+class AccountChange(RequestBody):
+    """Fields of an account to change; fields that are left out keep their values."""
+
+    password: Password = Field(default_factory=str, examples=["another good password"])
+    quota_bytes: Quota | None = None
+    state: Literal["active", "suspended", "receive-only"] = Field(
+        default_factory=lambda: "active",
+        description="suspended: receives no mail and cannot log in. receive-only: receives mail, but cannot send.",
+    )
+    max_messages_per_hour: Hourly | None = Field(None, description=_MESSAGES)
+    max_recipients_per_hour: Hourly | None = Field(None, description=_RECIPIENTS)
+    allowed_networks: Networks | None = Field(None, description=_NETWORKS, examples=[["192.0.2.0/24", "2001:db8::/32"]])
+
+
+class AliasCreation(RequestBody):
+    """An alias to create."""
+
+    address: Line = Field(examples=["team@example.test"])
+    targets: Targets = Field(examples=[["alice@example.test", "bob@example.test"]])
+
+
+class AliasChange(RequestBody):
+    """The new targets of an alias."""
+
+    targets: Targets = Field(examples=[["bob@example.test"]])
+
+
+class ForwardConfirmation(RequestBody):
+    """The confirmation that was sent to a target of an alias."""
+
+    token: Line = Field(
+        description="The token from the message.", examples=["0198c1d2c3b47a519e2f8d7c6b5a4938.Zm9yd2FyZHM"]
+    )
+
+
+class DomainView(BaseModel):
+    """A domain."""
+
+    name: str = Field(description="Canonical form: lower case, A-labels.")
+    display_name: str = Field(description="The name in Unicode, for display.")
+    tenant: str
+    catch_all: str | None
+    plus_addressing: bool
+    max_messages_per_hour: int | None
+    max_recipients_per_hour: int | None
+    allowed_networks: list[str] | None
+    max_accounts: int | None
+    quota_bytes: int | None
+    retention_days: int | None
+    undelete_days: int
+    postmaster: str | None = Field(
+        description="The address that receives mail for its postmaster (RFC 5321 section 4.5.1): its own, the catch-all,"
+        " `POSTHORN_SMTP_POSTMASTER`, or the oldest account. Null: none, and such mail is refused."
+    )
+    verified_at: datetime | None = Field(
+        description="Time at which the ownership was verified; null: not yet, and the domain receives no mail."
+    )
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, domain: Domain) -> DomainView:
+        """Show a domain."""
+        return cls(
+            name=domain.name,
+            display_name=display_domain(domain.name),
+            tenant=domain.tenant,
+            catch_all=domain.catch_all,
+            plus_addressing=domain.plus_addressing,
+            max_messages_per_hour=domain.sending.max_messages_per_hour,
+            max_recipients_per_hour=domain.sending.max_recipients_per_hour,
+            allowed_networks=_listed(domain.sending.allowed_networks),
+            max_accounts=domain.max_accounts,
+            quota_bytes=domain.quota_bytes,
+            retention_days=domain.retention_days,
+            undelete_days=domain.undelete_days,
+            postmaster=domain.postmaster,
+            verified_at=domain.verified_at,
+            created_at=domain.created_at,
+            updated_at=domain.updated_at,
+        )
+
+
+class AccountView(BaseModel):
+    """An account."""
+
+    address: str
+    quota_bytes: int | None
+    used_bytes: int
+    used_messages: int
+    state: Literal["active", "suspended", "receive-only"]
+    max_messages_per_hour: int | None
+    max_recipients_per_hour: int | None
+    allowed_networks: list[str] | None
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, account: Account) -> AccountView:
+        """Show an account."""
+        return cls(
+            address=account.address,
+            quota_bytes=account.quota_bytes,
+            used_bytes=account.used_bytes,
+            used_messages=account.used_messages,
+            state=account.state.value,
+            max_messages_per_hour=account.sending.max_messages_per_hour,
+            max_recipients_per_hour=account.sending.max_recipients_per_hour,
+            allowed_networks=_listed(account.sending.allowed_networks),
+            created_at=account.created_at,
+            updated_at=account.updated_at,
+        )
+
+
+class TargetView(BaseModel):
+    """A target of an alias, and whether it gets mail."""
+
+    address: str
+    state: Literal["active", "unconfirmed", "suppressed"] = Field(
+        description="unconfirmed: an address elsewhere that gets no mail until it confirms, which it was"
+        " asked to do by mail. suppressed: on the tenant's suppression list."
+    )
+
+    @classmethod
+    def of(cls, alias: Alias, target: str) -> TargetView:
+        """Show a target."""
+        if target in alias.unconfirmed:
+            return cls(address=target, state="unconfirmed")
+        return cls(address=target, state="suppressed" if target in alias.suppressed else "active")
+
+
+class AliasView(BaseModel):
+    """An alias."""
+
+    address: str
+    targets: list[str]
+    target_states: list[TargetView] = Field(description="For each target, whether it gets mail.")
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, alias: Alias) -> AliasView:
+        """Show an alias."""
+        return cls(
+            address=alias.address,
+            targets=list(alias.targets),
+            target_states=[TargetView.of(alias, target) for target in alias.targets],
+            created_at=alias.created_at,
+            updated_at=alias.updated_at,
+        )

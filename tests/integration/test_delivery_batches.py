@@ -138,7 +138,7 @@ async def test_a_message_without_any_recipient_left_is_kept_for_its_notice(stage
     await stage.settled()
     assert await stage.town.rows("SELECT id, refs FROM messages") == [(sent.id, 1)]
     assert await stage.town.rows("SELECT last_reply FROM outbound_recipients") == [
-        ("550 5.1.1 no such mailbox here any more",)
+        ("550 5.1.1 user unknown; the mailbox does not exist any more",)
     ]
     assert (await stage.dead.parked(0, 10), stage.blobs.puts) == ([], 1)
     await stage.town.sums_hold()

@@ -131,9 +131,9 @@ async def test_each_publisher_reaches_delivery_under_its_own_subject(
             taken += await asyncio.wait_for(source.take(100, 1 << 20), 10)
         assert {each.subject for each in taken} == {f"ingest.{'api' if role == 'send' else role}"}
         assert {decode_record(each.octets).envelope.role for each in taken} == {role}
-        await taken[0].working()
+        await taken[0].in_progress()
         for each in taken:
-            await each.done()
+            await each.ack()
 
         async def empty() -> bool:
             return (await source.backlog()).messages == 0

@@ -26,7 +26,7 @@ from posthorn.model.envelope import decode_record
 from posthorn.model.events import ACCEPTED
 from posthorn_local.certificate import ensure_certificate
 from posthorn_local.embedded import Nats, die_with_parent, free_port
-from tests.conformance.submission.stage import LETTER, PASSWORD, password_hash
+from tests.conformance.submission.env import MESSAGE, PASSWORD, password_hash
 from tests.contract.town import Town, pool
 from tests.support.databases import logged_in
 from tests.support.jetstream import nats_settings, until
@@ -98,7 +98,7 @@ async def test_submission_on_real_parts(connection: Connection, nats: Nats, data
         def send() -> None:
             with smtplib.SMTP_SSL("localhost", ports["SUBMISSIONS"], context=trusting, timeout=15) as client:
                 client.login("alice@example.test", PASSWORD)
-                refused = client.sendmail("alice@example.test", ["bob@example.test", "x@elsewhere.example"], LETTER)
+                refused = client.sendmail("alice@example.test", ["bob@example.test", "x@elsewhere.example"], MESSAGE)
                 assert refused == {}
             with smtplib.SMTP("localhost", ports["SUBMISSION"], timeout=15) as client:
                 client.starttls(context=trusting)
@@ -124,8 +124,8 @@ async def test_the_role_mx_knows_no_postgres(connection: Connection, nats: Nats,
 
         def send() -> None:
             with smtplib.SMTP("127.0.0.1", ports["SMTP"], timeout=15) as client:
-                client.sendmail("someone@example.org", ["bob@example.test"], LETTER)
+                client.sendmail("someone@example.org", ["bob@example.test"], MESSAGE)
                 with pytest.raises(smtplib.SMTPRecipientsRefused):
-                    client.sendmail("someone@example.org", ["x@elsewhere.example"], LETTER)
+                    client.sendmail("someone@example.org", ["x@elsewhere.example"], MESSAGE)
 
         await asyncio.to_thread(send)

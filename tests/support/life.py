@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.http import bind
-from posthorn.runtime.listen import Gate, listening
+from posthorn.runtime.listen import ConnectionLimiter, listening
 from posthorn.runtime.process import Process, serve
 from posthorn.runtime.settings import BlobSettings, ProcessSettings
 
@@ -26,17 +26,17 @@ log = structlog.get_logger()
 
 
 class Session(asyncio.Protocol):
-    def __init__(self, gate: Gate) -> None:
-        self._gate = gate
+    def __init__(self, limiter: ConnectionLimiter) -> None:
+        self._limiter = limiter
         self._stays = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._gate.admit(self, "client")
+        self._limiter.admit(self, "client")
         self._transport.write(b"hello\n")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._gate.leave(self)
+        self._limiter.leave(self)
 
     def data_received(self, data: bytes) -> None:
         self._stays = data.startswith(b"stay")
@@ -100,10 +100,10 @@ async def start(process: Process) -> None:
         case "slow start" | "fail while starting":
             log.info("waiting")
             await idle()
-    gate = Gate(100, 100)
+    limiter = ConnectionLimiter(100, 100)
     listener = bind("127.0.0.1", 0, "POSTHORN_PORT")
     grace = process.settings.grace_seconds
-    port = await process.stack.enter_async_context(listening(lambda: Session(gate), listener, gate, grace=grace))
+    port = await process.stack.enter_async_context(listening(lambda: Session(limiter), listener, limiter, grace=grace))
     log.info("listening", port=port)
 
 

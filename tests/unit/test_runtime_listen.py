@@ -14,7 +14,7 @@ import pytest
 import uvloop
 
 from posthorn.runtime.http import bind
-from posthorn.runtime.listen import Gate, listening
+from posthorn.runtime.listen import ConnectionLimiter, listening
 from posthorn_local.certificate import ensure_certificate
 
 
@@ -32,84 +32,84 @@ class Mute:
 
 
 def test_limits_in_total_and_by_address() -> None:
-    gate = Gate(total=4, per_address=2)
+    limiter = ConnectionLimiter(total=4, per_address=2)
     one, two, three, four, five = (Mute() for _ in range(5))
-    assert gate.admit(one, "192.0.2.1") is None
-    assert gate.admit(two, "192.0.2.1") is None
-    assert gate.admit(three, "192.0.2.1") == "address"
-    assert gate.admit(three, "192.0.2.2") is None
-    assert gate.admit(four, "192.0.2.3") is None
-    assert gate.admit(five, "192.0.2.4") == "total"
-    assert len(gate) == 4
-    gate.leave(two)
-    gate.leave(two)
-    gate.leave(five)
-    assert len(gate) == 3
-    assert gate.admit(five, "192.0.2.1") is None
-    assert gate.admit(two, "192.0.2.1") == "total"
+    assert limiter.admit(one, "192.0.2.1") is None
+    assert limiter.admit(two, "192.0.2.1") is None
+    assert limiter.admit(three, "192.0.2.1") == "address"
+    assert limiter.admit(three, "192.0.2.2") is None
+    assert limiter.admit(four, "192.0.2.3") is None
+    assert limiter.admit(five, "192.0.2.4") == "total"
+    assert len(limiter) == 4
+    limiter.leave(two)
+    limiter.leave(two)
+    limiter.leave(five)
+    assert len(limiter) == 3
+    assert limiter.admit(five, "192.0.2.1") is None
+    assert limiter.admit(two, "192.0.2.1") == "total"
 
 
 def test_addresses_that_left_are_forgotten() -> None:
-    gate = Gate(total=2, per_address=1)
+    limiter = ConnectionLimiter(total=2, per_address=1)
     for number in range(1000):
         session = Mute()
-        assert gate.admit(session, f"192.0.2.{number}") is None
-        gate.leave(session)
-    assert not gate._by_address
+        assert limiter.admit(session, f"192.0.2.{number}") is None
+        limiter.leave(session)
+    assert not limiter._by_address
 
 
 async def test_a_drain_asks_then_cuts() -> None:
-    gate = Gate(10, 10)
+    limiter = ConnectionLimiter(10, 10)
     quick, slow = Mute(), Mute()
-    gate.admit(quick, "a")
-    gate.admit(slow, "a")
-    quick.begin_drain = lambda: gate.leave(quick)  # type: ignore[method-assign]
-    slow.abort = lambda: (slow.told.append("abort"), gate.leave(slow))[0]  # type: ignore[method-assign, func-returns-value]
+    limiter.admit(quick, "a")
+    limiter.admit(slow, "a")
+    quick.begin_drain = lambda: limiter.leave(quick)  # type: ignore[method-assign]
+    slow.abort = lambda: (slow.told.append("abort"), limiter.leave(slow))[0]  # type: ignore[method-assign, func-returns-value]
     began = time.monotonic()
-    await gate.drain(0.1)
+    await limiter.drain(0.1)
     assert 0.1 <= time.monotonic() - began < 1
     assert slow.told == ["drain", "abort"]
-    assert gate.admit(Mute(), "b") == "draining"
+    assert limiter.admit(Mute(), "b") == "draining"
 
 
 async def test_a_drain_of_nobody_takes_no_time() -> None:
     began = time.monotonic()
-    await Gate(1, 1).drain(60)
+    await ConnectionLimiter(1, 1).drain(60)
     assert time.monotonic() - began < 0.5
 
 
 async def test_one_session_that_fails_to_drain_does_not_spare_the_others() -> None:
-    gate = Gate(10, 10)
+    limiter = ConnectionLimiter(10, 10)
     sessions = [Mute() for _ in range(3)]
     for session in sessions:
-        gate.admit(session, "a")
-        session.abort = lambda session=session: gate.leave(session)  # type: ignore[method-assign, misc]
+        limiter.admit(session, "a")
+        session.abort = lambda session=session: limiter.leave(session)  # type: ignore[method-assign, misc]
 
     def fail() -> None:
         raise RuntimeError("a bug")
 
     sessions[1].begin_drain = fail  # type: ignore[method-assign]
-    await gate.drain(0.1)
+    await limiter.drain(0.1)
     assert sessions[0].told == sessions[2].told == ["drain"]
-    assert len(gate) == 0
+    assert len(limiter) == 0
 
 
 class Talk(asyncio.Protocol):
     """A protocol that greets, answers ``work`` after a while, and on a drain lets the work at hand finish."""
 
-    def __init__(self, gate: Gate) -> None:
-        self._gate = gate
+    def __init__(self, limiter: ConnectionLimiter) -> None:
+        self._limiter = limiter
         self._busy = self._draining = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's are of no such class
-        refusal = self._gate.admit(self, transport.get_extra_info("peername")[0])
+        refusal = self._limiter.admit(self, transport.get_extra_info("peername")[0])
         transport.write(b"hello\n" if refusal is None else refusal.encode() + b"\n")
         if refusal is not None:
             transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._gate.leave(self)
+        self._limiter.leave(self)
 
     def data_received(self, data: bytes) -> None:
         self._busy = True
@@ -143,8 +143,8 @@ async def _line(reader: asyncio.StreamReader) -> bytes:
 @both
 def test_idle_clients_are_told_and_work_at_hand_is_finished(run: Run) -> None:
     async def scene() -> None:
-        gate = Gate(10, 10)
-        async with listening(lambda: Talk(gate), bind("127.0.0.1", 0, "X"), gate, grace=5) as port:
+        limiter = ConnectionLimiter(10, 10)
+        async with listening(lambda: Talk(limiter), bind("127.0.0.1", 0, "X"), limiter, grace=5) as port:
             idle, busy = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
             assert await _line(idle[0]) == await _line(busy[0]) == b"hello\n"
             busy[1].write(b"work\n")
@@ -171,13 +171,13 @@ class Stubborn(Talk):
 @both
 def test_a_session_that_does_not_end_is_cut_after_the_grace_period(run: Run) -> None:
     async def scene() -> None:
-        gate = Gate(10, 10)
-        async with listening(lambda: Stubborn(gate), bind("127.0.0.1", 0, "X"), gate, grace=0.2) as port:
+        limiter = ConnectionLimiter(10, 10)
+        async with listening(lambda: Stubborn(limiter), bind("127.0.0.1", 0, "X"), limiter, grace=0.2) as port:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             assert await _line(reader) == b"hello\n"
             began = time.monotonic()
         assert 0.15 < time.monotonic() - began < 1.5
-        assert len(gate) == 0
+        assert len(limiter) == 0
         with suppress(ConnectionResetError):  # either form of an end will do
             assert await reader.read() == b""
         writer.close()
@@ -192,8 +192,8 @@ def test_a_client_that_never_ends_its_handshake_does_not_hold_up_the_end(run: Ru
     context.load_cert_chain(tmp_path / "tls.crt", tmp_path / "tls.key")
 
     async def scene() -> None:
-        gate = Gate(10, 10)
-        async with listening(lambda: Talk(gate), bind("127.0.0.1", 0, "X"), gate, grace=5, tls=context) as port:
+        limiter = ConnectionLimiter(10, 10)
+        async with listening(lambda: Talk(limiter), bind("127.0.0.1", 0, "X"), limiter, grace=5, tls=context) as port:
             silent = await asyncio.open_connection("127.0.0.1", port)
             trusting = ssl.create_default_context(cafile=str(tmp_path / "tls.crt"))
             good = await asyncio.open_connection("127.0.0.1", port, ssl=trusting, server_hostname="localhost")
@@ -209,15 +209,15 @@ def test_a_client_that_never_ends_its_handshake_does_not_hold_up_the_end(run: Ru
 
 
 async def test_connections_beyond_the_limit_are_told_why() -> None:
-    gate = Gate(total=3, per_address=2)
-    async with listening(lambda: Talk(gate), bind("127.0.0.1", 0, "X"), gate, grace=1) as port:
+    limiter = ConnectionLimiter(total=3, per_address=2)
+    async with listening(lambda: Talk(limiter), bind("127.0.0.1", 0, "X"), limiter, grace=1) as port:
         open_ones = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
         assert [await _line(reader) for reader, _ in open_ones] == [b"hello\n"] * 2
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         assert await reader.read() == b"address\n"
         writer.close()
         open_ones[0][1].close()
-        await _until(lambda: len(gate) == 1)
+        await _until(lambda: len(limiter) == 1)
         again = await asyncio.open_connection("127.0.0.1", port)
         assert await _line(again[0]) == b"hello\n"
         for _, each in (*open_ones, again):
@@ -231,12 +231,12 @@ async def _until(true: Callable[[], bool]) -> None:
 
 
 async def test_many_sessions_end_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    gate = Gate(500, 500)
+    limiter = ConnectionLimiter(500, 500)
     ended: list[Awaitable[bytes]] = []
-    async with listening(lambda: Talk(gate), bind("127.0.0.1", 0, "X"), gate, grace=5) as port:
+    async with listening(lambda: Talk(limiter), bind("127.0.0.1", 0, "X"), limiter, grace=5) as port:
         clients = [await asyncio.open_connection("127.0.0.1", port) for _ in range(200)]
         ended = [reader.read() for reader, _ in clients]
-        await _until(lambda: len(gate) == 200)
+        await _until(lambda: len(limiter) == 200)
         began = time.monotonic()
     assert time.monotonic() - began < 2
     assert await asyncio.gather(*ended) == [b"hello\nclosing\n"] * 200
@@ -264,23 +264,23 @@ def _trusting(certificate: Path) -> ssl.SSLContext:
 @both
 def test_a_client_that_has_not_shaken_hands_has_a_place_at_the_gate(run: Run, certificate: Path) -> None:
     async def scene() -> None:
-        gate = Gate(total=10, per_address=2)
+        limiter = ConnectionLimiter(total=10, per_address=2)
         tls = _server(certificate)
-        async with listening(lambda: Talk(gate), bind("127.0.0.1", 0, "X"), gate, grace=5, tls=tls) as port:
+        async with listening(lambda: Talk(limiter), bind("127.0.0.1", 0, "X"), limiter, grace=5, tls=tls) as port:
             silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
-            await _until(lambda: len(gate) == 2)
+            await _until(lambda: len(limiter) == 2)
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             with suppress(ConnectionResetError):
                 assert await asyncio.wait_for(reader.read(), 5) == b""
             writer.close()
             silent[0][1].close()
-            await _until(lambda: len(gate) == 1)
+            await _until(lambda: len(limiter) == 1)
             secure: dict[str, Any] = {"ssl": _trusting(certificate), "server_hostname": "localhost"}
             good = await asyncio.open_connection("127.0.0.1", port, **secure)
             assert await _line(good[0]) == b"hello\n"
-            assert len(gate) == 2
+            assert len(limiter) == 2
             good[1].close()
-            await _until(lambda: len(gate) == 1)
+            await _until(lambda: len(limiter) == 1)
             silent[1][1].close()
 
     run(scene())
@@ -290,14 +290,14 @@ def test_a_client_that_has_not_shaken_hands_has_a_place_at_the_gate(run: Run, ce
 @pytest.mark.parametrize("hello", [b"", b"EHLO no handshake\r\n", b"\x16\x03\x01\x00\x05hello"])
 def test_a_handshake_that_comes_to_nothing_gives_its_place_back(run: Run, certificate: Path, hello: bytes) -> None:
     async def scene() -> None:
-        gate = Gate(10, 10)
+        limiter = ConnectionLimiter(10, 10)
         listener, tls = bind("127.0.0.1", 0, "X"), _server(certificate)
-        async with listening(lambda: Talk(gate), listener, gate, grace=5, tls=tls, handshake_seconds=0.3) as port:
+        async with listening(lambda: Talk(limiter), listener, limiter, grace=5, tls=tls, handshake_seconds=0.3) as port:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(hello)
             with suppress(ConnectionResetError):
                 assert b"hello\n" not in await asyncio.wait_for(reader.read(), 5)
-            await _until(lambda: len(gate) == 0)
+            await _until(lambda: len(limiter) == 0)
             writer.close()
 
     run(scene())
@@ -309,13 +309,13 @@ def test_a_session_that_cannot_begin_holds_nothing(run: Run, certificate: Path) 
         raise RuntimeError("a bug")
 
     async def scene() -> None:
-        gate = Gate(10, 10)
-        async with listening(fail, bind("127.0.0.1", 0, "X"), gate, grace=5, tls=_server(certificate)) as port:
+        limiter = ConnectionLimiter(10, 10)
+        async with listening(fail, bind("127.0.0.1", 0, "X"), limiter, grace=5, tls=_server(certificate)) as port:
             secure: dict[str, Any] = {"ssl": _trusting(certificate), "server_hostname": "localhost"}
             reader, writer = await asyncio.open_connection("127.0.0.1", port, **secure)
             with suppress(ConnectionResetError):
                 assert await asyncio.wait_for(reader.read(), 5) == b""
-            await _until(lambda: len(gate) == 0)
+            await _until(lambda: len(limiter) == 0)
             writer.close()
 
     run(scene())
@@ -358,10 +358,10 @@ def test_what_comes_right_behind_the_handshake_is_not_lost(run: Run, certificate
         writer.close()
 
     async def scene() -> None:
-        gate = Gate(100, 100)
-        factory = BufferedEcho if buffered else lambda: Echo(gate)
-        async with listening(factory, bind("127.0.0.1", 0, "X"), gate, grace=5, tls=_server(certificate)) as port:
+        limiter = ConnectionLimiter(100, 100)
+        factory = BufferedEcho if buffered else lambda: Echo(limiter)
+        async with listening(factory, bind("127.0.0.1", 0, "X"), limiter, grace=5, tls=_server(certificate)) as port:
             await asyncio.gather(*(visit(port, number) for number in range(40)))
-            await _until(lambda: len(gate) == 0)
+            await _until(lambda: len(limiter) == 0)
 
     run(scene())

@@ -28,9 +28,7 @@ from posthorn.wire.smtp.commands import (
     Rcpt,
     Rset,
     StartTls,
-    State,
     Vrfy,
-    out_of_sequence,
     parse_command,
     parse_response,
 )
@@ -357,25 +355,3 @@ def test_addresses_pass_through_in_canonical_form(local: str, domain: str) -> No
     address = parse_address(f"{local}@{domain}")
     line = f"MAIL FROM:<{local}@{domain}> SMTPUTF8\r\n".encode()
     assert parse_command(line) == Mail(address, smtputf8=True, written=f"{local}@{address.domain}")
-
-
-@pytest.mark.parametrize(
-    ("command", "allowed"),
-    [
-        (Mail(None), {State.READY}),
-        (Rcpt(None), {State.MAIL, State.RCPT}),
-        (Data(), {State.RCPT}),
-        (Bdat(1), {State.RCPT, State.CHUNKS}),
-        (StartTls(), {State.FRESH, State.READY}),
-        (Ehlo("x"), set(State)),
-        (Auth("PLAIN"), {State.READY}),
-        (Rset(), set(State)),
-        (Noop(), set(State)),
-        (Quit(), set(State)),
-    ],
-)
-def test_what_may_come_when(command: Command, allowed: set[State]) -> None:
-    for state in State:
-        reply = out_of_sequence(command, state)
-        assert (reply is None) == (state in allowed), state
-        assert reply is None or (reply.code, reply.status) == (503, "5.5.1")

@@ -22,7 +22,7 @@ from posthorn.wire.message.submission import (
     complete,
 )
 from posthorn.wire.smtp import replies as smtp
-from posthorn_smtp_in.letter import Allowance, Letter, Room
+from posthorn_smtp_in.message_buffer import ByteBudget, MessageBuffer, SpoolLimits
 
 DATE, MESSAGE_ID = "Tue, 14 Nov 2023 22:13:20 +0000", "<id@example.test>"
 ADDED = f"Date: {DATE}\r\nMessage-ID: {MESSAGE_ID}\r\n".encode()
@@ -193,18 +193,18 @@ _LINES = st.lists(
 ).map(lambda lines: b"".join(line + b"\r\n" for line in lines))
 
 
-def room(memory: int = 1 << 22) -> Room:
-    return Room(Allowance(memory, "memory"), Allowance(1 << 24, "spool"), 1 << 16, 1 << 24)
+def room(memory: int = 1 << 22) -> SpoolLimits:
+    return SpoolLimits(ByteBudget(memory, "memory"), ByteBudget(1 << 24, "spool"), 1 << 16, 1 << 24)
 
 
 async def stored(pieces: list[bytes]) -> bytes:
     place = room()
-    letter = Letter(place, TRACE, 22, lambda block: completed(block).block)
+    message = MessageBuffer(place, TRACE, 22, lambda block: completed(block).block)
     for piece in pieces:
-        await letter.add(piece)
-    await letter.finish()
-    octets = repr(letter.fault.kind).encode() if letter.fault else await letter.octets()
-    letter.discard()
+        await message.add(piece)
+    await message.finish()
+    octets = repr(message.fault.kind).encode() if message.fault else await message.octets()
+    message.discard()
     assert (place.memory.used, place.spool.used) == (0, 0)
     return octets
 
@@ -233,21 +233,21 @@ def test_how_a_letter_was_cut_makes_no_difference(content: bytes, at: list[int])
 
 async def test_a_header_is_held_back_within_what_all_sessions_share() -> None:
     place = room(memory=1000)
-    letter = Letter(place, TRACE, 22, lambda block: block)
-    await letter.add(b"A: b\r\n" * 200)
-    assert letter.fault is smtp.FULL
+    message = MessageBuffer(place, TRACE, 22, lambda block: block)
+    await message.add(b"A: b\r\n" * 200)
+    assert message.fault is smtp.FULL
     assert place.memory.used == 0
 
 
 @pytest.mark.parametrize("piece", [1 << 10, 1 << 19])
 async def test_a_header_that_is_too_long_is_given_up_early(piece: int) -> None:
     place = room()
-    letter = Letter(place, TRACE, 22, lambda block: block)
+    message = MessageBuffer(place, TRACE, 22, lambda block: block)
     content = (b"A: " + b"x" * 59 + b"\r\n") * (HEADER_LIMIT // 64 + 1) + b"\r\n"
     for begin in range(0, len(content), piece):
-        await letter.add(content[begin : begin + piece])
+        await message.add(content[begin : begin + piece])
         assert place.memory.used <= HEADER_LIMIT + piece
-    assert letter.fault is smtp.HEADER_TOO_BIG
+    assert message.fault is smtp.HEADER_TOO_BIG
     assert place.memory.used == 0
 
 

@@ -20,13 +20,13 @@ from cryptography.x509.oid import NameOID
 
 from posthorn.adapters.blobs.segments import SegmentReader
 from posthorn.ports.sending import Senders, Throttle
-from posthorn.runtime.listen import Gate
+from posthorn.runtime.listen import ConnectionLimiter
 from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.tls import Certificate
-from posthorn_pop3.doorkeeper import Doorkeeper
-from posthorn_pop3.reads import Reads
+from posthorn_pop3.composition import build
+from posthorn_pop3.read_events import ReadEvents
 from posthorn_pop3.server import serving
-from posthorn_pop3.service import PostOffice
+from posthorn_pop3.service import MaildropService
 from posthorn_pop3.settings import Pop3Settings
 from tests.conformance.twins import PASSWORD, House, NoAppPasswords, Patience
 
@@ -73,9 +73,9 @@ class Server:
 
     port: int
     tls_port: int | None
-    office: PostOffice
+    service: MaildropService
     bodies: SegmentReader
-    gate: Gate
+    limiter: ConnectionLimiter
     settings: Pop3Settings
     proxy_port: int | None = None
     proxy_tls_port: int | None = None
@@ -102,7 +102,7 @@ async def pop3_server(
     passwords: Passwords | None = None,
     senders: Senders | None = None,
     throttle: Throttle | None = None,
-    reads: Reads | None = None,
+    reads: ReadEvents | None = None,
     tls_dir: Path | None = None,
     bodies: dict[str, Any] | None = None,
     **changes: Any,
@@ -123,15 +123,20 @@ async def pop3_server(
         | changes
     )
     reader = SegmentReader(house.blobs, **(bodies or {}))
-    doorkeeper = Doorkeeper(
-        passwords or shared_passwords(), senders or NoAppPasswords(), throttle or Patience(), house.maildrops
+    service = build(
+        settings,
+        maildrops=house.maildrops,
+        bodies=reader,
+        senders=senders or NoAppPasswords(),
+        throttle=throttle or Patience(),
+        passwords=passwords or shared_passwords(),
+        read_events=reads or ReadEvents(),
     )
-    office = PostOffice(house.maildrops, reader, doorkeeper, reads or Reads())
     tls = Certificate(tls_dir).context if tls_dir else None
     try:
-        async with serving(settings, office, tls) as where:
+        async with serving(settings, service, tls) as where:
             proxied = where.proxy_port, where.proxy_tls_port
-            yield Server(where.port, where.tls_port, office, reader, where.gate, settings, *proxied)
+            yield Server(where.port, where.tls_port, service, reader, where.limiter, settings, *proxied)
     finally:
         await reader.close()
 

@@ -17,7 +17,7 @@ from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.sending import Charge
 from posthorn.runtime.ids import new_id
-from posthorn_pop3.doorkeeper import FAILURES_PER_ACCOUNT, FAILURES_PER_ADDRESS
+from posthorn.runtime.settings import LoginLimitSettings
 from tests.conformance.houses import RealHouse, real_house
 from tests.conformance.pop3.dialogue import ADDRESS, Server, pop3_server
 from tests.conformance.twins import PASSWORD, MemoryHouse, hash_of_password
@@ -26,6 +26,9 @@ from tests.contract.town import pool
 APP_PASSWORD = "phap_" + "x" * 43
 WRONG = b"-ERR [AUTH]"
 THROTTLED = b"-ERR [SYS/TEMP] too many failed logins"
+
+FAILURES_PER_ADDRESS = LoginLimitSettings().login_failures_per_address
+FAILURES_PER_ACCOUNT = LoginLimitSettings().login_failures_per_account
 
 
 @pytest.fixture(scope="module")

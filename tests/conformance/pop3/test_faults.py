@@ -103,7 +103,7 @@ async def test_wilduck_quit_claims_nothing_that_was_not_committed(house: MemoryH
     reply = await client.ask(b"QUIT")
     assert reply.startswith(b"-ERR [SYS/TEMP] ")
     assert await client.rest() == b""
-    await until(lambda: len(server.gate) == 0)
+    await until(lambda: len(server.limiter) == 0)
     assert left(house) == 3
     house.maildrops.faults = set()
     assert (await tried(await server.client())).startswith(b"+OK"), "the lease was given back"
@@ -135,9 +135,9 @@ async def test_thunderbird_closes_without_waiting_for_quit_and_deletions_are_com
     await until(lambda: "commit" in house.maildrops.calls)
     client.abort()
     await asyncio.sleep(0.05)
-    assert len(server.gate) == 1, "the session counts until its commit has ended"
+    assert len(server.limiter) == 1, "the session counts until its commit has ended"
     house.maildrops.hold["commit"].set()
-    await until(lambda: len(server.gate) == 0)
+    await until(lambda: len(server.limiter) == 0)
     assert list(house.maildrops.accounts[1].locations) == [2]
     assert "release" not in house.maildrops.calls
 
@@ -150,7 +150,7 @@ async def test_wilduck_a_client_that_goes_during_its_login_leaves_no_lease(house
     client.abort()
     await asyncio.sleep(0.02)
     house.maildrops.hold["open"].set()
-    await until(lambda: len(server.gate) == 0)
+    await until(lambda: len(server.limiter) == 0)
     assert house.maildrops.accounts[1].lease is None
 
 
@@ -162,12 +162,12 @@ async def test_all_leases_are_renewed_in_one_call(house: MemoryHouse, server: Se
         await house.account(f"user{number}@example.test")
     clients = [await server.login(f"user{number}@example.test") for number in range(5)]
     house.maildrops.now = 20.0
-    await server.office.renew()
+    await server.service.renew()
     assert house.maildrops.calls.count("renew") == 1
     assert all(house.maildrops.accounts[number].lease[1] == 45.0 for number in range(2, 7))  # type: ignore[index]
     for client in clients:
         await client.ask(b"QUIT")
-    await server.office.renew()
+    await server.service.renew()
     assert house.maildrops.calls.count("renew") == 1, "nothing is asked when no session is open"
 
 
@@ -185,7 +185,7 @@ async def test_a_session_whose_lease_is_lost_is_told_so_and_deletes_nothing(hous
     await first.ask(b"DELE 1")
     house.maildrops.now = 30.0
     second = await server.login()
-    await server.office.renew()
+    await server.service.renew()
     assert (await first.ask(b"QUIT")).startswith(b"-ERR [SYS/TEMP] ")
     assert await first.rest() == b""
     assert left(house) == 3
@@ -201,7 +201,7 @@ async def test_the_session_of_a_suspended_account_ends_deletes_nothing_and_gives
     await first.ask(b"DELE 1")
     account = house.maildrops.accounts[1]
     account.login = replace(account.login, active=False)
-    await server.office.watch()
+    await server.service.watch()
     assert house.maildrops.calls.count("ended") == 1, "one question for all sessions"
     assert (await first.ask(b"QUIT")).startswith(b"-ERR [SYS/PERM] this account is suspended")
     assert await first.rest() == b""
@@ -214,11 +214,11 @@ async def test_the_session_of_a_suspended_account_ends_deletes_nothing_and_gives
 async def test_states_that_cannot_be_read_end_no_session(house: MemoryHouse, server: Server) -> None:
     client = await server.login()
     house.maildrops.faults = {"ended"}
-    await server.office.watch()
+    await server.service.watch()
     assert (await client.ask(b"STAT")).startswith(b"+OK 3 ")
     await client.ask(b"QUIT")
     asked = house.maildrops.calls.count("ended")
-    await server.office.watch()
+    await server.service.watch()
     assert house.maildrops.calls.count("ended") == asked, "nothing is asked when no session is open"
 
 
@@ -236,7 +236,7 @@ async def test_a_lease_lost_unnoticed_is_found_at_the_commit(house: MemoryHouse,
 async def test_a_renewal_that_fails_takes_nothing_from_anybody(house: MemoryHouse, server: Server) -> None:
     client = await server.login()
     house.maildrops.faults = {"renew"}
-    await server.office.renew()
+    await server.service.renew()
     assert (await client.ask(b"STAT")).startswith(b"+OK 3 ")
 
 
@@ -270,7 +270,7 @@ async def test_a_read_that_fails_in_the_middle_cuts_the_connection_and_never_end
     assert not answer.endswith(b"\r\n.\r\n")
     assert len(answer) < len(LARGE)
     assert b"-ERR" not in answer
-    await until(lambda: len(server.gate) == 0)
+    await until(lambda: len(server.limiter) == 0)
     assert left(house) == 4
 
 
@@ -322,8 +322,8 @@ async def test_reading_ahead_is_bounded_in_octets(house: MemoryHouse, server: Se
 
 async def test_dovecot_half_dead_clients_are_found_by_the_kernel(server: Server) -> None:
     await server.client()
-    (connection,) = server.gate._sessions
-    peer = connection._transport.get_extra_info("socket")  # type: ignore[attr-defined]
+    (connection,) = server.limiter._sessions
+    peer = connection.stream.get_extra_info("socket")  # type: ignore[attr-defined]
     assert peer.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
     assert peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
 
@@ -354,7 +354,7 @@ async def test_an_idle_session_is_closed_without_a_word_and_without_deletions(ho
             await asyncio.sleep(0.25)
             assert (await client.ask(b"NOOP")).startswith(b"+OK")
         assert await client.rest() == b""
-        await until(lambda: len(server.gate) == 0)
+        await until(lambda: len(server.limiter) == 0)
         assert left(house) == 3
         assert house.maildrops.accounts[1].lease is None
 
@@ -365,7 +365,7 @@ async def test_a_client_that_reads_nothing_is_cut(house: MemoryHouse) -> None:
         client = await server.login()
         client.stop_reading()
         client.send(b"".join(b"RETR %d\r\n" % n for n in range(4, 14)))
-        await until(lambda: len(server.gate) == 0)
+        await until(lambda: len(server.limiter) == 0)
 
 
 async def test_a_client_that_pipelines_without_reading_fills_no_memory(house: MemoryHouse) -> None:
@@ -375,9 +375,9 @@ async def test_a_client_that_pipelines_without_reading_fills_no_memory(house: Me
         client.stop_reading()
         for _ in range(200):
             client.send(b"RETR 4\r\n" * 100)
-        (connection,) = server.gate._sessions
-        await until(lambda: connection._blocked and not connection._reading)  # type: ignore[attr-defined]
-        assert connection._transport.get_write_buffer_size() < 1_000_000  # type: ignore[attr-defined]
+        (connection,) = server.limiter._sessions
+        await until(lambda: connection.is_blocked and not connection.is_reading)  # type: ignore[attr-defined]
+        assert connection.stream.get_write_buffer_size() < 1_000_000  # type: ignore[attr-defined]
         assert connection._machine.buffered < 16_384  # type: ignore[attr-defined]
         client.abort()
 
@@ -427,10 +427,10 @@ async def test_a_long_listing_to_a_client_that_does_not_read_waits(house: Memory
         client = await server.login("huge@example.test")
         client.stop_reading()
         client.send(b"UIDL\r\n" * 300)
-        (connection,) = server.gate._sessions
-        await until(lambda: connection._blocked)  # type: ignore[attr-defined]
+        (connection,) = server.limiter._sessions
+        await until(lambda: connection.is_blocked)  # type: ignore[attr-defined]
         await asyncio.sleep(0.1)
-        assert connection._transport.get_write_buffer_size() < 1_000_000  # type: ignore[attr-defined]
+        assert connection.stream.get_write_buffer_size() < 1_000_000  # type: ignore[attr-defined]
         client.abort()
 
 
@@ -445,7 +445,7 @@ async def test_too_many_connections_are_told_so(house: MemoryHouse, limit: str) 
         third = await Client.connect(server.port)
         assert (await third.rest()).startswith(b"-ERR [SYS/TEMP] too many connections\r\n")
         await first.ask(b"QUIT")
-        await until(lambda: len(server.gate) == 1)
+        await until(lambda: len(server.limiter) == 1)
         await server.client()
 
 
@@ -457,7 +457,7 @@ async def test_stalwart_drain_speaks_pop3_to_idle_sessions_and_deletes_nothing(h
     assert await stranger.rest() == b"-ERR [SYS/TEMP] server going down\r\n"
     assert left(house) == 3
     assert house.maildrops.accounts[1].lease is None
-    assert len(server.gate) == 0
+    assert len(server.limiter) == 0
 
 
 async def test_drain_lets_the_message_under_way_end(house: MemoryHouse) -> None:
@@ -467,7 +467,7 @@ async def test_drain_lets_the_message_under_way_end(house: MemoryHouse) -> None:
         house.blobs.hold = asyncio.Event()
         client.send(b"RETR 4\r\nRETR 1\r\n")
         await until(lambda: house.blobs.reads)
-        draining = asyncio.create_task(server.gate.drain(3))
+        draining = asyncio.create_task(server.limiter.drain(3))
         await asyncio.sleep(0.02)
         house.blobs.hold.set()
         answer = await client.rest()
@@ -482,7 +482,7 @@ async def test_drain_lets_a_quit_under_way_commit(house: MemoryHouse) -> None:
         house.maildrops.hold["commit"] = asyncio.Event()
         client.send(b"DELE 2\r\nQUIT\r\n")
         await until(lambda: "commit" in house.maildrops.calls)
-        draining = asyncio.create_task(server.gate.drain(3))
+        draining = asyncio.create_task(server.limiter.drain(3))
         await asyncio.sleep(0.02)
         house.maildrops.hold["commit"].set()
         answer = await client.rest()
@@ -502,7 +502,7 @@ async def test_the_end_of_grace_cuts_what_is_left_and_deletes_nothing(house: Mem
         asyncio.get_running_loop().call_later(0.4, house.blobs.hold.set)
     assert await client.rest() == b""
     assert left(house) == 4
-    assert len(server.gate) == 0
+    assert len(server.limiter) == 0
 
 
 # --- what is counted -------------------------------------------------------------------------------------------------
@@ -524,7 +524,7 @@ async def test_metrics_count_sessions_logins_commands_messages_and_deletions(
         ]
 
     before = values()
-    sent = counted("posthorn_pop3_sent_octets_total")
+    sent = counted("posthorn_pop3_sent_bytes_total")
     client = await server.client()
     await client.ask(b"USER " + ADDRESS.encode())
     await client.ask(b"PASS wrong")
@@ -535,9 +535,9 @@ async def test_metrics_count_sessions_logins_commands_messages_and_deletions(
     await client.ask(b"DELE 1")
     assert counted("posthorn_pop3_sessions") == before[5] + 1
     await client.ask(b"QUIT")
-    await until(lambda: len(server.gate) == 0)
+    await until(lambda: len(server.limiter) == 0)
     assert [after - earlier for after, earlier in zip(values(), before, strict=True)] == [1, 1, 4, 3, 1, 0, 1, 2]
-    assert counted("posthorn_pop3_sent_octets_total") > sent + sum(map(len, THREE))
+    assert counted("posthorn_pop3_sent_bytes_total") > sent + sum(map(len, THREE))
 
 
 async def test_the_log_has_a_line_for_the_session_and_never_a_password(
@@ -551,7 +551,7 @@ async def test_the_log_has_a_line_for_the_session_and_never_a_password(
     await client.fetch(b"RETR 2")
     await client.ask(b"DELE 2")
     await client.ask(b"QUIT")
-    await until(lambda: len(server.gate) == 0)
+    await until(lambda: len(server.limiter) == 0)
     logged = capsys.readouterr().out
     (line,) = [line for line in logged.splitlines() if "session ended" in line]
     assert ADDRESS in line
@@ -569,6 +569,6 @@ async def test_a_fault_in_this_program_cuts_the_connection_and_shows_nothing(
     await client.ask(b"DELE 1")
     monkeypatch.setattr(house.maildrops, "locate", lambda *_: 1 // 0)
     assert await client.ask(b"RETR 2") == b""
-    await until(lambda: len(server.gate) == 0)
+    await until(lambda: len(server.limiter) == 0)
     assert left(house) == 3
     assert house.maildrops.accounts[1].lease is None

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from posthorn_pop3.reads import Reads
+from posthorn_pop3.read_events import ReadEvents
 from tests.conformance.pop3.dialogue import ADDRESS, Client, Server, pop3_server, until
 from tests.conformance.twins import TENANT, MemoryHouse, hash_of_password
 
@@ -17,8 +17,8 @@ THREE = [b"Subject: %d\r\n\r\nbody %d\r\n" % (n, n) for n in (1, 2, 3)]
 LARGE = b"Subject: large\r\n\r\n" + b"".join(b".%070d\r\n" % n for n in range(40_000))
 
 
-class Noted(Reads):
-    """Reads whose notes are kept for a look."""
+class Noted(ReadEvents):
+    """ReadEvents whose notes are kept for a look."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ async def test_a_message_that_breaks_off_does_not_count(house: MemoryHouse, serv
     house.blobs.stream_fault_after = 600_000
     client.send(b"RETR 4\r\n")
     await client.rest()
-    await until(lambda: len(server.gate) == 0)
+    await until(lambda: len(server.limiter) == 0)
     assert noted.messages == []
 
 
@@ -128,7 +128,7 @@ async def test_what_the_client_does_not_take_does_not_count(house: MemoryHouse, 
         client = await server.login()
         client.stop_reading()
         client.send(b"".join(b"RETR %d\r\n" % n for n in range(4, 204)))
-        await until(lambda: len(server.gate) == 0)
+        await until(lambda: len(server.limiter) == 0)
         client.resume_reading()
         arrived = (await client.rest()).count(b"\r\n.\r\n")
         assert 0 < len(noted.messages) <= arrived < 200
@@ -142,5 +142,5 @@ async def test_slow_is_not_lost(house: MemoryHouse, server: Server, noted: Noted
     await until(lambda: noted.messages)
     client.resume_reading()
     await client.rest()
-    await until(lambda: len(server.gate) == 0)
+    await until(lambda: len(server.limiter) == 0)
     assert noted.messages == ids(house)[3:]

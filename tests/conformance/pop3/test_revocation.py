@@ -52,7 +52,7 @@ async def watched(house: Any, database: Database | None = None, **changes: Any) 
     if database is not None:
         parts = {"senders": PostgresSenders(database), "throttle": PostgresThrottle(database)}
     async with pop3_server(house, **parts, **changes) as server:
-        watch = asyncio.create_task(server.office.keep_watch())
+        watch = asyncio.create_task(server.service.keep_watch())
         try:
             yield server
         finally:
@@ -169,9 +169,9 @@ async def test_a_session_that_takes_no_reply_is_cut(house: RealHouse, database: 
         client.stop_reading()
         for _ in range(20):
             client.send(b"RETR 1\r\n")
-        await until(lambda: any(session._blocked for session in server.gate._sessions))  # type: ignore[attr-defined]
+        await until(lambda: any(session.is_blocked for session in server.limiter._sessions))  # type: ignore[attr-defined]
         await execute(database, "UPDATE accounts SET password_hash = 'another'")
-        await until(lambda: not len(server.gate))
+        await until(lambda: not len(server.limiter))
 
 
 async def test_a_session_has_an_end_however_busy(password_hash: str) -> None:
@@ -181,7 +181,7 @@ async def test_a_session_has_an_end_however_busy(password_hash: str) -> None:
         client = await logged_in(server)
         await client.ask(b"DELE 1")
         assert (await client.rest()).startswith(b"-ERR [SYS/TEMP] the session was open for too long")
-        await until(lambda: not len(server.gate))
+        await until(lambda: not len(server.limiter))
         assert (await (await logged_in(server)).ask(b"STAT")).startswith(b"+OK 3 ")
 
 
@@ -224,7 +224,7 @@ async def test_a_lease_that_postgres_took_down_with_it_is_given_back_when_it_is_
             client = await logged_in(server)
             house.maildrops.faults = {"release"}
             client.abort()
-            await until(lambda: not len(server.gate))
+            await until(lambda: not len(server.limiter))
         assert house.maildrops.accounts[account].lease is not None
         assert (await tried(server)).startswith(b"-ERR [SYS/TEMP]"), "no [IN-USE]: nobody uses it"
         house.maildrops.faults = set()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from posthorn_pop3.edge import is_loopback
+from posthorn_pop3.context import is_loopback
 from tests.conformance.pop3.dialogue import ADDRESS, Client, Server, make_certificate, pop3_server, until
 from tests.conformance.twins import PASSWORD, MemoryHouse, hash_of_password
 
@@ -157,14 +157,14 @@ async def test_a_handshake_that_fails_ends_the_connection_and_is_forgotten(serve
     assert (await client.ask(b"STLS")).startswith(b"+OK")
     client.send(b"CAPA\r\nUSER x\r\nthis is no client hello" * 10)
     assert b"+OK" not in await client.rest()
-    await until(lambda: len(server.gate) == 0)
+    await until(lambda: len(server.limiter) == 0)
 
 
 async def test_a_connection_dropped_in_the_handshake_is_forgotten(server: Server) -> None:
     client = await server.client()
     assert (await client.ask(b"STLS")).startswith(b"+OK")
     client.abort()
-    await until(lambda: len(server.gate) == 0)
+    await until(lambda: len(server.limiter) == 0)
 
 
 async def test_a_handshake_that_never_comes_times_out_with_the_login(house: MemoryHouse, tls_dir: Path) -> None:
@@ -172,7 +172,7 @@ async def test_a_handshake_that_never_comes_times_out_with_the_login(house: Memo
         client = await server.client()
         assert (await client.ask(b"STLS")).startswith(b"+OK")
         assert await client.rest() == b""
-        await until(lambda: len(server.gate) == 0)
+        await until(lambda: len(server.limiter) == 0)
 
 
 async def test_a_large_message_over_tls_with_a_slow_reader(

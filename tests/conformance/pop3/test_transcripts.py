@@ -577,7 +577,7 @@ async def test_a_dropped_connection_deletes_nothing_and_gives_the_maildrop_back(
     await client.ask(b"DELE 1")
     client.abort()
     async with asyncio.timeout(5):
-        while len(server.gate):
+        while len(server.limiter):
             await asyncio.sleep(0.01)
     assert len(await house.uidls(alice)) == 3
 

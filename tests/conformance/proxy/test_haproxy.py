@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from posthorn_local.embedded import free_port
 from tests.conformance.pop3.dialogue import ADDRESS, Client, Server, make_certificate, pop3_server, until
-from tests.conformance.smtp.stage import EHLO, LETTER, Stage, Talk, staged
+from tests.conformance.smtp.env import EHLO, MESSAGE, SmtpDialogue, SmtpEnv, smtp_env
 from tests.conformance.twins import PASSWORD, MemoryHouse, hash_of_password
 
 pytestmark = pytest.mark.interop
@@ -98,67 +98,67 @@ def trust(tls_dir: Path) -> ssl.SSLContext:
 
 
 @pytest.fixture
-async def stage(tls_dir: Path) -> AsyncIterator[Stage]:
+async def env(tls_dir: Path) -> AsyncIterator[SmtpEnv]:
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     server.load_cert_chain(tls_dir / "tls.crt", tls_dir / "tls.key")
-    async with staged(server, smtp_proxy_port=0, smtp_sessions_per_address=1, **NETWORKS) as made:
+    async with smtp_env(server, smtp_proxy_port=0, smtp_sessions_per_address=1, **NETWORKS) as made:
         yield made
 
 
-def port_of(stage: Stage) -> int:
-    assert stage.listening is not None and stage.listening.proxy_port is not None
-    return stage.listening.proxy_port
+def port_of(env: SmtpEnv) -> int:
+    assert env.listening is not None and env.listening.proxy_port is not None
+    return env.listening.proxy_port
 
 
-async def visit(port: int, source: str) -> Talk:
-    return Talk(*await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0)))
+async def visit(port: int, source: str) -> SmtpDialogue:
+    return SmtpDialogue(*await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0)))
 
 
 @with_versions
 async def test_smtp_knows_the_client_and_counts_each_for_itself(
-    stage: Stage, directory: Path, trust: ssl.SSLContext, options: str
+    env: SmtpEnv, directory: Path, trust: ssl.SSLContext, options: str
 ) -> None:
-    async with haproxy(directory, port_of(stage), options) as port:
+    async with haproxy(directory, port_of(env), options) as port:
         talk = await (await visit(port, CLIENT)).hello()
         assert await talk.say(b"STARTTLS\r\n") == "220 2.0.0"
         await talk.start_tls(trust)
         assert await talk.say(EHLO) == "250"
         await talk.send(b"MAIL FROM:<a@example.org>\r\nRCPT TO:<alice@example.test>\r\n")
         assert [await talk.code(), await talk.code()] == ["250 2.1.0", "250 2.1.5"]
-        assert await talk.data(LETTER + b".\r\n") == "250 2.0.0"
+        assert await talk.data(MESSAGE + b".\r\n") == "250 2.0.0"
         same, other = await visit(port, CLIENT), await visit(port, "127.0.0.10")
         assert await same.code() == "421 4.7.0"
         await other.hello()
         for each in (talk, same, other):
             await each.close()
-    envelope, octets = stage.only()
+    envelope, octets = env.only()
     assert envelope.client_address == CLIENT
     assert b"[127.0.0.9]" in octets.partition(b"\r\n\r\n")[0]
 
 
 @with_versions
-async def test_a_client_without_an_address_is_the_balancer(stage: Stage, directory: Path, options: str) -> None:
-    async with haproxy(directory, port_of(stage), options):
-        talk = await Talk(*await asyncio.open_unix_connection(directory / "door")).begin()
-        assert await talk.data(LETTER + b".\r\n") == "250 2.0.0"
+async def test_a_client_without_an_address_is_the_balancer(env: SmtpEnv, directory: Path, options: str) -> None:
+    async with haproxy(directory, port_of(env), options):
+        talk = await SmtpDialogue(*await asyncio.open_unix_connection(directory / "door")).begin()
+        assert await talk.data(MESSAGE + b".\r\n") == "250 2.0.0"
         await talk.close()
-    assert stage.only()[0].client_address == "127.0.0.1"
+    assert env.only()[0].client_address == "127.0.0.1"
 
 
 @with_versions
-async def test_health_checks_are_answered(stage: Stage, directory: Path, options: str) -> None:
+async def test_health_checks_are_answered(env: SmtpEnv, directory: Path, options: str) -> None:
     check = f"{options} check check-send-proxy inter 100ms"
     # LOCAL in version 2; in version 1 HAProxy names itself
     outcome = "client" if options == "send-proxy" else "balancer"
     before = counted(outcome)
-    async with haproxy(directory, port_of(stage), check, ["option smtpchk EHLO checker.example.org"]) as port:
+    async with haproxy(directory, port_of(env), check, ["option smtpchk EHLO checker.example.org"]) as port:
         await until(lambda: counted(outcome) >= before + 3, 10)
         talk = await (await visit(port, CLIENT)).hello()  # it is up
         await talk.close()
 
 
-async def test_a_balancer_that_sends_no_header_gets_no_session(stage: Stage, directory: Path) -> None:
-    async with haproxy(directory, port_of(stage), "") as port:
+async def test_a_balancer_that_sends_no_header_gets_no_session(env: SmtpEnv, directory: Path) -> None:
+    async with haproxy(directory, port_of(env), "") as port:
         talk = await visit(port, CLIENT)
         await talk.send(EHLO)
         assert await talk.ended()
@@ -173,7 +173,7 @@ def password_hash() -> str:
 @pytest.fixture
 async def server(password_hash: str, tls_dir: Path) -> AsyncIterator[Server]:
     house = MemoryHouse(password_hash)
-    await house.deliver(await house.account(ADDRESS), [LETTER])
+    await house.deliver(await house.account(ADDRESS), [MESSAGE])
     async with pop3_server(house, tls_dir=tls_dir, pop3s_proxy_port=0, **NETWORKS) as made:
         yield made
 
@@ -189,7 +189,7 @@ async def test_pop3_over_tls_passed_through(
             assert (await client.line()).startswith(b"+OK ")
             assert (await client.ask(b"USER " + ADDRESS.encode())).startswith(b"+OK")
             assert (await client.ask(b"PASS " + PASSWORD.encode())).startswith(b"+OK")
-            assert await client.fetch(b"RETR 1") == LETTER
+            assert await client.fetch(b"RETR 1") == MESSAGE
             assert (await client.ask(b"QUIT")).startswith(b"+OK")
-            await until(lambda: not len(server.gate))
+            await until(lambda: not len(server.limiter))
     assert [entry["client"] for entry in logs if entry["event"] == "session ended"] == [CLIENT]

@@ -81,7 +81,7 @@ async def test_mail_is_read_over_tls_after_the_header_and_the_log_names_the_clie
         await log_in(client)
         assert await client.fetch(b"RETR 1") == MESSAGE
         assert (await client.ask(b"QUIT")).startswith(b"+OK")
-        await until(lambda: not len(server.gate))
+        await until(lambda: not len(server.limiter))
     assert {entry["client"] for entry in logs if "client" in entry} == {told}
 
 
@@ -119,7 +119,7 @@ async def test_each_client_has_its_own_limit_and_the_balancer_none(server: Serve
 async def test_no_greeting_without_a_header(server: Server) -> None:
     for octets in (b"CAPA\r\n", b"USER alice\r\n", b"PROXY TCP4 192.0.2.7\r\n", b"\x16\x03\x01"):
         assert await (await behind(server, octets)).rest() == b""
-    await until(lambda: not len(server.gate))
+    await until(lambda: not len(server.limiter))
 
 
 async def test_the_plain_port_takes_a_header_for_a_command_nobody_knows(server: Server) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from posthorn.model.directory_entry import RecipientStatus
 from posthorn_local.certificate import ensure_certificate
-from tests.conformance.smtp.stage import Stage, after_trace, staged
+from tests.conformance.smtp.env import SmtpEnv, after_trace, smtp_env
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +31,14 @@ def trusting(certificate: Path) -> ssl.SSLContext:
 
 
 @pytest.fixture
-async def stage(certificate: Path) -> AsyncIterator[Stage]:
+async def env(certificate: Path) -> AsyncIterator[SmtpEnv]:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate / "tls.crt", certificate / "tls.key")
-    async with staged(context) as made:
+    async with smtp_env(context) as made:
         yield made
 
 
-def letter() -> email.message.EmailMessage:
+def sample() -> email.message.EmailMessage:
     message = email.message.EmailMessage()
     message["From"] = "a@example.org"
     message["To"] = "alice@example.test"
@@ -47,21 +47,21 @@ def letter() -> email.message.EmailMessage:
     return message
 
 
-async def test_smtplib_over_starttls(stage: Stage, trusting: ssl.SSLContext) -> None:
+async def test_smtplib_over_starttls(env: SmtpEnv, trusting: ssl.SSLContext) -> None:
     def send() -> None:
-        with smtplib.SMTP("localhost", stage.port, local_hostname="c.example.org", timeout=10) as client:
+        with smtplib.SMTP("localhost", env.port, local_hostname="c.example.org", timeout=10) as client:
             client.starttls(context=trusting)
             for _ in range(3):
-                client.send_message(letter())
+                client.send_message(sample())
 
     await asyncio.to_thread(send)
-    assert [envelope.protocol for envelope, _ in stage.kept()] == ["ESMTPS"] * 3
-    expected = letter().as_bytes(policy=email.policy.SMTP)
-    assert all(after_trace(octets) == expected for _, octets in stage.kept())
+    assert [envelope.protocol for envelope, _ in env.kept()] == ["ESMTPS"] * 3
+    expected = sample().as_bytes(policy=email.policy.SMTP)
+    assert all(after_trace(octets) == expected for _, octets in env.kept())
 
 
-async def test_smtplib_with_smtputf8(stage: Stage) -> None:
-    stage.directory.standings["jiří@example.test"] = RecipientStatus.DELIVERABLE
+async def test_smtplib_with_smtputf8(env: SmtpEnv) -> None:
+    env.directory.standings["jiří@example.test"] = RecipientStatus.DELIVERABLE
 
     def send() -> None:
         message = email.message.EmailMessage(email.policy.SMTPUTF8)
@@ -69,33 +69,33 @@ async def test_smtplib_with_smtputf8(stage: Stage) -> None:
         message["To"] = "jiří@example.test"
         message["Subject"] = "Příliš žluťoučký"
         message.set_content("ahoj\n")
-        with smtplib.SMTP("localhost", stage.port, local_hostname="c.example.org", timeout=10) as client:
+        with smtplib.SMTP("localhost", env.port, local_hostname="c.example.org", timeout=10) as client:
             client.send_message(message)
 
     await asyncio.to_thread(send)
-    envelope, octets = stage.only()
+    envelope, octets = env.only()
     assert envelope.recipients == ("jiří@example.test",)
     assert envelope.summary.subject == "Příliš žluťoučký"
     assert "To: jiří@example.test\r\n".encode() in octets
 
 
-async def test_smtplib_learns_which_recipients_were_refused(stage: Stage) -> None:
+async def test_smtplib_learns_which_recipients_were_refused(env: SmtpEnv) -> None:
     def send() -> dict[str, tuple[int, bytes]]:
-        with smtplib.SMTP("localhost", stage.port, local_hostname="c.example.org", timeout=10) as client:
+        with smtplib.SMTP("localhost", env.port, local_hostname="c.example.org", timeout=10) as client:
             return client.sendmail("a@example.org", ["alice@example.test", "nobody@example.test"], b"A: b\r\n\r\n")
 
-    assert await asyncio.to_thread(send) == {"nobody@example.test": (550, b"5.1.1 no such mailbox here")}
-    assert stage.only()[0].recipients == ("alice@example.test",)
+    assert await asyncio.to_thread(send) == {"nobody@example.test": (550, b"5.1.1 user unknown")}
+    assert env.only()[0].recipients == ("alice@example.test",)
 
 
-async def test_aiosmtplib_with_a_20_mb_attachment_over_tls(stage: Stage, trusting: ssl.SSLContext) -> None:
-    message = letter()
+async def test_aiosmtplib_with_a_20_mb_attachment_over_tls(env: SmtpEnv, trusting: ssl.SSLContext) -> None:
+    message = sample()
     message.add_attachment(bytes(range(256)) * 60_000, maintype="application", subtype="octet-stream", filename="big")
     async with aiosmtplib.SMTP(
-        hostname="localhost", port=stage.port, start_tls=True, tls_context=trusting, timeout=30
+        hostname="localhost", port=env.port, start_tls=True, tls_context=trusting, timeout=30
     ) as client:
         await client.send_message(message)
-    envelope, octets = stage.only()
+    envelope, octets = env.only()
     assert envelope.body.size > 20_000_000
     assert envelope.blob is not None
     parsed = email.message_from_bytes(octets, policy=email.policy.default)
@@ -103,16 +103,16 @@ async def test_aiosmtplib_with_a_20_mb_attachment_over_tls(stage: Stage, trustin
     assert attachment.get_content() == bytes(range(256)) * 60_000
 
 
-async def test_aiosmtplib_sends_many_in_parallel(stage: Stage) -> None:
+async def test_aiosmtplib_sends_many_in_parallel(env: SmtpEnv) -> None:
     async def send(number: int) -> None:
         await aiosmtplib.send(
             b"Subject: %d\r\n\r\ntext\r\n" % number,
             sender="a@example.org",
             recipients=["alice@example.test"],
             hostname="127.0.0.1",
-            port=stage.port,
+            port=env.port,
             start_tls=False,
         )
 
     await asyncio.gather(*(send(number) for number in range(40)))
-    assert {envelope.summary.subject for envelope, _ in stage.kept()} == {str(number) for number in range(40)}
+    assert {envelope.summary.subject for envelope, _ in env.kept()} == {str(number) for number in range(40)}

@@ -11,16 +11,25 @@ import pytest
 
 from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.wire.smtp.data import stuff
+from posthorn_smtp_in.composition import Backends, build_mx
 from posthorn_smtp_in.server import serving
-from posthorn_smtp_in.service import Backends
-from tests.conformance.smtp.stage import LETTER, TO_ALICE, Stage, Talk, after_trace, check_facts, settings_of, staged
+from tests.conformance.smtp.env import (
+    MESSAGE,
+    TO_ALICE,
+    SmtpDialogue,
+    SmtpEnv,
+    after_trace,
+    check_facts,
+    settings_of,
+    smtp_env,
+)
 
 HEAD = b"From: a@example.org\r\nSubject: awkward\r\n\r\n"
 
 
 @pytest.fixture
-async def stage() -> AsyncIterator[Stage]:
-    async with staged() as made:
+async def env() -> AsyncIterator[SmtpEnv]:
+    async with smtp_env() as made:
         yield made
 
 
@@ -43,30 +52,30 @@ AWKWARD = {
 
 @pytest.mark.parametrize("way", ["data", "bdat"])
 @pytest.mark.parametrize("name", AWKWARD)
-async def test_awkward_mail_is_kept_byte_for_byte(stage: Stage, name: str, way: str) -> None:
-    talk = await (await stage.talk()).begin()
+async def test_awkward_mail_is_kept_byte_for_byte(env: SmtpEnv, name: str, way: str) -> None:
+    talk = await (await env.talk()).begin()
     if way == "data":
         assert await talk.data(stuff(AWKWARD[name]) + b".\r\n") == "250 2.0.0"
     else:
         assert await talk.say(b"BDAT %d LAST\r\n" % len(AWKWARD[name]) + AWKWARD[name]) == "250 2.0.0"
-    assert after_trace(stage.only()[1]) == AWKWARD[name]
+    assert after_trace(env.only()[1]) == AWKWARD[name]
     assert await talk.say(b"NOOP\r\n") == "250 2.0.0"
 
 
 @pytest.mark.parametrize("size", [1, 700])
-async def test_authentication_results_that_claim_to_be_ours_are_removed(stage: Stage, size: int) -> None:
+async def test_authentication_results_that_claim_to_be_ours_are_removed(env: SmtpEnv, size: int) -> None:
     forged = b"Authentication-Results: MX.example.test (x);\r\n\tspf=pass smtp.mailfrom=bank.test\r\n"
     others = b"Authentication-Results: filter.example.org; dkim=fail\r\n"
     rest = HEAD + b"Authentication-Results: mx.example.test; in the text\r\n" + b"line\r\n" * 1024 * size
-    talk = await (await stage.talk()).begin()
+    talk = await (await env.talk()).begin()
     assert await talk.data(stuff(forged + others + forged + rest) + b".\r\n") == "250 2.0.0"
-    assert after_trace(stage.only()[1]) == others + rest
+    assert after_trace(env.only()[1]) == others + rest
 
 
-async def test_a_message_of_nothing(stage: Stage) -> None:
-    talk = await (await stage.talk()).begin()
+async def test_a_message_of_nothing(env: SmtpEnv) -> None:
+    talk = await (await env.talk()).begin()
     assert await talk.data(b".\r\n") == "250 2.0.0"
-    assert after_trace(stage.only()[1]) == b"\r\n"
+    assert after_trace(env.only()[1]) == b"\r\n"
 
 
 SMUGGLING = [
@@ -86,14 +95,14 @@ SMUGGLING = [
 
 @pytest.mark.parametrize("segments", ["whole", "at each border", "octet by octet"])
 @pytest.mark.parametrize("false_end", SMUGGLING)
-async def test_a_smuggled_letter_is_refused_whole(stage: Stage, false_end: bytes, segments: str) -> None:
+async def test_a_smuggled_message_is_refused_whole(env: SmtpEnv, false_end: bytes, segments: str) -> None:
     smuggled = b"MAIL FROM:<admin@example.test>\r\nRCPT TO:<bob@example.test>\r\nDATA\r\nSubject: evil\r\n\r\nevil\r\n"
     octets = HEAD + b"text" + false_end + smuggled + b".\r\n"
     if (
         b"\r\n.\r\n" in false_end
-    ):  # its own true end: what follows is commands indeed, and the letter before it is refused
+    ):  # its own true end: what follows is commands indeed, and the message before it is refused
         octets = HEAD + b"text" + false_end
-    talk = await (await stage.talk()).begin()
+    talk = await (await env.talk()).begin()
     assert await talk.say(b"DATA\r\n") == "354"
     at = octets.index(false_end)
     borders = {"whole": [], "at each border": range(at, at + len(false_end) + 1), "octet by octet": range(len(octets))}
@@ -103,42 +112,42 @@ async def test_a_smuggled_letter_is_refused_whole(stage: Stage, false_end: bytes
         last = border
         await asyncio.sleep(0)
     assert await talk.reply() == ["550 5.5.2 lines must end in <CR><LF>; a bare CR or LF is not accepted"]
-    assert not stage.ingest.tried
+    assert not env.ingest.tried
     assert await talk.say(b"NOOP\r\n") == "250 2.0.0"  # nothing of it was taken for a command
     await talk.send(TO_ALICE)
     assert [await talk.code(), await talk.code()] == ["250 2.1.0", "250 2.1.5"]
-    assert await talk.data(LETTER + b".\r\n") == "250 2.0.0"
+    assert await talk.data(MESSAGE + b".\r\n") == "250 2.0.0"
 
 
 @pytest.mark.parametrize("content", [b"a\rb\r\n", b"a\r\n\r", b"a\r\r\n", b"a\n\rb\n"])
-async def test_a_bare_cr_in_chunks_is_refused(stage: Stage, content: bytes) -> None:
-    talk = await (await stage.talk()).begin()
+async def test_a_bare_cr_in_chunks_is_refused(env: SmtpEnv, content: bytes) -> None:
+    talk = await (await env.talk()).begin()
     assert await talk.say(b"BDAT %d LAST\r\n" % len(content) + content) == "550 5.5.2"
-    assert not stage.ingest.tried
+    assert not env.ingest.tried
     assert await talk.say(b"MAIL FROM:<>\r\n") == "250 2.1.0"  # the transaction is over
 
 
-async def test_chunks_cut_anywhere_make_one_message(stage: Stage) -> None:
-    talk = await (await stage.talk()).begin()
+async def test_chunks_cut_anywhere_make_one_message(env: SmtpEnv) -> None:
+    talk = await (await env.talk()).begin()
     content = HEAD + b".\r\n..\r\ntext"
     for octet in content:
         assert await talk.say(b"BDAT 1\r\n" + bytes([octet])) == "250 2.0.0"
     assert await talk.say(b"BDAT 0 LAST\r\n") == "250 2.0.0"
-    assert after_trace(stage.only()[1]) == content + b"\r\n"  # the missing line end, nothing else
+    assert after_trace(env.only()[1]) == content + b"\r\n"  # the missing line end, nothing else
 
 
-async def test_pipelined_chunks_and_the_next_transaction(stage: Stage) -> None:
-    talk = await (await stage.talk()).hello()
+async def test_pipelined_chunks_and_the_next_transaction(env: SmtpEnv) -> None:
+    talk = await (await env.talk()).hello()
     first, second = HEAD + b"QUIT\r\n", b"BDAT 5\r\nhello\r\n"
     message = b"BDAT %d\r\n%bBDAT %d LAST\r\n%b" % (len(first), first, len(second), second)
     await talk.send((TO_ALICE + message) * 3 + b"QUIT\r\n")
     codes = [await talk.code() for _ in range(13)]
     assert codes == ["250 2.1.0", "250 2.1.5", "250 2.0.0", "250 2.0.0"] * 3 + ["221 2.0.0"]
-    assert [after_trace(octets) for _, octets in stage.kept()] == [first + second] * 3
+    assert [after_trace(octets) for _, octets in env.kept()] == [first + second] * 3
 
 
-async def test_chunks_and_commands_between_them(stage: Stage) -> None:
-    await stage.play(r"""
+async def test_chunks_and_commands_between_them(env: SmtpEnv) -> None:
+    await env.play(r"""
         S: 220 …
         C: HELO c
         S: 250 …
@@ -170,53 +179,53 @@ async def test_chunks_and_commands_between_them(stage: Stage) -> None:
         S: 221 2.0.0 bye
         S: <end>
     """)
-    assert not stage.ingest.tried
+    assert not env.ingest.tried
 
 
-async def test_a_chunk_of_unknown_length_ends_the_session(stage: Stage) -> None:
-    talk = await (await stage.talk()).begin()
+async def test_a_chunk_of_unknown_length_ends_the_session(env: SmtpEnv) -> None:
+    talk = await (await env.talk()).begin()
     await talk.send(b"BDAT many LAST\r\nMAIL FROM:<evil@example.org>\r\nVRFY x\r\n")
     assert await talk.code() == "501 5.5.4"
     assert await talk.ended()
 
 
 @pytest.mark.parametrize("line", [b"BDAT 6 LAST\n", b"BDAT\t6 LAST\r\n", b"BDAT 6" + b" " * 600 + b"LAST\r\n"])
-async def test_a_chunk_s_command_that_does_not_read_ends_the_session(stage: Stage, line: bytes) -> None:
-    talk = await (await stage.talk()).begin()
+async def test_a_chunk_s_command_that_does_not_read_ends_the_session(env: SmtpEnv, line: bytes) -> None:
+    talk = await (await env.talk()).begin()
     await talk.send(line + b"RSET\r\nVRFY x\r\n")
     assert (await talk.code()).startswith("50")
     assert await talk.ended()
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
-async def test_a_bare_lf_in_chunks_becomes_crlf_as_their_length_is_told(stage: Stage, size: int) -> None:
+async def test_a_bare_lf_in_chunks_becomes_crlf_as_their_length_is_told(env: SmtpEnv, size: int) -> None:
     content = b"A: b\n\nline one\nline two\r\n.\n..\nMAIL FROM:<x@y.example>\n"
-    talk = await (await stage.talk()).begin()
+    talk = await (await env.talk()).begin()
     for at in range(0, len(content), size):
         piece = content[at : at + size]
         assert await talk.say(b"BDAT %d\r\n" % len(piece) + piece) == "250 2.0.0"
     assert await talk.say(b"BDAT 0 LAST\r\n") == "250 2.0.0"
-    _, octets = stage.only()
+    _, octets = env.only()
     assert octets.endswith(content.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
 
 
-async def test_a_refused_message_s_later_chunks_are_read_and_refused_too(stage: Stage) -> None:
-    talk = await (await stage.talk()).begin()
+async def test_a_refused_message_s_later_chunks_are_read_and_refused_too(env: SmtpEnv) -> None:
+    talk = await (await env.talk()).begin()
     await talk.send(b"BDAT 3\r\na\rbBDAT 6\r\nQUIT\r\nBDAT 6 LAST\r\nQUIT\r\nNOOP\r\n")
     assert [await talk.code() for _ in range(4)] == ["550 5.5.2"] * 3 + ["250 2.0.0"]
-    assert not stage.ingest.tried
+    assert not env.ingest.tried
 
 
 async def test_too_big_a_message_is_refused_after_its_end() -> None:
-    async with staged(smtp_max_size=100_000) as stage:
-        talk = await (await stage.talk()).begin()
+    async with smtp_env(smtp_max_size=100_000) as env:
+        talk = await (await env.talk()).begin()
         assert await talk.say(b"DATA\r\n") == "354"
         for _ in range(200):
             await talk.send(b"QUIT\r\n" * 1000)
-            assert stage.listening is not None
-            assert stage.listening.room.memory.used <= 200_000
+            assert env.listening is not None
+            assert env.listening.spool_limits.memory.used <= 200_000
         assert await talk.say(b".\r\n") == "552 5.3.4"
-        assert not stage.ingest.tried
+        assert not env.ingest.tried
         await talk.send(TO_ALICE)
         assert [await talk.code(), await talk.code()] == ["250 2.1.0", "250 2.1.5"]
         exactly = HEAD + b"x" * (100_000 - len(HEAD) - 2) + b"\r\n"
@@ -224,18 +233,18 @@ async def test_too_big_a_message_is_refused_after_its_end() -> None:
 
 
 async def test_too_big_a_chunk_is_refused_before_it_is_read() -> None:
-    async with staged(smtp_max_size=10_000) as stage:
-        talk = await (await stage.talk()).begin()
+    async with smtp_env(smtp_max_size=10_000) as env:
+        talk = await (await env.talk()).begin()
         assert await talk.say(b"BDAT 6000\r\n" + b"x" * 6000) == "250 2.0.0"
         assert await talk.say(b"BDAT 6000 LAST\r\n") == "552 5.3.4"
         await talk.send(b"QUIT\r\n" * 1000)
         assert await talk.say(b"NOOP\r\n") == "250 2.0.0"
-        assert not stage.ingest.tried
+        assert not env.ingest.tried
 
 
 async def test_an_endless_chunk_is_read_in_part_then_the_session_ends() -> None:
-    async with staged(smtp_max_size=10_000) as stage:
-        talk = await (await stage.talk()).begin()
+    async with smtp_env(smtp_max_size=10_000) as env:
+        talk = await (await env.talk()).begin()
         assert await talk.say(b"BDAT 99999999999999999999999999\r\n") == "552 5.3.4"
         await talk.send(b"QUIT\r\n" * 4000)
         assert await talk.code() == "421 4.7.0"
@@ -243,22 +252,24 @@ async def test_an_endless_chunk_is_read_in_part_then_the_session_ends() -> None:
 
 
 @pytest.mark.parametrize("hops", [50, 51])
-async def test_a_message_that_loops_is_refused(stage: Stage, hops: int) -> None:
-    talk = await (await stage.talk()).begin()
-    code = await talk.data(b"Received: by somebody\r\n" * hops + LETTER + b".\r\n")
+async def test_a_message_that_loops_is_refused(env: SmtpEnv, hops: int) -> None:
+    talk = await (await env.talk()).begin()
+    code = await talk.data(b"Received: by somebody\r\n" * hops + MESSAGE + b".\r\n")
     assert code == ("554 5.4.6" if hops > 50 else "250 2.0.0")
 
 
 @pytest.mark.parametrize("way", ["data", "bdat"])
-async def test_a_large_message_goes_to_the_store_and_not_into_memory(stage: Stage, way: str, tmp_path: Path) -> None:
+async def test_a_large_message_goes_to_the_store_and_not_into_memory(env: SmtpEnv, way: str, tmp_path: Path) -> None:
     content = HEAD + b"".join(
         b".%015d more than sixty octets in each line, with a dot\r\n" % number for number in range(320_000)
     )
     assert len(content) > 20_000_000
-    stage.blobs = blobs = FileBlobs(tmp_path)
+    env.blobs = blobs = FileBlobs(tmp_path)
     await blobs.open()
-    async with serving(settings_of(), Backends(stage.directory, stage.ingest, blobs), None, grace=1) as stage.listening:
-        talk = await (await stage.talk()).begin()
+    async with serving(
+        build_mx(settings_of(), Backends(env.directory, env.ingest, blobs), None), grace=1
+    ) as env.listening:
+        talk = await (await env.talk()).begin()
         if way == "data":
             assert await talk.say(b"DATA\r\n") == "354"
             octets = stuff(content) + b".\r\n"
@@ -268,13 +279,13 @@ async def test_a_large_message_goes_to_the_store_and_not_into_memory(stage: Stag
         tracemalloc.start()
         for at in range(0, len(octets), 1 << 18):
             await talk.send(octets[at : at + (1 << 18)])
-            most = max(most, stage.listening.room.memory.used)
+            most = max(most, env.listening.spool_limits.memory.used)
         assert await talk.code() == "250 2.0.0"
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert 0 < most <= 1 << 20
         assert peak < 8 << 20, "octets of client, server and store that were in memory at a time"
-        ((envelope, body),) = stage.ingest.kept
+        ((envelope, body),) = env.ingest.kept
         assert body is None
         assert envelope.blob == f"bodies/{envelope.id}"
         stored = await blobs.read(envelope.blob, 0, envelope.body.size)
@@ -284,11 +295,11 @@ async def test_a_large_message_goes_to_the_store_and_not_into_memory(stage: Stag
     blobs.close()
 
 
-async def test_the_inline_limit_is_about_the_stored_size(stage: Stage) -> None:
+async def test_the_inline_limit_is_about_the_stored_size(env: SmtpEnv) -> None:
     async def size_of(content: bytes) -> tuple[int, bool]:
-        talk = await (await stage.talk()).begin()
+        talk = await (await env.talk()).begin()
         assert await talk.data(content + b".\r\n") == "250 2.0.0"
-        envelope, body = stage.ingest.kept.pop()
+        envelope, body = env.ingest.kept.pop()
         return envelope.body.size, body is not None
 
     limit = 512 * 1024
@@ -301,20 +312,20 @@ async def test_the_inline_limit_is_about_the_stored_size(stage: Stage) -> None:
 
 async def test_many_messages_at_once_share_the_memory() -> None:
     """Beyond the shared limit messages lie on disk while they come in; all of them arrive whole, the small ones in the stream."""
-    async with staged(smtp_memory_bytes=300_000, smtp_sessions_per_address=100) as stage:
-        assert stage.listening is not None
-        memory = stage.listening.room.memory
-        talks: list[Talk] = [await (await stage.talk()).begin() for _ in range(20)]
+    async with smtp_env(smtp_memory_bytes=300_000, smtp_sessions_per_address=100) as env:
+        assert env.listening is not None
+        memory = env.listening.spool_limits.memory
+        talks: list[SmtpDialogue] = [await (await env.talk()).begin() for _ in range(20)]
         contents = [HEAD + b"%02d" % number + b"x" * 90_000 + b"\r\n" for number in range(20)]
         for talk, content in zip(talks, contents, strict=True):
             assert await talk.say(b"DATA\r\n") == "354"
             await talk.send(content)
             assert memory.used <= 300_000
         async with asyncio.timeout(5):
-            while stage.listening.room.spool.used < 1_000_000:
+            while env.listening.spool_limits.spool.used < 1_000_000:
                 await asyncio.sleep(0.005)
         for talk in talks:
             assert await talk.say(b".\r\n") == "250 2.0.0"
-        assert sorted(after_trace(octets) for _, octets in stage.kept()) == contents
-        assert all(body is not None for _, body in stage.ingest.kept)
-        assert not stage.blobs.objects
+        assert sorted(after_trace(octets) for _, octets in env.kept()) == contents
+        assert all(body is not None for _, body in env.ingest.kept)
+        assert not env.blobs.objects

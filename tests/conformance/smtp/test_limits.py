@@ -10,18 +10,18 @@ import time
 import pytest
 from prometheus_client import REGISTRY
 
+from posthorn_smtp_in.composition import Backends, build_mx
 from posthorn_smtp_in.server import serving
-from posthorn_smtp_in.service import Backends
-from tests.conformance.smtp.stage import (
+from tests.conformance.smtp.env import (
     EHLO,
-    LETTER,
-    Stage,
-    StagedBlobs,
-    StagedDirectory,
-    StagedIngest,
-    Talk,
+    MESSAGE,
+    ScriptedBlobs,
+    ScriptedDirectory,
+    ScriptedIngest,
+    SmtpDialogue,
+    SmtpEnv,
     settings_of,
-    staged,
+    smtp_env,
 )
 
 
@@ -30,8 +30,8 @@ def refused(reason: str) -> float:
 
 
 async def test_a_client_that_says_nothing_is_told_that_time_is_up() -> None:
-    async with staged(smtp_command_seconds=0.15) as stage:
-        silent = await stage.talk()
+    async with smtp_env(smtp_command_seconds=0.15) as env:
+        silent = await env.talk()
         began = time.monotonic()
         assert await silent.code() == "220"
         assert await silent.code() == "421 4.4.2"
@@ -40,8 +40,8 @@ async def test_a_client_that_says_nothing_is_told_that_time_is_up() -> None:
 
 
 async def test_each_command_begins_the_time_anew_but_the_session_has_an_end() -> None:
-    async with staged(smtp_command_seconds=0.3, smtp_session_seconds=0.8) as stage:
-        talk = await (await stage.talk()).hello()
+    async with smtp_env(smtp_command_seconds=0.3, smtp_session_seconds=0.8) as env:
+        talk = await (await env.talk()).hello()
         began = time.monotonic()
         codes = []
         while (code := await talk.say(b"NOOP\r\n")) == "250 2.0.0":
@@ -54,20 +54,20 @@ async def test_each_command_begins_the_time_anew_but_the_session_has_an_end() ->
 
 
 async def test_a_message_that_stops_is_given_up() -> None:
-    async with staged(smtp_data_seconds=0.15) as stage:
-        talk = await (await stage.talk()).begin()
+    async with smtp_env(smtp_data_seconds=0.15) as env:
+        talk = await (await env.talk()).begin()
         assert await talk.say(b"DATA\r\n") == "354"
-        assert await talk.say(LETTER) == "421 4.4.2"
+        assert await talk.say(MESSAGE) == "421 4.4.2"
         assert await talk.ended()
-        chunks = await (await stage.talk()).begin()
+        chunks = await (await env.talk()).begin()
         assert await chunks.say(b"BDAT 100 LAST\r\nonly some") == "421 4.4.2"
-        await stage.nothing_is_left()
-        assert not stage.ingest.tried
+        await env.nothing_is_left()
+        assert not env.ingest.tried
 
 
 async def test_a_trickle_of_data_is_bounded_by_the_session() -> None:
-    async with staged(smtp_data_seconds=0.3, smtp_session_seconds=0.7) as stage:
-        talk = await (await stage.talk()).begin()
+    async with smtp_env(smtp_data_seconds=0.3, smtp_session_seconds=0.7) as env:
+        talk = await (await env.talk()).begin()
         assert await talk.say(b"DATA\r\n") == "354"
         began = time.monotonic()
         answer = asyncio.create_task(talk.code())
@@ -75,28 +75,28 @@ async def test_a_trickle_of_data_is_bounded_by_the_session() -> None:
             await talk.send(b"x")
             await asyncio.sleep(0.05)
         assert await answer == "421 4.4.2"
-        assert not stage.ingest.tried
+        assert not env.ingest.tried
 
 
 async def test_the_end_of_a_session_s_time_waits_for_a_message_that_is_complete() -> None:
-    async with staged(smtp_session_seconds=0.4) as stage:
-        stage.ingest.open.clear()
-        talk = await (await stage.talk()).begin()
+    async with smtp_env(smtp_session_seconds=0.4) as env:
+        env.ingest.open.clear()
+        talk = await (await env.talk()).begin()
         assert await talk.say(b"DATA\r\n") == "354"
-        await talk.send(LETTER + b".\r\n")
+        await talk.send(MESSAGE + b".\r\n")
         await asyncio.sleep(0.7)
-        stage.ingest.open.set()
+        env.ingest.open.set()
         assert [await talk.code(), await talk.code()] == ["250 2.0.0", "421 4.4.2"]
-        assert len(stage.kept()) == 1
+        assert len(env.kept()) == 1
 
 
 async def test_a_client_that_takes_no_replies_is_cut_and_holds_little() -> None:
-    async with staged(smtp_command_seconds=0.4) as stage:
+    async with smtp_env(smtp_command_seconds=0.4) as env:
         deaf = socket.socket()
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         deaf.setblocking(False)
         loop = asyncio.get_running_loop()
-        await loop.sock_connect(deaf, ("127.0.0.1", stage.port))
+        await loop.sock_connect(deaf, ("127.0.0.1", env.port))
         sent = 0
         began = time.monotonic()
         try:
@@ -109,60 +109,60 @@ async def test_a_client_that_takes_no_replies_is_cut_and_holds_little() -> None:
         finally:
             deaf.close()
         assert time.monotonic() - began < 8, "it was read for ever"
-        await stage.nothing_is_left()
+        await env.nothing_is_left()
 
 
 async def test_one_address_has_a_limit_and_is_told_so() -> None:
-    async with staged(smtp_sessions_per_address=2) as stage:
+    async with smtp_env(smtp_sessions_per_address=2) as env:
         before = refused("too-many-connections")
-        first, second = await stage.talk(), await stage.talk()
+        first, second = await env.talk(), await env.talk()
         assert [await first.code(), await second.code()] == ["220", "220"]
-        third = await stage.talk()
+        third = await env.talk()
         assert await third.code() == "421 4.7.0"
         assert await third.ended()
         assert refused("too-many-connections") == before + 1
         assert await first.say(b"QUIT\r\n") == "221 2.0.0"
         assert await first.ended()
         async with asyncio.timeout(5):
-            while await (await stage.talk()).code() != "220":
+            while await (await env.talk()).code() != "220":
                 await asyncio.sleep(0.01)
 
 
 async def test_the_process_has_a_limit() -> None:
-    async with staged(smtp_sessions=1) as stage:
-        assert await (await stage.talk()).code() == "220"
-        refused_one = await stage.talk()
+    async with smtp_env(smtp_sessions=1) as env:
+        assert await (await env.talk()).code() == "220"
+        refused_one = await env.talk()
         assert await refused_one.code() == "421 4.7.0"
         assert await refused_one.ended()
 
 
-async def drain(stage: Stage) -> asyncio.Task[None]:
-    assert stage.listening is not None
-    task = asyncio.create_task(stage.listening.gate.drain(5))
+async def drain(env: SmtpEnv) -> asyncio.Task[None]:
+    assert env.listening is not None
+    task = asyncio.create_task(env.listening.limiter.drain(5))
     await asyncio.sleep(0)
     return task
 
 
 async def test_a_drain_ends_idle_sessions_at_once_and_refuses_new_ones() -> None:
-    async with staged() as stage:
-        fresh, midway = await (await stage.talk()).hello(), await (await stage.talk()).begin()
+    async with smtp_env() as env:
+        fresh, midway = await (await env.talk()).hello(), await (await env.talk()).begin()
         began = time.monotonic()
-        draining = await drain(stage)
+        draining = await drain(env)
         assert [await fresh.code(), await midway.code()] == ["421 4.3.2", "421 4.3.2"]
         assert await fresh.ended() and await midway.ended()
-        late = await stage.talk()
+        late = await env.talk()
         assert await late.code() == "421 4.3.2"
         await draining
         assert time.monotonic() - began < 4
 
 
 async def test_a_drain_waits_for_a_message_that_is_coming_in() -> None:
-    async with staged() as stage:
-        data, chunks = await (await stage.talk()).begin(), await (await stage.talk()).begin()
+    async with smtp_env() as env:
+        data, chunks = await (await env.talk()).begin(), await (await env.talk()).begin()
         assert await data.say(b"DATA\r\n") == "354"
         await data.send(b"Subject: x\r\n")
         assert await chunks.say(b"BDAT 6\r\nA: b\r\n") == "250 2.0.0"
-        draining = await drain(stage)
+        draining = await drain(env)
         await asyncio.sleep(0.1)
         assert not draining.done()
         await data.send(b"\r\ntext\r\n.\r\n")
@@ -170,32 +170,32 @@ async def test_a_drain_waits_for_a_message_that_is_coming_in() -> None:
         assert await chunks.say(b"BDAT 2 LAST\r\n\r\n") == "250 2.0.0"
         assert await chunks.code() == "421 4.3.2"
         await asyncio.wait_for(draining, 4)
-        assert len(stage.kept()) == 2
+        assert len(env.kept()) == 2
 
 
 async def test_a_drain_waits_for_the_promise_but_not_for_ever() -> None:
-    async with staged() as stage:
-        stage.ingest.open.clear()
-        talk = await (await stage.talk()).begin()
+    async with smtp_env() as env:
+        env.ingest.open.clear()
+        talk = await (await env.talk()).begin()
         assert await talk.say(b"DATA\r\n") == "354"
-        await talk.send(LETTER + b".\r\n")
+        await talk.send(MESSAGE + b".\r\n")
         async with asyncio.timeout(5):
-            while not stage.ingest.tried:
+            while not env.ingest.tried:
                 await asyncio.sleep(0.001)
-        assert stage.listening is not None
+        assert env.listening is not None
         began = time.monotonic()
-        await stage.listening.gate.drain(0.3)
+        await env.listening.limiter.drain(0.3)
         assert time.monotonic() - began < 3
         assert await talk.code() == "421 4.3.2"  # never a 250 that nobody promised
-        assert not stage.ingest.kept
+        assert not env.ingest.kept
 
 
 async def test_leaving_the_server_ends_sessions_that_are_idle() -> None:
     began = time.monotonic()
     async with serving(
-        settings_of(), Backends(StagedDirectory(), StagedIngest(), StagedBlobs()), None, grace=6
+        build_mx(settings_of(), Backends(ScriptedDirectory(), ScriptedIngest(), ScriptedBlobs()), None), grace=6
     ) as listening:
-        talk = Talk(*await asyncio.open_connection("127.0.0.1", listening.port))
+        talk = SmtpDialogue(*await asyncio.open_connection("127.0.0.1", listening.port))
         await talk.hello()
     assert time.monotonic() - began < 4
     assert await talk.code() == "421 4.3.2"
@@ -204,7 +204,7 @@ async def test_leaving_the_server_ends_sessions_that_are_idle() -> None:
 
 
 async def test_sessions_come_and_go_without_a_trace() -> None:
-    async with staged(smtp_sessions_per_address=30) as stage:
+    async with smtp_env(smtp_sessions_per_address=30) as env:
         gauge = REGISTRY.get_sample_value("posthorn_smtp_in_sessions")
         for _ in range(20):
             for octets in (
@@ -213,21 +213,21 @@ async def test_sessions_come_and_go_without_a_trace() -> None:
                 EHLO + b"QUIT\r\n",
                 EHLO + b"MAIL FROM:<>\r\nRCPT TO:<alice@example.test>\r\nDATA\r\nx",
             ):
-                talk = Talk(*await asyncio.open_connection("127.0.0.1", stage.port))
+                talk = SmtpDialogue(*await asyncio.open_connection("127.0.0.1", env.port))
                 await talk.send(octets)
                 talk.writer.transport.abort()
-        await stage.nothing_is_left()
+        await env.nothing_is_left()
         assert REGISTRY.get_sample_value("posthorn_smtp_in_sessions") == gauge
 
 
 async def test_a_client_that_resets_after_the_last_word_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
-    async with staged(smtp_command_seconds=0.1) as stage:
-        talk = await stage.talk()
+    async with smtp_env(smtp_command_seconds=0.1) as env:
+        talk = await env.talk()
         assert [await talk.code(), await talk.code()] == ["220", "421 4.4.2"]
         endpoint: socket.socket = talk.writer.get_extra_info("socket")
         endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         talk.writer.transport.abort()
-        await stage.nothing_is_left()
+        await env.nothing_is_left()
     said = capsys.readouterr().out
     assert "timed-out" in said
     assert "session failed" not in said

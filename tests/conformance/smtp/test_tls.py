@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from posthorn_local.certificate import ensure_certificate
-from tests.conformance.smtp.stage import EHLO, LETTER, TO_ALICE, Stage, Talk, staged
+from tests.conformance.smtp.env import EHLO, MESSAGE, TO_ALICE, SmtpDialogue, SmtpEnv, smtp_env
 
 
 @pytest.fixture(scope="module")
@@ -34,20 +34,20 @@ def trusting(certificate: Path) -> ssl.SSLContext:
 
 
 @pytest.fixture
-async def stage(server: ssl.SSLContext) -> AsyncIterator[Stage]:
-    async with staged(server) as made:
+async def env(server: ssl.SSLContext) -> AsyncIterator[SmtpEnv]:
+    async with smtp_env(server) as made:
         yield made
 
 
-async def secured(stage: Stage, trusting: ssl.SSLContext) -> Talk:
-    talk = await (await stage.talk()).hello()
+async def secured(env: SmtpEnv, trusting: ssl.SSLContext) -> SmtpDialogue:
+    talk = await (await env.talk()).hello()
     assert await talk.say(b"STARTTLS\r\n") == "220 2.0.0"
     await talk.start_tls(trusting)
     return talk
 
 
-async def test_a_letter_over_tls(stage: Stage, trusting: ssl.SSLContext) -> None:
-    talk = await stage.talk()
+async def test_a_message_over_tls(env: SmtpEnv, trusting: ssl.SSLContext) -> None:
+    talk = await env.talk()
     assert await talk.code() == "220"
     await talk.send(EHLO)
     assert (await talk.reply())[-1] == "250 STARTTLS"
@@ -58,8 +58,8 @@ async def test_a_letter_over_tls(stage: Stage, trusting: ssl.SSLContext) -> None
     assert await talk.say(b"STARTTLS\r\n") == "503 5.5.1"
     await talk.send(TO_ALICE)
     assert [await talk.code(), await talk.code()] == ["250 2.1.0", "250 2.1.5"]
-    assert await talk.data(LETTER * 1000 + b".\r\n") == "250 2.0.0"
-    envelope, octets = stage.only()
+    assert await talk.data(MESSAGE * 1000 + b".\r\n") == "250 2.0.0"
+    envelope, octets = env.only()
     assert envelope.protocol == "ESMTPS"
     assert envelope.helo == "secure.example.org"
     assert b"\tby mx.example.test with ESMTPS\r\n\t(TLSv1.3 TLS_" in octets
@@ -68,9 +68,9 @@ async def test_a_letter_over_tls(stage: Stage, trusting: ssl.SSLContext) -> None
 
 
 async def test_what_was_pipelined_before_the_handshake_is_never_a_command(
-    stage: Stage, trusting: ssl.SSLContext
+    env: SmtpEnv, trusting: ssl.SSLContext
 ) -> None:
-    talk = await (await stage.talk()).hello()
+    talk = await (await env.talk()).hello()
     await talk.send(b"STARTTLS\r\nMAIL FROM:<x@example.org>\r\nNOOP\r\n")
     assert await talk.code() == "220 2.0.0"
     await talk.start_tls(trusting)
@@ -79,58 +79,58 @@ async def test_what_was_pipelined_before_the_handshake_is_never_a_command(
     assert await talk.say(b"MAIL FROM:<a@example.org>\r\n") == "250 2.1.0"
 
 
-async def test_the_handshake_begins_the_session_anew(stage: Stage, trusting: ssl.SSLContext) -> None:
-    talk = await secured(stage, trusting)
+async def test_the_handshake_begins_the_session_anew(env: SmtpEnv, trusting: ssl.SSLContext) -> None:
+    talk = await secured(env, trusting)
     assert await talk.say(b"MAIL FROM:<a@example.org>\r\n") == "503 5.5.1"  # EHLO again
 
 
-async def test_starttls_within_a_transaction_is_out_of_order(stage: Stage) -> None:
-    talk = await (await stage.talk()).begin()
+async def test_starttls_within_a_transaction_is_out_of_order(env: SmtpEnv) -> None:
+    talk = await (await env.talk()).begin()
     assert await talk.say(b"STARTTLS\r\n") == "503 5.5.1"
     assert await talk.say(b"STARTTLS now\r\n") == "501 5.5.4"
-    assert await talk.data(LETTER + b".\r\n") == "250 2.0.0"
+    assert await talk.data(MESSAGE + b".\r\n") == "250 2.0.0"
 
 
 @pytest.mark.parametrize("hello", [b"EHLO this is no handshake\r\n", b"\x16\x03\x01\x00\x05hello", b"\0" * 500])
-async def test_a_bad_handshake_just_closes(stage: Stage, hello: bytes) -> None:
-    talk = await (await stage.talk()).hello()
+async def test_a_bad_handshake_just_closes(env: SmtpEnv, hello: bytes) -> None:
+    talk = await (await env.talk()).hello()
     assert await talk.say(b"STARTTLS\r\n") == "220 2.0.0"
     await talk.send(hello)
     octets = b""
     with suppress(ConnectionError):
         octets = await asyncio.wait_for(talk.reader.read(), 5)  # a TLS alert may come
     assert octets[:1] in (b"", b"\x15")
-    await stage.nothing_is_left()
+    await env.nothing_is_left()
 
 
 async def test_a_handshake_that_never_comes_is_given_up(server: ssl.SSLContext) -> None:
-    async with staged(server, smtp_handshake_seconds=0.2) as stage:
-        talk = await (await stage.talk()).hello()
+    async with smtp_env(server, smtp_handshake_seconds=0.2) as env:
+        talk = await (await env.talk()).hello()
         assert await talk.say(b"STARTTLS\r\n") == "220 2.0.0"
         assert await talk.ended()
-        await stage.nothing_is_left()
+        await env.nothing_is_left()
 
 
 async def test_limits_and_drain_hold_under_tls(server: ssl.SSLContext, trusting: ssl.SSLContext) -> None:
-    async with staged(server, smtp_command_seconds=0.3) as stage:
-        talk = await secured(stage, trusting)
+    async with smtp_env(server, smtp_command_seconds=0.3) as env:
+        talk = await secured(env, trusting)
         assert await talk.code() == "421 4.4.2"
         assert await talk.ended()
-    async with staged(server) as stage:
-        talk = await secured(stage, trusting)
+    async with smtp_env(server) as env:
+        talk = await secured(env, trusting)
         assert await talk.say(EHLO) == "250"
-        assert stage.listening is not None
-        draining = asyncio.create_task(stage.listening.gate.drain(5))
+        assert env.listening is not None
+        draining = asyncio.create_task(env.listening.limiter.drain(5))
         assert await talk.code() == "421 4.3.2"
         assert await talk.ended()
         await asyncio.wait_for(draining, 4)
 
 
-async def test_a_client_that_leaves_without_a_word(stage: Stage, trusting: ssl.SSLContext) -> None:
-    talk = await secured(stage, trusting)
+async def test_a_client_that_leaves_without_a_word(env: SmtpEnv, trusting: ssl.SSLContext) -> None:
+    talk = await secured(env, trusting)
     talk.writer.transport.abort()
-    await stage.nothing_is_left()
-    half = await (await stage.talk()).hello()
+    await env.nothing_is_left()
+    half = await (await env.talk()).hello()
     assert await half.say(b"STARTTLS\r\n") == "220 2.0.0"
     half.writer.transport.abort()
-    await stage.nothing_is_left()
+    await env.nothing_is_left()

@@ -14,16 +14,16 @@ from posthorn.ports.access import Ending, Proof
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.sending import Charge, Credentials
 from posthorn.wire.address import Address
-from posthorn_smtp_in import submission
-from tests.conformance.submission.stage import (
+from posthorn_smtp_in import authenticator
+from tests.conformance.submission.env import (
     APP_PASSWORD,
     EHLO,
     FROM_ALICE,
     PASSWORD,
     Certificates,
-    Office,
-    office,
+    SubmissionEnv,
     plain,
+    submission_env,
 )
 
 ALICE = plain("alice@example.test")
@@ -36,13 +36,13 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 @pytest.fixture
-async def stage(database_url: str, certificates: Certificates) -> AsyncIterator[Office]:
-    async with office(database_url, certificates) as made:
+async def env(database_url: str, certificates: Certificates) -> AsyncIterator[SubmissionEnv]:
+    async with submission_env(database_url, certificates) as made:
         yield made
 
 
-async def test_a_dialogue_from_starttls_to_the_letter(stage: Office, certificates: Certificates) -> None:
-    talk = await stage.talk()
+async def test_a_dialogue_from_starttls_to_the_message(env: SubmissionEnv, certificates: Certificates) -> None:
+    talk = await env.talk()
     await talk.play(r"""
         S: 220 out.example.test ESMTP Posthorn
         C: EHLO laptop
@@ -56,9 +56,9 @@ async def test_a_dialogue_from_starttls_to_the_letter(stage: Office, certificate
         S: 250-DSN
         S: 250 STARTTLS
         C: AUTH PLAIN AGEAYg==
-        S: 538 5.7.11 passwords are taken under TLS only; STARTTLS first
+        S: 538 5.7.11 encryption required for authentication; send STARTTLS first
         C: MAIL FROM:<alice@example.test>
-        S: 530 5.7.0 log in first
+        S: 530 5.7.0 authentication required
         C: STARTTLS
         S: 220 2.0.0 …
     """)
@@ -72,15 +72,15 @@ async def test_a_dialogue_from_starttls_to_the_letter(stage: Office, certificate
     assert await talk.say(b"AUTH LOGIN\r\n") == "503 5.5.1"
     assert await talk.say(b"RCPT TO:<someone@elsewhere.example>\r\n") == "250 2.1.5"
     assert await talk.data(b"From: alice@example.test\r\n\r\nHello\r\n.\r\n") == "250 2.0.0"
-    envelope, octets = stage.only()
+    envelope, octets = env.only()
     assert envelope.protocol == "ESMTPSA"
     assert envelope.recipients == ("someone@elsewhere.example",)
     assert b"\tby out.example.test with ESMTPSA\r\n" in octets
 
 
 @pytest.mark.parametrize("way", ["plain", "plain in two steps", "login", "login with the name"])
-async def test_the_ways_to_log_in(stage: Office, way: str) -> None:
-    talk = await stage.secure()
+async def test_the_ways_to_log_in(env: SubmissionEnv, way: str) -> None:
+    talk = await env.secure()
     name, password = (base64.b64encode(part.encode()) + b"\r\n" for part in ("Alice@Example.Test", PASSWORD))
     if way == "plain":
         assert await talk.say(plain("Alice@Example.Test")) == "235 2.7.0"
@@ -101,8 +101,8 @@ async def test_the_ways_to_log_in(stage: Office, way: str) -> None:
     assert await talk.say(FROM_ALICE) == "250 2.1.0"
 
 
-async def test_a_login_that_is_broken_off_or_does_not_read_leaves_the_session_usable(stage: Office) -> None:
-    talk = await stage.secure()
+async def test_a_login_that_is_broken_off_or_does_not_read_leaves_the_session_usable(env: SubmissionEnv) -> None:
+    talk = await env.secure()
     for lines, code in [
         (b"AUTH PLAIN\r\n*\r\n", "501 5.7.0"),
         (b"AUTH LOGIN\r\n*\r\n", "501 5.7.0"),
@@ -130,44 +130,44 @@ async def test_a_login_that_is_broken_off_or_does_not_read_leaves_the_session_us
         plain("alice@example.test", acts_as="bob@example.test"),
     ],
 )
-async def test_a_wrong_login_says_nothing_of_its_reason(stage: Office, command: bytes) -> None:
-    talk = await stage.secure()
+async def test_a_wrong_login_says_nothing_of_its_reason(env: SubmissionEnv, command: bytes) -> None:
+    talk = await env.secure()
     await talk.send(command)
-    assert await talk.reply() == ["535 5.7.8 the login failed: wrong name or password"]
+    assert await talk.reply() == ["535 5.7.8 authentication failed: wrong name or password"]
     assert await talk.say(FROM_ALICE) == "530 5.7.0"
 
 
-async def test_an_app_password_is_for_what_it_was_made_for(stage: Office) -> None:
-    alice = await stage.town.value("SELECT id FROM accounts WHERE address = 'alice@example.test'")
-    await stage.app_password(alice, "pop3")
+async def test_an_app_password_is_for_what_it_was_made_for(env: SubmissionEnv) -> None:
+    alice = await env.town.value("SELECT id FROM accounts WHERE address = 'alice@example.test'")
+    await env.app_password(alice, "pop3")
     command = plain("alice@example.test", APP_PASSWORD, acts_as="alice@example.test")
-    assert await (await stage.secure()).say(command) == "535 5.7.8"
-    await stage.town.rows("UPDATE app_passwords SET scopes = '{smtp,pop3}'")
-    assert await (await stage.secure()).say(command) == "235 2.7.0"
-    assert await (await stage.secure()).say(plain("bob@example.test", APP_PASSWORD)) == "535 5.7.8"
+    assert await (await env.secure()).say(command) == "535 5.7.8"
+    await env.town.rows("UPDATE app_passwords SET scopes = '{smtp,pop3}'")
+    assert await (await env.secure()).say(command) == "235 2.7.0"
+    assert await (await env.secure()).say(plain("bob@example.test", APP_PASSWORD)) == "535 5.7.8"
 
 
-async def test_who_may_not_send(stage: Office) -> None:
-    await stage.account("gone@example.test", state="suspended")
-    await stage.account("reader@example.test", state="receive-only")
-    talk = await stage.secure()
+async def test_who_may_not_send(env: SubmissionEnv) -> None:
+    await env.account("gone@example.test", state="suspended")
+    await env.account("reader@example.test", state="receive-only")
+    talk = await env.secure()
     assert await talk.say(plain("gone@example.test")) == "535 5.7.8"
     assert await talk.say(plain("reader@example.test")) == "550 5.7.1"
     assert await talk.say(FROM_ALICE) == "530 5.7.0"
 
 
-async def test_logins_come_from_the_networks_that_are_allowed(stage: Office) -> None:
-    await stage.town.rows("UPDATE domains SET allowed_networks = '{192.0.2.0/24}'")
-    assert await (await stage.secure()).say(ALICE) == "535 5.7.8"
-    await stage.town.rows("UPDATE accounts SET allowed_networks = '{2001:db8::/32,127.0.0.0/8}'")
-    assert await (await stage.secure()).say(ALICE) == "235 2.7.0"
+async def test_logins_come_from_the_networks_that_are_allowed(env: SubmissionEnv) -> None:
+    await env.town.rows("UPDATE domains SET allowed_networks = '{192.0.2.0/24}'")
+    assert await (await env.secure()).say(ALICE) == "535 5.7.8"
+    await env.town.rows("UPDATE accounts SET allowed_networks = '{2001:db8::/32,127.0.0.0/8}'")
+    assert await (await env.secure()).say(ALICE) == "235 2.7.0"
 
 
 async def test_three_failures_end_the_connection_and_each_takes_longer(
     database_url: str, certificates: Certificates
 ) -> None:
-    async with office(database_url, certificates, submission_failure_delay_seconds=0.1) as stage:
-        talk = await stage.secure()
+    async with submission_env(database_url, certificates, submission_failure_delay_seconds=0.1) as env:
+        talk = await env.secure()
         times = []
         for _ in range(3):
             began = time.monotonic()
@@ -179,15 +179,15 @@ async def test_three_failures_end_the_connection_and_each_takes_longer(
 
 
 async def test_a_drain_does_not_wait_with_a_client_that_guesses(database_url: str, certificates: Certificates) -> None:
-    async with office(database_url, certificates, submission_failure_delay_seconds=8) as stage:
-        talk = await stage.secure()
+    async with submission_env(database_url, certificates, submission_failure_delay_seconds=8) as env:
+        talk = await env.secure()
         await talk.send(WRONG)
         async with asyncio.timeout(5):
-            while not await stage.town.rows("SELECT FROM throttles WHERE key = 'auth-account:alice@example.test'"):
+            while not await env.town.rows("SELECT FROM throttles WHERE key = 'auth-account:alice@example.test'"):
                 await asyncio.sleep(0.01)
         began = time.monotonic()
-        assert stage.listening is not None
-        await stage.listening.gate.drain(6)
+        assert env.listening is not None
+        await env.listening.limiter.drain(6)
         assert time.monotonic() - began < 4
         assert [await talk.code(), await talk.code()] == ["535 5.7.8", "421 4.3.2"]
 
@@ -195,26 +195,26 @@ async def test_a_drain_does_not_wait_with_a_client_that_guesses(database_url: st
 async def test_beyond_the_limit_of_an_account_nothing_is_looked_at_but_from_a_familiar_place(
     database_url: str, certificates: Certificates
 ) -> None:
-    limits = {"submission_failures_per_account": 2, "submission_login_attempts": 9}
-    async with office(database_url, certificates, **limits) as stage:
-        guesser = await stage.secure()
+    limits = {"login_failures_per_account": 2, "submission_login_attempts": 9}
+    async with submission_env(database_url, certificates, **limits) as env:
+        guesser = await env.secure()
         for code in ("535 5.7.8", "535 5.7.8", "454 4.7.0"):
             assert await guesser.say(WRONG) == code
         assert await guesser.say(ALICE) == "454 4.7.0"  # even when it is right at last
         assert await guesser.say(plain("bob@example.test")) == "235 2.7.0"
-        other = await stage.secure()
+        other = await env.secure()
         for _ in range(2):
             assert await other.say(plain("bob@example.test", "wrong")) == "535 5.7.8"
         assert await other.say(plain("bob@example.test")) == "235 2.7.0"  # bob was here before
-        await stage.town.rows("UPDATE throttles SET full_at = full_at - interval '400 seconds'")
-        assert await (await stage.secure()).say(ALICE) == "235 2.7.0"
+        await env.town.rows("UPDATE throttles SET full_at = full_at - interval '400 seconds'")
+        assert await (await env.secure()).say(ALICE) == "235 2.7.0"
 
 
 async def test_guesses_made_at_the_same_time_see_each_other_counted(
     database_url: str, certificates: Certificates
 ) -> None:
-    async with office(database_url, certificates, submission_failures_per_account=3) as stage:
-        talks = [await stage.secure() for _ in range(12)]
+    async with submission_env(database_url, certificates, login_failures_per_account=3) as env:
+        talks = [await env.secure() for _ in range(12)]
         answers = await asyncio.gather(*(talk.say(WRONG) for talk in talks))
         assert sorted(answers) == ["454 4.7.0"] * 9 + ["535 5.7.8"] * 3
 
@@ -222,9 +222,9 @@ async def test_guesses_made_at_the_same_time_see_each_other_counted(
 async def test_beyond_the_limit_of_an_address_no_account_is_looked_at(
     database_url: str, certificates: Certificates
 ) -> None:
-    limits = {"submission_failures_per_address": 2, "submission_login_attempts": 9}
-    async with office(database_url, certificates, **limits) as stage:
-        talk = await stage.secure()
+    limits = {"login_failures_per_address": 2, "submission_login_attempts": 9}
+    async with submission_env(database_url, certificates, **limits) as env:
+        talk = await env.secure()
         for name in ("a@example.test", "no address"):
             assert await talk.say(plain(name)) == "535 5.7.8"
         assert await talk.say(ALICE) == "454 4.7.0"
@@ -232,13 +232,13 @@ async def test_beyond_the_limit_of_an_address_no_account_is_looked_at(
 
 async def test_passwords_are_never_taken_in_plain_but_from_this_host_where_it_is_allowed(database_url: str) -> None:
     with pytest.raises(SystemExit, match="POSTHORN_TLS_DIR"):
-        async with office(database_url, None):
+        async with submission_env(database_url, None):
             pass
 
 
 async def test_cleartext_on_loopback(database_url: str) -> None:
-    async with office(database_url, None, smtp_cleartext_auth="loopback") as stage:
-        talk = await stage.talk()
+    async with submission_env(database_url, None, smtp_cleartext_auth="loopback") as env:
+        talk = await env.talk()
         assert await talk.code() == "220"
         await talk.send(EHLO)
         assert (await talk.reply())[-1] == "250 AUTH PLAIN LOGIN"
@@ -246,7 +246,7 @@ async def test_cleartext_on_loopback(database_url: str) -> None:
         assert await talk.say(FROM_ALICE) == "250 2.1.0"
         assert await talk.say(b"RCPT TO:<x@elsewhere.example>\r\n") == "250 2.1.5"
         assert await talk.data(b"From: alice@example.test\r\n\r\n.\r\n") == "250 2.0.0"
-        assert stage.only()[0].protocol == "ESMTPA"
+        assert env.only()[0].protocol == "ESMTPA"
 
 
 class Down:
@@ -272,29 +272,29 @@ class Down:
 
 
 async def test_a_store_that_is_down_is_a_matter_for_later(
-    stage: Office, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    env: SubmissionEnv, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    known = await stage.known()
-    waiting = await stage.secure()
+    known = await env.known()
+    waiting = await env.secure()
     down = Down()
     for name in ("credentials", "owns"):
-        monkeypatch.setattr(type(stage.senders), name, getattr(down, name).__func__)
+        monkeypatch.setattr(type(env.senders), name, getattr(down, name).__func__)
     assert await waiting.say(ALICE) == "454 4.7.0"
     assert await known.say(b"MAIL FROM:<other@example.test>\r\n") == "451 4.3.0"
-    monkeypatch.setattr(submission, "REREAD_SECONDS", 0.0)
+    monkeypatch.setattr(authenticator, "REREAD_SECONDS", 0.0)
     assert await known.say(FROM_ALICE) == "451 4.3.0"
 
 
 async def test_without_counters_people_still_log_in_but_messages_wait(
-    stage: Office, monkeypatch: pytest.MonkeyPatch
+    env: SubmissionEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(type(stage.throttle), "take", Down.take)
-    assert await (await stage.secure()).say(WRONG) == "535 5.7.8"
-    talk = await stage.known()
+    monkeypatch.setattr(type(env.throttle), "take", Down.take)
+    assert await (await env.secure()).say(WRONG) == "535 5.7.8"
+    talk = await env.known()
     assert await talk.say(FROM_ALICE) == "250 2.1.0"
     assert await talk.say(b"RCPT TO:<bob@example.test>\r\n") == "250 2.1.5"
     assert await talk.data(b"From: alice@example.test\r\n\r\n.\r\n") == "451 4.3.0"
-    assert stage.ingest.kept == []
+    assert env.ingest.kept == []
 
 
 @pytest.mark.parametrize(
@@ -307,34 +307,36 @@ async def test_without_counters_people_still_log_in_but_messages_wait(
     ],
 )
 async def test_a_change_of_the_account_is_noticed_on_open_connections(
-    stage: Office, monkeypatch: pytest.MonkeyPatch, change: str, code: str
+    env: SubmissionEnv, monkeypatch: pytest.MonkeyPatch, change: str, code: str
 ) -> None:
-    monkeypatch.setattr(type(stage.senders), "ended", Down.none_ended)  # what is read at MAIL shows it by itself
-    talk = await stage.known()
-    await stage.town.rows(change)
+    monkeypatch.setattr(type(env.senders), "ended", Down.none_ended)  # what is read at MAIL shows it by itself
+    talk = await env.known()
+    await env.town.rows(change)
     assert await talk.say(FROM_ALICE) == "250 2.1.0"  # read a moment ago
     assert await talk.say(b"RSET\r\n") == "250 2.0.0"
-    monkeypatch.setattr(submission, "REREAD_SECONDS", 0.0)
+    monkeypatch.setattr(authenticator, "REREAD_SECONDS", 0.0)
     assert await talk.say(FROM_ALICE) == code
     assert await talk.say(FROM_ALICE) == code
 
 
-async def test_a_revoked_app_password_ends_what_is_going_on(stage: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    ((account,),) = await stage.town.rows("SELECT id FROM accounts WHERE address = 'alice@example.test'")
-    await stage.app_password(account, "smtp")
-    talk = await stage.secure()
+async def test_a_revoked_app_password_ends_what_is_going_on(
+    env: SubmissionEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ((account,),) = await env.town.rows("SELECT id FROM accounts WHERE address = 'alice@example.test'")
+    await env.app_password(account, "smtp")
+    talk = await env.secure()
     assert await talk.say(plain("alice@example.test", APP_PASSWORD)) == "235 2.7.0"
-    monkeypatch.setattr(type(stage.senders), "ended", Down.none_ended)
-    monkeypatch.setattr(submission, "REREAD_SECONDS", 0.0)
+    monkeypatch.setattr(type(env.senders), "ended", Down.none_ended)
+    monkeypatch.setattr(authenticator, "REREAD_SECONDS", 0.0)
     assert await talk.say(FROM_ALICE) == "250 2.1.0"
     assert await talk.say(b"RSET\r\n") == "250 2.0.0"
-    await stage.town.rows("DELETE FROM app_passwords")
+    await env.town.rows("DELETE FROM app_passwords")
     assert await talk.say(FROM_ALICE) == "530 5.7.0"
 
 
 async def test_a_login_in_plain_does_not_outlive_the_handshake(database_url: str, certificates: Certificates) -> None:
-    async with office(database_url, certificates, smtp_cleartext_auth="loopback") as stage:
-        talk = await (await stage.talk()).hello()
+    async with submission_env(database_url, certificates, smtp_cleartext_auth="loopback") as env:
+        talk = await (await env.talk()).hello()
         assert await talk.say(ALICE) == "235 2.7.0"
         assert await talk.say(b"STARTTLS\r\n") == "220 2.0.0"
         await talk.start_tls(certificates.trusting)

@@ -18,16 +18,16 @@ from posthorn.model.events import ACCEPTED
 from posthorn.model.outbound import Notify, RecipientDsn
 from posthorn.ports.directory import DirectoryBehind
 from posthorn.ports.errors import Full, Unavailable
-from tests.conformance.smtp.stage import after_trace
-from tests.conformance.submission.stage import (
+from tests.conformance.smtp.env import after_trace
+from tests.conformance.submission.env import (
     FROM_ALICE,
-    LETTER,
+    MESSAGE,
     PASSWORD,
     TO_BOB,
     Certificates,
-    Office,
+    SubmissionEnv,
     begun,
-    office,
+    submission_env,
 )
 
 
@@ -37,13 +37,13 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 @pytest.fixture
-async def stage(database_url: str, certificates: Certificates) -> AsyncIterator[Office]:
-    async with office(database_url, certificates) as made:
+async def env(database_url: str, certificates: Certificates) -> AsyncIterator[SubmissionEnv]:
+    async with submission_env(database_url, certificates) as made:
         yield made
 
 
-async def test_a_letter_is_completed_and_says_who_handed_it_in(stage: Office) -> None:
-    talk = await stage.known()
+async def test_a_message_is_completed_and_says_who_handed_it_in(env: SubmissionEnv) -> None:
+    talk = await env.known()
     assert await talk.say(b"MAIL FROM:<Alice@Example.Test> RET=HDRS ENVID=e1\r\n") == "250 2.1.0"
     assert await talk.say(b"RCPT TO:<Bob@example.test> NOTIFY=NEVER\r\n") == "250 2.1.5"
     assert await talk.say(b"RCPT TO:<Mixed.Case@Elsewhere.Example> NOTIFY=DELAY ORCPT=rfc822;x@y\r\n") == "250 2.1.5"
@@ -52,7 +52,7 @@ async def test_a_letter_is_completed_and_says_who_handed_it_in(stage: Office) ->
         b"To: bob@example.test\r\nBCC : third@example.org\r\nSubject: Hello\r\n\r\nBcc: body\r\n"
     )
     assert await talk.data(content + b".\r\n") == "250 2.0.0"
-    envelope, octets = stage.only()
+    envelope, octets = env.only()
     assert octets.startswith(b"Return-Path: <Alice@example.test>\r\n")
     assert envelope.reverse_path == "Alice@example.test"
     assert envelope.recipients == ("bob@example.test", "Mixed.Case@elsewhere.example")
@@ -69,7 +69,7 @@ async def test_a_letter_is_completed_and_says_who_handed_it_in(stage: Office) ->
     assert head.startswith(b"From: Alice <alice@example.test>\r\nTo: bob@example.test\r\nSubject: Hello\r\nDate: ")
     assert head.endswith(f"\r\nMessage-ID: <{envelope.id}@example.test>".encode())
     assert envelope.summary.message_id == f"<{envelope.id}@example.test>"
-    [event] = stage.recorded.events
+    [event] = env.recorded.events
     assert (event.message, event.kind, event.at) == (envelope.id, ACCEPTED, envelope.received_at)
     assert event.detail == {
         "tenant": str(envelope.tenant),
@@ -85,10 +85,10 @@ async def test_a_letter_is_completed_and_says_who_handed_it_in(stage: Office) ->
 async def test_where_the_client_is_is_told_only_where_it_is_wanted(
     database_url: str, certificates: Certificates, told: bool
 ) -> None:
-    async with office(database_url, certificates, submission_trace_client=told) as stage:
-        talk = await begun(await stage.known())
-        assert await talk.data(LETTER + b".\r\n") == "250 2.0.0"
-        envelope, octets = stage.only()
+    async with submission_env(database_url, certificates, submission_trace_client=told) as env:
+        talk = await begun(await env.known())
+        assert await talk.data(MESSAGE + b".\r\n") == "250 2.0.0"
+        envelope, octets = env.only()
         field = octets[envelope.body.return_path_octets :].partition(b"\r\n\t")[0]
         hidden, shown = b"localhost (client address withheld)", b"client.example.org ([127.0.0.1])"
         assert field == b"Received: from " + (shown if told else hidden)
@@ -96,33 +96,33 @@ async def test_where_the_client_is_is_told_only_where_it_is_wanted(
 
 
 @pytest.mark.parametrize("way", ["data", "octet by octet", "one chunk", "chunks of one octet"])
-async def test_however_the_letter_comes_it_is_completed_alike(stage: Office, way: str) -> None:
-    talk = await begun(await stage.known())
-    letter = LETTER.replace(b"To:", b"Bcc: x@y.example,\r\n z@y.example\r\nTo:")
+async def test_however_the_message_comes_it_is_completed_alike(env: SubmissionEnv, way: str) -> None:
+    talk = await begun(await env.known())
+    message = MESSAGE.replace(b"To:", b"Bcc: x@y.example,\r\n z@y.example\r\nTo:")
     match way:
         case "data":
-            assert await talk.data(letter + b".\r\n") == "250 2.0.0"
+            assert await talk.data(message + b".\r\n") == "250 2.0.0"
         case "octet by octet":
             assert await talk.say(b"DATA\r\n") == "354"
-            for octet in letter + b".\r\n":
+            for octet in message + b".\r\n":
                 await talk.send(bytes([octet]))
             assert await talk.code() == "250 2.0.0"
         case "one chunk":
-            assert await talk.say(b"BDAT %d LAST\r\n" % len(letter) + letter) == "250 2.0.0"
+            assert await talk.say(b"BDAT %d LAST\r\n" % len(message) + message) == "250 2.0.0"
         case _:
-            await talk.send(b"".join(b"BDAT 1\r\n" + bytes([octet]) for octet in letter) + b"BDAT 0 LAST\r\n")
-            for _ in range(len(letter) + 1):
+            await talk.send(b"".join(b"BDAT 1\r\n" + bytes([octet]) for octet in message) + b"BDAT 0 LAST\r\n")
+            for _ in range(len(message) + 1):
                 assert await talk.code() == "250 2.0.0"
-    stored = after_trace(stage.only()[1])
-    assert stored.startswith(LETTER.partition(b"\r\n\r\n")[0] + b"\r\nDate: ")
+    stored = after_trace(env.only()[1])
+    assert stored.startswith(MESSAGE.partition(b"\r\n\r\n")[0] + b"\r\nDate: ")
     assert stored.endswith(b"@example.test>\r\n\r\nDear Bob\r\n")
 
 
-async def test_what_is_there_already_stays_as_it_is(stage: Office) -> None:
-    talk = await begun(await stage.known())
-    letter = b"date: yesterday\r\nMESSAGE-ID: mine\r\n" + LETTER
-    assert await talk.data(letter + b".\r\n") == "250 2.0.0"
-    assert after_trace(stage.only()[1]) == letter
+async def test_what_is_there_already_stays_as_it_is(env: SubmissionEnv) -> None:
+    talk = await begun(await env.known())
+    message = b"date: yesterday\r\nMESSAGE-ID: mine\r\n" + MESSAGE
+    assert await talk.data(message + b".\r\n") == "250 2.0.0"
+    assert after_trace(env.only()[1]) == message
 
 
 @pytest.mark.parametrize(
@@ -141,30 +141,30 @@ async def test_what_is_there_already_stays_as_it_is(stage: Office) -> None:
         (b"From: x\r\n <boss@victim.example>\r\n", "550 5.7.1"),
     ],
 )
-async def test_an_author_that_is_not_the_account(stage: Office, header: bytes, code: str) -> None:
-    talk = await begun(await stage.known())
+async def test_an_author_that_is_not_the_account(env: SubmissionEnv, header: bytes, code: str) -> None:
+    talk = await begun(await env.known())
     assert await talk.data(header + b"\r\nText\r\n.\r\n") == code
-    assert stage.ingest.kept == []
+    assert env.ingest.kept == []
     await begun(talk)
-    assert await talk.data(LETTER + b".\r\n") == "250 2.0.0"
+    assert await talk.data(MESSAGE + b".\r\n") == "250 2.0.0"
 
 
 async def test_without_the_check_another_author_passes_but_is_not_signed(
     database_url: str, certificates: Certificates
 ) -> None:
-    async with office(database_url, certificates, submission_check_from=False) as stage:
-        talk = await stage.known()
-        for letter in (b"From: boss@victim.example\r\n\r\n", b"Subject: none\r\n\r\n", LETTER):
+    async with submission_env(database_url, certificates, submission_check_from=False) as env:
+        talk = await env.known()
+        for message in (b"From: boss@victim.example\r\n\r\n", b"Subject: none\r\n\r\n", MESSAGE):
             await begun(talk)
-            assert await talk.data(letter + b".\r\n") == "250 2.0.0"
-        assert [envelope.signer for envelope, _ in stage.kept()] == ["", "", "example.test"]
+            assert await talk.data(message + b".\r\n") == "250 2.0.0"
+        assert [envelope.signer for envelope, _ in env.kept()] == ["", "", "example.test"]
 
 
-async def test_the_sender_is_an_address_of_the_account(stage: Office) -> None:
-    await stage.town.domain("other.test")
-    await stage.town.alias("sales@other.test", "alice@example.test")
-    await stage.town.alias("bobs@example.test", "bob@example.test")
-    talk = await stage.known()
+async def test_the_sender_is_an_address_of_the_account(env: SubmissionEnv) -> None:
+    await env.town.domain("other.test")
+    await env.town.alias("sales@other.test", "alice@example.test")
+    await env.town.alias("bobs@example.test", "bob@example.test")
+    talk = await env.known()
     for sender, code in [
         ("alice@example.test", "250 2.1.0"),
         ("ALICE+news@example.test", "250 2.1.0"),
@@ -180,14 +180,14 @@ async def test_the_sender_is_an_address_of_the_account(stage: Office) -> None:
     assert await talk.say(b"MAIL FROM:<sales@other.test>\r\n") == "250 2.1.0"
     assert await talk.say(TO_BOB) == "250 2.1.5"
     assert await talk.data(b"From: Sales <Sales@Other.Test>\r\n\r\n.\r\n") == "250 2.0.0"
-    envelope, octets = stage.only()
+    envelope, octets = env.only()
     assert (envelope.signer, envelope.submitter) == ("other.test", "alice@example.test")
     assert f"Message-ID: <{envelope.id}@other.test>\r\n".encode() in octets
 
 
-async def test_recipients_of_ours_are_judged_and_others_taken(stage: Office) -> None:
-    stage.directory.standings["full@example.test"] = RecipientStatus.OVER_QUOTA
-    talk = await stage.known()
+async def test_recipients_of_ours_are_judged_and_others_taken(env: SubmissionEnv) -> None:
+    env.directory.standings["full@example.test"] = RecipientStatus.OVER_QUOTA
+    talk = await env.known()
     assert await talk.say(FROM_ALICE) == "250 2.1.0"
     for recipient, code in [
         ("nobody@example.test", "550 5.1.1"),
@@ -197,30 +197,30 @@ async def test_recipients_of_ours_are_judged_and_others_taken(stage: Office) -> 
         ("no address", "553 5.1.3"),
     ]:
         assert await talk.say(f"RCPT TO:<{recipient}>\r\n".encode()) == code, recipient
-    stage.directory.fault = Unavailable("directory", "down")
+    env.directory.fault = Unavailable("directory", "down")
     assert await talk.say(b"RCPT TO:<any@other.example>\r\n") == "451 4.3.0"
-    assert await talk.data(LETTER + b".\r\n") == "250 2.0.0"
-    assert stage.only()[0].recipients == ("Any@elsewhere.example",)
+    assert await talk.data(MESSAGE + b".\r\n") == "250 2.0.0"
+    assert env.only()[0].recipients == ("Any@elsewhere.example",)
 
 
-async def test_messages_per_hour_of_an_account_and_of_its_domain(stage: Office) -> None:
-    await stage.town.rows("UPDATE accounts SET max_messages_per_hour = 2 WHERE address = 'alice@example.test'")
-    await stage.town.rows("UPDATE domains SET max_messages_per_hour = 3")
-    alice, bob = await stage.known(), await stage.known("bob@example.test")
+async def test_messages_per_hour_of_an_account_and_of_its_domain(env: SubmissionEnv) -> None:
+    await env.town.rows("UPDATE accounts SET max_messages_per_hour = 2 WHERE address = 'alice@example.test'")
+    await env.town.rows("UPDATE domains SET max_messages_per_hour = 3")
+    alice, bob = await env.known(), await env.known("bob@example.test")
     for code in ("250 2.0.0", "250 2.0.0", "452 4.7.1"):
         await begun(alice)
-        assert await alice.data(LETTER + b".\r\n") == code
+        assert await alice.data(MESSAGE + b".\r\n") == code
     for code in ("250 2.0.0", "452 4.7.1"):
         assert await bob.say(b"MAIL FROM:<>\r\n") == "250 2.1.0"
         assert await bob.say(TO_BOB) == "250 2.1.5"
         assert await bob.data(b"From: bob@example.test\r\n\r\n.\r\n") == code
-    assert len(stage.ingest.kept) == 3
+    assert len(env.ingest.kept) == 3
 
 
-async def test_messages_and_recipients_per_hour_of_a_tenant_over_all_its_domains(stage: Office) -> None:
-    await stage.town.rows("UPDATE tenants SET max_messages_per_hour = 2, max_recipients_per_hour = 5")
-    alice, bob = await stage.known(), await stage.known("bob@example.test")
-    assert await (await begun(alice)).data(LETTER + b".\r\n") == "250 2.0.0"
+async def test_messages_and_recipients_per_hour_of_a_tenant_over_all_its_domains(env: SubmissionEnv) -> None:
+    await env.town.rows("UPDATE tenants SET max_messages_per_hour = 2, max_recipients_per_hour = 5")
+    alice, bob = await env.known(), await env.known("bob@example.test")
+    assert await (await begun(alice)).data(MESSAGE + b".\r\n") == "250 2.0.0"
     assert await bob.say(b"MAIL FROM:<>\r\n") == "250 2.1.0"
     codes = [await bob.say(b"RCPT TO:<r%d@elsewhere.example>\r\n" % number) for number in range(6)]
     assert codes == ["250 2.1.5"] * 5 + ["452 4.5.3"], "more than five would never go through"
@@ -231,9 +231,9 @@ async def test_messages_and_recipients_per_hour_of_a_tenant_over_all_its_domains
         assert await bob.data(b"From: bob@example.test\r\n\r\n.\r\n") == code
 
 
-async def test_recipients_per_hour(stage: Office) -> None:
-    await stage.town.rows("UPDATE accounts SET max_recipients_per_hour = 3")
-    talk = await stage.known()
+async def test_recipients_per_hour(env: SubmissionEnv) -> None:
+    await env.town.rows("UPDATE accounts SET max_recipients_per_hour = 3")
+    talk = await env.known()
     for count, last, code in (
         (2, "250 2.1.5", "250 2.0.0"),
         (2, "250 2.1.5", "452 4.7.1"),
@@ -242,31 +242,31 @@ async def test_recipients_per_hour(stage: Office) -> None:
         assert await talk.say(FROM_ALICE) == "250 2.1.0"
         codes = [await talk.say(b"RCPT TO:<r%d@elsewhere.example>\r\n" % number) for number in range(count)]
         assert codes[-1] == last
-        assert await talk.data(LETTER + b".\r\n") == code
+        assert await talk.data(MESSAGE + b".\r\n") == code
     assert await talk.say(FROM_ALICE) == "250 2.1.0"
     assert await talk.say(TO_BOB) == "250 2.1.5"
-    assert await talk.data(LETTER + b".\r\n") == "250 2.0.0"  # one was left
+    assert await talk.data(MESSAGE + b".\r\n") == "250 2.0.0"  # one was left
 
 
-async def test_a_header_without_end_is_refused_and_leaves_nothing(stage: Office) -> None:
-    talk = await begun(await stage.known())
+async def test_a_header_without_end_is_refused_and_leaves_nothing(env: SubmissionEnv) -> None:
+    talk = await begun(await env.known())
     assert await talk.data(b"From: alice@example.test\r\n" + b"X: y\r\n" * 50_000 + b"\r\n.\r\n") == "552 5.3.4"
     await begun(talk)
     assert await talk.data(b"From: alice@example.test\r\n" + b"X: y\r\n" * 40_000 + b"\r\n.\r\n") == "250 2.0.0"
 
 
-async def test_a_full_stream_is_a_matter_for_later(stage: Office) -> None:
-    stage.ingest.faults.append(Full("nats", "full"))
-    talk = await begun(await stage.known())
-    assert await talk.data(LETTER + b".\r\n") == "452 4.3.1"
-    assert stage.recorded.events == []
+async def test_a_full_stream_is_a_matter_for_later(env: SubmissionEnv) -> None:
+    env.ingest.faults.append(Full("nats", "full"))
+    talk = await begun(await env.known())
+    assert await talk.data(MESSAGE + b".\r\n") == "452 4.3.1"
+    assert env.recorded.events == []
 
 
-async def test_a_large_letter_goes_to_the_store_with_its_header_completed(stage: Office) -> None:
-    talk = await begun(await stage.known())
+async def test_a_large_message_goes_to_the_store_with_its_header_completed(env: SubmissionEnv) -> None:
+    talk = await begun(await env.known())
     body = (b"x" * 998 + b"\r\n") * 1000
-    assert await talk.data(LETTER + body + b".\r\n") == "250 2.0.0"
-    envelope, octets = stage.only()
+    assert await talk.data(MESSAGE + body + b".\r\n") == "250 2.0.0"
+    envelope, octets = env.only()
     assert envelope.blob is not None
     assert re.search(rb"\r\nMessage-ID: <[^>]+@example.test>\r\n\r\nDear Bob\r\nxxx", octets)
     assert octets.endswith(body)
@@ -282,8 +282,8 @@ def _composed() -> EmailMessage:
     return message
 
 
-async def test_aiosmtplib_over_both_ports(stage: Office, certificates: Certificates) -> None:
-    for port, tls_first in ((stage.tls_port, True), (stage.port, False)):
+async def test_aiosmtplib_over_both_ports(env: SubmissionEnv, certificates: Certificates) -> None:
+    for port, tls_first in ((env.tls_port, True), (env.port, False)):
         errors, _ = await aiosmtplib.send(
             _composed(),
             hostname="localhost",
@@ -296,7 +296,7 @@ async def test_aiosmtplib_over_both_ports(stage: Office, certificates: Certifica
             timeout=10,
         )
         assert errors == {}
-    for envelope, octets in stage.kept():
+    for envelope, octets in env.kept():
         assert envelope.recipients == ("bob@example.test", "someone@elsewhere.example", "hidden@elsewhere.example")
         message = BytesParser(policy=default).parsebytes(octets)
         assert message["Subject"] == "Grüße"
@@ -305,24 +305,24 @@ async def test_aiosmtplib_over_both_ports(stage: Office, certificates: Certifica
         assert b"hidden" not in octets
 
 
-async def test_smtplib_logs_in_by_login_too(stage: Office, certificates: Certificates) -> None:
+async def test_smtplib_logs_in_by_login_too(env: SubmissionEnv, certificates: Certificates) -> None:
     def send() -> None:
-        with smtplib.SMTP_SSL("localhost", stage.tls_port, context=certificates.trusting, timeout=10) as client:
+        with smtplib.SMTP_SSL("localhost", env.tls_port, context=certificates.trusting, timeout=10) as client:
             client.ehlo()
             client.esmtp_features["auth"] = "LOGIN"
             client.login("alice@example.test", PASSWORD)
             client.send_message(_composed())
 
     await asyncio.to_thread(send)
-    assert len(stage.kept()) == 1
+    assert len(env.kept()) == 1
 
 
-async def test_while_the_directory_is_behind_mail_elsewhere_goes_on(stage: Office) -> None:
-    talk = await stage.known()
+async def test_while_the_directory_is_behind_mail_elsewhere_goes_on(env: SubmissionEnv) -> None:
+    talk = await env.known()
     await talk.say(b"MAIL FROM:<alice@example.test>\r\n")
-    stage.directory.fault = DirectoryBehind(RecipientStatus.FOREIGN)
+    env.directory.fault = DirectoryBehind(RecipientStatus.FOREIGN)
     assert await talk.say(b"RCPT TO:<someone@elsewhere.example>\r\n") == "250 2.1.5"
-    stage.directory.fault = DirectoryBehind(RecipientStatus.UNKNOWN)
+    env.directory.fault = DirectoryBehind(RecipientStatus.UNKNOWN)
     assert await talk.say(b"RCPT TO:<carol@example.test>\r\n") == "451 4.3.0"
 
 
@@ -336,33 +336,33 @@ async def test_while_the_directory_is_behind_mail_elsewhere_goes_on(stage: Offic
         b"Sender: no address",
     ],
 )
-async def test_who_is_shown_as_sender_besides_the_author_is_the_account_too(stage: Office, field: bytes) -> None:
-    talk = await begun(await stage.known())
-    answer = await talk.data(field + b"\r\n" + LETTER + b".\r\n")
+async def test_who_is_shown_as_sender_besides_the_author_is_the_account_too(env: SubmissionEnv, field: bytes) -> None:
+    talk = await begun(await env.known())
+    answer = await talk.data(field + b"\r\n" + MESSAGE + b".\r\n")
     assert answer in ("550 5.7.1", "550 5.6.0")
-    assert not stage.ingest.kept
+    assert not env.ingest.kept
     await begun(talk)
     own = b"Sender: Alice <alice@example.test>\r\nResent-From: alice+tag@example.test\r\n"
-    assert await talk.data(own + LETTER + b".\r\n") == "250 2.0.0"
+    assert await talk.data(own + MESSAGE + b".\r\n") == "250 2.0.0"
 
 
-async def test_a_message_with_nul_is_refused(stage: Office) -> None:
-    talk = await begun(await stage.known())
+async def test_a_message_with_nul_is_refused(env: SubmissionEnv) -> None:
+    talk = await begun(await env.known())
     smuggled = b"\0.\r\nMAIL FROM:<ceo@bank.example>\r\n"
-    assert await talk.data(LETTER + smuggled + b".\r\n") == "554 5.6.0"
+    assert await talk.data(MESSAGE + smuggled + b".\r\n") == "554 5.6.0"
     await begun(talk)
-    assert await talk.data(LETTER + b"a\0b\r\n.\r\n") == "554 5.6.0"
-    assert not stage.ingest.kept
+    assert await talk.data(MESSAGE + b"a\0b\r\n.\r\n") == "554 5.6.0"
+    assert not env.ingest.kept
     await begun(talk)
-    assert await talk.data(LETTER + b".\r\n") == "250 2.0.0"
+    assert await talk.data(MESSAGE + b".\r\n") == "250 2.0.0"
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\r\n", b"\r"])
-async def test_line_ends_of_clients_that_logged_in_are_made_whole(stage: Office, end: bytes) -> None:
-    talk = await begun(await stage.known())
+async def test_line_ends_of_clients_that_logged_in_are_made_whole(env: SubmissionEnv, end: bytes) -> None:
+    talk = await begun(await env.known())
     content = end.join([b"From: alice@example.test", b"Subject: bare", b"", b"one", b"two"]) + b"\r\n"
     assert await talk.data(content + b".\r\n") == "250 2.0.0"
-    ((_, octets),) = stage.ingest.kept
+    ((_, octets),) = env.ingest.kept
     assert octets is not None
     assert b"Subject: bare\r\n" in octets
     assert octets.endswith(b"\r\n\r\none\r\ntwo\r\n")
@@ -380,8 +380,8 @@ async def test_line_ends_of_clients_that_logged_in_are_made_whole(stage: Office,
         (b"From: Doe, Alice <alice@example.test>\r\n", "550 5.6.0"),
     ],
 )
-async def test_headers_as_programs_write_them(stage: Office, header: bytes, code: str) -> None:
-    talk = await begun(await stage.known())
+async def test_headers_as_programs_write_them(env: SubmissionEnv, header: bytes, code: str) -> None:
+    talk = await begun(await env.known())
     await talk.send(b"DATA\r\n")
     assert await talk.code() == "354"
     await talk.send(header + b"\r\ntext\r\n.\r\n")
@@ -394,9 +394,9 @@ async def test_headers_as_programs_write_them(stage: Office, header: bytes, code
     "recipient",
     ["A..b@mobile.example", "a.@mobile.example", "Info@abc_d.example", f"reply+{'0' * 84}@reply.example"],
 )
-async def test_recipients_elsewhere_are_labels_kept_as_written(stage: Office, recipient: str) -> None:
-    talk = await begun(await stage.known())
+async def test_recipients_elsewhere_are_labels_kept_as_written(env: SubmissionEnv, recipient: str) -> None:
+    talk = await begun(await env.known())
     assert await talk.say(f"RCPT TO:<{recipient}>\r\n".encode()) == "250 2.1.5"
     assert await talk.data(b"From: alice@example.test\r\n\r\nx\r\n.\r\n") == "250 2.0.0"
-    ((envelope, _),) = stage.ingest.kept
+    ((envelope, _),) = env.ingest.kept
     assert recipient in envelope.recipients

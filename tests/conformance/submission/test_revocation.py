@@ -14,16 +14,16 @@ from posthorn.adapters.postgres.mailboxes.maildrops import PostgresMaildrops
 from posthorn.wire.pop3.events import Login
 from posthorn_pop3.service import LoginFailed
 from tests.conformance.pop3.dialogue import Server, pop3_server
-from tests.conformance.submission.stage import (
+from tests.conformance.submission.env import (
     APP_PASSWORD,
     FROM_ALICE,
-    LETTER,
+    MESSAGE,
     PASSWORD,
     Certificates,
-    Office,
+    SubmissionEnv,
     begun,
-    office,
     plain,
+    submission_env,
 )
 from tests.conformance.submission.test_logins import Down
 from tests.conformance.twins import MemoryBlobs
@@ -38,8 +38,8 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 @pytest.fixture
-async def stage(database_url: str, certificates: Certificates) -> AsyncIterator[Office]:
-    async with office(database_url, certificates) as made:
+async def env(database_url: str, certificates: Certificates) -> AsyncIterator[SubmissionEnv]:
+    async with submission_env(database_url, certificates) as made:
         yield made
 
 
@@ -51,43 +51,43 @@ async def stage(database_url: str, certificates: Certificates) -> AsyncIterator[
         "DELETE FROM accounts WHERE address = 'alice@example.test'",
     ],
 )
-async def test_an_idle_session_ends_with_what_it_logged_in_with(stage: Office, change: str) -> None:
-    alice, bob = await stage.known(), await stage.known(BOB)
-    await stage.town.rows(change)
+async def test_an_idle_session_ends_with_what_it_logged_in_with(env: SubmissionEnv, change: str) -> None:
+    alice, bob = await env.known(), await env.known(BOB)
+    await env.town.rows(change)
     assert await alice.code() == REVOKED
     assert await alice.ended()
     assert await bob.say(b"MAIL FROM:<bob@example.test>\r\n") == "250 2.1.0"
 
 
-async def test_a_session_ends_with_its_app_password_alone(stage: Office) -> None:
-    ((account,),) = await stage.town.rows("SELECT id FROM accounts WHERE address = 'alice@example.test'")
-    await stage.app_password(account, "smtp")
-    own, app = await stage.known(), await stage.secure()
+async def test_a_session_ends_with_its_app_password_alone(env: SubmissionEnv) -> None:
+    ((account,),) = await env.town.rows("SELECT id FROM accounts WHERE address = 'alice@example.test'")
+    await env.app_password(account, "smtp")
+    own, app = await env.known(), await env.secure()
     assert await app.say(plain("alice@example.test", APP_PASSWORD)) == "235 2.7.0"
-    await stage.town.rows("DELETE FROM app_passwords")
+    await env.town.rows("DELETE FROM app_passwords")
     assert await app.code() == REVOKED
     assert await own.say(FROM_ALICE) == "250 2.1.0"
 
 
-async def test_a_message_that_is_coming_in_is_not_taken(stage: Office) -> None:
-    talk = await begun(await stage.known())
+async def test_a_message_that_is_coming_in_is_not_taken(env: SubmissionEnv) -> None:
+    talk = await begun(await env.known())
     assert await talk.say(b"DATA\r\n") == "354"
-    await talk.send(LETTER)
-    await stage.town.rows("UPDATE accounts SET password_hash = 'another'")
+    await talk.send(MESSAGE)
+    await env.town.rows("UPDATE accounts SET password_hash = 'another'")
     assert await talk.code() == REVOKED
     assert await talk.ended()
-    assert not stage.ingest.kept
+    assert not env.ingest.kept
 
 
-async def test_without_postgres_no_session_ends(stage: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    talk = await stage.known()
+async def test_without_postgres_no_session_ends(env: SubmissionEnv, monkeypatch: pytest.MonkeyPatch) -> None:
+    talk = await env.known()
     asked = asyncio.Event()
 
     async def ended(*_: Any) -> Any:
         asked.set()
         return await Down().ended(())
 
-    monkeypatch.setattr(type(stage.senders), "ended", ended)
+    monkeypatch.setattr(type(env.senders), "ended", ended)
     async with asyncio.timeout(10):
         await asked.wait()
     assert await talk.say(b"NOOP\r\n") == "250 2.0.0"
@@ -96,57 +96,57 @@ async def test_without_postgres_no_session_ends(stage: Office, monkeypatch: pyte
 async def test_a_session_without_a_login_is_short_and_one_with_it_is_not(
     database_url: str, certificates: Certificates
 ) -> None:
-    async with office(database_url, certificates, submission_login_seconds=1.5) as stage:
-        known, silent = await stage.known(), await stage.secure()
+    async with submission_env(database_url, certificates, submission_login_seconds=1.5) as env:
+        known, silent = await env.known(), await env.secure()
         assert await silent.code() == "421 4.4.2"
         assert await known.say(FROM_ALICE) == "250 2.1.0"
 
 
 @dataclass
 class _House:
-    """The accounts of the stage, with no mail."""
+    """The accounts of the env, with no mail."""
 
     maildrops: PostgresMaildrops
     blobs: MemoryBlobs
 
 
 @pytest.fixture
-async def pods(stage: Office) -> AsyncIterator[tuple[Server, Server]]:
+async def pods(env: SubmissionEnv) -> AsyncIterator[tuple[Server, Server]]:
     """Two POP3 processes beside the submission process."""
-    house: Any = _House(PostgresMaildrops(stage.town.database), MemoryBlobs())
-    parts = {"senders": stage.senders, "throttle": stage.throttle}
+    house: Any = _House(PostgresMaildrops(env.town.database), MemoryBlobs())
+    parts = {"senders": env.senders, "throttle": env.throttle}
     async with pop3_server(house, **parts) as one, pop3_server(house, **parts) as other:
         yield one, other
 
 
 async def tried(server: Server, client: str, password: str = "wrong") -> str:
     try:
-        visit = await server.office.log_in(Login(BOB, password), client)
+        maildrop = await server.service.log_in(Login(BOB, password), client)
     except LoginFailed as failed:
         return failed.outcome
-    await visit.leave()
+    await maildrop.leave()
     return "accepted"
 
 
 async def test_guesses_from_elsewhere_shut_nobody_out_of_a_familiar_place_in_any_protocol_or_pod(
-    stage: Office, pods: tuple[Server, Server]
+    env: SubmissionEnv, pods: tuple[Server, Server]
 ) -> None:
     one, other = pods
     assert await tried(one, "127.0.0.1", PASSWORD) == "accepted"
     async with asyncio.timeout(10):
-        while not await stage.town.rows("SELECT FROM familiar_places"):
+        while not await env.town.rows("SELECT FROM familiar_places"):
             await asyncio.sleep(0.01)
     for number in range(11):
         assert await tried(other, f"198.51.100.{number}") in ("wrong", "throttled")
     assert await tried(other, "203.0.113.9", PASSWORD) == "throttled"
     assert await tried(other, "127.0.0.1", PASSWORD) == "accepted"
-    assert await (await stage.secure()).say(plain(BOB)) == "235 2.7.0"
+    assert await (await env.secure()).say(plain(BOB)) == "235 2.7.0"
 
 
-async def test_a_place_is_familiar_by_submission_too(stage: Office, pods: tuple[Server, Server]) -> None:
-    await stage.known(BOB)
+async def test_a_place_is_familiar_by_submission_too(env: SubmissionEnv, pods: tuple[Server, Server]) -> None:
+    await env.known(BOB)
     async with asyncio.timeout(10):
-        while not await stage.town.rows("SELECT FROM familiar_places"):
+        while not await env.town.rows("SELECT FROM familiar_places"):
             await asyncio.sleep(0.01)
     for number in range(11):
         await tried(pods[0], f"198.51.100.{number}")
@@ -156,11 +156,11 @@ async def test_a_place_is_familiar_by_submission_too(stage: Office, pods: tuple[
 async def test_an_app_password_is_let_in_whatever_was_guessed(
     database_url: str, certificates: Certificates, tmp_path: Path
 ) -> None:
-    async with office(database_url, certificates, submission_failures_per_account=2) as stage:
-        ((account,),) = await stage.town.rows("SELECT id FROM accounts WHERE address = 'alice@example.test'")
-        await stage.app_password(account, "smtp")
-        guesser = await stage.secure()
+    async with submission_env(database_url, certificates, login_failures_per_account=2) as env:
+        ((account,),) = await env.town.rows("SELECT id FROM accounts WHERE address = 'alice@example.test'")
+        await env.app_password(account, "smtp")
+        guesser = await env.secure()
         for code in ("535 5.7.8", "535 5.7.8", "454 4.7.0"):
             assert await guesser.say(plain("alice@example.test", "wrong")) == code
-        assert await (await stage.secure()).say(plain("alice@example.test")) == "454 4.7.0"
-        assert await (await stage.secure()).say(plain("alice@example.test", APP_PASSWORD)) == "235 2.7.0"
+        assert await (await env.secure()).say(plain("alice@example.test")) == "454 4.7.0"
+        assert await (await env.secure()).say(plain("alice@example.test", APP_PASSWORD)) == "235 2.7.0"

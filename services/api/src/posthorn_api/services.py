@@ -40,6 +40,7 @@ from posthorn.ports.tenants import Tenants
 from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.postmasters import Postmasters
 from posthorn.runtime.secret_box import SecretBox
+from posthorn.runtime.settings import LoginLimitSettings
 from posthorn_api.app import Services
 from posthorn_api.auth.account_logins import AccountLogins
 from posthorn_api.auth.tokens import Tokens
@@ -94,6 +95,8 @@ class ServiceOptions:
     large_bodies: int | None = None
     """Large requests to send that are handled at a time; None: as LargeBodies has it."""
     rates: RateLimit | None = None
+    login_limits: LoginLimitSettings = field(default_factory=LoginLimitSettings)
+    """How often a wrong password of an account may be tried."""
 
     @classmethod
     def from_settings(cls, settings: ApiSettings) -> Self:
@@ -108,6 +111,7 @@ class ServiceOptions:
             webhook_addresses=AddressPolicy(tuple(settings.webhook_private_networks)),
             large_bodies=settings.send_large_at_once,
             rates=settings.rate_limit,
+            login_limits=settings,
         )
 
 
@@ -202,7 +206,7 @@ def build(
         audit,
         LargeBodies(options.large_bodies) if options.large_bodies is not None else None,
         tokens(tenants),
-        AccountLogins(PostgresSenders(database), throttle, passwords),
+        AccountLogins(options.login_limits, PostgresSenders(database), throttle, passwords),
         options.rates,
     )
     return Built(services, guard, keys, idempotency, administration)

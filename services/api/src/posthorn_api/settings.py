@@ -19,6 +19,7 @@ from posthorn.runtime.settings import (
     BlobSettings,
     EnvSettings,
     IntakeSettings,
+    LoginLimitSettings,
     NatsSettings,
     Octets,
     Port,
@@ -221,6 +222,7 @@ class ApiSettings(
     RateSettings,
     OidcSettings,
     ForwardPolicySettings,
+    LoginLimitSettings,
 ):
     """Where the API listens, its first key, and its limits."""
 

@@ -37,7 +37,7 @@ from posthorn.wire.srs import SrsError, rewrite, rewrite_long, tag_of, token_of
 from posthorn_delivery.srs_originals import day_of
 
 GONE_STATUS = "5.1.1"
-GONE_REPLY = "550 5.1.1 no such mailbox here any more"
+GONE_REPLY = "550 5.1.1 user unknown; the mailbox does not exist any more"
 LOOP_STATUS = "5.4.6"
 LOOP_REPLY = "554 5.4.6 the message has been forwarded by this alias before: it loops"
 _WITHHELD = {

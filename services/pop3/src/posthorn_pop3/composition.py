@@ -11,21 +11,42 @@ from posthorn.adapters.postgres.directory.senders import PostgresSenders
 from posthorn.adapters.postgres.installation import PostgresInstallation
 from posthorn.adapters.postgres.mailboxes.maildrops import PostgresMaildrops
 from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
+from posthorn.ports.maildrops import Maildrops
+from posthorn.ports.sending import Senders, Throttle
 from posthorn.runtime.installation import InstallationGuard
 from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.process import Process
 from posthorn.runtime.tls import Certificate
-from posthorn_pop3.doorkeeper import Doorkeeper
-from posthorn_pop3.reads import Reads
+from posthorn_pop3.authenticator import Authenticator
+from posthorn_pop3.open_maildrop import BodyReader
+from posthorn_pop3.read_events import ReadEvents
 from posthorn_pop3.server import serving
-from posthorn_pop3.service import PostOffice
+from posthorn_pop3.service import MaildropService
 from posthorn_pop3.settings import Pop3Settings
 
 
-async def start(process: Process) -> None:
+def build(
+    settings: Pop3Settings,
+    *,
+    maildrops: Maildrops,
+    bodies: BodyReader,
+    senders: Senders,
+    throttle: Throttle,
+    passwords: Passwords,
+    read_events: ReadEvents,
+) -> MaildropService:
+    """Return the service on its backends."""
+    return MaildropService(
+        maildrops=maildrops,
+        bodies=bodies,
+        authenticator=Authenticator(settings, passwords, senders, throttle, maildrops),
+        read_events=read_events,
+    )
+
+
+async def start(process: Process[Pop3Settings]) -> None:
     """Start everything on the process's stack; the listener last."""
     settings, stack = process.settings, process.stack
-    assert isinstance(settings, Pop3Settings)
     database = await stack.enter_async_context(connect_postgres(settings, by_key=True))
     maildrops = PostgresMaildrops(database)
     blobs = await stack.enter_async_context(open_blobs(settings))
@@ -38,23 +59,30 @@ async def start(process: Process) -> None:
     process.health.add_check("clock", guard.probe_clock)
     await guard.look()
     await process.task(guard.run(), "installation")
-    bodies = SegmentReader(blobs, cache_octets=settings.pop3_cache_octets)
+    bodies = SegmentReader(blobs, cache_octets=settings.pop3_cache_bytes)
     stack.push_async_callback(bodies.close)
     passwords = Passwords()
     stack.callback(passwords.close)
-    doorkeeper = Doorkeeper(passwords, PostgresSenders(database), PostgresThrottle(database), maildrops)
-    reads = Reads()
-    await process.task(_tell(settings, reads), "reads")
-    office = PostOffice(maildrops, bodies, doorkeeper, reads)
-    await process.task(office.keep_leases(), "leases")
-    await process.task(office.keep_watch(), "watch")
+    read_events = ReadEvents()
+    await process.task(_publish(settings, read_events), "reads")
+    service = build(
+        settings,
+        maildrops=maildrops,
+        bodies=bodies,
+        senders=PostgresSenders(database),
+        throttle=PostgresThrottle(database),
+        passwords=passwords,
+        read_events=read_events,
+    )
+    await process.task(service.keep_leases(), "leases")
+    await process.task(service.keep_watch(), "watch")
     certificate = Certificate(settings.tls_dir) if settings.tls_dir else None
     if certificate:
         await process.task(certificate.watch(), "certificate")
-    await stack.enter_async_context(serving(settings, office, certificate.context if certificate else None))
+    await stack.enter_async_context(serving(settings, service, certificate.context if certificate else None))
 
 
-async def _tell(settings: Pop3Settings, reads: Reads) -> None:
-    """Tell of what was read, from the moment NATS is there; people get their mail without it."""
+async def _publish(settings: Pop3Settings, read_events: ReadEvents) -> None:
+    """Publish what was read, from the moment NATS is there; people get their mail without it."""
     async with connect_nats(settings, "posthorn-pop3", "pop3") as connection, NatsEvents(connection) as events:
-        await reads.tell(events)
+        await read_events.publish(events)

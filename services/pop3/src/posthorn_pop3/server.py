@@ -1,4 +1,4 @@
-"""The edge: where the service listens."""
+"""The context: where the service listens."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from functools import partial
 import structlog
 
 from posthorn.runtime.http import bind
-from posthorn.runtime.listen import Gate
-from posthorn.runtime.proxy_protocol import Balancers, entering
-from posthorn_pop3.connection import Connection
-from posthorn_pop3.edge import Edge, Times
-from posthorn_pop3.service import PostOffice
-from posthorn_pop3.session import Policy
+from posthorn.runtime.listen import ConnectionLimiter
+from posthorn.runtime.proxy_protocol import TrustedProxies, listen_behind_proxy
+from posthorn_pop3.context import ServerContext, Times
+from posthorn_pop3.protocol import Pop3Protocol
+from posthorn_pop3.service import MaildropService
+from posthorn_pop3.session import SessionLimits
 from posthorn_pop3.settings import Pop3Settings
 
 log = structlog.get_logger()
@@ -40,7 +40,7 @@ class Listening:
 
     port: int
     tls_port: int | None
-    gate: Gate
+    limiter: ConnectionLimiter
     proxy_port: int | None = None
     """As ``port``, for balancers that send a PROXY header."""
     proxy_tls_port: int | None = None
@@ -48,39 +48,45 @@ class Listening:
 
 
 @asynccontextmanager
-async def serving(settings: Pop3Settings, office: PostOffice, tls: ssl.SSLContext | None) -> AsyncIterator[Listening]:
+async def serving(
+    settings: Pop3Settings, service: MaildropService, tls: ssl.SSLContext | None
+) -> AsyncIterator[Listening]:
     """Serve POP3, and POP3 over TLS when there is a certificate. On leaving, sessions are drained."""
-    gate = Gate(
+    limiter = ConnectionLimiter(
         settings.pop3_sessions,
         settings.pop3_sessions_per_address,
         per_network=settings.pop3_sessions_per_network,
         stress_seconds=settings.pop3_stress_seconds,
     )
-    edge = Edge(
-        office=office,
-        gate=gate,
+    context = ServerContext(
+        service=service,
+        limiter=limiter,
         times=Times(
             settings.pop3_login_seconds,
             settings.pop3_idle_seconds,
             settings.pop3_write_seconds,
             settings.pop3_session_seconds,
         ),
-        policy=Policy(settings.pop3_login_attempts, settings.pop3_failure_delay_seconds, settings.pop3_outlook_no_nuls),
+        session_limits=SessionLimits(
+            settings.pop3_login_attempts, settings.pop3_failure_delay_seconds, settings.pop3_outlook_no_nuls
+        ),
         tls=tls,
         loopback_passwords=settings.pop3_cleartext == "loopback",
     )
-    balancers = Balancers(settings.proxy_networks, gate)
+    balancers = TrustedProxies(settings.proxy_networks, limiter)
     grace = settings.grace_seconds
     async with AsyncExitStack() as stack:
 
-        def entrance(client: str | None, *, secure: bool = False) -> Connection:
-            return Connection(edge, secure=secure, client=client)
+        def make_session(client: str | None, *, secure: bool = False) -> Pop3Protocol:
+            return Pop3Protocol(context, secure=secure, client=client)
 
-        async def listen(port: int, name: str, context: ssl.SSLContext | None, by: Balancers | None = None) -> int:
+        async def listen(port: int, name: str, context: ssl.SSLContext | None, by: TrustedProxies | None = None) -> int:
             listener = bind(settings.pop3_host, port, f"POSTHORN_{name}_PORT")
             _keep_alive(listener)
-            made = partial(entrance, secure=context is not None)
-            return await stack.enter_async_context(entering(made, listener, gate, by, grace=grace, tls=context))
+            made = partial(make_session, secure=context is not None)
+            return await stack.enter_async_context(
+                listen_behind_proxy(made, listener, limiter, by, grace=grace, tls=context)
+            )
 
         async def listen_for_balancers(port: int | None, name: str, context: ssl.SSLContext | None) -> int | None:
             return None if port is None else await listen(port, name, context, balancers)
@@ -92,4 +98,4 @@ async def serving(settings: Pop3Settings, office: PostOffice, tls: ssl.SSLContex
         proxy_port = await listen_for_balancers(settings.pop3_proxy_port, "POP3_PROXY", None)
         port = await listen(settings.pop3_port, "POP3", None)
         log.info("listening", pop3=port, pop3s=tls_port, pop3_proxy=proxy_port, pop3s_proxy=proxy_tls_port)
-        yield Listening(port, tls_port, gate, proxy_port, proxy_tls_port)
+        yield Listening(port, tls_port, limiter, proxy_port, proxy_tls_port)

@@ -2,9 +2,9 @@
 
 Rules:
 
-- ``handle`` answers at once when nothing must be waited for, and gives a coroutine when something must; the connection runs one at
-  a time and hands over no other event meanwhile.
-- A command that cannot be obeyed changes nothing; what messages are sent, and how, is in ``handing``.
+- ``handle`` answers at once where nothing must be waited for, else returns a coroutine; the protocol runs one at a time and hands
+  over no other event meanwhile.
+- A command that cannot be obeyed changes nothing; how messages are sent is in ``retr``.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ from posthorn.wire.pop3.events import (
     Utf8,
 )
 from posthorn.wire.pop3.machine import Machine, State
-from posthorn_pop3.handing import Handing, Outlet, Work
-from posthorn_pop3.service import LoginFailed, PostOffice
+from posthorn_pop3.open_maildrop import OpenMaildrop
+from posthorn_pop3.retr import ReplyWriter, Retriever, Work
+from posthorn_pop3.service import LoginFailed, MaildropService
 from posthorn_pop3.snapshot import Snapshot
-from posthorn_pop3.visit import Visit
 
 log = structlog.get_logger()
 
@@ -60,7 +60,7 @@ _messages = Counter("posthorn_pop3_messages_total", "Messages sent whole (RETR)"
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class SessionLimits:
     """What sessions are allowed, from the settings."""
 
     login_attempts: int = 3
@@ -69,21 +69,23 @@ class Policy:
     no_nuls: bool = False
 
 
-class Session:
+class Pop3Session:
     """One client's dialogue."""
 
-    _handing: Handing  # from login on, as ``visit``
+    _retriever: Retriever  # from login on, as ``maildrop``
 
-    def __init__(self, office: PostOffice, machine: Machine, outlet: Outlet, policy: Policy, client: str) -> None:
-        self._office = office
+    def __init__(
+        self, service: MaildropService, machine: Machine, outlet: ReplyWriter, limits: SessionLimits, client: str
+    ) -> None:
+        self._service = service
         self._machine = machine
         self._out = outlet
-        self._policy = policy
+        self._limits = limits
         self._client = client
         self._failures = 0
         self._bad = 0
         self._tally: Tally[type] = Tally()
-        self.visit: Visit | None = None
+        self.maildrop: OpenMaildrop | None = None
         self.ending = "dropped"
         """How it ended, for the log."""
         self.is_committing = False
@@ -93,26 +95,26 @@ class Session:
 
     @property
     def _snapshot(self) -> Snapshot:
-        assert self.visit is not None, "the machine lets these commands through after login only"
-        return self.visit.snapshot
+        assert self.maildrop is not None, "the machine lets these commands through after login only"
+        return self.maildrop.snapshot
 
     def greet(self) -> None:
-        """Say the first line."""
+        """Send the greeting."""
         self._out.send(GREETING)
 
     def handle(self, event: Event) -> Work | None:
-        """Answer an event, or give the coroutine that will."""
+        """Answer an event, or return the coroutine that will."""
         kind = type(event)
         self._tally[kind] += 1
-        if self.visit is not None and self.visit.ending is not None:
-            self.part()
+        if self.maildrop is not None and self.maildrop.ending is not None:
+            self.say_farewell()
             return None
         return self._HANDLERS[kind](self, event)
 
-    def part(self) -> None:
-        """Say why the maildrop was closed from outside, and end."""
-        assert self.visit is not None
-        how, text = self.visit.farewell
+    def say_farewell(self) -> None:
+        """Tell the client why the maildrop was closed from outside, and end."""
+        assert self.maildrop is not None
+        how, text = self.maildrop.farewell
         self._out.send(b"-ERR %s\r\n" % text.encode())
         self.end(how)
 
@@ -126,29 +128,29 @@ class Session:
         for kind, number in self._tally.items():
             _by_command[kind].inc(number)
         self._tally.clear()
-        if self.visit is not None and self._handing.messages > self._counted:
-            _messages.inc(self._handing.messages - self._counted)
-            self._counted = self._handing.messages
+        if self.maildrop is not None and self._retriever.messages > self._counted:
+            _messages.inc(self._retriever.messages - self._counted)
+            self._counted = self._retriever.messages
 
     def taken(self) -> None:
-        """All that was sent so far has gone out, or nearly all: the transport is not backed up."""
-        if self.visit is not None:
-            self._handing.tell()
+        """Record what was sent as read: the transport is not backed up."""
+        if self.maildrop is not None:
+            self._retriever.record_read()
 
     async def leave(self) -> None:
-        """Give the maildrop back and write the session's line to the log."""
+        """Release the maildrop and log the session."""
         self.count()
-        if self.visit is None:
+        if self.maildrop is None:
             return
-        await self.visit.leave()
+        await self.maildrop.leave()
         log.info(
             "session ended",
-            session=str(self.visit.holder),
-            account=self.visit.address,
+            session=str(self.maildrop.holder),
+            account=self.maildrop.address,
             client=self._client,
-            how="fault" if self._handing.is_broken else self.ending,
-            messages=self._handing.messages,
-            octets=self._handing.octets,
+            how="fault" if self._retriever.is_broken else self.ending,
+            messages=self._retriever.messages,
+            octets=self._retriever.octets,
             deleted=self._deleted,
         )
 
@@ -157,7 +159,7 @@ class Session:
     def _refused(self, event: Refused) -> None:
         self._out.send(event.reply)
         self._bad += 1
-        if self._bad >= (BAD_COMMANDS_BEFORE_LOGIN if self.visit is None else BAD_COMMANDS):
+        if self._bad >= (BAD_COMMANDS_BEFORE_LOGIN if self.maildrop is None else BAD_COMMANDS):
             self._out.send(b"-ERR too many bad commands\r\n")
             self.end("bad commands")
 
@@ -168,7 +170,7 @@ class Session:
         self._out.send(event.reply)
 
     def _utf8(self, _: Utf8) -> None:
-        self._out.send(b"+OK UTF-8 it is\r\n")
+        self._out.send(b"+OK UTF-8 mode is on\r\n")
 
     def _named(self, _: Named) -> None:
         self._out.send(b"+OK send the password\r\n")
@@ -179,27 +181,27 @@ class Session:
 
     async def _login(self, event: Login) -> None:
         try:
-            visit = await self._office.log_in(event, self._client, self._out.claim)
+            maildrop = await self._service.log_in(event, self._client, self._out.claim)
         except LoginFailed as failed:
             self._out.unclaim()
             await self._login_failed(failed)
             return
-        self._handing = Handing(visit, self._out, no_nuls=self._policy.no_nuls)
-        self.visit = visit
-        visit.on_end = self._out.interrupt
+        self._retriever = Retriever(maildrop, self._out, no_nuls=self._limits.no_nuls)
+        self.maildrop = maildrop
+        maildrop.on_end = self._out.interrupt
         self._bad = 0
         self._machine.accepted()
-        snapshot = visit.snapshot
+        snapshot = maildrop.snapshot
         self._out.send(b"+OK maildrop has %d messages (%d octets)\r\n" % (snapshot.count, snapshot.octets))
 
     async def _login_failed(self, failed: LoginFailed) -> None:
         log.info("login refused", outcome=failed.outcome, client=self._client)
         if failed.wrong:
             self._failures += 1
-            await asyncio.sleep(self._policy.failure_delay)
+            await asyncio.sleep(self._limits.failure_delay)
         self._out.send(b"-ERR %s\r\n" % failed.reply.encode())
         self._machine.rejected()
-        if self._failures >= self._policy.login_attempts:
+        if self._failures >= self._limits.login_attempts:
             self.end("login failed")
 
     def _quit(self, _: Quit) -> Work | None:
@@ -213,18 +215,18 @@ class Session:
 
     async def _update(self) -> None:
         """QUIT after login: deletions are committed before they are claimed (RFC 1939 §6)."""
-        assert self.visit is not None
+        assert self.maildrop is not None
         self.is_committing = True
         try:
-            self._deleted = await self.visit.commit()
+            self._deleted = await self.maildrop.commit()
         except Revoked as error:
-            self.visit.ending = error.ending
-            self.part()
+            self.maildrop.ending = error.ending
+            self.say_farewell()
         except LeaseLost:
             self._out.send(b"-ERR [SYS/TEMP] the maildrop was taken by another session, nothing is deleted\r\n")
             self.end("lease lost")
         except Unavailable as error:
-            log.warning("deletions not committed", account=self.visit.address, part=error.part, detail=str(error))
+            log.warning("deletions not committed", account=self.maildrop.address, part=error.part, detail=str(error))
             self._out.send(b"-ERR [SYS/TEMP] marked messages could not be deleted\r\n")
             self.end("commit failed")
         else:
@@ -280,10 +282,10 @@ class Session:
         self._out.send(b"+OK maildrop has %d messages (%d octets)\r\n" % (self._snapshot.count, self._snapshot.octets))
 
     def _retr(self, event: Retr) -> Work | None:
-        return self._handing.send(event.number, None) if self._there(event.number) else None
+        return self._retriever.send(event.number, None) if self._there(event.number) else None
 
     def _top(self, event: Top) -> Work | None:
-        return self._handing.send(event.number, event.lines) if self._there(event.number) else None
+        return self._retriever.send(event.number, event.lines) if self._there(event.number) else None
 
     def _there(self, number: int) -> bool:
         if self._snapshot.has(number):
@@ -316,4 +318,4 @@ class Session:
     }
 
 
-_by_command = {kind: _commands.labels(kind.__name__.lower()) for kind in Session._HANDLERS}
+_by_command = {kind: _commands.labels(kind.__name__.lower()) for kind in Pop3Session._HANDLERS}

@@ -32,11 +32,11 @@ class Snapshot:
         return len(self._uids)
 
     def has(self, number: int) -> bool:
-        """Tell whether there is such a message and it is not marked."""
+        """Return whether there is such a message and it is not marked."""
         return 0 < number <= len(self._uids) and not self._deleted[number - 1]
 
     def marked(self, number: int) -> bool:
-        """Tell whether there is such a message and it is marked."""
+        """Return whether there is such a message and it is marked."""
         return 0 < number <= len(self._uids) and bool(self._deleted[number - 1])
 
     def uid(self, number: int) -> int:

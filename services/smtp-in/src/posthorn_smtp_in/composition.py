@@ -1,6 +1,11 @@
-"""How the process is put together: what both roles need, and what submission needs besides."""
+"""How the service is put together: what both roles need, and what submission needs besides; for the process and for the tests."""
 
 from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from posthorn.adapters.blobs.config import open_blobs
 from posthorn.adapters.nats.connection import connect as connect_nats
@@ -8,20 +13,115 @@ from posthorn.adapters.nats.directory import NatsDirectory
 from posthorn.adapters.nats.events import NatsEvents
 from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.installation import DirectoryMark, NatsClock
+from posthorn.ports.blobs import Blobs
+from posthorn.ports.clock import Clock
+from posthorn.ports.directory import DirectoryWithRoom
+from posthorn.ports.events import Events, NoEvents
+from posthorn.ports.ingest import Ingest
+from posthorn.ports.sending import Senders, Throttle
+from posthorn.runtime.connection_limiter import ConnectionLimiter
 from posthorn.runtime.installation import InstallationGuard
 from posthorn.runtime.passwords import Passwords
 from posthorn.runtime.process import Process
 from posthorn.runtime.settings import key_list
 from posthorn.runtime.tls import Certificate
+from posthorn_smtp_in.acceptance import Acceptance
+from posthorn_smtp_in.authenticator import SmtpAuthenticator
+from posthorn_smtp_in.context import ServerContext
+from posthorn_smtp_in.policy import MxPolicy
+from posthorn_smtp_in.recipients import Recipients
 from posthorn_smtp_in.server import serving, serving_submission
-from posthorn_smtp_in.service import Backends
-from posthorn_smtp_in.settings import SmtpInSettings, SubmissionInSettings
+from posthorn_smtp_in.settings import SmtpInSettings, SmtpSettings, SubmissionInSettings, SubmissionSettings
+from posthorn_smtp_in.spool_limits import ByteBudget, SpoolLimits
+from posthorn_smtp_in.submission import SubmissionPolicy
 
 
-async def start(process: Process) -> None:
+@dataclass(frozen=True, slots=True)
+class Backends:
+    """What both roles stand on."""
+
+    directory: DirectoryWithRoom
+    ingest: Ingest
+    blobs: Blobs
+    events: Events = field(default_factory=NoEvents)
+    srs_keys: Sequence[bytes] = ()
+    """Keys that may have signed rewritten reverse-paths."""
+    clock: Clock = time.time
+
+
+def build_mx(settings: SmtpSettings, backends: Backends, tls: ssl.SSLContext | None) -> ServerContext:
+    """Return what the connections of the mx role share."""
+    limits = _spool_limits(settings)
+    policy = MxPolicy(
+        settings, limits, _recipients(settings, backends, takes_remote=False), _acceptance(settings, limits, backends)
+    )
+    return ServerContext(settings, policy, limits, _limiter(settings), tls)
+
+
+def build_submission(
+    settings: SubmissionSettings,
+    backends: Backends,
+    tls: ssl.SSLContext | None,
+    *,
+    senders: Senders,
+    throttle: Throttle,
+    passwords: Passwords,
+) -> tuple[ServerContext, SmtpAuthenticator]:
+    """Return what the connections of the submission role share, and the authenticator that watches their logins."""
+    limits = _spool_limits(settings)
+    authenticator = SmtpAuthenticator(settings, senders, throttle, passwords)
+    policy = SubmissionPolicy(
+        settings,
+        limits,
+        _recipients(settings, backends, takes_remote=True),
+        _acceptance(settings, limits, backends),
+        authenticator,
+        throttle,
+        backends.clock,
+    )
+    limiter = _limiter(settings, settings.submission_sessions_per_account)
+    return ServerContext(settings, policy, limits, limiter, tls), authenticator
+
+
+def _recipients(settings: SmtpSettings, backends: Backends, *, takes_remote: bool) -> Recipients:
+    return Recipients(settings, backends.directory, backends.srs_keys, takes_remote=takes_remote, clock=backends.clock)
+
+
+def _acceptance(settings: SmtpSettings, limits: SpoolLimits, backends: Backends) -> Acceptance:
+    return Acceptance(
+        settings,
+        limits,
+        ingest=backends.ingest,
+        blobs=backends.blobs,
+        events=backends.events,
+        clock=backends.clock,
+    )
+
+
+def _limiter(settings: SmtpSettings, per_account: int | None = None) -> ConnectionLimiter:
+    return ConnectionLimiter(
+        settings.smtp_sessions,
+        settings.smtp_sessions_per_address,
+        per_network=settings.smtp_sessions_per_network,
+        per_account=per_account,
+        stress_seconds=settings.smtp_stress_seconds,
+    )
+
+
+def _spool_limits(settings: SmtpSettings) -> SpoolLimits:
+    return SpoolLimits(
+        memory=ByteBudget(settings.smtp_memory_bytes, "memory"),
+        spool=ByteBudget(settings.smtp_spool_bytes, "spool"),
+        inline=settings.smtp_inline_bytes,
+        max_size=settings.smtp_max_size,
+        directory=settings.smtp_spool_dir,
+        input=ByteBudget(settings.smtp_input_bytes, "input"),
+    )
+
+
+async def start(process: Process[SmtpInSettings]) -> None:
     """Start everything on the process's stack; the listeners last. The role mx opens no Postgres (promise 2)."""
     settings, stack = process.settings, process.stack
-    assert isinstance(settings, SmtpInSettings)
     part = "submission" if isinstance(settings, SubmissionInSettings) else "smtp-in"
     connection = await stack.enter_async_context(connect_nats(settings, part, part))
     directory = await stack.enter_async_context(NatsDirectory(connection))
@@ -30,19 +130,14 @@ async def start(process: Process) -> None:
     process.health.add_check("directory", directory.probe)
     process.health.add_check("clock", NatsClock(connection).probe)
     blobs = await stack.enter_async_context(open_blobs(settings))  # no need of ours: without it small mail goes on
-    backends = Backends(
-        directory,
-        ingest,
-        blobs,
-        await stack.enter_async_context(NatsEvents(connection)),
-        key_list(settings.srs_key),
-    )
+    events = await stack.enter_async_context(NatsEvents(connection))
+    backends = Backends(directory, ingest, blobs, events, key_list(settings.srs_key))
     certificate = Certificate(settings.tls_dir) if settings.tls_dir else None
     if certificate:
         await process.task(certificate.watch(), "certificate")
     tls, grace = certificate.context if certificate else None, settings.grace_seconds
     if not isinstance(settings, SubmissionInSettings):
-        await stack.enter_async_context(serving(settings, backends, tls, grace=grace))
+        await stack.enter_async_context(serving(build_mx(settings, backends, tls), grace=grace))
         return
     # only now: the role mx does not pay for the libraries either
     from posthorn.adapters.postgres.database import connect as connect_postgres
@@ -61,7 +156,12 @@ async def start(process: Process) -> None:
     await process.task(guard.run(), "installation")
     passwords = Passwords()
     stack.callback(passwords.close)
-    senders, throttle = PostgresSenders(database), PostgresThrottle(database)
-    await stack.enter_async_context(
-        serving_submission(settings, backends, senders, throttle, passwords, tls, grace=grace)
+    context, authenticator = build_submission(
+        settings,
+        backends,
+        tls,
+        senders=PostgresSenders(database),
+        throttle=PostgresThrottle(database),
+        passwords=passwords,
     )
+    await stack.enter_async_context(serving_submission(settings, context, authenticator, grace=grace))

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from posthorn.runtime.process import serve
 from posthorn_smtp_in.composition import start
-from posthorn_smtp_in.settings import SmtpInSettings, SubmissionInSettings
+from posthorn_smtp_in.settings import SubmissionInSettings, load_settings
 
 
 def main() -> None:
     """Run the service in the role that the settings name."""
-    settings = SmtpInSettings.load()
-    if settings.smtp_role == "submission":
-        serve("submission", SubmissionInSettings.load(), start)
-    else:
-        serve("smtp-in", settings, start)
+    settings = load_settings()
+    serve("submission" if isinstance(settings, SubmissionInSettings) else "smtp-in", settings, start)

@@ -1,343 +1,383 @@
-"""The commands of a session: what each does, over the grammar of ``posthorn.wire.smtp.commands``.
+"""The dialogue of one SMTP session: events of the machine in, replies out, by the policy of the role.
 
 Rules:
 
 - A command that cannot be obeyed is an error, and a session has few to spare. A refused recipient is no error.
-- Octets that were announced are always read to their end before the next command: the content of a refused message must never be
-  taken for commands. Where their end cannot be known the session ends.
-- DATA is refused at its end, also where the reason was seen earlier (RFC 5321 §4.1.1.4); BDAT at each chunk.
+- DATA is refused at its end, also where the reason was seen earlier (RFC 5321 §4.1.1.4); BDAT at each chunk, and before a chunk is
+  read where it is known by then: it may be long, and a client may stop when it is told.
+- A failed login takes time, and each further one on the connection twice as much (RFC 4954 §9).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, ClassVar
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar, Protocol
 
 import structlog
+from prometheus_client import Counter
 
+from posthorn.runtime.ids import new_id
 from posthorn.wire.message.trace import clean_name
 from posthorn.wire.smtp import replies as smtp
-from posthorn.wire.smtp.commands import (
-    Auth,
-    BadBdat,
-    Bdat,
-    CommandError,
-    Data,
-    Ehlo,
-    Expn,
-    Helo,
-    Help,
-    Mail,
-    Noop,
-    Quit,
-    Rcpt,
-    Rset,
-    StartTls,
-    State,
-    Vrfy,
-    out_of_sequence,
-    parse_command,
+from posthorn.wire.smtp.commands import Bdat, Data, Ehlo, Helo, Help, Mail, Noop, Quit, Rcpt, Rset, StartTls, Vrfy
+from posthorn.wire.smtp.events import (
+    BareLineEnd,
+    Challenge,
+    ChunkEnd,
+    Content,
+    Event,
+    Fatal,
+    Login,
+    MessageEnd,
+    Refused,
 )
-from posthorn.wire.smtp.data import DataScanner, LineEnds
-from posthorn.wire.smtp.other_protocols import is_other_protocol
 from posthorn.wire.smtp.replies import Reply
-from posthorn_smtp_in.connection import Connection, Edge, HangUp
-from posthorn_smtp_in.letter import Letter
+from posthorn.wire.smtp.server import Machine
+from posthorn.wire.smtp.transitions import Channel, Offer
+from posthorn_smtp_in.message_buffer import MessageBuffer
 from posthorn_smtp_in.pace import Pace
-from posthorn_smtp_in.service import Client, Transaction
+from posthorn_smtp_in.policy import Policy
+from posthorn_smtp_in.refusals import record_refusal
+from posthorn_smtp_in.settings import SmtpSettings
+from posthorn_smtp_in.transaction import Client, Transaction
 
 log = structlog.get_logger()
 
+LONGEST_TARPIT = 8.0
+"""Seconds before a failed login is answered, at most."""
 
-class Session(Connection):
-    """One client's session."""
+_faults = Counter("posthorn_smtp_in_faults_total", "Errors of this program, answered 451")
 
-    def __init__(self, edge: Edge, *, secure: bool = False, client: str | None = None) -> None:
-        super().__init__(edge, secure=secure, client=client)
-        self._state = State.FRESH
+
+class HangUp(Exception):
+    """The session ends with this reply."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(reply.kind)
+        self.reply = reply
+
+
+class Connection(Protocol):
+    """What a session asks of the connection that it is spoken on."""
+
+    def reply(self, reply: Reply) -> None:
+        """Queue a reply."""
+        ...
+
+    async def start_tls(self) -> None:
+        """Send what is queued and shake hands; the client's TLS is known then. Ends the session when it fails."""
+        ...
+
+    async def tarpit(self, seconds: float) -> None:
+        """Let the client wait for its next reply."""
+        ...
+
+    def transaction_began(self) -> None:
+        """Tell the connection limiter that a transaction has begun."""
+        ...
+
+    def transaction_ended(self) -> None:
+        """Tell it that the transaction is over."""
+        ...
+
+    def claim(self, account: str, tenant: str) -> bool:
+        """Take a place of the share of an account and its tenant, for a whole session; return whether there was one."""
+        ...
+
+    def hang_up(self, reply: Reply) -> None:
+        """End the session with this reply as soon as no work of ours is under way."""
+        ...
+
+
+class SmtpSession:
+    """One client's dialogue."""
+
+    def __init__(
+        self, settings: SmtpSettings, policy: Policy, connection: Connection, client: Client, *, has_certificate: bool
+    ) -> None:
+        self.client = client
+        self.pace: Pace | None = None
+        """How slowly the message that is coming in may come; None while none is."""
+        self._settings = settings
+        self._policy = policy
+        self._connection = connection
+        self._has_certificate = has_certificate
+        self.machine = Machine(self._channel(), max_size=settings.smtp_max_size)
         self._errors = 0
+        self._failed_logins = 0
         self._transaction: Transaction | None = None
-        self._letter: Letter | None = None
-        self._chunks = LineEnds()
-        self._in_data = False
+        self._message: MessageBuffer | None = None
+        self._is_chunk_refused = False
 
     @property
     def is_receiving(self) -> bool:
-        """Whether a message is coming in."""
-        return self._in_data or self._state is State.CHUNKS
+        """Whether a message is coming in, so that a drain must wait for it."""
+        return self._transaction is not None and self.machine.is_receiving
 
-    async def obey(self, line: bytes) -> None:
-        """Do what a command line says."""
-        if self._state is State.FRESH and is_other_protocol(line):
-            self.edge.reception.refused(smtp.OTHER_PROTOCOL, self.client)
-            raise HangUp(smtp.OTHER_PROTOCOL)
-        try:
-            command = parse_command(line)
-        except CommandError as error:
-            self._error(error.reply)
-            return
-        refusal = out_of_sequence(command, self._state)
-        if refusal is None:
-            await self._commands[type(command)](self, command)
-            return
-        if isinstance(command, Data | Bdat) and refusal is smtp.RCPT_FIRST:
-            refusal = self._no_recipient()
-            self.reply(refusal)
-        else:
-            self._error(refusal)
-        if isinstance(command, Bdat):
-            await self._swallow(command.size)
+    def greet(self) -> None:
+        """Send the greeting."""
+        self._connection.reply(smtp.greeting(self._settings.smtp_hostname))
 
-    def forget(self) -> None:
-        """Give up the transaction, if there is one."""
-        if self._letter is not None:
-            self._letter.discard()
-            self._letter = None
+    async def handle(self, event: Event) -> None:
+        """Answer an event. Raises HangUp to end the session."""
+        login = self.client.login
+        if login is not None and login.revoked and not isinstance(event, Content | BareLineEnd | ChunkEnd | MessageEnd):
+            raise HangUp(smtp.REVOKED)
+        await self._HANDLERS[type(event)](self, event)
+
+    def reset(self) -> None:
+        """Drop the transaction, if there is one."""
+        if self._message is not None:
+            self._message.discard()
+            self._message = None
         self.pace = None
         if self._transaction is not None:
-            self.edge.gate.waits(self)
+            self._connection.transaction_ended()
         self._transaction = None
-        self._in_data = False
-        if self._state is not State.FRESH:
-            self._state = State.READY
+
+    def leave(self) -> None:
+        """Drop the transaction: the session has ended."""
+        self.reset()
+        if self._policy.auth is not None:
+            self._policy.auth.closed(self)
+
+    def revoke(self) -> None:
+        """End: what the session logged in with is not valid any more. A message that is being kept is answered first."""
+        self._connection.hang_up(smtp.REVOKED)
+
+    def failed(self, error: Exception) -> None:
+        """Log an error of this program under an id; the client is told nothing but 451."""
+        _faults.inc()
+        log.error("session failed", fault=str(new_id()), client=self.client.address, exc_info=error)
+
+    # what is refused
+
+    async def _refused(self, event: Refused) -> None:
+        if event.is_error:
+            self._error(event.reply)
+        else:
+            self._connection.reply(event.reply)
+
+    async def _fatal(self, event: Fatal) -> None:
+        record_refusal(event.reply, self.client)
+        raise HangUp(event.reply)
 
     def _error(self, reply: Reply) -> None:
         self._errors += 1
-        if self._errors >= self.settings.smtp_max_errors:
+        if self._errors >= self._settings.smtp_max_errors:
             reply = smtp.TOO_MANY_ERRORS
-        self.edge.reception.refused(reply, self.client)
+        record_refusal(reply, self.client)
         if reply is smtp.TOO_MANY_ERRORS:
             raise HangUp(reply)
-        self.reply(reply)
-
-    def _no_recipient(self) -> Reply:
-        # All were refused. If one of them only for now, a final reply here would make a bounce of it (promise 3).
-        assert self._transaction is not None
-        return smtp.NO_RECIPIENT_NOW if self._transaction.deferred else smtp.NO_RECIPIENT
+        self._connection.reply(reply)
 
     # greeting and TLS
 
-    async def _ehlo(self, command: Ehlo) -> None:
-        self._hello(command.name, extended=True)
-        settings = self.settings
-        starttls = self.tls_context is not None and not self.client.tls
-        self.reply(
+    def _channel(self) -> Channel:
+        auth, tls = self._policy.auth, bool(self.client.tls)
+        offer = Offer.NEVER
+        if auth is not None:
+            offer = Offer.NOW if auth.takes_passwords(self.client) else Offer.AFTER_TLS
+        return Channel(tls=tls, starttls=self._has_certificate and not tls, auth=offer)
+
+    async def _ehlo(self, event: Ehlo) -> None:
+        self._hello(event.name, extended=True)
+        channel = self.machine.channel
+        self._connection.reply(
             smtp.ehlo_reply(
-                settings.smtp_hostname,
-                settings.smtp_max_size,
-                starttls=starttls,
-                auth=self._offers_login,
-                dsn=self.edge.reception.offers_dsn,
+                self._settings.smtp_hostname,
+                self._settings.smtp_max_size,
+                starttls=channel.starttls,
+                auth=channel.auth is Offer.NOW,
+                dsn=self._policy.offers_dsn,
             )
         )
 
-    @property
-    def _offers_login(self) -> bool:
-        return False
-
-    @property
-    def _has_login(self) -> bool:
-        return self.client.login is not None
-
-    async def _helo(self, command: Helo) -> None:
-        self._hello(command.name, extended=False)
-        self.reply(smtp.helo_reply(self.settings.smtp_hostname))
+    async def _helo(self, event: Helo) -> None:
+        self._hello(event.name, extended=False)
+        self._connection.reply(smtp.helo_reply(self._settings.smtp_hostname))
 
     def _hello(self, name: str, *, extended: bool) -> None:
-        self.forget()  # RFC 5321 §4.1.4: as by RSET
-        self._state = State.READY
+        self.reset()  # RFC 5321 §4.1.4: as by RSET
         self.client.helo = clean_name(name)
         self.client.extended = extended
 
     async def _starttls(self, _: StartTls) -> None:
-        if self.client.tls:
-            self._error(smtp.TLS_ACTIVE)
-        elif self.tls_context is None:
-            self._error(smtp.NOT_IMPLEMENTED)
+        self._connection.reply(smtp.READY_FOR_TLS)
+        await self._connection.start_tls()
+        # nothing that was said in plain counts (RFC 3207 §4.2), but for what it has cost us
+        self.client.helo, self.client.extended, self.client.login = "", False, None
+        self.machine.secured(self._channel())
+
+    # AUTH
+
+    async def _challenge(self, event: Challenge) -> None:
+        self._connection.reply(event.reply)
+
+    async def _login(self, event: Login) -> None:
+        auth = self._policy.auth
+        assert auth is not None
+        reply = await auth.log_in(event.secret, self.client)
+        if reply in (smtp.LOGIN_FAILED, smtp.LOGIN_THROTTLED):
+            await self._login_failed(reply)
+            return
+        if self.client.login is None:
+            self.machine.rejected()
         else:
-            self.reply(smtp.READY_FOR_TLS)
-            await self.start_tls()
-            # nothing that was said in plain counts (RFC 3207 §4.2), but for what it has cost us
-            was = self.client
-            self.client = Client(was.address, introduced=was.introduced, tls=was.tls, unknown=was.unknown)
-            self._state = State.FRESH
+            known = self.client.login.credentials
+            if self._connection.claim(known.address, str(known.tenant)):
+                auth.opened(self)
+                self.machine.accepted()
+            else:
+                self.client.login = None
+                self.machine.rejected()
+                reply = smtp.LOGIN_TOO_MANY
+                record_refusal(reply, self.client)
+        self._connection.reply(reply)
+
+    async def _login_failed(self, reply: Reply) -> None:
+        auth = self._policy.auth
+        assert auth is not None
+        await self._connection.tarpit(min(auth.failure_delay_seconds * 2**self._failed_logins, LONGEST_TARPIT))
+        self._failed_logins += 1
+        self.machine.rejected()
+        self._connection.reply(reply)
+        if self._failed_logins >= auth.attempts:
+            record_refusal(smtp.LOGIN_GIVEN_UP, self.client)
+            raise HangUp(smtp.LOGIN_GIVEN_UP)
 
     # the transaction
 
-    async def _mail(self, command: Mail) -> None:
-        if command.has_auth and not self._offers_login:
-            self._error(smtp.UNKNOWN_PARAMETER)
-            return
-        reply = await self.edge.reception.sender(command, self.client)
+    async def _mail(self, event: Mail) -> None:
+        reply = await self._policy.sender(event, self.client)
         if reply is smtp.SENDER_OK:
-            self.edge.gate.began(self)
-            self._transaction = Transaction(command, time.monotonic())
-            self._state = State.MAIL
+            self._connection.transaction_began()
+            self._transaction = Transaction(event, time.monotonic())
+            self.machine.accepted()
         else:
-            self.edge.reception.refused(reply, self.client)
-        self.reply(reply)
+            record_refusal(reply, self.client)
+            self.machine.rejected()
+            self.machine.authenticated = self.client.login is not None
+        self._connection.reply(reply)
 
-    async def _rcpt(self, command: Rcpt) -> None:
-        transaction = self._transaction
-        assert transaction is not None
-        if not command.is_ascii and not transaction.mail.smtputf8:
-            self._error(smtp.NEEDS_SMTPUTF8)
-            return
-        reply = await self.edge.reception.recipient(transaction, command, self.client)
-        if reply.code == smtp.HARVESTING.code:
-            raise HangUp(reply)
+    async def _rcpt(self, event: Rcpt) -> None:
+        assert self._transaction is not None
+        reply = await self._policy.recipient(self._transaction, event, self.client)
         if reply is smtp.RECIPIENT_OK:
-            self._state = State.RCPT
-        self.reply(reply)
+            self.machine.accepted()
+        else:
+            self.machine.rejected(deferred=reply.is_transient)
+            if reply.code == smtp.HARVESTING.code:
+                raise HangUp(reply)
+        self._connection.reply(reply)
 
     async def _rset(self, _: Rset) -> None:
-        self.forget()
-        self.reply(smtp.OK)
+        self.reset()
+        self._connection.reply(smtp.OK)
 
     async def _data(self, _: Data) -> None:
-        transaction = self._transaction
-        assert transaction is not None
-        self._in_data = True
-        self.reply(smtp.START_INPUT)
-        self._letter = letter = self._begun(transaction)
-        # from strangers a bare CR or LF is refused: it is how a second message is smuggled past one server into another
-        scanner = DataScanner(whole=not self._has_login)
-        ends = LineEnds(bare_cr=True, dots=True) if self._has_login else None
-        while not scanner.ended:
-            content = scanner.feed(await self.receive(self.settings.smtp_data_seconds))
-            if ends is not None:
-                content = ends.feed(content) + (ends.end() if scanner.ended else b"")
-            if scanner.broken or (ends is not None and ends.broken):
-                letter.fail(smtp.BARE_LINE_END)
-            elif content:
-                await self._add(letter, content)
-            if letter.fault is not None:
-                scanner.discard()
-        self.put_back(scanner.rest)
-        await self._keep(transaction, letter)
+        self._connection.reply(smtp.START_INPUT)
+        self._begin_message()
 
-    def _begun(self, transaction: Transaction) -> Letter:
-        self.pace = Pace(self.settings.smtp_least_rate, self.settings.smtp_least_rate_seconds)
-        return self.edge.reception.letter(transaction, self.client)
+    def _begin_message(self) -> MessageBuffer:
+        assert self._transaction is not None
+        self.pace = Pace(self._settings.smtp_least_rate, self._settings.smtp_least_rate_seconds)
+        self._message = self._policy.message(self._transaction, self.client)
+        return self._message
 
-    async def _bdat(self, command: Bdat) -> None:
-        transaction = self._transaction
-        assert transaction is not None
-        if self._letter is None:
-            self._state = State.CHUNKS
-            self._chunks = LineEnds(bare_cr=self._has_login)
-            self._letter = self._begun(transaction)
-        letter = self._letter
-        if not await self._refused_already(transaction, letter, command):
-            await self._chunk(letter, command.size)
-            if command.last and (content := self._chunks.end()):
-                await self._add(letter, content)
-            if self._chunks.broken:
-                letter.fail(smtp.BARE_LINE_END)
-            if command.last:
-                await self._keep(transaction, letter)
-            elif letter.fault is None:
-                self.reply(smtp.chunk_taken(command.size))
-            else:
-                self._refuse_chunk(transaction, letter.fault)
-
-    async def _refused_already(self, transaction: Transaction, letter: Letter, command: Bdat) -> bool:
-        """Say so before the chunk is read: it may be long, and a client may stop when it hears of it."""
-        if letter.fault is not None:
-            self.reply(letter.fault)
-        elif letter.content_octets + command.size > self.settings.smtp_max_size:
-            letter.fail(smtp.TOO_BIG)
-            self._refuse_chunk(transaction, smtp.TOO_BIG)
+    async def _bdat(self, event: Bdat) -> None:
+        message = self._message or self._begin_message()
+        self._is_chunk_refused = True
+        if message.fault is not None:
+            self._connection.reply(message.fault)
+        elif message.content_octets + event.size > self._settings.smtp_max_size:
+            message.fail(smtp.TOO_BIG)
+            self._refuse_chunk(smtp.TOO_BIG)
         else:
-            return False
-        if command.last:
-            self.forget()
-        await self._swallow(command.size)
-        return True
+            self._is_chunk_refused = False
+            return
+        self.machine.discard()
+        if event.last:
+            self.reset()
 
-    def _refuse_chunk(self, transaction: Transaction, reply: Reply) -> None:
-        self.edge.reception.refused(reply, self.client, message=str(transaction.id))
-        self.reply(reply)
+    def _refuse_chunk(self, reply: Reply) -> None:
+        assert self._transaction is not None
+        record_refusal(reply, self.client, message=str(self._transaction.id))
+        self._connection.reply(reply)
 
-    async def _chunk(self, letter: Letter, octets: int) -> None:
-        async for piece in self._pieces(octets):
-            if content := self._chunks.feed(piece):
-                await self._add(letter, content)
-
-    async def _pieces(self, octets: int) -> AsyncIterator[bytes]:
-        """Give so many octets of input as they come."""
-        while octets > 0:
-            piece = await self.receive(self.settings.smtp_data_seconds)
-            if len(piece) > octets:
-                self.put_back(piece[octets:])
-                piece = piece[:octets]
-            octets -= len(piece)
-            yield piece
-
-    async def _bad_bdat(self, _: BadBdat) -> None:
-        # what follows may be a chunk whose length nobody knows: none of it can be obeyed
-        self.edge.reception.refused(smtp.SYNTAX, self.client)
-        raise HangUp(smtp.SYNTAX)
-
-    async def _add(self, letter: Letter, content: bytes) -> None:
+    async def _content(self, event: Content) -> None:
+        message = self._message
+        assert message is not None
         try:
-            await letter.add(content)
+            await message.add(event.octets)
         except Exception as error:
-            await self.handle_exception(error)
-            letter.fail(smtp.FAULT)  # and the data is read to its end all the same
+            self.failed(error)
+            message.fail(smtp.FAULT)  # and the rest is read to its end all the same
+        if message.fault is not None:
+            self.machine.discard()
 
-    async def _keep(self, transaction: Transaction, letter: Letter) -> None:
+    async def _bare_line_end(self, _: BareLineEnd) -> None:
+        assert self._message is not None
+        self._message.fail(smtp.BARE_LINE_END)
+        self.machine.discard()
+
+    async def _chunk_end(self, event: ChunkEnd) -> None:
+        if self._is_chunk_refused:
+            return
+        assert self._message is not None
+        if self._message.fault is None:
+            self._connection.reply(smtp.chunk_taken(event.size))
+        else:
+            self._refuse_chunk(self._message.fault)
+
+    async def _message_end(self, _: MessageEnd) -> None:
+        transaction, message = self._transaction, self._message
+        if transaction is None or message is None:  # its last chunk was refused before it came
+            self.machine.concluded()
+            return
         try:
-            reply = await self.edge.reception.keep(transaction, letter, self.client)
+            reply = await self._policy.accept(transaction, message, self.client)
         finally:
-            self.forget()
+            self.reset()
+        self.machine.concluded()
         if reply.code == smtp.REVOKED.code:
             raise HangUp(reply)
-        self.reply(reply)
-
-    async def _swallow(self, octets: int) -> None:
-        """Read a chunk that is refused. One that is absurdly long is read in part, and the session ends."""
-        async for _ in self._pieces(min(octets, self.settings.smtp_max_size)):
-            pass
-        if octets > self.settings.smtp_max_size:
-            self.edge.reception.refused(smtp.ENDLESS_CHUNK, self.client)
-            raise HangUp(smtp.ENDLESS_CHUNK)
+        self._connection.reply(reply)
 
     # the rest
 
     async def _noop(self, _: Noop) -> None:
-        self.reply(smtp.OK)
+        self._connection.reply(smtp.OK)
 
     async def _vrfy(self, _: Vrfy) -> None:
-        self.reply(smtp.CANNOT_VERIFY)
-
-    async def _expn(self, _: Expn) -> None:
-        self._error(smtp.NOT_IMPLEMENTED)
+        self._connection.reply(smtp.CANNOT_VERIFY)
 
     async def _help(self, _: Help) -> None:
-        self.reply(smtp.HELP)
-
-    async def _auth(self, _: Auth) -> None:
-        self._error(smtp.NOT_IMPLEMENTED)
+        self._connection.reply(smtp.HELP)
 
     async def _quit(self, _: Quit) -> None:
         raise HangUp(smtp.BYE)
 
-    _commands: ClassVar[dict[type, Callable[[Session, Any], Awaitable[None]]]] = {
+    _HANDLERS: ClassVar[dict[type, Callable[[Any, Any], Awaitable[None]]]] = {
+        Refused: _refused,
+        Fatal: _fatal,
         Ehlo: _ehlo,
         Helo: _helo,
+        StartTls: _starttls,
+        Challenge: _challenge,
+        Login: _login,
         Mail: _mail,
         Rcpt: _rcpt,
+        Rset: _rset,
         Data: _data,
         Bdat: _bdat,
-        BadBdat: _bad_bdat,
-        StartTls: _starttls,
-        Auth: _auth,
-        Rset: _rset,
+        Content: _content,
+        BareLineEnd: _bare_line_end,
+        ChunkEnd: _chunk_end,
+        MessageEnd: _message_end,
         Noop: _noop,
         Vrfy: _vrfy,
-        Expn: _expn,
         Help: _help,
         Quit: _quit,
     }

@@ -46,7 +46,7 @@ class Place:
 
     account: int
     place: bytes
-    """As ``posthorn.runtime.familiar_places.place_of`` gives it."""
+    """As ``posthorn.runtime.familiar_places.client_network_of`` gives it."""
 
 
 class Places(Protocol):

@@ -47,7 +47,7 @@ def is_own_side(address: str) -> bool:
     return len(client_networks(address)) == 1
 
 
-def subscriber(address: str) -> str:
+def client_key(address: str) -> str:
     """Return what a client is counted as: its IPv4 address, or the network of 64 bits that an IPv6 address is of."""
     return client_networks(address)[0]
 

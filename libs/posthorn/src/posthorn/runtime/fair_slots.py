@@ -132,7 +132,7 @@ class FairSlots:
         self._held[holder] += 1
 
     def give(self, holder: Hashable) -> None:
-        """Give a slot back."""
+        """Return a slot back."""
         self._free += 1
         self._held[holder] -= 1
         if not self._held[holder]:
@@ -146,7 +146,7 @@ class FairSlots:
         return held < self._most_each and self._free > self._spare
 
     def _serve(self) -> None:
-        """Return free slots to those that wait, the fewest held first, then the longest waiting."""
+        """Give free slots to those that wait, the fewest held first, then the longest waiting."""
         while self._free:
             fitting = [each for each in self._waiting if not each.slot.cancelled() and self._may_have(each.holder)]
             if not fitting:

@@ -1,11 +1,11 @@
-"""From where accounts have logged in lately: told to a store that all processes and protocols share.
+"""The networks that accounts have logged in from lately, recorded in a store that all processes and protocols share.
 
 Rules:
 
-- A place is the network around a client, an IPv4 /24 or an IPv6 /64, and is kept as a hash together with the account: what is
-  stored tells nobody where people were who does not guess it.
-- A success at a place is noted once a day. What is noted meanwhile goes together, and no login waits for it.
-- Whether a place is familiar is read with the account, in the statement that a login makes anyway.
+- The network around a client is an IPv4 /24 or an IPv6 /64. It is kept as a hash together with the account: what is stored does
+  not tell where people were, unless it is guessed.
+- A login from a network is recorded once a day. What is recorded meanwhile goes together, and no login waits for it.
+- Whether a network is familiar is read with the account, in the statement that a login makes anyway.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ log = structlog.get_logger()
 _MOST_WAITING = 10_000
 
 
-def place_of(account: str, client: str) -> bytes:
-    """Return the place of an account, a canonical address, that a client's IP address stands for."""
+def client_network_of(account: str, client: str) -> bytes:
+    """Return the hash of an account, a canonical address, and the network around a client's IP address."""
     try:
         ip = plain_address(ipaddress.ip_address(client.partition("%")[0]))
         network = str(ipaddress.ip_network((ip, 24 if ip.version == 4 else 64), strict=False))
@@ -36,18 +36,18 @@ def place_of(account: str, client: str) -> bytes:
 
 
 class FamiliarPlaces:
-    """Notes where accounts were logged in to."""
+    """Records the networks that accounts were logged in to from."""
 
     def __init__(self, store: Places) -> None:
         self._store = store
         self._waiting: set[Place] = set()
         self._telling: asyncio.Task[None] | None = None
 
-    def note(self, account: int, place: bytes, age: float | None) -> None:
-        """Note a success; ``age`` is what was read with the account, the seconds since the place was noted last."""
+    def note(self, account: int, client_network: bytes, age: float | None) -> None:
+        """Record a login; ``age`` is what was read with the account, the seconds since that network was recorded last."""
         if (age is not None and age < NOTED_SECONDS) or len(self._waiting) >= _MOST_WAITING:
             return
-        self._waiting.add(Place(account, place))
+        self._waiting.add(Place(account, client_network))
         if self._telling is None:
             self._telling = asyncio.create_task(self._tell())
 

@@ -24,7 +24,7 @@ import uvicorn
 from prometheus_client import Counter as Metric
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from posthorn.runtime.client_networks import subscriber
+from posthorn.runtime.client_networks import client_key
 from posthorn.runtime.listen import peer_address
 
 _cut = Metric("posthorn_http_cut_total", "HTTP connections that were refused or cut", ["reason"])
@@ -56,7 +56,7 @@ class _Limited(H11Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, or refuse one connection too many."""
         super().connection_made(transport)  # type: ignore[arg-type]
-        address, limits = subscriber(peer_address(transport)), self._limits
+        address, limits = client_key(peer_address(transport)), self._limits
         reason = "each" if limits.open[address] >= limits.connections_each else ""
         if reason or limits.open.total() >= limits.connections:
             _cut.labels(reason or "total").inc()

@@ -3,8 +3,8 @@
 Python's ``Server.wait_closed`` waits for every open connection, so it is never called before the sessions have ended: the
 listener closes, sessions are asked to end after what they are doing, and after the grace period they are cut.
 
-Where TLS comes first, the place at the gate is taken when the connection is accepted, by the handshake itself; so handshakes are
-limited as sessions are, and the first octets of a client that is one too many cost no cryptography.
+Where TLS comes first, the place in the limiter is taken when the connection is accepted, by the handshake itself; so handshakes are
+limited as sessions are, and the first bytes of a client that is one too many cost no cryptography.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from typing import cast
 import structlog
 from prometheus_client import Counter as Metric
 
-from posthorn.runtime.gate import Gate as Gate
-from posthorn.runtime.gate import Session as Session
+from posthorn.runtime.connection_limiter import ConnectionLimiter as ConnectionLimiter
+from posthorn.runtime.connection_limiter import Session as Session
 from posthorn.wire.proxy import plain_address
 
 log = structlog.get_logger()
 
 HANDSHAKE_SECONDS = 30.0
-"""How long a client may take for a TLS handshake."""
+"""Seconds that a client may take for a TLS handshake."""
 
 _handshakes = Metric("posthorn_listen_handshakes_total", "TLS handshakes on ports where TLS comes first", ["outcome"])
 
 
 def peer_address(transport: asyncio.BaseTransport) -> str:
-    """Return the address that a connection comes from, IPv4 in its own form and IPv6 without a zone; empty when it has gone."""
+    """Return the address that a connection comes from, IPv4 in its own form and IPv6 without a zone; empty when it is gone."""
     peer = transport.get_extra_info("peername")
     try:
         return str(plain_address(ipaddress.ip_address(peer[0]))) if peer else ""
@@ -42,23 +42,23 @@ def peer_address(transport: asyncio.BaseTransport) -> str:
 
 
 class Handshake(asyncio.Protocol):
-    """A connection until its TLS handshake is done: a session for the gate, then the place of the real one.
+    """A connection until its TLS handshake is done; then the session's protocol takes its place.
 
-    What comes right behind the handshake may be decrypted before the real protocol stands in its place; it is kept for it.
+    What comes right behind the handshake may be decrypted before that protocol is in place; it is kept for it.
     """
 
     def __init__(
         self,
         factory: Callable[[], asyncio.BaseProtocol],
-        gate: Gate,
+        limiter: ConnectionLimiter,
         tls: ssl.SSLContext,
         seconds: float,
         *,
         client: str | None = None,
     ) -> None:
-        """``client`` is the address that a balancer told, else it is the peer's."""
+        """``client`` is the address from a PROXY header; None: the peer's."""
         self._factory = factory
-        self._gate = gate
+        self._limiter = limiter
         self._tls = tls
         self._seconds = seconds
         self._client = client
@@ -69,10 +69,10 @@ class Handshake(asyncio.Protocol):
         self._lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take a place at the gate and shake hands; there is no way to tell a client that there is none."""
+        """Take a place in the limiter and shake hands; a client cannot be told that there is none."""
         stream = cast(asyncio.Transport, transport)
         address = peer_address(stream) if self._client is None else self._client
-        refusal = self._gate.admit(self, address)
+        refusal = self._limiter.admit(self, address)
         if refusal is not None:
             _handshakes.labels(refusal).inc()
             log.info("refused", limit=refusal, client=address)
@@ -83,30 +83,30 @@ class Handshake(asyncio.Protocol):
         self._shaking = asyncio.Task(self._shake(stream, address), loop=asyncio.get_running_loop(), eager_start=True)
 
     def data_received(self, data: bytes) -> None:
-        """Keep what came early."""
+        """Keep what came early, for the session."""
         self._early.append(data)
 
     def eof_received(self) -> bool:
-        """Keep that too."""
+        """Keep that the client has closed its side, for the session."""
         self._eof = True
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The client has gone."""
+        """Leave the limiter."""
         self._lost = True
-        self._gate.leave(self)
+        self._limiter.leave(self)
 
     def begin_drain(self) -> None:
-        """A client that has said nothing yet loses nothing."""
+        """End now: a client that has sent nothing yet loses nothing."""
         self.abort()
 
     @property
     def silent_seconds(self) -> float:
-        """It waits from its beginning on, as the gate knows."""
+        """0: it waits from its beginning on, as the limiter knows."""
         return 0.0
 
     def give_way(self) -> bool:
-        """Nothing can be said to a client before the handshake."""
+        """End now: nothing can be sent to a client before the handshake."""
         self.abort()
         return True
 
@@ -131,12 +131,12 @@ class Handshake(asyncio.Protocol):
         except Exception:
             log.exception("a session could not begin", client=address)
         finally:
-            self._gate.leave(self)  # where it was handed over, the real one has a place of its own by now
+            self._limiter.leave(self)  # where it was handed over, the real one has a place of its own by now
         _handshakes.labels("failed").inc()
         stream.abort()
 
     def _hand_over(self, secure: asyncio.Transport) -> None:
-        self._gate.leave(self)
+        self._limiter.leave(self)
         protocol = self._factory()
         secure.set_protocol(protocol)
         protocol.connection_made(secure)
@@ -149,7 +149,7 @@ class Handshake(asyncio.Protocol):
 
 
 def _feed(protocol: asyncio.BaseProtocol, octets: bytes) -> None:
-    """Return octets to a protocol as a transport does."""
+    """Feed bytes to a protocol as a transport does."""
     if not isinstance(protocol, asyncio.BufferedProtocol):
         cast(asyncio.Protocol, protocol).data_received(octets)
         return
@@ -165,30 +165,30 @@ def _feed(protocol: asyncio.BaseProtocol, octets: bytes) -> None:
 async def listening(
     factory: Callable[[], asyncio.BaseProtocol],
     listener: socket.socket,
-    gate: Gate,
+    limiter: ConnectionLimiter,
     *,
     grace: float,
     tls: ssl.SSLContext | None = None,
     handshake_seconds: float = HANDSHAKE_SECONDS,
 ) -> AsyncIterator[int]:
-    """Accept connections on a bound socket; returns the port. On leaving, stops listening and drains the gate.
+    """Accept connections on a bound socket; return the port. On leaving, stops listening and drains the limiter.
 
-    With ``tls`` a connection holds a place at the gate from its first moment; its session begins after the handshake, which has
+    With ``tls`` a connection holds a place in the limiter from its first moment; its session begins after the handshake, which has
     ``handshake_seconds``, and the factory is called then.
     """
-    entered = factory if tls is None else lambda: Handshake(factory, gate, tls, handshake_seconds)
-    async with accepting(entered, listener, gate, grace) as port:
+    entered = factory if tls is None else lambda: Handshake(factory, limiter, tls, handshake_seconds)
+    async with accepting(entered, listener, limiter, grace) as port:
         yield port
 
 
 @asynccontextmanager
 async def accepting(
-    entered: Callable[[], asyncio.BaseProtocol], listener: socket.socket, gate: Gate, grace: float
+    entered: Callable[[], asyncio.BaseProtocol], listener: socket.socket, limiter: ConnectionLimiter, grace: float
 ) -> AsyncIterator[int]:
-    """Accept connections for protocols that take their places at the gate themselves; else as ``listening``."""
+    """Accept connections for protocols that take their places in the limiter themselves; else as ``listening``."""
     server = await asyncio.get_running_loop().create_server(entered, sock=listener, backlog=1024)
     try:
         yield int(listener.getsockname()[1])
     finally:
         server.close()
-        await gate.drain(grace)
+        await limiter.drain(grace)

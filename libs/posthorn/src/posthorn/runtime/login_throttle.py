@@ -1,17 +1,17 @@
-"""How often a wrong password may be tried: one brake for all protocols that take passwords.
+"""How often a wrong password may be tried: one throttle for all protocols that take passwords.
 
 Rules:
 
 - Failures are counted over all processes and protocols, by where the client comes from, by the IPv6 /48 around it, and by the
-  account it names. Once a count is used up nothing is looked at, so that a guesser learns nothing; as it runs off, tries are let
-  in again.
+  account it names. Once a limit is reached no password is looked at, so that a guesser learns nothing; as the count falls, tries
+  are let in again.
 - Within a process the tries from one place, and those for one account, are judged one after another: guesses made at the same time
   see each other counted. Those that meet in several processes can go beyond a limit by one for each further process. Charging all
   tries beforehand would be exact, but would turn away people who log in at the same time with the right password.
 - An account has a count of its own, and a larger one, at each familiar place (``posthorn.runtime.familiar_places``); all other
   places share one. So guesses from elsewhere never close a familiar place, and those of a neighbour there hardly ever.
 - App passwords are 256 random bits: nobody guesses one. Callers look for them before they come here, and a right one is let in.
-- The counters are a brake and done without when they cannot be had: people still get at their mail.
+- When the counters cannot be read logins go on without them: people still get at their mail.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import structlog
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.sending import Throttle, failed_logins
 from posthorn.runtime.client_networks import client_networks
+from posthorn.runtime.settings import LoginLimitSettings
 
 log = structlog.get_logger()
 
@@ -35,24 +36,23 @@ _LANES = 256
 class Attempt:
     """One try to log in, until it is judged."""
 
-    def __init__(self, guesses: Guesses, about: tuple[str, tuple[str, ...], str], *, refused: bool) -> None:
-        self._guesses = guesses
+    def __init__(self, throttle: LoginThrottle, about: tuple[str, tuple[str, ...], str], *, refused: bool) -> None:
+        self._throttle = throttle
         self._about = about
         self.refused = refused
-        """Too many have failed: it is to be refused without a look at the password."""
+        """Too many have failed: refuse it without looking at the password."""
 
     async def wrong(self) -> None:
         """Count it as failed. Raises nothing."""
-        await self._guesses._count(*self._about)
+        await self._throttle._count(*self._about)
 
 
-class Guesses:
-    """Tries to log in, of all clients of this process."""
+class LoginThrottle:
+    """Throttles the tries to log in of all clients of this process."""
 
-    def __init__(self, throttle: Throttle, per_place: int, per_account: int) -> None:
-        """The limits are failures in ten minutes, in all processes together."""
+    def __init__(self, throttle: Throttle, limits: LoginLimitSettings) -> None:
         self._throttle = throttle
-        self._limits = per_place, per_account
+        self._limits = limits.login_failures_per_address, limits.login_failures_per_account
         self._places = [asyncio.Lock() for _ in range(_LANES)]
         self._accounts = [asyncio.Lock() for _ in range(_LANES)]
 

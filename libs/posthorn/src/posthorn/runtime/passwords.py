@@ -104,8 +104,7 @@ class Passwords:
         return await self._run(self._usual, lambda: self._hasher.hash(_octets(password)))
 
     async def verify(self, stored: str | None, password: str) -> bool:
-        """Return whether the password belongs to the stored hash. None (no such account) takes as long and is False. Raises
-        Busy."""
+        """Return whether the password belongs to the stored hash; None (no account) takes as long and is False. Raises Busy."""
         mark = hmac.digest(self._key, f"{stored}\0".encode() + _octets(password), hashlib.sha256)
         now = time.monotonic()
         if self._remembered.get(mark, 0.0) > now:
@@ -133,7 +132,7 @@ class Passwords:
 
 
 def _is_dear(stored: str) -> bool:
-    """Return whether a hash costs more than one of ours."""
+    """Whether a hash costs more than one of ours."""
     try:
         found = extract_parameters(stored)
     except (InvalidHashError, ValueError):

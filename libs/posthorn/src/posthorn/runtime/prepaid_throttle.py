@@ -1,9 +1,9 @@
-"""Charges paid in advance, so that a sender of many messages does not cost a question to the shared counters for each.
+"""Charges taken in advance, so that a sender of many messages does not cost a query of the shared counters for each.
 
 Theory:
 
-- Who asks for the same charges again and again gets them for several messages at once: an eighth of what was asked for since a
-  moment of quiet, and at most a hundredth of each limit. The next ones are paid from that.
+- A caller that asks for the same charges again and again gets them for several messages at once: an eighth of what was asked for
+  since a moment of quiet, and at most a hundredth of each limit. The next ones are paid from that.
 - What was paid and not used is lost after a moment of quiet: the shared counters may show an eighth more than was sent, never less.
 - Where the advance does not fit, only what is asked for is taken: a limit is reached exactly.
 """
@@ -19,9 +19,9 @@ from dataclasses import dataclass, field, replace
 from posthorn.ports.sending import Charge, Throttle
 
 KEPT_SECONDS = 2.0
-"""How long an advance may be used."""
+"""Seconds for which an advance may be used."""
 MOST = 32
-"""Messages paid at once at most."""
+"""Messages paid at once, at most."""
 _SHARE = 100
 _EIGHTH = 8
 _REMEMBERED = 10_000
@@ -37,7 +37,7 @@ class _Account:
     paying: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
-class Credit:
+class PrepaidThrottle:
     """The port Throttle over another."""
 
     def __init__(self, throttle: Throttle, *, clock: Callable[[], float] = time.monotonic) -> None:

@@ -1,15 +1,15 @@
-"""Listeners behind balancers that say, by the PROXY protocol, whom a connection is from.
+"""Listeners behind load balancers that send a PROXY header: the address of the client that a connection is from.
 
 Rules:
 
-- A header is taken only from peers in the listed networks; anybody else is closed at once, unheard. So is a peer whose header is
-  missing, wrong, or not there after HEADER_SECONDS. Nothing is said to them: what protocol they speak is not known yet.
-- No octet is read that does not belong to the header. What follows, be it TLS or the protocol itself, is read by its owner from
+- A header is taken only from peers in the listed networks; any other connection is closed at once, unread. So is a peer whose
+  header is missing, wrong, or not there after HEADER_SECONDS. They are sent nothing: their protocol is not known yet.
+- No byte is read that does not belong to the header. What follows, be it TLS or the protocol itself, is read by its owner from
   the same socket, as on a plain port.
-- At accept a connection takes a place of the total, for a balancer makes them all from a few addresses; the limit per client is
-  applied to the address that the header gives. At most half of all places are held by connections whose header is not there yet.
-- An address that was told is good for limits, logs and trace fields. It is not proof of anything: in particular a client that
-  came by a balancer is never taken to be on this very host.
+- At accept a connection takes a place of the total, for a load balancer makes them all from a few addresses; the limit per client
+  is applied to the address in the header. At most half of all places are held by connections whose header is not there yet.
+- An address from a header is good for limits, logs and trace fields. It proves nothing: in particular a client that came through
+  a proxy is never taken to be on this very host.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ import structlog
 from prometheus_client import Counter
 
 from posthorn.model.networks import Network
-from posthorn.runtime.client_networks import subscriber
-from posthorn.runtime.listen import HANDSHAKE_SECONDS, Gate, Handshake, accepting, listening, peer_address
+from posthorn.runtime.client_networks import client_key
+from posthorn.runtime.listen import HANDSHAKE_SECONDS, ConnectionLimiter, Handshake, accepting, listening, peer_address
 from posthorn.wire.proxy import REASONS, ProxyError, ProxyHeader, ProxyParser
 
 log = structlog.get_logger()
 
 HEADER_SECONDS = 3.0
-"""How long a balancer may take to send the whole header; it does so before anything else."""
+"""Seconds that a proxy may take to send the whole header; it does so before anything else."""
 QUIET_SECONDS = 60.0
-"""How long a peer is not told of again in the log."""
+"""Seconds for which a refused peer is not logged again."""
 _MOST_PEERS = 1024
 
 _headers = Counter(
@@ -47,19 +47,19 @@ _headers = Counter(
 for _outcome in ("client", "balancer", "stranger", "late", "closed", "total", "waiting", "draining", *REASONS):
     _headers.labels(_outcome)
 
-type Entrance = Callable[[str | None], asyncio.BaseProtocol]
-"""Makes a session, told the client's address by a balancer, or None for a client that has connected by itself."""
+type SessionFactory = Callable[[str | None], asyncio.BaseProtocol]
+"""Makes the protocol of a session from the client's address in the PROXY header, or None for a direct connection."""
 
 
-class Complaints:
-    """What is logged of peers that are refused: the first time, then once in a while, with how often it was."""
+class RefusalLog:
+    """Logs refused peers: the first time, then once in a while, with the number of refusals."""
 
     def __init__(self) -> None:
         self._peers: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
     def note(self, peer: str, reason: str, now: float) -> None:
-        """Log it if the peer's turn has come. ``now`` is the loop's time."""
-        peer = subscriber(peer)
+        """Log a refusal unless the peer was logged lately. ``now`` is the loop's time."""
+        peer = client_key(peer)
         since, times = self._peers.pop(peer, (now - QUIET_SECONDS, 0))
         if due := now - since >= QUIET_SECONDS:
             log.warning("refused before a PROXY header was taken", reason=reason, peer=peer, refused=times + 1)
@@ -69,16 +69,16 @@ class Complaints:
 
 
 @dataclass(frozen=True, slots=True)
-class Balancers:
-    """From whom headers are taken, and what is shared by the connections that wait for theirs."""
+class TrustedProxies:
+    """The networks from which headers are taken, and what is shared by the connections that wait for theirs."""
 
     networks: Sequence[Network]
-    gate: Gate
-    complaints: Complaints = field(default_factory=Complaints)
+    limiter: ConnectionLimiter
+    complaints: RefusalLog = field(default_factory=RefusalLog)
     seconds: float = HEADER_SECONDS
 
     def trusts(self, peer: str) -> bool:
-        """Return whether a peer's word is taken; ``peer`` as ``peer_address`` gives it."""
+        """Return whether a peer's header is taken; ``peer`` as ``peer_address`` returns it."""
         try:
             ip = ipaddress.ip_address(peer)
         except ValueError:
@@ -86,12 +86,12 @@ class Balancers:
         return any(ip in network for network in self.networks)
 
 
-class Introduction(asyncio.BufferedProtocol):
-    """A connection until its header is there: a session for the gate, then the place of the real one."""
+class ProxyHeaderProtocol(asyncio.BufferedProtocol):
+    """A connection until its header is complete; then the session's protocol takes its place."""
 
-    def __init__(self, balancers: Balancers, introduce: Callable[[str], asyncio.BaseProtocol]) -> None:
-        self._balancers = balancers
-        self._introduce = introduce
+    def __init__(self, proxies: TrustedProxies, make_session: Callable[[str], asyncio.BaseProtocol]) -> None:
+        self._proxies = proxies
+        self._make_session = make_session
         self._parser = ProxyParser()
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
@@ -100,19 +100,19 @@ class Introduction(asyncio.BufferedProtocol):
         self._over = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take a place at the gate and wait for the header."""
+        """Take a place in the limiter and wait for the header."""
         self._transport = cast(asyncio.Transport, transport)
         self._peer = peer_address(transport)
-        if not self._balancers.trusts(self._peer):
+        if not self._proxies.trusts(self._peer):
             self._refuse("stranger")
-        elif (limit := self._balancers.gate.admit(self, None)) is not None:
+        elif (limit := self._proxies.limiter.admit(self, None)) is not None:
             self._refuse(limit)
         else:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self._balancers.seconds, self._refuse, "late")
+            self._timer = loop.call_later(self._proxies.seconds, self._refuse, "late")
 
     def get_buffer(self, _: int) -> bytearray:
-        """As much room as the header surely fills."""
+        """Return a buffer no larger than what is missing of the header."""
         self._buffer = bytearray(self._parser.wanted or 1)
         return self._buffer
 
@@ -134,19 +134,19 @@ class Introduction(asyncio.BufferedProtocol):
             asyncio.get_running_loop().call_soon(self._hand_over, header)
 
     def eof_received(self) -> bool:
-        """The peer has closed; that it has looked whether the port is open is no reason to complain."""
+        """Close: the peer has closed. One that only looked whether the port is open is not logged."""
         if not self._over:
             self._refuse("closed")
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The peer has gone."""
+        """Leave the limiter."""
         if not self._over:
             self._refuse("closed")
-        self._balancers.gate.leave(self)
+        self._proxies.limiter.leave(self)
 
     def begin_drain(self) -> None:
-        """Nothing has been said yet, so nothing is lost."""
+        """End now: nothing has been sent yet, so nothing is lost."""
         self.abort()
 
     def abort(self) -> None:
@@ -162,9 +162,9 @@ class Introduction(asyncio.BufferedProtocol):
         self._disarm()
         _headers.labels(reason).inc()
         if reason not in ("closed", "draining") or (reason == "closed" and self._parser.began):
-            self._balancers.complaints.note(self._peer, reason, asyncio.get_running_loop().time())
+            self._proxies.complaints.note(self._peer, reason, asyncio.get_running_loop().time())
         self._transport.abort()
-        self._balancers.gate.leave(self)
+        self._proxies.limiter.leave(self)
 
     def _disarm(self) -> None:
         if self._timer is not None:
@@ -174,12 +174,12 @@ class Introduction(asyncio.BufferedProtocol):
     def _hand_over(self, header: ProxyHeader) -> None:
         transport = self._transport
         self._transport = None
-        self._balancers.gate.leave(self)
+        self._proxies.limiter.leave(self)
         if transport is None or transport.is_closing():
             return
         _headers.labels("balancer" if header.source is None else "client").inc()
         try:
-            protocol = self._introduce(self._peer if header.source is None else str(header.source))
+            protocol = self._make_session(self._peer if header.source is None else str(header.source))
             transport.set_protocol(protocol)
             transport.resume_reading()
             protocol.connection_made(transport)
@@ -188,26 +188,26 @@ class Introduction(asyncio.BufferedProtocol):
             transport.abort()
 
 
-def entering(
-    entrance: Entrance,
+def listen_behind_proxy(
+    make_session: SessionFactory,
     listener: socket.socket,
-    gate: Gate,
-    balancers: Balancers | None,
+    limiter: ConnectionLimiter,
+    proxies: TrustedProxies | None,
     *,
     grace: float,
     tls: ssl.SSLContext | None,
     handshake_seconds: float = HANDSHAKE_SECONDS,
 ) -> AbstractAsyncContextManager[int]:
-    """Accept connections as ``listening`` does: of clients themselves, or with ``balancers`` those that these introduce.
+    """Accept connections as ``listening`` does: direct ones, or with ``proxies`` those whose PROXY header these send.
 
-    With both ``tls`` and ``balancers`` the header comes first, in plain, and the handshake after it.
+    With both ``tls`` and ``proxies`` the header comes first, in plain, and the handshake after it.
     """
-    if balancers is None:
-        direct = partial(entrance, None)
-        return listening(direct, listener, gate, grace=grace, tls=tls, handshake_seconds=handshake_seconds)
+    if proxies is None:
+        direct = partial(make_session, None)
+        return listening(direct, listener, limiter, grace=grace, tls=tls, handshake_seconds=handshake_seconds)
 
-    def introduce(client: str) -> asyncio.BaseProtocol:
-        introduced = partial(entrance, client)
-        return Handshake(introduced, gate, tls, handshake_seconds, client=client) if tls else introduced()
+    def make_protocol(client: str) -> asyncio.BaseProtocol:
+        via_proxy = partial(make_session, client)
+        return Handshake(via_proxy, limiter, tls, handshake_seconds, client=client) if tls else via_proxy()
 
-    return accepting(lambda: Introduction(balancers, introduce), listener, gate, grace)
+    return accepting(lambda: ProxyHeaderProtocol(proxies, make_protocol), listener, limiter, grace)

@@ -195,6 +195,16 @@ def _name_server(text: str) -> str:
     return text
 
 
+class LoginLimitSettings(EnvSettings):
+    """How often a wrong password may be tried; one count for submission, POP3 and the API."""
+
+    login_failures_per_address: Annotated[int, Field(ge=1)] = 30
+    """Failed logins from one client address (of IPv6, from one /64) in ten minutes at which further ones are refused unseen."""
+    login_failures_per_account: Annotated[int, Field(ge=1)] = 10
+    """Failed logins to one account in ten minutes at which further ones are refused unseen, but not those from networks where it
+    logged in lately."""
+
+
 class ResolverSettings(EnvSettings):
     """Who is asked for names: by the relay, and by the API when it looks at the DNS of domains."""
 

@@ -29,6 +29,12 @@ def verifying_context(anchors: Path | str | None = None) -> ssl.SSLContext:
     return context
 
 
+def cipher_of(layer: ssl.SSLObject) -> str:
+    """Return version and cipher of a TLS connection, as the Received field tells them."""
+    cipher = layer.cipher()
+    return f"{layer.version()} {cipher[0] if cipher else ''}".strip()
+
+
 class Certificate:
     """A directory with ``tls.crt`` (chain, PEM) and ``tls.key``, and the server context made from it.
 
@@ -64,7 +70,7 @@ class Certificate:
             connection.context = self._newest
 
     def refresh(self) -> bool:
-        """Take the files again if they changed; returns whether a new certificate is in use."""
+        """Take the files again if they changed; return whether a new certificate is in use."""
         try:
             octets = self._octets()
             if octets == self._seen:

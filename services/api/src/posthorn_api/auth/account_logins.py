@@ -15,14 +15,13 @@ from uuid import NAMESPACE_URL, uuid5
 from posthorn.ports.accounts import AccountState
 from posthorn.ports.api_keys import ApiKey, Role
 from posthorn.ports.sending import Senders, Throttle
-from posthorn.runtime.familiar_places import FamiliarPlaces, place_of
-from posthorn.runtime.login_throttle import Guesses
+from posthorn.runtime.familiar_places import FamiliarPlaces, client_network_of
+from posthorn.runtime.login_throttle import LoginThrottle
 from posthorn.runtime.passwords import Passwords
+from posthorn.runtime.settings import LoginLimitSettings
 from posthorn.wire.address import AddressError, parse_address
 from posthorn_api.http.problems import Problem
 
-FAILURES_PER_PLACE = 30
-FAILURES_PER_ACCOUNT = 10
 _LONGEST = 1024
 _REALM = {"WWW-Authenticate": 'Basic realm="posthorn", charset="UTF-8"'}
 
@@ -30,10 +29,10 @@ _REALM = {"WWW-Authenticate": 'Basic realm="posthorn", charset="UTF-8"'}
 class AccountLogins:
     """Verifies the passwords of accounts."""
 
-    def __init__(self, senders: Senders, throttle: Throttle, passwords: Passwords) -> None:
+    def __init__(self, limits: LoginLimitSettings, senders: Senders, throttle: Throttle, passwords: Passwords) -> None:
         self._senders = senders
         self._passwords = passwords
-        self._guesses = Guesses(throttle, FAILURES_PER_PLACE, FAILURES_PER_ACCOUNT)
+        self._login_throttle = LoginThrottle(throttle, limits)
         self._places = FamiliarPlaces(senders)
 
     async def caller(self, credentials: str, client: str) -> ApiKey:
@@ -42,10 +41,10 @@ class AccountLogins:
         Raises 401 for wrong ones, 403 for a suspended account, 429 after too many failures, Unavailable and passwords.Busy.
         """
         address, password = _read(credentials)
-        place = place_of(address, client)
-        known = await self._senders.credentials(address, place) if address else None
+        client_network = client_network_of(address, client)
+        known = await self._senders.credentials(address, client_network) if address else None
         familiar = known is not None and known.place_age is not None
-        async with self._guesses.attempt(address, client, familiar=familiar) as attempt:
+        async with self._login_throttle.attempt(address, client, familiar=familiar) as attempt:
             if attempt.refused:
                 raise Problem(429, "too-many-requests", "too many failed logins; try again later")
             if (
@@ -54,7 +53,7 @@ class AccountLogins:
             ):
                 await attempt.wrong()
                 raise _wrong()
-        self._places.note(known.account, place, known.place_age)
+        self._places.note(known.account, client_network, known.place_age)
         if known.state is AccountState.SUSPENDED:
             raise Problem(403, "forbidden", "the account is suspended")
         number = uuid5(NAMESPACE_URL, f"account:{known.account}")

@@ -41,7 +41,7 @@ from posthorn.ports.audit import Audit
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.idempotency import Idempotency, Receipt, Reservation, StoredAnswer
 from posthorn.runtime.audit_context import AuditContext, enter_audit_context
-from posthorn.runtime.client_networks import subscriber
+from posthorn.runtime.client_networks import client_key
 from posthorn.runtime.holders import work_for
 from posthorn.runtime.ids import new_id
 from posthorn.wire.address import AddressError, parse_address
@@ -95,7 +95,7 @@ class Guard:
         self, request: Request, operation: _Operation, rule: Rule, operation_id: str | None, *, takes_json: bool
     ) -> Response:
         """Run the operation if it may run. Raises what ``problem_of`` knows."""
-        client = subscriber(request.client.host) if request.client else ""
+        client = client_key(request.client.host) if request.client else ""
         work_for(f"client {client}")  # until it is known who asks
         caller, secret = await self._authenticated(request, rule, client)
         request.state.caller = caller

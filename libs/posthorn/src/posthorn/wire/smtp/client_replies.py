@@ -83,7 +83,7 @@ class ReplyParser:
         return bool(self._carry or self._lines)
 
     def feed(self, octets: bytes) -> list[HostReply]:
-        """Take octets as they came; returns the replies that they complete."""
+        """Take octets as they came; return the replies that they complete."""
         replies: list[HostReply] = []
         if self.broken:
             return replies

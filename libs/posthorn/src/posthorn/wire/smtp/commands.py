@@ -2,11 +2,11 @@
 
 Rules:
 
-- ``parse_command`` knows grammar only; ``out_of_sequence`` is the table of what may come when. Neither knows a socket.
+- Grammar only: what may come when is in ``wire.smtp.server``.
 - A command ends with CRLF. A line that ends with a bare LF, or holds a control character, is refused and never taken apart
   further: what stands in it may be a smuggler's idea of a command.
 - Addresses come out in canonical form, and beside it as they were written: the case of a local part may matter to its host
-  (RFC 5321 §2.4). ``wire.foreign_address`` says what is taken of addresses that others made, ``wire.smtp_path`` how they stand.
+  (RFC 5321 §2.4). ``wire.foreign_address`` says what is taken of addresses that others made, ``wire.smtp.path`` how they stand.
 - BDAT is a command whatever stands behind it: one that does not read is a BadBdat, since octets may follow that nobody counts.
 """
 
@@ -15,7 +15,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import Enum
 
 from posthorn.wire.address import Address, AddressError
 from posthorn.wire.foreign_address import parse_foreign, parse_sender, written_form
@@ -174,52 +173,6 @@ class Quit:
 type Command = (
     Ehlo | Helo | Mail | Rcpt | Data | Bdat | BadBdat | StartTls | Auth | Rset | Noop | Vrfy | Expn | Help | Quit
 )  # fmt: skip
-
-
-class State(Enum):
-    """Where a session stands."""
-
-    FRESH = "fresh"
-    """Neither EHLO nor HELO yet, or TLS has just begun."""
-    READY = "ready"
-    MAIL = "mail"
-    """A reverse-path is known, no recipient is."""
-    RCPT = "rcpt"
-    """At least one recipient is known."""
-    CHUNKS = "chunks"
-    """A first BDAT has come, the last one has not."""
-
-
-_SEQUENCE: dict[type, dict[State, Reply]] = {
-    Mail: {
-        State.FRESH: smtp.HELLO_FIRST,
-        State.MAIL: smtp.NESTED_MAIL,
-        State.RCPT: smtp.NESTED_MAIL,
-        State.CHUNKS: smtp.CHUNKS_OPEN,
-    },
-    Rcpt: {State.FRESH: smtp.HELLO_FIRST, State.READY: smtp.MAIL_FIRST, State.CHUNKS: smtp.CHUNKS_OPEN},
-    Data: {
-        State.FRESH: smtp.HELLO_FIRST,
-        State.READY: smtp.MAIL_FIRST,
-        State.MAIL: smtp.RCPT_FIRST,
-        State.CHUNKS: smtp.CHUNKS_OPEN,
-    },
-    Bdat: {State.FRESH: smtp.HELLO_FIRST, State.READY: smtp.MAIL_FIRST, State.MAIL: smtp.RCPT_FIRST},
-    StartTls: {State.MAIL: smtp.NESTED_MAIL, State.RCPT: smtp.NESTED_MAIL, State.CHUNKS: smtp.CHUNKS_OPEN},
-    Auth: {
-        State.FRESH: smtp.HELLO_FIRST,
-        State.MAIL: smtp.NESTED_MAIL,
-        State.RCPT: smtp.NESTED_MAIL,
-        State.CHUNKS: smtp.CHUNKS_OPEN,
-    },
-}
-"""The refusals; a missing key means that the command may come."""
-
-
-def out_of_sequence(command: Command, state: State) -> Reply | None:
-    """Return the 503 for a command that may not come in this state, or None (RFC 5321 §4.1.4, RFC 3030 §2)."""
-    refusals = _SEQUENCE.get(type(command))
-    return refusals.get(state) if refusals else None
 
 
 _MECHANISM = re.compile(r"[A-Za-z0-9_-]{1,20}\Z")  # RFC 4422 §3.1

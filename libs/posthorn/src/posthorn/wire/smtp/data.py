@@ -23,7 +23,7 @@ _MOST_HELD = 1000
 
 
 def line_ends_are_whole(octets: bytes) -> bool:
-    """Return whether CR and LF come only as CRLF. The octets must not be cut within one."""
+    """Whether CR and LF come only as CRLF. The octets must not be cut within one."""
     return octets.count(b"\r\n") == octets.count(b"\n") == octets.count(b"\r")
 
 
@@ -67,7 +67,7 @@ class DataScanner:
         self._wanted = False
 
     def feed(self, octets: bytes) -> bytes:
-        """Take octets as they came; returns the content that is certain now, dots taken off, until it is ``broken``."""
+        """Take octets as they came; return the content that is certain now, dots taken off, until it is ``broken``."""
         if self.ended:
             raise ValueError("the data has ended")
         window = self._carry + octets if self._carry else octets
@@ -121,7 +121,7 @@ class LineEnds:
         self._carry = b""
 
     def feed(self, octets: bytes) -> bytes:
-        """Take octets as they came; returns the content that is certain now, until it is ``broken``."""
+        """Take octets as they came; return the content that is certain now, until it is ``broken``."""
         if self.broken:
             return b""
         window = self._carry + octets if self._carry else octets
@@ -134,7 +134,7 @@ class LineEnds:
         return self._made_whole(window)
 
     def end(self) -> bytes:
-        """The content is complete; returns what is left of it."""
+        """The content is complete; return what is left of it."""
         window, self._carry = self._carry, b""
         return b"" if self.broken else self._made_whole(window)
 

@@ -36,7 +36,7 @@ from posthorn.wire.message.dsn import Action
 COUNTED = 10_000
 AGAIN_SECONDS = 900.0
 """How long an expansion waits at least that was refused or failed."""
-_GONE = ("5.1.1", "550 5.1.1 no such mailbox here any more")
+_GONE = ("5.1.1", "550 5.1.1 user unknown; the mailbox does not exist any more")
 _WIDE = f"it comes to more than {MOST_ADDRESSES} addresses"
 
 _NEXT = """

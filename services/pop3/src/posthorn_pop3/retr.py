@@ -1,8 +1,8 @@
-"""Messages on their way to one client: the answers to RETR and TOP (RFC 1939 §5, §7).
+"""The replies to RETR and TOP: messages sent to one client (RFC 1939 §5, §7).
 
 Rules:
 
-- A reply that has begun ends rightly or the connection is cut: a client never takes a broken message for a whole one.
+- A reply that has begun is completed or the connection is cut: a client never takes a broken message for a whole one.
 - Before it can be known that a reply will succeed, no ``+OK`` is sent.
 - A message counts as read once RETR has sent it to its end and the transport is not backed up, once in a session. TOP never counts:
   clients use it to look at headers.
@@ -20,16 +20,16 @@ import structlog
 from posthorn.model.blob_range import BodyLocation
 from posthorn.ports.errors import Unavailable
 from posthorn.wire.pop3.text import DotStuffer, TopCut, terminated, top
-from posthorn_pop3.visit import Gone, Opened, Visit
+from posthorn_pop3.open_maildrop import Gone, Opened, OpenMaildrop
 
 log = structlog.get_logger()
 
 type Work = Coroutine[Any, Any, None]
-"""What must be waited for."""
+"""A coroutine for what cannot be answered at once."""
 
 
-class Outlet(Protocol):
-    """The way back to the client."""
+class ReplyWriter(Protocol):
+    """Sends replies to the client, and controls its connection."""
 
     def send(self, octets: bytes) -> None:
         """Queue octets."""
@@ -48,15 +48,15 @@ class Outlet(Protocol):
         ...
 
     def claim(self, account: str, tenant: str) -> bool:
-        """Take a place among those for logged-in sessions of an account and a tenant; gives whether there was one."""
+        """Take a place of the share of an account and its tenant; return whether there was one."""
         ...
 
     def unclaim(self) -> None:
-        """Give it back."""
+        """Release that place."""
         ...
 
     def interrupt(self) -> None:
-        """The maildrop was closed from outside: end now."""
+        """End now: the maildrop was closed from outside."""
         ...
 
     async def start_tls(self) -> None:
@@ -64,15 +64,15 @@ class Outlet(Protocol):
         ...
 
 
-class Handing:
-    """Hands the messages of one session's maildrop over."""
+class Retriever:
+    """Sends the messages of one session's maildrop."""
 
-    def __init__(self, visit: Visit, outlet: Outlet, *, no_nuls: bool) -> None:
-        self._visit = visit
+    def __init__(self, maildrop: OpenMaildrop, outlet: ReplyWriter, *, no_nuls: bool) -> None:
+        self._maildrop = maildrop
         self._out = outlet
         self._no_nuls = no_nuls
-        self._read = bytearray(len(visit.snapshot))
-        self._untold: list[UUID] = []
+        self._read = bytearray(len(maildrop.snapshot))
+        self._unrecorded: list[UUID] = []
         self.messages = 0
         """Sent whole, repeats included."""
         self.octets = 0
@@ -81,25 +81,25 @@ class Handing:
         """A reply was begun that cannot be ended: the connection is cut."""
 
     def send(self, number: int, lines: int | None) -> Work | None:
-        """Send a message that is there, or its header and so many lines; gives a coroutine when it must be waited for."""
-        at_hand = self._visit.at_hand(number)
-        if at_hand is None:
+        """Send a message that is there, or its header and so many lines; return a coroutine when it must be waited for."""
+        cached = self._maildrop.cached(number)
+        if cached is None:
             return self._fetched(number, lines)
-        self._send_whole(number, *at_hand, lines)
+        self._send_whole(number, *cached, lines)
         return None
 
-    def tell(self) -> None:
-        """What was sent has been taken: note what is new of it as read."""
-        if self._untold:
-            self._visit.have_read(self._untold)
-            self._untold = []
+    def record_read(self) -> None:
+        """Record what was sent as read: the transport has taken it."""
+        if self._unrecorded:
+            self._maildrop.have_read(self._unrecorded)
+            self._unrecorded = []
 
     def _sent(self, number: int, location: BodyLocation) -> None:
         self.messages += 1
         self.octets += location.size
         if not self._read[number - 1]:
             self._read[number - 1] = 1
-            self._untold.append(location.message)
+            self._unrecorded.append(location.message)
 
     def _send_whole(self, number: int, location: BodyLocation, body: bytes, lines: int | None) -> None:
         if self._no_nuls:
@@ -115,14 +115,14 @@ class Handing:
 
     async def _fetched(self, number: int, lines: int | None) -> None:
         try:
-            opened = await self._visit.open(number)
+            opened = await self._maildrop.open(number)
         except Gone:
             self._out.send(b"-ERR message %d is not there any more\r\n" % number)
         except Unavailable as error:
             log.warning(
                 "message not readable",
-                message=self._visit.message(number),
-                account=self._visit.address,
+                message=self._maildrop.message(number),
+                account=self._maildrop.address,
                 number=number,
                 part=error.part,
                 detail=str(error),
@@ -150,7 +150,7 @@ class Handing:
                 log.error(
                     "connection cut in the middle of a message",
                     message=str(location.message),
-                    account=self._visit.address,
+                    account=self._maildrop.address,
                     part=error.part,
                     detail=str(error),
                 )

@@ -9,7 +9,7 @@ import pytest
 
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.sending import Charge
-from posthorn.runtime.prepaid_throttle import KEPT_SECONDS, MOST, Credit
+from posthorn.runtime.prepaid_throttle import KEPT_SECONDS, MOST, PrepaidThrottle
 
 
 class Counters:
@@ -49,7 +49,7 @@ def counters() -> Counters:
 
 
 async def test_many_messages_cost_few_questions(counters: Counters) -> None:
-    credit = Credit(counters, clock=Clock())
+    credit = PrepaidThrottle(counters, clock=Clock())
     for _ in range(1000):
         assert await credit.take(sent()) == 0
     assert counters.questions < 1000 / MOST + 50
@@ -59,7 +59,7 @@ async def test_many_messages_cost_few_questions(counters: Counters) -> None:
 @pytest.mark.parametrize("burst", [10, 30, 90, 330])
 async def test_bursts_are_charged_little_more_than_they_are(counters: Counters, burst: int) -> None:
     clock = Clock()
-    credit = Credit(counters, clock=clock)
+    credit = PrepaidThrottle(counters, clock=clock)
     for _ in range(5):
         clock.now += KEPT_SECONDS + 1
         for _ in range(burst):
@@ -69,7 +69,7 @@ async def test_bursts_are_charged_little_more_than_they_are(counters: Counters, 
 
 async def test_a_steady_stream_loses_nothing(counters: Counters) -> None:
     clock = Clock()
-    credit = Credit(counters, clock=clock)
+    credit = PrepaidThrottle(counters, clock=clock)
     for _ in range(2000):
         clock.now += 0.1
         assert await credit.take(sent()) == 0
@@ -78,21 +78,21 @@ async def test_a_steady_stream_loses_nothing(counters: Counters) -> None:
 
 
 async def test_what_meets_is_paid_together(counters: Counters) -> None:
-    credit = Credit(counters, clock=Clock())
+    credit = PrepaidThrottle(counters, clock=Clock())
     assert set(await asyncio.gather(*(credit.take(sent()) for _ in range(40)))) == {0.0}
     assert counters.questions < 25
     assert 40 <= counters.taken["messages:a"] <= 45
 
 
 async def test_a_limit_is_reached_exactly(counters: Counters) -> None:
-    credit = Credit(counters, clock=Clock())
+    credit = PrepaidThrottle(counters, clock=Clock())
     answers = [await credit.take(sent(limit=1000)) for _ in range(1200)]
     assert answers.count(0.0) == 1000
     assert set(answers[1000:]) == {7.0}
 
 
 async def test_a_small_limit_is_asked_each_time(counters: Counters) -> None:
-    credit = Credit(counters, clock=Clock())
+    credit = PrepaidThrottle(counters, clock=Clock())
     for _ in range(20):
         await credit.take(sent(limit=150))
     assert counters.questions == 20
@@ -100,7 +100,7 @@ async def test_a_small_limit_is_asked_each_time(counters: Counters) -> None:
 
 
 async def test_what_was_paid_is_for_the_same_charges_alone(counters: Counters) -> None:
-    credit = Credit(counters, clock=Clock())
+    credit = PrepaidThrottle(counters, clock=Clock())
     for _ in range(10):
         await credit.take(sent())
     before = dict(counters.taken)
@@ -112,7 +112,7 @@ async def test_what_was_paid_is_for_the_same_charges_alone(counters: Counters) -
 
 async def test_an_advance_is_lost_after_a_moment(counters: Counters) -> None:
     clock = Clock()
-    credit = Credit(counters, clock=clock)
+    credit = PrepaidThrottle(counters, clock=clock)
     for _ in range(16):
         await credit.take(sent())
     paid = counters.taken["messages:a"]
@@ -123,7 +123,7 @@ async def test_an_advance_is_lost_after_a_moment(counters: Counters) -> None:
 
 
 async def test_a_question_takes_nothing_from_an_advance(counters: Counters) -> None:
-    credit = Credit(counters, clock=Clock())
+    credit = PrepaidThrottle(counters, clock=Clock())
     only_asked = [Charge("messages:a", 100_000, 3600, 0)]
     for _ in range(5):
         await credit.take(only_asked)
@@ -131,7 +131,7 @@ async def test_a_question_takes_nothing_from_an_advance(counters: Counters) -> N
 
 
 async def test_a_fault_of_the_counters_is_told_and_pays_nothing(counters: Counters) -> None:
-    credit = Credit(counters, clock=Clock())
+    credit = PrepaidThrottle(counters, clock=Clock())
     await credit.take(sent())
     counters.down = True
     with pytest.raises(Unavailable):

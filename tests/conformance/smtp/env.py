@@ -19,19 +19,19 @@ from typing import Any, BinaryIO
 from posthorn.model.directory_entry import RecipientStatus
 from posthorn.model.envelope import Body, Envelope
 from posthorn.wire.address import Address
+from posthorn_smtp_in.composition import Backends, build_mx
 from posthorn_smtp_in.server import Listening, serving
-from posthorn_smtp_in.service import Backends
 from posthorn_smtp_in.settings import SmtpSettings
 from tests.conformance.twins import MemoryBlobs
 
 PATIENCE = 10.0
 """Seconds within which an answer must come."""
-LETTER = b"From: a@example.org\r\nSubject: A letter\r\n\r\nDear reader\r\n"
+MESSAGE = b"From: a@example.org\r\nSubject: A message\r\n\r\nDear reader\r\n"
 EHLO = b"EHLO client.example.org\r\n"
 TO_ALICE = b"MAIL FROM:<a@example.org>\r\nRCPT TO:<alice@example.test>\r\n"
 
 
-class StagedDirectory:
+class ScriptedDirectory:
     """Serves example.test: ``standings`` by address, everybody else there unknown."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class StagedDirectory:
         """Always well."""
 
 
-class StagedIngest:
+class ScriptedIngest:
     """Keeps what it is given, after raising ``faults`` one by one, when ``open`` is set."""
 
     def __init__(self) -> None:
@@ -88,7 +88,7 @@ class StagedIngest:
         """Always well."""
 
 
-class StagedBlobs(MemoryBlobs):
+class ScriptedBlobs(MemoryBlobs):
     """Keeps files, or raises ``fault``."""
 
     async def put_file(self, key: str, file: Any, size: int) -> None:
@@ -103,7 +103,7 @@ def _read(file: BinaryIO, size: int) -> bytes:
     return octets
 
 
-class Talk:
+class SmtpDialogue:
     """A client's end of a connection."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -144,13 +144,13 @@ class Talk:
         except ConnectionError:
             return True
 
-    async def hello(self) -> Talk:
+    async def hello(self) -> SmtpDialogue:
         """Greeting and EHLO."""
         assert await self.code() == "220"
         assert await self.say(EHLO) == "250"
         return self
 
-    async def begin(self) -> Talk:
+    async def begin(self) -> SmtpDialogue:
         """Greeting, EHLO, MAIL and RCPT."""
         await self.hello()
         await self.send(TO_ALICE)
@@ -199,23 +199,23 @@ class Talk:
 
 
 @dataclass
-class Stage:
+class SmtpEnv:
     """The service and what stands behind it."""
 
-    directory: StagedDirectory = field(default_factory=StagedDirectory)
-    ingest: StagedIngest = field(default_factory=StagedIngest)
-    blobs: Any = field(default_factory=StagedBlobs)
+    directory: ScriptedDirectory = field(default_factory=ScriptedDirectory)
+    ingest: ScriptedIngest = field(default_factory=ScriptedIngest)
+    blobs: Any = field(default_factory=ScriptedBlobs)
     listening: Listening | None = None
-    talks: list[Talk] = field(default_factory=list)
+    talks: list[SmtpDialogue] = field(default_factory=list)
 
     @property
     def port(self) -> int:
         assert self.listening is not None
         return self.listening.port
 
-    async def talk(self) -> Talk:
+    async def talk(self) -> SmtpDialogue:
         """A new connection."""
-        talk = Talk(*await asyncio.open_connection("127.0.0.1", self.port))
+        talk = SmtpDialogue(*await asyncio.open_connection("127.0.0.1", self.port))
         self.talks.append(talk)
         return talk
 
@@ -240,9 +240,9 @@ class Stage:
     async def nothing_is_left(self) -> None:
         """Every session has left, and no octet of a message is held."""
         assert self.listening is not None
-        room = self.listening.room
+        room = self.listening.spool_limits
         async with asyncio.timeout(PATIENCE):
-            while len(self.listening.gate) or room.memory.used or room.spool.used:
+            while len(self.listening.limiter) or room.memory.used or room.spool.used:
                 await asyncio.sleep(0.005)
 
 
@@ -258,25 +258,25 @@ def check_facts(facts: Body, octets: bytes) -> None:
 
 
 def settings_of(**changes: Any) -> SmtpSettings:
-    """Settings for a stage."""
+    """Settings for a env."""
     values = {"smtp_host": "127.0.0.1", "smtp_port": 0, "smtp_hostname": "mx.example.test"}
     return SmtpSettings.model_validate(values | changes)
 
 
 @asynccontextmanager
-async def staged(
+async def smtp_env(
     tls: ssl.SSLContext | None = None, *, grace: float = 5.0, srs_keys: Sequence[bytes] = (), **changes: Any
-) -> AsyncIterator[Stage]:
+) -> AsyncIterator[SmtpEnv]:
     """Serve with these settings; at the end every session must have gone and nothing be left of any."""
-    stage = Stage()
-    backends = Backends(stage.directory, stage.ingest, stage.blobs, srs_keys=srs_keys)
-    async with serving(settings_of(**changes), backends, tls, grace=grace) as stage.listening:
+    env = SmtpEnv()
+    backends = Backends(env.directory, env.ingest, env.blobs, srs_keys=srs_keys)
+    async with serving(build_mx(settings_of(**changes), backends, tls), grace=grace) as env.listening:
         try:
-            yield stage
+            yield env
         finally:
-            for talk in stage.talks:
+            for talk in env.talks:
                 await talk.close()
-        await stage.nothing_is_left()
+        await env.nothing_is_left()
 
 
 def after_trace(octets: bytes) -> bytes:

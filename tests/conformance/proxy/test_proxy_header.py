@@ -18,8 +18,8 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from posthorn.runtime.http import bind
-from posthorn.runtime.listen import Gate, peer_address
-from posthorn.runtime.proxy_protocol import QUIET_SECONDS, Balancers, Complaints, entering
+from posthorn.runtime.listen import ConnectionLimiter, peer_address
+from posthorn.runtime.proxy_protocol import QUIET_SECONDS, RefusalLog, TrustedProxies, listen_behind_proxy
 from posthorn.wire.proxy import LONGEST_V2, SIGNATURE
 from posthorn_local.certificate import ensure_certificate
 
@@ -35,20 +35,20 @@ type Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 class Echo(asyncio.Protocol):
     """Greets with the client's address, or with why it is refused, then says back what it is told."""
 
-    def __init__(self, gate: Gate, client: str | None) -> None:
-        self._gate = gate
+    def __init__(self, limiter: ConnectionLimiter, client: str | None) -> None:
+        self._limiter = limiter
         self._client = client
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         assert self._client is not None
-        refusal = self._gate.admit(self, self._client)
+        refusal = self._limiter.admit(self, self._client)
         self._transport.write(f"{refusal or self._client}\n".encode())
         if refusal is not None:
             self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._gate.leave(self)
+        self._limiter.leave(self)
 
     def data_received(self, data: bytes) -> None:
         self._transport.write(data)
@@ -63,9 +63,9 @@ class Echo(asyncio.Protocol):
 class Port:
     """A listening port and its clients."""
 
-    def __init__(self, port: int, gate: Gate) -> None:
+    def __init__(self, port: int, limiter: ConnectionLimiter) -> None:
         self.port = port
-        self.gate = gate
+        self.limiter = limiter
         self.writers: list[asyncio.StreamWriter] = []
 
     async def connect(self, octets: bytes = b"", source: str = "127.0.0.1") -> Streams:
@@ -79,7 +79,7 @@ class Port:
 
     async def until(self, sessions: int) -> None:
         async with asyncio.timeout(5):
-            while len(self.gate) != sessions:
+            while len(self.limiter) != sessions:
                 await asyncio.sleep(0.002)
 
 
@@ -91,11 +91,13 @@ async def opened(
     tls: ssl.SSLContext | None = None,
     **changes: Any,
 ) -> AsyncIterator[Port]:
-    gate = Gate(total, per_address)
-    balancers = Balancers(networks, gate, **changes)
+    limiter = ConnectionLimiter(total, per_address)
+    balancers = TrustedProxies(networks, limiter, **changes)
     listener = bind("127.0.0.1", 0, "X")
-    async with entering(lambda client: Echo(gate, client), listener, gate, balancers, grace=2, tls=tls) as number:
-        port = Port(number, gate)
+    async with listen_behind_proxy(
+        lambda client: Echo(limiter, client), listener, limiter, balancers, grace=2, tls=tls
+    ) as number:
+        port = Port(number, limiter)
         try:
             yield port
         finally:
@@ -194,7 +196,7 @@ def test_peers_are_looked_for_in_the_networks_by_their_one_form(peer: str | None
     found = peer_address(asyncio.BaseTransport(extra={"peername": (peer, 4711) if peer else None}))
     assert found == address
     networks = [ipaddress.ip_network(each) for each in ("192.0.2.0/24", "2001:db8::/32", "fe80::/64")]
-    assert Balancers(networks, Gate(1, 1)).trusts(found) == trusted
+    assert TrustedProxies(networks, ConnectionLimiter(1, 1)).trusts(found) == trusted
 
 
 @pytest.mark.parametrize("beginning", [b"", b"PROXY TCP4 192.0.2.7 ", SIGNATURE])
@@ -224,7 +226,7 @@ async def test_a_trickle_does_not_win_time() -> None:
 
 
 def test_a_peer_is_logged_once_in_a_while_with_how_often_it_was() -> None:
-    complaints = Complaints()
+    complaints = RefusalLog()
     with capture_logs() as logs:
         for after in (0, 1, QUIET_SECONDS - 1, QUIET_SECONDS, QUIET_SECONDS + 1):
             complaints.note("192.0.2.1", "missing", 1000 + after)
@@ -289,7 +291,7 @@ async def test_connections_that_wait_for_their_header_hold_half_of_all_places_at
             writer.write(TCP4)
             assert await line(reader) == b"192.0.2.7"
         assert await port.greeting(TCP4) == b"192.0.2.7"
-        assert len(port.gate) == 4
+        assert len(port.limiter) == 4
 
 
 async def test_a_drain_does_not_wait_for_headers() -> None:
@@ -297,7 +299,7 @@ async def test_a_drain_does_not_wait_for_headers() -> None:
         reader, _ = await port.connect(b"PROXY ")
         await port.until(1)
         began = time.monotonic()
-        await port.gate.drain(5)
+        await port.limiter.drain(5)
         assert time.monotonic() - began < 1
         await closed(reader)
 

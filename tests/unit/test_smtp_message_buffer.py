@@ -17,36 +17,36 @@ from hypothesis import strategies as st
 from posthorn.wire.message.before_header import LEAD_LIMIT, header_first
 from posthorn.wire.message.header import starts_with_field
 from posthorn.wire.smtp import replies as smtp
-from posthorn_smtp_in.letter import BLOCK, Allowance, Letter, Room
+from posthorn_smtp_in.message_buffer import BLOCK, ByteBudget, MessageBuffer, SpoolLimits
 
 TRACE = b"Return-Path: <a@example.org>\r\nReceived: from c\r\n\tby mx\r\n"
 RETURN_PATH = TRACE.index(b"\r\n") + 2
 
 
-def room(
+def limits_of(
     *,
     memory: int = 1 << 20,
     spool: int = 1 << 24,
     inline: int = 1 << 16,
     max_size: int = 1 << 24,
     directory: Path | None = None,
-) -> Room:
-    return Room(Allowance(memory, "memory"), Allowance(spool, "spool"), inline, max_size, directory)
+) -> SpoolLimits:
+    return SpoolLimits(ByteBudget(memory, "memory"), ByteBudget(spool, "spool"), inline, max_size, directory)
 
 
-async def stored(place: Room, pieces: list[bytes]) -> tuple[bytes, Letter]:
-    letter = Letter(place, TRACE, RETURN_PATH)
+async def stored(limits: SpoolLimits, pieces: list[bytes]) -> tuple[bytes, MessageBuffer]:
+    message = MessageBuffer(limits, TRACE, RETURN_PATH)
     for piece in pieces:
-        await letter.add(piece)
-    await letter.finish()
-    assert letter.fault is None
-    octets = await letter.octets()
-    facts = letter.facts
-    assert facts.size == letter.size == len(octets)
+        await message.add(piece)
+    await message.finish()
+    assert message.fault is None
+    octets = await message.octets()
+    facts = message.facts
+    assert facts.size == message.size == len(octets)
     assert facts.sha256 == hashlib.sha256(octets).digest()
     assert facts.has_dot_lines == (b"\r\n." in octets)
     assert facts.return_path_octets == RETURN_PATH
-    return octets, letter
+    return octets, message
 
 
 def expected(content: bytes) -> bytes:
@@ -95,9 +95,9 @@ def expected(content: bytes) -> bytes:
 async def test_the_stored_form(content: bytes, after_trace: bytes) -> None:
     assert expected(content) == TRACE + after_trace
     for pieces in ([content], [bytes([octet]) for octet in content]):
-        octets, letter = await stored(room(), pieces)
+        octets, message = await stored(limits_of(), pieces)
         assert octets == TRACE + after_trace
-        letter.discard()
+        message.discard()
 
 
 _LINES = st.lists(
@@ -116,19 +116,19 @@ def test_where_it_lies_and_how_it_was_cut_make_no_difference(
     edges = [0, *sorted(min(offset, len(content)) for offset in at), len(content)]
     pieces = [content[begin:end] for begin, end in itertools.pairwise(edges)]
     pieces = [piece for piece in _whole_line_ends(pieces) if piece]
-    place = room(memory=memory, inline=memory or 50)
+    limits = limits_of(memory=memory, inline=memory or 50)
 
     async def check() -> None:
-        octets, letter = await stored(place, pieces)
+        octets, message = await stored(limits, pieces)
         assert octets == expected(content)
-        head = await letter.scan()
+        head = await message.scan()
         header = content.partition(b"\r\n\r\n")[0] + b"\r\n"
         fields = header.startswith((b"A:", b"Received:"))
         assert head.received == ((b"\r\n" + header).count(b"\r\nReceived: x") if fields else 0)
-        letter.discard()
+        message.discard()
 
     asyncio.run(check())
-    assert place.memory.used == place.spool.used == 0
+    assert limits.memory.used == limits.spool.used == 0
 
 
 def _whole_line_ends(pieces: list[bytes]) -> list[bytes]:
@@ -143,158 +143,158 @@ def _whole_line_ends(pieces: list[bytes]) -> list[bytes]:
 
 
 async def test_a_small_message_stays_in_memory_and_a_large_one_goes_to_the_file() -> None:
-    place = room(inline=4096)
-    octets, small = await stored(place, [b"A: b\r\n\r\n", b"x\r\n" * 1000])
+    limits = limits_of(inline=4096)
+    octets, small = await stored(limits, [b"A: b\r\n\r\n", b"x\r\n" * 1000])
     assert not small.is_spooled
-    assert (place.memory.used, place.spool.used) == (len(octets), 0)
+    assert (limits.memory.used, limits.spool.used) == (len(octets), 0)
     small.discard()
-    octets, large = await stored(place, [b"A: b\r\n\r\n", b"x\r\n" * 2000])
+    octets, large = await stored(limits, [b"A: b\r\n\r\n", b"x\r\n" * 2000])
     assert large.is_spooled
-    assert (place.memory.used, place.spool.used) == (0, len(octets))
+    assert (limits.memory.used, limits.spool.used) == (0, len(octets))
     assert large.file().read() == octets
     assert large.file().read() == octets
     large.discard()
     large.discard()
-    assert (place.memory.used, place.spool.used) == (0, 0)
+    assert (limits.memory.used, limits.spool.used) == (0, 0)
 
 
 async def test_a_large_message_never_takes_more_memory_than_a_block() -> None:
-    place = room(inline=BLOCK, spool=1 << 26, max_size=1 << 26)
-    letter = Letter(place, TRACE, RETURN_PATH)
+    limits = limits_of(inline=BLOCK, spool=1 << 26, max_size=1 << 26)
+    message = MessageBuffer(limits, TRACE, RETURN_PATH)
     most = 0
     for _ in range(600):
-        await letter.add(b"x" * 62 + b"\r\n" + b"y" * 49_998 + b"\r\n")
-        most = max(most, place.memory.used)
-    await letter.finish()
+        await message.add(b"x" * 62 + b"\r\n" + b"y" * 49_998 + b"\r\n")
+        most = max(most, limits.memory.used)
+    await message.finish()
     assert most <= BLOCK + 50_064
-    assert letter.facts.size > 30_000_000
-    letter.discard()
-    assert (place.memory.used, place.spool.used) == (0, 0)
+    assert message.facts.size > 30_000_000
+    message.discard()
+    assert (limits.memory.used, limits.spool.used) == (0, 0)
 
 
 async def test_without_shared_memory_even_a_small_message_goes_to_the_file() -> None:
-    place = room(memory=1000)
-    assert place.memory.take(990)
-    octets, letter = await stored(place, [b"A: b\r\n\r\ntext\r\n"])
-    assert letter.is_spooled
+    limits = limits_of(memory=1000)
+    assert limits.memory.take(990)
+    octets, message = await stored(limits, [b"A: b\r\n\r\ntext\r\n"])
+    assert message.is_spooled
     assert octets.endswith(b"text\r\n")
-    assert place.memory.used == 990
-    letter.discard()
+    assert limits.memory.used == 990
+    message.discard()
 
 
 async def test_a_message_that_is_too_big_keeps_nothing() -> None:
-    place = room(max_size=5000, inline=1000)
-    letter = Letter(place, TRACE, RETURN_PATH)
+    limits = limits_of(max_size=5000, inline=1000)
+    message = MessageBuffer(limits, TRACE, RETURN_PATH)
     for _ in range(100):
-        await letter.add(b"x" * 98 + b"\r\n")
-        assert place.memory.used + place.spool.used <= 5000 + len(TRACE) + LEAD_LIMIT
-    assert letter.fault is smtp.TOO_BIG
-    assert (place.memory.used, place.spool.used) == (0, 0)
-    letter.discard()
-    assert (place.memory.used, place.spool.used) == (0, 0)
+        await message.add(b"x" * 98 + b"\r\n")
+        assert limits.memory.used + limits.spool.used <= 5000 + len(TRACE) + LEAD_LIMIT
+    assert message.fault is smtp.TOO_BIG
+    assert (limits.memory.used, limits.spool.used) == (0, 0)
+    message.discard()
+    assert (limits.memory.used, limits.spool.used) == (0, 0)
 
 
 async def test_exactly_the_limit_fits() -> None:
     content = b"A: b\r\n\r\n" + b"x" * 990 + b"\r\n"
-    octets, letter = await stored(room(max_size=1000), [content])
+    octets, message = await stored(limits_of(max_size=1000), [content])
     assert octets == TRACE + content
-    letter.discard()
-    letter = Letter(room(max_size=999), TRACE, RETURN_PATH)
-    await letter.add(content)
-    assert letter.fault is smtp.TOO_BIG
+    message.discard()
+    message = MessageBuffer(limits_of(max_size=999), TRACE, RETURN_PATH)
+    await message.add(content)
+    assert message.fault is smtp.TOO_BIG
 
 
 async def test_a_spool_that_is_full_is_a_matter_for_later() -> None:
-    place = room(inline=100, spool=2000)
-    letter = Letter(place, TRACE, RETURN_PATH)
+    limits = limits_of(inline=100, spool=2000)
+    message = MessageBuffer(limits, TRACE, RETURN_PATH)
     for _ in range(10):
-        await letter.add(b"x" * BLOCK)
-    await letter.finish()
-    assert letter.fault is smtp.FULL
-    assert (place.memory.used, place.spool.used) == (0, 0)
+        await message.add(b"x" * BLOCK)
+    await message.finish()
+    assert message.fault is smtp.FULL
+    assert (limits.memory.used, limits.spool.used) == (0, 0)
 
 
 async def test_a_disk_that_fails_is_a_matter_for_later(tmp_path: Path) -> None:
-    place = room(inline=100, directory=tmp_path / "is not there")
-    letter = Letter(place, TRACE, RETURN_PATH)
-    await letter.add(b"A: b\r\n\r\n" + b"x" * BLOCK + b"\r\n")
-    await letter.finish()
-    assert letter.fault is smtp.FULL
-    assert (place.memory.used, place.spool.used) == (0, 0)
+    limits = limits_of(inline=100, directory=tmp_path / "is not there")
+    message = MessageBuffer(limits, TRACE, RETURN_PATH)
+    await message.add(b"A: b\r\n\r\n" + b"x" * BLOCK + b"\r\n")
+    await message.finish()
+    assert message.fault is smtp.FULL
+    assert (limits.memory.used, limits.spool.used) == (0, 0)
 
 
 async def test_the_file_has_no_name(tmp_path: Path) -> None:
-    _, letter = await stored(room(inline=100, directory=tmp_path), [b"A: b\r\n\r\n" + b"x" * BLOCK + b"\r\n"])
-    assert letter.is_spooled
+    _, message = await stored(limits_of(inline=100, directory=tmp_path), [b"A: b\r\n\r\n" + b"x" * BLOCK + b"\r\n"])
+    assert message.is_spooled
     assert list(tmp_path.iterdir()) == []
-    letter.discard()
+    message.discard()
 
 
 async def test_the_first_reason_to_refuse_stands() -> None:
-    letter = Letter(room(), TRACE, RETURN_PATH)
-    letter.fail(smtp.BARE_LINE_END)
-    letter.fail(smtp.TOO_BIG)
-    await letter.add(b"x\r\n")
-    await letter.finish()
-    assert letter.fault is smtp.BARE_LINE_END
+    message = MessageBuffer(limits_of(), TRACE, RETURN_PATH)
+    message.fail(smtp.BARE_LINE_END)
+    message.fail(smtp.TOO_BIG)
+    await message.add(b"x\r\n")
+    await message.finish()
+    assert message.fault is smtp.BARE_LINE_END
 
 
 @pytest.mark.parametrize("hops", [0, 1, 51])
 async def test_received_fields_are_counted_in_memory_and_on_disk(hops: int) -> None:
     content = b"Received: by somebody\r\n" * hops + b"Subject: hello\r\n\r\nReceived: not a field\r\n"
-    places: list[Callable[[], Room]] = [room, lambda: room(inline=10)]
-    for place in places:
-        _, letter = await stored(place(), [content])
-        head = await letter.scan()
+    places: list[Callable[[], SpoolLimits]] = [limits_of, lambda: limits_of(inline=10)]
+    for limits in places:
+        _, message = await stored(limits(), [content])
+        head = await message.scan()
         assert (head.received, head.summary.subject) == (hops, "hello")
-        letter.discard()
+        message.discard()
 
 
 async def test_a_message_without_header_has_no_summary() -> None:
-    _, letter = await stored(room(), [b"Dear reader,\r\nSubject: not a field\r\n"])
-    head = await letter.scan()
+    _, message = await stored(limits_of(), [b"Dear reader,\r\nSubject: not a field\r\n"])
+    head = await message.scan()
     assert head.summary.subject == ""
-    letter.discard()
+    message.discard()
 
 
 async def test_octet_by_octet_takes_no_more_memory_than_what_is_counted() -> None:
-    place = room()
-    letter = Letter(place, TRACE, RETURN_PATH)
+    limits = limits_of()
+    message = MessageBuffer(limits, TRACE, RETURN_PATH)
     tracemalloc.start()
     for number in range(30_000):
-        await letter.add(b"%02d" % (number % 100))
+        await message.add(b"%02d" % (number % 100))
     taken = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    assert place.memory.used > 60_000
-    assert taken < 2 * place.memory.used
-    letter.discard()
+    assert limits.memory.used > 60_000
+    assert taken < 2 * limits.memory.used
+    message.discard()
 
 
 @pytest.mark.parametrize("content", [b"A: b\r\n\r\n\0.\r\n", b"A: b\r\n\r\nx\r\n\0\0.more\r\n", b"\0.\r\n"])
 async def test_a_line_of_nuls_and_a_dot_is_refused_however_it_was_cut(content: bytes) -> None:
     pieces = [bytes([octet]) for octet in content]
     for cut in ([content], list(_whole_line_ends(pieces))):
-        place = room()
-        letter = Letter(place, TRACE, RETURN_PATH)
+        limits = limits_of()
+        message = MessageBuffer(limits, TRACE, RETURN_PATH)
         for piece in cut:
-            await letter.add(piece)
-        await letter.finish()
-        assert letter.fault is smtp.NUL
-        assert place.memory.used == 0
+            await message.add(piece)
+        await message.finish()
+        assert message.fault is smtp.NUL
+        assert limits.memory.used == 0
 
 
 @pytest.mark.parametrize("content", [b"A: b\r\n\r\n\0\r\n.\r\n", b"A: b\r\n\r\nx\0.\r\n", b"A: b\r\n\r\n.\0\r\n"])
 async def test_other_nuls_of_a_stranger_are_kept_as_they_came(content: bytes) -> None:
-    octets, letter = await stored(room(), list(_whole_line_ends([bytes([octet]) for octet in content])))
+    octets, message = await stored(limits_of(), list(_whole_line_ends([bytes([octet]) for octet in content])))
     assert octets == TRACE + content
-    letter.discard()
+    message.discard()
 
 
 # Lines that no host must take
 
 
-def submitted(place: Room) -> Letter:
-    return Letter(place, TRACE, RETURN_PATH, lambda block: block)
+def submitted(limits: SpoolLimits) -> MessageBuffer:
+    return MessageBuffer(limits, TRACE, RETURN_PATH, lambda block: block)
 
 
 HTML = b"From: a@x.test\r\nMIME-Version: 1.0\r\nContent-Type: text/html; charset=utf-8\r\n\r\n"
@@ -308,23 +308,23 @@ async def test_long_lines_of_a_submitted_message_are_encoded_wherever_it_lies(
 ) -> None:
     body = (b"w\xc3\xb6rd " * 250 + b"\r\n.\r\n") * (size // 1500 + 1)
     content = HTML + body
-    place = room(memory=memory)
-    letter = submitted(place)
+    limits = limits_of(memory=memory)
+    message = submitted(limits)
     for at in range(0, len(content), piece):
-        await letter.add(content[at : at + piece])
-    await letter.finish()
-    assert letter.fault is None
-    octets, facts = await letter.octets(), letter.facts
+        await message.add(content[at : at + piece])
+    await message.finish()
+    assert message.fault is None
+    octets, facts = await message.octets(), message.facts
     assert max(map(len, octets.split(b"\r\n"))) <= 998
     assert octets.startswith(TRACE)
     assert email.message_from_bytes(octets).get_payload(decode=True) == body
     assert (facts.size, facts.sha256) == (len(octets), hashlib.sha256(octets).digest())
     assert facts.has_dot_lines == (b"\r\n." in octets)
-    assert (await letter.scan()).has_separator
-    if letter.is_spooled:
-        assert letter.file().read() == octets
-    letter.discard()
-    assert (place.memory.used, place.spool.used) == (0, 0)
+    assert (await message.scan()).has_separator
+    if message.is_spooled:
+        assert message.file().read() == octets
+    message.discard()
+    assert (limits.memory.used, limits.spool.used) == (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -337,25 +337,25 @@ async def test_long_lines_of_a_submitted_message_are_encoded_wherever_it_lies(
     ],
 )
 async def test_what_can_travel_or_cannot_be_converted_stays_as_it_is(content: bytes) -> None:
-    letter = submitted(room())
-    await letter.add(content)
-    await letter.finish()
-    assert await letter.octets() == TRACE + content
-    letter.discard()
+    message = submitted(limits_of())
+    await message.add(content)
+    await message.finish()
+    assert await message.octets() == TRACE + content
+    message.discard()
 
 
 async def test_strangers_mail_keeps_its_long_lines() -> None:
-    octets, letter = await stored(room(), [HTML + b"x" * 5000 + b"\r\n"])
+    octets, message = await stored(limits_of(), [HTML + b"x" * 5000 + b"\r\n"])
     assert octets == TRACE + HTML + b"x" * 5000 + b"\r\n"
-    letter.discard()
+    message.discard()
 
 
 async def test_no_room_for_the_other_form_is_said_as_no_room() -> None:
     content = HTML + b"w\xc3\xb6rd " * 20_000 + b"\r\n"
-    place = room(memory=1 << 14, spool=int(len(content) * 1.5))
-    letter = submitted(place)
+    limits = limits_of(memory=1 << 14, spool=int(len(content) * 1.5))
+    message = submitted(limits)
     for at in range(0, len(content), 4096):
-        await letter.add(content[at : at + 4096])
-    await letter.finish()
-    assert letter.fault is smtp.FULL
-    assert (place.memory.used, place.spool.used) == (0, 0)
+        await message.add(content[at : at + 4096])
+    await message.finish()
+    assert message.fault is smtp.FULL
+    assert (limits.memory.used, limits.spool.used) == (0, 0)

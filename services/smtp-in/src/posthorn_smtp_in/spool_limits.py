@@ -1,14 +1,14 @@
-"""The room that messages have while they come in, and who gets how much of it.
+"""Memory and disk for messages while they come in, and how they are shared.
 
 Rules:
 
-- All sessions of a process share memory and spool. A client's network (``client_networks``) may hold an eighth of what is free, so
-  that however many take all they can get, there is room for another one. One message of a network may always go on, for
-  there must be room for the largest one. An address of our own side may hold as much as is free: many clients may be behind it.
+- All sessions of a process share memory and spool (the disk). A client's network (``client_networks``) may hold an eighth of what
+  is free, so that however many take all they can get, there is space for another one. One message of a network may always go on,
+  so that the largest one fits. An address of our own side may hold as much as is free: many clients may be behind it.
 - At its share, a network's slowest message is told 452, be it the one that wants more or another.
-- When the spool is full, the slowest unfinished message of a network that holds more than the newcomer's is given up and told 452.
-- Of what was read and not handled yet a session holds half a MiB at most. All sessions together have a limit of it; who would go
-  beyond it is closed with 421, and what it sent last is not kept.
+- When the spool is full, the slowest unfinished message of a network that holds more than the newcomer's is dropped and told 452.
+- Of what was read and not handled yet a session holds half a MiB at most. All sessions together have a limit of it; a session
+  that would go beyond it is closed with 421, and what it sent last is not kept.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from prometheus_client import Gauge
 FREE_SHARE = 8
 """A network may hold one part in so many of what is free."""
 
-_held = Gauge("posthorn_smtp_in_held_octets", "Octets of messages that are coming in", ["where"])
+_held = Gauge("posthorn_smtp_in_held_bytes", "Bytes of messages that are coming in", ["where"])
 _refused = Metric(
     "posthorn_smtp_in_no_room_total",
-    "Messages told 452 for want of room: beyond their network's share, given up for others, or because all was taken",
+    "Messages told 452 for want of space: beyond their network's share, dropped for others, or because all was taken",
     ["why"],
 )
-for _why in ("share", "slowest", "full"):
-    _refused.labels(_why)
+for _reason in ("share", "slowest", "full"):
+    _refused.labels(_reason)
 
 
 class Holder(Protocol):
@@ -47,17 +47,17 @@ class Holder(Protocol):
     """Monotonic seconds."""
     content_octets: int
 
-    def held(self, where: Allowance) -> int:
+    def held(self, where: ByteBudget) -> int:
         """Return the bytes that it holds there."""
         ...
 
-    def give_up(self) -> None:
-        """Give everything back: the message is told 452 at its end."""
+    def drop(self) -> None:
+        """Release everything: the message is told 452 at its end."""
         ...
 
 
-class Allowance:
-    """Octets that all sessions of a process share."""
+class ByteBudget:
+    """Bytes that all sessions of a process share."""
 
     def __init__(self, limit: int, where: str) -> None:
         self.limit = limit
@@ -74,7 +74,7 @@ class Allowance:
         return self.used + octets <= self.limit
 
     def take(self, octets: int, network: str = "") -> bool:
-        """Take octets out, or none when there are not as many."""
+        """Take bytes, or none when there are not as many; return whether they were taken."""
         if not self.fits(octets):
             return False
         self.used += octets
@@ -82,8 +82,8 @@ class Allowance:
             self._by_network[network] += octets
         return True
 
-    def give(self, octets: int, network: str = "") -> None:
-        """Put them back."""
+    def release(self, octets: int, network: str = "") -> None:
+        """Put bytes back."""
         self.used -= octets
         if network and octets:
             self._by_network[network] -= octets
@@ -100,11 +100,11 @@ class Allowance:
 
 
 @dataclass(slots=True)
-class Room:
-    """Where messages may lie while they come in, shared by all sessions."""
+class SpoolLimits:
+    """Limits of messages that are coming in, shared by all sessions."""
 
-    memory: Allowance
-    spool: Allowance
+    memory: ByteBudget
+    spool: ByteBudget
     inline: int
     """Stored octets up to which a message stays in memory."""
     max_size: int
@@ -112,14 +112,14 @@ class Room:
     directory: Path | None = None
     read_back: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(8))
     """Small messages that went to the file early come back into memory to be sent on, this many at a time."""
-    input: Allowance = field(default_factory=lambda: Allowance(64 * 1024**2, "input"))
+    input: ByteBudget = field(default_factory=lambda: ByteBudget(64 * 1024**2, "input"))
     """What was read from clients and not handled yet."""
     unfinished: set[Holder] = field(default_factory=set)
     """Messages whose end has not come."""
 
-    def take(self, where: Allowance, octets: int, holder: Holder) -> bool:
-        """Take octets for a message: from slower ones of its network when that is at its share, and when all is taken from the
-        slowest of those who hold more."""
+    def take(self, where: ByteBudget, octets: int, holder: Holder) -> bool:
+        """Take bytes for a message, from slower messages of its network when that is at its share, and from the slowest of
+        those who hold more when all is taken; return whether they were taken."""
         now = time.monotonic()
 
         def rate(other: Holder) -> float:
@@ -132,7 +132,7 @@ class Room:
                 _refused.labels("share").inc()
                 return False
             _refused.labels("share").inc()
-            slowest.give_up()
+            slowest.drop()
         while not where.fits(octets):
             held = where.of(holder.network)
             others = [each for each in self.unfinished if each.held(where) and where.of(each.network) > held]
@@ -140,5 +140,5 @@ class Room:
                 _refused.labels("full").inc()
                 return False
             _refused.labels("slowest").inc()
-            min(others, key=rate).give_up()
+            min(others, key=rate).drop()
         return where.take(octets, holder.network)

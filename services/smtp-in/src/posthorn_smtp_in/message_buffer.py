@@ -1,4 +1,4 @@
-"""A message while it comes in: where its octets lie, and what is counted of them.
+"""A message while it comes in: where its bytes lie, and what is counted of them.
 
 Theory:
 
@@ -39,8 +39,8 @@ from posthorn.wire.message.submission import HEADER_LIMIT, HeaderError
 from posthorn.wire.message.transfer_encoding import LineWatch
 from posthorn.wire.smtp import replies as smtp
 from posthorn.wire.smtp.replies import Reply
-from posthorn_smtp_in.room import Allowance as Allowance
-from posthorn_smtp_in.room import Room as Room
+from posthorn_smtp_in.spool_limits import ByteBudget as ByteBudget
+from posthorn_smtp_in.spool_limits import SpoolLimits as SpoolLimits
 
 log = structlog.get_logger()
 
@@ -69,12 +69,12 @@ class _Spool(io.FileIO):
         self.close()
 
 
-class Letter:
+class MessageBuffer:
     """One message. ``add`` its content, ``finish`` it, take ``facts`` and octets, and ``discard`` it in any case."""
 
     def __init__(
         self,
-        room: Room,
+        limits: SpoolLimits,
         trace: bytes,
         return_path_octets: int,
         complete: Callable[[bytes], bytes] | None = None,
@@ -95,7 +95,7 @@ class Letter:
         self.size = 0
         """Octets stored so far."""
         self.content_octets = 0
-        self._room = room
+        self._limits = limits
         self._trace = trace
         self._return_path_octets = return_path_octets
         self._complete = complete
@@ -114,7 +114,7 @@ class Letter:
         self._in_file = 0
         self._file: _Spool | None = None
         self._finished = False
-        room.unfinished.add(self)
+        limits.unfinished.add(self)
 
     @property
     def is_spooled(self) -> bool:
@@ -132,13 +132,13 @@ class Letter:
             self.fault = reply
             self.discard()
 
-    def held(self, where: Allowance) -> int:
+    def held(self, where: ByteBudget) -> int:
         """Return the bytes that it holds there."""
-        return self._in_memory if where is self._room.memory else self._in_file
+        return self._in_memory if where is self._limits.memory else self._in_file
 
-    def give_up(self) -> None:
-        """Make room for others."""
-        log.info("a message is given up for want of room", network=self.network, octets=self.content_octets)
+    def drop(self) -> None:
+        """Drop the message to make space for others: it is told 452 at its end."""
+        log.info("a message is dropped for want of space", network=self.network, octets=self.content_octets)
         self.fail(smtp.FULL)
 
     async def add(self, content: bytes) -> None:
@@ -146,26 +146,26 @@ class Letter:
         if self.fault is not None:
             return
         self.content_octets += len(content)
-        if self.content_octets > self._room.max_size:
+        if self.content_octets > self._limits.max_size:
             self.fail(smtp.TOO_BIG)
             return
         if self._lead is not None:
             if not self._leads(content):
                 return
             content = self._open()
-        await self._keep(content)
+        await self._append(content)
 
     async def finish(self) -> None:
-        """The content is complete: bring it into its stored form."""
-        self._room.unfinished.discard(self)
+        """Bring the complete content into its stored form."""
+        self._limits.unfinished.discard(self)
         if self.fault is not None:
             return
         if self._lead is not None:
-            await self._keep(self._open())
+            await self._append(self._open())
         if not self._last.endswith(b"\r\n"):
-            await self._keep(b"\r\n")  # only BDAT can leave it out
+            await self._append(b"\r\n")  # only BDAT can leave it out
         if not self._separated:
-            await self._keep(b"\r\n")
+            await self._append(b"\r\n")
         if self._lines.is_long and self._is_submitted:
             await self._shorten_lines()
         await self._seal()
@@ -193,10 +193,10 @@ class Letter:
         pieces = conversion.blocks()
         try:
             while piece := await asyncio.to_thread(_joined, pieces):
-                await self._keep(piece)
+                await self._append(piece)
         finally:
-            self._room.memory.give(memory, self.network)
-            self._room.spool.give(spool, self.network)
+            self._limits.memory.release(memory, self.network)
+            self._limits.spool.release(spool, self.network)
 
     async def _seal(self) -> None:
         if self.fault is not None:
@@ -209,7 +209,7 @@ class Letter:
         self._finished = True
 
     async def scan(self) -> HeaderScan:
-        """What the header says, once it is finished."""
+        """Return what the header says, once the message is finished."""
         if not self._has_header:
             return _NO_HEADER
         if self._file is None:
@@ -219,25 +219,25 @@ class Letter:
         return scan_header(head)
 
     def file(self) -> BinaryIO:
-        """The file with all octets, at its beginning, once it is finished and is spooled."""
+        """Return the file with all bytes, at its beginning, once the message is finished and is spooled."""
         assert self._file is not None and self._finished
         self._file.seek(0)
         return cast(BinaryIO, self._file)
 
     async def octets(self) -> bytes:
-        """All octets, once it is finished. Of a spooled one they come back into memory: for small ones only."""
+        """Return all bytes, once the message is finished. A spooled one comes back into memory: for small ones only."""
         assert self._finished
         if self._file is None:
             return self._parts[0]
         return await asyncio.to_thread(self._read, 0, self.size)
 
     def discard(self) -> None:
-        """Give everything back. May come more than once."""
-        self._room.unfinished.discard(self)
+        """Release everything. May come more than once."""
+        self._limits.unfinished.discard(self)
         self._parts.clear()
         self._lead = None
-        self._room.memory.give(self._in_memory, self.network)
-        self._room.spool.give(self._in_file, self.network)
+        self._limits.memory.release(self._in_memory, self.network)
+        self._limits.spool.release(self._in_file, self.network)
         self._in_memory = self._in_file = 0
         self._file = None
 
@@ -264,7 +264,7 @@ class Letter:
             return False
         if ended >= 0:
             return True
-        if not self._room.take(self._room.memory, len(content), self):
+        if not self._limits.take(self._limits.memory, len(content), self):
             self.fail(smtp.FULL)
             return False
         self._in_memory += len(content)
@@ -277,11 +277,11 @@ class Letter:
             self._lead, self._has_header = bytearray(head), True
 
     def _open(self) -> bytes:
-        """Decide what stands between the trace fields and the content (ADR 2); gives the first stored octets."""
+        """Decide what stands between the trace fields and the content (ADR 2); return the first stored octets."""
         if not self._has_header:
             self._put_header_first(more=False)
         lead, self._lead = bytes(self._lead or b""), None
-        self._room.memory.give(self._in_memory, self.network)
+        self._limits.memory.release(self._in_memory, self.network)
         self._in_memory = 0
         self._separated = not self._has_header
         gap = b"" if self._has_header or lead.startswith(b"\r\n") else b"\r\n"
@@ -302,7 +302,7 @@ class Letter:
         self._content_at = len(self._trace) + len(gap)
         return b"".join((self._trace, gap, lead))
 
-    async def _keep(self, octets: bytes) -> None:
+    async def _append(self, octets: bytes) -> None:
         if self.fault is not None:
             return
         if (self._nuls_begin_line or b"\0" in octets) and self._smuggles(octets):
@@ -315,7 +315,7 @@ class Letter:
         self.size += len(octets)
         if self._is_submitted:
             self._lines.update(octets)
-        memory = self._room.memory
+        memory = self._limits.memory
         fits = memory.grants(len(octets), self) and memory.take(len(octets), self.network)
         self._in_memory += len(octets) if fits else 0
         if self._parts and len(self._parts[-1]) < SCRAP:
@@ -323,14 +323,14 @@ class Letter:
         else:
             self._parts.append(octets)
         if self._file is None:
-            if fits and self.size <= self._room.inline:
+            if fits and self.size <= self._limits.inline:
                 return
         elif fits and self._in_memory < BLOCK:
             return
         await self._write()
 
     def _smuggles(self, octets: bytes) -> bool:
-        """Tell whether NULs in the octets, or at the end of those before them, are to be refused."""
+        """Return whether NULs in the octets, or at the end of those before them, are to be refused."""
         if self._is_submitted:
             return True
         window = (b"\r\n\0" if self._nuls_begin_line else self._last) + octets
@@ -341,23 +341,23 @@ class Letter:
         """Move what is in memory to the file."""
         block = b"".join(self._parts)
         self._parts.clear()
-        if self._room.take(self._room.spool, len(block), self):
+        if self._limits.take(self._limits.spool, len(block), self):
             self._in_file += len(block)
             try:
                 if self._file is None:
-                    self._file = await asyncio.to_thread(_Spool.new, self._room.directory)
-                await asyncio.to_thread(self._append, self._file, block)
+                    self._file = await asyncio.to_thread(_Spool.new, self._limits.directory)
+                await asyncio.to_thread(self._write_to_file, self._file, block)
             except (OSError, ValueError) as error:
                 log.error("the spool does not take octets", error=type(error).__name__, detail=str(error))
                 self.fail(smtp.FULL)
         else:
             self.fail(smtp.FULL)
-        self._room.memory.give(self._in_memory, self.network)
+        self._limits.memory.release(self._in_memory, self.network)
         self._in_memory = 0
         if self.fault is not None:
             self._file = None  # it may have been given up while a thread made the file
 
-    def _append(self, file: _Spool, block: bytes) -> None:
+    def _write_to_file(self, file: _Spool, block: bytes) -> None:
         view = memoryview(block)
         while view:
             view = view[file.write(view) :]

@@ -1,4 +1,4 @@
-"""Guesses at passwords over POP3: those made at the same time, those from one network, and people whom they must not shut out."""
+"""Guesses at passwords over POP3: simultaneous ones, those from one network, and people whom they must not shut out."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
 from posthorn.ports.sending import FAMILIAR_FACTOR, NETWORK_FACTOR, Charge
+from posthorn.runtime.settings import LoginLimitSettings
 from posthorn.wire.pop3.events import Login
-from posthorn_pop3.doorkeeper import FAILURES_PER_ACCOUNT, FAILURES_PER_ADDRESS
 from posthorn_pop3.service import LoginFailed
 from tests.conformance.pop3.dialogue import ADDRESS, Server, pop3_server
 from tests.conformance.twins import PASSWORD, MemoryHouse, hash_of_password
 from tests.contract.town import pool
+
+FAILURES_PER_ADDRESS = LoginLimitSettings().login_failures_per_address
+FAILURES_PER_ACCOUNT = LoginLimitSettings().login_failures_per_account
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +53,10 @@ async def server(house: MemoryHouse, database: Database) -> AsyncIterator[Server
 async def tried(server: Server, client: str, password: str = "wrong", name: str = ADDRESS) -> str:
     """The outcome of a login from an address."""
     try:
-        visit = await server.office.log_in(Login(name, password), client)
+        maildrop = await server.service.log_in(Login(name, password), client)
     except LoginFailed as failed:
         return failed.outcome
-    await visit.leave()
+    await maildrop.leave()
     return "accepted"
 
 
@@ -60,6 +64,15 @@ async def test_guesses_at_an_account_at_the_same_time_see_each_other_counted(ser
     clients = [f"192.0.2.{number}" for number in range(FAILURES_PER_ACCOUNT + 15)]
     outcomes = Counter(await asyncio.gather(*(tried(server, client) for client in clients)))
     assert outcomes == {"wrong": FAILURES_PER_ACCOUNT, "throttled": 15}
+
+
+async def test_the_limits_are_those_of_the_settings(house: MemoryHouse, database: Database) -> None:
+    limits: dict[str, Any] = {"login_failures_per_account": 2, "login_failures_per_address": 4}
+    async with pop3_server(house, throttle=PostgresThrottle(database), **limits) as server:
+        assert [await tried(server, f"192.0.2.{number}") for number in range(3)] == ["wrong", "wrong", "throttled"]
+        names = [f"nobody{number}@example.test" for number in range(5)]
+        outcomes = [await tried(server, "198.51.100.7", name=name) for name in names]
+        assert outcomes == ["wrong"] * 4 + ["throttled"]
 
 
 async def test_guesses_from_an_address_at_the_same_time_see_each_other_counted(server: Server) -> None:

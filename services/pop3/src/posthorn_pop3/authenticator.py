@@ -1,13 +1,13 @@
-"""Who is let in: passwords of accounts and of programs, and how often a wrong one may be tried.
+"""Logins: passwords of accounts and app passwords, and how often a wrong one may be tried.
 
 Rules:
 
 - Failures are counted as ``posthorn.runtime.login_throttle`` says, in counters shared with submission and with all pods.
-  Who has used one up is refused before anything is verified: otherwise the answer would tell a right guess from a wrong
-  one. The refusal is ``[SYS/TEMP]``: an ``[AUTH]`` would have mail clients ask their owners for a new password.
-- A password that begins as app passwords do is looked for among them first, before the counters are asked: nobody guesses one, and
-  guesses at the account's own password close nothing for it. If it is none it may all the same be the account's own, and is then
-  verified as such, which also takes as long as for an account that does not exist.
+  A client that has used one up is refused before anything is verified: otherwise the answer would tell a right guess from a
+  wrong one. The refusal is ``[SYS/TEMP]``: an ``[AUTH]`` would have mail clients ask their owners for a new password.
+- A password with the prefix of app passwords is looked up as one first, before the counters are asked: nobody guesses one, and
+  guesses at the account's own password do not block it. If it is none it may still be the account's own, and is then verified as
+  such, which also takes as long as for an account that does not exist.
 """
 
 from __future__ import annotations
@@ -19,30 +19,31 @@ from posthorn.ports.access import Places, Proof, digest_of
 from posthorn.ports.maildrops import AccountLogin
 from posthorn.ports.sending import APP_PASSWORD_PREFIX, Senders, Throttle
 from posthorn.runtime.familiar_places import FamiliarPlaces
-from posthorn.runtime.login_throttle import Attempt, Guesses
+from posthorn.runtime.login_throttle import Attempt, LoginThrottle
 from posthorn.runtime.passwords import Passwords
+from posthorn.runtime.settings import LoginLimitSettings
 
-FAILURES_PER_ADDRESS = 30
-FAILURES_PER_ACCOUNT = 10
 SCOPE = "pop3"
-"""What an app password must be for."""
+"""The scope that an app password must have."""
 
 
-class Doorkeeper:
+class Authenticator:
     """Verifies passwords and counts failures."""
 
-    def __init__(self, passwords: Passwords, senders: Senders, throttle: Throttle, places: Places) -> None:
+    def __init__(
+        self, limits: LoginLimitSettings, passwords: Passwords, senders: Senders, throttle: Throttle, places: Places
+    ) -> None:
         self._passwords = passwords
         self._senders = senders
-        self._guesses = Guesses(throttle, FAILURES_PER_ADDRESS, FAILURES_PER_ACCOUNT)
+        self._login_throttle = LoginThrottle(throttle, limits)
         self._places = FamiliarPlaces(places)
 
     def attempt(self, address: str | None, client: str, *, familiar: bool) -> AbstractAsyncContextManager[Attempt]:
         """Let a login be judged within the block, in its turn; ``address`` is None where the name is no address at all."""
-        return self._guesses.attempt(address or "", client, familiar=familiar)
+        return self._login_throttle.attempt(address or "", client, familiar=familiar)
 
     async def by_app_password(self, known: AccountLogin | None, password: str) -> Proof | None:
-        """Give the proof if this is an app password of the account. Raises Unavailable."""
+        """Return the proof if this is an app password of the account, else None. Raises Unavailable."""
         if known is None or not password.startswith(APP_PASSWORD_PREFIX):
             return None
         digest = hashlib.sha256(password.encode("utf-8", "surrogatepass")).digest()
@@ -51,10 +52,10 @@ class Doorkeeper:
         return Proof(known.account, app_password=digest, scope=SCOPE)
 
     async def by_password(self, known: AccountLogin | None, password: str) -> Proof | None:
-        """Give the proof if this is the account's own password; it takes as long without an account. Raises passwords.Busy."""
+        """Return the proof if this is the account's own password; it takes as long without an account. Raises passwords.Busy."""
         right = await self._passwords.verify(known.password_hash if known else None, password)
         return Proof(known.account, digest_of(known.password_hash)) if known and right else None
 
-    def let_in(self, known: AccountLogin, place: bytes) -> None:
-        """Note that the account was logged in to from there."""
-        self._places.note(known.account, place, known.place_age)
+    def logged_in(self, known: AccountLogin, client_network: bytes) -> None:
+        """Record that the account was logged in to from there."""
+        self._places.note(known.account, client_network, known.place_age)

@@ -1,4 +1,4 @@
-"""Reads wait in a bounded queue and are handed on at a pace; what does not fit is counted."""
+"""ReadEvents wait in a bounded queue and are handed on at a pace; what does not fit is counted."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from prometheus_client import REGISTRY
 
 from posthorn.model.events import READ, Event
 from posthorn.runtime.ids import new_id
-from posthorn_pop3 import reads as module
-from posthorn_pop3.reads import Reads
+from posthorn_pop3 import read_events as module
+from posthorn_pop3.read_events import ReadEvents
 
 DETAIL = {"account": "alice@example.test", "tenant": "t"}
 
@@ -48,8 +48,8 @@ async def end(task: asyncio.Task[None]) -> None:
 
 async def test_a_read_is_told_at_once_with_when_and_by_whom() -> None:
     times = itertools.count(1000)
-    reads, recorder = Reads(clock=lambda: float(next(times))), Recorder()
-    telling = asyncio.create_task(reads.tell(recorder))
+    reads, recorder = ReadEvents(clock=lambda: float(next(times))), Recorder()
+    telling = asyncio.create_task(reads.publish(recorder))
     first, second = new_id(), new_id()
     reads.note([first], DETAIL)
     reads.note([second], DETAIL)
@@ -63,11 +63,11 @@ async def test_a_read_is_told_at_once_with_when_and_by_whom() -> None:
 async def test_a_burst_is_told_in_portions_and_the_rest_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "AT_ONCE", 3)
     monkeypatch.setattr(module, "PAUSE_SECONDS", 0.001)
-    reads, recorder = Reads(), Recorder()
+    reads, recorder = ReadEvents(), Recorder()
     ids = [new_id() for _ in range(8)]
     for one, other in itertools.batched(ids, 2, strict=True):
         reads.note([one, other], DETAIL)
-    telling = asyncio.create_task(reads.tell(recorder))
+    telling = asyncio.create_task(reads.publish(recorder))
     async with asyncio.timeout(5):
         while len(recorder.events) < 8:
             await asyncio.sleep(0.001)
@@ -84,7 +84,7 @@ async def test_a_burst_is_told_in_portions_and_the_rest_at_the_end(monkeypatch: 
 
 
 async def test_beyond_the_bound_the_oldest_go_and_are_counted() -> None:
-    reads, recorder, before = Reads(kept=4), Recorder(), dropped()
+    reads, recorder, before = ReadEvents(kept=4), Recorder(), dropped()
     ids = [new_id() for _ in range(11)]
     reads.note(ids[:2], DETAIL)
     reads.note(ids[2:4], DETAIL)
@@ -94,7 +94,7 @@ async def test_beyond_the_bound_the_oldest_go_and_are_counted() -> None:
     reads.note(ids[5:7], DETAIL)
     reads.note(ids[7:], DETAIL)
     assert (reads.waiting, dropped() - before) == (4, 7)
-    telling = asyncio.create_task(reads.tell(recorder))
+    telling = asyncio.create_task(reads.publish(recorder))
     async with asyncio.timeout(5):
         await recorder.some.wait()
     assert recorder.messages == ids[7:]

@@ -1,17 +1,17 @@
-"""Who may hold how many sessions of a process, and who gives way when places run short.
+"""Limits of the sessions of a process by client, network, account and tenant, and which session makes way when places run short.
 
 Rules:
 
-- A client address, and the networks around it (``client_networks``), hold so many places each at most. Addresses of our own side
-  have no network around them that is counted: balancers and nodes that hide their clients.
-- A session *waits* while it has done nothing that we want: before a login where one is needed, else before MAIL and between
-  transactions. When all places are taken, the oldest waiting one of a network that holds more places than the newcomer's gives way
-  to it: whoever holds many places cannot keep out, or drive out, who holds few.
-- Under *stress*, from 80 % of the places on, as with Postfix's stress-adaptive behaviour: who has waited for ``stress_seconds``
-  ends, and so does who was silent for as long within a transaction whose message has not begun.
+- A client address, and the networks around it (``client_networks``), hold a limited number of places each. Addresses of our own
+  side have no network around them that is counted: load balancers and nodes that hide their clients.
+- A session *waits* while it does nothing useful: before a login where one is needed, else before MAIL and between transactions.
+  When all places are taken, the oldest waiting one of a network that holds more places than the newcomer's gives way to it: a
+  client with many places can neither keep out nor drive out one with few.
+- Under *stress*, from 80 % of the places on, as with Postfix's stress-adaptive behaviour: a session that has waited for
+  ``stress_seconds`` ends, and so does one that was silent for as long within a transaction whose message has not begun.
 - A session that is logged in never gives way. It is claimed for its account and tenant, and these have shares: an account a number,
   a tenant TENANT_SHARE times what is left. However many tenants take all they can get, there is room for another one.
-- Connections of which it is not known yet whose they are hold half of all places at most.
+- Connections whose client is not known yet hold half of all places at most.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from posthorn.runtime.client_networks import client_networks
 log = structlog.get_logger()
 
 STRESS_SECONDS = 10.0
-"""How long a session may wait under stress, unless the settings say otherwise."""
+"""Seconds that a session may wait under stress, unless the settings say otherwise."""
 _STRESSED_FROM = 0.8
 TENANT_SHARE = 4
-"""A tenant may hold so many times the places that are not claimed: four fifths while it is alone."""
+"""A tenant may hold this many times the places that are not claimed: four fifths while it is alone."""
 _SWEEP_SECONDS = 1.0
 
 _gave_way = Metric(
@@ -64,7 +64,7 @@ class Yielding(Session, Protocol):
     """A session that can make room for another."""
 
     def give_way(self) -> bool:
-        """End now, with 421 or the like, unless work of ours is under way; returns whether it ends. Must not block."""
+        """End now, with 421 or the like, unless work of ours is under way; return whether it ends. Must not block."""
         ...
 
     @property
@@ -77,8 +77,8 @@ def _yields(session: Session) -> TypeIs[Yielding]:
     return hasattr(type(session), "give_way")
 
 
-class Gate:
-    """The places for sessions of this process."""
+class ConnectionLimiter:
+    """Admits sessions while there are places for them."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class Gate:
         return len(self._sessions) >= self.total * _STRESSED_FROM
 
     def admit(self, session: Session, address: str | None) -> str | None:
-        """Enter a session; without an address it waits to be known. Returns None, or the reason to refuse it: ``total``,
+        """Enter a session; without an address its client is not known yet. Return None, or the reason to refuse it: ``total``,
         ``address``, ``network``, ``waiting`` or ``draining``."""
         keys = None if address is None else client_networks(address)
         if self.draining:
@@ -142,7 +142,7 @@ class Gate:
         return None
 
     def leave(self, session: Session) -> None:
-        """Strike a session off; one that was never admitted is no error."""
+        """Remove a session; one that was never admitted is no error."""
         self._struck.discard(session)
         if session not in self._sessions:
             return
@@ -159,17 +159,17 @@ class Gate:
             self._empty.set()
 
     def began(self, session: Yielding) -> None:
-        """A session has begun a transaction: it does not wait any more."""
+        """Note that a session has begun a transaction: it does not wait any more."""
         self._waiting.pop(session, None)
 
     def waits(self, session: Yielding) -> None:
-        """Its transaction is over, or it is not logged in any more."""
+        """Note that its transaction is over, or that it is not logged in any more."""
         if session in self._sessions and session not in self._claims:
             self._waiting.pop(session, None)
             self._waiting[session] = time.monotonic()
 
     def claim(self, session: Yielding, account: str, tenant: str) -> bool:
-        """A session is logged in to an account: give it a place of the account's and the tenant's share, if there is one."""
+        """Give a session that is logged in a place of its account's and tenant's share; return whether there was one."""
         self.unclaim(session)
         account, tenant = f"account {account}", f"tenant {tenant}"
         left = self.total - len(self._claims)
@@ -181,7 +181,7 @@ class Gate:
         return True
 
     def unclaim(self, session: Session) -> None:
-        """The login came to nothing after all, or the session has gone."""
+        """Release that place: the login came to nothing after all, or the session has gone."""
         if (claim := self._claims.pop(session, None)) is None:
             return
         for key in claim:
@@ -192,7 +192,7 @@ class Gate:
             self.waits(session)
 
     async def drain(self, grace: float) -> None:
-        """Ask every session to end, wait up to ``grace`` seconds, then cut those that are left."""
+        """Ask every session to end, wait up to ``grace`` seconds, then abort those that are left."""
         self.draining = True
         for session in list(self._sessions):
             try:

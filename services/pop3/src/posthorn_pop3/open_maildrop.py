@@ -2,7 +2,7 @@
 
 Rules:
 
-- Deletions happen in ``Visit.commit`` and nowhere else.
+- Deletions happen in ``OpenMaildrop.commit`` and nowhere else.
 - Locations are asked for in batches, bodies ahead of the client, so that reading on costs no round trip for each message.
 """
 
@@ -24,7 +24,6 @@ from posthorn.ports.blobs import BlobMissing
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.maildrops import AccountLogin as Account
 from posthorn.ports.maildrops import Maildrops, Revoked
-from posthorn_pop3.reads import Reads
 from posthorn_pop3.snapshot import Snapshot
 
 log = structlog.get_logger()
@@ -32,26 +31,26 @@ log = structlog.get_logger()
 WINDOW = 128
 """Messages located in one query."""
 AHEAD = 64
-"""Messages whose bodies are fetched before they are asked for, at most,"""
+"""Messages whose bodies are prefetched at most."""
 AHEAD_OCTETS = 1024 * 1024
-"""and their octets for one session."""
+"""Bytes of bodies that are prefetched for one session at most."""
 
 _deleted = Counter("posthorn_pop3_deleted_total", "Messages deleted by clients")
 
 
-class Bodies(Protocol):
-    """Gives messages' octets; ``posthorn.adapters.blobs.segments`` does."""
+class BodyReader(Protocol):
+    """Reads bodies of messages; ``posthorn.adapters.blobs.segments`` does."""
 
     def whole(self, location: BodyLocation) -> bool:
-        """Tell whether the message is handled whole."""
+        """Return whether the message is handled whole."""
         ...
 
     def cached(self, location: BodyLocation) -> bytes | None:
-        """Give the octets if they are at hand."""
+        """Return the octets if they are cached."""
         ...
 
     async def read(self, location: BodyLocation, ahead: Sequence[BodyLocation] = ()) -> bytes:
-        """Give the octets of a whole message. Raises BlobMissing or Unavailable."""
+        """Return the octets of a whole message. Raises BlobMissing or Unavailable."""
         ...
 
     def prefetch(self, locations: Iterable[BodyLocation]) -> None:
@@ -59,7 +58,23 @@ class Bodies(Protocol):
         ...
 
     def stream(self, location: BodyLocation, chunk: int = ...) -> AsyncGenerator[bytes]:
-        """Give the octets of any message in pieces. Raises BlobMissing or Unavailable."""
+        """Return the octets of any message in pieces. Raises BlobMissing or Unavailable."""
+        ...
+
+
+class MaildropOwner(Protocol):
+    """Keeps the maildrops that are open in this process."""
+
+    def closed(self, holder: UUID) -> None:
+        """Forget a maildrop that its session has closed."""
+        ...
+
+    def release_later(self, account: int, holder: UUID) -> None:
+        """Remember a lease that could not be released."""
+        ...
+
+    def retrieved(self, messages: Sequence[UUID], reader: Mapping[str, str]) -> None:
+        """Record that messages were sent whole to a client."""
         ...
 
 
@@ -85,22 +100,22 @@ _ENDINGS: Mapping[Ending, tuple[str, str]] = {
 """For each: how the session ended, for the log, and the text after ``-ERR``."""
 
 
-class Visit:
+class OpenMaildrop:
     """One session's open maildrop."""
 
     def __init__(
         self,
+        owner: MaildropOwner,
         maildrops: Maildrops,
-        bodies: Bodies,
-        reads: Reads,
+        bodies: BodyReader,
         account: Account,
         proof: Proof,
         holder: UUID,
         snapshot: Snapshot,
     ) -> None:
+        self._owner = owner
         self._maildrops = maildrops
         self._bodies = bodies
-        self._reads = reads
         self._reader = {"account": account.address, "tenant": str(account.tenant)}
         self.account = account.account
         self.address = account.address
@@ -111,11 +126,8 @@ class Visit:
         """Why nothing more may be done here; None while all is well."""
         self.is_leaving = False
         """QUIT is under way: the lease may be gone already, and nobody has taken it."""
-        self.on_leave: Callable[[], object] = _nothing
-        self.on_owed: Callable[[], object] = _nothing
-        """The lease could not be given back."""
         self.on_end: Callable[[], object] = _nothing
-        """The session is to end now."""
+        """Called when the maildrop is closed from outside: the session is to end now."""
         self._left = False
         self._located: dict[int, BodyLocation] = {}
         self._located_to = 0  # numbers below are located, or were not there
@@ -124,17 +136,17 @@ class Visit:
 
     @property
     def farewell(self) -> tuple[str, str]:
-        """Once it was ended: how, for the log, and what is said to the client after ``-ERR``."""
+        """Return how it ended, for the log, and the text that the client is told after ``-ERR``."""
         assert self.ending is not None
         return _ENDINGS[self.ending]
 
     def end(self, ending: Ending) -> None:
-        """Nothing more may be done here: the session ends, and deletes nothing."""
+        """Close the maildrop from outside: its session ends, and deletes nothing."""
         self.ending = ending
         self.on_end()
 
-    def at_hand(self, number: int) -> tuple[BodyLocation, bytes] | None:
-        """Give a message that can be had without waiting."""
+    def cached(self, number: int) -> tuple[BodyLocation, bytes] | None:
+        """Return a message that can be had without waiting."""
         location = self._located.get(number)
         if location is None:
             return None
@@ -151,11 +163,11 @@ class Visit:
         return str(location.message) if location else None
 
     def have_read(self, messages: Sequence[UUID]) -> None:
-        """Note that these messages were handed over whole."""
-        self._reads.note(messages, self._reader)
+        """Record that these messages were sent whole."""
+        self._owner.retrieved(messages, self._reader)
 
     async def open(self, number: int) -> Opened:
-        """Give a message, its first octets read. Raises Gone, or Unavailable when not even those can be had."""
+        """Return a message with its first bytes read. Raises Gone, or Unavailable when not even those can be had."""
         location = await self._locate(number)
         try:
             return await self._open(number, location)
@@ -165,7 +177,7 @@ class Visit:
             return await self._open(number, await self._locate(number))
 
     async def commit(self) -> int:
-        """Delete what is marked and give the lease back, in one transaction; gives how many were deleted.
+        """Delete what is marked and release the lease, in one transaction; return how many were deleted.
 
         Raises LeaseLost or Revoked with nothing deleted, or Unavailable, after which nothing is known to be deleted.
         """
@@ -182,7 +194,7 @@ class Visit:
         return count
 
     async def leave(self) -> None:
-        """Give the lease back without deleting anything; after a commit it does nothing. Raises nothing."""
+        """Release the lease without deleting anything; after a commit it does nothing. Raises nothing."""
         if self._left:
             return
         self._leave()
@@ -191,12 +203,12 @@ class Visit:
         try:
             await self._maildrops.release(self.account, self.holder)
         except Unavailable as error:
-            log.warning("lease not given back", account=self.address, part=error.part)
-            self.on_owed()
+            log.warning("lease not released", account=self.address, part=error.part)
+            self._owner.release_later(self.account, self.holder)
 
     def _leave(self) -> None:
         self._left = True
-        self.on_leave()
+        self._owner.closed(self.holder)
         if self._locating is not None:
             self._locating.cancel()
 

@@ -1,4 +1,4 @@
-"""The submission role on a loopback socket: logins, ownership and counters on real Postgres, the rest staged."""
+"""The submission role on a loopback socket: logins, ownership and counters on real Postgres, the rest smtp_env."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from posthorn.model.events import Event
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.passwords import Passwords
 from posthorn_local.certificate import ensure_certificate
+from posthorn_smtp_in.composition import Backends, build_submission
 from posthorn_smtp_in.server import serving_submission
-from posthorn_smtp_in.service import Backends
 from posthorn_smtp_in.settings import SubmissionSettings
-from tests.conformance.smtp.stage import EHLO, Stage, Talk
+from tests.conformance.smtp.env import EHLO, SmtpDialogue, SmtpEnv
 from tests.contract.town import Town, pool
 
 PASSWORD = "correct horse"
 APP_PASSWORD = "phap_0123456789abcdef"
 FROM_ALICE = b"MAIL FROM:<alice@example.test>\r\n"
 TO_BOB = b"RCPT TO:<bob@example.test>\r\n"
-LETTER = b"From: Alice <alice@example.test>\r\nTo: bob@example.test\r\nSubject: Hello\r\n\r\nDear Bob\r\n"
+MESSAGE = b"From: Alice <alice@example.test>\r\nTo: bob@example.test\r\nSubject: Hello\r\n\r\nDear Bob\r\n"
 
 
 @cache
@@ -67,7 +67,7 @@ class Certificates:
 
 
 @dataclass
-class Office(Stage):
+class SubmissionEnv(SmtpEnv):
     """The service and what stands behind it."""
 
     town: Any = None
@@ -92,17 +92,17 @@ class Office(Stage):
             *(new_id(), account, hashlib.sha256(APP_PASSWORD.encode()).digest(), list(scopes)),
         )
 
-    async def secure(self) -> Talk:
+    async def secure(self) -> SmtpDialogue:
         """A connection over TLS from the first octet, greeted."""
         assert self.certificates is not None
         streams = await asyncio.open_connection(
             "127.0.0.1", self.tls_port, ssl=self.certificates.trusting, server_hostname="localhost"
         )
-        talk = Talk(*streams)
+        talk = SmtpDialogue(*streams)
         self.talks.append(talk)
         return await talk.hello()
 
-    async def known(self, name: str = "alice@example.test") -> Talk:
+    async def known(self, name: str = "alice@example.test") -> SmtpDialogue:
         """The same, logged in."""
         talk = await self.secure()
         assert await talk.say(plain(name)) == "235 2.7.0"
@@ -110,31 +110,34 @@ class Office(Stage):
 
 
 @asynccontextmanager
-async def office(database_url: str, certificates: Certificates | None, **changes: Any) -> AsyncIterator[Office]:
+async def submission_env(
+    database_url: str, certificates: Certificates | None, **changes: Any
+) -> AsyncIterator[SubmissionEnv]:
     """Serve with these settings; alice and bob have accounts at example.test."""
     values: dict[str, Any] = {"smtp_role": "submission", "smtp_host": "127.0.0.1", "smtp_hostname": "out.example.test"}
     values |= {"submission_port": 0, "submissions_port": 0, "submission_failure_delay_seconds": 0}
     settings = SubmissionSettings.model_validate(values | changes)
     passwords = Passwords()
     async with pool(database_url) as database:
-        stage = await _built(database, certificates)
-        backends = Backends(stage.directory, stage.ingest, stage.blobs, stage.recorded)
+        env = await _built(database, certificates)
+        backends = Backends(env.directory, env.ingest, env.blobs, env.recorded)
         tls = certificates.server if certificates else None
-        async with serving_submission(
-            settings, backends, stage.senders, stage.throttle, passwords, tls, grace=5
-        ) as stage.listening:
+        context, authenticator = build_submission(
+            settings, backends, tls, senders=env.senders, throttle=env.throttle, passwords=passwords
+        )
+        async with serving_submission(settings, context, authenticator, grace=5) as env.listening:
             try:
-                yield stage
+                yield env
             finally:
-                for talk in stage.talks:
+                for talk in env.talks:
                     await talk.close()
-            await stage.nothing_is_left()
+            await env.nothing_is_left()
     passwords.close()
 
 
-async def _built(database: Database, certificates: Certificates | None) -> Office:
+async def _built(database: Database, certificates: Certificates | None) -> SubmissionEnv:
     town = Town(database)
-    stage = Office(
+    env = SubmissionEnv(
         town=town,
         throttle=PostgresThrottle(database),
         senders=PostgresSenders(database),
@@ -142,15 +145,15 @@ async def _built(database: Database, certificates: Certificates | None) -> Offic
     )
     await town.domain("example.test")
     for name in ("alice", "bob"):
-        await stage.account(f"{name}@example.test")
-    return stage
+        await env.account(f"{name}@example.test")
+    return env
 
 
-async def begun(talk: Talk) -> Talk:
+async def begun(talk: SmtpDialogue) -> SmtpDialogue:
     """MAIL and RCPT, from alice to bob."""
     await talk.send(FROM_ALICE + TO_BOB)
     assert [await talk.code(), await talk.code()] == ["250 2.1.0", "250 2.1.5"]
     return talk
 
 
-__all__ = ["EHLO", "Office", "Talk", "begun", "office", "plain"]
+__all__ = ["EHLO", "SmtpDialogue", "SubmissionEnv", "begun", "plain", "submission_env"]

@@ -7,9 +7,9 @@ import ssl
 from dataclasses import dataclass
 from functools import lru_cache
 
-from posthorn.runtime.listen import Gate
-from posthorn_pop3.service import PostOffice
-from posthorn_pop3.session import Policy
+from posthorn.runtime.listen import ConnectionLimiter
+from posthorn_pop3.service import MaildropService
+from posthorn_pop3.session import SessionLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +23,13 @@ class Times:
 
 
 @dataclass(frozen=True, slots=True)
-class Edge:
+class ServerContext:
     """What all connections of a process share."""
 
-    office: PostOffice
-    gate: Gate
+    service: MaildropService
+    limiter: ConnectionLimiter
     times: Times
-    policy: Policy
+    session_limits: SessionLimits
     tls: ssl.SSLContext | None
     loopback_passwords: bool
     """Passwords are taken without TLS from this very host."""
@@ -41,7 +41,7 @@ class Edge:
 
 @lru_cache(maxsize=1024)
 def is_loopback(address: str) -> bool:
-    """Tell whether a peer's address is this very host."""
+    """Return whether a peer's address is this very host."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:

@@ -1,0 +1,221 @@
+"""Accepting a message at the end of data: the one place that answers with the final 250.
+
+Rules:
+
+- The 250 comes only after the ingest stream has taken the message (promise 1). A large body is in the blob store before.
+- The message id stays the same while the stream is tried again, so that what it took without our learning of it is not doubled.
+- A message that has been here more often than may be, by Received fields of ours or marks of aliases, loops (RFC 5321 §6.3).
+- A full stream is 452, any other fault of ours 451 (promise 3).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+from prometheus_client import Counter, Histogram
+
+from posthorn.model.envelope import Envelope
+from posthorn.model.events import ACCEPTED, Event
+from posthorn.ports.blobs import Blobs
+from posthorn.ports.clock import Clock
+from posthorn.ports.errors import Full, Unavailable
+from posthorn.ports.events import Events
+from posthorn.ports.ingest import Ingest
+from posthorn.runtime.bodies import BodyStore
+from posthorn.wire.message.header import HeaderScan
+from posthorn.wire.message.trace import Hop, received, return_path
+from posthorn.wire.smtp import replies as smtp
+from posthorn.wire.smtp.replies import Reply
+from posthorn_smtp_in.message_buffer import MessageBuffer
+from posthorn_smtp_in.refusals import record_refusal
+from posthorn_smtp_in.settings import SmtpSettings
+from posthorn_smtp_in.spool_limits import SpoolLimits
+from posthorn_smtp_in.transaction import Client, Transaction
+
+log = structlog.get_logger()
+
+RETRY_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.0)
+"""Pauses between tries of the stream; the last one repeats."""
+
+_accepted = Counter("posthorn_smtp_in_accepted_total", "Messages answered with 250")
+_accepted_bytes = Counter("posthorn_smtp_in_accepted_bytes_total", "Bytes of accepted messages, as stored")
+_ingest = Histogram(
+    "posthorn_smtp_in_ingest_seconds",
+    "From the end of data until the message is kept",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+_transactions = Histogram(
+    "posthorn_smtp_in_transaction_seconds",
+    "From MAIL to the final 250",
+    buckets=(0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """On whose behalf a message is accepted; nobody's for a stranger."""
+
+    role: str = "mx"
+    submitter: str = ""
+    """Address of the account that sent it."""
+    tenant: UUID | None = None
+    signer: str = ""
+    """Domain of ours in whose name the message may be signed."""
+
+
+STRANGER = Origin()
+
+type Check = Callable[[Transaction, Client], Awaitable[Reply | Origin]]
+"""Judges a message that is complete: the reply that refuses it, or on whose behalf it is accepted. Raises Unavailable."""
+
+
+async def from_stranger(_transaction: Transaction, _client: Client) -> Reply | Origin:
+    """Accept a complete message from anybody."""
+    return STRANGER
+
+
+class Acceptance:
+    """Accepts messages: into the ingest stream, and large bodies into the blob store before."""
+
+    def __init__(
+        self,
+        settings: SmtpSettings,
+        limits: SpoolLimits,
+        *,
+        ingest: Ingest,
+        blobs: Blobs,
+        events: Events,
+        clock: Clock = time.time,
+    ) -> None:
+        self._settings = settings
+        self._limits = limits
+        self._ingest = ingest
+        self._bodies = BodyStore(blobs, limits.inline, settings.smtp_store_seconds)
+        self._events = events
+        self._clock = clock
+
+    def trace(self, transaction: Transaction, client: Client, *, withheld: bool = False) -> tuple[bytes, bytes]:
+        """Return the fields Return-Path and Received; ``withheld``: without name and address of the client."""
+        mail = transaction.mail
+        hop = Hop(
+            client.helo,
+            client.address,
+            self._settings.smtp_hostname,
+            client.protocol(smtputf8=mail.smtputf8),
+            client.tls,
+            withheld,
+        )
+        only = next(iter(transaction.recipients)) if len(transaction.recipients) == 1 else None
+        return return_path(mail.written), received(hop, str(transaction.id), only, self._clock())
+
+    async def accept(self, transaction: Transaction, message: MessageBuffer, client: Client, check: Check) -> Reply:
+        """Accept a message whose end has come, or say why not. Never answers twice."""
+        began, received_at = time.monotonic(), self._clock()
+        reply = await self._accept(transaction, message, client, check, received_at)
+        if reply.code != 250:
+            record_refusal(reply, client, message=str(transaction.id), size=message.content_octets)
+            return reply
+        now = time.monotonic()
+        _ingest.observe(now - began)
+        _transactions.observe(now - transaction.began_at)
+        _accepted.inc()
+        _accepted_bytes.inc(message.size)
+        detail = {
+            "size": message.size,
+            "recipients": len(transaction.recipients),
+            "client": client.address,
+            "account": client.account,
+        }
+        about: dict[str, object] = {"service": self._settings.smtp_role, **detail}
+        if client.login is not None:
+            about["tenant"] = str(client.login.credentials.tenant)
+        self._events.record(Event(transaction.id, received_at, ACCEPTED, about))
+        log.info("accepted", message=str(transaction.id), tls=client.tls, **detail)
+        return reply
+
+    async def _accept(
+        self, transaction: Transaction, message: MessageBuffer, client: Client, check: Check, received_at: float
+    ) -> Reply:
+        await message.finish()
+        if message.fault is not None:
+            return message.fault
+        try:
+            scan = await message.scan()
+            if scan.received > self._settings.smtp_max_hops:
+                return smtp.LOOP
+            if scan.passes(self._settings.smtp_hostname) > self._settings.smtp_max_passes:
+                return smtp.LOOPS_HERE
+            if transaction.returns and not scan.looks_like_report:
+                return smtp.NO_REPORT
+            origin = await check(transaction, client)
+            if isinstance(origin, Reply):
+                return origin
+            envelope = self._envelope(transaction, message, client, scan, received_at, origin)
+            if envelope.blob is not None:
+                await self._bodies.store(envelope.blob, message.file(), message.size)
+            async with asyncio.timeout(self._settings.smtp_accept_seconds):
+                if envelope.blob is not None:
+                    await self._publish(envelope, None, client)
+                elif not message.is_spooled:
+                    await self._publish(envelope, await message.octets(), client)
+                else:
+                    async with self._limits.read_back:
+                        await self._publish(envelope, await message.octets(), client)
+        except Full as fault:
+            log.warning("the stream is full", message=str(transaction.id), part=fault.part)
+            return smtp.FULL
+        except (Unavailable, OSError) as fault:  # a TimeoutError is an OSError
+            log.warning("could not be kept", message=str(transaction.id), fault=type(fault).__name__, detail=str(fault))
+            return smtp.FAULT
+        return smtp.accepted(transaction.id)
+
+    def _envelope(
+        self,
+        transaction: Transaction,
+        message: MessageBuffer,
+        client: Client,
+        scan: HeaderScan,
+        received_at: float,
+        origin: Origin,
+    ) -> Envelope:
+        mail = transaction.mail
+        return Envelope(
+            id=transaction.id,
+            received_at=received_at,
+            reverse_path=mail.written,
+            recipients=tuple(transaction.recipients),
+            body=message.facts,
+            summary=scan.summary,
+            blob=self._bodies.blob(transaction.id, message.size),
+            helo=client.helo,
+            client_address=client.address,
+            protocol=client.protocol(smtputf8=mail.smtputf8),
+            smtputf8=mail.smtputf8,
+            ret=mail.ret,
+            envid=mail.envid,
+            dsn={recipient: dsn for recipient, dsn in transaction.recipients.items() if dsn is not None},
+            passed=scan.passed,
+            role=origin.role,
+            submitter=origin.submitter,
+            tenant=origin.tenant,
+            signer=origin.signer,
+        )
+
+    async def _publish(self, envelope: Envelope, body: bytes | None, client: Client) -> None:
+        tries = 0
+        while True:
+            try:
+                await self._ingest.accept(envelope, body)
+                return
+            except Full:
+                raise
+            except Unavailable:
+                if client.gone:  # it will send the message again
+                    raise
+            await asyncio.sleep(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])
+            tries += 1

@@ -1,0 +1,244 @@
+"""Logins of the submission role: who may log in, and whether a login still holds (RFC 4954).
+
+Rules:
+
+- A failed login says nothing of its reason, and takes as long for an account that does not exist.
+- Failures are counted as ``posthorn.runtime.login_throttle`` says, in counters shared with POP3 and by all processes.
+- An app password is looked up before the counters of failures are asked: guesses at the account's own do not block it.
+- What an account may do is read again after a while. Besides, of all sessions that are logged in it is asked in one call a second
+  whether what they logged in with still holds; if not, the session ends at once. While Postgres cannot be asked, none does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import ipaddress
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import structlog
+from prometheus_client import Counter
+
+from posthorn.model.ip_addresses import is_loopback
+from posthorn.ports.accounts import AccountState
+from posthorn.ports.errors import Unavailable
+from posthorn.ports.sending import APP_PASSWORD_PREFIX, Credentials, Senders, Throttle
+from posthorn.runtime.familiar_places import FamiliarPlaces, client_network_of
+from posthorn.runtime.login_throttle import LoginThrottle
+from posthorn.runtime.passwords import Busy, Passwords
+from posthorn.wire.address import Address, AddressError, parse_address
+from posthorn.wire.smtp import replies as smtp
+from posthorn.wire.smtp.replies import Reply
+from posthorn.wire.smtp.sasl import Secret
+from posthorn_smtp_in.policy import Revocable
+from posthorn_smtp_in.settings import SubmissionSettings
+from posthorn_smtp_in.transaction import Client, Login
+
+log = structlog.get_logger()
+
+SCOPE = "smtp"
+"""The scope that an app password must have."""
+REREAD_SECONDS = 1.5
+"""How long what was read of an account at its login, or later, is relied upon."""
+WATCH_SECONDS = 1.0
+"""How often it is asked whether sessions that are logged in may go on."""
+
+_logins = Counter("posthorn_smtp_in_logins_total", "Logins tried", ["outcome"])
+_revoked = Counter("posthorn_smtp_in_revoked_total", "Sessions ended because they might not go on", ["reason"])
+
+_MOST_READINGS = 10_000
+
+type _Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class SmtpAuthenticator:
+    """Judges logins, and watches the sessions that are logged in."""
+
+    def __init__(
+        self, settings: SubmissionSettings, senders: Senders, throttle: Throttle, passwords: Passwords
+    ) -> None:
+        self.login_seconds = settings.submission_login_seconds
+        self.attempts = settings.submission_login_attempts
+        self.failure_delay_seconds = settings.submission_failure_delay_seconds
+        self._cleartext = settings.smtp_cleartext_auth
+        self._senders = senders
+        self._readings: OrderedDict[str, tuple[float, asyncio.Future[Credentials | None]]] = OrderedDict()
+        self._passwords = passwords
+        self._places = FamiliarPlaces(senders)
+        self._sessions: set[Revocable] = set()
+        self._throttle = LoginThrottle(throttle, settings)
+
+    def takes_passwords(self, client: Client) -> bool:
+        """Return whether a password may be sent on this connection."""
+        if client.tls:
+            return True
+        if client.via_proxy or self._cleartext != "loopback":
+            return False  # the connection to the proxy is not this host's, whatever address it tells
+        return is_loopback(client.address)
+
+    async def log_in(self, secret: Secret, client: Client) -> Reply:
+        """Judge a login; one that is right is entered with the client."""
+        address = _canonical(secret.name)
+        try:
+            reply, outcome = await self._log_in(secret, address, client)
+        except (Busy, Unavailable) as fault:
+            reply, outcome = smtp.LOGIN_NOT_NOW, "unavailable"
+            log.warning("a login cannot be checked", fault=type(fault).__name__, detail=str(fault))
+        _logins.labels(outcome).inc()
+        log.info("login", outcome=outcome, account=address, client=client.address, tls=client.tls)
+        return reply
+
+    async def _log_in(self, secret: Secret, address: str, client: Client) -> tuple[Reply, str]:
+        client_network = client_network_of(address, client.address)
+        credentials = await self._senders.credentials(address, client_network) if address else None
+        own = not secret.acts_as or _canonical(secret.acts_as) == address
+        digest, right = b"", False
+        if secret.password.startswith(APP_PASSWORD_PREFIX):
+            digest = hashlib.sha256(secret.password.encode("utf-8", "surrogateescape")).digest()
+            right = await self._senders.app_password(credentials.account if credentials else 0, digest, SCOPE)
+            if right and own and credentials is not None:
+                verdict = self._verdict(credentials, client)
+                if verdict[0] is not smtp.LOGIN_FAILED:
+                    return self._entered(Login(credentials, digest, time.monotonic()), client, client_network, *verdict)
+        familiar = credentials is not None and credentials.place_age is not None
+        async with self._throttle.attempt(address, client.address, familiar=familiar) as attempt:
+            if attempt.refused:
+                return smtp.LOGIN_THROTTLED, "throttled"
+            if not digest:
+                right = await self._passwords.verify(
+                    credentials.password_hash if credentials else None, secret.password
+                )
+            if credentials is None or not right or not own:
+                verdict = smtp.LOGIN_FAILED, "wrong"
+            else:
+                verdict = self._verdict(credentials, client)
+            if credentials is None or verdict[0] is smtp.LOGIN_FAILED:
+                await attempt.wrong()
+                return verdict
+            return self._entered(Login(credentials, digest, time.monotonic()), client, client_network, *verdict)
+
+    def _verdict(self, credentials: Credentials, client: Client) -> tuple[Reply, str]:
+        """Judge who showed the right password."""
+        if credentials.state is AccountState.SUSPENDED:
+            return smtp.LOGIN_FAILED, "suspended"
+        if not _is_within(client.address, credentials.networks):
+            return smtp.LOGIN_FAILED, "network"
+        if credentials.state is AccountState.RECEIVE_ONLY:
+            return smtp.RECEIVE_ONLY, "receive-only"
+        return smtp.LOGGED_IN, "right"
+
+    def _entered(
+        self, login: Login, client: Client, client_network: bytes, reply: Reply, outcome: str
+    ) -> tuple[Reply, str]:
+        if reply is smtp.LOGGED_IN:
+            client.login = login
+        self._places.note(login.credentials.account, client_network, login.credentials.place_age)
+        return reply, outcome
+
+    def opened(self, session: Revocable) -> None:
+        """Watch a session that is logged in, until ``closed``."""
+        self._sessions.add(session)
+
+    def closed(self, session: Revocable) -> None:
+        """Forget a session; one that was never logged in is no error."""
+        self._sessions.discard(session)
+
+    async def keep_watch(self) -> None:
+        """End sessions that may not go on, forever."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            try:
+                await self.watch()
+            except Exception:
+                log.exception("sessions could not be checked")
+
+    async def watch(self) -> None:
+        """End sessions that may not go on, asked about in one call."""
+        asked = {session: session.client.login.proof for session in self._sessions if session.client.login is not None}
+        if not asked:
+            return
+        try:
+            ended = await self._senders.ended(set(asked.values()))
+        except Unavailable as fault:
+            log.warning("sessions not checked", detail=str(fault), sessions=len(asked))
+            return
+        for session, proof in asked.items():
+            login = session.client.login
+            if proof in ended and login is not None and login.proof == proof and not login.revoked:
+                login.revoked = True
+                _revoked.labels(ended[proof].value).inc()
+                log.info("session is ended", account=session.client.account, why=ended[proof].value)
+                session.revoke()
+
+    async def still_allowed(self, login: Login, client: Client) -> Reply | None:
+        """Return the reply that refuses the account, read again when it was read a while ago. Raises Unavailable."""
+        if time.monotonic() - login.read_at < REREAD_SECONDS:
+            return None
+        old = login.credentials
+        read_at, new = await self._reading(old.address)
+        if new is not None and new.state is AccountState.RECEIVE_ONLY:
+            return smtp.RECEIVE_ONLY
+        if new is None or new.state is AccountState.SUSPENDED or not _is_within(client.address, new.networks):
+            return smtp.NO_SENDING
+        if login.app_password:
+            is_same = await self._senders.app_password(new.account, login.app_password, SCOPE)
+        else:
+            is_same = new.password_hash == old.password_hash
+        if new.account != old.account or not is_same:
+            client.login = None
+            return smtp.LOGIN_FIRST
+        login.credentials, login.read_at = new, read_at
+        login.owned.clear()
+        return None
+
+    async def _reading(self, address: str) -> tuple[float, Credentials | None]:
+        """Return what an account may do and when that was read, once for all its sessions that ask at about the same time."""
+        now = time.monotonic()
+        known = self._readings.get(address)
+        if known is None or known[0] < now - REREAD_SECONDS / 2 or (known[1].done() and known[1].exception()):
+            known = self._readings[address] = now, asyncio.ensure_future(self._senders.credentials(address))
+            known[1].add_done_callback(_seen)
+        self._readings.move_to_end(address)
+        while len(self._readings) > _MOST_READINGS:
+            self._readings.popitem(last=False)
+        return known[0], await asyncio.shield(known[1])
+
+    async def owns(self, login: Login, address: Address) -> bool:
+        """Return whether an address is the account's. Raises Unavailable."""
+        name = str(address)
+        if name == login.credentials.address or name in login.owned:
+            return True
+        if not await self._senders.owns(login.credentials.account, address):
+            return False
+        login.owned.add(name)
+        return True
+
+
+def _seen(reading: asyncio.Future[Credentials | None]) -> None:
+    """Mark a fault as seen: whoever waits is told of it; there may be nobody any more."""
+    if not reading.cancelled():
+        reading.exception()
+
+
+def _canonical(name: str) -> str:
+    """Return the address that a login name is, or nothing."""
+    try:
+        return str(parse_address(name))
+    except AddressError:
+        return ""
+
+
+def _ip_of(address: str) -> _Ip | None:
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return None
+    return (ip.ipv4_mapped or ip) if isinstance(ip, ipaddress.IPv6Address) else ip
+
+
+def _is_within(address: str, networks: Sequence[str]) -> bool:
+    """Return whether a client is in one of the networks, or anybody may come."""
+    ip = _ip_of(address)
+    return not networks or (ip is not None and any(ip in ipaddress.ip_network(each, strict=False) for each in networks))

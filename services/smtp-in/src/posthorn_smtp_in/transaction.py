@@ -1,0 +1,104 @@
+"""A client and its mail transaction, as the session and its policy know them (RFC 5321 §3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
+from uuid import UUID
+
+from posthorn.model.outbound import Notify, RecipientDsn
+from posthorn.ports.access import Proof, digest_of
+from posthorn.ports.sending import Credentials
+from posthorn.runtime.ids import new_id
+from posthorn.wire.message.submission import Submitted
+from posthorn.wire.smtp.commands import Mail, Rcpt
+
+
+@dataclass(slots=True)
+class Login:
+    """An account that a client has logged in to."""
+
+    credentials: Credentials
+    app_password: bytes
+    """SHA-256 of the app password, empty for the account's own password."""
+    read_at: float
+    """Monotonic seconds at which the credentials were read."""
+    owned: set[str] = field(default_factory=set)
+    """Addresses that were found since then to be the account's."""
+    revoked: bool = False
+    """It is not valid any more: the session ends."""
+
+    @property
+    def proof(self) -> Proof:
+        """What the client logged in with."""
+        known = self.credentials
+        if self.app_password:
+            return Proof(known.account, app_password=self.app_password, scope="smtp")
+        return Proof(known.account, digest_of(known.password_hash))
+
+
+@dataclass(slots=True)
+class Client:
+    """The client of a session."""
+
+    address: str
+    """IP address."""
+    via_proxy: bool = False
+    """The address is from a PROXY header, not of the connection."""
+    helo: str = ""
+    extended: bool = False
+    """It said EHLO, not HELO."""
+    tls: str = ""
+    """TLS version and cipher, empty without TLS."""
+    gone: bool = False
+    """It has closed, or lost, its side of the connection: nobody seems to wait for an answer."""
+    unknown: int = 0
+    """Unknown recipients it has named so far."""
+    login: Login | None = None
+    """The account it has logged in to; never any in the mx role."""
+
+    @property
+    def account(self) -> str:
+        """The address of that account, or nothing."""
+        return self.login.credentials.address if self.login else ""
+
+    def protocol(self, *, smtputf8: bool) -> str:
+        """Return the ``with`` keyword of Received (RFC 3848, RFC 6531 §4.3)."""
+        name = "UTF8SMTP" if smtputf8 else "ESMTP" if self.extended else "SMTP"
+        if name == "SMTP":
+            return name
+        return f"{name}{'S' if self.tls else ''}{'A' if self.account else ''}"
+
+
+@dataclass(slots=True)
+class Transaction:
+    """One mail transaction: MAIL to the end of data (RFC 5321 §3.3)."""
+
+    mail: Mail
+    began_at: float
+    """Monotonic seconds."""
+    recipients: dict[str, RecipientDsn | None] = field(default_factory=dict)
+    """Each once, in the order they came: ours in canonical form, others with their local part as written. With each what the
+    client asked about DSNs, None for nothing."""
+    id: UUID = field(default_factory=new_id)
+    submitted: Submitted | None = None
+    """What was found in the header; in the submission role only."""
+    returns: bool = False
+    """A recipient is a rewritten reverse-path of ours."""
+
+
+_NOTIFY: Mapping[str, Notify] = {
+    "NEVER": Notify.NEVER,
+    "SUCCESS": Notify.SUCCESS,
+    "FAILURE": Notify.FAILURE,
+    "DELAY": Notify.DELAY,
+}
+
+
+def dsn_of(rcpt: Rcpt) -> RecipientDsn | None:
+    """Return what the client asked about DSNs for a recipient (RFC 3461); None when it asked nothing."""
+    if not rcpt.notify and not rcpt.orcpt:
+        return None
+    return RecipientDsn(reduce(or_, map(_NOTIFY.__getitem__, rcpt.notify), Notify.UNSAID), rcpt.orcpt)

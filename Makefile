@@ -17,7 +17,7 @@ PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PACKAGES := libs/posthorn $(addprefix services/,$(SERVICES))
 LOCKED  := VERSION requirements/dev.txt $(addsuffix /pyproject.toml,$(PACKAGES))
 
-.PHONY: help run test test-root lint types lock release bench chaos interop containers cluster chart client viewer clean format
+.PHONY: help run test test-root lint types lock release bench chaos interop containers cluster chart docs client viewer clean format
 
 help:  ## show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -88,6 +88,10 @@ lock: $(UV)  ## compile requirements/*.txt from the pyproject files (ARGS=--upgr
 release: $(VENV)/.ready  ## write VERSION=x.y.z wherever it stands, and close CHANGELOG's Unreleased section
 	@$(BIN)/python -m deploy.release $(VERSION)
 
+docs: $(VENV)/.ready  ## build the documentation into build/site, its generated pages renewed; a broken link fails
+	@$(BIN)/python -m deploy.docs.generate
+	@$(BIN)/zensical build --clean --strict
+
 client: $(VENV)/.ready  ## renew the Python client's operations and types from the API's OpenAPI document
 	@$(BIN)/python -m tests.unit.client_source
 
@@ -95,4 +99,4 @@ viewer: $(VENV)/.ready  ## renew the viewer of the API's reference from npm (VER
 	@$(BIN)/python -m deploy.reference_viewer $(VERSION)
 
 clean:  ## remove what the build made (not the state in .posthorn)
-	@rm -rf $(VENV) $(TOOLS) .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/results
+	@rm -rf $(VENV) $(TOOLS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache bench/results build

@@ -258,6 +258,8 @@ def test_what_values_name_is_in_the_chart() -> None:
 def test_docs_scale_by_values_and_name_helm_4() -> None:
     pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), CHART / "README.md", CHART / "templates" / "NOTES.txt"]
     for page in pages:
+        if page.name == "upgrading.md":  # made from UPGRADING.md, which says what to do about such a conflict
+            continue
         # a number that kubectl has set is a conflict for Helm 4; none at all is not
         assert not re.search(r"kubectl scale [^`]*--replicas[ =][1-9]", page.read_text()), page
     assert "--set smtpIn.replicas=6" in (ROOT / "docs" / "operations.md").read_text()

@@ -91,7 +91,9 @@ class PublicSettings(IntakeSettings, ResolverSettings):
     public_pop3: Host | None = None
     """The host that mail clients read by; unset, the first MX host."""
     public_pop3_port: Port = 110
+    """With STLS; 0: not offered."""
     public_pop3s_port: Port = 995
+    """With TLS from the start; 0: not offered."""
     public_web: Host | None = None
     """The host under which this API is reached over HTTPS for MTA-STS policies and settings of mail clients; unset, the first MX
     host. Its certificate must hold ``mta-sts.<domain>`` and ``autoconfig.<domain>`` of every domain that uses them."""
@@ -227,7 +229,9 @@ class ApiSettings(
     """Where the API listens, its first key, and its limits."""
 
     api_host: str = "0.0.0.0"
+    """Address to listen on."""
     api_port: Port = 8080
+    """Port of the REST API."""
     api_admin_key: SecretStr | None = None
     """The key of the first platform admin, at least 32 visible characters: ``ph_`` and 43 random ones is the usual form. Each start
     puts it in the place of the one before. Without it, and without a file, the keys in the database stay as they are."""

@@ -21,11 +21,17 @@ class LocalSettings(EnvSettings):
     home: Path = Path(".posthorn")
     """The state of the whole system: mail, database, keys, logs. Made when missing."""
     smtp_port: Port = 2525
+    """SMTP as between servers."""
     submission_port: Port = 2587
+    """Submission with STARTTLS."""
     submissions_port: Port = 2465
+    """Submission with TLS from the start."""
     pop3_port: Port = 2110
+    """POP3 with STLS."""
     pop3s_port: Port = 2995
+    """POP3 with TLS from the start."""
     api_port: Port = 8080
+    """REST API."""
     health_port: Annotated[int, Field(ge=0, le=65535 - len(HEALTH_SERVICES))] = 9101
     """The first of six: /healthz, /readyz and /metrics of smtp-in, delivery, pop3, api, submission and relay."""
     relay_direct: bool = False

@@ -44,6 +44,7 @@ class EgressSettings(ResolverSettings):
     relay_bind_ipv4: Ipv4 | None = None
     """Local address that connections leave from."""
     relay_bind_ipv6: Ipv6 | None = None
+    """The same for IPv6."""
     relay_ipv6: bool = True
     """False: IPv4 alone is used."""
     relay_proxy: SecretStr | None = None
@@ -51,6 +52,7 @@ class EgressSettings(ResolverSettings):
     relay_dnssec: bool = False
     """Whether those resolvers validate and the way to them is safe: only then DANE is used (RFC 7672)."""
     relay_mta_sts: bool = True
+    """Whether MTA-STS policies of recipients' domains are followed (RFC 8461)."""
     relay_connect_seconds: Seconds = 30.0
     """A TCP connection, and apart from it a TLS handshake."""
     relay_greeting_seconds: Seconds = 300.0
@@ -69,6 +71,7 @@ class RetrySettings(EnvSettings):
     """When to try again, when to give up, when to say so."""
 
     relay_retry_first_seconds: Seconds = 300.0
+    """The pause after the first failed attempt."""
     relay_retry_last_seconds: Seconds = 14400.0
     """The pause doubles from the first to this one."""
     relay_retry_jitter: Fraction = 0.2

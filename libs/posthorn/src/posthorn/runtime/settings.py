@@ -71,7 +71,9 @@ class ProcessSettings(EnvSettings):
     health_host: str = "0.0.0.0"
     """Address of /healthz, /readyz and /metrics."""
     health_port: Port = 9100
+    """Port of these pages."""
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
+    """The least severe kind of log line that is written."""
     grace_seconds: Seconds = 20.0
     """How long open sessions may go on after SIGTERM before they are told 421 and cut."""
     drain_delay_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
@@ -84,11 +86,13 @@ class NatsSettings(EnvSettings):
     nats_url: Annotated[SecretStr, _server_url("nats", "tls")]
     """``nats://[user:password@]host:port[,…]``; several servers by comma."""
     nats_creds_file: Path | None = None
+    """A NATS credentials file (JWT and seed), in place of a user and password in the URL."""
     nats_replicas: Annotated[int, Field(ge=1, le=5)] = 1
     """Replicas of every stream and bucket: 3 in a cluster."""
     ingest_max_bytes: Octets = 8 * 1024**3
     """Byte limit of INGEST; beyond it senders are told 452."""
     dead_max_bytes: Octets = 1024**3
+    """Byte limit of DEAD, the stream of parked messages; beyond it they wait in the retry lane."""
     events_max_bytes: Octets = 2 * 1024**3
     """Byte limit of EVENTS; beyond it the oldest go."""
     nats_storage_bytes: Octets | None = None
@@ -153,6 +157,7 @@ class BlobSettings(EnvSettings):
     """With ``s3_secret_key``: the login, unless the URL holds one. Without either, AWS's variables, its credentials file, or the
     role of the pod or machine."""
     s3_secret_key: SecretStr | None = None
+    """The secret of ``s3_access_key``."""
 
 
 INLINE_CEILING = 768 * 1024

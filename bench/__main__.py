@@ -97,7 +97,7 @@ def median_round(rounds: list[dict[str, Any]]) -> dict[str, Any]:
 def main() -> None:
     """Measure, print the table, write the JSON."""
     options = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    options.add_argument("--quick", action="store_true", help="a short run, to see that it works")
+    options.add_argument("--quick", action="store_true", help="a short run, to check that it works")
     options.add_argument("--messages", type=int, default=6000, help="messages in a round (default 6000)")
     options.add_argument("--rounds", type=int, default=3, help="rounds of each side, alternating (default 3)")
     options.add_argument("--blobs", help="POSTHORN_BLOBS for the run (default: a local directory)")

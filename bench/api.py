@@ -1,4 +1,5 @@
-"""The REST API: accounts read and made over 32 connections, and pages of a list as it grows to a million accounts."""
+"""The REST API: accounts read and created over 32 connections, and pages of a list as it grows
+to a million accounts."""
 
 from __future__ import annotations
 
@@ -46,7 +47,7 @@ class Client:
 
 
 async def _drive(system: System, requests: list[tuple[str, str, dict[str, Any] | None]], status: int) -> dict[str, Any]:
-    """Ask everything over all connections."""
+    """Send all requests over all connections."""
     left: Iterator[tuple[str, str, dict[str, Any] | None]] = iter(requests)
     key, times = (system.home / "admin.key").read_text().strip(), []
 
@@ -74,7 +75,7 @@ async def _drive(system: System, requests: list[tuple[str, str, dict[str, Any] |
 
 
 async def _fill(system: System, accounts: int) -> None:
-    """Enter accounts straight into the store: half of them in one domain, half in a thousand others."""
+    """Insert accounts into Postgres: half of them in one domain, half in a thousand others."""
     api = psutil.Process(system.parts()["api"])
     connection = await asyncpg.connect(api.environ()["POSTHORN_DATABASE_URL"])
     try:
@@ -98,7 +99,8 @@ async def _fill(system: System, accounts: int) -> None:
 
 
 async def _pages(system: System) -> dict[str, Any]:
-    """Milliseconds for a page: the first, further ones, and those of a small domain and of a large one."""
+    """Return milliseconds per page: the first, further ones, and those of a small domain and of
+    a large one."""
     found: dict[str, Any] = {}
     async with Client(system.api, (system.home / "admin.key").read_text().strip()) as client:
         for name, query in (
@@ -120,7 +122,8 @@ async def _pages(system: System) -> dict[str, Any]:
 
 
 def measure_api(results: dict[str, Any], system: System, accounts: int, *, quick: bool) -> None:
-    """Reads, creations, and pages before and after the store holds ``accounts`` accounts."""
+    """Measure reads, creations, and pages before and after the store holds ``accounts``
+    accounts."""
     reads, creations = (500, 50) if quick else (6000, 600)
     one = ("GET", "/v1/accounts/alice@example.test", None)
     made: list[tuple[str, str, dict[str, Any] | None]] = [
@@ -156,7 +159,7 @@ def show_api(part: dict[str, Any]) -> None:
     print(f"REST API, {CONNECTIONS} connections, one process      per s   p50 ms   p99 ms   CPU ms")
     rows = (
         ("reads", "an account read"),
-        ("creations", "an account made (argon2id)"),
+        ("creations", "an account created (argon2id)"),
         ("reads_then", "read, among a million"),
     )
     for name, label in rows:

@@ -73,7 +73,7 @@ class _Pop3:
         return int(self._ask("STAT").split()[1])
 
     def retrieve(self, numbers: range, *, pipelined: bool) -> int:
-        """Read messages; returns their octets. Every reply is checked to begin with +OK."""
+        """Read messages; return the bytes read. Every reply is checked to begin with +OK."""
         return self._many(numbers) if pipelined else sum(self._many(range(n, n + 1)) for n in numbers)
 
     def _many(self, numbers: range) -> int:
@@ -174,7 +174,8 @@ def _expect(line: bytes, code: bytes) -> None:
 
 
 def readable_after(smtp_port: int, pop3_port: int, user: str, password: str, probes: int) -> Iterator[float]:
-    """Send one message at a time; gives, for each, the seconds from its 250 until a POP3 session lists it."""
+    """Send one message at a time; return, for each, the seconds from its 250 until a POP3
+    session lists it."""
     with socket.create_connection(("127.0.0.1", smtp_port), 30) as smtp:
         smtp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         replies = smtp.makefile("rb")

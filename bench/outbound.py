@@ -29,7 +29,7 @@ SUBMITTER = "alice@example.test"
 
 
 class Sink:
-    """Postfix's smtp-sink: it takes everything and counts."""
+    """Postfix's smtp-sink: it accepts everything and counts."""
 
     def __init__(self, directory: Path) -> None:
         self.port = free_port()
@@ -84,7 +84,8 @@ async def _reply(reader: asyncio.StreamReader, code: int) -> None:
 
 
 def make_message(octets: int, subject: str) -> bytes:
-    """A message of about so many octets with the fields a mail client writes."""
+    """Return a message of about ``octets`` bytes with the header fields that a mail client
+    writes."""
     head = (
         f"From: {SUBMITTER}\r\nTo: someone@{SINK}\r\nSubject: {subject}\r\n"
         f"Date: Mon, 23 Nov 2026 09:00:00 +0000\r\nMessage-ID: <{subject}@bench.example.net>\r\n\r\n"
@@ -93,7 +94,8 @@ def make_message(octets: int, subject: str) -> bytes:
 
 
 async def hand_in(door: Door, messages: int, *, rate: float | None = None) -> None:
-    """Hand messages in over 20 kept sessions, as fast as they are taken or at ``rate`` a second."""
+    """Submit messages over 20 kept sessions, as fast as they are accepted or at ``rate`` a
+    second."""
     left = iter(range(messages))
     content = make_message(MESSAGE, "load")
     head = f"MAIL FROM:<{SUBMITTER}>\r\nRCPT TO:<someone@{SINK}>\r\nDATA\r\n".encode()
@@ -119,7 +121,7 @@ async def hand_in(door: Door, messages: int, *, rate: float | None = None) -> No
 
 @dataclass(slots=True)
 class Watcher:
-    """A tiny server for the probes: notes when each one has arrived whole."""
+    """A minimal server for the probes: records when each has arrived completely."""
 
     arrived: dict[str, float] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
@@ -147,7 +149,8 @@ class Watcher:
 
 
 async def latency(door: Door, watcher: Watcher, rate: float, probes: int) -> list[float]:
-    """Seconds from the 250 at the door until the next host has the message, while others are handed in at ``rate`` a second."""
+    """Return seconds from the 250 of submission until the next hop has the message, while others
+    are submitted at ``rate`` a second."""
     server = await asyncio.start_server(watcher.serve, "127.0.0.1", watcher.port)
     watcher.arrived.clear()
     load = asyncio.create_task(hand_in(door, int(rate * (probes * 0.05 + 6)), rate=rate))
@@ -176,7 +179,7 @@ async def latency(door: Door, watcher: Watcher, rate: float, probes: int) -> lis
 
 
 def round_out(door: Door, sink: Sink, messages: int, costs: Callable[[], dict[str, float]]) -> dict[str, Any]:
-    """One round: from the first letter handed in until the sink has the last."""
+    """Run one round: from the first message submitted until the sink has the last."""
     before, cpu = sink.taken(), costs()
     began = time.monotonic()
     asyncio.run(hand_in(door, messages))
@@ -195,7 +198,7 @@ def round_out(door: Door, sink: Sink, messages: int, costs: Callable[[], dict[st
 
 
 def call(system: System, method: str, path: str, document: dict[str, Any]) -> None:
-    """One request to the REST API."""
+    """Send one request to the REST API."""
     key = (system.home / "admin.key").read_text().strip()
     request = urllib.request.Request(
         f"http://127.0.0.1:{system.api}{path}",
@@ -209,7 +212,7 @@ def call(system: System, method: str, path: str, document: dict[str, Any]) -> No
 def measure_outbound(
     results: dict[str, Any], system: System, postfix: Any, directory: Path, messages: int, rounds: int, deferred: int
 ) -> None:
-    """Both sides by turns; then ours again with many rows that wait, when ``deferred`` says so."""
+    """Measure both sides alternately; then ours again with ``deferred`` waiting rows, if any."""
     sink, watcher = Sink(directory), Watcher()
     sink.start()
     try:
@@ -252,7 +255,7 @@ def measure_outbound(
 
 
 async def fill_queue(system: System, rows: int) -> None:
-    """Enter rows that wait: half of them for one destination, half spread over 10,000."""
+    """Insert waiting rows: half of them for one destination, half spread over 10,000."""
     relay = psutil.Process(system.parts()["relay"])
     connection = await asyncpg.connect(relay.environ()["POSTHORN_DATABASE_URL"])
     try:
@@ -313,4 +316,4 @@ SUBMISSION_ENVIRONMENT = {
     "POSTHORN_SUBMISSION_MESSAGES_PER_HOUR": "10000000",
     "POSTHORN_SUBMISSION_RECIPIENTS_PER_HOUR": "10000000",
 }
-"""No TLS at the door, as on the other side, and limits of sending out of the way."""
+"""No TLS for submission, as on the other side, and no effective sending limits."""

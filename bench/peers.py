@@ -136,7 +136,7 @@ maillog_file_prefixes = {self._data.parent}
         return int((self._spool / "pid" / "master.pid").read_text())
 
     def relay_to(self, ports: dict[str, int]) -> None:
-        """Take mail for these domains from this machine, and hand it to a port of it."""
+        """Relay mail for these domains from this machine to a port of it."""
         transports = " ".join(f"{{{domain} = smtp:[127.0.0.1]:{port}}}" for domain, port in ports.items())
         settings = [
             f"transport_maps = inline:{{{transports}}}",
@@ -165,7 +165,7 @@ maillog_file_prefixes = {self._data.parent}
 
 
 class Dovecot:
-    """POP3 on a free port over a Maildir that is handed to it."""
+    """POP3 on a free port over a given Maildir."""
 
     def __init__(self, directory: Path, maildir: Path) -> None:
         self.port = free_port()

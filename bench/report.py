@@ -9,10 +9,10 @@ from bench.outbound import show_outbound
 
 
 def show(results: dict[str, Any]) -> None:
-    """Print what was measured; a part that was not asked for is left out."""
+    """Print the measurements; a part that was not requested is left out."""
     machine = results["machine"]
     print(
-        f"\n{machine['cores']} cores, Python {machine['python']}, messages of {results['message_octets']} octets, "
+        f"\n{machine['cores']} cores, Python {machine['python']}, messages of {results['message_octets']} bytes, "
         f"{results['sessions']} sessions, bodies in {results['blobs']}, every acknowledged message synced to disk"
     )
     print(f"local mode ready after {results['ready_after_s']:.1f} s\n")

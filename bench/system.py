@@ -22,14 +22,15 @@ HEALTH = {"smtp-in": 0, "delivery": 1, "pop3": 2, "api": 3, "submission": 4, "re
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """CPU seconds and resident octets of one part."""
+    """CPU seconds and resident bytes of one part."""
 
     cpu: float
     resident: int
 
 
 def cost(pid: int) -> Cost:
-    """CPU and memory of a process and all below it. Shared memory is split among its sharers (PSS)."""
+    """Return CPU and memory of a process and its descendants. Shared memory is split among its
+    sharers (PSS)."""
     cpu, resident = 0.0, 0
     try:
         root = psutil.Process(pid)
@@ -49,7 +50,7 @@ def cost(pid: int) -> Cost:
 
 
 class System:
-    """The local mode on free ports with a home of its own."""
+    """Local mode on free ports with a home of its own."""
 
     def __init__(self, home: Path, extra: Mapping[str, str] | None = None) -> None:
         self.home = home

@@ -1,1 +1,2 @@
-"""The running system hurt on purpose, under a load whose every message is accounted for: `python -m chaos`."""
+"""Fault injection into the running system, under a load whose every message is accounted for:
+`python -m chaos`."""

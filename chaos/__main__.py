@@ -1,6 +1,7 @@
-"""Run it: `python -m chaos [--seed N] [--minutes M | --faults N] [--short] [--s3] [--keep DIRECTORY]`.
+"""Run it: `python -m chaos [--seed N] [--minutes M | --faults N] [--short] [--s3] [--keep
+DIRECTORY]`.
 
-Exit status 1 when anything was lost, doubled, spoiled, or not right in the end.
+Exit status 1 when anything was lost, duplicated, corrupted, or unfinished at the end.
 """
 
 from __future__ import annotations
@@ -18,20 +19,20 @@ from tests.support.maildrop import RefusedError
 from chaos.clients import ACCOUNTS, Administrator, Reading, World, clients, furnish
 from chaos.faults import Faults
 from chaos.ledger import Ledger, Verdict
-from chaos.report import Result, Standing, longest_delivery, show, standing_of
+from chaos.report import Result, UnfinishedWork, longest_delivery, show, unfinished_work
 from chaos.sink import Sink
 from chaos.stand import PARTS, Stand
 
 _CALM_SECONDS = 240.0
-"""Within which everything must have come to its end after the last fault."""
+"""Seconds after the last fault within which everything must be finished."""
 _SETTLED_SECONDS = 13.0
-"""What the stream gives a second time comes after its 10 s."""
+"""The stream redelivers after 10 s."""
 _TICK = 0.1
 _DOORS = ("smtp-in", "submission", "pop3", "api")
 
 
 def main() -> int:
-    """Hurt it, look, and say what was found."""
+    """Run the load with faults, then report what was found."""
     arguments = _arguments()
     with tempfile.TemporaryDirectory(prefix="posthorn-chaos-") as made:
         directory = arguments.keep or Path(made)
@@ -99,30 +100,31 @@ def _run(stand: Stand, arguments: argparse.Namespace) -> Result:
         calm,
         pauses,
         returns,
-        standing_of(stand.database_url),
+        unfinished_work(stand.database_url),
     )
 
 
 def _calm(
     world: World, sink: Sink, faults: Faults, administrator: Administrator, ended: float
 ) -> tuple[Verdict, float | None]:
-    """Wait until nothing is missing and nothing moves, then judge; returns how long it took, None when it did not come to that."""
+    """Wait until nothing is missing or in progress, then judge; return the seconds it took, None
+    when the time ran out."""
     deadline = time.monotonic() + _CALM_SECONDS
     calm: float | None = None
     while True:
         world.stand.revive()
-        standing = _release(world)
+        unfinished = _release(world)
         read = _read_all(world)
         verdict = world.ledger.judge(sink.copies(), faults.troubled)
-        if read and not verdict.lost and standing is not None and standing.at_rest:
+        if read and not verdict.lost and unfinished is not None and unfinished.at_rest:
             if calm is not None and time.monotonic() - ended - calm > _SETTLED_SECONDS:
                 break
             calm = time.monotonic() - ended if calm is None else calm
         else:
             calm = None
         if time.monotonic() > deadline:
-            if standing is None or not standing.at_rest:
-                verdict.other.append(f"not at rest: {standing}")
+            if unfinished is None or not unfinished.at_rest:
+                verdict.other.append(f"not at rest: {unfinished}")
             calm = None
             break
         time.sleep(1)
@@ -130,17 +132,17 @@ def _calm(
     return verdict, calm
 
 
-def _release(world: World) -> Standing | None:
-    """Let go what is held, cancel what cannot go; returns what still moves."""
+def _release(world: World) -> UnfinishedWork | None:
+    """Release held recipients, cancel undeliverable ones; return the unfinished work."""
     with suppress(Exception), world.api() as api:
         api.post("/v1/queue/release", json={"all": True})
         api.post("/v1/queue/cancel", json={"domain": "cancel.test"})
-        return standing_of(world.stand.database_url, delivery=world.stand.health["delivery"])
+        return unfinished_work(world.stand.database_url, delivery=world.stand.health["delivery"])
     return None
 
 
 def _read_all(world: World) -> bool:
-    """Look into every mailbox; returns whether that could be done."""
+    """Read every mailbox; return whether all could be read."""
     for address in ACCOUNTS:
         try:
             Reading(world, address, 0, address, "keep").visit()
@@ -150,7 +152,8 @@ def _read_all(world: World) -> bool:
 
 
 def _check_accounts(world: World, administrator: Administrator, verdict: Verdict) -> None:
-    """What the API answered with 2xx holds, and quotas are those of what is there."""
+    """Check that what the API answered with 2xx is stored, and that usage equals the messages
+    present."""
     with world.api() as api:
         for address in ACCOUNTS:
             found = api.get(f"/v1/accounts/{address}").json()
@@ -176,8 +179,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=10.0, help="how long faults go on")
     parser.add_argument("--faults", type=int, default=10**6, help="how many faults at most")
     parser.add_argument("--short", action="store_true", help="half a minute of short faults, for CI")
-    parser.add_argument("--s3", action="store_true", help="bodies in a real S3 server, which is hurt as well")
-    parser.add_argument("--keep", type=Path, help="a directory for state and logs, which then stays")
+    parser.add_argument("--s3", action="store_true", help="bodies in a real S3 server, which gets faults as well")
+    parser.add_argument("--keep", type=Path, help="a directory for state and logs, which is kept")
     arguments = parser.parse_args()
     if arguments.short:
         arguments.minutes = min(arguments.minutes, 0.5)

@@ -1,4 +1,4 @@
-"""The load: people and programs that hand mail in, read it, and administer, and try again as such clients do."""
+"""The load: clients that send mail, read it and administer, and retry as such clients do."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ class World:
     stand: Stand
     ledger: Ledger
     ending: threading.Event
-    """Nothing new is begun."""
+    """Set when no new work is to begin."""
     over_at: float = float("inf")
-    """Monotonic seconds after which nothing is tried again."""
+    """Monotonic seconds after which nothing is retried."""
 
     def api(self) -> httpx.Client:
-        """A client of the REST API with the admin key."""
+        """Return a client of the REST API with the admin key."""
         return httpx.Client(
             base_url=f"http://127.0.0.1:{self.stand.ports['api']}",
             headers={"Authorization": f"Bearer {ADMIN_KEY}"},
@@ -64,7 +64,7 @@ class World:
 
 
 class Client:
-    """Does one thing again and again in a thread, with chances of its own."""
+    """Repeats one activity in a thread, with a random generator of its own."""
 
     def __init__(self, world: World, seed: str, pause: float) -> None:
         self.world, self.ledger = world, world.ledger
@@ -82,16 +82,16 @@ class Client:
             time.sleep(self._pause * self.chance.uniform(0.2, 1.8))
 
     def once(self) -> None:
-        """Do it once."""
+        """Do the activity once."""
         raise NotImplementedError
 
     def insist(self, attempt: Callable[[], bool]) -> None:
-        """Try until it is done, or all is over."""
+        """Retry until it succeeds or the run is over."""
         while not attempt() and time.monotonic() < self.world.over_at:
             time.sleep(self.chance.uniform(0.1, 0.5))
 
     def size(self) -> int:
-        """Draw a size in octets: mostly small, sometimes more than rides in the stream."""
+        """Draw a size in bytes: mostly small, sometimes above the inline limit of the stream."""
         if self.chance.random() < _LARGE_SHARE:
             return self.chance.randint(600_000, 1_200_000)
         return int(300 * 2 ** self.chance.uniform(0, 7))
@@ -103,7 +103,7 @@ class Client:
 
 
 class _Smtp(Client):
-    """Hands messages in by SMTP; keeps its session for a while."""
+    """Sends messages by SMTP; keeps its session for a while."""
 
     part = "smtp-in"
     _session: smtplib.SMTP | None = None
@@ -113,7 +113,7 @@ class _Smtp(Client):
         return smtplib.SMTP("127.0.0.1", port, local_hostname="client.test", timeout=_ANSWER_SECONDS)
 
     def hand_in(self, entry: Entry, recipients: Sequence[str], *, chunked: bool) -> bool:
-        """Try once; returns whether it is acknowledged."""
+        """Try once; return whether the message is acknowledged."""
         ended = False
         try:
             session = self._session = self._session or self.open()
@@ -152,7 +152,8 @@ class _Smtp(Client):
 
 
 class Stranger(_Smtp):
-    """Another mail server that has mail for us: accounts, aliases, forwards, catch-all, plus addresses."""
+    """Another mail server that sends to local addresses: accounts, aliases, forwards, catch-all,
+    plus addresses."""
 
     def once(self) -> None:
         number = self.chance.random()
@@ -197,7 +198,7 @@ class Writer(_Smtp):
 
 
 class Program(Client):
-    """A program that sends by POST /v1/send, and repeats with the same Idempotency-Key."""
+    """A program that sends by POST /v1/send, and retries with the same Idempotency-Key."""
 
     def once(self) -> None:
         boxes = (KEEPERS[0],) if self.chance.random() < 0.3 else ()
@@ -238,7 +239,7 @@ class Reading(Client):
             self.visit()
 
     def visit(self) -> list[int]:
-        """One session; returns the sizes of all messages. Raises OSError or RefusedError."""
+        """Run one session; return the sizes of all messages. Raises OSError or RefusedError."""
         box = self.ledger.mailboxes[self._address]
         port = self.world.stand.ports["pop3"]
         with socket.create_connection(("127.0.0.1", port), timeout=_ANSWER_SECONDS) as connection:
@@ -274,7 +275,7 @@ class Administrator(Client):
         super().__init__(world, seed, pause)
         self.made: list[str] = []
         self.quota: set[int | None] = {None}
-        """What the quota of the first keeper may be."""
+        """Acceptable values of the first keeper's quota."""
         self._numbers = 0
 
     def once(self) -> None:
@@ -315,7 +316,7 @@ class Administrator(Client):
 
 
 def furnish(world: World, sink_port: int) -> None:
-    """Make what the load needs. Raises RuntimeError."""
+    """Create the accounts, aliases and routes of the load. Raises RuntimeError."""
     with world.api() as api:
 
         def make(path: str, **document: object) -> None:
@@ -335,7 +336,7 @@ def furnish(world: World, sink_port: int) -> None:
 
 
 def clients(world: World, seed: int) -> tuple[list[Client], Administrator]:
-    """Make the load; the administrator is among it."""
+    """Return the clients of the load, the administrator included."""
     administrator = Administrator(world, f"{seed} administrator", 1.5)
     readers = [
         Reading(world, f"{seed} reader of {address}", pause, address, way)

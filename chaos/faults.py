@@ -1,4 +1,4 @@
-"""What goes wrong, chosen by a seed: each fault has a beginning and an end, and the main loop does both."""
+"""Faults, chosen by a seed: each begins and ends, and the main loop does both."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from chaos.stand import PARTS, Stand
 from posthorn.model.streams import INGEST
 
 _RELAYS = frozenset({"relay", "postgres"})
-"""Whose faults excuse a second copy outside."""
+"""Parts whose faults excuse a second copy at the external host."""
 _AROUND_SECONDS = 30.0
-"""How long after the end of such a fault its effects may last: a relay that stood still was taken for dead, its recipients went to
-others, and what it had under way it finishes all the same, slowly if its bodies come slowly."""
+"""Seconds after the end of such a fault for which its effects may last: a suspended relay was
+taken for dead, its recipients were claimed by others, and it finishes its transactions all the
+same, slowly if its bodies arrive slowly."""
 _SECOND_AT_ONCE = 0.15
 _LEASES = (
     "UPDATE maildrop_leases SET expires_at = clock_timestamp() - interval '1 second'",
@@ -51,12 +52,12 @@ class Fault:
 
 @dataclass
 class Faults:
-    """Makes faults, one after the other and sometimes two at once, until told to stop."""
+    """Injects faults, one after the other and sometimes two at once, until stopped."""
 
     stand: Stand
     seed: int
     gentle: bool = False
-    """Shorter faults, for the short form."""
+    """Shorter faults, for the short run."""
     history: list[Fault] = field(default_factory=list)
     _open: list[Fault] = field(default_factory=list)
 
@@ -66,7 +67,8 @@ class Faults:
         self._plan = self._kinds()
 
     def step(self, *, beginning: bool) -> str | None:
-        """End what is to end, and begin what is to begin; returns the latter's description."""
+        """End the faults that are due to end, begin those due to begin; return the latter's
+        description."""
         now = time.monotonic()
         for fault in [each for each in self._open if now >= each.began_at + each.seconds]:
             fault.end()
@@ -85,14 +87,14 @@ class Faults:
         return str(fault)
 
     def finish(self) -> None:
-        """End everything that is still under way."""
+        """End all current faults."""
         for fault in self._open:
             fault.end()
             fault.ended_at = time.monotonic()
         self._open.clear()
 
     def troubled(self, moment: float) -> bool:
-        """Return whether the relay, or what it stands on, was hurt around this moment."""
+        """Return whether the relay or one of its stores had a fault around this moment."""
         return any(
             _RELAYS & set(fault.victims)
             and fault.began_at - 2 <= moment <= (fault.ended_at or moment) + _AROUND_SECONDS
@@ -100,7 +102,8 @@ class Faults:
         )
 
     def slowest_return(self, seconds: Callable[[float], float]) -> tuple[float, str]:
-        """Return the longest time from the end of a fault to service, of faults that no other one followed meanwhile."""
+        """Return the longest time from the end of a fault to service, among faults that no other
+        followed meanwhile."""
         found = (0.0, "no fault")
         for fault in self.history:
             took = seconds(fault.ended_at)
@@ -180,7 +183,7 @@ class Faults:
             (store,),
             self._seconds(4, 15),
             lambda: self.stand.hold_down(store, kill=True),
-            lambda: self.stand.let_up(store),
+            lambda: self.stand.release(store),
         )
 
     def _nats_in_a_row(self) -> Fault:
@@ -215,7 +218,7 @@ class Faults:
         return Fault("link slow", (store,), self._seconds(6, 15), lambda: set_delay(delay), lambda: set_delay(0.0))
 
     def _expire_leases(self) -> Fault:
-        """As when the clock of Postgres jumps: whoever holds a lease has lost it."""
+        """Expire all leases, as when the clock of Postgres jumps."""
 
         async def expire() -> None:
             connection = await asyncpg.connect(self.stand.database_url, timeout=10, command_timeout=10)
@@ -226,7 +229,7 @@ class Faults:
         return Fault("leases end", ("pop3", "relay", "delivery"), 0, lambda: _quietly(expire()))
 
     def _fill_ingest(self) -> Fault:
-        """INGEST has no room for anything, as if it had reached its limit."""
+        """Leave INGEST no room, as if it had reached its limit."""
 
         async def limit(octets: int | None) -> None:
             connection = await nats.connect(self.stand.nats_url, connect_timeout=5, allow_reconnect=False)
@@ -246,7 +249,7 @@ async def _api(connection: Any, operation: str, document: dict[str, Any] | None)
 
 
 def _quietly(work: Any) -> None:
-    """Do it unless the store is not there: then another fault has been quicker."""
+    """Run it, ignoring a store that another fault has stopped."""
     try:
         asyncio.run(asyncio.wait_for(work, 15))
     except Exception as error:

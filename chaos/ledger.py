@@ -1,13 +1,16 @@
-"""What was sent, what was acknowledged, what was found: and from that what is lost, doubled or spoiled.
+"""The ledger: messages sent, acknowledged and found, and from that what is lost, duplicated or
+corrupted.
 
 Rules:
 
-- A client that got no answer to the end of data, or a 4xx, cannot know whether the message was kept (RFC 1047) and sends it
-  again: for each such time there may be one more copy. A request with an Idempotency-Key has no such excuse.
-- Outside, a second copy is excused when the host kept the first one without answering, or when a fault of the relay or of what
-  it stands on fell around its 250 (as with any mail server).
-- Every copy that is ever read has a UID. Nothing that was read is gone unless a QUIT removed it, and what a QUIT removed with
-  +OK does not come back.
+- A client that got no answer to the end of data, or a 4xx, cannot know whether the message was
+  stored (RFC 1047) and sends it again: each time allows one more copy. A request with an
+  Idempotency-Key allows none.
+- At the external host a second copy is allowed when the host stored the first one without
+  answering, or when a fault of the relay or its stores fell around its 250 (as with any mail
+  server).
+- Every copy read has a UID. Nothing read disappears unless a QUIT removed it, and what a QUIT
+  removed with +OK does not reappear.
 """
 
 from __future__ import annotations
@@ -24,12 +27,12 @@ from dataclasses import dataclass, field
 
 _NUMBER = re.compile(rb"^Message-ID: <(\d+)@chaos\.test>\r$", re.MULTILINE | re.IGNORECASE)
 REFUSED = "no"
-"""Local parts that begin so are refused outside: the sender gets one notice."""
+"""Local parts with this prefix are refused at the external host: the sender gets one DSN."""
 
 
 @dataclass(slots=True)
 class Entry:
-    """A message that a client means to send once."""
+    """A message that a client sends once."""
 
     number: int
     door: str
@@ -37,26 +40,27 @@ class Entry:
     sender: str
     size: int
     boxes: tuple[str, ...]
-    """Mailboxes that it must come to."""
+    """Mailboxes that must get it."""
     outside: tuple[str, ...] = ()
-    """Addresses elsewhere that it must come to."""
+    """Addresses elsewhere that must get it."""
     acknowledged_at: float = 0.0
     """Monotonic seconds; 0: never."""
     uncertain: int = 0
-    """How often its fate was not told."""
+    """Number of attempts without a definite answer."""
 
     @property
     def content(self) -> bytes:
-        """Its octets; the same each time."""
+        """Its content; the same each time."""
         return content(self.number, self.size, self.sender)
 
     def allows(self, copies: int, excused: int = 0) -> bool:
-        """Return whether there are not too many copies of it."""
+        """Return whether so many copies are allowed."""
         return copies <= bool(self.acknowledged_at) + self.uncertain + excused
 
 
 def content(number: int, size: int, sender: str) -> bytes:
-    """Make a message of about ``size`` octets that hardly compresses, with lines that begin with dots."""
+    """Make a message of about ``size`` bytes that hardly compresses, with lines that begin with
+    dots."""
     head = (
         f"From: <{sender}>\r\nTo: undisclosed: ;\r\nDate: Mon, 02 Nov 2026 10:00:00 +0000\r\n"
         f"Subject: message {number}\r\nMessage-ID: <{number}@chaos.test>\r\n\r\n.\r\n..begun\r\n"
@@ -66,23 +70,23 @@ def content(number: int, size: int, sender: str) -> bytes:
 
 
 def number_in(octets: bytes) -> int | None:
-    """Return the number of the message that this is, or quotes."""
+    """Return the number of this message, or of the message that it quotes."""
     found = _NUMBER.search(octets)
     return int(found[1]) if found else None
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A message that the host outside has kept."""
+    """A message that the external host has stored."""
 
     number: int
     recipient: str
     at: float
     """Monotonic seconds."""
     answered: bool
-    """It said 250 and the connection still stood."""
+    """The host answered 250 while the connection was open."""
     whole: bool
-    """The octets are those that were sent."""
+    """The content is what was sent."""
 
 
 @dataclass(slots=True)
@@ -90,18 +94,18 @@ class Mailbox:
     """What clients know of a mailbox."""
 
     seen: dict[str, int] = field(default_factory=dict)
-    """By UID the number of the message, negative for a notice about it."""
+    """By UID, the number of the message, negative for a DSN about it."""
     removed: set[str] = field(default_factory=set)
     """UIDs that a QUIT with +OK removed."""
     doubtful: set[str] = field(default_factory=set)
     """UIDs whose QUIT was not answered."""
     present: set[str] = field(default_factory=set)
-    """UIDs of the last look."""
+    """UIDs of the last session."""
 
 
 @dataclass(slots=True)
 class Verdict:
-    """What is wrong."""
+    """The faults found."""
 
     lost: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
@@ -109,7 +113,7 @@ class Verdict:
 
     @property
     def well(self) -> bool:
-        """Whether nothing is."""
+        """Whether there are none."""
         return not (self.lost or self.doubled or self.other)
 
 
@@ -121,14 +125,14 @@ class Ledger:
         self.entries: dict[int, Entry] = {}
         self.mailboxes: dict[str, Mailbox] = defaultdict(Mailbox)
         self.wrong: list[str] = []
-        """What was wrong at once: permanent replies, octets that differ."""
+        """Faults found at once: permanent replies, content that differs."""
         self.successes: dict[str, list[float]] = defaultdict(list)
-        """By part the monotonic seconds at which it served a client."""
+        """By part, the monotonic seconds at which it served a client."""
 
     def enter(
         self, door: str, sender: str, size: int, boxes: Sequence[str], outside: Callable[[int], Sequence[str]]
     ) -> Entry:
-        """Begin a message; ``outside`` makes the addresses elsewhere from its number."""
+        """Add a message; ``outside`` makes the addresses elsewhere from its number."""
         with self.lock:
             number = len(self.entries) + 1
             entry = Entry(number, door, sender, size, tuple(boxes), tuple(outside(number)))
@@ -136,29 +140,29 @@ class Ledger:
         return entry
 
     def served(self, part: str) -> None:
-        """A client got what it wanted."""
+        """Record that the part served a client."""
         with self.lock:
             self.successes[part].append(time.monotonic())
 
     def acknowledged(self, entry: Entry) -> None:
-        """Its door took it for good."""
+        """Record that the message was acknowledged."""
         entry.acknowledged_at = time.monotonic()
         self.served(entry.door)
 
     def blame(self, what: str) -> None:
-        """Something is wrong that no fault excuses."""
+        """Record a fault that nothing excuses."""
         with self.lock:
             self.wrong.append(what)
 
     def read(self, address: str, uid: str, octets: bytes) -> None:
-        """Somebody read a whole message in a mailbox."""
+        """Record that a whole message was read in a mailbox."""
         number = number_in(octets)
         entry = self.entries.get(number or 0)
         notice = b"multipart/report" in octets[:4000]
         if entry is None:
-            return self.blame(f"{address} holds what nobody sent (UID {uid})")
+            return self.blame(f"{address} holds a message that was not sent (UID {uid})")
         if not notice and not octets.endswith(entry.content):
-            self.blame(f"{address} holds {entry.number} with other octets (UID {uid})")
+            self.blame(f"{address} holds {entry.number} with other content (UID {uid})")
         with self.lock:
             self.mailboxes[address].seen[uid] = -entry.number if notice else entry.number
         return None
@@ -177,7 +181,7 @@ class Ledger:
     # ---- the end
 
     def judge(self, copies: Sequence[Copy], troubled: Callable[[float], bool]) -> Verdict:
-        """Compare everything. ``troubled`` tells whether a fault of the relay fell around a moment."""
+        """Compare everything. ``troubled``: whether a fault of the relay fell around a moment."""
         verdict = Verdict(other=list(self.wrong))
         with self.lock:
             self._judge_mailboxes(verdict)
@@ -204,17 +208,17 @@ class Ledger:
                     verdict.doubled.append(f"{what}: {counts[number]} times")
             gone = box.seen.keys() - box.present - box.removed - box.doubtful
             verdict.lost += [
-                f"{_name(box.seen[uid])} in {address}: it was there, and nobody removed it" for uid in gone
+                f"{_name(box.seen[uid])} in {address}: it disappeared without being removed" for uid in gone
             ]
             back = box.removed & box.present
-            verdict.other += [f"{_name(box.seen[uid])} in {address}: it was removed, and is back" for uid in back]
+            verdict.other += [f"{_name(box.seen[uid])} in {address}: it was removed, and reappeared" for uid in back]
 
     def _judge_outside(self, verdict: Verdict, copies: Iterable[Copy], troubled: Callable[[float], bool]) -> None:
         found: dict[tuple[int, str], list[Copy]] = defaultdict(list)
         for copy in copies:
             found[copy.number, copy.recipient].append(copy)
             if not copy.whole:
-                verdict.other.append(f"{copy.number} came to {copy.recipient} with other octets")
+                verdict.other.append(f"{copy.number} came to {copy.recipient} with other content")
         for entry in self.entries.values():
             for address in entry.outside:
                 these = found.pop((entry.number, address), [])
@@ -224,8 +228,8 @@ class Ledger:
                     verdict.lost.append(f"{entry.number} to {address}")
                 if (refused and these) or not entry.allows(len(these), excused):
                     verdict.doubled.append(f"{entry.number} to {address}: {len(these)} times, {excused} excused")
-        verdict.other += [f"{number} came to {address}, where nobody sent it" for number, address in found]
+        verdict.other += [f"{number} came to {address}, where it was not sent" for number, address in found]
 
 
 def _name(number: int) -> str:
-    return str(number) if number > 0 else f"notice about {-number}"
+    return str(number) if number > 0 else f"DSN about {-number}"

@@ -1,4 +1,4 @@
-"""What a run found, and how it is shown."""
+"""The result of a run, and its display."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """What the stores hold that has not come to its end."""
+class UnfinishedWork:
+    """Unfinished work in the stores."""
 
     queued: int
     """Recipients in the outbound queue."""
@@ -29,7 +29,7 @@ class Standing:
 
     @property
     def at_rest(self) -> bool:
-        """Whether nothing moves any more."""
+        """Whether nothing is in progress."""
         return not self.queued and not self.waiting
 
 
@@ -45,14 +45,14 @@ class Result:
     verdict: Verdict
     calm_seconds: float | None
     pauses: Mapping[str, float]
-    """By part the longest time without service, the faults themselves included."""
+    """By part, the longest time without service in seconds, faults included."""
     returns: Mapping[str, tuple[float, str]]
-    """By part the longest time from the end of a fault to service, and the fault."""
-    left: Standing
+    """By part, the longest time in seconds from the end of a fault to service, and the fault."""
+    left: UnfinishedWork
 
 
-def standing_of(database_url: str, delivery: int = 0) -> Standing:
-    """Ask Postgres, and the gauges of the delivery process whose health port is given."""
+def unfinished_work(database_url: str, delivery: int = 0) -> UnfinishedWork:
+    """Query Postgres, and the gauges of the delivery process with this health port."""
 
     async def ask(connection: asyncpg.Connection[asyncpg.Record]) -> tuple[int, int]:
         queued = await connection.fetchval(
@@ -67,7 +67,7 @@ def standing_of(database_url: str, delivery: int = 0) -> Standing:
         page = httpx.get(f"http://127.0.0.1:{delivery}/metrics", timeout=10, trust_env=False).text
         found = re.search(r"^posthorn_delivery_backlog_messages ([0-9.e+]+)$", page, re.MULTILINE)
         waiting = int(float(found[1])) if found else 1
-    return Standing(queued, waiting, unanswered)
+    return UnfinishedWork(queued, waiting, unanswered)
 
 
 def longest_delivery(database_url: str) -> float:

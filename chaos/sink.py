@@ -1,8 +1,9 @@
-"""The host outside: an SMTP server whose behaviour follows from the recipient's local part.
+"""The external host: an SMTP server whose behaviour depends on the recipient's local part.
 
-``ok`` takes the message; ``no`` is refused with 550; ``late`` is told 450 twice; ``deny`` is told 451 after the end of data once;
-``before`` loses the connection at the end of data once, without keeping the message; ``after`` keeps it and loses the connection
-once; ``slow`` answers the end of data late, once with the connection gone meanwhile.
+``ok`` accepts the message; ``no`` answers 550; ``late`` answers 450 twice; ``deny`` answers 451
+after the end of data once; ``before`` drops the connection at the end of data once, without storing
+the message; ``after`` stores it and drops the connection once; ``slow`` answers the end of data
+late, once after the connection was dropped.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _LIMIT = 4 * 1024**2
 
 
 class Sink:
-    """Listens on ``port`` of 127.0.0.1 from ``start`` on, in a thread of its own."""
+    """Listens on ``port`` of 127.0.0.1 after ``start``, in a thread of its own."""
 
     def __init__(self, ledger: Ledger) -> None:
         self.port = free_port()
@@ -39,7 +40,7 @@ class Sink:
         asyncio.run_coroutine_threadsafe(listening, self._loop).result(10)
 
     def copies(self) -> list[Copy]:
-        """What was kept so far."""
+        """Messages stored so far."""
         with self._lock:
             return list(self._copies)
 
@@ -87,7 +88,7 @@ class Sink:
         return b"250 ok\r\n"
 
     async def _end(self, octets: bytes, recipients: list[str], writer: asyncio.StreamWriter) -> bool:
-        """Answer the end of data; False when the connection is to be lost."""
+        """Answer the end of data; False when the connection is to be dropped."""
         kind = recipients[0].partition("-")[0]
         self._tries[recipients[0]] += 1
         first = self._tries[recipients[0]] == 1

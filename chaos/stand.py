@@ -1,4 +1,5 @@
-"""The system that is hurt: real stores, a proxy before each, and every part as a process that is started again when it ends.
+"""The system under test: real stores, a proxy before each, and every part as a process that is
+restarted when it ends.
 
 Processes are started from the main thread only: they die with the thread that started them.
 """
@@ -36,7 +37,8 @@ _READY_SECONDS = 90.0
 
 
 class Stand:
-    """Everything on 127.0.0.1 under ``directory``. ``s3``: bodies in a real S3 server instead of a directory."""
+    """All servers on 127.0.0.1, with their state under ``directory``. ``s3``: bodies in a real
+    S3 server instead of a directory."""
 
     def __init__(self, directory: Path, *, s3: bool, environment: Mapping[str, str]) -> None:
         self.directory = directory
@@ -47,7 +49,7 @@ class Stand:
         self._nats = Nats(directory / "nats")
         self._s3 = S3Server(directory / "s3") if s3 else None
         self.links: dict[str, TcpProxy] = {}
-        """By store the way of the parts to it."""
+        """By store, the proxy through which the parts reach it."""
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._ended_at: dict[str, float] = {}
         self._paused: set[str] = set()
@@ -55,7 +57,7 @@ class Stand:
 
     @property
     def has_s3(self) -> bool:
-        """Whether there is an S3 server to hurt."""
+        """Whether there is an S3 server to inject faults into."""
         return self._s3 is not None
 
     @property
@@ -65,18 +67,18 @@ class Stand:
 
     @property
     def database_url(self) -> str:
-        """Postgres itself, not through the proxy."""
+        """URL of Postgres itself, not through the proxy."""
         return self._postgres.url
 
     @property
     def nats_url(self) -> str:
-        """NATS itself, not through the proxy."""
+        """URL of NATS itself, not through the proxy."""
         return self._nats.url
 
     # ---- life
 
     def start(self) -> None:
-        """Start everything; returns when every part is ready."""
+        """Start everything; return when every part is ready."""
         self._postgres.start()
         self._nats.start()
         stores = {"postgres": self._postgres.port, "nats": self._nats.port}
@@ -102,7 +104,7 @@ class Stand:
         self.await_ready()
 
     def close(self) -> None:
-        """Leave nothing running."""
+        """Stop everything."""
         for process in self._processes.values():
             process.kill()
         for process in self._processes.values():
@@ -118,7 +120,7 @@ class Stand:
         self._postgres.stop(kill=True)
 
     def revive(self) -> None:
-        """Start again whatever has ended. To be called often, from the main thread."""
+        """Restart whatever has ended. To be called often, from the main thread."""
         now = time.monotonic()
         for part, process in self._processes.items():
             if process.poll() is not None and now - self._ended_at.setdefault(part, now) >= _AGAIN_SECONDS:
@@ -137,7 +139,7 @@ class Stand:
         return False
 
     def await_ready(self) -> None:
-        """Wait until every part is. Raises RuntimeError."""
+        """Wait until every part is ready. Raises RuntimeError."""
         deadline = time.monotonic() + _READY_SECONDS
         while missing := [part for part in PARTS if not self.is_ready(part)]:
             if time.monotonic() > deadline:
@@ -147,7 +149,7 @@ class Stand:
             self.revive()
             time.sleep(0.1)
 
-    # ---- what is done to it
+    # ---- faults
 
     def signal(self, name: str, number: int) -> None:
         """Send a signal to a part, or to a store with all its processes."""
@@ -176,13 +178,13 @@ class Stand:
         self._down.add(name)
 
     def hold_down(self, name: str, *, kill: bool) -> None:
-        """Stop a store until ``let_up``."""
+        """Stop a store until ``release``."""
         self.stop_store(name, kill=kill)
         self._down.discard(name)
         self._paused.add(name)
 
-    def let_up(self, name: str) -> None:
-        """Have a store that is held down started again."""
+    def release(self, name: str) -> None:
+        """Let a store that is held down be restarted."""
         if name in self._paused:
             self._paused.discard(name)
             self._down.add(name)

@@ -26,7 +26,7 @@ setattr(source, "ACK_WAIT", layout.ACK_WAIT)  # noqa: B010 - it is imported ther
 at_hand.HEARTBEAT_SECONDS = 0.5
 POINT = sys.argv[1]
 
-_put, _place, _ack = FileBlobs.put, PostgresMailboxes.place, NatsDelivery.ack
+_put, _deliver, _ack = FileBlobs.put, PostgresMailboxes.deliver, NatsDelivery.ack
 _acks = 0
 
 
@@ -41,8 +41,8 @@ async def put(self: FileBlobs, key: str, parts: Sequence[bytes]) -> None:
     _die_at("after-put")
 
 
-async def place(self: PostgresMailboxes, segments: Sequence[Segment]) -> int:
-    entries = await _place(self, segments)
+async def deliver(self: PostgresMailboxes, segments: Sequence[Segment]) -> int:
+    entries = await _deliver(self, segments)
     _die_at("after-commit")
     return entries
 
@@ -57,6 +57,6 @@ async def ack(self: NatsDelivery) -> None:
 
 
 FileBlobs.put = put  # type: ignore[method-assign]
-PostgresMailboxes.place = place  # type: ignore[method-assign]
+PostgresMailboxes.deliver = deliver  # type: ignore[method-assign]
 NatsDelivery.ack = ack  # type: ignore[method-assign]
 main()

@@ -201,8 +201,13 @@ def test_a_container_may_not_bear_the_service_name() -> None:
 
 
 def test_a_setting_and_a_variable_of_the_same_name_are_refused() -> None:
-    values = {"settings": {"POSTHORN_SMTP_MAX_SIZE": 1}, "smtpIn": {"extraEnv": [{"name": "POSTHORN_SMTP_MAX_SIZE"}]}}
-    with pytest.raises(helm_python.HelmError, match=r"smtpIn\.extraEnv: POSTHORN_SMTP_MAX_SIZE is set by the chart"):
+    values = {
+        "settings": {"POSTHORN_SMTP_MESSAGE_MAX_BYTES": 1},
+        "smtpIn": {"extraEnv": [{"name": "POSTHORN_SMTP_MESSAGE_MAX_BYTES"}]},
+    }
+    with pytest.raises(
+        helm_python.HelmError, match=r"smtpIn\.extraEnv: POSTHORN_SMTP_MESSAGE_MAX_BYTES is set by the chart"
+    ):
         render(values)
 
 

@@ -24,7 +24,7 @@ TYPOS: list[tuple[str, Any]] = [
     ("proxyProtocol.trusted", ["10.0.0.0/8"]),
     ("monitoring.prometheusRules.enabled", True),
     ("settings.POSTHORN_SMTP_MAXSIZE", 1000),
-    ("pop3.settings.POSTHORN_SMTP_MAX_SIZE", 1000),
+    ("pop3.settings.POSTHORN_SMTP_MESSAGE_MAX_BYTES", 1000),
     ("public.mtasts", "enforce"),
     ("accountLimits.perHour", 10),
 ]

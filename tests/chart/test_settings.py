@@ -191,8 +191,8 @@ def test_what_parts_must_agree_on_is_the_same_everywhere() -> None:
 def test_a_setting_goes_to_every_part_that_reads_it_and_a_parts_own_wins() -> None:
     given = {key: environment(container, case("everything")) for key, container in parts(case("everything")).items()}
     assert {key for key, found in given.items() if "POSTHORN_RELAY_GIVE_UP_SECONDS" in found} == {"delivery", "relay"}
-    assert given["smtpIn"]["POSTHORN_SMTP_MAX_SIZE"] == "52428800"  # no 5.24288e+07
-    assert given["submission"]["POSTHORN_SMTP_MAX_SIZE"] == "26214400"
+    assert given["smtpIn"]["POSTHORN_SMTP_MESSAGE_MAX_BYTES"] == "52428800"  # no 5.24288e+07
+    assert given["submission"]["POSTHORN_SMTP_MESSAGE_MAX_BYTES"] == "26214400"
     assert given["relay"]["POSTHORN_RELAY_IPV6"] == "false"
     assert given["relay"]["POSTHORN_RELAY_OWN_NAMES"] == '["mx.example.org"]'
     assert given["relay"]["POSTHORN_RELAY_RETRY_JITTER"] == "0.5"

@@ -67,7 +67,7 @@ class RealHouse:
                 )
                 for id_, message, place in packed.blob_ranges
             )
-            await self._mailboxes.place([Segment(packed.id, packed.key, len(packed.octets), letters)])
+            await self._mailboxes.deliver([Segment(packed.id, packed.key, len(packed.octets), letters)])
 
     async def remove(self, account: int, uid: int) -> None:
         async with self._database.session() as connection:

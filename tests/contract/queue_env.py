@@ -41,7 +41,7 @@ class QueueEnv(Town):
             Outbound(each, each.rpartition("@")[2].lower(), sender, dsn=dsn or RecipientDsn()) for each in recipients
         )
         made = replace(made, outbound=outbound, tenant=tenant, envelope=replace(made.envelope, **envelope))
-        await self._mailboxes.place([segment([made])])
+        await self._mailboxes.deliver([segment([made])])
         return made.envelope.id
 
     async def relay(self) -> UUID:

@@ -139,10 +139,10 @@ async def test_an_account_that_goes_while_mail_arrives_leaves_no_sum_wrong(
     for number in range(4):
         await administration.create_account(None, account("goes"))
         goes = await town.value("SELECT id FROM accounts WHERE address = 'goes@example.test'")
-        await mailboxes.place([segment([letter([goes, stays], size=10 + number)])])
+        await mailboxes.deliver([segment([letter([goes, stays], size=10 + number)])])
         await asyncio.gather(
             administration.delete_account(None, "goes@example.test"),
-            *(mailboxes.place([segment([letter([goes, stays])])]) for _ in range(3)),
+            *(mailboxes.deliver([segment([letter([goes, stays])])]) for _ in range(3)),
             return_exceptions=True,
         )
         assert await town.rows("SELECT 1 FROM mailbox_entries WHERE account_id = $1", goes) == []
@@ -300,7 +300,7 @@ async def test_a_domain_with_mail_in_it_is_not_claimed(administration: PostgresA
     await other_tenant(town, "good.test", verified=False)
     owner = await other_tenant(town)
     kept = await town.account("x@good.test")
-    await PostgresMailboxes(town.database).place([segment([letter([kept])])])
+    await PostgresMailboxes(town.database).deliver([segment([letter([kept])])])
     with pytest.raises(Conflict, match="mail"):
         await administration.claim_domain(owner, "good.test")
     assert len(await town.inbox(kept)) == 1

@@ -13,9 +13,10 @@ import structlog
 
 from posthorn.adapters.nats import ingest_consumer as source
 from posthorn.adapters.nats import layout
-from posthorn.adapters.nats.connection import Connection, connect, split_urls
+from posthorn.adapters.nats.connection import Connection, connect
 from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.ingest_consumer import NatsDelivery, NatsIngestSource
+from posthorn.adapters.nats.urls import split_urls
 from posthorn.model.envelope import decode_record
 from posthorn.model.streams import INGEST, INGEST_CONSUMER
 from posthorn.ports.errors import Full, Unavailable

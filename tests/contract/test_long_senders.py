@@ -80,7 +80,7 @@ async def paths(town: Town) -> list[str]:
 async def test_a_sender_is_stored_with_the_forward_and_found_by_its_token(
     town: Town, mailboxes: PostgresMailboxes
 ) -> None:
-    await mailboxes.place([segment([forwarded(ONE, "a@example.test", "b@example.test", "a@other.test")])])
+    await mailboxes.deliver([segment([forwarded(ONE, "a@example.test", "b@example.test", "a@other.test")])])
     assert await stored(town) == [("example.test", ONE, DAY), ("other.test", ONE, DAY)]
     assert await paths(town) == [
         rewrite_long(ONE, f"{name}.test", KEY, DAY) for name in ("example", "example", "other")
@@ -94,7 +94,7 @@ async def test_a_sender_is_stored_with_the_forward_and_found_by_its_token(
 
 async def test_a_sender_keeps_its_row_and_the_row_its_last_day(town: Town, mailboxes: PostgresMailboxes) -> None:
     for day in (DAY, DAY + 3, DAY + 1):
-        await mailboxes.place([segment([forwarded(ONE, "a@example.test", day=day)])])
+        await mailboxes.deliver([segment([forwarded(ONE, "a@example.test", day=day)])])
     assert await stored(town) == [("example.test", ONE, DAY + 3)]
     assert "" not in await paths(town)
 
@@ -102,11 +102,11 @@ async def test_a_sender_keeps_its_row_and_the_row_its_last_day(town: Town, mailb
 async def test_a_message_placed_again_stores_and_charges_nothing(town: Town) -> None:
     mailboxes = PostgresMailboxes(town.database, QueuePolicy(limits=ForwardLimits(long_senders=2)))
     message = forwarded(ONE, "a@example.test")
-    await mailboxes.place([segment([message])])
+    await mailboxes.deliver([segment([message])])
     before = await town.rows("SELECT key, full_at FROM throttles")
     assert [key for key, _ in before] == ["long-senders:example.test"]
     await town.rows("DELETE FROM long_senders")
-    await mailboxes.place([segment([message])])
+    await mailboxes.deliver([segment([message])])
     assert (await stored(town), await town.rows("SELECT key, full_at FROM throttles")) == ([], before)
 
 
@@ -115,7 +115,7 @@ async def test_a_batch_that_fails_stores_and_charges_nothing(town: Town, databas
     poison = forwarded(OTHER, "a@example.test")
     too_large = replace(poison.outbound[0], dsn=RecipientDsn(Notify(1 << 20)))  # the queue takes it no more, at the end
     with pytest.raises(DataError):
-        await mailboxes.place([segment([forwarded(ONE, "a@example.test"), replace(poison, outbound=(too_large,))])])
+        await mailboxes.deliver([segment([forwarded(ONE, "a@example.test"), replace(poison, outbound=(too_large,))])])
     assert (await stored(town), await town.rows("SELECT key FROM throttles")) == ([], [])
 
 
@@ -124,10 +124,10 @@ async def test_a_domain_stores_so_many_new_ones_an_hour_and_goes_on_with_those_i
 ) -> None:
     mailboxes = PostgresMailboxes(database, QueuePolicy(limits=ForwardLimits(long_senders=2)))
     names = [f"{'x' * 60}{number}@mailer.example" for number in range(4)]
-    await mailboxes.place([segment([forwarded(name, "a@example.test") for name in names[:3]])])
+    await mailboxes.deliver([segment([forwarded(name, "a@example.test") for name in names[:3]])])
     assert [sender for _, sender, _ in await stored(town)] == names[:2]
     assert [bool(path) for path in await paths(town)] == [True, True, False]
-    await mailboxes.place(
+    await mailboxes.deliver(
         [segment([forwarded(name, "a@example.test", "a@other.test", day=DAY + 1) for name in (names[0], names[3])])]
     )
     assert [path.partition("@")[2] for path in (await paths(town))[3:]] == [
@@ -138,7 +138,7 @@ async def test_a_domain_stores_so_many_new_ones_an_hour_and_goes_on_with_those_i
     ]
     assert await town.rows("SELECT DISTINCT state FROM outbound_recipients") == [("queued",)]
     await town.rows("UPDATE throttles SET full_at = full_at - interval '30 minutes'")
-    await mailboxes.place([segment([forwarded(names[3], "a@example.test")])])
+    await mailboxes.deliver([segment([forwarded(names[3], "a@example.test")])])
     assert (await paths(town))[-1], "half an hour makes room for one"
 
 
@@ -152,14 +152,14 @@ def test_the_settings_bound_them_unless_told_not_to(monkeypatch: pytest.MonkeyPa
 async def test_what_is_not_sent_now_or_not_by_a_token_stores_nothing(town: Town, mailboxes: PostgresMailboxes) -> None:
     held = forwarded(ONE, "a@example.test")
     ended = replace(held.outbound[0], state=QueueState.BOUNCED)
-    await mailboxes.place([segment([replace(held, outbound=(ended,)), forwarded(OTHER, "a@example.test", token="")])])
+    await mailboxes.deliver([segment([replace(held, outbound=(ended,)), forwarded(OTHER, "a@example.test", token="")])])
     assert await stored(town) == []
 
 
 async def test_of_two_senders_with_one_token_the_second_is_not_stored(town: Town, mailboxes: PostgresMailboxes) -> None:
     token = token_of(ONE)
-    await mailboxes.place([segment([forwarded(ONE, "a@example.test")])])
-    await mailboxes.place([segment([forwarded(OTHER, "a@example.test", token=token, day=DAY + 1)])])
+    await mailboxes.deliver([segment([forwarded(ONE, "a@example.test")])])
+    await mailboxes.deliver([segment([forwarded(OTHER, "a@example.test", token=token, day=DAY + 1)])])
     assert await stored(town) == [("example.test", ONE, DAY)]
     assert [bool(path) for path in await paths(town)] == [True, False]
 
@@ -169,7 +169,7 @@ async def test_batches_at_once_with_the_same_senders_all_store_them(town: Town, 
     names = [f"{'y' * 60}{number:02}@mailer.example" for number in range(20)]
     batches = (names, names[::-1], names[10:] + names[:10])
     await asyncio.gather(
-        *(mailboxes.place([segment([forwarded(name, "a@example.test") for name in batch])]) for batch in batches)
+        *(mailboxes.deliver([segment([forwarded(name, "a@example.test") for name in batch])]) for batch in batches)
     )
     assert [sender for _, sender, _ in await stored(town)] == names
     assert "" not in await paths(town)
@@ -178,7 +178,7 @@ async def test_batches_at_once_with_the_same_senders_all_store_them(town: Town, 
 async def test_rows_are_forgotten_when_no_address_can_name_them_any_more(
     town: Town, mailboxes: PostgresMailboxes, database: Database
 ) -> None:
-    await mailboxes.place([segment([forwarded(name, "a@example.test") for name in (ONE, OTHER)])])
+    await mailboxes.deliver([segment([forwarded(name, "a@example.test") for name in (ONE, OTHER)])])
     await town.rows(
         "UPDATE long_senders SET used_on = (now() AT TIME ZONE 'UTC')::date - CASE WHEN sender = $1 THEN 24 ELSE 23 END",
         ONE,

@@ -55,7 +55,7 @@ class TestResolve:
 
     async def test_nobody_and_nothing_asked_gives_nothing(self, mailboxes: PostgresMailboxes) -> None:
         found = await mailboxes.resolve((), ())
-        assert (dict(found.accounts), found.placed) == ({}, frozenset())
+        assert (dict(found.accounts), found.delivered) == ({}, frozenset())
 
     async def test_an_alias_leads_to_all_its_targets_without_repeats(
         self, town: Town, mailboxes: PostgresMailboxes
@@ -143,10 +143,10 @@ class TestResolve:
             await town.alias(each, "ada@example.test", *(f"part{number}@example.test" for number in range(15)))
         made = letter([ada])
         placed = made.envelope.id
-        await mailboxes.place([segment([made])])
+        await mailboxes.deliver([segment([made])])
         found = await mailboxes.resolve(asked, [placed])
         assert found.wide == set(asked)
-        assert found.placed == {placed}
+        assert found.delivered == {placed}
 
     async def test_a_loop_of_aliases_ends_and_keeps_what_is_beside_it(
         self, town: Town, mailboxes: PostgresMailboxes
@@ -245,10 +245,10 @@ class TestResolve:
     async def test_it_tells_which_messages_are_placed(self, town: Town, mailboxes: PostgresMailboxes) -> None:
         (ada,) = await town.accounts(1)
         known, dropped = letter([ada]), letter([])
-        await mailboxes.place([segment([known, dropped])])
+        await mailboxes.deliver([segment([known, dropped])])
         ids = {known.envelope.id, dropped.envelope.id}
         found = await mailboxes.resolve(["user0@example.test"], [*ids, new_id()])
-        assert found.placed == ids
+        assert found.delivered == ids
         assert dict(found.accounts) == {"user0@example.test": (ada,)}
 
 
@@ -260,7 +260,7 @@ class TestPlace:
         first = letter([ada, bob], size=700, stored=300, offset=0, subject="One")
         second = letter([ada], size=900, offset=300, subject="Two")
         batch = segment([second, first])  # the order of receipt counts, not that of the batch
-        assert await mailboxes.place([batch]) == 3
+        assert await mailboxes.deliver([batch]) == 3
         assert await town.inbox(ada) == [(1, first.envelope.id), (2, second.envelope.id)]
         assert await town.inbox(bob) == [(1, first.envelope.id)]
         assert await town.used(ada) == (1600, 2)
@@ -284,7 +284,7 @@ class TestPlace:
     async def test_uids_go_on_and_modseq_grows(self, town: Town, mailboxes: PostgresMailboxes) -> None:
         (ada,) = await town.accounts(1)
         for _ in range(3):
-            await mailboxes.place([segment([letter([ada]), letter([ada])])])
+            await mailboxes.deliver([segment([letter([ada]), letter([ada])])])
         assert [uid for uid, _ in await town.inbox(ada)] == [1, 2, 3, 4, 5, 6]
         sequences = [row[0] for row in await town.rows("SELECT modseq FROM mailbox_entries ORDER BY uid")]
         assert sequences == [2, 2, 3, 3, 4, 4]
@@ -292,7 +292,7 @@ class TestPlace:
 
     async def test_an_account_named_twice_gets_the_letter_once(self, town: Town, mailboxes: PostgresMailboxes) -> None:
         (ada,) = await town.accounts(1)
-        assert await mailboxes.place([segment([letter([ada, ada])])]) == 1
+        assert await mailboxes.deliver([segment([letter([ada, ada])])]) == 1
         await town.sums_hold()
 
     async def test_redelivery_does_nothing_and_its_segment_is_condemned(
@@ -300,9 +300,9 @@ class TestPlace:
     ) -> None:
         (ada,) = await town.accounts(1)
         known = letter([ada])
-        await mailboxes.place([segment([known])])
+        await mailboxes.deliver([segment([known])])
         again = segment([known])
-        assert await mailboxes.place([again]) == 0
+        assert await mailboxes.deliver([again]) == 0
         assert len(await town.inbox(ada)) == 1
         assert await town.value("SELECT condemned_at IS NOT NULL FROM segments WHERE id = $1", again.id)
         await town.sums_hold()
@@ -312,16 +312,16 @@ class TestPlace:
     ) -> None:
         (ada,) = await town.accounts(1)
         known, new = letter([ada], size=400), letter([ada], size=70)
-        await mailboxes.place([segment([known])])
+        await mailboxes.deliver([segment([known])])
         mixed = segment([known, new])
-        assert await mailboxes.place([mixed]) == 1
+        assert await mailboxes.deliver([mixed]) == 1
         assert await town.rows("SELECT live_octets, condemned_at FROM segments WHERE id = $1", mixed.id) == [(70, None)]
         await town.sums_hold()
 
     async def test_a_letter_twice_in_one_batch_is_placed_once(self, town: Town, mailboxes: PostgresMailboxes) -> None:
         (ada,) = await town.accounts(1)
         twin = letter([ada])
-        assert await mailboxes.place([segment([twin, twin]), segment([twin])]) == 1
+        assert await mailboxes.deliver([segment([twin, twin]), segment([twin])]) == 1
         await town.sums_hold()
 
     async def test_a_letter_for_nobody_is_recorded_and_dead_at_once(
@@ -330,7 +330,7 @@ class TestPlace:
         (ada,) = await town.accounts(1)
         stray, kept = letter([], size=50), letter([ada], size=60)
         batch = segment([stray, kept])
-        assert await mailboxes.place([batch]) == 1
+        assert await mailboxes.deliver([batch]) == 1
         assert await town.value("SELECT refs FROM messages WHERE id = $1", stray.envelope.id) == 0
         assert await town.value("SELECT live_octets FROM segments") == 60
         await town.sums_hold()
@@ -340,12 +340,12 @@ class TestPlace:
         (ada,) = await town.accounts(1)
         letters = [letter([ada], size=100 + number) for number in range(4)]
         whole = segment(letters)
-        await mailboxes.place([segment(letters[:1])])
-        assert await mailboxes.place([segment(letters[:1], number=whole.id, key=whole.key)]) == 0
+        await mailboxes.deliver([segment(letters[:1])])
+        assert await mailboxes.deliver([segment(letters[:1], number=whole.id, key=whole.key)]) == 0
         assert await town.value("SELECT condemned_at IS NOT NULL FROM segments WHERE id = $1", whole.id)
-        assert await mailboxes.place([segment(letters[:2], number=whole.id, key=whole.key)]) == 1
-        assert await mailboxes.place([segment(letters[2:], number=whole.id, key=whole.key)]) == 2
-        assert await mailboxes.place([whole]) == 0
+        assert await mailboxes.deliver([segment(letters[:2], number=whole.id, key=whole.key)]) == 1
+        assert await mailboxes.deliver([segment(letters[2:], number=whole.id, key=whole.key)]) == 2
+        assert await mailboxes.deliver([whole]) == 0
         assert await town.rows("SELECT live_octets, condemned_at FROM segments WHERE id = $1", whole.id) == [
             (101 + 102 + 103, None)
         ]
@@ -355,20 +355,20 @@ class TestPlace:
         (ada,) = await town.accounts(1)
         large = letter([ada])
         key = f"bodies/{large.envelope.id}"
-        assert await mailboxes.place([segment([large], key=key)]) == 1
-        assert await mailboxes.place([segment([large], key=key)]) == 0
+        assert await mailboxes.deliver([segment([large], key=key)]) == 1
+        assert await mailboxes.deliver([segment([large], key=key)]) == 0
         assert await town.rows("SELECT key, live_octets, condemned_at FROM segments") == [(key, 1000, None)]
         await town.sums_hold()
 
     async def test_nothing_to_place_is_no_error(self, town: Town, mailboxes: PostgresMailboxes) -> None:
-        assert await mailboxes.place([]) == 0
-        assert await mailboxes.place([segment([])]) == 0
+        assert await mailboxes.deliver([]) == 0
+        assert await mailboxes.deliver([segment([])]) == 0
         await town.sums_hold()
 
     async def test_nul_and_broken_unicode_do_not_hinder(self, town: Town, mailboxes: PostgresMailboxes) -> None:
         (ada,) = await town.accounts(1)
         odd = letter([ada], subject="a\0b\ud800c\U0001f4ef", reverse_path="se\0nder@elsewhere.test")
-        assert await mailboxes.place([segment([odd])]) == 1
+        assert await mailboxes.deliver([segment([odd])]) == 1
         assert await town.rows("SELECT subject, reverse_path FROM messages") == [
             ("ab\ufffdc\U0001f4ef", "sender@elsewhere.test")
         ]
@@ -379,18 +379,18 @@ class TestPlace:
     ) -> None:
         (ada,) = await town.accounts(1)
         with pytest.raises(asyncpg.DataError):
-            await mailboxes.place([segment([letter([ada]), letter([ada], received_at=received_at)])])
+            await mailboxes.deliver([segment([letter([ada]), letter([ada], received_at=received_at)])])
         with pytest.raises((asyncpg.DataError, ValueError)):
-            await mailboxes.place([segment([letter([ada], size=2**70)])])
+            await mailboxes.deliver([segment([letter([ada], size=2**70)])])
         assert await town.value("SELECT count(*) FROM segments") == 0
-        assert await mailboxes.place([segment([letter([ada])])]) == 1
+        assert await mailboxes.deliver([segment([letter([ada])])]) == 1
         await town.sums_hold()
 
     async def test_an_account_that_went_leaves_nothing_written(self, town: Town, mailboxes: PostgresMailboxes) -> None:
         ada, bob = await town.accounts(2)
         await town.rows("DELETE FROM accounts WHERE id = $1", bob)
         with pytest.raises(AccountsGone):
-            await mailboxes.place([segment([letter([ada]), letter([ada, bob])])])
+            await mailboxes.deliver([segment([letter([ada]), letter([ada, bob])])])
         for table in ("segments", "messages", "mailbox_entries"):
             assert await town.value(f"SELECT count(*) FROM {table}") == 0
         assert await town.used(ada) == (0, 0)
@@ -402,7 +402,7 @@ class TestPlace:
         other: Connection = await asyncpg.connect(database_url)
         async with other.transaction():
             await other.execute("DELETE FROM accounts WHERE id = $1", ada)
-            placing = asyncio.create_task(mailboxes.place([segment([letter([ada])])]))
+            placing = asyncio.create_task(mailboxes.deliver([segment([letter([ada])])]))
             await until_waiting(other)
         with pytest.raises(AccountsGone):
             await placing
@@ -414,11 +414,11 @@ class TestPlace:
         await town.domain("example.test")
         small = await town.account("small@example.test", quota=1000)
         await town.account("unlimited@example.test")
-        await mailboxes.place([segment([letter([small], size=999)])])
+        await mailboxes.deliver([segment([letter([small], size=999)])])
         assert await town.told() == []
-        await mailboxes.place([segment([letter([small], size=1)])])
+        await mailboxes.deliver([segment([letter([small], size=1)])])
         assert await town.told() == ["small@example.test"]
-        assert await mailboxes.place([segment([letter([small], size=5000)])]) == 1
+        assert await mailboxes.deliver([segment([letter([small], size=5000)])]) == 1
         assert await town.told() == []
         assert await town.used(small) == (6000, 3)
 
@@ -430,7 +430,7 @@ class TestPlace:
         heard = asyncio.Event()
         listener: Connection = await asyncpg.connect(database_url)
         await listener.add_listener("directory", lambda *_: heard.set())
-        await mailboxes.place([segment([letter([small])])])
+        await mailboxes.deliver([segment([letter([small])])])
         async with asyncio.timeout(5):
             await heard.wait()
         await listener.close()
@@ -446,7 +446,7 @@ class TestPlacingAtOnce:
             mine, yours = letters[:20], letters[10:]
             random.shuffle(mine)
             random.shuffle(yours)
-            made = await asyncio.gather(mailboxes.place([segment(mine)]), mailboxes.place([segment(yours)]))
+            made = await asyncio.gather(mailboxes.deliver([segment(mine)]), mailboxes.deliver([segment(yours)]))
             assert sum(made) == 60
         await town.sums_hold()
 
@@ -456,7 +456,7 @@ class TestPlacingAtOnce:
         for _ in range(3):
             letters = [letter([]) for _ in range(400)]
             batches = [segment(random.sample(letters, 390)) for _ in range(8)]
-            await asyncio.gather(*(mailboxes.place([batch]) for batch in batches))
+            await asyncio.gather(*(mailboxes.deliver([batch]) for batch in batches))
         await town.sums_hold()
 
     async def test_the_same_large_body_placed_twice_at_once_keeps_its_blob(
@@ -466,7 +466,7 @@ class TestPlacingAtOnce:
         for recipients in ([ada], []):
             large = letter(recipients)
             key = f"bodies/{large.envelope.id}"
-            await asyncio.gather(*(mailboxes.place([segment([large], key=key)]) for _ in range(4)))
+            await asyncio.gather(*(mailboxes.deliver([segment([large], key=key)]) for _ in range(4)))
             assert await town.rows("SELECT count(*), count(condemned_at) FROM segments WHERE key = $1", key) == [(1, 0)]
         await town.sums_hold()
 
@@ -477,7 +477,7 @@ class TestPlacingAtOnce:
 
         async def place() -> int:
             letters = [letter(random.sample(accounts, random.randint(1, 10))) for _ in range(10)]
-            return await mailboxes.place([segment(letters)])
+            return await mailboxes.deliver([segment(letters)])
 
         made = await asyncio.gather(*(place() for _ in range(20)))
         assert sum(made) == await town.value("SELECT count(*) FROM mailbox_entries")
@@ -491,7 +491,7 @@ class TestPlacingAtOnce:
         async with other.transaction():
             # the last statement of place() meets this lock, after messages and segments were written
             await other.execute("SELECT FROM mailboxes WHERE account_id = $1 FOR UPDATE", ada)
-            placing = asyncio.create_task(mailboxes.place([segment([letter([ada])])]))
+            placing = asyncio.create_task(mailboxes.deliver([segment([letter([ada])])]))
             pid = await until_waiting(other)
             await other.execute("SELECT pg_terminate_backend($1)", pid)
             with pytest.raises(Unavailable) as fault:
@@ -499,7 +499,7 @@ class TestPlacingAtOnce:
         assert str(fault.value).startswith("postgres: ")
         for table in ("segments", "messages", "mailbox_entries"):
             assert await town.value(f"SELECT count(*) FROM {table}") == 0
-        assert await mailboxes.place([segment([letter([ada])])]) == 1
+        assert await mailboxes.deliver([segment([letter([ada])])]) == 1
         await town.sums_hold()
         await other.close()
 
@@ -510,13 +510,13 @@ class TestPlacingAtOnce:
         other: Connection = await asyncpg.connect(database_url)
         async with other.transaction():
             await other.execute("SELECT FROM mailboxes WHERE account_id = $1 FOR UPDATE", ada)
-            placing = asyncio.create_task(mailboxes.place([segment([letter([ada])])]))
+            placing = asyncio.create_task(mailboxes.deliver([segment([letter([ada])])]))
             await until_waiting(other)
             placing.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await placing
         assert await town.value("SELECT count(*) FROM messages") == 0
-        assert await mailboxes.place([segment([letter([ada])])]) == 1
+        assert await mailboxes.deliver([segment([letter([ada])])]) == 1
         await town.sums_hold()
         await other.close()
 
@@ -531,7 +531,7 @@ class TestPlacingAtOnce:
 
         async def deliver() -> None:
             for _ in range(6):
-                await mailboxes.place([segment(random.sample(letters, random.randint(1, 25)))])
+                await mailboxes.deliver([segment(random.sample(letters, random.randint(1, 25)))])
 
         async def read(account: int) -> None:
             for _ in range(8):

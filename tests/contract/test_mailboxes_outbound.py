@@ -138,7 +138,7 @@ class TestPlace:
             envelope=replace(sent.envelope, submitter="ada@example.test", ret="HDRS", envid="id"),
         )
         batch = segment([sent])
-        assert await mailboxes.place([batch]) == 1
+        assert await mailboxes.deliver([batch]) == 1
         number = sent.envelope.id
         assert await town.rows(
             "SELECT message_id, tenant_id, submitter, smtputf8, ret, envid, signature, open FROM outbound_messages"
@@ -159,8 +159,8 @@ class TestPlace:
 
     async def test_due_overdue_and_expiry_are_counted_from_now(self, town: Town, mailboxes: PostgresMailboxes) -> None:
         never = RecipientDsn(Notify.NEVER)
-        await mailboxes.place([segment([leaving(outbound("a@far.test"), outbound("b@far.test", dsn=never))])])
-        await mailboxes.place([segment([leaving(outbound("c@far.test"), sender="")])])
+        await mailboxes.deliver([segment([leaving(outbound("a@far.test"), outbound("b@far.test", dsn=never))])])
+        await mailboxes.deliver([segment([leaving(outbound("c@far.test"), sender="")])])
         times = "due_at - created_at, overdue_at - created_at, expires_at - created_at"
         late, end = timedelta(seconds=100), timedelta(seconds=1000)
         assert await town.rows(f"SELECT recipient, {times} FROM outbound_recipients ORDER BY recipient") == [
@@ -173,13 +173,13 @@ class TestPlace:
     async def test_without_delay_notices_the_end_is_the_first_thing_to_happen(
         self, town: Town, database: Database
     ) -> None:
-        await PostgresMailboxes(database, QueuePolicy(50, 0)).place([segment([leaving(outbound("a@far.test"))])])
+        await PostgresMailboxes(database, QueuePolicy(50, 0)).deliver([segment([leaving(outbound("a@far.test"))])])
         assert await town.value("SELECT overdue_at = expires_at FROM outbound_recipients")
 
     async def test_a_letter_for_elsewhere_alone_keeps_its_octets_live(
         self, town: Town, mailboxes: PostgresMailboxes
     ) -> None:
-        assert await mailboxes.place([segment([leaving(outbound("a@far.test"), outbound("b@near.test"))])]) == 0
+        assert await mailboxes.deliver([segment([leaving(outbound("a@far.test"), outbound("b@near.test"))])]) == 0
         assert await town.rows("SELECT live_octets, condemned_at FROM segments") == [(1000, None)]
         assert await town.value("SELECT refs FROM messages") == 1
         assert await town.rows("SELECT name FROM outbound_destinations ORDER BY name") == [
@@ -197,7 +197,7 @@ class TestPlace:
             notice=Action.FAILED,
         )
         silent = outbound("quiet@example.test", state=QueueState.DELIVERED)
-        await mailboxes.place([segment([leaving(bounced, silent)])])
+        await mailboxes.deliver([segment([leaving(bounced, silent)])])
         columns = "recipient, state, last_status, last_reply, notice, closed_at IS NULL"
         assert await town.rows(f"SELECT {columns} FROM outbound_recipients ORDER BY id") == [
             ("gone@example.test", "bounced", "5.1.1", "550 5.1.1 gone", "failed", True),
@@ -210,14 +210,14 @@ class TestPlace:
     async def test_a_letter_with_closed_rows_only_holds_no_octets(
         self, town: Town, mailboxes: PostgresMailboxes
     ) -> None:
-        await mailboxes.place([segment([leaving(outbound("quiet@example.test", state=QueueState.DELIVERED))])])
+        await mailboxes.deliver([segment([leaving(outbound("quiet@example.test", state=QueueState.DELIVERED))])])
         assert await town.value("SELECT refs FROM messages") == 0
         await town.sums_hold()
 
     async def test_redelivery_enters_nothing_again(self, town: Town, mailboxes: PostgresMailboxes) -> None:
         sent = leaving(outbound("a@far.test"))
-        await mailboxes.place([segment([sent])])
-        await mailboxes.place([segment([sent]), segment([leaving(outbound("b@far.test"))])])
+        await mailboxes.deliver([segment([sent])])
+        await mailboxes.deliver([segment([sent]), segment([leaving(outbound("b@far.test"))])])
         rows = await town.rows("SELECT recipient FROM outbound_recipients ORDER BY id")
         assert rows == [("a@far.test",), ("b@far.test",)]
         await town.sums_hold()
@@ -228,7 +228,7 @@ class TestPlace:
         await town.rows(
             "INSERT INTO outbound_destinations VALUES ('far.test', 'infinity'), ('near.test', now() - interval '1 day')"
         )
-        await mailboxes.place([segment([leaving(outbound("a@far.test"), outbound("a@near.test"))])])
+        await mailboxes.deliver([segment([leaving(outbound("a@far.test"), outbound("a@near.test"))])])
         ages = "due_at <= now(), due_at < now() - interval '1 hour'"
         assert await town.rows(f"SELECT name, {ages} FROM outbound_destinations ORDER BY name") == [
             ("far.test", True, False),
@@ -242,7 +242,7 @@ class TestPlace:
 
         async def place(turn: int) -> None:
             turned = names[turn:] + names[:turn]
-            await mailboxes.place([segment([leaving(*(outbound(f"a@{name}") for name in turned))])])
+            await mailboxes.deliver([segment([leaving(*(outbound(f"a@{name}") for name in turned))])])
 
         async with asyncio.timeout(20):
             await asyncio.gather(*(place(turn) for turn in range(24)))
@@ -255,7 +255,7 @@ class TestPlace:
         await town.rows("INSERT INTO outbound_destinations VALUES ('far.test', now())")
         async with database.transaction() as claim:
             await claim.execute("SELECT FROM outbound_destinations WHERE name = 'far.test' FOR UPDATE")
-            placing = asyncio.create_task(mailboxes.place([segment([leaving(outbound("a@far.test"))])]))
+            placing = asyncio.create_task(mailboxes.deliver([segment([leaving(outbound("a@far.test"))])]))
             async with asyncio.timeout(10):
                 while not await town.rows("SELECT pid FROM pg_locks WHERE NOT granted"):
                     await asyncio.sleep(0.01)
@@ -266,7 +266,7 @@ class TestPlace:
 
     async def test_text_that_postgres_refuses_is_mended(self, town: Town, mailboxes: PostgresMailboxes) -> None:
         odd = replace(outbound("b\0ob@far.test"), original="\ud800@x.test", dsn=RecipientDsn(orcpt="rfc822;\0"))
-        await mailboxes.place([segment([leaving(odd, sender="s\0@x.test")])])
+        await mailboxes.deliver([segment([leaving(odd, sender="s\0@x.test")])])
         assert await town.rows("SELECT recipient, original, orcpt, sender FROM outbound_recipients") == [
             ("bob@far.test", "\ufffd@x.test", "rfc822;", "s@x.test")
         ]

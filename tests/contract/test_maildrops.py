@@ -147,7 +147,7 @@ class TestOpen:
     ) -> None:
         ada, bob = await town.accounts(2)
         letters = [letter([ada], size=100 + number) for number in range(3)]
-        await mailboxes.place([segment([*letters, letter([bob])])])
+        await mailboxes.deliver([segment([*letters, letter([bob])])])
         await town.rows(
             "INSERT INTO mailbox_entries (account_id, mailbox_id, uid, message_id, size_crlf, internal_date)"
             " VALUES ($1, 2, 1, $2, 5, now())",
@@ -164,11 +164,11 @@ class TestOpen:
         self, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
     ) -> None:
         (ada,) = await town.accounts(1)
-        await mailboxes.place([segment([letter([ada]) for _ in range(3)])])
+        await mailboxes.deliver([segment([letter([ada]) for _ in range(3)])])
         holder = new_id()
         before = await maildrops.open(ada, holder)
         await maildrops.commit(ada, holder, [before.uids[0]])
-        await mailboxes.place([segment([letter([ada])])])
+        await mailboxes.deliver([segment([letter([ada])])])
         after = await maildrops.open(ada, new_id())
         assert after.uidvalidity == before.uidvalidity
         assert after.uids[:2] == before.uids[1:]
@@ -231,7 +231,7 @@ class TestOpen:
         self, database_url: str, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
     ) -> None:
         (ada,) = await town.accounts(1)
-        await mailboxes.place([segment([letter([ada])])])
+        await mailboxes.deliver([segment([letter([ada])])])
         first = new_id()
         await maildrops.open(ada, first)
         other: Connection = await asyncpg.connect(database_url)
@@ -305,7 +305,7 @@ class TestLocate:
         ada, bob = await town.accounts(2)
         first, second = letter([ada], size=900, stored=300), letter([bob], size=40, offset=300)
         batch = segment([first, second])
-        await mailboxes.place([batch])
+        await mailboxes.deliver([batch])
         assert await maildrops.locate(ada, [1, 2, 99]) == {
             1: BodyLocation(first.envelope.id, batch.key, 0, 300, "identity", 900, has_dot_lines=False)
         }
@@ -317,7 +317,7 @@ class TestLocate:
         (ada,) = await town.accounts(1)
         moved = letter([ada], size=900)
         batch = segment([moved])
-        await mailboxes.place([batch])
+        await mailboxes.deliver([batch])
         new = Segment(new_id(), "segments/new", 500, ())
         place = BlobRange(100, 400, "zstd")
         assert await PostgresSegmentCatalog(database).move(batch.id, new, {moved.envelope.id: place})
@@ -332,7 +332,7 @@ class TestCommit:
     ) -> None:
         ada, bob = await town.accounts(2)
         shared, own = letter([ada, bob], size=500), letter([ada], size=300)
-        await mailboxes.place([segment([shared, own])])
+        await mailboxes.deliver([segment([shared, own])])
         holder = new_id()
         await maildrops.open(ada, holder)
         assert await maildrops.commit(ada, holder, [1, 2]) == 2
@@ -348,7 +348,7 @@ class TestCommit:
     ) -> None:
         monkeypatch.setattr("posthorn.adapters.postgres.mailboxes.expunge._SLICE", 3)
         (ada,) = await town.accounts(1)
-        await mailboxes.place([segment([letter([ada]) for _ in range(10)])])
+        await mailboxes.deliver([segment([letter([ada]) for _ in range(10)])])
         holder = new_id()
         await maildrops.open(ada, holder)
         assert await maildrops.commit(ada, holder, range(1, 9)) == 8
@@ -360,7 +360,7 @@ class TestCommit:
     ) -> None:
         ada, bob = await town.accounts(2)
         shared = letter([ada])
-        await mailboxes.place([segment([shared])])
+        await mailboxes.deliver([segment([shared])])
         mine, other = new_id(), new_id()
         await maildrops.open(ada, mine)
         await maildrops.open(bob, other)
@@ -376,7 +376,7 @@ class TestCommit:
         self, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
     ) -> None:
         (ada,) = await town.accounts(1)
-        await mailboxes.place([segment([letter([ada]), letter([ada])])])
+        await mailboxes.deliver([segment([letter([ada]), letter([ada])])])
         for uids, deleted in (([1, 1, 77], 2), ([1], 1), ([], 0)):
             holder = new_id()
             await maildrops.open(ada, holder)
@@ -389,7 +389,7 @@ class TestCommit:
     ) -> None:
         (ada,) = await town.accounts(1)
         copied = letter([ada], size=10)
-        await mailboxes.place([segment([copied])])
+        await mailboxes.deliver([segment([copied])])
         # as IMAP COPY will do
         await town.rows(
             "INSERT INTO mailbox_entries (account_id, mailbox_id, uid, message_id, size_crlf, internal_date)"
@@ -410,7 +410,7 @@ class TestCommit:
         self, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
     ) -> None:
         ada, bob = await town.accounts(2)
-        await mailboxes.place([segment([letter([ada]), letter([bob])])])
+        await mailboxes.deliver([segment([letter([ada]), letter([bob])])])
         first, second = new_id(), new_id()
         with pytest.raises(LeaseLost):
             await maildrops.commit(ada, first, [1])
@@ -432,7 +432,7 @@ class TestCommit:
         self, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
     ) -> None:
         (ada,) = await town.accounts(1)
-        await mailboxes.place([segment([letter([ada])])])
+        await mailboxes.deliver([segment([letter([ada])])])
         holder = new_id()
         await maildrops.open(ada, holder)
         await _expire(town, ada)
@@ -442,7 +442,7 @@ class TestCommit:
         self, database_url: str, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
     ) -> None:
         (ada,) = await town.accounts(1)
-        await mailboxes.place([segment([letter([ada])])])
+        await mailboxes.deliver([segment([letter([ada])])])
         holder = new_id()
         await maildrops.open(ada, holder)
         other: Connection = await asyncpg.connect(database_url)
@@ -463,7 +463,7 @@ class TestCommit:
     ) -> None:
         await town.domain("example.test")
         small = await town.account("small@example.test", quota=1000)
-        await mailboxes.place([segment([letter([small], size=600) for _ in range(3)])])
+        await mailboxes.deliver([segment([letter([small], size=600) for _ in range(3)])])
         assert await town.told() == ["small@example.test"]
         for uid, told in ((1, []), (2, ["small@example.test"]), (3, [])):
             holder = new_id()
@@ -483,7 +483,7 @@ class TestCommit:
             await maildrops.commit(account, holder, uids)
 
         for _ in range(4):
-            await mailboxes.place([segment([letter(accounts) for _ in range(20)]) for _ in range(3)])
+            await mailboxes.deliver([segment([letter(accounts) for _ in range(20)]) for _ in range(3)])
             await asyncio.gather(*(delete(account) for account in accounts))
         assert await town.value("SELECT sum(live_octets) FROM segments") == 0
         assert await town.value("SELECT sum(refs) FROM messages") == 0
@@ -494,7 +494,7 @@ class TestCommit:
     ) -> None:
         accounts = await town.accounts(6)
         segments = [segment([letter([account]) for account in accounts]) for _ in range(12)]
-        await mailboxes.place(segments)
+        await mailboxes.deliver(segments)
         holders = {account: new_id() for account in accounts}
         for account, holder in holders.items():
             await maildrops.open(account, holder)
@@ -516,10 +516,10 @@ class TestCommit:
         self, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
     ) -> None:
         (ada,) = await town.accounts(1)
-        await mailboxes.place([segment([letter([ada]) for _ in range(50)])])
+        await mailboxes.deliver([segment([letter([ada]) for _ in range(50)])])
         holder = new_id()
         items = await maildrops.open(ada, holder)
-        placing = [mailboxes.place([segment([letter([ada])])]) for _ in range(5)]
+        placing = [mailboxes.deliver([segment([letter([ada])])]) for _ in range(5)]
         await asyncio.gather(maildrops.commit(ada, holder, items.uids), *placing)
         assert [uid for uid, _ in await town.inbox(ada)] == [51, 52, 53, 54, 55]
         await town.sums_hold()

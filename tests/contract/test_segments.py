@@ -41,7 +41,7 @@ class House(Town):
             packed.append(SegmentMessage(each.envelope, BlobRange(offset, each.blob_range.length), each.accounts))
             offset += each.blob_range.length
         made = segment(packed)
-        await PostgresMailboxes(self.database).place([made])
+        await PostgresMailboxes(self.database).deliver([made])
         return made
 
     async def delete(self, account: int, *uids: int) -> None:

@@ -83,7 +83,7 @@ class Store(Town):
             return self.backlog
 
         chosen = CollectorSettings.model_construct(**{**self.settings.model_dump(), **settings})
-        brakes = CollectorBrakes.of(chosen, lambda: self.released)
+        brakes = CollectorBrakes.from_settings(chosen, lambda: self.released)
         return Collector(self.segments, self.blobs, backlog, chosen, self.now, certain=self._certain, brakes=brakes)
 
     async def _certain(self) -> None:
@@ -114,7 +114,7 @@ class Store(Town):
         number = new_id()
         made = Segment(number, f"{SEGMENTS}{number}", offset, tuple(letters))
         await self.blobs.put(made.key, parts)
-        await PostgresMailboxes(self.database).place([made])
+        await PostgresMailboxes(self.database).deliver([made])
         return made
 
     async def place_large(self, account: int, size: int) -> Segment:
@@ -123,7 +123,7 @@ class Store(Town):
         self.bodies[one.envelope.id] = os.urandom(size)
         made = Segment(one.envelope.id, f"{BODIES}{one.envelope.id}", size, (one,))
         await self.blobs.put(made.key, [self.bodies[one.envelope.id]])
-        await PostgresMailboxes(self.database).place([made])
+        await PostgresMailboxes(self.database).deliver([made])
         return made
 
     async def delete(self, account: int, messages: Sequence[UUID]) -> None:
@@ -170,7 +170,7 @@ async def test_a_dead_segment_goes_after_the_grace_period_and_not_before(store: 
     collector = store.collector()
     assert await collector.collect_once() == Round(condemned=1, octets=3000)
     assert await store.keys() == {dead.key, alive.key}, "a reader may be at it"
-    await store.pass_time(store.settings.collector_grace - 60)
+    await store.pass_time(store.settings.collector_grace_seconds - 60)
     assert (await collector.collect_once()).removed == 0
     await store.pass_time(61)
     assert (await collector.collect_once()).removed == 1
@@ -186,12 +186,12 @@ async def test_a_segment_mostly_dead_is_written_anew_with_its_living(store: Stor
     await store.delete(account, [_ids(old)[place] for place in (0, 2, 4)])
     collector = store.collector()
     assert await collector.collect_once() == Round(), "too young"
-    await store.pass_time(store.settings.collector_rewrite_age + 1)
+    await store.pass_time(store.settings.collector_rewrite_age_seconds + 1)
     assert await collector.collect_once() == Round(rewritten=1, octets=8000)
     assert await store.living_read_back() == 2
     (new_key,) = await store.keys() - {old.key}
     assert [blob.size async for blob in store.blobs.list(new_key)] == [500]
-    await store.pass_time(store.settings.collector_grace + 1)
+    await store.pass_time(store.settings.collector_grace_seconds + 1)
     assert (await collector.collect_once()).removed == 1
     assert await store.keys() == {new_key}
     assert await store.living_read_back() == 2
@@ -274,9 +274,9 @@ async def test_orphans_go_when_they_are_old_and_never_when_they_are_young(store:
     await store.blobs.put("segments/orphan", [b"left by a crash between PUT and commit"])
     collector = store.collector()
     assert (await collector.collect_once()).orphans == 0
-    await store.pass_time(store.settings.collector_orphan_interval + 1)
+    await store.pass_time(store.settings.collector_orphan_interval_seconds + 1)
     assert (await collector.collect_once()).orphans == 0, "suspected for the first time"
-    await store.pass_time(store.settings.collector_orphan_interval)
+    await store.pass_time(store.settings.collector_orphan_interval_seconds)
     await store.blobs.put("segments/young", [b"a batch has just written it"])
     await store.pass_time(60)
     assert (await collector.collect_once()).orphans == 1
@@ -365,7 +365,7 @@ async def test_a_body_that_was_placed_meanwhile_stays(store: Store) -> None:
     collector = store.collector()
     assert await _search(store, collector) == 0
     key = f"{BODIES}{one.envelope.id}"
-    await PostgresMailboxes(store.database).place([Segment(one.envelope.id, key, 4, (one,))])
+    await PostgresMailboxes(store.database).deliver([Segment(one.envelope.id, key, 4, (one,))])
     assert await _search(store, collector) == 0
     assert await store.living_read_back() == 1
 
@@ -394,7 +394,7 @@ async def test_ids_of_dead_messages_are_kept_for_a_week(store: Store) -> None:
     collector = store.collector()
     await store.pass_time(6 * 24 * HOUR)
     assert (await collector.collect_once()).forgotten == 0
-    assert await PostgresMailboxes(store.database).place([first]) == 0, "a late redelivery does nothing"
+    assert await PostgresMailboxes(store.database).deliver([first]) == 0, "a late redelivery does nothing"
     await store.pass_time(25 * HOUR)
     assert (await collector.collect_once()).forgotten == 1
     assert await store.value("SELECT count(*) FROM messages") == 1
@@ -409,7 +409,7 @@ async def test_one_of_many_processes_collects_and_another_takes_over(store: Stor
     store.segments = PostgresSegmentCatalog(store.database)
     other = store.collector()
     assert await other.collect_once() == Round(), "the first one leads"
-    await store.pass_time(store.settings.collector_interval + 61)  # it has gone
+    await store.pass_time(store.settings.collector_interval_seconds + 61)  # it has gone
     assert (await other.collect_once()).condemned == 1
     assert await leader.collect_once() == Round()
 
@@ -418,7 +418,7 @@ async def test_a_store_that_fails_ends_the_round_and_the_next_goes_on(store: Sto
     (account,) = await store.accounts(1)
     for _ in range(3):
         await store.delete(account, _ids(await store.place(account, 100)))
-    collector = store.collector(collector_interval=0.02)
+    collector = store.collector(collector_interval_seconds=0.02)
     await collector.collect_once()
     await store.pass_time(HOUR)
     delete, calls = store.blobs.delete, 0
@@ -479,7 +479,7 @@ async def test_whatever_happens_every_living_message_reads_back(store: Store, se
             copy = Segment(number, again.key.replace(str(again.id), str(number)), again.octets, again.messages)
             bodies = [store.bodies[each.envelope.id] for each in again.messages]
             await store.blobs.put(copy.key, bodies)
-            await PostgresMailboxes(store.database).place([copy])
+            await PostgresMailboxes(store.database).deliver([copy])
 
     async def crash() -> None:
         await store.blobs.put(f"{chance.choice((SEGMENTS, BODIES))}{new_id()}", [b"left behind"])
@@ -532,14 +532,14 @@ async def test_a_reader_that_located_a_message_has_time_to_read_it(store: Store)
 
 async def test_the_lower_limits_protect_what_is_in_use() -> None:
     for name, value in (
-        ("collector_grace", 999),
-        ("collector_orphan_age", 1799),
-        ("collector_forget_age", 3600),
+        ("collector_grace_seconds", 999),
+        ("collector_orphan_age_seconds", 1799),
+        ("collector_forget_age_seconds", 3600),
         ("collector_live_share", 1.0),
     ):
         with pytest.raises(ValueError, match=name):
             CollectorSettings(**{name: value})  # type: ignore[arg-type]
-    assert timedelta(seconds=CollectorSettings().collector_forget_age) == timedelta(days=7)
+    assert timedelta(seconds=CollectorSettings().collector_forget_age_seconds) == timedelta(days=7)
 
 
 async def test_what_lies_in_the_trash_for_long_is_deleted_and_not_before(store: Store) -> None:

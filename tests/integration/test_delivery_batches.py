@@ -213,8 +213,8 @@ class _Unsteady(PostgresMailboxes):
 
     failures = 2
 
-    async def place(self, segments: Sequence[Segment]) -> int:
-        entries = await super().place(segments)
+    async def deliver(self, segments: Sequence[Segment]) -> int:
+        entries = await super().deliver(segments)
         if self.failures:
             self.failures -= 1
             raise Unavailable("postgres", "the connection broke at COMMIT")

@@ -41,14 +41,14 @@ class Hanging(PostgresMailboxes):
         self.reached = asyncio.Event()
         self.goes_on = asyncio.Event()
 
-    async def place(self, segments: Sequence[Segment]) -> int:
+    async def deliver(self, segments: Sequence[Segment]) -> int:
         self.reached.set()
         try:
             await self.goes_on.wait()
         except asyncio.CancelledError:
             await self.goes_on.wait()
             raise
-        return await super().place(segments)
+        return await super().deliver(segments)
 
 
 class Going:

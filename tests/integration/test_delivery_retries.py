@@ -65,9 +65,9 @@ class Counting(PostgresMailboxes):
         self.resolved += 1
         return await super().resolve(recipients, messages)
 
-    async def place(self, segments: Sequence[Segment]) -> int:
+    async def deliver(self, segments: Sequence[Segment]) -> int:
         self.placed += 1
-        return await super().place(segments)
+        return await super().deliver(segments)
 
 
 async def test_two_hundred_poisonous_messages_delay_no_other_also_while_dead_is_full(

@@ -18,7 +18,7 @@ from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.adapters.nats.bucket import NatsDirectoryBucket
 from posthorn.adapters.nats.connection import Connection, connect
 from posthorn.adapters.nats.directory import NatsDirectory
-from posthorn.adapters.postgres.directory.outbox import PostgresDirectoryTruth
+from posthorn.adapters.postgres.directory.outbox import PostgresDirectorySource
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.model.directory_entry import AddressEntry, DomainEntry, Entry, RecipientStatus
 from posthorn.model.room import room_of
@@ -45,7 +45,7 @@ class Scene:
     town: Town
     connection: Connection
     bucket: NatsDirectoryBucket
-    truth: PostgresDirectoryTruth
+    truth: PostgresDirectorySource
     publisher: Publisher
     directory: NatsDirectory
 
@@ -67,7 +67,7 @@ async def scene(database_url: str, nats: Nats, tmp_path: Path) -> AsyncIterator[
         api = await stack.enter_async_context(running_api(database_url, FileBlobs(tmp_path)))
         database = await stack.enter_async_context(pool(database_url))
         connection = await stack.enter_async_context(connect(nats_settings(nats), "test"))
-        truth, bucket = PostgresDirectoryTruth(database), NatsDirectoryBucket(connection)
+        truth, bucket = PostgresDirectorySource(database), NatsDirectoryBucket(connection)
         publisher = Publisher(truth, bucket)
         directory = await stack.enter_async_context(NatsDirectory(connection))
         yield Scene(api, Town(database), connection, bucket, truth, publisher, directory)
@@ -141,9 +141,9 @@ async def test_a_crossed_step_of_room_is_published_of_the_account_and_what_leads
     assert await rooms() == {before}
     (alice,) = (await published.town.rows("SELECT id FROM accounts"))[0]
     mailboxes = PostgresMailboxes(published.town.database)
-    await mailboxes.place([segment([letter([alice], size=10_000)])])
+    await mailboxes.deliver([segment([letter([alice], size=10_000)])])
     assert await published.town.rows("SELECT subject FROM directory_outbox") == [], "within a step nothing is said"
-    await mailboxes.place([segment([letter([alice], size=900_000)])])
+    await mailboxes.deliver([segment([letter([alice], size=900_000)])])
     after = room_of(90_000)
     assert after is not None and before is not None and after < before
 
@@ -260,7 +260,7 @@ async def test_a_comparison_that_fails_keeps_nothing_from_being_published(scene:
     await scene.api.domain()
     comparisons = 0
 
-    class Unreadable(PostgresDirectoryTruth):
+    class Unreadable(PostgresDirectorySource):
         async def everything(self) -> AsyncIterator[tuple[str, Entry]]:
             nonlocal comparisons
             comparisons += 1
@@ -382,7 +382,7 @@ async def test_a_mark_that_is_set_while_another_is_lifted_stays(scene: Scene) ->
     await scene.publisher.reconcile()
     await scene.api.domain("b.test")
 
-    class Interrupted(PostgresDirectoryTruth):
+    class Interrupted(PostgresDirectorySource):
         async def unpublished(self, outbox_ids: Sequence[int] | None = None) -> Unpublished:
             found = await super().unpublished(outbox_ids)
             await scene.town.rows("INSERT INTO directory_outbox (subject) VALUES ('late@b.test')")
@@ -405,7 +405,7 @@ async def test_a_subject_that_is_stepped_over_keeps_only_itself_marked(scene: Sc
         "INSERT INTO aliases (domain_id, address, targets)"
         " SELECT id, 'n' || n || '@b.test', ARRAY['hub@b.test'] FROM domains, generate_series(1, 20000) n"
     )
-    hasty = Publisher(PostgresDirectoryTruth(scene.town.database, seconds=0.05), scene.bucket)
+    hasty = Publisher(PostgresDirectorySource(scene.town.database, seconds=0.05), scene.bucket)
     await scene.bucket.mark_filled()
     await hasty.announce(["hub@b.test", "gone@b.test"])
     assert await hasty.publish()

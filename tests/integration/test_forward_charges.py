@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from posthorn.adapters.postgres.directory.domains import PostgresDomains
-from posthorn.adapters.postgres.directory.outbox import PostgresDirectoryTruth
+from posthorn.adapters.postgres.directory.outbox import PostgresDirectorySource
 from posthorn.adapters.postgres.directory.tenants import PostgresTenants
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.queue.administration import PostgresQueueAdministration
@@ -61,7 +61,7 @@ async def waits(stage: Scene) -> list[float]:
 
 
 async def standing(stage: Scene, address: str) -> AddressEntry:
-    truth = {subject: entry async for subject, entry in PostgresDirectoryTruth(stage.town.database).everything()}
+    truth = {subject: entry async for subject, entry in PostgresDirectorySource(stage.town.database).everything()}
     entry = truth[address]
     assert isinstance(entry, AddressEntry)
     return entry

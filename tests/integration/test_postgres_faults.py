@@ -56,7 +56,7 @@ async def test_every_method_says_unavailable_while_postgres_is_down_and_works_ag
         secret = own.url.split(":")[2].split("@")[0]
         calls = (
             lambda: mailboxes.resolve(["user0@example.test"], []),
-            lambda: mailboxes.place(batch),
+            lambda: mailboxes.deliver(batch),
             lambda: mailboxes.long_senders([("example.test", "token")]),
             lambda: mailboxes.probe(),
             lambda: maildrops.login("user0@example.test"),
@@ -84,7 +84,7 @@ async def test_every_method_says_unavailable_while_postgres_is_down_and_works_ag
             assert fault.value.__cause__ is None
         own.start(port)
         # the first call already gets a new connection
-        assert await mailboxes.place(batch) == 1
+        assert await mailboxes.deliver(batch) == 1
         assert (await maildrops.open(ada, holder)).uids == [1]
         await town.sums_hold()
 
@@ -266,8 +266,8 @@ async def test_unprepared_work_leaves_no_statement_on_the_server(database_url: s
         (ada,) = await town.accounts(1)
         batch = segment([letter([ada]), letter([ada])])
         found = await mailboxes.resolve(["user0+tag@example.test"], [batch.messages[0].envelope.id])
-        assert (dict(found.accounts), found.placed) == ({"user0+tag@example.test": (ada,)}, frozenset())
-        assert await mailboxes.place([batch]) == 2
+        assert (dict(found.accounts), found.delivered) == ({"user0+tag@example.test": (ada,)}, frozenset())
+        assert await mailboxes.deliver([batch]) == 2
         holder = new_id()
         assert (await maildrops.open(ada, holder)).uids == [1, 2]
         with pytest.raises(MaildropBusy):

@@ -151,12 +151,12 @@ async def test_what_a_commit_that_was_not_waited_for_left_is_confirmed_before_it
     standby.stop()
     async with pool(primary.url, database_timeout_seconds=2) as hasty:
         with pytest.raises(Unavailable):  # the wait is cut short: the row is there all the same, and on no standby
-            await PostgresMailboxes(hasty).place([town.segment([placed])])
+            await PostgresMailboxes(hasty).deliver([town.segment([placed])])
     resolving = asyncio.create_task(PostgresMailboxes(database).resolve([], [identity]))
     done, _ = await asyncio.wait([resolving], timeout=2)
     assert not done
     standby.start(standby.port)
-    assert (await asyncio.wait_for(resolving, 30)).placed == {identity}
+    assert (await asyncio.wait_for(resolving, 30)).delivered == {identity}
     assert await ask(standby, f"SELECT count(*) FROM messages WHERE id = '{identity}'") == 1
 
 

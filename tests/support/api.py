@@ -153,7 +153,7 @@ class Api:
         outbound = tuple(Outbound(each, each.rpartition("@")[2], sender) for each in recipients)
         made = letter((), subject="=?utf-8?q?Gr=C3=BC=C3=9Fe?=", reverse_path=sender)
         async with pool(self.database_url) as database:
-            await PostgresMailboxes(database).place([segment([replace(made, outbound=outbound, tenant=tenant)])])
+            await PostgresMailboxes(database).deliver([segment([replace(made, outbound=outbound, tenant=tenant)])])
         return made.envelope.id
 
 

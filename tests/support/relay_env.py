@@ -134,7 +134,7 @@ class RelayEnv:
             **more,
         )
         message = SegmentMessage(envelope, BlobRange(0, len(octets)), (), outbound, DEFAULT_TENANT)
-        await self.mailboxes.place([Segment(number, f"segments/{number}", len(octets), (message,))])
+        await self.mailboxes.deliver([Segment(number, f"segments/{number}", len(octets), (message,))])
         NatsNotifier(self.nats).notify()
         return number
 

@@ -73,7 +73,7 @@ def test_what_was_read_is_gone_only_by_a_quit_and_does_not_come_back(ledger: Led
     assert len(verdict.lost) == 1
     assert verdict.lost[0].startswith(str(entries[3].number))
     assert len(verdict.other) == 1
-    assert "is back" in verdict.other[0]
+    assert "reappeared" in verdict.other[0]
 
 
 def test_octets_that_differ_and_mail_that_nobody_sent_are_wrong(ledger: Ledger) -> None:
@@ -94,7 +94,7 @@ def test_a_second_copy_outside_is_excused_by_a_silent_host_or_a_fault_of_the_rel
 def test_what_is_refused_outside_gives_one_notice_and_no_copy(ledger: Ledger) -> None:
     entry = ledger.enter("submission", ADA, 500, (), lambda number: (f"no-{number}@sink.test",))
     ledger.acknowledged(entry)
-    assert judge(ledger).lost == [f"notice about {entry.number} in {ADA}"]
+    assert judge(ledger).lost == [f"DSN about {entry.number} in {ADA}"]
     notice = b"Content-Type: multipart/report\r\n\r\n" + entry.content
     ledger.read(ADA, "1", notice)
     ledger.mailboxes[ADA].present.add("1")

@@ -9,6 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from posthorn.runtime.settings import (
+    RENAMED,
     BlobSettings,
     EnvSettings,
     NatsSettings,
@@ -18,6 +19,10 @@ from posthorn.runtime.settings import (
     TlsSettings,
     environment,
 )
+from posthorn_api.settings import ApiSettings
+from posthorn_delivery.settings import DeliverySettings
+from posthorn_pop3.settings import Pop3Settings
+from posthorn_smtp_in.settings import SubmissionInSettings
 
 
 class Everything(ProcessSettings, NatsSettings, PostgresSettings, BlobSettings, TlsSettings):
@@ -127,3 +132,21 @@ def test_children_get_a_copy_of_the_environment(monkeypatch: pytest.MonkeyPatch)
     assert copy["POSTHORN_BLOBS"] == GOOD["BLOBS"]
     copy["POSTHORN_BLOBS"] = "other"
     assert os.environ["POSTHORN_BLOBS"] == GOOD["BLOBS"]
+
+
+@pytest.mark.parametrize(("former", "present"), RENAMED.items())
+def test_a_former_name_stops_the_start_and_names_the_present_one(
+    monkeypatch: pytest.MonkeyPatch, former: str, present: str
+) -> None:
+    monkeypatch.setenv(f"POSTHORN_{former}".upper(), "hidden-value")
+    with pytest.raises(SettingsError) as refusal:
+        Everything.load()
+    assert f"POSTHORN_{former}: is now called POSTHORN_{present}".upper() in str(refusal.value).upper()
+    assert "hidden-value" not in str(refusal.value)
+
+
+def test_present_names_are_settings_of_a_service_and_former_ones_are_not() -> None:
+    services = (SubmissionInSettings, DeliverySettings, Pop3Settings, ApiSettings)
+    fields = {name for settings in services for name in settings.model_fields}
+    assert set(RENAMED.values()) <= fields
+    assert not fields & RENAMED.keys()

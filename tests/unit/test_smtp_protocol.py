@@ -15,7 +15,7 @@ from tests.conformance.smtp.env import ScriptedBlobs, ScriptedDirectory, Scripte
 
 def protocol() -> SmtpProtocol:
     backends = Backends(ScriptedDirectory(), ScriptedIngest(), ScriptedBlobs())
-    return SmtpProtocol(build_mx(settings_of(smtp_max_size=4711), backends, None))
+    return SmtpProtocol(build_mx(settings_of(smtp_message_max_bytes=4711), backends, None))
 
 
 async def test_the_constructor_of_aiosmtpd_is_given_the_configuration() -> None:

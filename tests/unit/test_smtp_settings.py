@@ -21,7 +21,7 @@ def backends(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_defaults_serve() -> None:
     settings = SmtpInSettings.load()
-    assert settings.smtp_max_size == 50 * 1024**2
+    assert settings.smtp_message_max_bytes == 50 * 1024**2
     assert settings.smtp_max_recipients == 100
     assert settings.smtp_hostname == "localhost"
 

@@ -106,7 +106,7 @@ def test_an_old_key_still_opens_and_a_strange_one_does_not() -> None:
     local = local_of(rewrite("alice@example.org", "ours.test", KEY, TODAY))
     assert reverse(local, [OTHER, KEY], TODAY) == "alice@example.org"
     for keys in ([OTHER], []):
-        with pytest.raises(SrsError, match="none of ours"):
+        with pytest.raises(SrsError, match="does not verify"):
             reverse(local, keys, TODAY)
 
 
@@ -186,7 +186,7 @@ def test_the_address_of_a_long_sender_expires_and_needs_the_key() -> None:
         with pytest.raises(SrsError, match="expired"):
             verify(local, [KEY], day)
     for keys in ([OTHER], []):
-        with pytest.raises(SrsError, match="none of ours"):
+        with pytest.raises(SrsError, match="does not verify"):
             verify(local, keys, TODAY)
 
 
@@ -211,7 +211,7 @@ def test_the_hash_of_one_kind_makes_no_address_of_another() -> None:
             verify(local, [KEY], TODAY)
     for sender in (f"{token}@x.test", f"SRS0={token}@{day.lower()}", f"SRS0=srs2:{day}={token}@x.test"):
         hashed = local_of(rewrite(sender, "ours.test", KEY, TODAY)).split("=")[1]
-        with pytest.raises(SrsError, match="none of ours"):
+        with pytest.raises(SrsError, match="does not verify"):
             verify(f"SRS2={hashed}={day}={token}", [KEY], TODAY)
 
 

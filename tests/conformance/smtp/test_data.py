@@ -217,7 +217,7 @@ async def test_a_refused_message_s_later_chunks_are_read_and_refused_too(env: Sm
 
 
 async def test_too_big_a_message_is_refused_after_its_end() -> None:
-    async with smtp_env(smtp_max_size=100_000) as env:
+    async with smtp_env(smtp_message_max_bytes=100_000) as env:
         talk = await (await env.talk()).begin()
         assert await talk.say(b"DATA\r\n") == "354"
         for _ in range(200):
@@ -233,7 +233,7 @@ async def test_too_big_a_message_is_refused_after_its_end() -> None:
 
 
 async def test_too_big_a_chunk_is_refused_before_it_is_read() -> None:
-    async with smtp_env(smtp_max_size=10_000) as env:
+    async with smtp_env(smtp_message_max_bytes=10_000) as env:
         talk = await (await env.talk()).begin()
         assert await talk.say(b"BDAT 6000\r\n" + b"x" * 6000) == "250 2.0.0"
         assert await talk.say(b"BDAT 6000 LAST\r\n") == "552 5.3.4"
@@ -243,7 +243,7 @@ async def test_too_big_a_chunk_is_refused_before_it_is_read() -> None:
 
 
 async def test_an_endless_chunk_is_read_in_part_then_the_session_ends() -> None:
-    async with smtp_env(smtp_max_size=10_000) as env:
+    async with smtp_env(smtp_message_max_bytes=10_000) as env:
         talk = await (await env.talk()).begin()
         assert await talk.say(b"BDAT 99999999999999999999999999\r\n") == "552 5.3.4"
         await talk.send(b"QUIT\r\n" * 4000)

@@ -22,7 +22,7 @@ from posthorn.adapters.nats.bucket import NatsDirectoryBucket
 from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.directory import NatsDirectory
 from posthorn.adapters.nats.ingest import NatsIngest
-from posthorn.adapters.postgres.directory.outbox import PostgresDirectoryTruth
+from posthorn.adapters.postgres.directory.outbox import PostgresDirectorySource
 from posthorn.adapters.postgres.directory.senders import PostgresSenders
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.model.directory_entry import RecipientStatus
@@ -292,7 +292,7 @@ async def published(api: Api, nats: Nats) -> AsyncIterator[NatsDirectory]:
         pool(api.database_url) as database,
         connect_nats(NatsSettings(nats_url=SecretStr(nats.url)), "test") as connection,
     ):
-        publisher = Publisher(PostgresDirectoryTruth(database), NatsDirectoryBucket(connection), 600)
+        publisher = Publisher(PostgresDirectorySource(database), NatsDirectoryBucket(connection), 600)
         running = asyncio.create_task(publisher.run())
         api.publication.set(publisher)
         try:

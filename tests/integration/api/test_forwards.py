@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from posthorn.adapters.blobs.files import FileBlobs
-from posthorn.adapters.postgres.directory.outbox import PostgresDirectoryTruth
+from posthorn.adapters.postgres.directory.outbox import PostgresDirectorySource
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.model.directory_entry import AddressEntry, RecipientStatus
 from posthorn.model.envelope import Envelope
@@ -82,7 +82,7 @@ async def forwards(api: Api) -> dict[str, str]:
 
 async def standing(api: Api) -> RecipientStatus:
     async with pool(api.database_url) as database:
-        truth = {subject: entry async for subject, entry in PostgresDirectoryTruth(database).everything()}
+        truth = {subject: entry async for subject, entry in PostgresDirectorySource(database).everything()}
     entry = truth["team@acme.test"]
     assert isinstance(entry, AddressEntry)
     return entry.standing

@@ -54,7 +54,7 @@ async def deliver(
         stored.append(octets)
     packed = segment(letters)
     await blobs.put(packed.key, stored)
-    await PostgresMailboxes(town.database).place([packed])
+    await PostgresMailboxes(town.database).deliver([packed])
     return [each.envelope.id for each in letters]
 
 

@@ -56,7 +56,7 @@ async def deliver(town: Town, *subjects: str, sender: str = "Sender", size: int 
         summary = Summary(subject, sender, "today", f"<{number}@elsewhere.test>")
         letters.append(replace(made, envelope=replace(made.envelope, summary=summary)))
         offset += size
-    await PostgresMailboxes(town.database).place([segment(letters)])
+    await PostgresMailboxes(town.database).deliver([segment(letters)])
     return [str(each.envelope.id) for each in letters]
 
 

@@ -30,7 +30,7 @@ async def message(api: Api, blobs: FileBlobs) -> UUID:
     packed = segment([made])
     await blobs.put(packed.key, [BODY])
     async with pool(api.database_url) as database:
-        await PostgresMailboxes(database).place([packed])
+        await PostgresMailboxes(database).deliver([packed])
     return made.envelope.id
 
 

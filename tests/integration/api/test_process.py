@@ -189,7 +189,7 @@ def test_a_key_that_is_weak_is_refused_by_name_and_not_shown(monkeypatch: pytest
     for name, value in {
         "API_ADMIN_KEY": "x" * 31 + " x",
         "API_ADMIN_KEY_FILE": str(tmp_path / "nowhere"),
-        "API_BODY_LIMIT": "0",
+        "API_BODY_MAX_BYTES": "0",
         "DIRECTORY_RECONCILE_SECONDS": "0",
     }.items():
         with monkeypatch.context() as context, pytest.raises(SettingsError, match=f"POSTHORN_{name}"):

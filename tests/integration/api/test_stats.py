@@ -132,7 +132,7 @@ async def place(api: Api, number: int) -> None:
 async def placed(database: Database, tenant: UUID, *recipients: Outbound, sender: str) -> UUID:
     made = letter((), reverse_path=sender)
     made = replace(made, outbound=recipients, tenant=tenant)
-    await PostgresMailboxes(database).place([segment([made])])
+    await PostgresMailboxes(database).deliver([segment([made])])
     return made.envelope.id
 
 
@@ -406,7 +406,7 @@ async def test_a_webhook_is_told_what_its_tenant_may_see_and_asked_for(
     made = letter((), reverse_path="a@ours.test")
     sent = made.envelope.id
     direct = Outbound("bob@elsewhere.test", "elsewhere.test", "a@ours.test")
-    await PostgresMailboxes(database).place([segment([replace(made, outbound=(direct,), tenant=ours)])])
+    await PostgresMailboxes(database).deliver([segment([replace(made, outbound=(direct,), tenant=ours)])])
     forward = replace(direct, recipient="secret@far.test", original="team@theirs.test", tenant=theirs)
     await api.sql(
         "INSERT INTO outbound_recipients (message_id, tenant_id, destination, recipient, address, sender, reverse_path, original,"

@@ -31,7 +31,7 @@ async def deliver(api: Api, blobs: FileBlobs, body: bytes) -> UUID:
     packed = segment([made])
     await blobs.put(packed.key, [body])
     async with pool(api.database_url) as database:
-        await PostgresMailboxes(database).place([packed])
+        await PostgresMailboxes(database).deliver([packed])
     return made.envelope.id
 
 

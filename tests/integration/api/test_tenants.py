@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from posthorn.adapters.blobs.files import FileBlobs
-from posthorn.adapters.postgres.directory.outbox import PostgresDirectoryTruth
+from posthorn.adapters.postgres.directory.outbox import PostgresDirectorySource
 from posthorn.adapters.postgres.directory.senders import PostgresSenders
 from posthorn.adapters.postgres.mailboxes.maildrops import PostgresMaildrops
 from posthorn.model.directory_entry import AddressEntry, RecipientStatus
@@ -238,7 +238,7 @@ async def test_who_is_suspended_can_neither_log_in_nor_send_from_that_moment(
         senders, maildrops, truth = (
             PostgresSenders(database),
             PostgresMaildrops(database),
-            PostgresDirectoryTruth(database),
+            PostgresDirectorySource(database),
         )
 
         async def seen() -> tuple[AccountState, bool]:

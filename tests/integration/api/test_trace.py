@@ -109,7 +109,7 @@ class Crossing:
         )
         made = replace(letter((), reverse_path="ann@acme.test"), outbound=outbound, tenant=self.sender)
         async with pool(self.api.database_url) as database:
-            await PostgresMailboxes(database).place([segment([made])])
+            await PostgresMailboxes(database).deliver([segment([made])])
         self.message = made.envelope.id
 
     async def items(self, headers: dict[str, str] | None) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from posthorn.adapters.nats.bucket import NatsDirectoryBucket
 from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.installation import DirectoryMark
 from posthorn.adapters.postgres.database import connect as connect_postgres
-from posthorn.adapters.postgres.directory.outbox import PostgresDirectoryTruth
+from posthorn.adapters.postgres.directory.outbox import PostgresDirectorySource
 from posthorn.adapters.postgres.installation import PostgresInstallation
 from posthorn.model.installation import Copy, judge
 from posthorn.ports.errors import Halted, Unavailable
@@ -47,7 +47,7 @@ async def _stores(settings: ApiSettings) -> AsyncIterator[_Stores]:
                 connection = await stack.enter_async_context(connect_nats(settings, "posthorn-api-adopt"))
         except TimeoutError:
             raise Unavailable("nats", "no connection") from None
-        publisher = Publisher(PostgresDirectoryTruth(database), NatsDirectoryBucket(connection))
+        publisher = Publisher(PostgresDirectorySource(database), NatsDirectoryBucket(connection))
         yield _Stores(PostgresInstallation(database), BlobMark(blobs), DirectoryMark(connection), publisher)
 
 

@@ -116,9 +116,9 @@ def create_app(
     health: Health,
     *,
     body_limit: int = 1024 * 1024,
-    send_body_limit: int = 40 * 1024 * 1024,
-    import_body_limit: int = 1024 * 1024 * 1024,
-    mail_import_body_limit: int = 64 * 1024 * 1024 * 1024,
+    send_body_max_bytes: int = 40 * 1024 * 1024,
+    import_body_max_bytes: int = 1024 * 1024 * 1024,
+    mail_import_body_max_bytes: int = 64 * 1024 * 1024 * 1024,
 ) -> AsgiEdge:
     """Make the ASGI application. The limits are octets of a request's body."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
@@ -132,8 +132,8 @@ def create_app(
     document = docs.describe(app)
     app.router.routes.extend(reference_routes(document))
     app.router.routes.extend([*public_routes(parts.public_pages), *confirmation_pages(parts.forwards)])
-    limits = LIMITS | {SEND_PATH: send_body_limit} | dict.fromkeys(import_routes.PATHS, import_body_limit)
-    return AsgiEdge(app, body_limit, limits, [(transfer_routes.IMPORT_PATH, mail_import_body_limit)])
+    limits = LIMITS | {SEND_PATH: send_body_max_bytes} | dict.fromkeys(import_routes.PATHS, import_body_max_bytes)
+    return AsgiEdge(app, body_limit, limits, [(transfer_routes.IMPORT_PATH, mail_import_body_max_bytes)])
 
 
 def _check_rules() -> None:

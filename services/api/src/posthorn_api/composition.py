@@ -19,12 +19,12 @@ from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.installation import DirectoryMark
 from posthorn.adapters.nats.notifications import NatsNotifier
 from posthorn.adapters.postgres.database import connect as connect_postgres
-from posthorn.adapters.postgres.directory.outbox import PostgresDirectoryTruth
+from posthorn.adapters.postgres.directory.outbox import PostgresDirectorySource
 from posthorn.adapters.postgres.events.statistics import PostgresEventCheckpoint, PostgresStatistics
 from posthorn.adapters.postgres.events.webhook_dispatch import PostgresDispatch
 from posthorn.adapters.postgres.installation import PostgresInstallation
 from posthorn.adapters.postgres.replication import ReplicationWatch
-from posthorn.ports.directory import DirectoryTruth
+from posthorn.ports.directory import DirectorySource
 from posthorn.ports.tenants import Tenants
 from posthorn.runtime.brakes import Brake
 from posthorn.runtime.http import bind, http_server
@@ -105,17 +105,17 @@ async def start(process: Process) -> None:
     await process.task(replication.run(), "replication")  # it says so; what the API writes it goes on writing
     await process.task(sender.run(), "webhooks")
     await process.task(services.forwards.run(), "forward confirmations")
-    await process.task(_on_nats(settings, PostgresDirectoryTruth(database), late, reading, guard), "publisher")
+    await process.task(_on_nats(settings, PostgresDirectorySource(database), late, reading, guard), "publisher")
 
     listener = bind(settings.api_host, settings.api_port, "POSTHORN_API_PORT")
     app = create_app(
         services,
         built.guard,
         process.health,
-        body_limit=settings.api_body_limit,
-        send_body_limit=settings.send_body_limit,
-        import_body_limit=settings.import_body_limit,
-        mail_import_body_limit=settings.mail_import_body_limit,
+        body_limit=settings.api_body_max_bytes,
+        send_body_max_bytes=settings.send_body_max_bytes,
+        import_body_max_bytes=settings.import_body_max_bytes,
+        mail_import_body_max_bytes=settings.mail_import_body_max_bytes,
     )
     await stack.enter_async_context(
         http_server(app, listener, grace=settings.grace_seconds, limits=settings.http_limits)
@@ -133,7 +133,7 @@ async def _issuer(process: Process, settings: ApiSettings) -> IssuerKeys | None:
 
 
 async def _on_nats(
-    settings: ApiSettings, truth: DirectoryTruth, late: OverNats, reading: _Reading, guard: InstallationGuard
+    settings: ApiSettings, source: DirectorySource, late: OverNats, reading: _Reading, guard: InstallationGuard
 ) -> None:
     """Do what needs NATS, from the moment it is there; everything else serves without it."""
     async with AsyncExitStack() as stack:
@@ -141,7 +141,7 @@ async def _on_nats(
         guard.watch_directory(DirectoryMark(connection))
         brake = Brake("directory", REMOVED_SHARE, REMOVED_LEAST, guard.brakes_released)
         bucket, every = NatsDirectoryBucket(connection), settings.directory_reconcile_seconds
-        publisher = Publisher(truth, bucket, every, certain=guard.certain, brake=brake)
+        publisher = Publisher(source, bucket, every, certain=guard.certain, brake=brake)
         events = await stack.enter_async_context(NatsEvents(connection))
         late.events.set(NatsNotifier(connection), events)
         late.directory.set(await stack.enter_async_context(NatsDirectory(connection)))

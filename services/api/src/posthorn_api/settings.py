@@ -17,11 +17,11 @@ from posthorn.runtime.http import HttpLimits
 from posthorn.runtime.postmasters import Postmasters
 from posthorn.runtime.settings import (
     BlobSettings,
+    Bytes,
     EnvSettings,
     IntakeSettings,
     LoginLimitSettings,
     NatsSettings,
-    Octets,
     Port,
     PostgresSettings,
     ProcessSettings,
@@ -237,12 +237,12 @@ class ApiSettings(
     puts it in the place of the one before. Without it, and without a file, the keys in the database stay as they are."""
     api_admin_key_file: Path | None = None
     """A file that holds that key instead; read at start."""
-    api_body_limit: Octets = 1024 * 1024
-    """Octets of a request's body; more is answered 413."""
-    import_body_limit: Octets = 1024 * 1024 * 1024
-    """Octets of a bulk import, which is read line by line."""
-    mail_import_body_limit: Octets = 64 * 1024 * 1024 * 1024
-    """Octets of an import of mail, which is read as the stores take it."""
+    api_body_max_bytes: Bytes = 1024 * 1024
+    """Bytes of a request's body; more is answered 413."""
+    import_body_max_bytes: Bytes = 1024 * 1024 * 1024
+    """Bytes of a bulk import, which is read line by line."""
+    mail_import_body_max_bytes: Bytes = 64 * 1024 * 1024 * 1024
+    """Bytes of an import of mail, which is read as the stores take it."""
     api_requests_per_minute: Annotated[int, Field(ge=0)] = 6000
     """Requests that one key may make in a process of the API over some time; 0: any number. Costly ones count for several."""
     api_requests_burst: Count = 1000
@@ -267,12 +267,12 @@ class ApiSettings(
     ] = ()
     """Networks that webhooks may lead to beside the Internet, by comma or as a JSON list. Whoever may make webhooks can then have
     requests sent to every host in them."""
-    send_body_limit: Octets = 40 * 1024 * 1024
-    """Octets of a request that sends a message; base64 takes a third of them."""
+    send_body_max_bytes: Bytes = 40 * 1024 * 1024
+    """Bytes of a request that sends a message; base64 takes a third of them."""
     send_large_at_once: Count = 2
     """Such requests of more than a mebibyte that are at hand at a time; each takes several times its size of memory."""
-    send_max_size: Octets = 40 * 1024 * 1024
-    """Octets of a message that is sent."""
+    send_message_max_bytes: Bytes = 40 * 1024 * 1024
+    """Bytes of a message that is sent."""
     send_max_recipients: Count = 100
     """Recipients of a message that is sent."""
     send_messages_per_hour: Count = 10_000
@@ -320,7 +320,7 @@ class ApiSettings(
         """What bounds a message that is sent."""
         return SendingLimits(
             self.smtp_hostname,
-            self.send_max_size,
+            self.send_message_max_bytes,
             self.send_max_recipients,
             self.send_messages_per_hour,
             self.smtp_inline_bytes,

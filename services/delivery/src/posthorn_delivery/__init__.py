@@ -1,1 +1,2 @@
-"""Delivery: from the ingest stream into mailboxes, in batches of whatever waits."""
+"""Delivery: from the ingest stream into mailboxes and the outbound queue, in batches of what is
+waiting."""

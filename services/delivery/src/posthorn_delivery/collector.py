@@ -1,17 +1,19 @@
-"""The collector: takes away the blobs that no message needs any more.
+"""The collector: removes blobs that no message refers to.
 
 Rules:
 
-- One process collects at a time, under a lease that it renews from batch to batch; losing it ends the round.
-- A segment is condemned first, in one transaction that also points its last living messages elsewhere. Its blob goes a grace
-  period later, and only then its row. A crash at any point leaves work for the next round, never a message without its octets.
-- Segments mostly dead are written anew, each to one new segment, each body as it is stored. A blob under ``bodies/`` holds one
-  message, so it is never written anew.
-- Nothing goes unless the stores are known to belong together (ADR 18), which is asked anew before each batch. Besides, a brake
-  holds when much of what has lain there for long would go at once; what lived for less than a day is no part of it.
-- Blobs that no row names are dealt with in ``orphans``.
-- Rows that nothing can ask for any more go with the round: of messages without references, of long senders.
-- A fault of a part ends the round; the next one goes on.
+- One process collects at a time, under a lease that it renews from batch to batch; losing it ends
+  the round.
+- A segment is condemned first, in one transaction that also redirects its live messages. Its blob
+  is deleted a grace period later, and only then its row. A crash at any point leaves work for the
+  next round, never a message without its body.
+- Mostly dead segments are rewritten, each to one new segment, each body as it is stored. A blob
+  under ``bodies/`` holds one message, so it is never rewritten.
+- Nothing is removed unless the stores are known to belong together (ADR 18), which is checked
+  before each batch. A brake holds when too many segments older than a day would be removed at once.
+- Blobs that no row names are handled in ``orphans``.
+- A round also deletes unused rows: messages without references, expired long senders.
+- A fault of a part ends the round; the next one continues.
 """
 
 from __future__ import annotations
@@ -41,55 +43,57 @@ from posthorn_delivery.orphans import DELETE_PARALLEL, Orphans, at_once
 log = structlog.get_logger()
 
 _condemned = Counter(
-    "posthorn_delivery_collector_condemned_total", "Segments marked for removal, nothing in them alive"
+    "posthorn_delivery_collector_condemned_total", "Segments marked for removal, without live messages"
 )
-_rewritten = Counter("posthorn_delivery_collector_rewritten_total", "Segments written anew without their dead")
+_rewritten = Counter("posthorn_delivery_collector_rewritten_total", "Segments rewritten without their dead messages")
 _removed = Counter("posthorn_delivery_collector_removed_total", "Segments whose blob was removed")
 _freed = Counter(
-    "posthorn_delivery_collector_freed_octets_total", "Octets of blobs marked for removal, less those written anew"
+    "posthorn_delivery_collector_freed_bytes_total", "Bytes of blobs marked for removal, less those rewritten"
 )
 _forgotten = Counter(
     "posthorn_delivery_collector_forgotten_total", "Messages without references whose rows were deleted"
 )
-_faults = Counter("posthorn_delivery_collector_faults_total", "Rounds that a fault cut short, by part", ["part"])
+_faults = Counter("posthorn_delivery_collector_faults_total", "Rounds ended by a fault, by part", ["part"])
 
-_MOST_BATCHES = 50  # of one step in one round
+_MOST_BATCHES = 50  # maximum per step and round
 _LONG_SENDER_DAYS = VALID_DAYS + 2
-"""Days from the last address made: its time, and what clocks may differ by."""
+"""Days after the last address was made: its validity, and one for clock differences."""
 _LONG_SENDERS_AT_ONCE = 2000
-_SPAN_OCTETS = 16 * 1024**2  # living bodies that lie this close together come with one read
+_SPAN_OCTETS = 16 * 1024**2  # live bodies this close together are read at once
 
 
 @dataclass(slots=True)
 class Round:
-    """What one round did."""
+    """Result of a round."""
 
     condemned: int = 0
     rewritten: int = 0
     removed: int = 0
     octets: int = 0
-    """Octets set free once the condemned blobs are gone."""
+    """Bytes freed once the condemned blobs are deleted."""
     orphans: int = 0
     """Moved to the trash."""
     rescued: int = 0
     """Moved back from it."""
     discarded: int = 0
-    """Removed from it for good."""
+    """Deleted from it."""
     forgotten: int = 0
     long_senders: int = 0
-    """Stored senders that no address can name any more (ADR 27)."""
+    """Stored senders that no valid address names (ADR 27)."""
 
 
 @dataclass(frozen=True, slots=True)
 class CollectorBrakes:
-    """What may go without an operator's word."""
+    """What may be removed without an operator's release."""
 
     orphans: Brake
     removal: Brake
 
     @classmethod
-    def of(cls, settings: CollectorSettings, released: Callable[[], bool] = lambda: False) -> CollectorBrakes:
-        """Make them as the settings say."""
+    def from_settings(
+        cls, settings: CollectorSettings, released: Callable[[], bool] = lambda: False
+    ) -> CollectorBrakes:
+        """Make the brakes from the settings."""
         return cls(
             Brake("orphans", settings.collector_orphan_most_share, settings.collector_orphan_most, released),
             Brake("removal", settings.collector_removal_most_share, settings.collector_removal_most, released),
@@ -97,7 +101,7 @@ class CollectorBrakes:
 
 
 class Collector:
-    """Collects what is dead. ``backlog`` tells what waits on INGEST and DEAD.
+    """Removes unreferenced blobs. ``backlog`` measures INGEST and DEAD.
 
     ``certain`` raises Unavailable unless the stores are known to belong together.
     """
@@ -117,11 +121,11 @@ class Collector:
         self._blobs = blobs
         self._settings = settings
         self._certain = certain
-        self._brakes = brakes or CollectorBrakes.of(settings)
+        self._brakes = brakes or CollectorBrakes.from_settings(settings)
         self._orphans = Orphans(segments, blobs, backlog, settings, self._brakes.orphans, clock)
 
     async def run(self) -> None:
-        """Collect for ever; run as a supervised task."""
+        """Collect until cancelled; run as a supervised task."""
         while True:
             try:
                 done = await self.collect_once()
@@ -129,18 +133,18 @@ class Collector:
                     log.info("collected", **asdict(done))
             except Unavailable as fault:
                 _faults.labels(fault.part).inc()
-                log.warning("collecting stopped early", part=fault.part, detail=str(fault))
-            await asyncio.sleep(self._settings.collector_interval)
+                log.warning("collection round ended early", part=fault.part, detail=str(fault))
+            await asyncio.sleep(self._settings.collector_interval_seconds)
 
     async def collect_once(self) -> Round:
-        """Do one round, if this process leads; tells what was done. Raises Unavailable."""
+        """Do one round, if this process leads; return what was done. Raises Unavailable."""
         done = Round()
         for step in (self._condemn, self._rewrite, self._remove, self._forget, self._forget_long_senders, self._sweep):
             await step(done)
         return done
 
     async def _leads(self) -> bool:
-        if not await self._segments.lead(self._settings.collector_interval + 60):
+        if not await self._segments.lead(self._settings.collector_interval_seconds + 60):
             return False
         if self._certain is not None:
             await self._certain()
@@ -170,7 +174,7 @@ class Collector:
             if not await self._leads():
                 return
             found = await self._segments.mostly_dead(
-                settings.collector_live_share, settings.collector_rewrite_age, settings.collector_batch
+                settings.collector_live_share, settings.collector_rewrite_age_seconds, settings.collector_batch
             )
             before = done.rewritten
             for segment in found:
@@ -181,7 +185,7 @@ class Collector:
 
     async def _rewrite_one(self, segment: DeadSegment, done: Round) -> None:
         live = await self._segments.live_messages(segment.id)
-        if not live:  # the last of them died a moment ago
+        if not live:  # the last of them was deleted a moment ago
             await self._condemn_one(segment, done)
             return
         try:
@@ -200,7 +204,8 @@ class Collector:
         key = f"{SEGMENTS}{new}"
         await self._blobs.put(key, bodies)
         if not await self._segments.move(segment.id, Segment(new, key, octets, ()), moved):
-            await self._blobs.delete(key)  # some have died meanwhile: the next round sees the rest
+            # some were deleted meanwhile: the next round handles the rest
+            await self._blobs.delete(key)
             return
         done.rewritten += 1
         done.octets += segment.octets - octets
@@ -220,12 +225,12 @@ class Collector:
         if not await self._leads():
             return
         settings, segments = self._settings, self._segments
-        old = await segments.long_standing_condemned(settings.collector_grace)
+        old = await segments.long_standing_condemned(settings.collector_grace_seconds)
         brake = self._brakes.removal
         held = brake.holds(old, 0 if old <= brake.most(0) else await segments.long_standing())
         for _ in range(_MOST_BATCHES):
             condemned = await segments.condemned(
-                settings.collector_grace, settings.collector_batch, long_standing=not held
+                settings.collector_grace_seconds, settings.collector_batch, long_standing=not held
             )
             for some in batched(condemned, DELETE_PARALLEL, strict=False):
                 faults = await at_once(self._blobs.delete, [key for _, key in some])
@@ -254,7 +259,7 @@ class Collector:
             if not await self._leads():
                 return
             count = await self._segments.forget_messages(
-                self._settings.collector_forget_age, self._settings.collector_batch
+                self._settings.collector_forget_age_seconds, self._settings.collector_batch
             )
             done.forgotten += count
             _forgotten.inc(count)

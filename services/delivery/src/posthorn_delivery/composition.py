@@ -1,4 +1,4 @@
-"""What the delivery service is made of."""
+"""Composition root of the delivery service."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ from posthorn_delivery.retention import RetentionSweeper
 from posthorn_delivery.settings import DeliverySettings
 
 RETRIES_BUFFERED = 16
-"""Messages of the retry lane that one process has at hand."""
+"""Messages of the retry lane in flight in one process."""
 
 
 async def compose(process: Process, settings: DeliverySettings) -> None:
-    """Put the service together on the process's stack and let it run."""
+    """Build the service on the process's stack and start it."""
     enter = process.stack.enter_async_context
     nats = await enter(connect_nats(settings, "posthorn-delivery", "delivery"))
     database, blobs = await enter(connect_postgres(settings, by_key=True)), await enter(open_blobs(settings))
@@ -87,7 +87,7 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
     process.health.add_check("replication", replication.probe)
 
     def check() -> None:
-        """Raise Unavailable while nothing may be delivered."""
+        """Raise Unavailable while mail must not be delivered."""
         guard.check()
         replication.check()
 
@@ -121,14 +121,14 @@ async def compose(process: Process, settings: DeliverySettings) -> None:
 async def _collecting(
     guard: InstallationGuard, segments: SegmentCatalog, blobs: Blobs, source: IngestSource, settings: CollectorSettings
 ) -> None:
-    """Collect from the moment it is known that the stores belong together."""
+    """Start collecting once the stores are known to belong together."""
     await guard.passed()
-    brakes = CollectorBrakes.of(settings, guard.brakes_released)
+    brakes = CollectorBrakes.from_settings(settings, guard.brakes_released)
     await Collector(segments, blobs, source.backlog, settings, certain=guard.certain, brakes=brakes).run()
 
 
 async def _keeping(guard: InstallationGuard, retention: Retention, settings: CollectorSettings) -> None:
-    """Do the same for retention."""
+    """Start retention once the stores are known to belong together."""
     await guard.passed()
     brake = Brake("retention", settings.retention_most_share, settings.retention_most, guard.brakes_released)
     await RetentionSweeper(retention, settings, certain=guard.certain, brake=brake).run()

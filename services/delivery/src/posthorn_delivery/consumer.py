@@ -1,4 +1,5 @@
-"""The edge: takes batches from the stream and hands them to the deliverer; drains; measures what waits."""
+"""The consumer of the stream: fetches batches, passes them to the deliverer, drains, and
+measures the backlog."""
 
 from __future__ import annotations
 
@@ -18,31 +19,34 @@ from posthorn_delivery.deliverer import Deliverer
 
 log = structlog.get_logger()
 
-_waiting = Gauge("posthorn_delivery_backlog_messages", "Messages on INGEST, those being delivered included")
-_waiting_octets = Gauge("posthorn_delivery_backlog_octets", "Octets on INGEST")
+_waiting = Gauge("posthorn_delivery_backlog_messages", "Messages on INGEST, including those in flight")
+_waiting_octets = Gauge("posthorn_delivery_backlog_bytes", "Bytes on INGEST")
 _oldest = Gauge(
     "posthorn_delivery_backlog_oldest_seconds",
     "Age of the oldest message on INGEST, the retry lane left out; 0 when there is none",
 )
-_retrying = Gauge("posthorn_delivery_retry_lane_messages", "Messages that wait on INGEST for another try")
+_retrying = Gauge("posthorn_delivery_retry_lane_messages", "Messages in the retry lane of INGEST")
 _dead = Gauge("posthorn_delivery_dead_messages", "Messages parked on DEAD")
 
 _MEASURE_EVERY = 5.0
 _FIRST_PAUSE = 0.1
 _LAST_PAUSE = 1.0
 DRAIN_SECONDS = 10.0
-"""How long a batch at hand may take to finish while the process drains: a crash would cost as long."""
+"""Seconds for which a batch in flight may finish while the process drains: a crash would delay
+it as long."""
 _CANCEL_SECONDS = 2.0
 _RETRY_SHARE = 3.0
-"""After another try the retry lane rests so many times as long as the try took, a second at most."""
+"""After an attempt the retry lane pauses so many times as long as the attempt took, one second
+at most."""
 
 
 DENSE = 12
-"""Messages of a batch from which on cost matters more than a few hundredths of a second."""
+"""Size of a batch from which throughput matters more than a few hundredths of a second of
+latency."""
 
 
 class Consumer:
-    """The loops that take and deliver."""
+    """The loops that fetch and deliver."""
 
     def __init__(
         self,
@@ -52,11 +56,12 @@ class Consumer:
         spacing: float = 0.0,
         retries: IngestSource | None = None,
     ) -> None:
-        """``limits``: most messages of a batch, about its most octets, and batches in flight at a time.
+        """``limits``: maximum of messages in a batch, approximate maximum of bytes, and batches in
+        flight at a time.
 
-        ``spacing``: seconds from the start of a batch to the start of the next, while batches are less than half full (ADR 11);
-        twice as long after a batch of DENSE messages. ``retries`` is the source of the retry lane, whose messages are tried one by
-        one, beside the batches.
+        ``spacing``: seconds from the start of a batch to the start of the next, while batches are
+        less than half full (ADR 11); twice as long after a batch of DENSE messages. ``retries`` is
+        the source of the retry lane, whose messages are tried one by one, beside the batches.
         """
         self._source = source
         self._retries = retries
@@ -68,25 +73,26 @@ class Consumer:
         self._loops: list[asyncio.Task[None]] = []
 
     async def run(self) -> None:
-        """Take and deliver until drained. A fault that nothing foresaw ends it."""
+        """Fetch and deliver until drained. An unexpected exception ends it."""
         async with asyncio.TaskGroup() as group:
             self._loops = [group.create_task(self._loop(), name=f"consumer {n}") for n in range(self._parallel)]
             if self._retries is not None:
                 self._loops.append(group.create_task(self._retry_loop(self._retries), name="retries"))
 
     async def drain(self, grace: float) -> None:
-        """Take nothing more; give back at once what waits to be taken; finish what is at hand within ``grace`` seconds, or
-        DRAIN_SECONDS where that is less; give back the rest."""
+        """Fetch nothing more; return fetched messages to the stream at once; finish batches in
+        flight within ``grace`` seconds, or DRAIN_SECONDS where that is less; return the rest."""
         self._draining.set()
         self._deliverer.stop()
         for task in self._taking:
             task.cancel()
-        # first of all, for others wait for what lies here, and the server would go on to send it
+        # first, since other processes wait for the messages held here, and the server would go on
+        # sending
         await asyncio.gather(*(source.stop() for source in (self._source, self._retries) if source is not None))
         if self._loops:
             _, late = await asyncio.wait(self._loops, timeout=min(grace, DRAIN_SECONDS))
             if late:
-                log.warning("a batch is given back at the end of the grace period")
+                log.warning("a batch is returned to the stream at the end of the grace period")
                 await (
                     self._deliverer.give_back()
                 )  # before its transaction ends, which may take as long as a store hangs
@@ -96,7 +102,7 @@ class Consumer:
                 await asyncio.wait(late, timeout=_CANCEL_SECONDS)
 
     async def measure(self) -> None:
-        """Keep the gauges of what waits, until cancelled."""
+        """Update the backlog gauges until cancelled."""
         while True:
             with suppress(Unavailable):
                 backlog = await self._source.backlog()
@@ -123,7 +129,7 @@ class Consumer:
             await self._let_gather(min(_LAST_PAUSE, _RETRY_SHARE * (time.monotonic() - began)))
 
     async def _take(self, source: IngestSource, messages: int, octets: int) -> Sequence[Delivery] | None:
-        """Take a batch, however long it takes; None when the process drains."""
+        """Wait for a batch without limit; None when the process drains."""
         task = asyncio.current_task()
         assert task is not None
         pause, said_at = _FIRST_PAUSE, -60.0
@@ -134,7 +140,7 @@ class Consumer:
             except Unavailable as fault:
                 if time.monotonic() - said_at > 10:
                     said_at = time.monotonic()
-                    log.warning("nothing can be taken", part=fault.part, detail=str(fault))
+                    log.warning("messages cannot be fetched from the stream", part=fault.part, detail=str(fault))
                 await asyncio.sleep(pause)
                 pause = min(_LAST_PAUSE, pause * 2)
             except asyncio.CancelledError:
@@ -146,7 +152,8 @@ class Consumer:
         return None
 
     async def _let_gather(self, seconds: float) -> None:
-        """Let messages gather after a batch. Whoever comes after a quiet moment never meets this: it is over by then."""
+        """Let messages accumulate after a batch. A message that arrives after a pause is not
+        delayed: the spacing is over by then."""
         if seconds > 0:
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
@@ -155,7 +162,7 @@ class Consumer:
 
 @asynccontextmanager
 async def consuming(process: Process, consumer: Consumer) -> AsyncIterator[None]:
-    """Run the consumer as part of the process. On leaving, it drains."""
+    """Run the consumer as part of the process; drain it on leaving."""
     await process.task(consumer.measure(), "measure")
     running = await process.task(consumer.run(), "consumer")
     try:

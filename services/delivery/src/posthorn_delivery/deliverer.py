@@ -1,20 +1,23 @@
-"""Delivery's decisions: what becomes of the messages of a batch.
+"""Delivery of a batch of messages.
 
 Rules:
 
-- Each message of a batch comes to one of four ends: it lies in its mailboxes and the outbound queue and is done; it is set aside
-  in the stream's retry lane, or parked on DEAD, and is done; or it is given back to the stream. None is done before it is kept
-  somewhere else, save what has no recipient left and nobody to be told of it.
-- A batch is weighed by the rows of its recipients, which are known once they are resolved: one transaction writes about
-  ``MOST_ROWS``. What is made of rows is made in slices, with others running in between. An alias that comes to many addresses is
-  one row here, and expanded elsewhere (``expander``).
-- What cannot be placed now, or at all, is the affair of ``isolate``: outages are waited out, bad messages found by halving.
-- Where each recipient leads is decided in ``routing``. One that has gone since RCPT holds up no other: its sender gets a notice.
-- A message that leaves in the name of a domain of ours is signed before it is entered, once. When the keys of its domain cannot be
-  opened, it alone waits, in the retry lane.
-- Relays are woken and the trace is written after the commit: neither can undo it or hold it up.
-- Everything may happen twice, since an acknowledgement may be lost at any point: blobs keep their keys, places their ids, and the
-  directory of mailboxes is asked first which ids it has.
+- Each message of a batch ends in one of four ways: delivered to its mailboxes and the outbound
+  queue; moved to the stream's retry lane; parked on DEAD (all three are acknowledged); or returned
+  to the stream. None is acknowledged before it is stored elsewhere, except a message without
+  recipients for which no DSN is due.
+- Transactions are bounded by the rows of their recipients, which are known once these are resolved:
+  each writes about ``MOST_ROWS``. Work on rows yields to other tasks in between. An alias with many
+  targets is one row here, and expanded in ``expander``.
+- ``isolate`` handles what cannot be delivered now, or at all: it waits out outages and finds bad
+  messages by halving.
+- ``routing`` decides the destinations of each recipient. One that was deleted since RCPT holds up
+  no other: it is bounced.
+- A message sent in the name of a local domain is signed (DKIM) once, before it is queued. When the
+  keys of its domain cannot be decrypted, it alone waits, in the retry lane.
+- Relays are notified and events are recorded after the commit: neither can undo or delay it.
+- Everything may happen twice, since an acknowledgement may be lost at any point: blob keys and
+  delivery ids are stable, and Postgres is asked first which ids are delivered already.
 """
 
 from __future__ import annotations
@@ -52,7 +55,7 @@ _batches = Counter("posthorn_delivery_batches_total", "Batches taken")
 _batch_size = Histogram(
     "posthorn_delivery_batch_messages", "Messages in a batch", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 )
-_transactions = Counter("posthorn_delivery_transactions_total", "Transactions that placed messages")
+_transactions = Counter("posthorn_delivery_transactions_total", "Transactions that delivered messages")
 _rows = Histogram(
     "posthorn_delivery_transaction_rows",
     "Rows of recipients in a transaction",
@@ -65,20 +68,20 @@ _latency = Histogram(
 )
 
 MOST_ROWS = 2_000
-"""About as many rows of recipients are written by one transaction."""
+"""Approximate limit of recipient rows in one transaction."""
 MOST_RECIPIENTS = 1_000
-"""About as many recipients are resolved at a time."""
+"""Approximate number of recipients resolved at a time."""
 _YIELD_ROWS = 200
 _YIELD_MESSAGES = 100
-"""Rows sorted, and messages read or told of, without letting others run."""
+"""Rows routed, and messages decoded or recorded, before yielding to other tasks."""
 
 
 class Deliverer:
-    """Takes batches to where they belong.
+    """Delivers batches.
 
-    ``compress`` makes a zstd frame, or is None; ``new_id`` gives UUIDv7s. ``rewriting`` are the keys of rewritten reverse-paths,
-    the current one first. Without them what is forwarded leaves under the null reverse-path; without a signer nothing is signed.
-    ``on_expansion`` is called when something was entered that is to be expanded.
+    ``compress`` makes a zstd frame, or is None; ``new_id`` makes UUIDv7s. ``rewriting``: SRS keys,
+    the current one first; without them forwarded messages get the null reverse-path; without a
+    signer nothing is signed. ``on_expansion`` is called when an alias was queued for expansion.
     """
 
     def __init__(
@@ -109,16 +112,18 @@ class Deliverer:
         self._batches: set[InFlight] = set()
 
     def stop(self) -> None:
-        """Wait out no fault any longer: give back what cannot be placed now."""
+        """Stop waiting out faults: return to the stream what cannot be delivered now."""
         self._isolator.stop()
 
     async def give_back(self) -> None:
-        """Give back, at once, what has come to no end yet, while its delivery may still go on."""
+        """Return unfinished messages to the stream at once, though their delivery may still go
+        on."""
         for in_flight in list(self._batches):
             await in_flight.give_back()
 
     async def deliver(self, batch: Sequence[Delivery]) -> None:
-        """Bring every message of the batch to its end. Cancelled, it gives back those that have come to none."""
+        """Finish every message of the batch. When cancelled, return the unfinished ones to the
+        stream."""
         _batches.inc()
         _batch_size.observe(len(batch))
         in_flight = InFlight(batch)
@@ -127,7 +132,7 @@ class Deliverer:
             async with in_flight.reported():
                 await self._bring_to_an_end(batch, in_flight)
         except Stopping:
-            log.info("giving back what cannot be placed now", messages=len(in_flight.open))
+            log.info("returning to the stream what cannot be delivered now", messages=len(in_flight.open))
         finally:
             self._batches.discard(in_flight)
             await in_flight.give_back()
@@ -149,21 +154,23 @@ class Deliverer:
                 repeats.append(item)
         await self._isolator.run(_by_recipients(items.values()), in_flight, self._attempt)
         for item in repeats:
-            # The same message lay on the stream twice. If its twin has come to no end, neither has this one.
+            # The same message was on the stream twice; if its duplicate is unfinished, so is this
+            # one.
             if items[item.envelope.id].delivery in in_flight.kept:
                 await in_flight.ack(item.delivery, "repeated")
             else:
                 await in_flight.nak(item.delivery, NAK_SECONDS[0])
 
     async def _attempt(self, group: Group, in_flight: InFlight) -> list[Group]:
-        """Resolve the group, or place it once it is resolved; return what is to be tried next."""
+        """Resolve the group, or deliver it once it is resolved; return what is to be tried next."""
         if not group.resolved:
             return await self._resolved(group, in_flight)
         await self._place(group.items, in_flight)
         return []
 
     async def _resolved(self, group: Group, in_flight: InFlight) -> list[Group]:
-        """Resolve, route, sign and store a group; returns what is to be placed, by transactions, the first one last."""
+        """Resolve, route, sign and store a group; return what is to be delivered, by
+        transaction, the first one last."""
         recipients = {recipient for item in group.items for recipient in item.envelope.recipients}
         unknown = [item.envelope for item in group.items if item.originals is None]
         originals = await find_srs_originals(unknown, self._rewriting, self._mailboxes)
@@ -186,8 +193,8 @@ class Deliverer:
         return [Group(items, group.tries, resolved=True) for items in reversed(_weighed(to_place))]
 
     async def _place(self, items: list[Item], in_flight: InFlight) -> None:
-        """Place sorted and stored items in one transaction."""
-        entries = await self._mailboxes.place(segments(items))
+        """Deliver routed and stored items in one transaction."""
+        entries = await self._mailboxes.deliver(segments(items))
         _transactions.inc()
         _rows.observe(sum(item.weight for item in items))
         _entries.inc(entries)
@@ -206,9 +213,9 @@ class Deliverer:
         log.debug("batch placed", messages=len(items), entries=entries)
 
     async def _may_be_placed(self, item: Item, resolution: Resolution, in_flight: InFlight) -> bool:
-        """Sort the recipients. False when the message has come to its end without being placed now."""
+        """Route the recipients. False when the message is finished without being delivered now."""
         envelope = item.envelope
-        if envelope.id in resolution.placed:
+        if envelope.id in resolution.delivered:
             log.info("delivered before", message=item.name, attempt=item.delivery.attempt)
             await in_flight.ack(item.delivery, "repeated")
             return False
@@ -220,7 +227,8 @@ class Deliverer:
         return False
 
     async def _signed(self, items: list[Item], in_flight: InFlight) -> list[Item]:
-        """Sign what leaves in the name of a domain of ours; returns the items that may go on now."""
+        """Sign messages sent in the name of a local domain; return the items that may proceed
+        now."""
         unsigned = [item for item in items if item.signature is None and item.envelope.signer and item.routes.queued]
         if self._signer is None or not unsigned:
             return items
@@ -240,7 +248,7 @@ class Deliverer:
         return [item for item in items if item not in waiting]
 
     async def _sign(self, signer: Signer, item: Item) -> str:
-        """Sign the message as a relay sends it: without the Return-Path line."""
+        """Sign the message as the relay sends it: without the Return-Path line."""
         envelope, skipped = item.envelope, item.envelope.body.return_path_octets
         if envelope.blob is None:
             return await signer.sign(envelope.signer, (item.record.body or b"")[skipped:])
@@ -249,7 +257,7 @@ class Deliverer:
 
 
 def _by_recipients(items: Iterable[Item]) -> list[Group]:
-    """Part messages so that each group names about ``MOST_RECIPIENTS``."""
+    """Divide messages into groups of about ``MOST_RECIPIENTS`` recipients."""
     groups: list[Group] = []
     named = 0
     for item in items:
@@ -262,7 +270,7 @@ def _by_recipients(items: Iterable[Item]) -> list[Group]:
 
 
 def _weighed(items: Sequence[Item]) -> list[list[Item]]:
-    """Part messages so that each transaction writes about ``MOST_ROWS`` rows."""
+    """Divide messages into transactions of about ``MOST_ROWS`` rows."""
     parts: list[list[Item]] = []
     rows = 0
     for item in items:

@@ -1,11 +1,12 @@
-"""The expander: enters what wide aliases lead to, slice by slice, beside the batches (ADR 19).
+"""The expander: queues the targets of wide aliases, slice by slice, beside the batches (ADR 19).
 
 Rules:
 
-- Every delivery process expands; Postgres sees to it that no two have the same expansion. A slice is one short transaction, and
-  tenants take turns, so neither another tenant's aliases nor first deliveries wait for a large one.
-- After a slice the process rests as long as the slice took, 50 ms at most.
-- A fault of a part is waited out. Whatever else fails puts off that one expansion.
+- Every delivery process expands; row locks ensure that no two work on the same expansion. A slice
+  is one short transaction, and tenants take turns, so neither another tenant's aliases nor first
+  deliveries wait for a large one.
+- After a slice the process pauses as long as the slice took, 50 ms at most.
+- A fault of a part is waited out. Any other failure postpones that one expansion.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ from posthorn_delivery.routing import GONE_REPLY, GONE_STATUS, route
 
 log = structlog.get_logger()
 
-_slices = Counter("posthorn_delivery_expansion_slices_total", "Slices of wide aliases entered")
+_slices = Counter("posthorn_delivery_expansion_slices_total", "Slices of wide aliases queued")
 _addresses = Counter("posthorn_delivery_expanded_total", "Addresses that wide aliases were expanded to")
 _faults = Counter("posthorn_delivery_expansion_faults_total", "Slices that failed or were refused")
 _open = Gauge("posthorn_delivery_expansions", "Wide aliases of messages that are not expanded yet")
 _oldest = Gauge("posthorn_delivery_expansions_oldest_seconds", "Age of the oldest of them; 0 when there is none")
 
 SLICE_ADDRESSES = 100
-"""Addresses entered by one transaction."""
+"""Addresses queued by one transaction."""
 _LOOK_EVERY = 1.0
 _LONGEST_REST = 0.05
 _FIRST_PAUSE = 0.1
@@ -46,7 +47,7 @@ _LAST_PAUSE = 5.0
 
 
 class Expander:
-    """Expands what is due. ``rewriting`` as for the ``Deliverer``."""
+    """Expands what is due. ``rewriting``: SRS keys, as for ``Deliverer``."""
 
     def __init__(
         self,
@@ -66,11 +67,11 @@ class Expander:
         self._measured_at = -math.inf
 
     def kick(self) -> None:
-        """Look at once: something was entered that is to be expanded."""
+        """Check for work at once: an alias was queued for expansion."""
         self._kicked.set()
 
     async def run(self) -> None:
-        """Expand for ever; run as a supervised task."""
+        """Expand until cancelled; run as a supervised task."""
         pause = _FIRST_PAUSE
         while True:
             began = time.monotonic()
@@ -86,7 +87,7 @@ class Expander:
                 rest, pause = pause, min(_LAST_PAUSE, pause * 2)
             except Exception:
                 _faults.inc()
-                log.exception("an alias cannot be expanded; it is put off")
+                log.exception("an alias cannot be expanded; postponed")
                 rest = _LONGEST_REST
             if rest != _LOOK_EVERY:
                 await asyncio.sleep(rest)
@@ -97,7 +98,7 @@ class Expander:
             self._kicked.clear()
 
     async def expand_once(self) -> Expanded | None:
-        """Enter one slice and say so; None when nothing is due. Raises Unavailable."""
+        """Queue one slice and return it; None when nothing is due. Raises Unavailable."""
         done = await self._expansions.expand(SLICE_ADDRESSES, self._route)
         if done is None:
             return None

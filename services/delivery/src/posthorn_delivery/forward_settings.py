@@ -1,4 +1,4 @@
-"""How much may be forwarded by aliases, and sent back to the senders of what was forwarded."""
+"""Limits of forwarding by aliases, and of DSNs to the senders of forwarded messages."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ class ForwardSettings(EnvSettings):
     """Limits of forwards, besides those of domains and tenants (ADR 20). What is beyond them waits in the outbound queue."""
 
     forward_recipients_per_hour: Hourly = 5000
-    """Recipients elsewhere that one alias makes; 0 for no limit."""
+    """Recipients elsewhere of one alias; 0 for no limit."""
     return_reports_per_path_per_hour: Hourly = 5
-    """Reports that come back to one rewritten reverse-path; 0 for no limit."""
+    """DSNs returned through one rewritten reverse-path; 0 for no limit."""
     return_reports_per_address_per_hour: Hourly = 20
-    """Reports that are sent back to one address elsewhere; 0 for no limit."""
+    """DSNs sent back to one address elsewhere; 0 for no limit."""
     return_reports_per_domain_per_hour: Hourly = 200
-    """Reports that come back to rewritten reverse-paths of one domain; 0 for no limit."""
+    """DSNs returned through the rewritten reverse-paths of one domain; 0 for no limit."""
     forward_long_senders_per_hour: Hourly = 1000
-    """Senders too long for a rewritten reverse-path that are stored for one domain whose aliases forward (ADR 27); what is beyond
-    leaves under the null reverse-path. 0 for no limit."""
+    """New senders, too long for SRS, that are stored for one forwarding domain (ADR 27); beyond
+    it forwarded messages get the null reverse-path. 0 for no limit."""
 
     @property
     def forward_limits(self) -> ForwardLimits:

@@ -1,4 +1,5 @@
-"""Taking from the stream only while mail may be delivered: the stores belong together (ADR 18), commits are durable (ADR 25)."""
+"""A message source that yields only while mail may be delivered: the stores belong together (ADR
+18), commits are durable (ADR 25)."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ _AGAIN_SECONDS = 5.0
 
 
 class GatedSource:
-    """An IngestSource that gives nothing while ``check`` raises; what came at that very moment is given back."""
+    """An IngestSource that yields nothing while ``check`` raises; messages taken at that moment
+    are returned to the stream."""
 
     def __init__(self, source: IngestSource, check: Callable[[], None]) -> None:
         self._source = source

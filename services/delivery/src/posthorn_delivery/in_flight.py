@@ -1,4 +1,4 @@
-"""The messages of a batch while they are at hand: what is known of each, and which have come to their end."""
+"""The messages of a batch in flight: what is known of each, and which are finished."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ from posthorn.model.envelope import Envelope, Record
 from posthorn.ports.ingest import Delivery
 from posthorn_delivery.routing import Routes
 
-_messages = Counter(
-    "posthorn_delivery_messages_total", "Messages that left the stream, by what became of them", ["result"]
-)
+_messages = Counter("posthorn_delivery_messages_total", "Messages removed from the stream, by result", ["result"])
 
 HEARTBEAT_SECONDS = 2.5
-"""How often messages at hand are reported as worked on; the stream waits four times as long."""
+"""Interval of progress reports for messages in flight, in seconds; the stream waits four times
+as long."""
 
 _NOTHING = Routes((), (), (), None, ())
 
 
 @dataclass(eq=False, slots=True)
 class Packing:
-    """A segment in the making, or written already."""
+    """A segment that is being packed, or is written already."""
 
     id: UUID
     key: str
@@ -38,7 +37,7 @@ class Packing:
 
 @dataclass(eq=False, slots=True)
 class Item:
-    """A message at hand."""
+    """A message in flight."""
 
     delivery: Delivery
     record: Record
@@ -50,7 +49,7 @@ class Item:
 
     @property
     def envelope(self) -> Envelope:
-        """What is known of it."""
+        """Its envelope."""
         return self.record.envelope
 
     @property
@@ -60,7 +59,7 @@ class Item:
 
     @property
     def weight(self) -> int:
-        """Rows that a transaction writes for its recipients, and one for itself."""
+        """Rows that a transaction writes: one per recipient, and one for the message."""
         return 1 + len(self.routes.accounts) + len(self.routes.outbound)
 
 
@@ -70,45 +69,46 @@ class Group:
 
     items: list[Item]
     tries: int = 0
-    """How often a part failed that answered its probe all the same."""
+    """How often a part failed although it answered its probe."""
     resolved: bool = False
-    """Whether they are sorted and stored, so that only the transaction is to be tried."""
+    """Whether they are routed and stored, so that only the transaction is to be tried."""
 
     def halves(self) -> list[Group]:
-        """The second half first: groups are taken from the end."""
+        """Return both halves, the second one first: groups are taken from the end."""
         middle = len(self.items) // 2
         return [Group(half, self.tries, self.resolved) for half in (self.items[middle:], self.items[:middle])]
 
 
 class InFlight:
-    """The messages of a batch that have come to no end yet, and those that are kept for good."""
+    """The unfinished messages of a batch, and those that are finished."""
 
     def __init__(self, batch: Sequence[Delivery]) -> None:
         self.open = dict.fromkeys(batch)  # an ordered set
         self.kept: set[Delivery] = set()
 
     async def ack(self, delivery: Delivery, result: str) -> None:
-        """It is kept somewhere else, or nowhere for good."""
+        """Acknowledge the message: it is stored elsewhere, or dropped on purpose."""
         self.open.pop(delivery, None)
         self.kept.add(delivery)
         await delivery.ack()
         _messages.labels(result).inc()
 
     async def nak(self, delivery: Delivery, delay: float) -> None:
-        """It goes back to the stream."""
+        """Return the message to the stream."""
         self.open.pop(delivery, None)
         await delivery.nak(delay)
         _messages.labels("given back").inc()
 
     async def give_back(self) -> None:
-        """Give back whatever has come to no end. It may be placed all the same: the ids make its return harmless."""
+        """Return all unfinished messages to the stream. They may be delivered all the same:
+        their ids make a second attempt harmless."""
         for delivery in list(self.open):
             self.open.pop(delivery, None)
             await delivery.nak(0)
 
     @asynccontextmanager
     async def reported(self) -> AsyncIterator[None]:
-        """Tell the stream, while this lasts, that the messages at hand are worked on."""
+        """Report progress of the messages in flight to the stream, while the context lasts."""
 
         async def report() -> None:
             while True:

@@ -1,15 +1,19 @@
-"""Isolation: what is done when messages cannot be placed, so that one bad message or a broken part holds up no other.
+"""Isolation: handles messages that cannot be delivered, so that one bad message or a failing part
+holds up no other.
 
 Rules:
 
-- A fault of a part (``Unavailable``) is waited out: the part is probed until it answers. Nothing is parked for an outage.
-- A fault that stays while the part answers its probe comes from what is asked of it (a body that is missing, a transaction that
-  takes too long): after ``_TRIES`` the group is halved, and a message alone is set aside.
-- Any other fault means that a message of the group cannot be placed. The group is halved, without resolving anew, until the one is
-  found, and that is set aside. When ``MOST_FAILURES`` groups of a batch have failed, what is left of the groups that fail is set
-  aside unsearched: the search must not hold up the stream.
-- A message that was set aside is in the stream's retry lane and is tried alone. If it fails again it is parked on DEAD; while DEAD
-  takes nothing, or for a fault of a part, it stays in the retry lane and comes again ever more rarely.
+- A fault of a part (``Unavailable``) is waited out: the part is probed until it answers. Nothing is
+  parked for an outage.
+- A fault that persists while the part answers its probe comes from the request itself (a missing
+  body, a transaction that takes too long): after ``_TRIES`` the group is halved, and a single
+  message goes to the retry lane.
+- Any other fault means that a message of the group cannot be delivered. The group is halved,
+  without resolving again, until the message is found; it goes to the retry lane. When
+  ``MOST_FAILURES`` groups of a batch have failed, further failing groups go to the retry lane
+  undivided: the search must not hold up the stream.
+- A message in the stream's retry lane is tried alone. If it fails again it is parked on DEAD; while
+  DEAD accepts nothing, or for a fault of a part, it stays in the retry lane with growing delays.
 """
 
 from __future__ import annotations
@@ -32,48 +36,49 @@ from posthorn_delivery.in_flight import Group, InFlight, Item
 
 log = structlog.get_logger()
 
-_poison = Counter("posthorn_delivery_poison_total", "Messages that could not be read or placed")
+_poison = Counter("posthorn_delivery_poison_total", "Messages that could not be decoded or delivered")
 _set_aside = Counter("posthorn_delivery_set_aside_total", "Messages moved to the retry lane")
-_retries = Counter("posthorn_delivery_retries_total", "Attempts that a part's fault cut short, by part", ["part"])
+_retries = Counter("posthorn_delivery_retries_total", "Attempts ended by a fault of a part, by part", ["part"])
 
 MOST_FAILURES = 32
-"""Groups of one batch that may fail in the search for what cannot be placed."""
+"""Groups of one batch that may fail in the search for an undeliverable message."""
 NAK_SECONDS = (5.0, 300.0)
-"""First and longest delay of a message that is given back."""
+"""First and longest delay of a message that is returned to the stream, in seconds."""
 _TRIES = 3
-"""Attempts at a group while a part answers its probe and fails all the same."""
+"""Attempts at a group while a part fails although it answers its probe."""
 _FIRST_PAUSE = 0.1
 _PROBE_PAUSE = 1.0
 _LAST_PAUSE = 5.0
 _AT_ONCE = 64
-"""Messages that are set aside without waiting for one another."""
+"""Messages moved to the retry lane concurrently."""
 
 type Attempt = Callable[[Group, InFlight], Awaitable[list[Group]]]
-"""Takes a group one step further; returns the groups that are to be tried next, the first one last.
+"""Attempts a group; returns the groups to try next, the first one last.
 
-Raises AccountsGone when the group must be resolved anew, Unavailable for a fault of a part, anything else for a bad message.
+Raises AccountsGone when the group must be resolved again, Unavailable for a fault of a part,
+anything else for a bad message.
 """
 
 
 class Stopping(Exception):
-    """The process drains while a part is down: everything in flight goes back."""
+    """The process drains while a part is down: all messages in flight return to the stream."""
 
 
 class Isolator:
-    """Tries groups of messages until each message has come to an end."""
+    """Tries groups of messages until each message is finished."""
 
     def __init__(self, dead: DeadLetters, probes: Mapping[str, Callable[[], Awaitable[None]]]) -> None:
-        """``probes``: how a part that failed is asked whether it serves again, by its name in Unavailable."""
+        """``probes``: by the part's name in Unavailable, how to check whether it serves again."""
         self._dead = dead
         self._probes = probes
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
-        """Wait out no fault any longer."""
+        """Stop waiting out faults."""
         self._stopping.set()
 
     async def run(self, groups: list[Group], in_flight: InFlight, attempt: Attempt) -> None:
-        """Try the groups, in order, until every message has come to an end. Raises Stopping."""
+        """Try the groups, in order, until every message is finished. Raises Stopping."""
         groups.reverse()
         pause, failures = _FIRST_PAUSE, 0
         while groups:
@@ -88,7 +93,7 @@ class Isolator:
                 _retries.labels(fault.part).inc()
                 log.warning("not delivered yet", part=fault.part, detail=str(fault), messages=len(group.items))
                 pause = await self._wait_out(fault, pause)
-                group.resolved = False  # some of it may have been placed
+                group.resolved = False  # some of it may have been delivered
                 if group.tries + 1 < _TRIES or fault.part == "nats":
                     group.tries += 1
                     groups.append(group)
@@ -106,7 +111,7 @@ class Isolator:
                 groups += await self._narrow(group, in_flight, error, failures)
 
     async def park(self, delivery: Delivery, in_flight: InFlight, name: str, reason: str) -> None:
-        """Put the message on DEAD."""
+        """Park the message on DEAD."""
         _poison.inc()
         try:
             await self._dead.park(delivery.octets, name, reason, delivery.subject)
@@ -117,7 +122,8 @@ class Isolator:
             await in_flight.ack(delivery, "parked")
 
     async def put_off(self, delivery: Delivery, in_flight: InFlight, name: str, fault: Exception) -> None:
-        """Move the message to the retry lane. One that is there, or cannot get there, comes again, ever more rarely."""
+        """Move the message to the retry lane. One that is there already, or cannot be moved, is
+        retried with growing delays."""
         detail = str(fault) if isinstance(fault, Unavailable) else type(fault).__name__
         if not is_retry(delivery.subject):
             try:
@@ -126,39 +132,43 @@ class Isolator:
                 detail = str(refusal)
             else:
                 _set_aside.inc()
-                log.warning("set aside, to be tried again", message=name, detail=detail)
+                log.warning("moved to the retry lane", message=name, detail=detail)
                 await in_flight.ack(delivery, "set aside")
                 return
         first, last = NAK_SECONDS
         delay = min(last, first * 2 ** min(delivery.attempt - 1, 10))
-        log.error("neither placed nor parked now", message=name, detail=detail, again_in_seconds=delay)
+        log.error("neither delivered nor parked", message=name, detail=detail, again_in_seconds=delay)
         await in_flight.nak(delivery, delay)
 
     async def _narrow(self, group: Group, in_flight: InFlight, error: Exception, failures: int) -> list[Group]:
-        """Halve a group in which a message cannot be placed; return the halves."""
+        """Halve a group in which a message cannot be delivered; return the halves."""
         if len(group.items) == 1:
             await self._cannot_be_placed(group.items[0], in_flight, error)
             return []
         fault = type(error).__name__
         if failures < MOST_FAILURES:
-            log.warning("a transaction is halved to find what cannot be placed", messages=len(group.items), fault=fault)
+            log.warning(
+                "halving a transaction to find an undeliverable message", messages=len(group.items), fault=fault
+            )
             return group.halves()
-        log.error("a group is set aside unsearched", messages=len(group.items), fault=fault)
+        log.error("a group is moved to the retry lane undivided", messages=len(group.items), fault=fault)
         for some in batched(group.items, _AT_ONCE, strict=False):
             await asyncio.gather(*(self.put_off(item.delivery, in_flight, item.name, error) for item in some))
         return []
 
     async def _cannot_be_placed(self, item: Item, in_flight: InFlight, error: Exception) -> None:
-        last = traceback.extract_tb(error.__traceback__)[-1]  # the fault's own text may quote the message
+        # the exception's text may quote the message
+        last = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{last.name} in {last.filename.rpartition('/')[2]}:{last.lineno}"
-        log.error("a message cannot be placed", message=item.name, fault=type(error).__name__, where=where)
+        log.error("a message cannot be delivered", message=item.name, fault=type(error).__name__, where=where)
         if is_retry(item.delivery.subject):
             await self.park(item.delivery, in_flight, item.name, type(error).__name__)
         else:
             await self.put_off(item.delivery, in_flight, item.name, error)
 
     async def _wait_out(self, fault: Unavailable, pause: float) -> float:
-        """Wait until the part answers again; return the next pause, should it fail all the same."""
+        """Wait until the part answers again; return the next pause for the case that it fails
+        again."""
         probe = self._probes.get(fault.part)
         wait = pause
         while True:

@@ -1,16 +1,19 @@
-"""Orphans: blobs that no segment row names. They go to the trash first, and much later for good.
+"""Orphans: blobs that no segment row names. They are moved to the trash first, and deleted much
+later.
 
 Rules:
 
-- A blob without a segment row is suspected when it is old: what a running batch has just written is young. It goes to the trash
-  when two searches, apart by that age, found it without a row.
-- A blob under ``bodies/`` has no row until its message is placed, and the message may lie on INGEST for long or on DEAD for
-  ever. A retry from DEAD gives a message a new time on INGEST, so times alone prove nothing. Such a blob is suspected only when
-  on both searches DEAD was empty, and INGEST moved and held nothing as old as the blob.
-- A search that finds many orphans has found a fault rather (a database that is not the one the blobs belong to): a brake then
-  holds, and nothing is moved.
-- What lies in the trash and has a row after all (the database was put right) is moved back by the next search, first of all. The
-  rest is deleted when it has lain there for ``collector_trash_seconds``.
+- A blob without a segment row is a candidate when it is old: what a running batch has just written
+  is young. It is moved to the trash when two searches, at least that age apart, found it without a
+  row.
+- A blob under ``bodies/`` has no row until its message is delivered, and the message may stay on
+  INGEST for long, or on DEAD without limit. A retry from DEAD gives a message a new time on INGEST,
+  so times alone prove nothing. Such a blob is a candidate only when in both searches DEAD was
+  empty, and INGEST advanced and held nothing as old as the blob.
+- Many orphans in one search mean a fault (such as a database that does not belong to the blobs):
+  the brake then holds, and nothing is moved.
+- A blob in the trash that has a row after all (the database was repaired) is moved back at the
+  start of the next search. The rest is deleted after ``collector_trash_seconds``.
 """
 
 from __future__ import annotations
@@ -35,9 +38,13 @@ from posthorn_delivery.collector_settings import CollectorSettings
 
 log = structlog.get_logger()
 
-_orphans = Counter("posthorn_delivery_collector_orphans_total", "Blobs moved to the trash: no segment named them")
-_rescued = Counter("posthorn_delivery_collector_rescued_total", "Blobs moved back from the trash: a segment names them")
-_discarded = Counter("posthorn_delivery_collector_discarded_total", "Blobs of the trash that were removed for good")
+_orphans = Counter(
+    "posthorn_delivery_collector_orphans_total", "Blobs moved to the trash because no segment names them"
+)
+_rescued = Counter(
+    "posthorn_delivery_collector_rescued_total", "Blobs moved back from the trash because a segment names them"
+)
+_discarded = Counter("posthorn_delivery_collector_discarded_total", "Blobs deleted from the trash")
 
 DELETE_PARALLEL = 8
 _SWEEP_PAGE = 500
@@ -50,7 +57,8 @@ type Leads = Callable[[], Awaitable[bool]]
 
 
 async def at_once(work: Callable[[str], Awaitable[None]], keys: Sequence[str]) -> list[Unavailable | None]:
-    """Do the work for each key at the same time; returns the fault of each, or None. A missing blob is no fault."""
+    """Process all keys concurrently; return the fault of each, or None. A missing blob is no
+    fault."""
 
     async def one(key: str) -> Unavailable | None:
         try:
@@ -66,7 +74,7 @@ async def at_once(work: Callable[[str], Awaitable[None]], keys: Sequence[str]) -
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a search did."""
+    """Result of a search."""
 
     orphans: int = 0
     rescued: int = 0
@@ -75,17 +83,17 @@ class Swept:
 
 @dataclass(slots=True)
 class _Found:
-    """What a search finds."""
+    """What a search has found so far."""
 
     listed: int = 0
     unknown: int = 0
     suspects: dict[str, float] = field(default_factory=dict)
-    """Blobs without a row, and since when they are known to be; the first _MOST_SUSPECTS."""
+    """Blobs without a row, with the time at which each was first found; at most _MOST_SUSPECTS."""
     is_whole: bool = True
 
 
 class Orphans:
-    """Searches for orphans now and then."""
+    """Searches for orphans periodically."""
 
     def __init__(
         self,
@@ -106,12 +114,12 @@ class Orphans:
         self._suspects: dict[str, float] = {}
 
     async def sweep(self, leads: Leads) -> Swept:
-        """Search, if it is time. Raises Unavailable."""
+        """Search, if the interval has passed. Raises Unavailable."""
         now = self._clock()
         if now < self._next_sweep or not await leads():
             return Swept()
         rescued, discarded = await self._tend_trash(now, leads)
-        old = datetime.fromtimestamp(now, UTC) - timedelta(seconds=self._settings.collector_orphan_age)
+        old = datetime.fromtimestamp(now, UTC) - timedelta(seconds=self._settings.collector_orphan_age_seconds)
         # before the search: a message that was parked or retried since then is seen by the next one
         bodies_old = self._bodies_may_go_before(old, await self._backlog())
         found = _Found()
@@ -123,16 +131,17 @@ class Orphans:
         self._suspects = found.suspects
         moved = 0
         if not self._brake.holds(found.unknown, found.listed):
-            age = self._settings.collector_orphan_age
+            age = self._settings.collector_orphan_age_seconds
             moved = await self._move([key for key, since in found.suspects.items() if now - since >= age], leads)
-        self._next_sweep = now + self._settings.collector_orphan_interval
+        self._next_sweep = now + self._settings.collector_orphan_interval_seconds
         return Swept(moved, rescued, discarded)
 
     def _bodies_may_go_before(self, old: datetime, backlog: Backlog) -> datetime | None:
-        """How old a body without a row must be for no waiting message to refer to it; None when that cannot be told."""
+        """Return the age at which no waiting message can refer to a body without a row; None if
+        it cannot be determined."""
         if backlog.dead or backlog.oldest_dead is not None or backlog.retrying:
             log.info(
-                "bodies without a row stay while messages are parked or set aside",
+                "bodies without a row are not removed while messages are parked or in the retry lane",
                 parked=backlog.dead,
                 set_aside=backlog.retrying,
             )
@@ -140,7 +149,7 @@ class Orphans:
         if backlog.oldest is None:
             return old
         if datetime.fromtimestamp(self._clock(), UTC) - backlog.oldest > _LINE_MOVES:
-            log.info("bodies without a row stay while the stream does not move", waiting=backlog.messages)
+            log.info("bodies without a row are not removed while the stream does not advance", waiting=backlog.messages)
             return None
         return min(old, backlog.oldest - _SLACK)
 
@@ -169,7 +178,7 @@ class Orphans:
         return moved
 
     async def _tend_trash(self, now: float, leads: Leads) -> tuple[int, int]:
-        """Move back what a row names, delete what has lain there for long; returns how many of each."""
+        """Move back blobs that a row names, delete old ones; return the number of each."""
         rescued = discarded = 0
         long_ago = datetime.fromtimestamp(now, UTC) - timedelta(seconds=self._settings.collector_trash_seconds)
         async for page in _pages(self._blobs.list(TRASH)):
@@ -179,7 +188,7 @@ class Orphans:
             unknown = await self._segments.unknown_keys(list(former))
             known = sorted(former.keys() - unknown)
             if known:
-                log.warning("blobs come back from the trash: a segment names them", keys=known)
+                log.warning("blobs moved back from the trash because a segment names them", keys=known)
             rescued += await self._each(lambda key: self._blobs.move(TRASH + key, key), known, _rescued)
             late = [former[key].key for key in sorted(unknown) if former[key].modified_at < long_ago]
             discarded += await self._each(self._blobs.delete, late, _discarded)

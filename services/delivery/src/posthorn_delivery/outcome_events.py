@@ -1,4 +1,4 @@
-"""What is said of a message once its fate is certain: in the log, in figures, and in its trace."""
+"""Records the outcome of a message: log lines, metrics and trace events."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from posthorn_delivery.routing import GONE_REPLY, GONE_STATUS, Routes
 
 log = structlog.get_logger()
 
-_queued = Counter("posthorn_delivery_queued_total", "Recipients entered into the outbound queue")
+_queued = Counter("posthorn_delivery_queued_total", "Recipients added to the outbound queue")
 _refused = Counter(
     "posthorn_delivery_forwards_refused_total",
-    "Forwards not made: loops (5.4.6), targets suppressed or not confirmed (5.7.1)",
+    "Forwards refused: loops (5.4.6), targets suppressed or not confirmed (5.7.1)",
     ["status"],
 )
-_gone = Counter("posthorn_delivery_gone_total", "Recipients that had gone since RCPT, by who is told", ["told"])
+_gone = Counter("posthorn_delivery_gone_total", "Recipients deleted since RCPT, by who is notified", ["told"])
 
 
 def record(events: Events, envelope: Envelope, found: Routes, now: float) -> None:
-    """Return what has become of the recipients. ``now`` is in seconds since the epoch."""
+    """Record the outcome of a message's recipients. ``now``: seconds since the epoch."""
     name, queued = str(envelope.id), found.queued
     bounced = [each.recipient for each in found.outbound if each.status == GONE_STATUS]
     refused = [each for each in found.outbound if each.state is QueueState.BOUNCED and each.status != GONE_STATUS]
@@ -34,7 +34,7 @@ def record(events: Events, envelope: Envelope, found: Routes, now: float) -> Non
     for who, recipients in (("sender", bounced), ("nobody", list(found.dropped))):
         if recipients:
             _gone.labels(who).inc(len(recipients))
-            log.warning("recipients have gone", message=name, recipients=recipients, told=who)
+            log.warning("recipients deleted since RCPT", message=name, recipients=recipients, told=who)
         for recipient in recipients:
             detail = {"recipient": recipient, "host": "", "reply": GONE_REPLY, "status": GONE_STATUS}
             told.append(Event(envelope.id, now, BOUNCED, detail))

@@ -1,4 +1,4 @@
-"""Bodies on their way to the blob store: packed into segments, each written once."""
+"""Packing of bodies into segments of the blob store, each written once."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from posthorn.ports.segments import Segment, SegmentMessage
 from posthorn_delivery.in_flight import Item, Packing
 
 _puts = Counter("posthorn_delivery_puts_total", "Segments written")
-_put_octets = Counter("posthorn_delivery_put_octets_total", "Octets written in segments")
+_put_octets = Counter("posthorn_delivery_put_bytes_total", "Bytes written in segments")
 
 SEGMENT_HOLDS_SECONDS = 900.0
-"""How long a segment that was written may wait for its rows. The collector takes blobs without rows after an hour."""
+"""Seconds for which a written segment may wait for its rows. The collector removes blobs without
+rows after an hour."""
 _OFF_LOOP = 1024**2
 
 
 class Packer:
-    """Sees to it that bodies lie in blobs. ``compress`` makes a zstd frame, or is None; ``new_id`` gives UUIDv7s."""
+    """Stores bodies in blobs. ``compress`` makes a zstd frame, or is None; ``new_id`` makes
+    UUIDv7s."""
 
     def __init__(
         self, blobs: Blobs, *, new_id: Callable[[], UUID], compress: Callable[[bytes], bytes] | None = None
@@ -34,7 +36,8 @@ class Packer:
         self._compress = compress
 
     async def store(self, items: list[Item]) -> None:
-        """Write the bodies that lie in no blob yet, as one segment. Those that were written before stay where they are."""
+        """Write the bodies that are in no blob yet as one segment. Bodies written before stay
+        where they are."""
         now = time.monotonic()
         fresh: list[Item] = []
         for item in items:
@@ -66,7 +69,7 @@ class Packer:
 
 
 def segments(items: Iterable[Item]) -> list[Segment]:
-    """Return the segments in which the items lie, with what is to be placed of each."""
+    """Return the segments that hold the items, with the items to deliver from each."""
     messages: dict[Packing, list[SegmentMessage]] = {}
     found: list[Segment] = []
     for item in items:

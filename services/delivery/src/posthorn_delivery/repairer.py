@@ -1,7 +1,8 @@
-"""The repair of INGEST: what the stream holds and no consumer gives to anybody is delivered, and so leaves the stream.
+"""Repair of INGEST: deliver the messages that the stream holds and no consumer hands out.
 
-A full disk under NATS, or a consumer that was lost and made anew, may leave such messages. Most were delivered long ago; the ids
-tell. One process looks at a time, and takes what it sees on two looks in a row.
+A full disk under NATS, or a consumer that was lost and recreated, may leave such messages. Most
+were delivered long ago; their ids show it. One process scans at a time, and takes what it finds in
+two consecutive scans.
 """
 
 from __future__ import annotations
@@ -19,15 +20,16 @@ from posthorn_delivery.deliverer import Deliverer
 
 log = structlog.get_logger()
 
-_repaired = Counter("posthorn_delivery_strays_total", "Messages on INGEST that no consumer knew of, delivered again")
+_repaired = Counter("posthorn_delivery_strays_total", "Messages on INGEST that no consumer knew, delivered again")
 
 LOOK_EVERY = 10.0
-"""Seconds between two looks."""
+"""Seconds between two scans."""
 _AT_ONCE = 100
 
 
 class Repairer:
-    """Looks for strays and delivers them. ``lead`` makes this process the one that looks for so many seconds, or says no."""
+    """Finds stray messages and delivers them. ``lead`` takes the lease for so many seconds;
+    False: another process holds it."""
 
     def __init__(self, strays: Strays, deliverer: Deliverer, lead: Callable[[float], Awaitable[bool]]) -> None:
         self._strays = strays
@@ -36,16 +38,16 @@ class Repairer:
         self._seen: frozenset[bytes] = frozenset()
 
     async def run(self) -> None:
-        """Look for ever; run as a supervised task."""
+        """Scan until cancelled; run as a supervised task."""
         while True:
             await asyncio.sleep(LOOK_EVERY)
             try:
                 await self.look()
             except Unavailable as fault:
-                log.warning("INGEST was not looked through", part=fault.part, detail=str(fault))
+                log.warning("INGEST could not be scanned for strays", part=fault.part, detail=str(fault))
 
     async def look(self) -> int:
-        """Deliver what was there at the last look too; returns how many. Raises Unavailable."""
+        """Deliver what was found by the previous scan too; return how many. Raises Unavailable."""
         if not await self._lead(3 * LOOK_EVERY):
             self._seen = frozenset()
             return 0
@@ -54,7 +56,7 @@ class Repairer:
         again = [stray for stray, digest in known.items() if digest in self._seen]
         self._seen = frozenset(known.values())
         if again:
-            log.warning("delivering messages that no consumer knows of", messages=len(again))
+            log.warning("delivering stray messages", messages=len(again))
             await self._deliverer.deliver(again)
             _repaired.inc(len(again))
         return len(again)

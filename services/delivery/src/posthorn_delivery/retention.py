@@ -1,10 +1,11 @@
-"""Retention: mail that its domain keeps no longer is deleted, and deleted mail whose time is over is dropped.
+"""Retention: deletes mail past its domain's retention, and purges deleted mail past its undelete
+period.
 
-A round deletes a bounded share of all mail, and drops as much: more than that is more likely a wrong clock or setting than what
-somebody wants, and the rounds to come, and an alert, leave time to say so (ADR 18). An operator may let this brake go.
+A round deletes, and purges, a bounded share of all mail: more is likely a wrong clock or setting,
+and later rounds and an alert leave time to intervene (ADR 18). An operator may release this brake.
 
-One process does it at a time, under a lease that it renews from batch to batch; losing it ends the round. The collector then takes
-away the octets that nothing refers to any more.
+One process does it at a time, under a lease that it renews from batch to batch; losing it ends the
+round. The collector then removes the bodies without references.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ from posthorn_delivery.collector_settings import CollectorSettings
 
 log = structlog.get_logger()
 
-_expired = Counter("posthorn_delivery_retention_expired_total", "Mailbox entries deleted as their domain says")
-_purged = Counter("posthorn_delivery_retention_purged_total", "Deleted entries whose time to be brought back was over")
-_faults = Counter("posthorn_delivery_retention_faults_total", "Rounds that a fault cut short, by part", ["part"])
+_expired = Counter("posthorn_delivery_retention_expired_total", "Mailbox entries deleted by their domain's retention")
+_purged = Counter("posthorn_delivery_retention_purged_total", "Deleted entries purged after their undelete period")
+_faults = Counter("posthorn_delivery_retention_faults_total", "Rounds ended by a fault, by part", ["part"])
 
 _LEASE_SECONDS = 120.0
 
 
 class RetentionSweeper:
-    """Does the rounds."""
+    """Runs the rounds."""
 
     def __init__(
         self,
@@ -47,7 +48,7 @@ class RetentionSweeper:
         self._brake = brake or Brake("retention", settings.retention_most_share, settings.retention_most)
 
     async def run(self) -> None:
-        """Keep for ever what is to be kept, and nothing else; run as a supervised task."""
+        """Run a round per interval until cancelled; run as a supervised task."""
         while True:
             try:
                 expired, purged = await self.round()
@@ -55,12 +56,13 @@ class RetentionSweeper:
                     log.info("retention", expired=expired, purged=purged)
             except Unavailable as fault:
                 _faults.labels(fault.part).inc()
-                log.warning("retention stopped early", part=fault.part, detail=str(fault))
-            await asyncio.sleep(self._settings.retention_interval)
+                log.warning("retention round ended early", part=fault.part, detail=str(fault))
+            await asyncio.sleep(self._settings.retention_interval_seconds)
 
     async def round(self) -> tuple[int, int]:
-        """Do one round, if this process leads; returns the entries that expired and those that were purged. Raises Unavailable."""
-        if not await self._retention.lead(self._settings.retention_interval + _LEASE_SECONDS):
+        """Do one round, if this process leads; return the numbers of entries expired and purged.
+        Raises Unavailable."""
+        if not await self._retention.lead(self._settings.retention_interval_seconds + _LEASE_SECONDS):
             return 0, 0
         total = await self._retention.entries()
         expired, more = await self._all(self._retention.expire, _expired, total)
@@ -69,9 +71,10 @@ class RetentionSweeper:
         return expired, purged
 
     async def _all(self, step: Callable[[int], Awaitable[Step]], counter: Counter, total: int) -> tuple[int, bool]:
-        """Do one of both, as far as the brake allows; returns how many went, and whether there are more."""
+        """Run one step, as far as the brake allows; return the number of entries, and whether
+        there are more."""
         gone, most = 0, self._brake.most(total)
-        while await self._retention.lead(self._settings.retention_interval + _LEASE_SECONDS):
+        while await self._retention.lead(self._settings.retention_interval_seconds + _LEASE_SECONDS):
             if self._certain is not None:
                 await self._certain()
             left = self._settings.retention_batch if self._brake.is_released else most - gone

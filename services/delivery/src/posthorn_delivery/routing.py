@@ -1,24 +1,28 @@
-"""Routing: where each recipient of a message leads, by what Postgres says of the addresses.
+"""Routing: the destinations of each recipient of a message, from what Postgres holds about the
+addresses.
 
 Rules:
 
-- An address of ours leads to mailboxes here, out of here, or both. What an alias leads out of here goes under a reverse-path of
-  the alias's domain (SRS), since its sender's domain does not list us as a host of its mail; the null reverse-path stays. A sender
-  too long to be rewritten is stored, and the reverse-path names it by a token (ADR 27).
-- A rewritten reverse-path of ours is turned back (``srs_originals``).
-- Recipients elsewhere are for what came by a door that knows its sender.
-- A recipient that has gone since RCPT comes back to the sender as a notice, unless the sender is null or wanted none: then it is
-  dropped, since nobody is to be told (RFC 5321 §6.1, RFC 3461 §5.2).
-- A notice of success is due for a recipient in a mailbox here if it was asked for. An address that leads to one place out of here
-  hands the wish on; one that leads to several is expanded, which is told in its stead (RFC 3461 §5.2.7).
-- An address that is reached twice gets one copy, and what was said of it by name counts.
-- A message that carries the mark of an alias has been forwarded by it before (``wire.passed``): it loops, is not forwarded by that
-  alias again, and its sender is told, once for each recipient as the sender knows it.
-- A target that is suppressed or has not confirmed gets nothing. That is entered into the queue as ended, so that the alias's owner
-  finds it; the sender hears of it only when nothing else is left of an address whose targets have not confirmed.
-- Of senders whom nobody has asked for a password no success is reported and no body is returned (ADR 20).
-- What aliases of one message come to is bounded: beyond ``AT_ONCE`` addresses they are expanded later, in slices, and stand in the
-  queue meanwhile under their own names (ADR 19).
+- A local address leads to mailboxes here, to addresses elsewhere, or both. A message that an alias
+  forwards elsewhere gets a reverse-path of the alias's domain (SRS), since SPF of its sender's
+  domain does not list this host; the null reverse-path stays. A sender too long to be rewritten is
+  stored, and the reverse-path names it by a token (ADR 27).
+- A reverse-path rewritten here is resolved to its original (``srs_originals``).
+- Recipients elsewhere are accepted only from an authenticated source.
+- A recipient deleted since RCPT is bounced to the sender, unless the reverse-path is null or the
+  sender wanted no DSN: then it is dropped (RFC 5321 §6.1, RFC 3461 §5.2).
+- A success DSN is due for a recipient in a mailbox here if it was requested. An address that leads
+  to one address elsewhere passes the DSN parameters on; one that leads to several is reported as
+  expanded instead (RFC 3461 §5.2.7).
+- An address that is reached twice gets one copy; the DSN parameters of the explicit recipient win.
+- A message that carries the mark of an alias has been forwarded by it before (``wire.passed``): it
+  loops, is not forwarded by that alias again, and is bounced, once for each original recipient.
+- A target that is suppressed or has not confirmed gets nothing. A closed row in the queue records
+  it for the alias's owner; the sender gets a bounce only when an address has no other destination
+  and its targets have not confirmed.
+- For unauthenticated senders no success is reported and no body is returned (ADR 20).
+- The expansion of a message's aliases is bounded: beyond ``AT_ONCE`` addresses they are expanded
+  later, in slices, and are queued meanwhile under their own addresses (ADR 19).
 """
 
 from __future__ import annotations
@@ -51,26 +55,27 @@ AT_ONCE = 200
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """The recipients of a message, by where they lead."""
+    """The recipients of a message, by destination."""
 
     accounts: tuple[int, ...]
     local: tuple[str, ...]
     """Recipients that have mailboxes here."""
     outbound: tuple[Outbound, ...]
     tenant: UUID | None
-    """Whose the outbound part is."""
+    """Tenant that owns the outbound recipients."""
     dropped: tuple[str, ...]
-    """Recipients that have gone, of which nobody is to hear."""
+    """Deleted recipients for which no DSN is sent."""
 
     @property
     def queued(self) -> tuple[str, ...]:
-        """Recipients that are to be sent to, as the sender knows them: where an alias leads is its owner's affair."""
+        """Recipients elsewhere, as the sender addressed them: the targets of an alias are not
+        disclosed."""
         queued = (each for each in self.outbound if each.state in (QueueState.QUEUED, QueueState.HELD))
         return tuple(dict.fromkeys(each.original or each.recipient for each in queued))
 
     @property
     def wide(self) -> bool:
-        """Whether something is left to be expanded."""
+        """Whether an alias is left to be expanded."""
         return any(each.state is QueueState.HELD for each in self.outbound)
 
     @property
@@ -88,10 +93,12 @@ def route(
     *,
     is_slice: bool = False,
 ) -> Routes:
-    """Route the recipients. ``resolution`` knows them and what is in ``originals``; ``keys`` rewrite, the first one now.
+    """Route the recipients. ``resolution`` covers them and the addresses in ``originals``;
+    ``keys``: SRS keys, the current one first.
 
-    ``at_once``: addresses that the message's aliases are expanded to now. ``is_slice``: whether the resolution knows only a part of
-    what a recipient comes to, so that it does not tell whether nothing else is left of it.
+    ``at_once``: maximum of addresses that the message's aliases are expanded to now. ``is_slice``:
+    the resolution covers only part of a recipient's targets, so that it cannot show that none is
+    left.
     """
     found = _Found(sender=envelope.tenant, room=at_once)
     headers: dict[str, str] = {}
@@ -163,7 +170,8 @@ class _Found:
     sender: UUID | None = None
     """The submitter's tenant."""
     queued: dict[tuple[UUID | None, str], Outbound] = field(default_factory=dict)
-    """By tenant and address: what two tenants forward to one address stays two, for each is one's own to hold or cancel."""
+    """By tenant and address: forwards of two tenants to one address stay separate, so that each
+    can hold or cancel its own."""
     room: float = AT_ONCE
     """Addresses to which aliases may still be expanded."""
     wide: dict[str, Outbound] = field(default_factory=dict)
@@ -188,7 +196,8 @@ class _Found:
         *,
         alone: bool,
     ) -> Sequence[Forward]:
-        """Return the forwards that are made. Of others it is entered why not; ``alone``: nothing else is made of the recipient."""
+        """Return the permitted forwards; record why others are not. ``alone``: the recipient has
+        no other destination."""
         ways: list[Forward] = []
         looping, unconfirmed = None, None
         for forward in forwards:
@@ -224,7 +233,8 @@ class _Found:
     def _refuse(
         self, envelope: Envelope, recipient: str, dsn: RecipientDsn, forward: Forward, status: str, reply: str
     ) -> None:
-        """End the forwarding of a recipient. Its sender is told, unless nobody is to be told: then it is entered all the same."""
+        """Refuse to forward a recipient. Its sender gets a bounce, if any may be sent; a closed
+        row records it either way."""
         told = Action.FAILED if envelope.reverse_path and dsn.wants(Action.FAILED) else None
         self.tenant = self.tenant or forward.tenant
         self._end(envelope, recipient, dsn, QueueState.BOUNCED, status, reply, told, forward.tenant)
@@ -274,16 +284,16 @@ class _Found:
 
 
 def _honoured(envelope: Envelope, recipient: str) -> RecipientDsn:
-    """Return what the sender asked about notices, as far as it is done."""
+    """Return the sender's DSN parameters, as far as they are honoured."""
     dsn = envelope.dsn.get(recipient, RecipientDsn())
     if envelope.role in _OUTWARD or not dsn.notify & Notify.SUCCESS:
         return dsn
-    # a stranger's word for who he is: what he asks for would be sent to whomever he names
+    # the sender is unauthenticated: a requested DSN would go to whatever address it claims
     return _without_success(dsn)
 
 
 def _without_success(dsn: RecipientDsn) -> RecipientDsn:
-    """Return what is left of a wish once the notice of success has been seen to."""
+    """Return the DSN parameters without the success report, which is sent here."""
     return replace(dsn, notify=(dsn.notify & ~Notify.SUCCESS) or Notify.NEVER)
 
 

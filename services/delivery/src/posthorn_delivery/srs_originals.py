@@ -1,12 +1,15 @@
-"""SRS: which addresses the rewritten reverse-paths among a message's recipients stand for.
+"""SRS: the original addresses of rewritten reverse-paths among a message's recipients.
 
 Rules:
 
-- Only messages from the null reverse-path go back: anything else to such an address would be a way to send through us (ADR 15).
-- What was rewritten here more than once is turned back step by step, ``MOST_REWRITINGS`` times at most.
-- The senders that SRS2 addresses name are stored (ADR 27). They are asked for in rounds, all messages together, and only when such
-  an address has verified. A sender that is not stored any more is treated as an address that has expired.
-- An address that does not verify is one like any other, which means most likely that there is none.
+- Only messages with the null reverse-path are sent back: anything else would make this host an open
+  relay (ADR 15).
+- An address rewritten here more than once is resolved step by step, ``MOST_REWRITINGS`` times at
+  most.
+- The senders that SRS2 addresses name are stored (ADR 27). They are looked up in rounds, for all
+  messages together, and only after the address has verified. A sender that is no longer stored is
+  treated like an expired address.
+- An address that does not verify is resolved like any other, and most likely does not exist.
 """
 
 from __future__ import annotations
@@ -24,13 +27,14 @@ MOST_REWRITINGS = 3
 _DAY_SECONDS = 86_400
 
 type SrsOriginals = Mapping[str, tuple[str, ...]]
-"""For each recipient that stands for other addresses, these one behind the other."""
+"""For each rewritten recipient, the addresses that it stands for, step by step."""
 
 
 async def find_srs_originals(
     envelopes: Iterable[Envelope], keys: Sequence[bytes], mailboxes: Mailboxes
 ) -> Mapping[UUID, SrsOriginals]:
-    """Return the originals of messages, by id. ``keys`` may have made the addresses. Raises Unavailable."""
+    """Return the originals of messages, by message id. ``keys``: SRS keys that may have signed
+    the addresses. Raises Unavailable."""
     found: dict[UUID, SrsOriginals] = {}
     known: dict[LongSender, str | None] = {}
     open_ones = list(envelopes)
@@ -52,10 +56,11 @@ async def find_srs_originals(
 def originals(
     envelope: Envelope, keys: Sequence[bytes], known: Mapping[LongSender, str | None]
 ) -> tuple[SrsOriginals, set[LongSender]]:
-    """Return the originals of one message as far as ``known`` tells them (None: not stored), and the long senders to be asked for.
+    """Return the originals of one message as far as ``known`` holds them (None: not stored), and
+    the long senders to look up.
 
-    A recipient that a notice goes to stands for its canonical form: a reverse-path stays as it was written, which an address of
-    ours need not be.
+    The recipient of a DSN is resolved in its canonical form: a reverse-path is kept as written, a
+    local address is canonical.
     """
     found: dict[str, tuple[str, ...]] = {}
     wanted: set[LongSender] = set()
@@ -79,7 +84,7 @@ def originals(
                 chain.append(address)
         if chain:
             if (ours := canonical(chain[-1])) != chain[-1]:
-                chain.append(ours)  # in case it is an address of ours after all
+                chain.append(ours)  # in case it is a local address after all
             found[recipient] = tuple(chain)
         elif envelope.role == "notice" and (ours := canonical(recipient)) != recipient:
             found[recipient] = (ours,)

@@ -16,11 +16,11 @@ HOST = "127.0.0.1"
 _FIELDS = ("smtp_port", "pop3_port", "pop3s_port", "api_port", "submission_port", "submissions_port")
 """Settings in the order of the fields of Ports."""
 _PATIENCE = 2.0
-"""Seconds in which a port may still come free: the processes of a killed start are just ending."""
+"""Seconds to wait for a port to become free: processes of a killed start may still be ending."""
 
 
 class PortTaken(SystemExit):
-    """A port cannot be had; the message names the variable."""
+    """A port is not available; the message names the variable."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What local mode tells the person who started it."""
+"""Texts that local mode prints for the person who started it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ files in the home:
 
 
 def announcement(ports: Ports, home: Path) -> str:
-    """The line that says it is ready, and how to send and read a first message."""
+    """Return the line that announces readiness, and how to send and read a first message."""
     here = _shown(home)
     key, accounts, cert = (shlex.quote(f"{here}/{name}") for name in ("admin.key", "accounts.txt", "tls/tls.crt"))
     sender, reader = "someone@example.org", ADDRESSES[0]
@@ -54,10 +54,10 @@ Read it:
 Send as {reader} to another server, by a route to its host (without one such mail waits, see GET /v1/queue):
   curl -sS http://{HOST}:{ports.api}/v1/routes -H "Authorization: Bearer $(cat {key})" \\
     -H 'Content-Type: application/json' -d '{{"domain": "sink.test", "host": "{HOST}", "port": 2526, "tls": "none"}}'
-  printf 'From: {reader}\\nTo: someone@sink.test\\nSubject: Out\\n\\nA letter out.\\n' |
+  printf 'From: {reader}\\nTo: someone@sink.test\\nSubject: Out\\n\\nA first message out.\\n' |
     curl -sS --crlf --cacert {cert} smtps://localhost:{ports.submissions} --mail-from {reader} --mail-rcpt someone@sink.test \\
     -u "$(sed -n 's/^{reader} /{reader}:/p' {accounts})" -T -
-Make an account:
+Create an account:
   curl -sS http://{HOST}:{ports.api}/v1/accounts -H "Authorization: Bearer $(cat {key})" \\
     -H 'Content-Type: application/json' -d '{{"address": "carol@{DOMAIN}", "password": "choose-a-long-one"}}'
 

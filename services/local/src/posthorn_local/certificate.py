@@ -1,6 +1,7 @@
-"""A self-signed certificate for this machine, made anew before it ends.
+"""A self-signed certificate for this machine, renewed before it expires.
 
-It may sign for nothing but itself (path length 0), so that a mail client can be told to trust the file ``tls.crt`` as it is.
+It may sign for nothing but itself (path length 0), so that a mail client can be told to trust the
+file ``tls.crt`` as it is.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ RENEW_BEFORE = timedelta(days=30)
 
 
 def ensure_certificate(directory: Path, now: datetime | None = None) -> bool:
-    """Have ``tls.crt`` and ``tls.key`` (mode 0600) in the directory, valid for a month at least; returns whether they were made."""
+    """Ensure ``tls.crt`` and ``tls.key`` (mode 0600) in the directory, valid for at least a
+    month; return whether they were made."""
     moment = now or datetime.now(UTC)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     chain, key = directory / "tls.crt", directory / "tls.key"

@@ -1,4 +1,4 @@
-"""Child processes of local mode and when they are started again."""
+"""Child processes of local mode, and the backoff of their restarts."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from posthorn_local.logs import Log
 _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 5.0
 _SETTLED = 10.0
-"""Seconds after which a child that ran counts as sound, and its next end as the first."""
+"""Seconds of running after which the backoff of a child starts afresh."""
 
 
 class Backoff:
-    """How long to wait before a child that ended is started again."""
+    """Delay before a child that ended is started again."""
 
     def __init__(self) -> None:
         self._delay = _FIRST_DELAY
         self.due = 0.0
 
     def after(self, lived: float) -> float:
-        """Note an end after ``lived`` seconds; returns the wait, and sets ``due`` (monotonic seconds)."""
+        """Record an end after ``lived`` seconds; return the delay in seconds, and set ``due``
+        (monotonic seconds)."""
         if lived > _SETTLED:
             self._delay = _FIRST_DELAY
         delay, self._delay = self._delay, min(self._delay * 2, _LONGEST_DELAY)
@@ -36,7 +37,7 @@ class Backoff:
 
 
 _MODULES = {"submission": "smtp_in"}
-"""Services that are another role of a program."""
+"""Services that are another role of the same program."""
 
 
 class Service:
@@ -55,7 +56,7 @@ class Service:
         self._started_at = 0.0
 
     def start(self) -> None:
-        """Start the process; does not wait for it. From the main thread only."""
+        """Start the process without waiting for it. From the main thread only."""
         module = _MODULES.get(self.name, self.name.replace("-", "_"))
         script = f"from posthorn_{module}.main import main; main()  # {self.name}"  # ps shows whose process it is
         with self.log.writer() as out:
@@ -72,7 +73,7 @@ class Service:
         self._started_at = time.monotonic()
 
     def ended(self) -> str | None:
-        """How the process ended, in words, or None while it runs."""
+        """Return how the process ended, as text, or None while it runs."""
         return _end(self._process)
 
     @property
@@ -81,7 +82,7 @@ class Service:
         return time.monotonic() - self._started_at
 
     def state(self, client: httpx.Client) -> str | None:
-        """None when the service says that it can serve; else what it waits for."""
+        """Return None when the service is ready; otherwise what it waits for."""
         try:
             answer = client.get(self._health, timeout=4)
             parts = answer.json()["parts"]
@@ -92,12 +93,13 @@ class Service:
         return ", ".join(f"{part}: {state}" for part, state in parts.items() if state != "ok") or "starting"
 
     def terminate(self) -> None:
-        """Ask it to drain and end; does not wait."""
+        """Tell it to drain and end, without waiting."""
         if self._process and self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
 
     def wait(self, deadline: float) -> bool:
-        """Wait until ``deadline`` (monotonic seconds), then kill it; returns whether it ended by itself."""
+        """Wait until ``deadline`` (monotonic seconds), then kill it; return whether it ended by
+        itself."""
         if self._process is None:
             return True
         try:
@@ -110,7 +112,7 @@ class Service:
 
 
 class Backend:
-    """PostgreSQL or NATS, kept on the port it had first, so that the services find it again."""
+    """PostgreSQL or NATS, always on the same port, so that the services find it again."""
 
     def __init__(self, server: Postgres | Nats) -> None:
         self.server = server
@@ -124,7 +126,7 @@ class Backend:
         self.server.start(self.server.port)
 
     def ended(self) -> str | None:
-        """How the process ended, or None while it runs."""
+        """Return how the process ended, or None while it runs."""
         return _end(self.server.process)
 
     @property

@@ -3,11 +3,14 @@
 Rules:
 
 - They listen on 127.0.0.1 only, with a password kept in a 0600 file beside the data.
-- A child dies with the process that started it (PR_SET_PDEATHSIG), so ``kill -9`` of the parent leaves nothing running. Start
-  children from the main thread: the signal follows the death of the starting *thread*.
-- PostgreSQL refuses to run as root. Started by root it becomes ``nobody`` through setpriv, keeping the one capability that lets
-  it pass through private parent directories; no directory is opened to others for it.
-- A cluster is made under another name and renamed when it is whole, so that a start cut short leaves nothing half made.
+- A child dies with the process that started it (PR_SET_PDEATHSIG), so ``kill -9`` of the parent
+  leaves nothing running. Start children from the main thread: the signal follows the death of the
+  starting *thread*.
+- PostgreSQL refuses to run as root. Started by root it becomes ``nobody`` through setpriv, keeping
+  the one capability that lets it pass through private parent directories; no directory is opened to
+  others for it.
+- A cluster is created under another name and renamed when it is complete, so that an interrupted
+  start leaves no partial one.
 """
 
 from __future__ import annotations
@@ -33,16 +36,17 @@ from posthorn.adapters.nats.permissions import ADMINISTRATOR, USERS, users_confi
 from posthorn.adapters.postgres.privileges import role_name
 
 ROLE_PREFIX = "posthorn_"
-"""What the names of the parts' roles begin with."""
+"""Prefix of the names of the parts' roles."""
 _PR_SET_PDEATHSIG = 1
 _CAPABILITIES = {"dac_read_search": 2, "dac_override": 1}
 """Capabilities that lead through private directories, weakest first, with their numbers (capabilities(7))."""
 _LOG_LIMIT = 16 * 1024 * 1024
-"""Octets beyond which a server's log is put aside at its next start."""
+"""Bytes beyond which a server's log is rotated at its next start."""
 _PORTS = range(20_000, 32_000)
-"""Below what Linux gives to outgoing connections, so that a port is still free when a restarted server wants it again."""
+"""Below the range that Linux uses for outgoing connections, so that a port is still free when a
+restarted server wants it again."""
 _LEAST_FREE = 8 * 1024 * 1024
-"""Bytes without which it is no use to start NATS again after a full disk."""
+"""Free bytes needed before NATS is started again after a full disk."""
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -64,7 +68,8 @@ def free_port() -> int:
 
 
 def die_with_parent(number: int = signal.SIGKILL) -> Callable[[], None]:
-    """Return a ``preexec_fn`` that has the kernel send the child a signal when its parent dies (Linux; nothing elsewhere)."""
+    """Return a ``preexec_fn`` that makes the kernel signal the child when its parent dies
+    (Linux; nothing elsewhere)."""
     parent = os.getpid()
 
     def arrange() -> None:
@@ -77,7 +82,8 @@ def die_with_parent(number: int = signal.SIGKILL) -> Callable[[], None]:
 
 
 def end_with_parent(number: int = signal.SIGTERM) -> None:
-    """Have the kernel send this process a signal when the process that started it dies (Linux; nothing elsewhere)."""
+    """Make the kernel signal this process when the process that started it dies (Linux; nothing
+    elsewhere)."""
     if hasattr(_LIBC, "prctl"):
         _LIBC.prctl(_PR_SET_PDEATHSIG, number)
 
@@ -114,11 +120,11 @@ class _Server:
             time.sleep(0.02)
 
     def _serves(self) -> bool:
-        # an open port would not do: it may be another program's
+        # an open port proves nothing: it may be another program's
         raise NotImplementedError  # pragma: no cover
 
     def log_tail(self, lines: int = 8) -> str:
-        """The last lines of the server's log."""
+        """Return the last lines of the server's log."""
         if not self._log.exists():
             return "(no log)"
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
@@ -163,7 +169,8 @@ class Postgres(_Server):
         self._bin = versions[-1].parent
 
     def start(self, port: int = 0, timeout: float = 30) -> None:
-        """Make the cluster if there is none, then start it; returns when it accepts connections. Raises EmbeddedError."""
+        """Create the cluster if there is none, then start it; return when it accepts
+        connections. Raises EmbeddedError."""
         self.directory.mkdir(parents=True, exist_ok=True)
         if not (self._data / "PG_VERSION").exists():
             self._initialise()
@@ -188,7 +195,7 @@ class Postgres(_Server):
             try:
                 self._await(deadline)
             except EmbeddedError:
-                # the processes of a killed server may still be letting go of the cluster
+                # processes of a killed server may still be releasing the cluster
                 busy = ("postmaster.pid", "shared memory block")
                 if not any(sign in self.log_tail() for sign in busy) or time.monotonic() > deadline:
                     raise
@@ -197,7 +204,7 @@ class Postgres(_Server):
                 return
 
     def _serves(self) -> bool:
-        # its own pid file says so, also when recovery is over: the port opens before that
+        # the pid file also tells when recovery is over: the port opens before that
         try:
             lines = (self._data / "postmaster.pid").read_text().splitlines()
             return self.process is not None and lines[0] == str(self.process.pid) and "ready" in lines[7]
@@ -214,15 +221,16 @@ class Postgres(_Server):
         return self.url_of("posthorn")
 
     def url_of(self, database: str) -> str:
-        """URL of any database of the cluster."""
+        """Return the URL of any database of the cluster."""
         return f"postgresql://posthorn:{self._secret.read_text().strip()}@127.0.0.1:{self.port}/{database}"
 
     def url_as(self, part: str) -> str:
-        """URL of the database ``posthorn`` for a part's own role."""
+        """Return the URL of the database ``posthorn`` for a part's own role."""
         return f"postgresql://{role_name(ROLE_PREFIX, part)}:{self.role_password(part)}@127.0.0.1:{self.port}/posthorn"
 
     def role_password(self, part: str) -> str:
-        """The password of a part's role, kept in a 0600 file; made when there is none. The role is made by the migration."""
+        """Return the password of a part's role, kept in a 0600 file; make it when there is none.
+        The migration creates the role."""
         path = self.directory / f"password.{part}"
         if not path.exists():
             _write_secret(path)
@@ -243,7 +251,7 @@ class Postgres(_Server):
             command += ["--no-sync"]
         self._run_once(command, self._secret.read_text(), "initdb failed")
         single = [str(self._bin / "postgres"), "--single", "-D", str(unfinished), "postgres"]
-        self._run_once(single, "CREATE DATABASE posthorn\n", "the database could not be made")
+        self._run_once(single, "CREATE DATABASE posthorn\n", "the database cluster could not be created")
         unfinished.rename(self._data)
 
     def _run_once(self, command: list[str], text: str, failure: str) -> None:
@@ -277,7 +285,7 @@ class Postgres(_Server):
             f"--inh-caps=-all{kept}",
             f"--ambient-caps=-all{kept}",
             f"--pdeathsig={signal.Signals(death).name.removeprefix('SIG')}",  # a change of user clears the first one
-            # and the parent may have died between the two: whoever is an orphan by now must not begin
+            # and the parent may have died between the two: an orphan must not start
             *("sh", "-c", '[ "$PPID" = "$0" ] && exec "$@"', str(os.getpid())),
             *command,
         ]
@@ -299,7 +307,7 @@ class Nats(_Server):
         self._part_secrets = {user.part: directory / f"password.{user.part}" for user in USERS}
 
     def start(self, port: int = 0, timeout: float = 20) -> None:
-        """Start it; returns when it accepts connections. Raises EmbeddedError."""
+        """Start the server; return when it accepts connections. Raises EmbeddedError."""
         self.directory.mkdir(parents=True, exist_ok=True)
         for path in (self._secret, *self._part_secrets.values()):
             if not path.exists():
@@ -331,7 +339,8 @@ ports_file_dir: "{self.directory}"
         return self.process is not None and any(self.directory.glob(f"*_{self.process.pid}.ports"))
 
     def is_wedged(self) -> bool:
-        """Return whether a write failed, after which a stream stores nothing until it is opened anew, and there is room again."""
+        """Return whether a stream stores nothing since a failed write (until NATS is restarted)
+        and there is room on the disk again."""
         if shutil.disk_usage(self.directory).free < _LEAST_FREE:
             return False
         try:
@@ -343,7 +352,7 @@ ports_file_dir: "{self.directory}"
         return "write error" in answer.text
 
     def stop(self, *, kill: bool = False, timeout: float = 10) -> None:
-        """Stop it; with ``kill`` as by a crash; after ``timeout`` seconds SIGKILL."""
+        """Stop the server; with ``kill`` as by a crash; after ``timeout`` seconds SIGKILL."""
         self._terminate(signal.SIGKILL if kill else signal.SIGTERM, timeout)
 
     @property
@@ -352,12 +361,13 @@ ports_file_dir: "{self.directory}"
         return f"nats://{ADMINISTRATOR}:{self._secret.read_text().strip()}@127.0.0.1:{self.port}"
 
     def url_of(self, part: str) -> str:
-        """URL with user and password of a part, such as ``smtp-in``."""
+        """Return the URL with user and password of a part, such as ``smtp-in``."""
         return f"nats://{part}:{self._part_secrets[part].read_text().strip()}@127.0.0.1:{self.port}"
 
 
 def _passing_capability() -> str:
-    # a container's root may lack the weaker one; without either, PostgreSQL needs a path that is open to others
+    # a container's root may lack the weaker one; without either, PostgreSQL needs a path that
+    # others may pass
     mask = next(
         (
             int(line.split()[1], 16)

@@ -1,8 +1,10 @@
-"""The home directory: one supervisor at a time, and none beside the remains of another.
+"""The home directory, locked: one supervisor at a time, and none beside leftover children of
+another.
 
-Theory: two locks. ``lock`` is held by the supervisor alone, so that a second start is refused at once and told by whom.
-``children.lock`` is inherited by every child process and is free only when the last of them has ended: after a ``kill -9`` of the
-supervisor a new one waits here until the kernel has taken the old children away, and never runs beside them.
+Theory: two locks. ``lock`` is held by the supervisor alone, so that a second start is refused at
+once with the holder's process id. ``children.lock`` is inherited by every child process and is free
+only when the last of them has ended: after a ``kill -9`` of the supervisor a new one waits here
+until the kernel has ended the old children, and never runs beside them.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ _REMAINS_TIMEOUT = 15.0
 
 
 class HomeTaken(SystemExit):
-    """Another supervisor, or what is left of one, uses this home."""
+    """Another supervisor, or children of an earlier one, use this home."""
 
 
 class Home:
@@ -37,7 +39,7 @@ class Home:
             raise
 
     def close(self) -> None:
-        """Return the home up."""
+        """Release the home."""
         os.close(self._lock)
         os.close(self.children_lock)
 
@@ -69,7 +71,7 @@ def _try(descriptor: int) -> bool:
 
 
 def write_secret(path: Path, text: str) -> None:
-    """Write a file that only its owner reads (0600), whole or not at all, also when the power goes."""
+    """Write a file readable by its owner only (0600), atomically and durably."""
     new = path.with_name(path.name + ".part")
     new.unlink(missing_ok=True)
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:

@@ -1,7 +1,7 @@
-"""A child's log file: the child appends to it by itself, the supervisor looks through what is new and keeps it small.
+"""A child's log file: the child appends to it, the supervisor reads what is new and keeps it small.
 
-The child never waits for the supervisor, as it would on a pipe. The file is cut by copying it aside and truncating it, which works
-because the child appends.
+The child never waits for the supervisor, as it would on a pipe. The file is rotated by copying and
+truncating it, which works because the child appends.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 LIMIT = 32 * 1024 * 1024
-"""Octets a log may have before it is put aside as ``<name>.log.1``, replacing the former one."""
+"""Bytes beyond which a log is rotated to ``<name>.log.1``, replacing the former one."""
 _SAME_AGAIN = 30.0
-"""Seconds before the same complaint is shown once more."""
+"""Seconds before the same error is shown again."""
 _MOST = 12
-"""Lines shown of one look."""
+"""Most lines shown at a time."""
 
 
 class Log:
@@ -34,7 +34,8 @@ class Log:
         return self.path.open("ab")
 
     def complaints(self) -> list[str]:
-        """What has been written since the last look that a person should see: errors, and whatever is no log line."""
+        """Return the new lines that a person should see: errors, and lines that are not JSON log
+        entries."""
         with self.path.open("rb") as log:
             log.seek(self._position)
             octets = log.read(LIMIT)
@@ -47,9 +48,10 @@ class Log:
         return found if hidden <= 0 else [*found[:_MOST], f"({hidden} more lines in {self.path})"]
 
     def tail(self, lines: int = 8) -> list[str]:
-        """What the present run of the child said last, errors in plain words; for a child that did not start."""
+        """Return the last lines of the child's present run, errors as text; for a child that did
+        not start."""
         found = self.complaints()
-        return found[-lines:] if found else [f"(it said nothing; see {self.path})"]
+        return found[-lines:] if found else [f"(no output; see {self.path})"]
 
     def _put_aside(self) -> None:
         shutil.copyfile(self.path, self.path.with_name(self.path.name + ".1"))

@@ -1,7 +1,8 @@
-"""The first domain and two accounts, made through the REST API as a person would.
+"""The first domain and two accounts, created through the REST API.
 
-``accounts.txt`` is there when all of it is done. Until then the passwords lie in ``accounts.txt.unfinished``, so that a start
-cut short is taken up with the same ones. When the file has been removed, the next start gives both accounts new passwords.
+``accounts.txt`` exists when all of it is done. Until then the passwords are in
+``accounts.txt.unfinished``, so that an interrupted start continues with the same ones. When the
+file has been removed, the next start sets new passwords for both accounts.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ ADDRESSES = (f"alice@{DOMAIN}", f"bob@{DOMAIN}")
 
 
 class SeedError(RuntimeError):
-    """The API did not take the domain or an account."""
+    """The API did not accept the domain or an account."""
 
 
 def seed(api: httpx.Client, accounts: Path) -> None:
-    """Make the domain and the accounts unless ``accounts`` says that it was done. Raises SeedError."""
+    """Create the domain and the accounts unless the file ``accounts`` exists. Raises SeedError."""
     if accounts.exists():
         return
     unfinished = accounts.with_name(accounts.name + ".unfinished")

@@ -12,7 +12,7 @@ from posthorn.runtime.settings import PREFIX, EnvSettings, Port, environment
 HEALTH_SERVICES = ("smtp-in", "delivery", "pop3", "api", "submission", "relay")
 """The services in the order of their health ports."""
 GRACE_SECONDS = 5
-"""What open sessions have at the end, so that everything stops within ten seconds."""
+"""Grace period of open sessions, in seconds, so that everything stops within ten seconds."""
 
 
 class LocalSettings(EnvSettings):
@@ -35,7 +35,8 @@ class LocalSettings(EnvSettings):
     health_port: Annotated[int, Field(ge=0, le=65535 - len(HEALTH_SERVICES))] = 9101
     """The first of six: /healthz, /readyz and /metrics of smtp-in, delivery, pop3, api, submission and relay."""
     relay_direct: bool = False
-    """Whether mail for other domains without a route goes to their MX, on the internet; else it waits in the queue."""
+    """Whether mail for other domains without a route is sent to their MX, on the internet;
+    otherwise it waits in the queue."""
     blobs: SecretStr | None = None
     """``s3://key:secret@host:port/bucket[?tls=no&region=…]`` keeps bodies there; unset, they lie in a directory of the home."""
 
@@ -62,10 +63,11 @@ class LocalSettings(EnvSettings):
 
 
 def variable(field: str) -> str:
-    """Name the environment variable of a field."""
+    """Return the name of a field's environment variable."""
     return PREFIX + field.upper()
 
 
 def child_environment(**values: str) -> dict[str, str]:
-    """The environment for a child process: this one's, with settings put over it by field name."""
+    """Return the environment for a child process: this one's, with settings overridden by field
+    name."""
     return environment() | {variable(field): value for field, value in values.items()}

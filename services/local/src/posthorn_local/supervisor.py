@@ -1,12 +1,15 @@
-"""Starts everything in order, keeps it running, stops it in order.
+"""The supervisor: starts everything in order, keeps it running, stops it in order.
 
 Rules:
 
-- Everything is a child of the main thread and dies with it; the supervisor holds no state that a ``kill -9`` could harm.
-- SIGTERM, SIGINT and SIGHUP raise StopRequested wherever the main thread is, once; further ones are ignored, because stopping has
-  a limit of its own. Whatever was under way is then stopped like everything else.
-- Whoever ends by himself is started again: after a tenth of a second, then twice that, up to five seconds.
-- The way down is the way of a message: the edges drain, then delivery, then NATS and PostgreSQL; ten seconds for all of it.
+- Everything is a child of the main thread and dies with it; the supervisor holds no state that a
+  ``kill -9`` could harm.
+- SIGTERM, SIGINT and SIGHUP raise StopRequested in the main thread, once; further ones are ignored,
+  because stopping has its own time limit.
+- A child that ends by itself is started again: after a tenth of a second, then twice that, up to
+  five seconds.
+- The shutdown follows the path of a message: smtp-in, pop3 and api drain first, then delivery, then
+  NATS and PostgreSQL; ten seconds for all of it.
 - Nothing printed before the announcement contains the word that scripts wait for.
 """
 
@@ -38,19 +41,19 @@ from posthorn_local.seed import ADDRESSES, SeedError, seed
 from posthorn_local.settings import GRACE_SECONDS, HEALTH_SERVICES, LocalSettings, child_environment, variable
 
 _DOORS = frozenset({"smtp-in", "submission"})
-"""Services that recognise rewritten reverse-paths."""
+"""Services that verify rewritten reverse-paths."""
 _SEALING = frozenset({"delivery", "relay", "api"})
-"""Services that open what is encrypted in Postgres. The others are not given the master key."""
+"""Services that decrypt secrets in Postgres. The others do not get the master key."""
 _TICK = 0.1
 _START_TIMEOUT = 60.0
 _CERTIFICATE_CHECK = 3600.0
 _WEDGED_CHECK = 5.0
 _STOP_EDGES, _STOP_DELIVERY, _STOP_NATS, _STOP_POSTGRES = 6.0, 7.0, 7.7, 9.2
-"""Seconds after the signal by which each has ended or is killed."""
+"""Seconds after the signal until each child has ended or is killed."""
 
 
 class StopRequested(BaseException):
-    """A signal asked for the end."""
+    """A signal requested the shutdown."""
 
 
 class StartError(RuntimeError):
@@ -100,7 +103,7 @@ class Supervisor:
             raise StopRequested
 
     def _say(self, text: str) -> None:
-        with suppress(OSError):  # a closed terminal is no reason to lose a step of the shutdown
+        with suppress(OSError):  # a closed terminal must not interrupt the shutdown
             for line in text.splitlines():
                 hushed = not self._announced and "ready" in line.lower()
                 print(  # noqa: T201 - this is a command's output
@@ -150,7 +153,7 @@ class Supervisor:
         return base64.b64encode(derive(base64.b64decode(self._secret_key()), SRS)).decode()
 
     def _kept(self, name: str, new: str) -> str:
-        """The secret in this file of the home, made when there is none."""
+        """Return the secret in this file of the home; make it when there is none."""
         path = self._home / name
         if not path.exists():
             write_secret(path, f"{new}\n")
@@ -240,12 +243,12 @@ class Supervisor:
             if time.monotonic() > wedged_due:
                 wedged_due = time.monotonic() + _WEDGED_CHECK
                 if self._nats.is_wedged():
-                    self._say("nats stores nothing since its disk was full; it is started again")
+                    self._say("NATS stores nothing since its disk was full; it is started again")
                     self._nats.stop()
             if time.monotonic() > certificate_due:
                 certificate_due += _CERTIFICATE_CHECK
                 if ensure_certificate(self._home / "tls"):
-                    self._say("a new certificate was made, the former one was about to end")
+                    self._say("a new certificate was made since the former one was about to expire")
             time.sleep(_TICK)
 
     def _revive(self, child: Service | Backend) -> None:

@@ -8,9 +8,9 @@ from pydantic import Field
 
 from posthorn.runtime.settings import (
     BlobSettings,
+    Bytes,
     LoginLimitSettings,
     NatsSettings,
-    Octets,
     Port,
     PostgresSettings,
     ProcessSettings,
@@ -63,7 +63,7 @@ class Pop3Settings(
     """Wrong passwords on one connection at which it is closed."""
     pop3_failure_delay_seconds: Annotated[float, Field(ge=0)] = 1.0
     """Delay before a wrong password is answered."""
-    pop3_cache_bytes: Octets = 32 * 1024 * 1024
+    pop3_cache_bytes: Bytes = 32 * 1024 * 1024
     """Bytes of bodies read lately that are kept in memory."""
     pop3_outlook_no_nuls: bool = False
     """Send NUL bytes as 0x80, for old Outlooks that hang on them. Sizes stay; signatures over such bytes break."""

@@ -113,7 +113,7 @@ def _spool_limits(settings: SmtpSettings) -> SpoolLimits:
         memory=ByteBudget(settings.smtp_memory_bytes, "memory"),
         spool=ByteBudget(settings.smtp_spool_bytes, "spool"),
         inline=settings.smtp_inline_bytes,
-        max_size=settings.smtp_max_size,
+        max_size=settings.smtp_message_max_bytes,
         directory=settings.smtp_spool_dir,
         input=ByteBudget(settings.smtp_input_bytes, "input"),
     )

@@ -126,4 +126,4 @@ class MxPolicy:
 
 def size_allowed(mail: Mail, settings: SmtpSettings) -> Reply:
     """Return SENDER_OK, or TOO_BIG for a message that declares more than SIZE allows (RFC 1870 §6.1)."""
-    return smtp.TOO_BIG if mail.size is not None and mail.size > settings.smtp_max_size else smtp.SENDER_OK
+    return smtp.TOO_BIG if mail.size is not None and mail.size > settings.smtp_message_max_bytes else smtp.SENDER_OK

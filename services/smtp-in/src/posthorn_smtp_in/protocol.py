@@ -73,7 +73,7 @@ class SmtpProtocol(SessionProtocol, SMTP):
             _NO_HOOKS,
             hostname=settings.smtp_hostname,
             ident="Posthorn",
-            data_size_limit=settings.smtp_max_size,
+            data_size_limit=settings.smtp_message_max_bytes,
             enable_SMTPUTF8=True,
             tls_context=context.tls,
             timeout=settings.smtp_command_seconds,

@@ -103,7 +103,7 @@ class SmtpSession:
         self._policy = policy
         self._connection = connection
         self._has_certificate = has_certificate
-        self.machine = Machine(self._channel(), max_size=settings.smtp_max_size)
+        self.machine = Machine(self._channel(), max_size=settings.smtp_message_max_bytes)
         self._errors = 0
         self._failed_logins = 0
         self._transaction: Transaction | None = None
@@ -187,7 +187,7 @@ class SmtpSession:
         self._connection.reply(
             smtp.ehlo_reply(
                 self._settings.smtp_hostname,
-                self._settings.smtp_max_size,
+                self._settings.smtp_message_max_bytes,
                 starttls=channel.starttls,
                 auth=channel.auth is Offer.NOW,
                 dsn=self._policy.offers_dsn,
@@ -291,7 +291,7 @@ class SmtpSession:
         self._is_chunk_refused = True
         if message.fault is not None:
             self._connection.reply(message.fault)
-        elif message.content_octets + event.size > self._settings.smtp_max_size:
+        elif message.content_octets + event.size > self._settings.smtp_message_max_bytes:
             message.fail(smtp.TOO_BIG)
             self._refuse_chunk(smtp.TOO_BIG)
         else:

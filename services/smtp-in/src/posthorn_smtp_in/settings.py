@@ -10,10 +10,10 @@ from pydantic import Field
 from posthorn.runtime.listen import HANDSHAKE_SECONDS
 from posthorn.runtime.settings import (
     BlobSettings,
+    Bytes,
     IntakeSettings,
     LoginLimitSettings,
     NatsSettings,
-    Octets,
     Port,
     PostgresSettings,
     ProcessSettings,
@@ -41,7 +41,7 @@ class SmtpSettings(IntakeSettings, ProxySettings):
     smtp_proxy_port: ProxyPort = None
     """The same for load balancers that send a PROXY header first, from ``proxy_networks`` alone; unset, it is closed."""
 
-    smtp_max_size: Octets = 50 * 1024**2
+    smtp_message_max_bytes: Bytes = 50 * 1024**2
     """Largest message, in bytes as sent (RFC 1870)."""
     smtp_max_recipients: Count = 100
     """Recipients of one message; further ones are refused with 452, to be sent separately."""
@@ -66,12 +66,12 @@ class SmtpSettings(IntakeSettings, ProxySettings):
     """While four fifths of the places are taken: the time until a client logs in (submission) or begins a transaction, and
     between its commands until its message begins."""
 
-    smtp_memory_bytes: Octets = 64 * 1024**2
+    smtp_memory_bytes: Bytes = 64 * 1024**2
     """Bytes of incoming messages that all sessions together hold in memory; beyond that they go to disk early. One network of
     clients holds an eighth of what is free at most, here and on disk."""
-    smtp_spool_bytes: Octets = 2 * 1024**3
+    smtp_spool_bytes: Bytes = 2 * 1024**3
     """Bytes of incoming messages on disk; beyond that clients get 452."""
-    smtp_input_bytes: Octets = 64 * 1024**2
+    smtp_input_bytes: Bytes = 64 * 1024**2
     """Bytes read from clients and not handled yet, of all sessions together; a session that goes beyond it is closed with 421."""
     smtp_spool_dir: Path | None = None
     """Directory for the temporary files (unlinked while open); unset, the system's. Should not be memory-backed."""

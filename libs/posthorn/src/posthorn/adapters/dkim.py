@@ -2,15 +2,18 @@
 
 Rules:
 
-- One field for each key that signs now, RSA first: it is what every verifier knows.
-- A message is never sent unsigned because of a fault of ours: receivers hold an unsigned message against the domain, and nobody
-  here would learn of it. When none of a domain's keys opens (another POSTHORN_SECRET_KEY, most likely), signing is Unavailable, and
-  the mail waits until the key is put right; while one of them opens, that one signs.
-- What a host may not take as it is (8-bit octets, lines that are too long) is signed in its 7-bit form as well, which is what a
-  relay sends to such a host (ADR 26).
-- Memory does not grow with a message that is read in pieces. Its 7-bit form is hashed block by block from a temporary file, one
-  such message at a time. Where that file cannot be written, the message is signed as it is alone.
-- Which keys sign is remembered for a few seconds, opened keys for as long as there is room. A key never changes under its id.
+- One field for each active key, RSA first: every verifier supports it.
+- A message is never sent unsigned because of a local fault: it would harm the domain's reputation
+  unnoticed. When none of a domain's keys can be decrypted (most likely POSTHORN_SECRET_KEY is
+  wrong), signing is Unavailable, and the mail waits until the key is corrected; while one can be
+  decrypted, it signs.
+- A message that a host may not accept unchanged (8-bit content, long lines) is also signed in its
+  7-bit form, which the relay sends to such a host (ADR 26).
+- Memory use does not grow with a message that is read in pieces. Its 7-bit form is hashed block by
+  block from a temporary file, one such message at a time. Where that file cannot be written, only
+  the original form is signed.
+- Active keys are cached for a few seconds, decrypted keys while there is room. A key never changes
+  under its id.
 """
 
 from __future__ import annotations
@@ -52,9 +55,11 @@ from posthorn.wire.message.transfer_encoding import Octets
 log = structlog.get_logger()
 
 RSA_BITS = 2048
-"""RFC 8301 §3.2 asks for at least so many, and a longer key does not fit everybody's DNS."""
+"""RFC 8301 §3.2 recommends at least 2048 bits; a longer key does not fit in every DNS server's
+records."""
 KEYS_SECONDS = 10.0
-"""How long a domain's keys are remembered: a rotation that does not wait takes this long to be seen by all."""
+"""Seconds for which a domain's keys are cached: an immediate rotation takes this long to reach
+every process."""
 
 _DOMAINS = 10_000
 _OPENED = 2_000
@@ -65,9 +70,9 @@ _LONGEST_HEADER = 1024 * 1024
 _signatures = Counter("posthorn_signing_signatures_total", "DKIM signatures made", ["algorithm"])
 _unwritten = Counter(
     "posthorn_signing_unwritten_files_total",
-    "Large messages without a signature over their 7-bit form: no room in /tmp",
+    "Large messages without a signature over their 7-bit form for lack of room in /tmp",
 )
-_refused = Counter("posthorn_signing_sealed_keys_total", "DKIM keys that were wanted and could not be opened")
+_refused = Counter("posthorn_signing_sealed_keys_total", "DKIM keys that could not be decrypted")
 
 type PrivateKey = RSAPrivateKey | Ed25519PrivateKey
 type Opening = Callable[[], AsyncIterator[bytes]]
@@ -75,7 +80,7 @@ type Content = bytes | Opening
 
 
 class DkimSigner:
-    """Signs messages. ``clock`` gives seconds since 1970 for ``t=``."""
+    """Signs messages. ``clock`` returns seconds since 1970 for ``t=``."""
 
     def __init__(self, keys: DkimKeys, secret_box: SecretBox, clock: Callable[[], float] = time.time) -> None:
         self._keys = keys
@@ -141,7 +146,8 @@ class DkimSigner:
         return read
 
     async def _sign_laid(self, domain: str, keys: Sequence[DkimKey], opening: Opening) -> str:
-        """Return the fields over the 7-bit form of a message that is read in pieces; empty where it cannot be laid into a file."""
+        """Return the fields over the 7-bit form of a message that is read in pieces; empty where
+        its file cannot be written."""
         try:
             with tempfile.TemporaryFile() as file:
                 async with aclosing(opening()) as pieces:  # type: ignore[type-var]  # it is a generator
@@ -207,7 +213,9 @@ class DkimSigner:
             private = load_private_key(self._secret_box.decrypt(key.private_key, f"dkim:{key.id}"))
         except (DecryptionFailed, ValueError) as error:
             _refused.inc()
-            log.error("a DKIM key does not open", domain=key.domain, selector=key.selector, fault=type(error).__name__)
+            log.error(
+                "a DKIM key cannot be decrypted", domain=key.domain, selector=key.selector, fault=type(error).__name__
+            )
             return None
         if len(self._opened) >= _OPENED:
             self._opened.popitem(last=False)
@@ -216,7 +224,7 @@ class DkimSigner:
 
 
 def make_signature(private: PrivateKey, hashed: bytes) -> bytes:
-    """Sign the header of a message, given what is hashed of it (RFC 6376 §3.7, RFC 8463 §3)."""
+    """Sign the header of a message, given its hash input (RFC 6376 §3.7, RFC 8463 §3)."""
     if isinstance(private, RSAPrivateKey):
         return private.sign(hashed, PKCS1v15(), SHA256())
     digest = Hash(SHA256())
@@ -225,15 +233,17 @@ def make_signature(private: PrivateKey, hashed: bytes) -> bytes:
 
 
 def load_private_key(der: bytes) -> PrivateKey:
-    """Read a private key in PKCS #8 DER. Raises ValueError. Not checked for sense: the secret_box vouches for it being ours."""
+    """Load a private key in PKCS #8 DER. Raises ValueError. Not validated: the secret box has
+    authenticated it."""
     private = load_der_private_key(der, None, unsafe_skip_rsa_key_validation=True)
     if not isinstance(private, (RSAPrivateKey, Ed25519PrivateKey)):
-        raise ValueError("a key of another kind")
+        raise ValueError("a key of the wrong type")
     return private
 
 
 def generate(algorithm: str) -> tuple[bytes, bytes]:
-    """Make a key: private in PKCS #8 DER, public as ``DkimKey.public_key``. RSA takes a good part of a second: not on the loop."""
+    """Generate a key: private in PKCS #8 DER, public as ``DkimKey.public_key``. RSA takes a
+    large part of a second: not on the loop."""
     private: PrivateKey
     if algorithm == "rsa":
         private = generate_private_key(65537, RSA_BITS)

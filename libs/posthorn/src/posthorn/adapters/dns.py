@@ -1,12 +1,14 @@
-"""The ports Resolver and Records on dnspython: asks recursive resolvers over UDP, and over TCP where an answer was cut (RFC 7766).
+"""The ports Resolver and Records on dnspython: asks recursive resolvers over UDP, and over TCP
+where an answer was cut (RFC 7766).
 
 Rules:
 
-- Only an answer can make a failure permanent. NXDOMAIN and an empty answer are answers; SERVFAIL, REFUSED, silence and what does
-  not parse are none, and become LookupFailed.
-- Answers are kept as long as their TTL says, a day at most; empty ones as RFC 2308 says. Failures are not kept.
-- Who asks for what is being asked for already waits for the same answer.
-- The AD bit counts only when the settings say that the resolvers and the way to them can be trusted (RFC 7672 §2.1.1).
+- Only an answer can make a failure permanent. NXDOMAIN and an empty answer are answers; SERVFAIL,
+  REFUSED, a timeout and a malformed response are not, and become LookupFailed.
+- Answers are cached for their TTL, a day at most; empty ones by RFC 2308. Failures are not cached.
+- Concurrent lookups of the same name share one query.
+- The AD bit counts only when the settings declare the resolvers and the path to them trusted (RFC
+  7672 §2.1.1).
 """
 
 from __future__ import annotations
@@ -34,17 +36,18 @@ from posthorn.runtime.settings import server_address
 _KEPT = 20_000  # answers
 _LONGEST_TTL = 86_400.0
 _MOST_EXCHANGERS = 100
-_PAYLOAD = 1232  # octets of a UDP answer that no path cuts into fragments
+_PAYLOAD = 1232  # bytes of a UDP answer that is not fragmented on any path
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*\Z")
 
 type _Answer = tuple[dns.resolver.Answer | None, bool]  # None: the name does not exist; whether it was validated
 
 
 class DnsResolver:
-    """Resolver of the given servers (``address`` or ``address:port``, IPv6 in brackets before a port), or of the system's.
+    """Resolver of the given servers (``address`` or ``address:port``, IPv6 in brackets before a
+    port), or of the system's.
 
-    ``lifetime`` is how long a lookup may take, in seconds; a server that stays silent is asked a second time. With ``keep``
-    false no answer is kept: for who looks whether a record has been published by now.
+    ``lifetime``: seconds that a lookup may take; a silent server is queried a second time. Without
+    ``keep`` no answer is cached: to check whether a record has been published by now.
     """
 
     def __init__(
@@ -58,7 +61,8 @@ class DnsResolver:
             try:
                 self._resolver.read_resolv_conf("/etc/resolv.conf")
             except dns.resolver.NoResolverConfiguration:
-                self._resolver.nameservers = ["127.0.0.1"]  # what the C library takes then (resolv.conf(5))
+                # the default of the C library (resolv.conf(5))
+                self._resolver.nameservers = ["127.0.0.1"]
         self._resolver.lifetime = lifetime
         self._resolver.timeout = lifetime * 0.45 / max(1, min(2, len(self._resolver.nameservers)))
         self._resolver.use_edns(0, dns.flags.DO if use_dnssec else 0, _PAYLOAD)
@@ -90,7 +94,8 @@ class DnsResolver:
         return found[:_MOST_EXCHANGERS]
 
     async def addresses(self, host: str) -> tuple[Sequence[str], bool]:
-        """Return IPv6 addresses, then IPv4. Where one family cannot be known, the other's are given; if there are any."""
+        """Return IPv6 addresses, then IPv4. Where the lookup of one family fails, return the
+        other's, if there are any."""
         name = _name(host)
         if name is None:
             return (), False
@@ -122,7 +127,7 @@ class DnsResolver:
         return [Tlsa(one.usage, one.selector, one.mtype, bytes(one.cert)) for one in records], secure
 
     async def texts(self, name: str) -> Sequence[str]:
-        """Return the TXT records; octets that are not ASCII become U+FFFD."""
+        """Return the TXT records; bytes that are not ASCII become U+FFFD."""
         parsed = _name(name)
         if parsed is None:
             return ()
@@ -149,7 +154,7 @@ class DnsResolver:
         if self._asking.get(key) is done:
             del self._asking[key]
         if not done.cancelled():
-            done.exception()  # whoever waited may have gone
+            done.exception()  # all waiters may have been cancelled
 
     async def _look_up(self, name: dns.name.Name, kind: dns.rdatatype.RdataType) -> _Answer:
         try:
@@ -167,7 +172,7 @@ class DnsResolver:
 
 
 class _Cache(dns.resolver.LRUCache):
-    """Keeps nothing longer than a day, whatever its TTL says."""
+    """Caches nothing longer than a day, whatever its TTL."""
 
     def put(self, key: dns.resolver.CacheKey, value: dns.resolver.Answer) -> None:
         value.expiration = min(value.expiration, time.time() + _LONGEST_TTL)
@@ -175,7 +180,7 @@ class _Cache(dns.resolver.LRUCache):
 
 
 def _name(text: str) -> dns.name.Name | None:
-    """Return the absolute name; None for what no name can be, so that there is nothing to ask."""
+    """Return the absolute name; None for an invalid name, which cannot be queried."""
     try:
         return dns.name.from_text(text, dns.name.root, idna_codec=None) if text.isascii() else None
     except dns.exception.DNSException:
@@ -183,7 +188,8 @@ def _name(text: str) -> dns.name.Name | None:
 
 
 def _is_host(text: str) -> bool:
-    """Return whether an MX may name it: no address in the guise of a name (RFC 5321 §5.1), and nothing that would need escapes."""
+    """Return whether an MX may name it: not an IP address written as a name (RFC 5321 §5.1),
+    nothing that would need escapes."""
     if not _HOST.match(text):
         return False
     try:
@@ -196,9 +202,10 @@ def _is_host(text: str) -> bool:
 def _reason(error: Exception) -> str:
     if isinstance(error, dns.resolver.NoNameservers):
         errors = error.kwargs.get("errors") or []
-        if errors and isinstance(errors[-1][3], str):  # the RCODE; anything else may name our servers
+        # the RCODE; anything else may disclose our servers
+        if errors and isinstance(errors[-1][3], str):
             return f"the name servers answer {errors[-1][3]}"
-        return "the name servers cannot be reached or answer what makes no sense"
+        return "the name servers cannot be reached or give invalid answers"
     return f"the lookup failed ({type(error).__name__})"
 
 

@@ -1,1 +1,1 @@
-"""Frozen data and pure policy: what a message is and what is to be done with it."""
+"""The domain model: frozen dataclasses and pure policy."""

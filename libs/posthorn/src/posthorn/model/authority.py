@@ -1,18 +1,21 @@
-"""What an envelope may claim, given the subject it was published under.
+"""Which claims of an envelope are valid, given the subject it was published under.
 
-NATS lets each part publish under its own subject alone (``adapters.nats.permissions``), so the subject is proof of the
-publisher, and the envelope, which any publisher could write as it likes, is not. An envelope that claims more than its subject
-allows is not delivered: delivery parks it on DEAD with the reason, so that an operator sees the forgery.
+NATS permits each part to publish under its own subject only (``adapters.nats.permissions``), so the
+subject proves the publisher; the envelope does not, since a publisher can write anything in it. An
+envelope that claims more than its subject allows is not delivered: delivery parks it on DEAD with
+the reason, so that an operator sees the forgery.
 
 Rules, by the role that the subject names:
 
-- ``mx``: anybody may have sent it. It names no submitter, no tenant and no signer, so it is never signed and never goes to
-  recipients elsewhere by itself.
-- ``notice``: a delivery status notification of the relay. The null reverse-path (RFC 5321 §4.5.5), no submitter, no signer.
+- ``mx``: the sender is unauthenticated. It names no submitter, no tenant and no signer, so it is
+  never signed and is sent to recipients elsewhere only by aliases.
+- ``notice``: a delivery status notification of the relay. The null reverse-path (RFC 5321 §4.5.5),
+  no submitter, no signer.
 - ``submission``, ``send``: an account or an API key. It names its submitter and tenant.
-- Every role: a body outside of the stream is the one that was stored for this very message, never another blob.
+- Every role: a body outside the stream is the one stored for this message, never another blob.
 
-A subject of an older release says nothing of the role; there the envelope is believed, but for its blob.
+A subject of an older release does not name the role; then the envelope is trusted, except for its
+blob.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from posthorn.model.streams import role_of_subject
 
 
 class ForgedEnvelopeError(RecordError):
-    """The envelope claims what its subject does not allow. No retry will change that."""
+    """The envelope claims what its subject does not allow: permanent."""
 
 
 def admitted(record: Record, subject: str) -> Record:
@@ -39,7 +42,7 @@ def admitted(record: Record, subject: str) -> Record:
 
 
 def _excess(envelope: Envelope, role: str) -> list[str]:
-    """Return what the envelope claims beyond what messages of the role may."""
+    """Return what the envelope claims beyond what its role allows."""
     claims: list[str] = []
     if envelope.role != role:
         claims.append(f"the role {envelope.role[:20]}")

@@ -1,14 +1,16 @@
-"""What the directory says of an address or a domain, and its form in the bucket.
+"""Directory entries of addresses and domains, and their encoding in the bucket.
 
 Theory:
 
-- A subject is a canonical address (``local@domain``) or ``@domain``. Its key must keep to the bucket's alphabet
-  ``[-/_=.a-zA-Z0-9]`` and have no empty part between dots, so everything but ASCII letters, digits, ``-`` and ``_`` is written
-  as ``=XX`` for each octet of its UTF-8 form: one key for one subject, and back.
-- The domain comes first (``d.example=2Ecom``, ``a.example=2Ecom.alice``), so that one domain can be watched or listed by
-  prefix, and a domain, an address and the mark can never meet under one key.
-- An entry is a small JSON object. Fields may be added; a reader ignores those it does not know. An entry that does not read is
-  an error, never an absence: a message must not bounce because a release cannot read its directory.
+- A subject is a canonical address (``local@domain``) or ``@domain``. Its key must keep to the
+  bucket's alphabet ``[-/_=.a-zA-Z0-9]`` and have no empty part between dots, so everything but
+  ASCII letters, digits, ``-`` and ``_`` is written as ``=XX`` for each byte of its UTF-8 form: a
+  reversible, unique key for each subject.
+- The domain comes first (``d.example=2Ecom``, ``a.example=2Ecom.alice``), so that one domain can be
+  watched or listed by prefix, and a domain, an address and the mark never share a key.
+- An entry is a small JSON object. Fields may be added; a reader ignores those it does not know. An
+  entry that cannot be decoded is an error, never an absence: a message must not bounce because a
+  release cannot read its directory.
 """
 
 from __future__ import annotations
@@ -20,15 +22,15 @@ from enum import Enum
 from typing import Any
 
 FILLED_KEY = "filled"
-"""Key of the mark that says: this bucket holds everything."""
+"""Key of the mark of a complete bucket."""
 INSTALLATION_KEY = "installation"
 """Key of the installation's mark (``model.installation``)."""
 HALTED_KEY = "halted"
-"""Key of the word that nothing is to be accepted; its value says why."""
+"""Key of the halt flag: nothing is accepted. Its value is the reason."""
 BEHIND_KEY = "behind"
-"""Key of what is not published yet (``model.unpublished``)."""
+"""Key of the mark of unpublished changes (``model.unpublished``)."""
 MARK_KEYS = frozenset({FILLED_KEY, INSTALLATION_KEY, HALTED_KEY, BEHIND_KEY})
-"""Keys that are no subject's: those of subjects hold a dot."""
+"""Keys that belong to no subject: keys of subjects contain a dot."""
 
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
 _SPELT = [chr(octet) if octet in _PLAIN else f"={octet:02X}" for octet in range(256)]
@@ -37,57 +39,59 @@ _ESCAPE = re.compile(rb"=([0-9A-F]{2})")
 
 
 class RecipientStatus(Enum):
-    """What may be done with a message to an address."""
+    """Status of an address as a recipient."""
 
     DELIVERABLE = "deliverable"
     OVER_QUOTA = "over-quota"
     """Known, but the mailbox is full: 452 4.2.2."""
     SUSPENDED = "suspended"
-    """Known, but its account takes no mail now: 450 4.2.1."""
+    """Known, but its account accepts no mail now: 450 4.2.1."""
     LIMITED = "limited"
-    """Known, but it leads elsewhere and its owner may send no more now: 450 4.7.1. Never an entry's own standing."""
+    """Known, but it leads elsewhere and its owner has reached the sending limit: 450 4.7.1.
+    Never stored in an entry."""
     UNKNOWN = "unknown"
-    """The domain is ours, the address is not: 550 5.1.1."""
+    """The domain is local, the address does not exist: 550 5.1.1."""
     FOREIGN = "foreign"
-    """The domain is not ours: 550 5.7.1, never a relay."""
+    """The domain is not local: 550 5.7.1, relaying denied."""
 
 
 @dataclass(frozen=True, slots=True)
 class DomainEntry:
-    """What the projection says of a domain."""
+    """The directory entry of a domain."""
 
     catch_all: str | None
-    """Canonical address that takes what no other address of the domain takes."""
+    """Canonical address that receives mail for addresses of the domain that do not exist."""
     plus_addressing: bool
     postmaster: str | None = None
-    """Canonical address of the oldest account, for mail to a postmaster whom nobody else is (``runtime.postmasters``); None where
-    there is a catch-all, or no account."""
+    """Canonical address of the oldest account, for mail to the postmaster where no one else is
+    named (``runtime.postmasters``); None with a catch-all, or without accounts."""
 
 
 @dataclass(frozen=True, slots=True)
 class AddressEntry:
-    """What the projection says of an account's or an alias's address."""
+    """The directory entry of an account's or alias's address."""
 
     standing: RecipientStatus
     limited_until: float | None = None
-    """Seconds since the epoch until which it is LIMITED where it would be DELIVERABLE; None: not at all. A time, so that nobody
-    need publish that it is over, and a field of its own, so that a release that does not know it goes on."""
+    """Seconds since the epoch until which it is LIMITED instead of DELIVERABLE; None: not
+    limited. A time, so that its end need not be published, and a separate field, so that
+    releases that do not know it still work."""
     room_bytes: int | None = None
-    """What the mailbox may still take at most, by ``model.room``; of an alias, the mailbox with the most room that it leads to.
-    None: any message, as far as is known."""
+    """Upper bound of the bytes that the mailbox has left, by ``model.room``; of an alias, that
+    of its mailbox with the most room. None: no known limit."""
 
     def at(self, now: float) -> RecipientStatus:
-        """Return the standing at a time in seconds since the epoch."""
+        """Return the status at a time in seconds since the epoch."""
         is_limited = self.limited_until is not None and now < self.limited_until
         return RecipientStatus.LIMITED if is_limited and self.standing is RecipientStatus.DELIVERABLE else self.standing
 
 
 type Entry = DomainEntry | AddressEntry
-"""What the projection holds under a subject: ``@domain`` or a canonical address."""
+"""The entry of a subject: ``@domain`` or a canonical address."""
 
 
 class EntryError(ValueError):
-    """A key or a value of the bucket does not read."""
+    """A key or a value of the bucket cannot be decoded."""
 
 
 def encode_key(subject: str) -> str:
@@ -105,11 +109,11 @@ def decode_key(key: str) -> str:
             return f"@{_read(domain)}"
         case ["a", domain, local]:
             return f"{_read(local)}@{_read(domain)}"
-    raise EntryError("a key of another kind")
+    raise EntryError("a key of the wrong type")
 
 
 def encode_entry(entry: Entry) -> bytes:
-    """Return an entry's form in the bucket."""
+    """Return the encoding of an entry in the bucket."""
     document: dict[str, Any]
     match entry:
         case DomainEntry(catch_all, plus_addressing, postmaster):
@@ -126,7 +130,7 @@ def encode_entry(entry: Entry) -> bytes:
 
 
 def decode_entry(octets: bytes) -> Entry:
-    """Read an entry. Raises EntryError for anything that is not one."""
+    """Decode an entry. Raises EntryError."""
     try:
         document = json.loads(octets)
         match document["kind"]:
@@ -146,8 +150,8 @@ def decode_entry(octets: bytes) -> Entry:
                     None if room is None else int(room),
                 )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise EntryError(f"an entry does not read: {type(error).__name__}") from error
-    raise EntryError("an entry does not read")
+        raise EntryError(f"an entry cannot be decoded: {type(error).__name__}") from error
+    raise EntryError("an entry cannot be decoded")
 
 
 def _spell(part: str) -> str:
@@ -159,12 +163,12 @@ def _spell(part: str) -> str:
 
 def _read(part: str) -> str:
     if not _PART.match(part):
-        raise EntryError("a key of another kind")
+        raise EntryError("a key of the wrong type")
     octets = _ESCAPE.sub(lambda escape: bytes.fromhex(escape[1].decode()), part.encode())
     try:
         text = octets.decode()
     except UnicodeDecodeError as error:
-        raise EntryError("a key of another kind") from error
+        raise EntryError("a key of the wrong type") from error
     if _spell(text) != part:
-        raise EntryError("a key that is spelt in another way than ours")
+        raise EntryError("a key is not in its canonical encoding")
     return text

@@ -1,8 +1,8 @@
-"""What is known of DNS while a domain is being judged.
+"""DNS answers collected while a domain is checked.
 
-Theory: who judges asks for what it needs, and is broken off by Wanted where that is not known yet. Whoever has it judge looks up
-what was wanted, all at once, and has it judge anew with more known. So the judging is free of waiting, and needs as many rounds as
-names lead to names.
+Theory: the check requests the answers it needs, and is interrupted by Wanted where one is not known
+yet. The caller looks up what is wanted, concurrently, and runs the check again with more answers.
+So the check does no I/O, and needs as many rounds as the longest chain of names.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ type Question = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A question without an answer."""
+    """A lookup that failed."""
 
     reason: str
 
 
 class Wanted(Exception):
-    """These questions are to be answered first."""
+    """These questions must be answered first."""
 
     def __init__(self, questions: frozenset[Question]) -> None:
         super().__init__(", ".join(f"{kind} of {name}" for name, kind in sorted(questions)))
@@ -30,23 +30,23 @@ class Wanted(Exception):
 
 
 class Unanswered(Exception):
-    """What is needed cannot be known now; the text says why."""
+    """A needed answer is not available now; the text says why."""
 
 
 class Answers:
-    """What is known so far."""
+    """The answers known so far."""
 
     def __init__(self, known: Mapping[Question, tuple[str, ...] | Failed]) -> None:
         self._known = known
 
     def need(self, *questions: Question) -> None:
-        """Raise Wanted for all of the questions that nobody has asked yet."""
+        """Raise Wanted for those of the questions that have not been looked up."""
         unknown = frozenset(questions) - self._known.keys()
         if unknown:
             raise Wanted(unknown)
 
     def get(self, name: str, kind: str) -> tuple[str, ...]:
-        """Return the records, none where there are none. Raises Wanted, Unanswered."""
+        """Return the records; empty if there are none. Raises Wanted, Unanswered."""
         self.need((name, kind))
         answer = self._known[name, kind]
         if isinstance(answer, Failed):
@@ -54,7 +54,8 @@ class Answers:
         return answer
 
     def addresses(self, host: str) -> frozenset[str]:
-        """Return the addresses of a host. Raises Wanted; Unanswered where one family cannot be known and the other is empty."""
+        """Return the addresses of a host. Raises Wanted; Unanswered where the lookup of one
+        family failed and the other is empty."""
         self.need((host, "A"), (host, "AAAA"))
         found: set[str] = set()
         failure: Unanswered | None = None

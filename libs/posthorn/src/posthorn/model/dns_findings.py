@@ -1,12 +1,13 @@
-"""How what is found in DNS compares with what is to be there, and how to mend it.
+"""Findings: published DNS records compared with the wanted ones, and how to correct them.
 
 Rules:
 
 - A lookup that fails makes a record unknown, never missing or wrong.
-- Records are compared by what they mean: names without regard to case, TXT strings joined, DKIM keys by their octets, SPF by whom
-  it lets send. What says the same in another way is right.
-- A CNAME at the domain itself leaves no room for the records there: that is said first, since nothing else mends it.
-- Every text is for the owner of the domain: what is there, what is wanted, what to do.
+- Records are compared by meaning: names case-insensitively, TXT strings joined, DKIM keys by their
+  bytes, SPF by the senders it permits. An equivalent form is right.
+- A CNAME at the domain itself excludes other records there: that is reported first, since it must
+  be fixed first.
+- Every text is for the owner of the domain: what is published, what is wanted, what to do.
 """
 
 from __future__ import annotations
@@ -34,14 +35,15 @@ from posthorn.model.spf_record import (
 from posthorn.wire.mta_sts import policy_id
 
 _RSA_HEADER = 24
-"""Octets by which a SubjectPublicKeyInfo of 2048 bits is longer than the RSAPublicKey in it; some publish the latter."""
+"""Bytes by which a SubjectPublicKeyInfo of 2048 bits is longer than the RSAPublicKey in it; some
+publish the latter."""
 
 
 _MOST_NAMES = 10  # of an address
 
 
 class Verdict(Enum):
-    """What is said of a record."""
+    """Verdict on a record."""
 
     RIGHT = "right"
     MISSING = "missing"
@@ -52,14 +54,14 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found."""
+    """The finding on a record."""
 
     verdict: Verdict
     found: tuple[str, ...] = ()
     detail: str = ""
-    """What is the matter and how to mend it; may be empty when all is right."""
+    """The problem and how to correct it; may be empty when the record is right."""
     suggestion: tuple[str, ...] = ()
-    """Values to publish in the place of those found, where they are others than the record's."""
+    """Values to publish instead of those found, where they differ from the record's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,8 @@ class _Case:
         return Finding(Verdict.WRONG, self.found, "; ".join(faults), suggestion)
 
     def missing(self, detail: str = "") -> Finding:
-        """Nothing there; looks whether it was published under a name that the zone's editor has made longer."""
+        """Report a missing record; also check whether it was published under a name to which the
+        zone's editor appended the domain."""
         record = self.record
         shown = ", ".join(record.values)
         text = detail or f"there is no {record.type} record at {record.name}; publish {shown}"
@@ -92,7 +95,7 @@ class _Case:
 
 
 def judge(domain: str, presence: Presence, record: Record, answers: Answers) -> Finding:
-    """Say of a record how it stands. Raises Wanted."""
+    """Return the finding on a record. Raises Wanted."""
     if record.name == domain and record.purpose is not Purpose.PTR:
         answers.need((domain, record.type), (domain, "CNAME"))
     found: tuple[str, ...] = ()
@@ -105,7 +108,7 @@ def judge(domain: str, presence: Presence, record: Record, answers: Answers) -> 
 
 
 def _with_alias(domain: str, record: Record, answers: Answers, finding: Finding) -> Finding:
-    """Say of a record at the domain itself that an alias stands there, which leaves no room for it."""
+    """Add to the finding on a record at the domain itself that a CNAME there excludes it."""
     try:
         target = answers.get(domain, "CNAME") if record.purpose is not Purpose.PTR else ()
     except Unanswered:
@@ -301,7 +304,8 @@ def _mta_sts(case: _Case) -> Finding:
 
 
 def _versioned(case: _Case, version: str) -> str | Finding:
-    """Return the one record of a version among the TXT records of the name, or what is said when there is not one."""
+    """Return the only record of a version among the TXT records of the name, or the finding when
+    there is not exactly one."""
     likely = re.compile(rf"\s*v\s*=\s*{version}\s*(?:;|\Z)", re.IGNORECASE)
     found = [text for text in case.found if likely.match(text)]
     if not found:
@@ -363,7 +367,7 @@ def _reverse(case: _Case) -> Finding:
 
 
 def _tags(text: str) -> dict[str, str] | None:
-    """Read a list of tags (RFC 6376 §3.2); None where it is none."""
+    """Parse a list of tags (RFC 6376 §3.2); None if it is invalid."""
     tags: dict[str, str] = {}
     for part in text.split(";"):
         name, equals, value = part.partition("=")

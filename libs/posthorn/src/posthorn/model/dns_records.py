@@ -1,12 +1,15 @@
-"""What a domain of ours is to publish in DNS, so that mail finds its way in and is believed on its way out.
+"""The DNS records that a local domain should publish, to receive mail and to authenticate its own.
 
 Rules:
 
-- Names and values are as ``ports.resolver.Records`` gives them: canonical (A-labels, lower case), without a final dot. A TXT value
-  is one string here; ``zone_text`` cuts it into strings of 255 octets.
-- DMARC begins with ``p=none``: what a domain sends from elsewhere is to be seen before anything is refused.
-- A service that is not there is said to be absent by the target ``.`` (RFC 6186 §3.4).
-- Reverse names belong to the owner of the addresses, not to the domain; they are named as a hint.
+- Names and values are as ``ports.resolver.Records`` returns them: canonical (A-labels, lower case),
+  without a final dot. A TXT value is one string here; ``zone_text`` splits it into strings of 255
+  bytes.
+- DMARC begins with ``p=none``: mail that a domain sends from elsewhere should be seen in reports
+  before any is rejected.
+- A service that is not offered has the target ``.`` (RFC 6186 §3.4).
+- Reverse names belong to the owner of the addresses, not to the domain; they are included as a
+  hint.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ _LONGEST_NAME = 253
 
 
 class Purpose(Enum):
-    """What a record is for."""
+    """Purpose of a record."""
 
     OWNERSHIP = "ownership"
     MX = "mx"
@@ -52,10 +55,10 @@ class Purpose(Enum):
 
 
 class Need(Enum):
-    """How much depends on a record."""
+    """Importance of a record."""
 
     REQUIRED = "required"
-    """Without it mail does not arrive, or is not believed."""
+    """Without it mail does not arrive, or is not trusted."""
     RECOMMENDED = "recommended"
 
 
@@ -65,15 +68,15 @@ class Endpoint:
 
     host: str
     port: int
-    """0: it is not offered."""
+    """0: not offered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """What this mail system is called from outside."""
+    """The public names and addresses of this mail system."""
 
     mx: tuple[str, ...]
-    """Hosts that take mail, the preferred one first; at least one."""
+    """Hosts that accept mail, the preferred one first; at least one."""
     web: str
     """The host that serves MTA-STS policies and the settings of mail clients over HTTPS."""
     submission: Endpoint
@@ -81,7 +84,7 @@ class Presence:
     pop3: Endpoint
     pop3s: Endpoint
     outgoing: tuple[str, ...] = ()
-    """Addresses or networks that mail leaves from."""
+    """Addresses or networks that mail is sent from."""
     outgoing_name: str = "localhost"
     """The name in EHLO."""
     spf_include: str | None = None
@@ -97,25 +100,25 @@ class Presence:
 
     @property
     def spf_mechanisms(self) -> tuple[str, ...]:
-        """What an SPF record says that allows mail from here (RFC 7208 §5)."""
+        """Return the SPF mechanisms that permit mail from here (RFC 7208 §5)."""
         if self.spf_include is not None:
             return (f"include:{self.spf_include}",)
         return tuple(_mechanism(network) for network in self.networks) or ("mx",)
 
     @property
     def policy(self) -> Policy:
-        """The MTA-STS policy of each domain (RFC 8461 §3.2)."""
+        """Return the MTA-STS policy of each domain (RFC 8461 §3.2)."""
         return Policy(self.mta_sts, self.mx, _WEEK if self.mta_sts is Mode.ENFORCE else _DAY)
 
     @property
     def policy_id(self) -> str:
-        """What changes whenever the policy does."""
+        """Return the policy's id, which changes with the policy."""
         return hashlib.sha256(policy_text(self.policy).encode(), usedforsecurity=False).hexdigest()[:20]
 
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """A DKIM key, as far as it is published."""
+    """The public part of a DKIM key."""
 
     selector: str
     algorithm: str
@@ -127,7 +130,7 @@ class SigningKey:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The records of one name and type that are to be there."""
+    """The wanted records of one name and type."""
 
     purpose: Purpose
     name: str
@@ -144,8 +147,8 @@ class Record:
 def records_of(
     domain: str, presence: Presence, keys: Sequence[SigningKey], token: str | None, spf: Sequence[str] = ()
 ) -> tuple[Record, ...]:
-    """Return what is to be published. ``token`` is given while ownership is still to be shown; ``spf`` are the SPF records that the
-    domain has already, into which ours is merged."""
+    """Return the records to publish. ``token``: given until ownership is verified; ``spf``: the
+    domain's present SPF records, into which ours is merged."""
     return (
         *_ownership(domain, token),
         _mx(domain, presence),
@@ -167,7 +170,7 @@ def records_of(
 
 
 def zone_text(domain: str, records: Sequence[Record]) -> str:
-    """Return the records as a piece of a zone file (RFC 1035 §5); those of other zones are comments."""
+    """Return the records as part of a zone file (RFC 1035 §5); those of other zones as comments."""
     lines = [f"; DNS records of {domain}"]
     for record in records:
         lines += ["", f"; {record.need.value}: {record.why}"]
@@ -185,7 +188,8 @@ def _zone_value(kind: str, value: str) -> str:
 
 
 def _escaped(string: str) -> str:
-    """Escape what has a meaning in a zone file: the text may be what somebody has published (RFC 1035 §5.1)."""
+    """Escape special characters of zone files: the text may come from published records (RFC
+    1035 §5.1)."""
     return "".join(
         character
         if " " <= character <= "~" and character not in '"\\'
@@ -200,9 +204,11 @@ def _mechanism(network: IPv4Network | IPv6Network) -> str:
 
 
 def claim_token(tenant: UUID, domain: str) -> str:
-    """Return the token by which a tenant shows that a domain is its own while another tenant has named it without showing that.
+    """Return the token by which a tenant claims a domain that another tenant has created without
+    verifying ownership.
 
-    No secret: whoever can publish it owns the domain's zone, and it speaks for this tenant alone.
+    Not a secret: whoever can publish it controls the domain's zone, and it is valid for this tenant
+    only.
     """
     return hashlib.sha256(f"posthorn domain {tenant} {domain}".encode()).hexdigest()[:32]
 

@@ -1,8 +1,9 @@
-"""The envelope: what is known of a message besides its octets, and its form on the ingest stream.
+"""The envelope: the facts of a message besides its content, and its encoding on the ingest stream.
 
-An ingest record is one JetStream message: the envelope as one line of JSON, a line feed, then the body, unless the envelope
-names a blob that holds it. The record is the write-ahead log of the system: what a record says was promised with a 250.
-Fields may be added; a reader ignores those it does not know and gives missing ones their default.
+An ingest record is one JetStream message: the envelope as one line of JSON, a line feed, then the
+body, unless the envelope names a blob that holds it. The records are the write-ahead log of the
+system: each was acknowledged with a 250. Fields may be added; a reader ignores unknown ones and
+uses defaults for missing ones.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ BODIES = "bodies/"
 
 
 class RecordError(ValueError):
-    """The octets are no ingest record. Such a message is poison: no retry will make it readable."""
+    """The bytes are not an ingest record: permanent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +29,12 @@ class Body:
     """Facts of a stored message, counted once at ingest over the octets as stored (trace fields included, CRLF form)."""
 
     size: int
-    """Octets: exactly what POP3 LIST and RETR must say (RFC 1939 §11)."""
+    """Bytes, exactly as POP3 LIST and RETR report them (RFC 1939 §11)."""
     sha256: bytes
     has_dot_lines: bool
     """Whether a line begins with a dot, so that SMTP and POP3 must stuff it."""
     return_path_octets: int = 0
-    """Length of the Return-Path line at the start; a relay leaves these octets out (RFC 5321 §4.4)."""
+    """Bytes of the Return-Path line at the start; a relay omits them (RFC 5321 §4.4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,41 +57,42 @@ class Envelope:
     protocol: str = "ESMTP"
     """The ``with`` clause of Received: SMTP, ESMTP, ESMTPS, UTF8SMTP … (RFC 3848, RFC 6531)."""
     role: str = "mx"
-    """Which door it came by: ``mx``, ``submission``, ``send`` (the API) or ``notice`` (our own). Only what came by another
-    door than mx may go to recipients elsewhere, unless an alias of ours leads there. Delivery believes it as far as the subject
-    on INGEST allows (``model.authority``)."""
+    """How it was accepted: ``mx``, ``submission``, ``send`` (the API) or ``notice`` (our own
+    DSNs). Messages of ``mx`` go to recipients elsewhere only by aliases. Delivery trusts it as
+    far as the subject on INGEST allows (``model.authority``)."""
     smtputf8: bool = False
     submitter: str = ""
-    """Who handed it in: the address of the account that logged in, or ``key:<name>``."""
+    """Who submitted it: the address of the authenticated account, or ``key:<name>``."""
     tenant: UUID | None = None
     """The submitter's tenant."""
     signer: str = ""
-    """Domain of ours in whose name it may be signed (RFC 6376 ``d=``): the door has checked that the From field belongs to
-    the submitter."""
+    """Local domain in whose name it may be signed (RFC 6376 ``d=``): smtp-in or the API has
+    checked that the From field belongs to the submitter."""
     ret: str = ""
     """RFC 3461 §4.3: ``FULL``, ``HDRS`` or empty."""
     envid: str = ""
     """RFC 3461 §4.4, xtext decoded."""
     dsn: Mapping[str, RecipientDsn] = field(default_factory=dict)
-    """By recipient, for those of which something was said."""
+    """By recipient, for those with DSN parameters."""
     passed: tuple[str, ...] = ()
-    """Marks of aliases that may have forwarded it before, as its header has them (``wire.passed``)."""
+    """Marks in its header of aliases that may have forwarded it before (``wire.passed``)."""
 
     def to(self, recipients: tuple[str, ...]) -> Envelope:
-        """The same message for other recipients."""
+        """Return the same message for other recipients."""
         return replace(self, recipients=recipients)
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """An envelope with its body as they lie on the ingest stream; ``body`` is None when ``envelope.blob`` holds it."""
+    """An envelope with its body as stored on the ingest stream; ``body`` is None when
+    ``envelope.blob`` holds it."""
 
     envelope: Envelope
     body: bytes | None
 
 
 def encode_record(envelope: Envelope, body: bytes | None) -> bytes:
-    """Return the ingest record. Exactly one of ``body`` and ``envelope.blob`` must be there."""
+    """Return the ingest record. Exactly one of ``body`` and ``envelope.blob`` must be given."""
     if (body is None) == (envelope.blob is None):
         raise ValueError("a record carries either a body or the key of its blob")
     facts = envelope.body
@@ -131,7 +133,7 @@ def encode_record(envelope: Envelope, body: bytes | None) -> bytes:
 
 
 def decode_record(octets: bytes) -> Record:
-    """Read an ingest record. Raises RecordError for anything that is not one."""
+    """Decode an ingest record. Raises RecordError."""
     line, newline, body = octets.partition(b"\n")
     try:
         if not newline:

@@ -1,8 +1,8 @@
-"""Events: what happened to a message, for its trace. One JSON object each on the stream EVENTS.
+"""Events of a message, which make up its trace. One JSON object each on the stream EVENTS.
 
-The subject is ``events.<slot>``, the slot being the four seconds in which the message came in, read from its UUIDv7. So the
-events of
-one message lie under one subject whenever they happen, with those of few others, and the number of subjects follows time alone.
+The subject is ``events.<slot>``, the slot being the four seconds in which the message was accepted,
+from its UUIDv7. So the events of one message are under one subject whenever they happen, with those
+of few others, and the number of subjects depends on time only.
 """
 
 from __future__ import annotations
@@ -18,30 +18,31 @@ ACCEPTED = "accepted"
 DELIVERED = "delivered"
 """Into mailboxes here (detail: recipients), or by a remote host (detail: recipient, host, reply, tls)."""
 QUEUED = "queued"
-"""Entered into the outbound queue; detail: recipients."""
+"""Added to the outbound queue; detail: recipients."""
 DEFERRED = "deferred"
-"""An attempt failed for now; detail: recipient, host, reply, tls, next_attempt_at."""
+"""An attempt failed transiently; detail: recipient, host, reply, tls, next_attempt_at."""
 BOUNCED = "bounced"
-"""Failed for good; detail: recipient, host, reply, status."""
+"""Failed permanently; detail: recipient, host, reply, status."""
 NOTICE = "notice"
-"""The sender was told; detail: kind, notice (the id of that message), recipients."""
+"""A DSN was sent; detail: kind, notice (the id of that message), recipients."""
 HELD, RELEASED, CANCELLED, RETRIED = "held", "released", "cancelled", "retried"
-"""By an administrator; detail: recipient, by, and what forwards to the recipient as original, if anything does."""
+"""By an administrator; detail: recipient, by, and original: the alias that forwards to the
+recipient, if any."""
 READ = "read"
-"""Fetched whole over POP3, once for each session; detail: account, tenant (the account's). Where the reader was is nobody's
-business."""
+"""Retrieved completely over POP3, once per session; detail: account, tenant (the account's). The
+client's address is not recorded."""
 
 _SLOT_MILLISECONDS = 4000
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 class EventError(ValueError):
-    """The octets are no event."""
+    """The bytes are not an event."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened to a message."""
+    """An event of a message."""
 
     message: UUID
     at: float
@@ -56,20 +57,20 @@ def slot_of(message: UUID) -> str:
 
 
 def encode_event(event: Event) -> bytes:
-    """Return the event's form on the stream."""
+    """Return the encoding of an event on the stream."""
     document = {"message": str(event.message), "at": event.at, "kind": event.kind, "detail": event.detail}
     return _ENCODER.encode(document).encode()
 
 
 def decode_event(octets: bytes) -> Event:
-    """Read an event. Raises EventError."""
+    """Decode an event. Raises EventError."""
     try:
         document = json.loads(octets)
         detail = document["detail"]
         if not isinstance(detail, dict):
-            raise EventError("an event's detail is no object")
+            raise EventError("an event's detail is not an object")
         return Event(UUID(document["message"]), float(document["at"]), str(document["kind"]), detail)
     except EventError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
-        raise EventError(f"an event does not read: {type(error).__name__}") from error
+        raise EventError(f"an event cannot be decoded: {type(error).__name__}") from error

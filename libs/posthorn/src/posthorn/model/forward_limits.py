@@ -1,4 +1,4 @@
-"""How much may be forwarded by aliases, and sent back to the senders of what was forwarded (ADR 20)."""
+"""Limits of forwarding by aliases, and of DSNs to the senders of forwarded messages (ADR 20)."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ForwardLimits:
-    """How much may be forwarded and sent back in an hour, where nobody has a limit of their own. None: without limit."""
+    """Default limits of forwards and returned DSNs per hour. None: no limit."""
 
     alias_recipients: int | None = None
-    """Recipients elsewhere that one alias makes."""
+    """Recipients elsewhere of one alias."""
     returns_per_path: int | None = None
-    """Reports that come back to one rewritten reverse-path."""
+    """DSNs to one rewritten reverse-path."""
     returns_per_address: int | None = None
-    """Reports that go to one address elsewhere."""
+    """DSNs sent back to one address elsewhere."""
     returns_per_domain: int | None = None
-    """Reports that come back by one domain of ours."""
+    """DSNs to the rewritten reverse-paths of one local domain."""
     long_senders: int | None = None
-    """Senders too long to be rewritten that are stored for one domain of ours (ADR 27)."""
+    """New long senders stored for one local domain (ADR 27)."""

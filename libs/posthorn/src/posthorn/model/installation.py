@@ -1,15 +1,18 @@
-"""Do database, blob store and directory bucket belong together? (ADR 18)
+"""The check that database, blob store and directory bucket belong together (ADR 18).
 
 Theory:
 
-- An installation has an id, made by the migration that made its database. The blob store and the directory bucket each hold a
-  copy of it: the mark. Two stores with different ids are of two installations.
-- The database also keeps a time that only grows, the progress, and writes it to the copies afterwards. So a copy is never ahead,
-  unless the database was put back to an earlier state: then the copies know of messages that the database has forgotten. A
-  failover that loses seconds must stop nothing, so a copy may be ahead by the tolerance.
-- "Not in Postgres" means "not wanted" only when both hold. Everything that deletes asks first.
-- A database that no process has taken up yet (NEW) is taken up by itself only where that cannot be wrong: when nothing is
-  anywhere, or, once, when it holds data and no store bears a mark (an upgrade from a release without marks).
+- An installation has an id, created by the migration of its database. The blob store and the
+  directory bucket each hold a copy: the mark. Stores with different ids belong to different
+  installations.
+- The database also stores a monotonic time, the progress, and writes it to the copies afterwards.
+  So a copy is never ahead, unless the database was restored to an earlier state: then the stores
+  hold messages that the database has lost. A failover that loses seconds must not stop the system,
+  so a copy may be ahead by the tolerance.
+- "Not in Postgres" means "not wanted" only when both agree. Everything that deletes checks first.
+- A database that no process has adopted yet (NEW) is adopted automatically only where that cannot
+  be wrong: when all stores are empty, or, once, when it holds data and no store has a mark (an
+  upgrade from a release without marks).
 """
 
 from __future__ import annotations
@@ -23,14 +26,14 @@ from uuid import UUID
 MARK_BYTES = 256
 """Size of an encoded mark: blobs are read by exact lengths."""
 TOLERANCE_SECONDS = 900.0
-"""How far a copy may be ahead of the database by default."""
+"""Seconds by which a copy may be ahead of the database by default."""
 
 
 class Stage(Enum):
-    """How far the database has been taken up."""
+    """Stage of the database's adoption."""
 
     NEW = "new"
-    """The migration has made the row; no process has compared the stores."""
+    """The migration has created the row; no process has compared the stores."""
     ADOPTING = "adopting"
     """Decided; the copies are being written."""
     ADOPTED = "adopted"
@@ -39,36 +42,36 @@ class Stage(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Which installation, and how far it has come."""
+    """The id of an installation and its progress."""
 
     id: UUID
     progress: float
-    """Seconds since the epoch by the database's clock; never falls."""
+    """Seconds since the epoch by the database's clock; never decreases."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ours:
-    """What the database says of itself."""
+    """The database's own row."""
 
     mark: Mark
     stage: Stage
     holds_data: bool
-    """It has accounts, domains, aliases or messages; not asked after the stage NEW."""
+    """Whether it has accounts, domains, aliases or messages; not determined after the stage NEW."""
     holds_bodies: bool
-    """It refers to bodies in the blob store."""
+    """Whether it refers to bodies in the blob store."""
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """What a store says."""
+    """A store's copy of the mark."""
 
     mark: Mark | None
     holds_data: bool
-    """It has bodies, or addresses; told only when there is no mark."""
+    """Whether it has bodies or addresses; determined only when there is no mark."""
 
 
 class Finding(Enum):
-    """What the comparison comes to."""
+    """Result of the comparison."""
 
     OURS = "ours"
     """Serve."""
@@ -77,7 +80,7 @@ class Finding(Enum):
     FOREIGN = "foreign"
     """Serve nothing and delete nothing until an operator has decided."""
     UNDECIDED = "undecided"
-    """A store that would have to be asked does not answer."""
+    """A store that is needed for the comparison does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,7 @@ class Verdict:
     reason: str = ""
     """For logs and /readyz; names ids and times, no secrets."""
     complete: bool = False
-    """Both copies were read. Nothing is deleted on less."""
+    """Whether both copies were read. Nothing is deleted otherwise."""
 
 
 def judge(ours: Ours, blobs: Copy | None, directory: Copy | None, tolerance: float = TOLERANCE_SECONDS) -> Verdict:
@@ -124,7 +127,8 @@ def _contradicts(ours: Mark, name: str, theirs: Mark, tolerance: float) -> str:
 
 
 def _unmarked(ours: Ours, blobs: Copy) -> str:
-    """A blob store without a mark is another one, or has lost everything, unless the mark was never there."""
+    """Return the contradiction of a blob store without a mark: another store, or one that lost
+    its data, unless it never had a mark."""
     if ours.stage is Stage.ADOPTED and blobs.holds_data:
         return "the blob store holds bodies but no mark of this installation"
     if ours.stage is not Stage.ADOPTING and ours.holds_bodies and not blobs.holds_data:
@@ -137,12 +141,12 @@ def _time(progress: float) -> str:
 
 
 def encode_mark(mark: Mark) -> bytes:
-    """Return the mark's form in a store: JSON of exactly MARK_BYTES."""
+    """Return the encoding of a mark in a store: JSON of exactly MARK_BYTES."""
     return json.dumps({"installation": str(mark.id), "progress": mark.progress}).encode().ljust(MARK_BYTES - 1) + b"\n"
 
 
 def decode_mark(octets: bytes) -> Mark:
-    """Read a mark. Raises ValueError for anything that is none."""
+    """Decode a mark. Raises ValueError."""
     try:
         document = json.loads(octets)
         progress = float(document["progress"])

@@ -1,4 +1,4 @@
-"""Networks: as they are written, and the one that a client belongs to, as far as strangers are counted together."""
+"""Networks: parsing, and the network by which the clients of one site are counted together."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ type Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 def parse_network(text: str) -> Network:
     """Read a network: an address, or one with ``/`` and a prefix length, or a mask for IPv4.
 
-    Raises ValueError, also for bits beyond the prefix and for a zone (RFC 4007), which no network has. The chart's schema accepts
-    the same texts (``deploy/helm/patterns.py``).
+    Raises ValueError, also for host bits and for a zone (RFC 4007). The chart's schema accepts the
+    same texts (``deploy/helm/patterns.py``).
     """
     if "%" in text:
         raise ValueError("a network has no zone")
@@ -22,7 +22,8 @@ def parse_network(text: str) -> Network:
 
 
 def network_of(address: str) -> str:
-    """Return the network of an IP address: a /24 of IPv4, a /48 of IPv6; an empty string for what is no IP address."""
+    """Return the network of an IP address: a /24 of IPv4, a /48 of IPv6; an empty string for
+    anything else."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

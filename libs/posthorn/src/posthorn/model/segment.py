@@ -1,6 +1,7 @@
-"""How bodies are packed into a segment: one after the other, each compressed when that is worth it.
+"""Packing of bodies into a segment: one after the other, each compressed when that saves enough.
 
-Each body stands alone, so that any one of them can be read by a range of the blob, and moved by the collector as it is.
+Each body is independent, so that any of them can be read by a range of the blob, and moved
+unchanged by the collector.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from dataclasses import dataclass
 from posthorn.model.blob_range import BlobRange
 
 COMPRESS_FROM = 512
-"""Octets below which a body is never compressed: the header of a frame eats the gain."""
+"""Bytes below which a body is never compressed: a frame's header outweighs the gain."""
 WORTH_IT = 0.9
-"""A compressed form that is longer than this share of the body is not used: reading it would cost more than it saves."""
+"""A compressed form longer than this share of the body is not used: decompression would cost
+more than it saves."""
 
 IDENTITY = "identity"
 ZSTD = "zstd"
@@ -21,7 +23,7 @@ ZSTD = "zstd"
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A segment's octets, in parts to be joined, and the range of each body in the order they were given."""
+    """A segment's content, in parts to be joined, and the range of each body in the given order."""
 
     parts: list[bytes]
     ranges: list[BlobRange]
@@ -31,7 +33,8 @@ class Packed:
 def pack(bodies: Iterable[bytes], compress: Callable[[bytes], bytes] | None = None) -> Packed:
     """Lay out bodies in a segment.
 
-    ``compress`` makes of a body one zstd frame that states its content size; None leaves all bodies as they are.
+    ``compress`` returns a body as one zstd frame that states its content size; None: no
+    compression.
     """
     parts: list[bytes] = []
     ranges: list[BlobRange] = []

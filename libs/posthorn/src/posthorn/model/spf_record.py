@@ -1,11 +1,13 @@
-"""SPF records: what they say, whom they let send, and what they cost (RFC 7208).
+"""SPF records: parsing, the senders they permit, and the lookups they need (RFC 7208).
 
 Rules:
 
-- A domain has one record (§4.5). A term that does not read spoils the whole record (§4.6).
-- ``include``, ``a``, ``mx``, ``ptr``, ``exists`` and ``redirect`` cost a lookup each, those of included records too; more than ten
-  spoil the record (§4.6.4). Here all are counted, as if every one were reached.
-- Terms that depend on the message (macros, §7; ``ptr``; ``exists``) let nobody send as far as is judged here.
+- A domain has one record (§4.5). An invalid term makes the whole record invalid (§4.6).
+- ``include``, ``a``, ``mx``, ``ptr``, ``exists`` and ``redirect`` need a lookup each, those of
+  included records too; more than ten make the record invalid (§4.6.4). Here all are counted, as if
+  every one were reached.
+- Terms that depend on the message (macros, §7; ``ptr``; ``exists``) are taken here to permit no
+  sender.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ _MOST_HOSTS = 10  # of an mx (§4.6.4)
 
 
 class SpfError(ValueError):
-    """The record does not read, or leads to one that does not; the text says what is wrong."""
+    """The record, or one that it refers to, is invalid; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,33 +43,33 @@ class Term:
     """``+``, ``-``, ``~`` or ``?``."""
     name: str
     domain: str = ""
-    """Empty: the domain at hand."""
+    """Empty: the current domain."""
     network: Network | None = None
     prefixes: tuple[int, int] = (32, 128)
     """Of the hosts that ``a`` and ``mx`` name, for IPv4 and IPv6."""
 
     @property
     def is_plain(self) -> bool:
-        """Whether it says the same of every message."""
+        """Whether it is independent of the message."""
         return "%" not in self.domain
 
 
 @dataclass(frozen=True, slots=True)
 class Spf:
-    """A record that reads."""
+    """A valid record."""
 
     terms: tuple[Term, ...]
     redirect: str | None
 
     @property
     def rest(self) -> str | None:
-        """What it says of everybody else: the qualifier of ``all``; None when it does not say."""
+        """The qualifier of ``all``, for all other senders; None without ``all``."""
         return next((term.qualifier for term in self.terms if term.name == "all"), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What a record comes to with all that it includes."""
+    """Totals of a record with all that it includes."""
 
     lookups: int
     includes: frozenset[str]
@@ -79,7 +81,7 @@ def spf_records(texts: Sequence[str]) -> list[str]:
 
 
 def parse_spf(text: str) -> Spf:
-    """Read a record. Raises SpfError."""
+    """Parse a record. Raises SpfError."""
     terms: list[Term] = []
     redirect = None
     for word in text.split(" ")[1:]:
@@ -100,7 +102,8 @@ def parse_spf(text: str) -> Spf:
 
 
 def merged(texts: Sequence[str], mechanisms: Sequence[str]) -> str:
-    """Return one SPF record that says what all of these say, and allows the mechanisms as well; ``texts`` may be empty."""
+    """Return one SPF record that combines all of these and permits the mechanisms as well;
+    ``texts`` may be empty."""
     words = list(dict.fromkeys(word for text in texts for word in text.split(" ")[1:] if word))
     lowered = {word.lower().removeprefix("+") for word in words}
     ends = [word for word in words if word.lower().lstrip("+?~-") == "all"]
@@ -148,8 +151,8 @@ def survey(domain: str, answers: Answers) -> Survey:
 
 
 def allows(domain: str, source: Network, answers: Answers, depth: int = 0) -> str:
-    """Return the qualifier that the record of a domain has for a source: ``+`` lets it send. To be asked after ``survey`` has found
-    no more than ten lookups. Raises SpfError, Wanted, Unanswered."""
+    """Return the qualifier of a domain's record for a source: ``+`` permits it. Call it only
+    after ``survey`` has found at most ten lookups. Raises SpfError, Wanted, Unanswered."""
     if depth > MOST_LOOKUPS:
         raise SpfError(f"the records of {domain} include one another without end")
     record = _record_at(domain, answers)

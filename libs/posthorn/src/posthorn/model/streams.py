@@ -1,4 +1,5 @@
-"""Names on NATS that services meet by. A change here is a change of protocol between releases."""
+"""Names of streams, subjects and buckets on NATS, shared by services. A change here is a
+protocol change between releases."""
 
 from __future__ import annotations
 
@@ -12,18 +13,19 @@ _ROLES = {word: role for role, word in _ROLE_WORDS.items()}
 INGEST_CONSUMER = "delivery"
 """The durable pull consumer that all delivery processes share; it gets ``ingest.*``."""
 RETRY_CONSUMER = "delivery-retry"
-"""The same for what could not be placed at first; it gets ``retry.*``, on the same stream."""
+"""The same for messages that could not be delivered at first; it gets ``retry.*``, on the same
+stream."""
 DEAD = "DEAD"
-"""Stream of messages that delivery could not place."""
+"""Stream of messages that delivery could not deliver."""
 DEAD_SUBJECT = "dead.0"
 DIRECTORY = "directory"
-"""Key-value bucket: whose is an address."""
+"""Key-value bucket of the directory."""
 EVENTS = "EVENTS"
-"""Stream of what happened to messages; see ``model.events``."""
+"""Stream of events of messages; see ``model.events``."""
 EVENTS_PREFIX = "events."
-"""What the subject of an event begins with; the slot follows."""
+"""Prefix of the subject of an event; the slot follows."""
 WAKE_SUBJECT = "relay.wake"
-"""Plain subject, not on any stream: something is due in the outbound queue."""
+"""Core NATS subject, on no stream: something is due in the outbound queue."""
 
 
 def ingest_subject(role: str) -> str:
@@ -37,10 +39,11 @@ def subject_word(subject: str) -> str:
 
 
 def role_of_subject(subject: str) -> str | None:
-    """Return the envelope role that a subject stands for, such as ``submission`` for ``ingest.submission``.
+    """Return the envelope role that a subject stands for, such as ``submission`` for
+    ``ingest.submission``.
 
-    Only the last token counts, so that it holds for every lane of INGEST. None for a subject of an older release, which says
-    nothing of the role. Raises ValueError for any other subject.
+    Only the last token counts, so that it works for every lane of INGEST. None for a subject of an
+    older release, which does not name the role. Raises ValueError for any other subject.
     """
     word = subject_word(subject)
     if word == subject_word(LEGACY_SUBJECT):
@@ -51,7 +54,8 @@ def role_of_subject(subject: str) -> str | None:
 
 
 def retry_subject(subject: str) -> str:
-    """Return the subject of the retry lane for what came under ``subject``: the last token, the publisher's word, stays."""
+    """Return the subject of the retry lane for a message of ``subject``: the last token, the
+    publisher's role, stays."""
     return f"retry.{subject.rpartition('.')[2]}"
 
 

@@ -1,7 +1,8 @@
-"""What the directory is known to be behind with: the subjects whose changes are not published yet (ADR 22).
+"""Unpublished changes: the subjects whose changes are not in the directory yet (ADR 22).
 
-It stands in the directory's bucket under ``directory_entry.BEHIND_KEY``. An address or domain that it covers, and that the
-directory does not hold, may exist all the same: that is a transient answer, never a permanent one (promise 3).
+The mark is stored in the directory's bucket under ``directory_entry.BEHIND_KEY``. An address or
+domain that it covers and that the directory does not hold may still exist: the answer is transient,
+never permanent (promise 3).
 
 The set is bounded: many subjects of one domain become the domain, many domains become everything.
 """
@@ -14,14 +15,15 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 MOST_OF_DOMAIN = 20
-"""Subjects of one domain that are named; beyond, the domain is."""
+"""Most subjects named of one domain; beyond, the whole domain is covered."""
 MOST_NAMED = 256
-"""Domains and subjects that are named; beyond, everything is covered."""
+"""Most domains and subjects named; beyond, everything is covered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unpublished:
-    """Subjects that the directory may not know yet. A subject is a canonical address or ``@domain``."""
+    """Subjects that may be missing in the directory. A subject is a canonical address or
+    ``@domain``."""
 
     subjects: frozenset[str] = frozenset()
     domains: frozenset[str] = field(default=frozenset())
@@ -36,7 +38,7 @@ class Unpublished:
         return self.everything or subject in self.subjects or subject.rpartition("@")[2] in self.domains
 
     def joined(self, other: Unpublished) -> Unpublished:
-        """Return what either covers."""
+        """Return the union of both."""
         if self.everything or other.everything:
             return EVERYTHING
         return of_subjects(self.subjects | other.subjects, self.domains | other.domains)
@@ -68,7 +70,7 @@ def of_subjects(subjects: Iterable[str], domains: Collection[str] = ()) -> Unpub
 
 
 def encode_unpublished(unpublished: Unpublished) -> bytes:
-    """Return the form that the mark has in the bucket."""
+    """Return the encoding of the mark in the bucket."""
     document = {
         "all": unpublished.everything,
         "domains": sorted(unpublished.domains),
@@ -78,7 +80,8 @@ def encode_unpublished(unpublished: Unpublished) -> bytes:
 
 
 def decode_unpublished(octets: bytes) -> Unpublished:
-    """Read a mark. One that does not read covers everything: doubt is never a permanent refusal."""
+    """Decode a mark. An invalid one covers everything, so that it never causes a permanent
+    refusal."""
     try:
         document = json.loads(octets)
         if document["all"]:

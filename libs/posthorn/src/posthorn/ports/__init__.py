@@ -1,1 +1,2 @@
-"""What the services ask of the world, in the words of mail; each port says what it promises."""
+"""Ports: the interfaces between services and adapters, in terms of mail. Each documents its
+guarantees."""

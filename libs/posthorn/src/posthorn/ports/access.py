@@ -1,4 +1,5 @@
-"""What a session was let in by, whether that still holds, and from where accounts are known to log in."""
+"""Access of sessions: the credential used, whether it is still valid, and familiar places of
+accounts."""
 
 from __future__ import annotations
 
@@ -9,27 +10,28 @@ from enum import StrEnum
 from typing import Protocol
 
 PLACE_DAYS = 30
-"""Days for which it counts that an account was logged in to from a place."""
+"""Days for which a place stays familiar after a login."""
 MOST_PLACES = 64
-"""Places remembered for one account; the one used longest ago goes first."""
+"""Most places stored for one account; the least recently used is dropped first."""
 NOTED_SECONDS = 86_400.0
-"""Seconds after which a place is noted anew at a login: a client that polls must not write a row each time."""
+"""Seconds after which a login updates a place again: a polling client must not write a row each
+time."""
 
 
 class Ending(StrEnum):
-    """Why a session may not go on."""
+    """Reason for which a session must end."""
 
     CLOSED = "closed"
-    """The account, or its tenant, is suspended or gone."""
+    """The account, or its tenant, is suspended or deleted."""
     CHANGED = "changed"
-    """The password that the session logged in with is another one now, or was taken away."""
+    """The password that the session logged in with was changed or deleted."""
     TAKEN = "taken"
     """Another session holds the maildrop (POP3)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What a session logged in with."""
+    """The credential that a session logged in with."""
 
     account: int
     password: bytes = b""
@@ -37,26 +39,26 @@ class Proof:
     app_password: bytes = b""
     """SHA-256 of the app password; empty when it was the account's own."""
     scope: str = ""
-    """What the app password must be for."""
+    """Scope that the app password must have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """An account at a place that it was logged in to from."""
+    """An account and a place that it logged in from."""
 
     account: int
     place: bytes
-    """As ``posthorn.runtime.familiar_places.client_network_of`` gives it."""
+    """As returned by ``posthorn.runtime.familiar_places.client_network_of``."""
 
 
 class Places(Protocol):
-    """Remembers familiar places, for all processes and protocols."""
+    """Stores familiar places, for all processes and protocols."""
 
     async def remember(self, places: Collection[Place]) -> None:
-        """Note that the accounts were just logged in to from the places. Raise Unavailable."""
+        """Record the places that accounts have just logged in from. Raises Unavailable."""
         ...
 
 
 def digest_of(password_hash: str) -> bytes:
-    """Return what a session keeps of a stored password hash, to see whether it is still the same: its SHA-256."""
+    """Return the SHA-256 of a stored password hash, by which a session detects a change."""
     return hashlib.sha256(password_hash.encode()).digest()

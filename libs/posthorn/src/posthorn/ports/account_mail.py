@@ -1,12 +1,11 @@
-"""The mail of an account, as an administrator sees it.
+"""The mail of an account, for administrators.
 
 Rules:
 
-- Every method takes the caller's ``tenant``, as in ``ports.administration``, and raises NotFound for an account that the caller
-  does
-  not see, Unavailable for faults of the store.
-- What is deleted frees the quota at once. In a domain with an undelete window it can be brought back for as long as that lasts;
-  without one it is gone.
+- Every method takes the caller's ``tenant``, as in ``ports.administration``, and raises NotFound
+  for an account that the caller does not see, Unavailable for faults of the store.
+- Deletion frees the quota at once. In a domain with an undelete window a message can be restored
+  within it; otherwise it is removed permanently.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from posthorn.ports.changes import Change
 from posthorn.ports.idempotency import Receipt
 
 INBOX = "INBOX"
-"""The mailbox that every account has, however its name is written (RFC 9051 §5.1)."""
+"""The mailbox that every account has; its name is case-insensitive (RFC 9051 §5.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +29,9 @@ class Mailbox:
     """A mailbox of an account."""
 
     name: str
-    """Levels are divided by slashes."""
+    """Levels are separated by slashes."""
     role: str | None
-    """inbox, junk, sent or trash (RFC 6154); None: the owner's own."""
+    """inbox, junk, sent or trash (RFC 6154); None: created by the owner."""
     messages: int
     unseen: int
     octets: int
@@ -42,13 +41,13 @@ class Mailbox:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """An entry of a mailbox with what listings show of its message."""
+    """An entry of a mailbox with the fields of its message that listings show."""
 
     id: UUID
     mailbox: str
     uid: int
     size: int
-    """Octets, exactly as POP3 says."""
+    """Bytes, exactly as POP3 reports them."""
     received_at: datetime
     from_: str
     subject: str
@@ -62,10 +61,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Which:
-    """Which messages of a mailbox; None: all."""
+    """A filter for the messages of a mailbox; None: any."""
 
     from_: str | None = None
-    """A part of the From field; so with the next two. Letters of either case are the same."""
+    """A part of the From field, case-insensitive; likewise the next two."""
     subject: str | None = None
     message_id: str | None = None
     since: datetime | None = None
@@ -73,7 +72,7 @@ class Which:
     until: datetime | None = None
     """Received before."""
     larger: int | None = None
-    """More octets than that."""
+    """Larger than so many bytes."""
     smaller: int | None = None
     """Fewer octets."""
     seen: bool | None = None
@@ -81,29 +80,30 @@ class Which:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A part of a listing."""
+    """A page of a listing."""
 
     messages: Sequence[Message]
-    """Newest uid first. Encoded words (RFC 2047) are not decoded in the store: a field that holds any is given for the caller to
-    look at, whether it matches or not."""
+    """Newest uid first. Encoded words (RFC 2047) are not decoded in the store: a message whose
+    field holds any is returned for the caller to check, whether it matches or not."""
     next: int | None
-    """The uid to go on below; None: that was all. The list may be shorter than was asked for, or empty, and still go on."""
+    """The uid to continue below; None: the end. The list may be shorter than the limit, or
+    empty, and still continue."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeletedMessage:
-    """A message that can be brought back."""
+    """A deleted message that can be restored."""
 
     message: Message
     """As it was; its ``uid`` is 0."""
     deleted_at: datetime
     until: datetime
-    """When its time is over."""
+    """When it is purged."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeletedKey:
-    """The place of a deleted message in the list."""
+    """The key of a deleted message in the list."""
 
     message: UUID
     mailbox: int
@@ -114,28 +114,30 @@ class AccountMail(Protocol):
     """See the rules above."""
 
     async def mailboxes(self, tenant: UUID | None, address: str) -> Sequence[Mailbox]:
-        """List an account's mailboxes, those with a role first, then by name. Counts their messages."""
+        """List an account's mailboxes with counts of their messages, those with a role first,
+        then by name."""
         ...
 
     async def create_mailbox(
         self, tenant: UUID | None, address: str, name: str, receipt: Receipt[Mailbox] | None = None
     ) -> Mailbox:
-        """Make one. Raises Conflict when the name is taken, or the account has as many as it may."""
+        """Create a mailbox. Raises Conflict when the name is taken, or the account has the most
+        it may have."""
         ...
 
     async def delete_mailbox(self, tenant: UUID | None, address: str, name: str) -> None:
-        """Remove one. Raises NotFound; Conflict for one that has a role or holds messages."""
+        """Delete a mailbox. Raises NotFound; Conflict for one that has a role or holds messages."""
         ...
 
     async def messages(
         self, tenant: UUID | None, address: str, mailbox: str, which: Which, before: int | None, limit: int
     ) -> Found:
-        """List a mailbox below the uid ``before``, at most ``limit`` messages that match and a bounded number looked at. Raises
-        NotFound: no such account or mailbox."""
+        """List a mailbox below the uid ``before``: at most ``limit`` matching messages, among a
+        bounded number examined. Raises NotFound: no such account or mailbox."""
         ...
 
     async def message(self, tenant: UUID | None, address: str, message: UUID) -> tuple[Message, BodyLocation]:
-        """Return one with the place of its octets. Raises NotFound."""
+        """Return a message with the location of its body. Raises NotFound."""
         ...
 
     async def move_message(self, tenant: UUID | None, address: str, message: UUID, mailbox: str) -> Message:
@@ -146,18 +148,20 @@ class AccountMail(Protocol):
         ...
 
     async def delete_message(self, tenant: UUID | None, address: str, message: UUID) -> Change[None]:
-        """Take the message out of every mailbox of the account. Raises NotFound."""
+        """Delete the message from every mailbox of the account. Raises NotFound."""
         ...
 
     async def deleted(
         self, tenant: UUID | None, address: str, before: DeletedKey | None, limit: int
     ) -> Sequence[tuple[DeletedKey, DeletedMessage]]:
-        """List what can be brought back, the newest message first, those below ``before``."""
+        """List messages that can be restored, the newest first, those below ``before``."""
         ...
 
     async def undelete_message(self, tenant: UUID | None, address: str, message: UUID) -> Change[Message]:
-        """Put the message back where it was deleted, or into the INBOX where that mailbox is gone.
+        """Restore the message to the mailboxes that it was deleted from, or to the INBOX where that
+        mailbox no longer exists.
 
-        Raises NotFound: there is none, or its time is over; Conflict when the account has no room for it.
+        Raises NotFound: there is none, or it is past the undelete window; Conflict when the account
+        has no room for it.
         """
         ...

@@ -15,13 +15,13 @@ from posthorn.ports.idempotency import Receipt
 
 
 class AccountState(Enum):
-    """What an account may do."""
+    """State of an account."""
 
     ACTIVE = "active"
     SUSPENDED = "suspended"
-    """Takes no mail and may not log in."""
+    """Accepts no mail and cannot log in."""
     RECEIVE_ONLY = "receive-only"
-    """Takes mail and may be read, may not send."""
+    """Accepts mail and can be read; cannot send."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class NewAccount:
-    """An account to be made, with INBOX, Junk, Sent and Trash."""
+    """An account to create, with INBOX, Junk, Sent and Trash."""
 
     address: str
     password_hash: str

@@ -1,4 +1,4 @@
-"""Aliases: addresses that lead to others."""
+"""Aliases: addresses that lead to other addresses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from posthorn.ports.idempotency import Receipt
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """An address that leads to others."""
+    """An address that leads to other addresses."""
 
     address: str
     targets: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""App passwords: passwords of an account for one program each."""
+"""App passwords: passwords of an account, each for one program."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from posthorn.ports.idempotency import Receipt
 
 @dataclass(frozen=True, slots=True)
 class AppPassword:
-    """A password of an account for one program; the password itself is kept nowhere."""
+    """A password of an account for one program; only its hash is stored."""
 
     id: UUID
     name: str
     scopes: tuple[str, ...]
-    """``smtp`` and ``pop3``: what it may be used for."""
+    """``smtp`` and ``pop3``: the protocols that it is valid for."""
     created_at: datetime
     last_used_at: datetime | None = None
     """Exact to a minute."""
@@ -35,13 +35,13 @@ class AppPasswords(Protocol):
         key_hash: bytes,
         receipt: Receipt[AppPassword] | None = None,
     ) -> AppPassword:
-        """Enter one under the SHA-256 of the password."""
+        """Create one with the SHA-256 of the password."""
         ...
 
     async def items(self, tenant: UUID | None, address: str, after: UUID | None, limit: int) -> Sequence[AppPassword]:
-        """List by id, which is by time."""
+        """List by id, that is, by time."""
         ...
 
     async def remove(self, tenant: UUID | None, address: str, number: UUID) -> None:
-        """Take one away: it is refused from now on."""
+        """Delete one: it is refused from now on."""
         ...

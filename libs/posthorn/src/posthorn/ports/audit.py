@@ -1,4 +1,4 @@
-"""The audit log: who changed what, who read the content of whose mailboxes, and when."""
+"""The audit log: changes through the API, and accesses to the content of mailboxes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class AuditLine:
 
     id: int
     tenant: UUID | None
-    """Whose object it was; None: the platform's."""
+    """Owner of the object; None: the platform."""
     at: datetime
     actor_id: str
     actor_name: str
@@ -23,20 +23,20 @@ class AuditLine:
     action: str
     """``account.change``."""
     subject: str
-    """What was changed: an address, a name, an id."""
+    """The changed object: an address, a name, an id."""
     details: Mapping[str, Any]
-    """What was set. Never a secret: a password appears as ``changed``."""
+    """The values set. Never a secret: a password appears as ``changed``."""
     request_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """Which lines; None: all."""
+    """A filter for lines; None: any."""
 
     actor: str | None = None
     """Id or name."""
     action: str | None = None
-    """``account.change``, or ``account`` for all that happened to accounts."""
+    """``account.change``, or ``account`` for all actions on accounts."""
     subject: str | None = None
     since: datetime | None = None
     until: datetime | None = None
@@ -53,9 +53,11 @@ class Audit(Protocol):
         ...
 
     async def record(self, tenant: UUID | None, object_name: str, details: Mapping[str, object]) -> None:
-        """Write the line of the request at hand (``runtime.audit_context``), unless its transaction wrote one."""
+        """Write the line of the current request (``runtime.audit_context``), unless its
+        transaction wrote one."""
         ...
 
     async def record_content(self, address: str, details: Mapping[str, object]) -> None:
-        """Write that the request at hand reads content of this account's mailboxes; the line is its tenant's."""
+        """Record that the current request reads content of this account's mailboxes; its tenant
+        owns the line."""
         ...

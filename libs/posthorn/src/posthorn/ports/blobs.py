@@ -1,4 +1,4 @@
-"""Blobs: immutable octets by key. Adapters: an S3 bucket, a local directory."""
+"""Blobs: immutable objects by key. Adapters: an S3 bucket, a local directory."""
 
 from __future__ import annotations
 
@@ -18,21 +18,23 @@ BODIES = BODIES_PREFIX
 TRASH = "trash/"
 """Key prefix of orphans that wait to be deleted: ``trash/<former key>``."""
 MARK = "posthorn.id"
-"""Key of the installation's mark (``model.installation``), the one blob that is put again and again."""
+"""Key of the installation's mark (``model.installation``), the only blob that is overwritten."""
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*)*\Z")
 
 
 def check_key(key: str) -> str:
-    """Give the key back. Raises ValueError unless it is made of names of letters, digits, ``.``, ``_`` and ``-``, none of which
-    begins with a sign, joined by slashes: such a key is safe as a path and as a URL."""
+    """Return the key. Raises ValueError unless it consists of names of letters, digits, ``.``,
+    ``_`` and ``-``, none of which begins with a sign, joined by slashes: such a key is safe as a
+    path and as a URL."""
     if not _KEY.match(key):
         raise ValueError(f"not a blob key: {key[:100]!r}")
     return key
 
 
 class BlobMissing(Unavailable):
-    """There is no blob under this key. Transient all the same: the store may be behind or partly restored."""
+    """There is no blob with this key. Transient all the same: the store may be behind or partly
+    restored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,8 @@ class BlobInfo:
 
 
 class Blobs(Protocol):
-    """Keeps octets under keys such as ``segments/0190…``. A key is written once and never changed, but for MARK.
+    """Stores objects under keys such as ``segments/0190…``. A key is written once and never
+    changed, except MARK.
 
     Every method raises Unavailable (or BlobMissing) and nothing else for faults of the store.
     """
@@ -55,25 +58,28 @@ class Blobs(Protocol):
         ...
 
     async def put_file(self, key: str, file: BinaryIO, size: int) -> None:
-        """Store ``size`` octets read from ``file`` at its position, without holding them in memory. Durable as put."""
+        """Store ``size`` bytes read from ``file`` at its position, without holding them in
+        memory. Durable like ``put``."""
         ...
 
     async def read(self, key: str, offset: int, length: int) -> bytes:
-        """Return exactly ``length`` octets from ``offset``; a shorter blob raises Unavailable."""
+        """Return exactly ``length`` bytes from ``offset``; a shorter blob raises Unavailable."""
         ...
 
     def stream(self, key: str, offset: int, length: int, chunk: int = 262_144) -> AsyncIterator[bytes]:
-        """Yield the same octets in pieces of about ``chunk``, fetching as the caller takes them."""
+        """Yield the same bytes in pieces of about ``chunk`` bytes, fetched on demand."""
         ...
 
     async def delete(self, key: str) -> None:
-        """Remove the blob; a missing one is no error."""
+        """Delete the blob; a missing one is no error."""
         ...
 
     async def move(self, key: str, to: str) -> None:
-        """Return the blob another key, without taking its octets through this process. Its time in a listing is that of the move.
+        """Rename the blob to another key, without transferring its content through this process.
+        Its time in a listing is that of the move.
 
-        Raises BlobMissing. Cut short, it leaves the blob under the old key, or under both; repeated, it comes to its end.
+        Raises BlobMissing. When interrupted, it leaves the blob under the old key, or under both; a
+        repeat completes it.
         """
         ...
 
@@ -82,5 +88,5 @@ class Blobs(Protocol):
         ...
 
     async def probe(self) -> None:
-        """A cheap real operation, for readiness. Raises Unavailable."""
+        """Check the store by a cheap operation, for readiness. Raises Unavailable."""
         ...

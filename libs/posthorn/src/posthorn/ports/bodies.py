@@ -1,4 +1,4 @@
-"""Bodies of stored messages, read by where they lie; ``adapters.blobs.segments`` does it."""
+"""Reading of stored bodies by location; implemented by ``adapters.blobs.segments``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class BodyReader(Protocol):
         ...
 
     async def read(self, location: BodyLocation, ahead: Sequence[BodyLocation] = ()) -> bytes:
-        """Return a small body. ``ahead`` are those that will be read next."""
+        """Return a small body. ``ahead``: those that will be read next."""
         ...
 
     def stream(self, location: BodyLocation, chunk: int = 262_144) -> AsyncGenerator[bytes]:

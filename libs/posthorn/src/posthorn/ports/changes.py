@@ -1,17 +1,17 @@
-"""What a change of an object in the metadata store takes and returns (``ports.administration``)."""
+"""Arguments and results of changes to objects in the metadata store (``ports.administration``)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 type Versions = frozenset[str] | None
-"""The versions of an object that a change is meant for; None: any."""
+"""The versions of an object that a change accepts; None: any."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change[T]:
-    """What a write made."""
+    """Result of a write."""
 
     value: T
     outbox_ids: tuple[int, ...] = ()
-    """Its entries of the directory outbox; see DirectoryTruth.published."""
+    """Its entries of the directory outbox; see DirectorySource.published."""

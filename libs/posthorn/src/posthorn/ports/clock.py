@@ -1,4 +1,4 @@
-"""Time, so that tests can hold it still."""
+"""Wall-clock time, so that tests can control it."""
 
 from __future__ import annotations
 

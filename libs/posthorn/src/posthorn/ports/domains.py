@@ -1,4 +1,4 @@
-"""Domains, and what may be sent from them."""
+"""Domains, and their sending rules."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from posthorn.ports.signing import DkimKey
 
 @dataclass(frozen=True, slots=True)
 class SendingRules:
-    """What an account or a domain may send, and from where; None: as the domain, or as the settings say."""
+    """Sending limits and networks of an account or a domain; None: those of the domain, or of
+    the settings."""
 
     max_messages_per_hour: int | None = None
     max_recipients_per_hour: int | None = None
@@ -28,7 +29,7 @@ NO_RULES = SendingRules()
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """A domain of ours."""
+    """A local domain."""
 
     name: str
     tenant: str
@@ -39,33 +40,33 @@ class Domain:
     updated_at: datetime
     sending: SendingRules = NO_RULES
     tenant_id: UUID | None = None
-    """Always known of a domain that the store gives."""
+    """Always set for a domain from the store."""
     version: str = ""
-    """Another one after every change through the API, and after nothing else; so of all objects."""
+    """Changes with every change through the API, and only then; likewise for all objects."""
     tenant_sending: SendingRules = NO_RULES
-    """What all domains of the tenant may send together."""
+    """Limits of all domains of the tenant together."""
     min_password_length: int = 8
-    """Characters, as the tenant says."""
+    """Characters, by the tenant's rules."""
     max_accounts: int | None = None
-    """None: unlimited; so of the others."""
+    """None: unlimited; likewise the others."""
     quota_bytes: int | None = None
-    """What its accounts may be promised together."""
+    """Limit of the sum of its accounts' quotas, in bytes."""
     retention_days: int | None = None
     """None: mail is kept until it is deleted."""
     undelete_days: int = 0
-    """How long deleted mail can be brought back; 0: not at all."""
+    """Days for which deleted mail can be restored; 0: not at all."""
     verification_token: str | None = None
     verified_at: datetime | None = None
-    """None: it takes and sends no mail before its ownership is shown."""
+    """None: it accepts and sends no mail until its ownership is verified."""
     must_be_verified: bool = False
-    """Whether its tenant's new domains must be."""
+    """Whether its tenant's new domains must be verified."""
     postmaster: str | None = None
-    """The address that takes the mail for its postmaster; None: nobody does."""
+    """The address that gets the mail for its postmaster; None: none."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewDomain:
-    """A domain to be made."""
+    """A domain to create."""
 
     name: str
     tenant: str | None = None
@@ -103,14 +104,16 @@ class Domains(Protocol):
         ...
 
     async def verify_domain(self, tenant: UUID | None, name: str) -> Change[Domain]:
-        """Record that ownership of the domain was shown, from when on it takes mail; again, it changes nothing.
+        """Record that ownership of the domain is verified, from when on it accepts mail; a repeat
+        changes nothing.
 
         Raises NotFound.
         """
         ...
 
     async def claimable(self, tenant: UUID, name: str) -> None:
-        """Raise NotFound unless another tenant has this domain and has not shown that it owns it."""
+        """Raise NotFound unless another tenant has this domain without having verified its
+        ownership."""
         ...
 
     async def claim_domain(self, tenant: UUID, name: str, dkim_keys: Sequence[DkimKey] = ()) -> Change[Domain]:

@@ -1,6 +1,8 @@
-"""What may go wrong behind a port. Everything here is transient: it becomes a 4xx, a ``-ERR [SYS/TEMP]`` or an HTTP 503.
+"""Errors of ports. Those of a backend are transient: they become a 4xx, a ``-ERR [SYS/TEMP]`` or an
+HTTP 503.
 
-An adapter translates every fault of its backend into one of these. The text is for the log; no reply to a client repeats it.
+An adapter translates every fault of its backend into one of these. The text is for the log; no
+reply to a client repeats it.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from dataclasses import dataclass
 
 
 class Unavailable(Exception):
-    """A part that is needed does not answer, or not rightly. Trying again later may help."""
+    """A required part does not answer, or gives an invalid answer. A later retry may succeed."""
 
     def __init__(self, part: str, detail: str = "") -> None:
         super().__init__(f"{part}: {detail}" if detail else part)
@@ -18,11 +20,13 @@ class Unavailable(Exception):
 
 
 class Full(Unavailable):
-    """The ingest stream has reached its byte limit: overload is pushed back, nothing is dropped."""
+    """The ingest stream has reached its byte limit: new messages are refused transiently, none
+    is dropped."""
 
 
 class Halted(Unavailable):
-    """Nothing may be served or deleted before an operator has decided. ``detail`` may be shown: it holds no secret."""
+    """Nothing may be served or deleted until an operator has decided. ``detail`` may be shown:
+    it contains no secret."""
 
     def __init__(self, part: str, detail: str) -> None:
         super().__init__(part, detail)
@@ -30,20 +34,20 @@ class Halted(Unavailable):
 
 
 class NotFound(Exception):
-    """There is no such object, or none that the caller may see."""
+    """There is no such object, or the caller may not see it."""
 
 
 class Conflict(Exception):
-    """The state of other objects forbids it; the text, for the caller, names them."""
+    """The state of other objects prevents the change; the text, for the caller, names them."""
 
 
 class PreconditionFailed(Exception):
-    """The object is not in any of the versions that the caller means to change."""
+    """The object is in none of the versions that the caller accepts."""
 
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """What is wrong with one field of a request."""
+    """An error in one field of a request."""
 
     field: str
     """As the caller wrote it: ``address``, ``targets[1]``."""
@@ -51,7 +55,7 @@ class FieldError:
 
 
 class ValidationFailed(Exception):
-    """The values cannot be taken."""
+    """The values are not valid."""
 
     def __init__(self, *faults: FieldError) -> None:
         super().__init__("; ".join(f"{fault.field}: {fault.message}" for fault in faults))

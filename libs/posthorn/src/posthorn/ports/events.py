@@ -13,15 +13,17 @@ class Events(Protocol):
     """Where events go. The trace explains mail and never holds it up: it may lose events when NATS is down for long."""
 
     def record(self, *events: Event) -> None:
-        """Take events. Never waits, never raises; what cannot be sent is kept up to a bound, then dropped and counted."""
+        """Record events. Never waits, never raises; unsent events are buffered up to a bound,
+        then dropped and counted."""
         ...
 
 
 class Trace(Protocol):
-    """What was recorded."""
+    """Recorded events."""
 
     async def of(self, message: UUID) -> Sequence[Event]:
-        """Return the events of a message in the order of time; none for an unknown one. Raises Unavailable."""
+        """Return the events of a message in chronological order; none for an unknown one. Raises
+        Unavailable."""
         ...
 
 

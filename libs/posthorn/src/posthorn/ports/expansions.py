@@ -1,4 +1,5 @@
-"""Expansions: aliases that come to too many addresses to be resolved with a batch, entered in slices after it (ADR 19)."""
+"""Expansions: aliases with too many addresses to be resolved with a batch, queued in slices
+after it (ADR 19)."""
 
 from __future__ import annotations
 
@@ -22,28 +23,28 @@ class SliceRecipients:
 
 @dataclass(frozen=True, slots=True)
 class Expanded:
-    """What one slice did."""
+    """Result of one slice."""
 
     envelope: Envelope
     """The message, with the alias as its only recipient."""
     tenant: UUID
-    """Whose alias it is."""
+    """Tenant of the alias."""
     entries: int = 0
     """Mailbox entries made."""
     outbound: tuple[Outbound, ...] = ()
-    """Recipients entered into the outbound queue."""
+    """Recipients added to the outbound queue."""
     done: bool = False
     """Whether this was the last slice."""
     accounts: int = 0
     """Mailbox entries made by all slices so far, this one included."""
     refused: str = ""
-    """Why it was not expanded: tried again later, or the end if ``done``."""
+    """Why it was not expanded: retried later, or final if ``done``."""
     gone: bool = False
-    """Whether the alias led nowhere any more, so that the message has come to its end for this recipient."""
+    """Whether the alias no longer leads anywhere, so that this recipient is finished."""
 
 
 type Route = Callable[[Envelope, Resolution], SliceRecipients]
-"""Decide where the addresses of a slice go. It is called within a transaction: no waiting."""
+"""Routes the addresses of a slice. Called within a transaction: it must not wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +58,24 @@ class OpenExpansions:
 
 
 class Expansions(Protocol):
-    """What delivery asks of the metadata store. Every method raises Unavailable for faults of the store.
+    """The metadata store as delivery uses it. Every method raises Unavailable for faults of the
+    store.
 
-    An expansion is opened by ``Mailboxes.place`` for each ``Outbound`` whose state is HELD. While it is open the message keeps
-    its octets, and a row of the outbound queue shows it. What an alias leads to is looked up when a slice is entered.
+    An expansion is opened by ``Mailboxes.deliver`` for each ``Outbound`` whose state is HELD. While
+    it is open the message keeps its body, and a row of the outbound queue shows it. An alias's
+    targets are resolved when a slice is queued.
     """
 
     async def expand(self, limit: int, route: Route) -> Expanded | None:
-        """Enter the next at most ``limit`` addresses of the oldest expansion that is due, in one transaction; None when none is.
+        """Queue the next at most ``limit`` addresses of the oldest expansion that is due, in one
+        transaction; None when none is due.
 
-        Tenants take turns. Of several callers, in any process, no two get the same expansion at a time, and no address is
-        reached twice by one message, whatever happens to a caller. One that fails is put off and its error raised.
+        Tenants take turns. No two callers, in any process, get the same expansion at a time, and no
+        address is reached twice by one message, whatever happens to a caller. An expansion that
+        fails is postponed and its error raised.
         """
         ...
 
     async def waiting(self) -> OpenExpansions:
-        """Return what is open."""
+        """Return the number and age of open expansions."""
         ...

@@ -1,4 +1,5 @@
-"""Targets of aliases elsewhere: how many there may be, and which must confirm that they want what is forwarded (ADR 20)."""
+"""Targets of aliases elsewhere: how many are permitted, and which must confirm that they accept
+forwarded mail (ADR 20)."""
 
 from __future__ import annotations
 
@@ -12,19 +13,20 @@ from posthorn.ports.changes import Change
 
 @dataclass(frozen=True, slots=True)
 class ForwardPolicy:
-    """What keys of tenants, and keys of the whole platform, may have aliases lead to."""
+    """Permitted targets of aliases, by keys of tenants and of the platform."""
 
     most_targets: int | None = None
-    """Addresses elsewhere that an alias may lead to by the word of a tenant's key, not of a platform key; None: any number."""
+    """Most addresses elsewhere that a tenant's key, not a platform key, may set as targets of an
+    alias; None: any number."""
     tenants_confirm: bool = False
-    """A target that a tenant's key names must confirm."""
+    """Whether a target set by a tenant's key must confirm."""
     platform_confirms: bool = False
-    """The same for a platform key. What an alias leads to already stays as it is, whoever names it again."""
+    """The same for a platform key. Existing targets of an alias are unchanged when set again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unconfirmed:
-    """A target that has to be asked."""
+    """A target to be asked for confirmation."""
 
     id: UUID
     alias: str
@@ -34,24 +36,24 @@ class Unconfirmed:
 
 
 class ForwardTargets(Protocol):
-    """What the API asks and changes of targets that must confirm. Raises Unavailable."""
+    """Targets that must confirm, as the API uses them. Every method raises Unavailable."""
 
     async def due(self, limit: int) -> Sequence[Unconfirmed]:
         """Return targets that have not been asked yet."""
         ...
 
     async def asked(self, target: UUID) -> None:
-        """Note that a target has been asked."""
+        """Record that a target has been asked."""
         ...
 
     async def postpone(self, target: UUID, seconds: float) -> None:
-        """Ask it so much later."""
+        """Postpone asking by so many seconds."""
         ...
 
     async def find(self, target: UUID) -> Unconfirmed | None:
-        """Return a target, whether it has confirmed or not; None when it is gone."""
+        """Return a target, whether it has confirmed or not; None when it does not exist."""
         ...
 
     async def confirm(self, tenant: UUID | None, target: UUID) -> Change[str]:
-        """Note that the target wants what its alias forwards; returns the alias. Raises NotFound."""
+        """Record that the target has confirmed; return the alias. Raises NotFound."""
         ...

@@ -1,4 +1,4 @@
-"""Answers to requests that carry an Idempotency-Key, so that a repeat does nothing twice."""
+"""Stored answers to requests with an Idempotency-Key, so that a repeat has no second effect."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ class IdempotencyClash(Exception):
     def __init__(self, *, running: bool) -> None:
         super().__init__("still running" if running else "used for another request")
         self.running = running
-        """True: the first request with it still runs. False: it belongs to another request."""
+        """True: the first request with it is still running. False: it belongs to another
+        request."""
 
 
 class Idempotency(Protocol):
-    """Answers to requests that carry an Idempotency-Key, for 24 hours."""
+    """Answers to requests with an Idempotency-Key, stored for 24 hours."""
 
     async def reserve(self, reservation: Reservation) -> StoredAnswer | None:
-        """Take the key for a request. Returns the stored answer when the same request was answered before, else None: do it now.
+        """Reserve the key for a request. Return the stored answer when the same request was
+        answered before, else None: process it now.
 
-        Raises IdempotencyClash. A request that was begun but not answered within a minute is taken for dead, and its key for free.
+        Raises IdempotencyClash. A request that was begun but not answered within a minute is taken
+        for dead, and its key is free.
         """
         ...
 
@@ -32,21 +35,20 @@ class Idempotency(Protocol):
         ...
 
     async def release(self, reservation: Reservation) -> None:
-        """Free the key, since the request came to nothing. An answer that is stored stays."""
+        """Free the key, since the request had no effect. A stored answer stays."""
         ...
 
     async def first_attempt(self, reservation: Reservation) -> UUID:
-        """Return the ``holder`` of the first attempt at this request: the same for each attempt, whatever became of those
-        before."""
+        """Return the ``holder`` of the first attempt at this request: the same for every attempt."""
         ...
 
     async def suspend(self, reservation: Reservation) -> None:
-        """Free the key for another attempt at the same request, and for no other: this one may have come to something, though
-        nobody can say so. The next one gets the same ``first_attempt``."""
+        """Free the key for another attempt at the same request only: this one may have had an
+        effect, which is unknown. The next attempt gets the same ``first_attempt``."""
         ...
 
     async def expire(self) -> int:
-        """Forget what is older than 24 hours; returns how many."""
+        """Delete answers older than 24 hours; return how many."""
         ...
 
 
@@ -61,18 +63,20 @@ class StoredAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """An Idempotency-Key in use: while it runs, a repeat is refused; when it is done, a repeat gets the stored answer."""
+    """An Idempotency-Key in use: while the request runs, a repeat is refused; afterwards a
+    repeat gets the stored answer."""
 
     api_key: UUID
     key: str
     request_hash: bytes
     holder: UUID
-    """This very attempt, so that one taken for dead cannot finish beside the one that took over."""
+    """Id of this attempt, so that one taken for dead cannot complete after another took over."""
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt[T]:
-    """Has a creation store its own answer in its transaction, so that not even a crash just after it loses the answer."""
+    """Lets a creation store its answer in its own transaction, so that not even a crash just
+    after it loses the answer."""
 
     reservation: Reservation
     render: Callable[[T], StoredAnswer]

@@ -1,4 +1,4 @@
-"""Accounts and aliases in bulk: some hundred in one transaction, with a word on each."""
+"""Bulk import of accounts and aliases: some hundred in one transaction, with a result for each."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from posthorn.ports.errors import FieldError
 
 
 class Outcome(Enum):
-    """What became of a line."""
+    """Outcome of a line."""
 
     CREATED = "created"
     UNCHANGED = "unchanged"
-    """What the line says is there already."""
+    """The object exists already as the line describes it."""
     FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a line, and why it failed."""
+    """Outcome of a line, and why it failed."""
 
     outcome: Outcome
     faults: tuple[FieldError, ...] = ()
@@ -31,26 +31,26 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What an import must know before it makes hashes."""
+    """What an import needs before it computes hashes."""
 
     hashes: Mapping[str, str]
-    """The password hashes of those of the addresses that are accounts."""
+    """Password hashes of those of the addresses that are accounts."""
     shortest: Mapping[str, int]
-    """Characters that a password must have, by domain."""
+    """Minimum length of a password in characters, by domain."""
 
 
 class Imports(Protocol):
     """Every method takes the caller's tenant, as in ``ports.administration``, and raises Unavailable."""
 
     async def known(self, tenant: UUID | None, addresses: Sequence[str]) -> Known:
-        """Look up what is there of these addresses and their domains."""
+        """Return which of these addresses and their domains exist."""
         ...
 
     async def accounts(self, tenant: UUID | None, batch: Sequence[NewAccount]) -> Sequence[Result]:
-        """Make those that are not there, all in one transaction; one that is there in another form fails. No address comes
-        twice."""
+        """Create those that do not exist, all in one transaction; one that exists with other
+        values fails. Addresses are distinct."""
         ...
 
     async def aliases(self, tenant: UUID | None, batch: Sequence[tuple[str, Sequence[str]]]) -> Sequence[Result]:
-        """The same for aliases with their targets, one after another: one may lead to one before it."""
+        """The same for aliases with their targets, in order: one may lead to an earlier one."""
         ...

@@ -1,4 +1,4 @@
-"""The ingest stream: where a message is promised, and where delivery finds it."""
+"""The ingest stream: accepted messages on their way to delivery."""
 
 from __future__ import annotations
 
@@ -12,23 +12,25 @@ from posthorn.model.streams import LEGACY_SUBJECT
 
 
 class Ingest(Protocol):
-    """The accepting side, used by smtp-in (and by the API's send)."""
+    """The accepting side, used by smtp-in, the API and the relay."""
 
     async def accept(self, envelope: Envelope, body: bytes | None) -> None:
-        """Keep the message. On return it survives the loss of any process: the caller may answer 250.
+        """Store the message. On return it survives the loss of any process: the caller may answer
+        250.
 
-        The envelope's id makes a repeat harmless. Raises Full (the stream's byte limit: 452) or Unavailable (451); after
-        Unavailable the message may all the same have been kept, which SMTP cannot tell either (RFC 1047).
+        The envelope's id makes a repeat harmless. Raises Full (the stream's byte limit: 452) or
+        Unavailable (451); after Unavailable the message may have been stored all the same, which
+        SMTP cannot distinguish either (RFC 1047).
         """
         ...
 
     async def probe(self) -> None:
-        """Ask whether the stream could take a message now. Raises Unavailable or Full."""
+        """Check whether the stream can store a message now. Raises Unavailable or Full."""
         ...
 
 
 class Delivery(Protocol):
-    """One message taken from the stream: its octets and its fate."""
+    """A message taken from the stream, with the means to acknowledge or return it."""
 
     @property
     def octets(self) -> bytes:
@@ -37,7 +39,8 @@ class Delivery(Protocol):
 
     @property
     def subject(self) -> str:
-        """The subject it was published under, which says by whom (``model.authority``), and in which lane it is."""
+        """The subject it was published under, which shows the publisher (``model.authority``)
+        and its lane."""
         ...
 
     @property
@@ -46,66 +49,72 @@ class Delivery(Protocol):
         ...
 
     async def ack(self) -> None:
-        """It lies in the mailboxes: take it off the stream. Lost, it leads to a harmless redelivery."""
+        """Remove the message from the stream: it is stored elsewhere. A lost ack causes a
+        harmless redelivery."""
         ...
 
     async def nak(self, delay: float) -> None:
-        """Give it back, to be delivered again after ``delay`` seconds."""
+        """Return the message to the stream, to be delivered again after ``delay`` seconds."""
         ...
 
     async def set_aside(self) -> None:
-        """Publish it to the retry lane; on return it is kept there, and ``done`` takes it off this one. A repeat is harmless.
+        """Publish the message to the retry lane; on return it is stored there, and ``ack`` removes
+        it from this one. A repeat is harmless.
 
-        Raises Unavailable, or Full when the stream has no room for a moment's second copy.
+        Raises Unavailable, or Full when the stream has no room for a temporary second copy.
         """
         ...
 
     async def in_progress(self) -> None:
-        """It is still being worked on: do not redeliver yet."""
+        """Report that the message is still in progress, so that it is not redelivered yet."""
         ...
 
 
 class IngestSource(Protocol):
-    """The delivering side."""
+    """The consuming side."""
 
     async def take(self, most: int, octets: int) -> Sequence[Delivery]:
-        """Wait until something is there, then give all that is waiting, at most ``most`` messages and about ``octets``
-        octets (always at least one message). Never waits for a batch to fill. Raises Unavailable.
+        """Wait for a message, then return all that are waiting, at most ``most`` messages and
+        about ``octets`` bytes (always at least one message). Never waits for a batch to fill.
+        Raises Unavailable.
         """
         ...
 
     async def stop(self) -> None:
-        """Ask for nothing more, and give back at once what waits to be taken: others have it while this process drains."""
+        """Request nothing more, and return buffered messages to the stream at once: others get
+        them while this process drains."""
         ...
 
     async def backlog(self) -> Backlog:
-        """What waits on the stream. Raises Unavailable."""
+        """Return the backlog of the stream. Raises Unavailable."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What lies on the ingest stream and on DEAD."""
+    """Messages on the ingest stream and on DEAD."""
 
     messages: int
     octets: int
     oldest: datetime | None
-    """When the oldest message still on INGEST arrived, in whatever lane; None when it is empty."""
+    """When the oldest message on INGEST arrived, in any lane; None when it is empty."""
     dead: int
     oldest_dead: datetime | None
     retrying: int = 0
     """Messages in the retry lane."""
     oldest_first: datetime | None = None
-    """When the oldest message arrived that is not in the retry lane; None when there is none."""
+    """When the oldest message outside the retry lane arrived; None when there is none."""
 
 
 class Strays(Protocol):
-    """Messages that INGEST holds while neither of its consumers knows of them, as a full disk under the stream may leave them."""
+    """Messages that INGEST holds while neither of its consumers knows them, as a full disk under
+    the stream may leave."""
 
     async def find(self, limit: int) -> Sequence[Delivery]:
-        """Return the oldest, at most ``limit``. They come to no one else; ``done`` deletes them, ``again`` leaves them there.
+        """Return the oldest, at most ``limit``. No consumer delivers them; ``ack`` deletes them,
+        ``nak`` leaves them there.
 
-        One that is just being acknowledged may be among them. Raises Unavailable.
+        A message that is just being acknowledged may be among them. Raises Unavailable.
         """
         ...
 
@@ -122,12 +131,13 @@ class Parked:
 
 
 class DeadLetters(Protocol):
-    """The stream DEAD: messages that delivery could not place. Nothing leaves it but by an administrator's hand."""
+    """The stream DEAD: messages that delivery could not deliver. Only an administrator removes
+    messages from it."""
 
     async def park(self, octets: bytes, message_id: str, reason: str, subject: str = LEGACY_SUBJECT) -> None:
-        """Keep a record with the reason and the subject that it came under, for a retry.
+        """Store a record with the reason and its subject, for a retry.
 
-        The same id and reason within two minutes is kept once. Raises Unavailable or Full.
+        The same id and reason within two minutes is stored once. Raises Unavailable or Full.
         """
         ...
 
@@ -136,12 +146,12 @@ class DeadLetters(Protocol):
         ...
 
     async def retry(self, sequence: int) -> bool:
-        """Put the message on INGEST again, as of the same role, and take it off DEAD.
+        """Publish the message to INGEST again, with the same role, and delete it from DEAD.
 
         False when there is none. Raises Unavailable.
         """
         ...
 
     async def discard(self, sequence: int) -> bool:
-        """Take the message off DEAD for good. False when there is none. Raises Unavailable."""
+        """Delete the message from DEAD. False when there is none. Raises Unavailable."""
         ...

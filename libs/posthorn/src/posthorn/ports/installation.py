@@ -1,4 +1,4 @@
-"""The identity of an installation: the database's own, and the copies in its stores (ADR 18)."""
+"""The identity of an installation: the database's row, and the copies in its stores (ADR 18)."""
 
 from __future__ import annotations
 
@@ -11,43 +11,46 @@ from posthorn.model.installation import Copy, Mark, Ours
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the database says now."""
+    """The database's row and clock."""
 
     ours: Ours
     now: float
     """The database's clock, in seconds since the epoch."""
     brakes_released_until: float
-    """Until then no brake holds; 0 when none was released."""
+    """Time until which all brakes are released; 0: not released."""
 
 
 class Installation(Protocol):
     """The database's own row. Every method raises Unavailable."""
 
     async def read(self) -> Reading:
-        """Read identity, progress and clock."""
+        """Return identity, progress and clock."""
         ...
 
     async def beat(self, installation: UUID, seconds: float) -> Mark | None:
-        """Advance the progress, unless that was done less than ``seconds`` ago; returns the mark that it is now, or None."""
+        """Advance the progress, unless that was done less than ``seconds`` ago; return the
+        present mark, or None."""
         ...
 
     async def begin(self, installation: UUID) -> None:
-        """Take up a new database. The copies follow; another process may do the same at the same time."""
+        """Begin to adopt a new database. The copies follow; another process may do the same
+        concurrently."""
         ...
 
     async def finish(self, installation: UUID) -> None:
-        """Note that the copies are written."""
+        """Record that the copies are written."""
         ...
 
     async def take_over(self, installation: UUID, new: UUID, progress: float) -> Mark | None:
-        """Return the database another id and a progress of at least that: it begins anew with the stores as they are.
+        """Assign the database a new id and at least this progress: it starts afresh with the
+        present stores.
 
-        None, and nothing done, when it is not of ``installation``.
+        None, with nothing done, when it is not of ``installation``.
         """
         ...
 
     async def release_brakes(self, seconds: float) -> float:
-        """Let all brakes go for so long; returns until when."""
+        """Release all brakes for so many seconds; return until when."""
         ...
 
 
@@ -55,29 +58,30 @@ class MarkedStore(Protocol):
     """A store that holds a copy of the mark. Every method raises Unavailable."""
 
     async def read(self) -> Copy:
-        """Read the copy, and whether there is data when there is none."""
+        """Return the copy and, when there is none, whether the store holds data."""
         ...
 
     async def write(self, mark: Mark) -> None:
-        """Put the mark, over one that is there."""
+        """Write the mark, replacing an existing one."""
         ...
 
 
 class Halting(Protocol):
-    """A word to those who see no database: smtp-in. Every method raises Unavailable."""
+    """The halt flag for parts without a database (smtp-in). Every method raises Unavailable."""
 
     async def halted(self) -> str | None:
-        """Why everything is halted; None when it is not."""
+        """Return why the system is halted; None when it is not."""
         ...
 
     async def halt(self, reason: str) -> None:
-        """Have recipients answered 451."""
+        """Set the flag: recipients are answered 451."""
         ...
 
     async def resume(self) -> None:
-        """Take that back."""
+        """Clear the flag."""
         ...
 
     async def beaten_ago(self) -> float | None:
-        """Seconds since some process that found everything in order wrote the mark; None when there is none."""
+        """Return the seconds since a process that found the stores consistent wrote the mark;
+        None when there is none."""
         ...

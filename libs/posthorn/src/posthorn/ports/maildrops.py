@@ -11,14 +11,15 @@ from posthorn.model.blob_range import BodyLocation
 from posthorn.ports.access import Ending, Place, Proof
 
 LEASE_SECONDS = 25.0
-"""How long a lease holds without renewal; a dead pod's maildrops are free well within 30 s."""
+"""Seconds for which a lease holds without renewal; a dead pod's maildrops are free well within
+30 s."""
 RENEW_SECONDS = 8.0
-"""How often a living process renews all of its leases, in one statement."""
+"""Seconds between renewals of all leases of a process, in one statement."""
 
 
 @dataclass(frozen=True, slots=True)
 class AccountLogin:
-    """What is known of an account at login."""
+    """An account's credentials and tenant at login."""
 
     account: int
     address: str
@@ -26,9 +27,9 @@ class AccountLogin:
     active: bool
     """False: the account is suspended and may not log in."""
     tenant: UUID
-    """Whose account it is."""
+    """Tenant of the account."""
     place_age: float | None = None
-    """Seconds since the account was noted at the place that was asked for; None: it was not lately logged in to from there."""
+    """Seconds since the account last logged in from the given place; None: not familiar."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +40,16 @@ class Listing:
     uids: Sequence[int]
     """Ascending."""
     sizes: Sequence[int]
-    """Of each message the exact octets of RETR before dot-stuffing and without the final dot line."""
+    """For each message the exact bytes of RETR before dot-stuffing and without the final dot
+    line."""
 
     def __len__(self) -> int:
         return len(self.uids)
 
 
 def unique_id(uidvalidity: int, uid: int) -> bytes:
-    """The unique id of a message: stable for ever, unique in the maildrop, 1 to 70 characters 0x21 to 0x7E (RFC 1939 §7)."""
+    """Return the unique id of a message: permanent, unique in the maildrop, 1 to 70 characters
+    0x21 to 0x7E (RFC 1939 §7)."""
     return b"%x.%d" % (uidvalidity, uid)
 
 
@@ -55,11 +58,11 @@ class MaildropBusy(Exception):
 
 
 class LeaseLost(Exception):
-    """The lease ran out and another session may have taken the maildrop: nothing was deleted."""
+    """The lease expired and another session may have taken the maildrop: nothing was deleted."""
 
 
 class Revoked(Exception):
-    """What the session logged in with does not hold any more: nothing was deleted."""
+    """The credential of the session is no longer valid: nothing was deleted."""
 
     def __init__(self, ending: Ending) -> None:
         super().__init__(ending.value)
@@ -70,30 +73,34 @@ class Maildrops(Protocol):
     """Every method raises Unavailable for faults of the store."""
 
     async def login(self, address: str, place: bytes = b"") -> AccountLogin | None:
-        """Look an account up by canonical address, and whether ``place`` is familiar to it; None when there is none."""
+        """Return an account by canonical address, and whether ``place`` is familiar to it; None
+        when there is none."""
         ...
 
     async def remember(self, places: Collection[Place]) -> None:
-        """Note that the accounts were just logged in to from the places, as ``ports.access.Places``."""
+        """Record the places that accounts have just logged in from, as ``ports.access.Places``."""
         ...
 
     async def open(self, account: int, holder: UUID, *, by_app_password: bool = False) -> Listing:
         """Take the lease for ``holder`` (one session) and return the INBOX. Raises MaildropBusy.
 
-        Who logged in with the account's own password takes the lease of a session that logged in with an app password.
+        A login with the account's own password takes over the lease of a session with an app
+        password.
         """
         ...
 
     async def renew(self, holders: Collection[tuple[int, UUID]]) -> set[UUID]:
-        """Renew the leases of (account, holder) pairs; returns the holders that still hold theirs."""
+        """Renew the leases of (account, holder) pairs; return the holders that still hold
+        theirs."""
         ...
 
     async def ended(self, sessions: Mapping[UUID, Proof]) -> dict[UUID, Ending]:
-        """Return those of the sessions, by their leases' holders, that may not go on, and why. One statement for all of them."""
+        """Return those of the sessions, by their leases' holders, that must end, and why. One
+        statement for all of them."""
         ...
 
     async def locate(self, account: int, uids: Collection[int]) -> dict[int, BodyLocation]:
-        """Where the messages lie now; a uid that is missing has gone."""
+        """Return the present locations of messages; a missing uid no longer exists."""
         ...
 
     async def commit(self, account: int, holder: UUID, uids: Collection[int], proof: Proof | None = None) -> int:
@@ -105,9 +112,9 @@ class Maildrops(Protocol):
         ...
 
     async def release(self, account: int, holder: UUID) -> None:
-        """Give the lease back without deleting anything; a lost lease is no error."""
+        """Release the lease without deleting anything; a lost lease is no error."""
         ...
 
     async def probe(self) -> None:
-        """A cheap real query that also checks the schema version. Raises Unavailable."""
+        """Check the store by a cheap query, and the schema version. Raises Unavailable."""
         ...

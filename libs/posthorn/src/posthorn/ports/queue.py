@@ -299,7 +299,7 @@ class Queue(Protocol):
         ...
 
     async def probe(self) -> None:
-        """Run a cheap real query that also checks the schema version."""
+        """Check the store by a cheap query, and the schema version."""
         ...
 
 

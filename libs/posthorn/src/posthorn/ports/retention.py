@@ -1,4 +1,4 @@
-"""Retention: what the upkeep of mailboxes asks of the metadata store."""
+"""Retention: the metadata store as the retention rounds use it."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a batch did."""
+    """Result of a batch."""
 
     entries: int
-    """How many went."""
+    """Number of entries removed."""
     is_over: bool
-    """Whether the round is: everything has been looked at once."""
+    """Whether the round is complete: everything has been examined once."""
 
 
 class Retention(Protocol):
     """Every method raises Unavailable. Batches are transactions of their own: what is done stays done."""
 
     async def lead(self, seconds: float) -> bool:
-        """Become or stay the one that does this for that long; False while another does."""
+        """Become or stay the leader for so many seconds; False while another leads."""
         ...
 
     async def entries(self) -> int:
-        """About how many mailbox entries there are, and how many that can still be brought back."""
+        """Return the approximate numbers of mailbox entries, and of deleted ones that can be
+        restored."""
         ...
 
     async def expire(self, limit: int) -> Step:

@@ -1,4 +1,4 @@
-"""Routes: how the mail of destinations is to travel. They belong to the platform, not to a tenant."""
+"""Routes: smart hosts for destinations. They belong to the platform, not to a tenant."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ class Routes(Protocol):
         ...
 
     async def create(self, route: Route, receipt: Receipt[Route] | None = None) -> Route:
-        """Make the route of a domain that has none. Raises Conflict when it has one: of several at once, one is made."""
+        """Create the route of a domain that has none. Raises Conflict when it has one: of
+        concurrent creations, one succeeds."""
         ...
 
     async def put(self, route: Route) -> tuple[Route, bool]:
-        """Set the route of its domain as a whole; whether it is new. Whatever is claimed from then on goes by it."""
+        """Set the whole route of its domain; return it and whether it is new. Later claims use
+        it."""
         ...
 
     async def delete(self, domain: str) -> None:
-        """Remove it: the destination goes by ``*``, or its MX, again. Raises NotFound."""
+        """Delete it: the destination uses ``*``, or its MX, again. Raises NotFound."""
         ...

@@ -9,7 +9,8 @@ class Encrypter(Protocol):
     """Encrypts secrets for the store."""
 
     def encrypt(self, secret: bytes, context: str) -> bytes:
-        """Return the secret as it is stored. It can be decrypted with the same ``context`` alone (``dkim:<id>``)."""
+        """Return the secret as it is stored. It can be decrypted only with the same ``context``
+        (``dkim:<id>``)."""
         ...
 
 

@@ -1,4 +1,5 @@
-"""Segments: blobs in which the bodies of many messages lie, as delivery writes and the collector rewrites them."""
+"""Segments: blobs with the bodies of many messages, written by delivery and rewritten by the
+collector."""
 
 from __future__ import annotations
 
@@ -22,14 +23,14 @@ class SegmentMessage:
     accounts: tuple[int, ...]
     outbound: tuple[Outbound, ...] = ()
     tenant: UUID | None = None
-    """Whose the outbound part is: the submitter's tenant, or that of the alias that forwards."""
+    """Owner of the outbound part: the submitter's tenant, or that of the forwarding alias."""
     signature: str = ""
     """DKIM fields for the outbound part, with their line ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A blob and the messages whose bodies lie in it."""
+    """A blob and the messages whose bodies it holds."""
 
     id: UUID
     key: str
@@ -38,51 +39,55 @@ class Segment:
 
 
 class SegmentCatalog(Protocol):
-    """What the collector asks of the metadata store. Every method raises Unavailable for faults of the store."""
+    """The metadata store as the collector uses it. Every method raises Unavailable for faults of
+    the store."""
 
     async def lead(self, seconds: float) -> bool:
-        """Become or stay the one collector for that long; False while another is."""
+        """Become or stay the only collector for so many seconds; False while another is."""
         ...
 
     async def mostly_dead(self, live_share: float, older_than: float, limit: int) -> Sequence[DeadSegment]:
-        """Segments at least ``older_than`` seconds old of whose octets at most ``live_share`` (0 to 1) are live, oldest first."""
+        """Return segments at least ``older_than`` seconds old of whose bytes at most
+        ``live_share`` (0 to 1) are live, oldest first."""
         ...
 
     async def live_messages(self, segment: UUID) -> Sequence[LiveMessage]:
-        """The messages of a segment that are still referred to, by offset."""
+        """Return the live messages of a segment, by offset."""
         ...
 
     async def move(self, old: UUID, new: Segment | None, moved: Mapping[UUID, BlobRange]) -> bool:
-        """Point the moved messages to the new segment and mark the old one for removal, in one transaction.
+        """Redirect the moved messages to the new segment and condemn the old one, in one
+        transaction.
 
-        ``new`` is None when nothing is live. False, and nothing done, when the old segment's live messages have meanwhile
-        become others than ``moved`` names.
+        ``new`` is None when nothing is live. False, with nothing done, when the old segment's live
+        messages are no longer those of ``moved``.
         """
         ...
 
     async def condemned(
         self, older_than: float, limit: int, *, long_standing: bool = True
     ) -> Sequence[tuple[UUID, str]]:
-        """Segments (id, key) marked for removal at least ``older_than`` seconds ago, so that readers have let go of them.
+        """Return segments (id, key) condemned at least ``older_than`` seconds ago, so that no
+        reader uses them.
 
-        Without ``long_standing`` only those that had not lived for a day when they were marked.
+        Without ``long_standing`` only those younger than a day when they were condemned.
         """
         ...
 
     async def long_standing_condemned(self, older_than: float) -> int:
-        """How many of those had lived for a day when they were marked."""
+        """Return how many of those were older than a day when they were condemned."""
         ...
 
     async def long_standing(self) -> int:
-        """How many segments have lived for a day, those marked for removal included."""
+        """Return how many segments are older than a day, condemned ones included."""
         ...
 
     async def removed(self, segments: Collection[UUID]) -> None:
-        """Forget segments whose blobs are gone."""
+        """Delete the rows of segments whose blobs are deleted."""
         ...
 
     async def unknown_keys(self, keys: Collection[str]) -> set[str]:
-        """Those of the blob keys that no segment row names."""
+        """Return those of the blob keys that no segment row names."""
         ...
 
     async def forget_long_senders(self, days: int, limit: int) -> int:
@@ -107,7 +112,7 @@ class DeadSegment:
 
 @dataclass(frozen=True, slots=True)
 class LiveMessage:
-    """A message of a segment that is still referred to."""
+    """A live message of a segment."""
 
     id: UUID
     blob_range: BlobRange

@@ -1,4 +1,4 @@
-"""Who may send: credentials, ownership of addresses, throttles, suppressions."""
+"""Sending: credentials, ownership of addresses, rate limits, suppressions."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from posthorn.ports.accounts import AccountState
 from posthorn.wire.address import Address
 
 APP_PASSWORD_PREFIX = "phap_"  # noqa: S105 - what each begins with
-"""By this the services tell an app password from an account's own."""
+"""Prefix by which services distinguish an app password from an account's own."""
 FAILURES_SECONDS = 600.0
-"""The time over which failed logins are counted."""
+"""Seconds over which failed logins are counted."""
 SENDING_SECONDS = 3600.0
-"""The time over which what is sent is counted."""
+"""Seconds over which sent messages are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an account, a domain or a tenant may send per hour; None: as the settings say."""
+    """Sending limits per hour of an account, a domain or a tenant; None: those of the settings."""
 
     messages_per_hour: int | None = None
     recipients_per_hour: int | None = None
 
     def within(self, general: Limits) -> Limits:
-        """Return these limits, and the general ones where these say nothing."""
+        """Return these limits, with the general ones where these are None."""
         return Limits(
             general.messages_per_hour if self.messages_per_hour is None else self.messages_per_hour,
             general.recipients_per_hour if self.recipients_per_hour is None else self.recipients_per_hour,
@@ -37,7 +37,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What is known of an account at a login."""
+    """An account's credentials at login."""
 
     account: int
     address: str
@@ -46,66 +46,71 @@ class Credentials:
     password_hash: str
     state: AccountState
     networks: tuple[str, ...]
-    """CIDR networks logins may come from: the account's, or else its domain's; empty: from anywhere."""
+    """CIDR networks that logins may come from: the account's, or else its domain's; empty: any."""
     account_limits: Limits
     domain_limits: Limits
     tenant_limits: Limits
     place_age: float | None = None
-    """Seconds since the account was noted at the place that was asked for; None: it was not lately logged in to from there."""
+    """Seconds since the account last logged in from the given place; None: not familiar."""
 
 
 class Senders(Protocol):
     """Every method raises Unavailable for faults of the store."""
 
     async def credentials(self, address: str, place: bytes = b"") -> Credentials | None:
-        """Look an account up by canonical address, and whether ``place`` is familiar to it; None when there is none. An active one
-        in a domain that is not verified is given as receive-only."""
+        """Return an account by canonical address, and whether ``place`` is familiar to it; None
+        when there is none. An active one in a domain that is not verified is given as
+        receive-only."""
         ...
 
     async def remember(self, places: Collection[Place]) -> None:
-        """Note that the accounts were just logged in to from the places, as ``ports.access.Places``."""
+        """Record the places that accounts have just logged in from, as ``ports.access.Places``."""
         ...
 
     async def ended(self, proofs: Collection[Proof]) -> dict[Proof, Ending]:
-        """Return those of the proofs whose sessions may not go on, and why. One statement for all of them."""
+        """Return those of the proofs whose sessions must end, and why. One statement for all of
+        them."""
         ...
 
     async def app_password(self, account: int, key_hash: bytes, scope: str) -> bool:
-        """Return whether the account has an app password with this SHA-256 for ``scope`` (``smtp`` or ``pop3``); notes that it was
-        used."""
+        """Return whether the account has an app password with this SHA-256 for ``scope``
+        (``smtp`` or ``pop3``); record its use."""
         ...
 
     async def owns(self, account: int, address: Address) -> bool:
-        """Return whether the account may send in this name: its own address, with any ``+tag`` where the domain knows them, or an
-        alias that leads to it, over other aliases too."""
+        """Return whether the account may send as this address: its own, with any ``+tag`` where
+        the domain has plus addressing, or an alias that leads to it, also over other aliases."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """Something counted against a key: at most ``limit`` in ``seconds``, refilled evenly (a leaky bucket)."""
+    """A charge against a key: at most ``limit`` in ``seconds``, refilled evenly (a leaky
+    bucket)."""
 
     key: str
     limit: int
     seconds: float
     cost: int = 1
-    """0 only asks whether one more would go through."""
+    """0: only check whether one more would be allowed."""
 
 
 NETWORK_FACTOR = 4
-"""A whole network (IPv6: /48) may fail so many times as often as one of its places."""
+"""Factor by which a whole network (IPv6: /48) may fail more often than one client."""
 FAMILIAR_FACTOR = 8
-"""At a familiar place an account may be failed at so many times as often as at all others together."""
+"""Factor by which failures from a familiar place may exceed those from all others together."""
 
 
 def failed_logins(
     places: Sequence[str], account: str, limits: tuple[int, int], cost: int, *, familiar: str = ""
 ) -> list[Charge]:
-    """What a failed login is charged, by all protocols together: to where it came from, and to the account if it named one.
+    """Return the charges of a failed login, for all protocols together: to the client's network,
+    and to the account if it named one.
 
-    ``places``: the client, and where there is one the network around it. ``limits``: of a client and of an account, in ten minutes.
-    ``familiar``: the network that the client is in, where the account was lately logged in to from there, else empty. Such a place
-    has a counter of its own: guesses from elsewhere close nothing for it. All other places share the account's.
+    ``places``: the client, and where there is one the network around it. ``limits``: of a client
+    and of an account, in ten minutes. ``familiar``: the client's network, if it is familiar to the
+    account, else empty. A familiar place has a counter of its own, so that guesses from elsewhere
+    do not lock it out. All other places share the account's counter.
     """
     place, *networks = places
     charges = [Charge(f"auth-address:{place}", limits[0], FAILURES_SECONDS, cost)]
@@ -124,7 +129,8 @@ def failed_logins(
 
 @dataclass(frozen=True, slots=True)
 class RateLimitSubject:
-    """Who is charged for a message: an account, a domain or a tenant, with what it may send in an hour, by all doors together."""
+    """Who is charged for a message: an account, a domain or a tenant, with its limits per hour,
+    for submission and the API together."""
 
     kind: Literal["account", "domain", "tenant"]
     name: str
@@ -133,12 +139,13 @@ class RateLimitSubject:
 
     @property
     def title(self) -> str:
-        """What the payer is called to people."""
+        """Return the subject's name for people."""
         return "the tenant" if self.kind == "tenant" else self.name
 
 
 def sent_message(payers: Iterable[RateLimitSubject], recipients: int) -> list[Charge]:
-    """What a message to so many recipients is charged, by submission and by the API alike, to all payers or to none."""
+    """Return the charges of a message to so many recipients, for submission and the API alike,
+    to all subjects or to none."""
     charges = []
     for payer in payers:
         for what, limit, cost in (
@@ -151,17 +158,18 @@ def sent_message(payers: Iterable[RateLimitSubject], recipients: int) -> list[Ch
 
 
 def most_recipients(payers: Iterable[RateLimitSubject]) -> tuple[int, str] | None:
-    """How many recipients one message may have, and who says so; None: any number. One with more would never go through, however
-    long it waited: it must be split."""
+    """Return how many recipients one message may have, and whose limit that is; None: any
+    number. A message with more would never be allowed, however long it waited: it must be split."""
     limits = [(most, payer.title) for payer in payers if (most := payer.limits.recipients_per_hour) is not None]
     return min(limits, default=None)
 
 
 class Throttle(Protocol):
-    """Counters that all processes share. Raises Unavailable."""
+    """Rate limits shared by all processes. Raises Unavailable."""
 
     async def take(self, charges: Sequence[Charge]) -> float:
-        """Take all of the charges, or none. Returns 0.0 when they were taken, else the seconds until they could be."""
+        """Take all of the charges, or none. Return 0.0 when they were taken, else the seconds
+        until they could be."""
         ...
 
 
@@ -181,7 +189,7 @@ class Suppressions(Protocol):
     """``tenant`` as in ``ports.administration``; without one, of the default tenant. Raises Unavailable."""
 
     async def add(self, tenant: UUID | None, address: str, reason: str) -> tuple[Suppression, bool]:
-        """Put an address on the list, by hand; whether it is new there."""
+        """Add an address to the list by hand; return it and whether it is new."""
         ...
 
     async def items(self, tenant: UUID | None, domain: str | None, after: str, limit: int) -> Sequence[Suppression]:

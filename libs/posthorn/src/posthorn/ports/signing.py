@@ -11,7 +11,7 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class DkimKey:
-    """A key as it is kept."""
+    """A stored key."""
 
     id: UUID
     domain: str
@@ -19,13 +19,14 @@ class DkimKey:
     algorithm: str
     """``rsa`` (RFC 6376) or ``ed25519`` (RFC 8463)."""
     public_key: bytes
-    """DER SubjectPublicKeyInfo for rsa, the 32 octets for ed25519: what ``p=`` holds in base64."""
+    """DER SubjectPublicKeyInfo for rsa, the 32 bytes for ed25519: the content of ``p=`` before
+    base64."""
     private_key: bytes
     """PKCS #8 DER, encrypted by ``runtime.secret_box`` with the context ``dkim:<id>``."""
     signs_from: datetime
     signs_until: datetime | None
     published_until: datetime | None
-    """When its DNS record may be taken down; None: not yet."""
+    """When its DNS record may be removed; None: not yet."""
     created_at: datetime
 
 
@@ -33,18 +34,18 @@ class DkimKeys(Protocol):
     """Raises Unavailable."""
 
     async def signing(self, domains: Collection[str]) -> Mapping[str, Sequence[DkimKey]]:
-        """For each domain the keys that sign now: the newest of each algorithm."""
+        """Return the active keys of each domain: the newest of each algorithm."""
         ...
 
     async def of(self, tenant: UUID | None, domain: str) -> Sequence[DkimKey]:
-        """All keys of a domain, newest first. Raises NotFound."""
+        """Return all keys of a domain, newest first. Raises NotFound."""
         ...
 
     async def rotate(
         self, tenant: UUID | None, domain: str, keys: Sequence[DkimKey], overlap: float
     ) -> Sequence[DkimKey]:
-        """Enter new keys. Keys that sign now go on until the new ones begin (``signs_from`` of the new ones), and stay published
-        ``overlap`` seconds longer. Raises NotFound."""
+        """Add new keys. Active keys stay active until ``signs_from`` of the new ones, and
+        published for ``overlap`` seconds longer. Raises NotFound."""
         ...
 
 
@@ -52,11 +53,13 @@ class Signer(Protocol):
     """Signs messages in the name of a domain."""
 
     async def sign(self, domain: str, content: bytes | Callable[[], AsyncIterator[bytes]]) -> str:
-        """Return the DKIM-Signature fields, each with its CRLF, to stand before the message; empty when the domain has no key.
+        """Return the DKIM-Signature fields, each with its CRLF, to stand before the message; empty
+        when the domain has no key.
 
-        ``content`` is the message in CRLF form, or opens it in pieces (each time anew). The fields are over the message as it is
-        and, where some host does not take it as it is and it can be converted, behind these those over its 7-bit form, which say
-        so (``wire.auth.dkim.by_form``, ADR 26). Does not hold up the event loop. Raises Unavailable, with the part ``keys`` when
-        the domain has keys and none can be opened.
+        ``content`` is the message in CRLF form, or opens it in pieces (again each time). The fields
+        cover the message as it is and, where some host may not accept it as it is and it can be
+        converted, followed by those over its 7-bit form, marked as such
+        (``wire.auth.dkim.by_form``, ADR 26). Does not block the event loop. Raises Unavailable,
+        with the part ``keys`` when the domain has keys and none can be decrypted.
         """
         ...

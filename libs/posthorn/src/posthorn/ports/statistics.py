@@ -1,7 +1,9 @@
-"""Statistics: how many messages, by hour, domain and outcome; and the book that is kept of the stream of events.
+"""Statistics: numbers of messages, by hour, domain and outcome; and the checkpoint of the event
+stream.
 
-The stream is read by one process at a time. What a batch of it comes to, counts and deliveries of webhooks, is written in one
-transaction with the place in the stream that was reached: a batch counts once, whoever is killed, and whoever reads beside.
+The stream is read by one process at a time. The results of a batch, counts and deliveries of
+webhooks, are written in one transaction with the position reached in the stream: a batch counts
+once, even when a reader is killed or two read concurrently.
 """
 
 from __future__ import annotations
@@ -22,19 +24,19 @@ ACCEPTED, DELIVERED, RELAYED, DEFERRED, BOUNCED, CANCELLED = (
     "bounced",
     "cancelled",
 )
-"""accepted: handed in by accounts; delivered: into mailboxes here; relayed: taken by a remote host; deferred: attempts that failed
-for now; bounced and cancelled: recipients given up."""
+"""accepted: submitted by accounts; delivered: into mailboxes here; relayed: accepted by a remote
+host; deferred: attempts that failed transiently; bounced and cancelled: recipients given up."""
 KEPT_DAYS = 400
-"""Days that statistics are kept."""
+"""Days for which statistics are kept."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Slot:
-    """What is counted together."""
+    """Key of a counter."""
 
     tenant: UUID
     domain: str
-    """Of the tenant; empty where no address of ours is named."""
+    """Local domain of the tenant; empty where no local address is named."""
     hour: datetime
     """UTC."""
     outcome: str
@@ -45,7 +47,7 @@ class Count:
     """How much."""
 
     messages: int
-    """Messages; of all but accepted, recipients of messages."""
+    """Messages; for all but accepted, recipients of messages."""
     octets: int
 
 
@@ -84,13 +86,13 @@ class Statistics(Protocol):
         ...
 
     async def forget(self, days: int) -> int:
-        """Remove what is older; returns how many rows."""
+        """Delete older rows; return how many."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A recipient in the outbound queue, as far as it tells whose an event is."""
+    """A recipient in the outbound queue, with what identifies the owner of an event."""
 
     tenant: UUID | None
     recipient: str
@@ -100,12 +102,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the store knows of a batch of events."""
+    """Facts from the store about a batch of events."""
 
     rows: Mapping[UUID, Sequence[Row]]
     """Recipients elsewhere, by message."""
     sizes: Mapping[UUID, int]
-    """Octets of messages."""
+    """Sizes of messages in bytes."""
     owners: Mapping[str, UUID]
     """Tenants of domains."""
 
@@ -124,35 +126,36 @@ class EventLog(Protocol):
     """The stream of events, in order. Every method raises Unavailable."""
 
     async def extent(self) -> tuple[datetime, int]:
-        """Return when the stream was made, which tells one from another, and the last number on it."""
+        """Return when the stream was created, which identifies it, and its last sequence number."""
         ...
 
-    async def after(self, place: int, seconds: float) -> Reading:
-        """Return what comes after the place; wait for it that long, and then give nothing."""
+    async def after(self, position: int, seconds: float) -> Reading:
+        """Return the events after the position; wait for them for so many seconds, then return
+        none."""
         ...
 
 
 class EventCheckpoint(Protocol):
-    """What has been made of the stream. Every method raises Unavailable."""
+    """The reader's checkpoint in the stream. Every method raises Unavailable."""
 
     async def lead(self, seconds: float) -> bool:
-        """Become or stay the one reader for that long; False while another is."""
+        """Become or stay the only reader for so many seconds; False while another is."""
         ...
 
     async def resign(self) -> None:
-        """Let another one read from now on."""
+        """Resign as the reader."""
         ...
 
-    async def place(self, stream: datetime) -> int:
-        """Return how far the stream has been read; 0: not at all."""
+    async def position(self, stream: datetime) -> int:
+        """Return the position reached in the stream; 0: none."""
         ...
 
     async def listeners(self) -> Sequence[Webhook]:
-        """Return the webhooks that are to be told of events now."""
+        """Return the webhooks that receive events now."""
         ...
 
     async def facts(self, queued: Sequence[UUID], sized: Sequence[UUID], domains: Sequence[str]) -> Facts:
-        """Look up recipients of messages, sizes of messages, and whose domains are."""
+        """Return recipients of messages, sizes of messages, and tenants of domains."""
         ...
 
     async def write(
@@ -163,8 +166,9 @@ class EventCheckpoint(Protocol):
         counts: Mapping[Slot, Count],
         deliveries: Sequence[NewDelivery],
     ) -> bool:
-        """Write down a batch, all in one transaction. False, and nothing written, when another has read on from ``before``.
+        """Write the results of a batch, all in one transaction. False, with nothing written, when
+        another reader has moved on from ``before``.
 
-        Deliveries that are there already, and those of webhooks that are gone, are left out.
+        Existing deliveries, and those of deleted webhooks, are left out.
         """
         ...

@@ -1,7 +1,7 @@
-"""Tenants: who owns domains, keys and everything below them.
+"""Tenants: the owners of domains, keys and everything below them.
 
-A tenant that is suspended goes on receiving mail, which is placed in its mailboxes. Its keys are refused, its accounts may not log
-in or send.
+A suspended tenant still receives mail. Its keys are refused; its accounts cannot log in or
+send.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from posthorn.ports.idempotency import Receipt
 
 
 class TenantState(Enum):
-    """Whether a tenant is served."""
+    """State of a tenant."""
 
     ACTIVE = "active"
     SUSPENDED = "suspended"
@@ -26,17 +26,17 @@ class TenantState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class TenantRules:
-    """What bounds a tenant; None: unlimited, or as the settings say."""
+    """Limits and rules of a tenant; None: unlimited, or those of the settings."""
 
     max_domains: int | None = None
     max_accounts: int | None = None
     quota_bytes: int | None = None
-    """What its accounts may be promised together, in octets."""
+    """Limit of the sum of its accounts' quotas, in bytes."""
     max_messages_per_hour: int | None = None
-    """What all its accounts may send together."""
+    """Sending limits of all its accounts together."""
     max_recipients_per_hour: int | None = None
     verify_domains: bool = False
-    """Whether a new domain takes mail only after its ownership is shown."""
+    """Whether a new domain accepts mail only after its ownership is verified."""
     min_password_length: int = 8
     """Characters."""
 
@@ -50,7 +50,7 @@ class Tenant:
     state: TenantState
     rules: TenantRules
     domains: int
-    """How many it has; so with the next two."""
+    """How many it has; likewise the next two."""
     accounts: int
     promised_bytes: int
     """Sum of its accounts' quotas."""
@@ -61,7 +61,7 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True)
 class TenantRef:
-    """What is to be known of a tenant before somebody acts for it."""
+    """What is needed of a tenant to act for it."""
 
     id: UUID
     name: str
@@ -84,7 +84,7 @@ class Tenants(Protocol):
         ...
 
     async def standing(self, named: str) -> TenantRef | None:
-        """Look one up by name or id, cheaply; None when there is none."""
+        """Return one by name or id, without counts; None when there is none."""
         ...
 
     async def change(

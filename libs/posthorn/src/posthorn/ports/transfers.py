@@ -1,4 +1,4 @@
-"""Transfers: the mail of an account out of the system and into it."""
+"""Transfers: export and import of an account's mail."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from posthorn.ports.segments import Segment
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What an export begins with."""
+    """Totals at the start of an export."""
 
     account: int
     messages: int
     octets: int
     mailboxes: Mapping[int, str]
-    """Names by number: all of the account, or the one that was asked for."""
+    """Names by id: all mailboxes of the account, or the requested one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """An entry of a mailbox with the place of its octets."""
+    """An entry of a mailbox with the location of its body."""
 
     mailbox: int
     uid: int
@@ -47,7 +47,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Importing:
-    """An import at hand."""
+    """An import in progress."""
 
     account: int
     holder: UUID
@@ -56,44 +56,46 @@ class Importing:
 
 
 class ImportLost(Exception):
-    """Another import has taken over, or the account is gone: nothing was placed."""
+    """Another import has taken over, or the account was deleted: nothing was written."""
 
 
 class Transfers(Protocol):
     """``tenant`` is the caller's, as in ``ports.administration``. Every method raises Unavailable."""
 
     async def contents(self, tenant: UUID | None, address: str, mailbox: str | None) -> Contents:
-        """Count what is to be exported. Raises NotFound: no such account or mailbox."""
+        """Count the entries to export. Raises NotFound: no such account or mailbox."""
         ...
 
     async def entries(
         self, contents: Contents, after: tuple[int, int], limit: int, ahead: bool = True
     ) -> Sequence[Exported]:
-        """List entries by (mailbox, uid), those after ``after``; without ``ahead``, that one itself if it is still there."""
+        """List entries by (mailbox, uid), those after ``after``; without ``ahead``, only that
+        one, if it still exists."""
         ...
 
     async def begin(self, tenant: UUID | None, address: str, holder: UUID, details: Mapping[str, object]) -> Importing:
-        """Become the one import into this account, and write that into the audit log. Raises NotFound; Conflict while another
-        runs."""
+        """Become the only import into this account, and record it in the audit log. Raises
+        NotFound; Conflict while another runs."""
         ...
 
     async def stay(self, importing: Importing) -> None:
-        """Go on being it. Raises ImportLost."""
+        """Renew the lease. Raises ImportLost."""
         ...
 
     async def finish(self, importing: Importing, counts: Mapping[str, int]) -> None:
-        """Let others import, and write the counts into the audit log."""
+        """Release the lease, and record the counts in the audit log."""
         ...
 
     async def digests(
         self, importing: Importing, after: tuple[int, int], limit: int
     ) -> Sequence[tuple[int, int, bytes]]:
-        """List of the account's entries mailbox, uid and SHA-256, those after (mailbox, uid)."""
+        """List mailbox, uid and SHA-256 of the account's entries, those after (mailbox, uid)."""
         ...
 
-    async def place(self, importing: Importing, segment: Segment, entries: Sequence[Entry]) -> set[UUID]:
-        """Place the segment's messages, an entry for each, in one transaction; returns the ids of those for which the quota has
-        room: a message without room is left out, and later ones may still find some. Mailboxes that are not there are made.
-        Messages that are placed already count as placed. Raises ImportLost, Conflict when there would be too many mailboxes, and
-        what ``Mailboxes.place`` raises for a message that cannot be written."""
+    async def insert(self, importing: Importing, segment: Segment, entries: Sequence[Entry]) -> set[UUID]:
+        """Write the segment's messages, an entry for each, in one transaction; return the ids of
+        those for which the quota has room: a message without room is left out, and smaller later
+        ones may still fit. Missing mailboxes are created. Messages written already count as
+        written. Raises ImportLost, Conflict when there would be too many mailboxes, and what
+        ``Mailboxes.deliver`` raises for a message that cannot be written."""
         ...

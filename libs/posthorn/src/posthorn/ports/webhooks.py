@@ -1,10 +1,12 @@
-"""Webhooks: who is told of events over HTTP, and what became of the telling.
+"""Webhooks: events sent over HTTP, and the state of their deliveries.
 
 Words:
 
-- A *webhook* is a place of a tenant's, or of the whole platform's, with the kinds of events it wants.
-- A *delivery* is one event for one webhook. Its id is made of both, so that the same event never becomes two deliveries, and stays
-  the same over every attempt: the receiver knows a repeat by it.
+- A *webhook* is an endpoint of a tenant, or of the whole platform, with the kinds of events it
+  subscribes to.
+- A *delivery* is one event for one webhook. Its id is derived from both, so that the same event
+  never becomes two deliveries, and stays the same over every attempt: the receiver recognises a
+  repeat by it.
 """
 
 from __future__ import annotations
@@ -20,23 +22,24 @@ from posthorn.ports.changes import Versions
 from posthorn.ports.idempotency import Receipt
 
 MOST_WEBHOOKS = 50
-"""Webhooks that a tenant may have."""
+"""Most webhooks of a tenant."""
 MOST_WAITING = 100_000
-"""Deliveries that may wait for a webhook; beyond, it is paused."""
+"""Most waiting deliveries of a webhook; beyond, it is paused."""
 FAILURES = 10
-"""Attempts that fail in a row before a webhook is called failing."""
+"""Consecutive failed attempts after which a webhook is failing."""
 DAYS_OF_FAILURE = 3
 """Days without success after which a failing webhook is paused."""
 
 
 class WebhookState(Enum):
-    """Whether a webhook is told of anything."""
+    """State of a webhook."""
 
     ACTIVE = "active"
     FAILING = "failing"
-    """Told, though the last attempts failed; active again with the next success."""
+    """Receives events, though the last attempts failed; active again with the next success."""
     PAUSED = "paused"
-    """By its owner, or because it failed for days. What happens meanwhile is not kept for it; what waited goes on waiting."""
+    """Paused by its owner, or because it failed for days. Events meanwhile are not stored for
+    it; waiting deliveries keep waiting."""
 
 
 class DeliveryState(Enum):
@@ -49,28 +52,28 @@ class DeliveryState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """A place that is told of events."""
+    """An endpoint that receives events."""
 
     id: UUID
     tenant: UUID | None
-    """None: of the whole platform, told of every tenant's events."""
+    """None: of the whole platform, with every tenant's events."""
     url: str
     events: tuple[str, ...]
     """Kinds of events (``model.events``); ``*`` stands for all."""
     domain: str | None
-    """Told only of what concerns this domain; None: of all."""
+    """Only events of this domain; None: all."""
     state: WebhookState
     created_at: datetime
     updated_at: datetime
     secret: bytes
-    """What its signatures are made with, encrypted with the context ``webhook:<id>``."""
+    """Its signing secret, encrypted with the context ``webhook:<id>``."""
     tenant_name: str | None = None
     version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class NewWebhook:
-    """A webhook to be made."""
+    """A webhook to create."""
 
     id: UUID
     url: str
@@ -93,7 +96,7 @@ class Delivery:
     attempts: int
     due_at: datetime
     last_status: int | None
-    """HTTP's; None: no answer yet, or none came."""
+    """HTTP status; None: no answer yet, or none."""
     last_reply: str
     """The beginning of the last answer, or why there was none."""
     created_at: datetime
@@ -102,7 +105,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class NewDelivery:
-    """A delivery to be entered."""
+    """A delivery to add."""
 
     id: UUID
     webhook: UUID
@@ -116,14 +119,16 @@ class Webhooks(Protocol):
     async def create(
         self, tenant: UUID | None, new: NewWebhook, owner: str | None, receipt: Receipt[Webhook] | None = None
     ) -> Webhook:
-        """Enter one of the tenant named ``owner`` (name or id; None: the caller's, or of the whole platform).
+        """Create one of the tenant ``owner`` (name or id; None: the caller's, or of the whole
+        platform).
 
-        Raises ValidationFailed (``tenant``, ``domain``) and, when the tenant has too many, Conflict.
+        Raises ValidationFailed (``tenant``, ``domain``) and, when the tenant has too many,
+        Conflict.
         """
         ...
 
     async def items(self, tenant: UUID | None, after: UUID | None, limit: int) -> Sequence[Webhook]:
-        """List by id, which is by time."""
+        """List by id, that is, by time."""
         ...
 
     async def get(self, tenant: UUID | None, number: UUID) -> Webhook:
@@ -133,8 +138,8 @@ class Webhooks(Protocol):
     async def change(
         self, tenant: UUID | None, number: UUID, changes: Mapping[str, object], expected: Versions = None
     ) -> Webhook:
-        """Set ``url``, ``events``, ``domain`` or ``state``. One that is made active tries at once what waits. Raises NotFound,
-        PreconditionFailed, ValidationFailed."""
+        """Set ``url``, ``events``, ``domain`` or ``state``. Activating it makes waiting
+        deliveries due at once. Raises NotFound, PreconditionFailed, ValidationFailed."""
         ...
 
     async def rotate(
@@ -144,11 +149,11 @@ class Webhooks(Protocol):
         renew: Callable[[bytes], bytes],
         receipt: Receipt[Webhook] | None = None,
     ) -> Webhook:
-        """Put what ``renew`` makes of the encrypted secret in its place. Raises NotFound."""
+        """Replace the encrypted secret by the result of ``renew``. Raises NotFound."""
         ...
 
     async def delete(self, tenant: UUID | None, number: UUID, expected: Versions = None) -> None:
-        """Remove one with its deliveries. Raises NotFound, PreconditionFailed."""
+        """Delete one with its deliveries. Raises NotFound, PreconditionFailed."""
         ...
 
     async def deliveries(
@@ -162,17 +167,18 @@ class Webhooks(Protocol):
         ...
 
     async def replay(self, tenant: UUID | None, webhook: UUID, number: UUID) -> Delivery:
-        """Have it sent again, now, under the id it has. Raises NotFound; Conflict while the webhook is paused."""
+        """Send it again now, with the same id. Raises NotFound; Conflict while the webhook is
+        paused."""
         ...
 
     async def enter(self, tenant: UUID | None, new: NewDelivery) -> Delivery:
-        """Enter one by hand. Raises NotFound; Conflict while the webhook is paused."""
+        """Add a delivery. Raises NotFound; Conflict while the webhook is paused."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class OutgoingDelivery:
-    """A delivery at hand."""
+    """A claimed delivery."""
 
     id: UUID
     webhook: UUID
@@ -181,54 +187,56 @@ class OutgoingDelivery:
     event_type: str
     event: Mapping[str, Any]
     attempt: int
-    """Which one this is; the first is 1."""
+    """Number of the attempt, from 1."""
     tenant: UUID | None = None
-    """Whose webhook it is; None: the platform's."""
+    """Tenant of the webhook; None: the platform."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """How many deliveries may be taken, and by whose they are."""
+    """How many deliveries may be claimed, by tenant."""
 
     most: int
     """In all."""
     of_webhook: int
     of_tenant: int
-    """At work at a time."""
+    """Most in progress at a time."""
     spare: int
-    """Of ``most``, for tenants of which nothing is at work."""
+    """Of ``most``, for tenants with nothing in progress."""
     busy: Sequence[UUID] = ()
-    """Webhooks of which none is taken."""
+    """Webhooks excluded from the claim."""
     at_work: Mapping[UUID | None, int] = field(default_factory=dict)
-    """Deliveries at work, by tenant."""
+    """Deliveries in progress, by tenant."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What became of an attempt."""
+    """Result of an attempt."""
 
     status: int | None
     reply: str
     is_delivered: bool = False
     retry_in: float | None = None
-    """Seconds; None, and not delivered: it has failed for good."""
+    """Seconds until the next attempt; None, and not delivered: it has failed permanently."""
     stop: bool = False
-    """The receiver wants no more: the webhook is paused."""
+    """The receiver wants no more events: the webhook is paused."""
 
 
 class Dispatch(Protocol):
     """The sender's side. Every method raises Unavailable."""
 
     async def claim(self, shares: Shares, seconds: float) -> Sequence[OutgoingDelivery]:
-        """Take what is due, by turns: of each tenant one, then of each another, the tenants with the fewest at work first. Whoever
-        dies with them at hand leaves them to others after ``seconds``."""
+        """Claim due deliveries in turns: of each tenant one, then of each another, the tenants
+        with the fewest in progress first. If the claimant dies, others get them after
+        ``seconds``."""
         ...
 
     async def close(self, parcel: OutgoingDelivery, attempt: Attempt) -> WebhookState | None:
-        """Note what became of it, unless another has taken it since. Returns the webhook's state when that has changed."""
+        """Record the result, unless another has claimed it since. Return the webhook's state
+        when that has changed."""
         ...
 
     async def upkeep(self) -> Sequence[UUID]:
-        """Forget deliveries closed a week ago; pause webhooks that have failed for days, or that too much waits for, and give
-        them."""
+        """Delete deliveries closed a week ago; pause webhooks that have failed for days or have
+        too many waiting deliveries, and return them."""
         ...

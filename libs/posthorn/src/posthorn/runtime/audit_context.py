@@ -1,7 +1,7 @@
-"""Who is audit_context: the request at hand, for the line that its change leaves in the audit log.
+"""The audit context: the current request, for the line that its change writes to the audit log.
 
-The edge of a service enters it before a change begins; whatever makes the change writes the line in its own transaction. Outside a
-request, in a migration or a test of an adapter, nobody is audit_context and nothing is written.
+A service enters it before a change begins; the change writes the line in its own transaction.
+Outside a request, in a migration or a test of an adapter, there is none and nothing is written.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _acting: ContextVar[AuditContext | None] = ContextVar("posthorn_acting", default
 
 
 def audit_context() -> AuditContext | None:
-    """Return the request at hand; None when there is none."""
+    """Return the current request; None when there is none."""
     return _acting.get()
 
 
 @contextmanager
 def enter_audit_context(request: AuditContext) -> Iterator[AuditContext]:
-    """Have this request at hand inside."""
+    """Make this the current request inside the context."""
     token = _acting.set(request)
     try:
         yield request

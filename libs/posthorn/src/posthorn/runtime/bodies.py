@@ -18,20 +18,22 @@ from posthorn.ports.errors import Unavailable
 
 @dataclass(frozen=True, slots=True)
 class BodyStore:
-    """Tells large bodies from small ones, and stores the large ones."""
+    """Decides which bodies go to the blob store, and stores them."""
 
     blobs: Blobs
     inline: int
-    """Stored octets up to which a body rides in the stream."""
+    """Stored bytes up to which a body is kept in the stream."""
     seconds: float
-    """How long the store may take for one body."""
+    """Seconds that the store may take for one body."""
 
     def blob(self, message: UUID, size: int) -> str | None:
-        """Return the key under which a body of ``size`` octets is to be stored, for the envelope; None: it rides in the stream."""
+        """Return the blob key for a body of ``size`` bytes, for the envelope; None: it is kept
+        in the stream."""
         return f"{BODIES}{message}" if size > self.inline else None
 
     async def store(self, blob: str, body: bytes | BinaryIO, size: int) -> None:
-        """Store a body of ``size`` octets under this key, before its record is published. Raises Unavailable."""
+        """Store a body of ``size`` bytes under this key, before its record is published. Raises
+        Unavailable."""
         try:
             async with asyncio.timeout(self.seconds):
                 if isinstance(body, bytes):

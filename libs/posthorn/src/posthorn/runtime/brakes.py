@@ -1,7 +1,7 @@
-"""Brakes: who deletes stops when it would delete unusually much, and says so (ADR 18).
+"""Brakes: deletion stops, with an alert, when it would delete unusually much (ADR 18).
 
-A brake is independent of what is known of the stores: it limits the harm of a fault that nobody foresaw. It is let go by an
-operator, for a while: ``posthorn-api release-brakes``.
+A brake is independent of the comparison of the stores: it limits the harm of unforeseen faults. An
+operator releases all brakes for a while with ``posthorn-api release-brakes``.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from prometheus_client import Gauge
 
 log = structlog.get_logger()
 
-_holding = Gauge("posthorn_brake_holding", "1 while a brake keeps something from being deleted", ["brake"])
+_holding = Gauge("posthorn_brake_holding", "1 while a brake prevents a deletion", ["brake"])
 
 
 class Brake:
-    """One of them. ``share`` of what there is, or ``least`` if that is more, may go without anybody's word."""
+    """A brake. ``share`` of all objects, or ``least`` if that is more, may be deleted without a
+    release."""
 
     def __init__(self, name: str, share: float, least: int, released: Callable[[], bool] = lambda: False) -> None:
         self._name = name
@@ -27,7 +28,7 @@ class Brake:
         _holding.labels(name).set(0)
 
     def most(self, of: int) -> int:
-        """How many of so many may go."""
+        """Return how many of so many may be deleted."""
         return max(self._least, int(self._share * of))
 
     def holds(self, wanted: int, of: int) -> bool:
@@ -36,11 +37,15 @@ class Brake:
         _holding.labels(self._name).set(held)
         if held:
             log.error(
-                "too much would be deleted: stopped", brake=self._name, would_go=wanted, of=of, allowed=self.most(of)
+                "too much would be deleted; stopped by a brake",
+                brake=self._name,
+                would_go=wanted,
+                of=of,
+                allowed=self.most(of),
             )
         return held
 
     @property
     def is_released(self) -> bool:
-        """Whether an operator has let it go."""
+        """Whether an operator has released it."""
         return self._released()

@@ -1,11 +1,13 @@
-"""What a client's address is counted as: itself, and the networks around it.
+"""The networks by which a client is counted: its address and wider ones.
 
 Rules:
 
-- One client is an IPv4 address, or the 64 bits of IPv6 of which each of its hosts chooses the rest freely.
-- Around it are networks that one customer of a provider may hold as a whole: the /24 of IPv4, the /56 and the /48 of IPv6.
-- Addresses that are not of the Internet (private, loopback, shared, link-local) are of our own side: balancers and nodes that hide
-  their clients, or programs of the same house. They are counted one by one, and no network around them is.
+- One client is an IPv4 address, or a /64 of IPv6, within which a host chooses its address freely.
+- Wider networks are those that one customer of a provider may hold: the /24 of IPv4, the /56 and
+  the /48 of IPv6.
+- Addresses that are not public (private, loopback, shared, link-local) are internal: balancers and
+  nodes that hide their clients, or internal programs. They are counted singly, without wider
+  networks.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ _OWN = tuple(
 
 @lru_cache(maxsize=8192)
 def client_networks(address: str) -> tuple[str, ...]:
-    """Return what a client is counted as, the narrowest first: itself, then the networks around it."""
+    """Return the networks by which a client is counted, the narrowest first."""
     try:
         ip = plain_address(ipaddress.ip_address(address.partition("%")[0]))
     except ValueError:
@@ -43,15 +45,16 @@ def client_networks(address: str) -> tuple[str, ...]:
 
 
 def is_own_side(address: str) -> bool:
-    """Return whether an address is of our own side, so that many clients may be behind it."""
+    """Return whether an address is internal, so that many clients may be behind it."""
     return len(client_networks(address)) == 1
 
 
 def client_key(address: str) -> str:
-    """Return what a client is counted as: its IPv4 address, or the network of 64 bits that an IPv6 address is of."""
+    """Return the key by which a client is counted: its IPv4 address, or the /64 of its IPv6
+    address."""
     return client_networks(address)[0]
 
 
 def site(address: str) -> str:
-    """Return the widest network that a client is counted in."""
+    """Return the widest network by which a client is counted."""
     return client_networks(address)[-1]

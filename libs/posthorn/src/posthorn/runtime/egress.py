@@ -1,9 +1,10 @@
-"""Connecting to hosts that strangers name: the name is resolved here, and only allowed addresses are connected to.
+"""Connections to hosts named by users: the name is resolved here, and only permitted addresses are
+connected to.
 
 Rules (OWASP, Server-Side Request Forgery Prevention):
 
-- Every address of the name is checked, and the connection goes to one that was: nobody can show one
-  address to the check and another to the connection.
+- Every address of the name is checked, and the connection goes to a checked one: DNS cannot return
+  one address to the check and another to the connection.
 - No proxy of the environment is used.
 """
 
@@ -32,10 +33,10 @@ class HostUnreachable(Exception):
 
 
 class GuardedBackend(httpcore.AsyncNetworkBackend):
-    """A network backend of httpcore for URLs that strangers name.
+    """A network backend of httpcore for URLs given by users.
 
-    One address gets at most ``address_seconds`` and all of them together ``total_seconds``. ``faults``
-    are the errors of ``connect`` after which the next address is tried.
+    One address gets at most ``address_seconds`` and all of them together ``total_seconds``.
+    ``faults`` are the errors of ``connect`` after which the next address is tried.
     """
 
     def __init__(

@@ -1,12 +1,16 @@
-"""A few slots shared fairly: what is dear and is done a few at a time, by tenants that do not know of each other (ADR 22).
+"""Fair slots: expensive work, a few at a time, shared fairly among tenants (ADR 22).
 
 Rules:
 
-- A slot that is free goes to the waiter whose holder has the fewest, and of those to whoever has waited longest. So a holder with
-  much to do gets what others leave, and gives way as its slots come free.
-- ``most_each``: slots that one holder may have, whoever waits. For what may be held long it must be well below the total.
-- ``spare`` slots are only for holders that have none. So a newcomer need not wait for a slot that is held long.
-- Who waits is bounded in number, also of one holder, and in time. A refusal says whether it was the holder's own doing.
+- A free slot goes to the waiter whose holder has the fewest, and among those to the longest
+  waiting. So a busy holder gets the slots that others leave, and gives way as its slots become
+  free.
+- ``most_each``: slots that one holder may have, whoever waits. For slots held long it must be well
+  below the total.
+- ``spare`` slots are only for holders that have none, so that a new holder need not wait for a slot
+  that is held long.
+- Waiters are bounded in number, also per holder, and in time. A refusal tells whether the holder
+  itself caused it.
 """
 
 from __future__ import annotations
@@ -31,19 +35,20 @@ _refused = Metric(
 
 
 class SlotsTaken(Unavailable):
-    """No slot came free in time."""
+    """No slot became free in time."""
 
     def __init__(self, kind: str, seconds: float, *, own: bool) -> None:
         whose = "of yours are under way; send them one after another" if own else "are under way"
         self.detail = f"too many {kind} {whose}"
         super().__init__(kind, self.detail)
         self.seconds = seconds
-        """When to try again."""
+        """Seconds after which to retry."""
         self.own = own
-        """Whether the holder has, or waits for, as many as it may: its own doing, and no fault of ours."""
+        """Whether the holder has, or waits for, the most that it may: caused by the holder
+        itself."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)  # two are never the same
+@dataclass(frozen=True, slots=True, eq=False)  # compared by identity
 class _Waiter:
     holder: Hashable
     slot: asyncio.Future[None]
@@ -79,7 +84,7 @@ class FairSlots:
 
     @property
     def free(self) -> int:
-        """Slots that nobody holds."""
+        """Number of free slots."""
         return self._free
 
     def held_by(self, holder: Hashable) -> int:
@@ -88,7 +93,7 @@ class FairSlots:
 
     @asynccontextmanager
     async def hold(self, holder: Hashable) -> AsyncIterator[None]:
-        """Hold a slot inside. Raises SlotsTaken when none comes free in time."""
+        """Hold a slot inside the context. Raises SlotsTaken when none becomes free in time."""
         await self.take(holder)
         try:
             yield
@@ -96,7 +101,8 @@ class FairSlots:
             self.give(holder)
 
     async def take(self, holder: Hashable) -> None:
-        """Wait for a slot; ``give`` must follow. Raises SlotsTaken when none comes free in time."""
+        """Wait for a slot; ``give`` must follow. Raises SlotsTaken when none becomes free in
+        time."""
         if not self._waiting and self.take_now(holder):
             return
         if sum(waiter.holder == holder for waiter in self._waiting) >= self._most_waiting_each:
@@ -114,25 +120,26 @@ class FairSlots:
                 self._waiting.remove(waiter)
                 self._serve()  # others may have been waiting behind it
             else:
-                self.give(holder)  # it came at the last moment, and nobody takes it
+                self.give(holder)  # granted at the last moment, unused
             if isinstance(error, TimeoutError):
                 raise self._refusal(own=self._held[holder] > 0) from None
             raise
 
     def take_now(self, holder: Hashable) -> bool:
-        """Take a slot if the holder may have one at once; return whether it has."""
+        """Take a slot if one is available to the holder at once; return whether it was."""
         if not self._may_have(holder):
             return False
         self.charge(holder)
         return True
 
     def charge(self, holder: Hashable) -> None:
-        """Count a slot as held that was given by another judge of the same rules; ``give`` must follow."""
+        """Count a slot as held that was granted elsewhere by the same rules; ``give`` must
+        follow."""
         self._free -= 1
         self._held[holder] += 1
 
     def give(self, holder: Hashable) -> None:
-        """Return a slot back."""
+        """Release a slot."""
         self._free += 1
         self._held[holder] -= 1
         if not self._held[holder]:
@@ -146,7 +153,7 @@ class FairSlots:
         return held < self._most_each and self._free > self._spare
 
     def _serve(self) -> None:
-        """Give free slots to those that wait, the fewest held first, then the longest waiting."""
+        """Grant free slots to waiters, the fewest held first, then the longest waiting."""
         while self._free:
             fitting = [each for each in self._waiting if not each.slot.cancelled() and self._may_have(each.holder)]
             if not fitting:

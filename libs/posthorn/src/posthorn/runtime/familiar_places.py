@@ -26,7 +26,7 @@ _MOST_WAITING = 10_000
 
 
 def client_network_of(account: str, client: str) -> bytes:
-    """Return the hash of an account, a canonical address, and the network around a client's IP address."""
+    """Return the place key of a canonical account address and a client's IP address."""
     try:
         ip = plain_address(ipaddress.ip_address(client.partition("%")[0]))
         network = str(ipaddress.ip_network((ip, 24 if ip.version == 4 else 64), strict=False))
@@ -36,7 +36,7 @@ def client_network_of(account: str, client: str) -> bytes:
 
 
 class FamiliarPlaces:
-    """Records the networks that accounts were logged in to from."""
+    """Records the places that accounts log in from."""
 
     def __init__(self, store: Places) -> None:
         self._store = store
@@ -44,7 +44,8 @@ class FamiliarPlaces:
         self._telling: asyncio.Task[None] | None = None
 
     def note(self, account: int, client_network: bytes, age: float | None) -> None:
-        """Record a login; ``age`` is what was read with the account, the seconds since that network was recorded last."""
+        """Record a success; ``age``: as read with the account, the seconds since the place was
+        last recorded."""
         if (age is not None and age < NOTED_SECONDS) or len(self._waiting) >= _MOST_WAITING:
             return
         self._waiting.add(Place(account, client_network))
@@ -57,6 +58,6 @@ class FamiliarPlaces:
                 told, self._waiting = self._waiting, set()
                 await self._store.remember(told)
         except Unavailable as fault:
-            log.warning("familiar places are not noted", detail=str(fault))
+            log.warning("familiar places are not recorded", detail=str(fault))
         finally:
             self._telling = None

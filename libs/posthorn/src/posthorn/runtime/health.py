@@ -1,8 +1,10 @@
 """/healthz, /readyz and /metrics, the same for every service.
 
-- ``/healthz``: 200 while the event loop turns. It touches nothing else, so that a fault elsewhere never restarts a pod.
-- ``/readyz``: 200 when the process has started, is not draining and each part it needs answered a real, cheap operation within
-  the last seconds; else 503. The body names each part. Results are kept briefly, however often it is asked.
+- ``/healthz``: 200 while the event loop runs. It uses nothing else, so that a fault elsewhere never
+  restarts a pod.
+- ``/readyz``: 200 when the process has started, is not draining and each required part answered a
+  real, cheap operation within the last seconds; else 503. The body names each part. Results are
+  cached briefly.
 - ``/metrics``: Prometheus text.
 """
 
@@ -29,7 +31,7 @@ _KEPT_FOR = 2.0
 
 
 class Health:
-    """What a process says of itself. An ASGI application."""
+    """Health of a process. An ASGI application."""
 
     def __init__(self) -> None:
         self.started = False
@@ -43,7 +45,7 @@ class Health:
         self._probes[part] = probe
 
     async def readiness(self) -> tuple[bool, dict[str, str]]:
-        """Return (ready, state by part); a state is ``ok`` or says in a word or two what is wrong, without secrets."""
+        """Return (ready, state by part); a state is ``ok`` or a short reason without secrets."""
         async with self._lock:
             states = dict(
                 zip(self._probes, await asyncio.gather(*(self._state(part) for part in self._probes)), strict=True)
@@ -62,7 +64,7 @@ class Health:
         except TimeoutError:
             state = "no answer in time"
         except Halted as fault:
-            state = fault.detail  # says what an operator must decide
+            state = fault.detail  # tells what an operator must decide
         except Unavailable:
             state = "unavailable"
         except Exception:

@@ -1,7 +1,7 @@
-"""On whose behalf work is done: the holder of the slots that the work takes (``fair_slots``).
+"""The holder of slots (``fair_slots``): the tenant or client on whose behalf work is done.
 
-The edge of a service says it when it knows who asks: a tenant's id, or what stands for a client of which nothing is known. It holds
-for the task of the request and for those that it begins. Work that nobody asked for is the process's own.
+A service sets it when it knows the caller: a tenant's id, or a key of an unknown client. It applies
+to the task of the request and to those that it starts. Other work belongs to the process itself.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ _holder: ContextVar[Hashable] = ContextVar("posthorn_holder", default=None)
 
 
 def work_for(holder: Hashable) -> None:
-    """Do what this task does from here on for ``holder``."""
+    """Set the holder of this task's work from here on."""
     _holder.set(holder)
 
 
 def present_holder() -> Hashable:
-    """Return for whom this task works; None: for the process itself."""
+    """Return the holder of this task's work; None: the process itself."""
     return _holder.get()

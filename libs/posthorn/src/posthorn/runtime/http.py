@@ -1,12 +1,13 @@
-"""uvicorn inside a process that has signal handlers and an exit stack of its own.
+"""uvicorn inside a process with its own signal handlers and exit stack.
 
-What uvicorn leaves to a proxy before it is done here, for there need not be one:
+Limits that uvicorn leaves to a proxy are enforced here, since there may be none:
 
-- a request whose header does not come in ``header_seconds``, or whose body goes on coming after its answer, is cut;
-- so is a client that takes nothing of an answer for ``stall_seconds``;
-- connections are limited, in all and for each client. Of an IPv6 address the first 64 bits count.
+- a request whose header does not arrive within ``header_seconds``, or whose body continues after
+  its answer, is closed;
+- so is a client that reads nothing of an answer for ``stall_seconds``;
+- connections are limited, in total and per client (an IPv6 client is a /64).
 
-How long a body may take is the application's to say: it knows what the body is.
+The application limits the time of a body, since it knows what the body is.
 """
 
 from __future__ import annotations
@@ -27,24 +28,24 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from posthorn.runtime.client_networks import client_key
 from posthorn.runtime.listen import peer_address
 
-_cut = Metric("posthorn_http_cut_total", "HTTP connections that were refused or cut", ["reason"])
+_cut = Metric("posthorn_http_cut_total", "HTTP connections that were refused or closed", ["reason"])
 _CROWDED = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 2\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 @dataclass(slots=True)
 class HttpLimits:
-    """What clients of one listener may do."""
+    """Limits of the clients of one listener."""
 
     header_seconds: float = 10.0
     stall_seconds: float = 60.0
     connections: int = 2000
     connections_each: int = 500
     open: Counter[str] = field(default_factory=Counter)
-    """Connections there are, by client."""
+    """Open connections, by client."""
 
 
 class _Limited(H11Protocol):
-    """uvicorn's protocol within limits."""
+    """uvicorn's protocol with limits."""
 
     def __init__(self, limits: HttpLimits, **rest: Any) -> None:
         super().__init__(**rest)
@@ -54,7 +55,7 @@ class _Limited(H11Protocol):
         self._stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin, or refuse one connection too many."""
+        """Accept the connection, or refuse it above the limit."""
         super().connection_made(transport)  # type: ignore[arg-type]
         address, limits = client_key(peer_address(transport)), self._limits
         reason = "each" if limits.open[address] >= limits.connections_each else ""
@@ -80,18 +81,18 @@ class _Limited(H11Protocol):
                 timer.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Take in what comes."""
+        """Process received data."""
         if self._counted:
             super().data_received(data)
             self._watch()
 
     def on_response_complete(self) -> None:
-        """Go on to the next request."""
+        """Proceed to the next request."""
         super().on_response_complete()
         self._watch()
 
     def pause_writing(self) -> None:
-        """The client does not take what is there for it."""
+        """Note that the client does not read."""
         super().pause_writing()
         if self._stalled is None:
             self._stalled = self.loop.call_later(self._limits.stall_seconds, self._cut, "stalled")
@@ -104,13 +105,11 @@ class _Limited(H11Protocol):
             self._stalled = None
 
     def _watch(self) -> None:
-        """Limit the time while a request is not whole that nobody works on."""
+        """Limit the time of an incomplete request that is not being processed."""
         begun = self.cycle is not None
         is_at_work = begun and not self.cycle.response_complete
         is_idle = begun and self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
-        if (
-            is_at_work or is_idle or self.transport.is_closing()
-        ):  # of one that is idle, uvicorn's keep-alive is the limit
+        if is_at_work or is_idle or self.transport.is_closing():  # idle connections are limited by uvicorn's keep-alive
             if self._waiting is not None:
                 self._waiting.cancel()
                 self._waiting = None
@@ -129,7 +128,8 @@ class _Server(uvicorn.Server):
 
 
 def bind(host: str, port: int, variable: str) -> socket.socket:
-    """Bind a TCP socket. Raises SystemExit naming the settings variable when the address cannot be had."""
+    """Bind a TCP socket. Raises SystemExit naming the settings variable when the address is not
+    available."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -148,13 +148,14 @@ def bind(host: str, port: int, variable: str) -> socket.socket:
 async def http_server(
     app: Any, listener: socket.socket, *, grace: float = 5.0, limits: HttpLimits | None = None
 ) -> AsyncIterator[int]:
-    """Serve an ASGI application on a bound socket; returns the port. On leaving, open requests have ``grace`` seconds."""
+    """Serve an ASGI application on a bound socket; yield the port. On leaving, open requests
+    have ``grace`` seconds."""
     within = limits or HttpLimits()
 
     def protocol(**rest: Any) -> _Limited:
         return _Limited(within, **rest)
 
-    made: Any = protocol  # uvicorn calls it as it would a class
+    made: Any = protocol  # uvicorn calls it like a class
     config = uvicorn.Config(
         app,
         http=made,

@@ -8,9 +8,11 @@ from uuid import UUID
 
 
 def new_id() -> UUID:
-    """Return a UUIDv7: milliseconds since the epoch, 12 bits of their fraction (RFC 9562 §6.2, method 3), 62 random bits.
+    """Return a UUIDv7: milliseconds since the epoch, 12 bits of their fraction (RFC 9562 §6.2,
+    method 3), 62 random bits.
 
-    A step of the fraction is a quarter of a microsecond, so that the ids of messages that one process accepts follow their order.
+    A step of the fraction is a quarter of a microsecond, so that the ids of messages accepted by
+    one process are in order.
     """
     milliseconds, fraction = divmod(time.time_ns(), 1_000_000)
     return UUID(

@@ -1,16 +1,19 @@
-"""The guard: compares database, blob store and directory bucket, and closes the database while they do not belong together.
+"""The installation guard: compares database, blob store and directory bucket, and closes the
+database while they do not belong together.
 
 Theory of operation (ADR 18):
 
-- The gate is closed until the first comparison has passed. While it is closed, each use of the database raises Halted, which is
-  Unavailable: POP3 answers ``[SYS/TEMP]``, the API 503, the relay claims nothing, delivery places nothing, nothing is deleted.
-- Every process compares at its start and once a beat. Whoever deletes compares anew before each batch (``certain``), and
-  goes on only when both copies were read.
-- A part that is down is no difference: the gate stays as it is, and a database that was taken up before is served without
-  its copies.
-- Processes that keep the marks (delivery, api) write the progress: Postgres first, the copies later. They tell those who see no
-  database as well, by the word in the directory bucket; but not while others write marks there, who then find all in order: one
-  process with a wrong setting must not stop a system that works.
+- The gate is closed until the first comparison has passed. While it is closed, each use of the
+  database raises Halted, which is Unavailable: POP3 answers ``[SYS/TEMP]``, the API 503, the relay
+  claims nothing, delivery delivers nothing, nothing is deleted.
+- Every process compares at its start and once per beat. Deletion compares again before each batch
+  (``certain``), and continues only when both copies were read.
+- A part that is down is no contradiction: the gate stays as it is, and an adopted database is
+  served without its copies.
+- Processes that maintain the marks (delivery, api) write the progress: Postgres first, the copies
+  later. They also set the halt flag in the directory bucket for parts without a database; but not
+  while other processes write marks there, which then find the stores consistent: one process with a
+  wrong setting must not stop a working system.
 """
 
 from __future__ import annotations
@@ -34,10 +37,12 @@ from posthorn.runtime.settings import PostgresSettings
 log = structlog.get_logger()
 
 CLOCK_SECONDS = 120.0
-"""How far this host's clock may be from Postgres' before the process is not ready."""
-WHAT_TO_DO = "see docs/runbooks/posthorninstallationforeign.md; posthorn-api adopt takes the stores as they are"
+"""Seconds by which this host's clock may differ from that of Postgres before the process is not
+ready."""
+WHAT_TO_DO = "see docs/runbooks/posthorninstallationforeign.md; posthorn-api adopt accepts the stores as they are"
 _BLOB_BEATS = 10
-"""The blob store's copy is written once in so many beats: each is a request that may cost money."""
+"""The blob store's copy is written every so many beats: each write is a request that may cost
+money."""
 _STALE_BEATS = 3
 _FIRST_PAUSE = 0.1
 _LOOK_SECONDS = 2.0
@@ -46,7 +51,7 @@ _halted = Gauge("posthorn_installation_halted", "1 while the stores are not know
 
 
 class DirectoryCopy(MarkedStore, Halting, Protocol):
-    """The directory bucket as the guard sees it."""
+    """The directory bucket, as the guard uses it."""
 
 
 class BlobMark:
@@ -78,7 +83,8 @@ class BlobMark:
 
 
 class InstallationGuard:
-    """Decides whether this process may use its database. ``keeps``: it writes the marks, too."""
+    """Decides whether this process may use its database. ``keeps``: whether it also writes the
+    marks."""
 
     def __init__(
         self, installation: Installation, settings: PostgresSettings, *, keeps: bool = False, clock: Clock = time.time
@@ -98,7 +104,7 @@ class InstallationGuard:
         _halted.set(1)
 
     def watch_blobs(self, blobs: Blobs) -> None:
-        """Compare with the blob store."""
+        """Compare with this blob store from now on."""
         self._blobs = BlobMark(blobs)
 
     def watch_directory(self, directory: DirectoryCopy) -> None:
@@ -106,29 +112,30 @@ class InstallationGuard:
         self._directory = directory
 
     def check(self) -> None:
-        """The database's gate. Raises Halted."""
+        """Raise Halted while the gate is closed."""
         if self._closed is not None:
             raise Halted(self._closed.part, self._closed.detail)
 
     def installation(self) -> UUID | None:
-        """Which installation was last found to be ours; for the database's new connections."""
+        """Return the installation last found to be ours, for the database's new connections."""
         return self._id
 
     async def probe(self) -> None:
-        """For readiness. Raises Halted, which says what to do."""
+        """Check the gate, for readiness. Raises Halted, whose text tells what to do."""
         self.check()
 
     async def probe_clock(self) -> None:
-        """For readiness: Raises Halted when this host's clock is far from Postgres'."""
+        """Check the clock, for readiness. Raises Halted when this host's clock is far from that
+        of Postgres."""
         if abs(self._off) > CLOCK_SECONDS:
             raise Halted("clock", f"this host's clock is {self._off:+.0f} s from that of Postgres: set it")
 
     def brakes_released(self) -> bool:
-        """Return whether an operator has let the brakes go for a while."""
+        """Return whether an operator has released the brakes."""
         return self._now < self._released_until
 
     async def run(self) -> None:
-        """Compare now and then, and keep the marks; a supervised task."""
+        """Compare periodically, and maintain the marks; run as a supervised task."""
         pause = _FIRST_PAUSE
         while True:
             try:
@@ -142,13 +149,14 @@ class InstallationGuard:
             await asyncio.sleep(pause)
 
     async def look(self) -> None:
-        """Compare once, at start, so that nothing meets a closed gate for no reason; given up when that takes long."""
+        """Compare once at start, so that the gate is not closed without need; stop when that
+        takes long."""
         with suppress(Unavailable, TimeoutError):
             async with asyncio.timeout(_LOOK_SECONDS):
                 await self.compare()
 
     async def passed(self) -> None:
-        """Return as soon as a comparison with the stores that are watched now has passed."""
+        """Wait until a comparison with the stores watched now has passed."""
         pause = _FIRST_PAUSE
         while True:
             try:
@@ -161,21 +169,24 @@ class InstallationGuard:
                 return
 
     async def certain(self) -> None:
-        """Compare anew, on behalf of somebody who deletes.
+        """Compare again, before a deletion.
 
-        Raises Unavailable unless every store was read and agrees, and this host's clock is that of Postgres.
+        Raises Unavailable unless every store was read and agrees, and this host's clock is that of
+        Postgres.
         """
         if not await self.compare():
             raise Unavailable("installation", "not every store could be compared")
         await self.probe_clock()
 
     async def compare(self) -> bool:
-        """Compare, and open or close the gate; returns whether every store was read and agrees. Raises Unavailable of Postgres."""
+        """Compare, and open or close the gate; return whether every store was read and agrees.
+        Raises Unavailable of Postgres."""
         async with self._comparing:
             try:
                 reading, blobs, directory, verdict = await self._judged()
                 if reading.ours.stage is Stage.NEW and verdict.finding is not Finding.ADOPT:
-                    # judged anew: another process may have taken it up since, and its marks are no contradiction
+                    # judged again: another process may have adopted it since, and its marks are no
+                    # contradiction
                     reading, blobs, directory, verdict = await self._judged()
             except Halted as fault:
                 await self._close(fault.detail)
@@ -199,11 +210,11 @@ class InstallationGuard:
         return reading, blobs, directory, verdict
 
     async def _keep(self, reading: Reading, blobs: Copy | None, directory: Copy | None, *, adopts: bool) -> None:
-        """Write what is to be written. A fault of a copy leaves it behind, which is no harm."""
+        """Write what is due. A fault leaves a copy behind, which is harmless."""
         mark, stage = reading.ours.mark, reading.ours.stage
         if adopts:
             if stage is Stage.NEW:
-                log.info("this database is taken up as a new installation", installation=str(mark.id))
+                log.info("this database is adopted as a new installation", installation=str(mark.id))
             await self._installation.begin(mark.id)
         elif stage is not Stage.ADOPTED:
             return
@@ -246,11 +257,11 @@ class InstallationGuard:
         try:
             ago = await directory.beaten_ago()
             if ago is not None and ago < _STALE_BEATS * self._settings.installation_beat_seconds:
-                return  # others write marks there
+                return  # other processes write marks there
             if await directory.halted() is None:
                 await directory.halt(detail)
         except Unavailable as fault:
-            log.warning("smtp-in cannot be told", part=fault.part, detail=str(fault))
+            log.warning("the halt flag for smtp-in could not be written", part=fault.part, detail=str(fault))
 
 
 async def _read(store: MarkedStore | None) -> Copy | None:
@@ -259,5 +270,5 @@ async def _read(store: MarkedStore | None) -> Copy | None:
     except Halted:
         raise
     except Unavailable as fault:
-        log.info("a store does not tell its installation now", part=fault.part, detail=str(fault))
+        log.info("the mark of a store could not be read", part=fault.part, detail=str(fault))
         return None

@@ -1,5 +1,5 @@
-"""A least rate for what a client sends or takes over a long time, so that it cannot hold on to what it uses by a few octets a
-minute. Only the time in which the client is waited for counts."""
+"""A minimum rate for what a client sends or reads over a long time, so that it cannot hold
+resources with a few bytes a minute. Only the time spent waiting for the client counts."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
 LEAST_BYTES_PER_SECOND = 1000
-"""About what a modem does; mail relays ask for the same."""
+"""Bytes per second, about the rate of a modem; mail relays demand the same."""
 _WINDOW_SECONDS = 30.0
 
 
 class LeastRate:
-    """Raises TimeoutError for a client that is slower over half a minute of waiting, silent for ``idle_seconds`` or busy for
-    ``whole_seconds``."""
+    """Raises TimeoutError for a client that is slower over half a minute of waiting, silent for
+    ``idle_seconds`` or active for more than ``whole_seconds``."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class LeastRate:
 
     @property
     def patience(self) -> float:
-        """Seconds for which the client may be waited for now."""
+        """Return the seconds to wait for the client now."""
         return max(min(self._idle_seconds, self._end - time.monotonic()), 0.0)
 
     @contextmanager
@@ -45,7 +45,7 @@ class LeastRate:
             self._waited += time.monotonic() - began
 
     def count(self, octets: int) -> None:
-        """Count what has come, or was taken."""
+        """Count bytes received or sent."""
         self._bytes += octets
         if self._waited >= _WINDOW_SECONDS:
             if self._bytes < self._rate * self._waited:
@@ -55,7 +55,7 @@ class LeastRate:
             raise TimeoutError("it takes too long")
 
     async def read(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """Yield the pieces as they come."""
+        """Yield the pieces as they arrive."""
         while True:
             with self.waiting():
                 async with asyncio.timeout(self.patience):

@@ -15,7 +15,8 @@ import structlog
 
 
 def configure_logging(service: str, level: str) -> None:
-    """Set structlog and the standard library's logging to write JSON lines with time, level, service and event."""
+    """Configure structlog and the standard library's logging to write JSON lines with time,
+    level, service and event."""
     threshold = logging.getLevelNamesMapping()[level.upper()]
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -47,11 +48,11 @@ def configure_logging(service: str, level: str) -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(max(threshold, logging.WARNING))  # libraries speak only when something is wrong
+    root.setLevel(max(threshold, logging.WARNING))  # libraries log only problems
 
 
 class _Stamper:
-    """Adds the time in UTC; the part down to the second is made once a second."""
+    """Adds the time in UTC; the part up to the second is formatted once a second."""
 
     def __init__(self) -> None:
         self._second = -1
@@ -70,7 +71,7 @@ class _Stamper:
 def _as_json(event: structlog.typing.EventDict, **_: object) -> str:
     try:
         return orjson.dumps(event, default=str).decode()
-    except TypeError:  # what it will not take, such as half a surrogate pair in what a client has sent
+    except TypeError:  # values it refuses, such as a lone surrogate sent by a client
         return json.dumps(event, default=str)
 
 

@@ -1,17 +1,21 @@
-"""How often a wrong password may be tried: one throttle for all protocols that take passwords.
+"""Throttle of failed logins, shared by all protocols with passwords.
 
 Rules:
 
-- Failures are counted over all processes and protocols, by where the client comes from, by the IPv6 /48 around it, and by the
-  account it names. Once a limit is reached no password is looked at, so that a guesser learns nothing; as the count falls, tries
-  are let in again.
-- Within a process the tries from one place, and those for one account, are judged one after another: guesses made at the same time
-  see each other counted. Those that meet in several processes can go beyond a limit by one for each further process. Charging all
-  tries beforehand would be exact, but would turn away people who log in at the same time with the right password.
-- An account has a count of its own, and a larger one, at each familiar place (``posthorn.runtime.familiar_places``); all other
-  places share one. So guesses from elsewhere never close a familiar place, and those of a neighbour there hardly ever.
-- App passwords are 256 random bits: nobody guesses one. Callers look for them before they come here, and a right one is let in.
-- When the counters cannot be read logins go on without them: people still get at their mail.
+- Failures are counted over all processes and protocols, by where the client comes from, by the IPv6
+  /48 around it, and by the account it names. Once a limit is reached no password is looked at, so
+  that a guesser learns nothing; as the count falls, tries are let in again.
+- Within a process the tries from one place, and those for one account, are judged one after
+  another: guesses made at the same time see each other counted. Those that meet in several
+  processes can go beyond a limit by one for each further process. Charging all tries beforehand
+  would be exact, but would turn away people who log in at the same time with the right password.
+- An account has a count of its own, and a larger one, at each familiar place
+  (``posthorn.runtime.familiar_places``); all other places share one. So guesses from elsewhere
+  never close a familiar place, and those of a neighbour there hardly ever.
+- App passwords are 256 random bits and cannot be guessed. Callers check them first, and a valid one
+  is accepted.
+- When the counters cannot be read logins continue without them, so that users can still read their
+  mail.
 """
 
 from __future__ import annotations
@@ -77,7 +81,7 @@ class LoginThrottle:
             asked = failed_logins(places, account, self._limits, cost=0, familiar=familiar)
             return await self._throttle.take(asked) > 0
         except Unavailable as fault:
-            log.warning("failed logins cannot be looked up", detail=str(fault))
+            log.warning("failed logins cannot be read", detail=str(fault))
             return False
 
     async def _count(self, account: str, places: tuple[str, ...], familiar: str) -> None:

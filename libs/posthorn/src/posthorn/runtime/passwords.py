@@ -1,11 +1,14 @@
-"""Passwords: argon2id, off the event loop, few at a time, and remembered briefly after a success.
+"""Passwords: argon2id, off the event loop, few at a time, and cached briefly after a success.
 
-- Hashing takes about 20 ms and 19 MiB (OWASP's lower argon2id setting), so that a small pod bears a burst of logins.
-- Hashes that were brought along may cost more, within bounds (``check_hash``). Those are verified one at a time, beside the others,
-  so that a few accounts with dear hashes take neither the memory nor the turn of all the rest.
-- With ``slots`` those for whom hashes are made take turns (``runtime.fair_slots``).
-- A success is remembered under a keyed digest together with the stored hash, so a changed password is forgotten at once: the
-  caller reads the stored hash afresh at every login. The key lives only in this process.
+- Hashing takes about 20 ms and 19 MiB (OWASP's lower argon2id setting), so that a small pod
+  withstands a burst of logins.
+- Imported hashes may cost more, within bounds (``check_hash``). Those are verified one at a time,
+  apart from the others, so that a few accounts with expensive hashes use neither the memory nor the
+  turn of all the rest.
+- With ``slots`` tenants take turns (``runtime.fair_slots``).
+- A success is cached under a keyed digest of password and stored hash, so a change of password
+  takes effect at once: the caller reads the stored hash at every login. The key exists only in this
+  process.
 """
 
 from __future__ import annotations
@@ -37,8 +40,9 @@ _MOST_PARALLEL = 4
 
 
 def check_hash(text: str) -> None:
-    """Raise ValueError unless the text is an argon2id hash in PHC form that a login can bear to verify: 64 MiB, four passes over so
-    much or more over less, and 4 lanes at most. That is what common programs make by default."""
+    """Raise ValueError unless the text is an argon2id hash in PHC form of bounded cost: at most
+    64 MiB, four passes over that or more over less, and 4 lanes. Common programs stay within
+    that by default."""
     try:
         found = extract_parameters(text)
     except (InvalidHashError, ValueError):
@@ -53,11 +57,11 @@ def check_hash(text: str) -> None:
 
 
 class Busy(Exception):
-    """More verifications wait than will be served in good time: a transient fault."""
+    """Too many verifications are waiting: a transient fault."""
 
 
 class _Threads:
-    """A few threads, and how many may wait for them."""
+    """A few threads with a bounded queue."""
 
     def __init__(self, number: int, most: int) -> None:
         self._pool = ThreadPoolExecutor(number, "argon2")
@@ -78,7 +82,7 @@ class _Threads:
 
 
 def password_slots(parallel: int = 2) -> FairSlots:
-    """Return slots for hashing, for a service that works for many tenants."""
+    """Return slots for hashing, for a service with many tenants."""
     return FairSlots("password hashes", parallel, spare=0, waiting=4 * _WAITING, waiting_each=_WAITING)
 
 
@@ -104,7 +108,7 @@ class Passwords:
         return await self._run(self._usual, lambda: self._hasher.hash(_octets(password)))
 
     async def verify(self, stored: str | None, password: str) -> bool:
-        """Return whether the password belongs to the stored hash; None (no account) takes as long and is False. Raises Busy."""
+        """Return whether the password matches the stored hash. None (no such account) takes as long and is False. Raises Busy."""
         mark = hmac.digest(self._key, f"{stored}\0".encode() + _octets(password), hashlib.sha256)
         now = time.monotonic()
         if self._remembered.get(mark, 0.0) > now:
@@ -132,7 +136,7 @@ class Passwords:
 
 
 def _is_dear(stored: str) -> bool:
-    """Whether a hash costs more than one of ours."""
+    """Return whether a hash costs more than one made here."""
     try:
         found = extract_parameters(stored)
     except (InvalidHashError, ValueError):
@@ -141,7 +145,7 @@ def _is_dear(stored: str) -> bool:
 
 
 def _octets(password: str) -> bytes:
-    """What came over a wire in another encoding than UTF-8 counts octet by octet; nothing a client can send fails here."""
+    """Encode a password. Input that is not UTF-8 keeps its bytes; no client input fails here."""
     try:
         return password.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:

@@ -1,8 +1,9 @@
-"""Who takes the mail for a postmaster that is no account or alias, and has no catch-all (RFC 5321 section 4.5.1).
+"""Recipients of mail for a postmaster without an account, alias or catch-all (RFC 5321 §4.5.1).
 
 In this order, the first that exists:
 
-1. the address of the setting ``POSTHORN_SMTP_POSTMASTER``, or without one ``postmaster@`` the host name or a domain above it;
+1. the address of the setting ``POSTHORN_SMTP_POSTMASTER``, or without one ``postmaster@`` the host
+   name or a domain above it;
 2. the oldest account of the domain.
 
 smtp-in and the API use the same order, so that both accept the same recipients.
@@ -24,7 +25,7 @@ class Postmasters:
     def __init__(self, setting: str | None, host: str) -> None:
         """``setting``: an address or None. ``host``: the name of this mail server."""
         self.general = _general(setting, host)
-        """Addresses that serve all domains, first to last. Never empty; none of them need exist."""
+        """Addresses that serve all domains, first to last. Never empty; none need exist."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -32,7 +33,8 @@ class Postmasters:
         return tuple(str(each) for address in self.general for each in (address, address.base) if each is not None)
 
     async def candidates(self, directory: DirectoryWithPostmasters, domain: str | None) -> AsyncIterator[Address]:
-        """Return who may take the mail for the postmaster of a domain; None: of this host. Raises Unavailable."""
+        """Return the candidates for the mail of a domain's postmaster; None: of this host.
+        Raises Unavailable."""
         for address in self.general:
             yield address
         for name in [domain] if domain is not None else [address.domain for address in self.general]:

@@ -1,10 +1,13 @@
-"""Charges taken in advance, so that a sender of many messages does not cost a query of the shared counters for each.
+"""Charges taken in advance, so that a sender of many messages does not need a query of the shared
+limits for each.
 
 Theory:
 
-- A caller that asks for the same charges again and again gets them for several messages at once: an eighth of what was asked for
-  since a moment of quiet, and at most a hundredth of each limit. The next ones are paid from that.
-- What was paid and not used is lost after a moment of quiet: the shared counters may show an eighth more than was sent, never less.
+- A caller that asks for the same charges again and again gets them for several messages at once: an
+  eighth of what was asked for since a moment of quiet, and at most a hundredth of each limit. The
+  next ones are paid from that.
+- What was paid and not used is lost after a moment of quiet: the shared counters may show an eighth
+  more than was sent, never less.
 - Where the advance does not fit, only what is asked for is taken: a limit is reached exactly.
 """
 
@@ -29,7 +32,7 @@ _REMEMBERED = 10_000
 
 @dataclass(slots=True)
 class _Account:
-    """What was asked for and paid by one combination of charges."""
+    """Requested and prepaid amounts of one combination of charges."""
 
     asked_at: float
     asked: int = 0

@@ -1,12 +1,14 @@
-"""The life of a service process: start, serve, drain, stop.
+"""The lifecycle of a service process: start, serve, drain, stop.
 
 Rules:
 
-- Everything a process opens goes on one exit stack; leaving it in reverse order is the shutdown. Listeners are entered last, so
-  they drain first, while everything behind them still works.
-- The first SIGTERM or SIGINT begins the drain, or gives up the start that is under way; a second one ends the process at once.
-  Signals are heeded from the beginning: the first process of a container has no default action for them.
-- A supervised task that ends with an error ends the process with status 1: Kubernetes restarts it, half a service never lingers.
+- Everything a process opens goes on one exit stack; leaving it in reverse order is the shutdown.
+  Listeners are entered last, so they drain first, while everything behind them still works.
+- The first SIGTERM or SIGINT begins the drain, or aborts the start; a second one ends the process
+  at once. Signals are handled from the start: the first process of a container has no default
+  action for them.
+- A supervised task that ends with an error ends the process with status 1: Kubernetes restarts it;
+  no partial service stays up.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ _THREADS_SECONDS = 1.0
 
 
 class Process[S: ProcessSettings = ProcessSettings]:
-    """What a service's start function gets: the stack, the health page, supervised tasks."""
+    """The argument of a service's start function: exit stack, health page, supervised tasks."""
 
     def __init__(self, settings: S, stack: AsyncExitStack) -> None:
         self._settings = settings
@@ -73,7 +75,7 @@ class Process[S: ProcessSettings = ProcessSettings]:
         self.stop()
 
     def stop(self, *, failed: bool = False) -> None:
-        """Begin the shutdown, or give up the start that is under way."""
+        """Begin the shutdown, or abort the start."""
         self._failed |= failed
         self._stop.set()
         if self._starting is not None:

@@ -1,7 +1,9 @@
-"""Secrets at rest: encrypted with AES-256-GCM under the key from the environment (``runtime.settings.SecretSettings``).
+"""Secrets at rest: encrypted with AES-256-GCM under the key from the environment
+(``runtime.settings.SecretSettings``).
 
-A secret is decrypted only with the context it was encrypted for (``dkim:<id>``, ``route:<domain>``): a row that is copied into
-another's place is of no use. The first byte is the version, then follow the nonce and the ciphertext with its tag.
+A secret is decrypted only with the context it was encrypted for (``dkim:<id>``,
+``route:<domain>``): a row copied to another's place is useless. The first byte is the version, then
+follow the nonce and the ciphertext with its tag.
 """
 
 from __future__ import annotations
@@ -19,11 +21,11 @@ _NONCE = 12
 
 
 class DecryptionFailed(Exception):
-    """No key decrypts the secret: it was encrypted under another key, or for another context."""
+    """No key decrypts the secret: it was encrypted with another key, or for another context."""
 
 
 class SecretBox:
-    """Encrypts under the first key, decrypts under any."""
+    """Encrypts with the first key, decrypts with any."""
 
     def __init__(self, keys: list[bytes]) -> None:
         self._keys = keys
@@ -50,5 +52,6 @@ class SecretBox:
         raise DecryptionFailed("no key of POSTHORN_SECRET_KEY decrypts it")
 
     def derived(self, purpose: str) -> list[bytes]:
-        """Return keys of 32 bytes for another purpose, one from each key, the current one first: the same in every process."""
+        """Return keys of 32 bytes for another purpose, one from each key, the current one first:
+        equal in every process."""
         return [derive(key, purpose) for key in self._keys]

@@ -1,7 +1,8 @@
-"""Settings blocks that services put together; the environment is read here and in each service's settings module only.
+"""Settings blocks that services combine; only this module and the services' settings modules read
+the environment.
 
-Every variable begins with ``POSTHORN_``. A bad value stops the process at once with the variable's name, what is wrong and what
-would be right; the value itself is never shown, since it may be a secret.
+Every variable begins with ``POSTHORN_``. An invalid value stops the process at once with the
+variable's name and what would be valid; the value itself is never shown, since it may be a secret.
 """
 
 from __future__ import annotations
@@ -27,11 +28,35 @@ PREFIX = "POSTHORN_"
 Port = Annotated[int, Field(ge=0, le=65535)]
 """A TCP port; 0 takes any free one."""
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Octets = Annotated[int, Field(ge=1)]
+Bytes = Annotated[int, Field(ge=1)]
+
+RENAMED = {
+    "delivery_batch_octets": "delivery_batch_bytes",
+    "pop3_cache_octets": "pop3_cache_bytes",
+    "api_body_limit": "api_body_max_bytes",
+    "mail_import_body_limit": "mail_import_body_max_bytes",
+    "import_body_limit": "import_body_max_bytes",
+    "send_body_limit": "send_body_max_bytes",
+    "send_max_size": "send_message_max_bytes",
+    "smtp_max_size": "smtp_message_max_bytes",
+    "collector_interval": "collector_interval_seconds",
+    "collector_orphan_interval": "collector_orphan_interval_seconds",
+    "collector_rewrite_age": "collector_rewrite_age_seconds",
+    "collector_grace": "collector_grace_seconds",
+    "collector_orphan_age": "collector_orphan_age_seconds",
+    "collector_forget_age": "collector_forget_age_seconds",
+    "retention_interval": "retention_interval_seconds",
+    "submission_failures_per_address": "login_failures_per_address",
+    "submission_failures_per_account": "login_failures_per_account",
+}
+"""Former name of a setting to its present one (deploy/helm/posthorn/UPGRADING.md). A process that finds a former name refuses to
+start, so that no limit silently falls back to its default."""
+_FORMER_VARIABLES = {f"{PREFIX}{old}".upper(): f"{PREFIX}{new}".upper() for old, new in RENAMED.items()}
 
 
 class SettingsError(SystemExit):
-    """A variable has a value that cannot be used. As SystemExit it ends the process with the message on stderr."""
+    """A variable has an invalid value. As SystemExit it ends the process with the message on
+    stderr."""
 
 
 class EnvSettings(BaseSettings):
@@ -41,7 +66,8 @@ class EnvSettings(BaseSettings):
 
     @classmethod
     def load(cls) -> Self:
-        """Read the environment. Raises SettingsError, which names each bad or missing variable."""
+        """Read the environment. Raises SettingsError, which names each bad, missing or renamed variable."""
+        _refuse_renamed()
         try:
             return cls()
         except ValidationError as error:
@@ -50,10 +76,17 @@ class EnvSettings(BaseSettings):
                 for fault in error.errors(include_url=False, include_input=False)
             ]
             raise SettingsError("refusing to start:\n  " + "\n  ".join(lines)) from None
-        except SourceError as error:  # a list or the like that is no JSON
+        except SourceError as error:  # a list or the like that is not JSON
             field = re.search(r'field "(\w+)"', str(error))
             name = f"{PREFIX}{field[1].upper()}" if field else "a variable"
             raise SettingsError(f"refusing to start:\n  {name}: must be JSON") from None
+
+
+def _refuse_renamed() -> None:
+    former = sorted(name for name in environment() if name.upper() in _FORMER_VARIABLES)
+    if former:
+        lines = [f"{name}: is now called {_FORMER_VARIABLES[name.upper()]}" for name in former]
+        raise SettingsError("refusing to start:\n  " + "\n  ".join(lines))
 
 
 def _server_url(*schemes: str) -> AfterValidator:
@@ -66,7 +99,7 @@ def _server_url(*schemes: str) -> AfterValidator:
 
 
 class ProcessSettings(EnvSettings):
-    """What every process has."""
+    """Settings of every process."""
 
     health_host: str = "0.0.0.0"
     """Address of /healthz, /readyz and /metrics."""
@@ -75,67 +108,71 @@ class ProcessSettings(EnvSettings):
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
     """The least severe kind of log line that is written."""
     grace_seconds: Seconds = 20.0
-    """How long open sessions may go on after SIGTERM before they are told 421 and cut."""
+    """Seconds for which open sessions may continue after SIGTERM before they get 421 and are
+    closed."""
     drain_delay_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    """How long to go on accepting after SIGTERM, not ready, so that balancers notice."""
+    """Seconds for which to keep accepting after SIGTERM, not ready, so that balancers notice."""
 
 
 class NatsSettings(EnvSettings):
-    """Where NATS is and how the streams are kept."""
+    """NATS, and the limits of the streams."""
 
     nats_url: Annotated[SecretStr, _server_url("nats", "tls")]
-    """``nats://[user:password@]host:port[,…]``; several servers by comma."""
+    """``nats://[user:password@]host:port[,…]``; several servers separated by commas."""
     nats_creds_file: Path | None = None
     """A NATS credentials file (JWT and seed), in place of a user and password in the URL."""
     nats_replicas: Annotated[int, Field(ge=1, le=5)] = 1
     """Replicas of every stream and bucket: 3 in a cluster."""
-    ingest_max_bytes: Octets = 8 * 1024**3
-    """Byte limit of INGEST; beyond it senders are told 452."""
-    dead_max_bytes: Octets = 1024**3
+    ingest_max_bytes: Bytes = 8 * 1024**3
+    """Byte limit of INGEST; beyond it senders get 452."""
+    dead_max_bytes: Bytes = 1024**3
     """Byte limit of DEAD, the stream of parked messages; beyond it they wait in the retry lane."""
-    events_max_bytes: Octets = 2 * 1024**3
-    """Byte limit of EVENTS; beyond it the oldest go."""
-    nats_storage_bytes: Octets | None = None
-    """What the volume of a NATS server holds, for the alarm before it is full; unset, the account's limit, or the limits of the
-    streams and 1 GiB."""
+    events_max_bytes: Bytes = 2 * 1024**3
+    """Byte limit of EVENTS; beyond it the oldest are removed."""
+    nats_storage_bytes: Bytes | None = None
+    """Capacity of the volume of a NATS server in bytes, for the alert before it is full; unset:
+    the account's limit, or the streams' limits plus 1 GiB."""
     events_trim: bool = False
-    """Whether lower limits of EVENTS take effect though more than a tenth of what it holds goes at once; else they are put off."""
+    """Whether lower limits of EVENTS take effect although more than a tenth of its content is
+    removed at once; otherwise they are postponed."""
     events_max_age_seconds: Annotated[float, Field(ge=300, allow_inf_nan=False)] = 14 * 86_400.0
-    """How long it is remembered what happened to a message."""
+    """Seconds for which events of messages are kept."""
 
 
 class PostgresSettings(EnvSettings):
-    """Where Postgres is."""
+    """Postgres."""
 
     database_url: Annotated[SecretStr, _server_url("postgresql", "postgres")]
     """``postgresql://user:password@host:port/database``; libpq's parameters such as ``sslmode`` may follow."""
     database_pool: Annotated[int, Field(ge=1, le=100)] = 4
-    """Connections this process may hold."""
+    """Most connections of this process."""
     database_timeout_seconds: Seconds = 30.0
-    """How long one statement may take."""
+    """Time limit of one statement."""
     database_prepared: bool = True
     """False behind PgBouncer in transaction mode: no prepared statement outlives a transaction, no session setting is sent."""
     database_replication: Literal["synchronous", "asynchronous"] = "synchronous"
-    """synchronous: while commits do not wait for the standbys that are attached, delivery takes nothing, since a failover would
-    lose what it acknowledges. asynchronous: that loss, of the last moments before a failover, is accepted (ADR 25)."""
+    """synchronous: while commits do not wait for attached standbys, delivery is stopped, since a
+    failover would lose acknowledged mail. asynchronous: losing the last moments before a
+    failover is accepted (ADR 25)."""
     database_wait_seconds: Seconds = 60.0
     """How long ``posthorn-migrate`` waits for Postgres to come up."""
     installation_beat_seconds: Annotated[float, Field(ge=0.1, le=60)] = 30.0
     """From one comparison of Postgres, blob store and directory bucket to the next (ADR 18), in seconds."""
     installation_tolerance_seconds: Annotated[float, Field(ge=60, le=1800)] = 900.0
-    """How many seconds Postgres may be behind the marks in blob store and directory bucket, as after a failover, before nothing is
-    served or deleted any more. Far below the age of orphans (``collector_orphan_age``)."""
+    """Seconds by which Postgres may be behind the marks in blob store and directory bucket, as
+    after a failover, before serving and deleting stop. Far below the age of orphans
+    (``collector_orphan_age_seconds``)."""
 
 
 class RoleSettings(EnvSettings):
     """The parts' roles in Postgres, for ``posthorn-migrate``."""
 
     database_role_prefix: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,40}$")] = "posthorn_"
-    """What the names of the parts' roles begin with: ``posthorn_pop3`` is that of pop3. Roles that exist are granted what their
-    part needs, after every migration."""
+    """Prefix of the names of the parts' roles, such as ``posthorn_pop3``. After every migration
+    existing roles are granted what their part needs."""
     database_role_passwords: dict[str, SecretStr] = Field(default_factory=dict)
-    """Passwords by part, as a JSON object: the roles of these parts are made, or given the password. The login of the migration
-    must then be allowed to make roles."""
+    """Passwords by part, as a JSON object: the roles of these parts are created, or get the
+    password. The login of the migration must then have CREATEROLE."""
 
     @field_validator("database_role_passwords", mode="before")
     @classmethod
@@ -144,7 +181,7 @@ class RoleSettings(EnvSettings):
 
 
 class BlobSettings(EnvSettings):
-    """Where bodies are kept."""
+    """The blob store."""
 
     blobs: Annotated[SecretStr, _server_url("file", "s3")]
     """``file:///directory``, ``s3://[key:secret@]host[:port]/bucket[/prefix][?region=…&tls=yes|no]``, or ``s3://bucket[/prefix]``
@@ -152,7 +189,7 @@ class BlobSettings(EnvSettings):
     s3_endpoint: str | None = None
     """``[http[s]://]host[:port]`` of the S3 server, for a URL that names a bucket only."""
     s3_region: str | None = None
-    """Region, unless the URL names one; without either the store is asked."""
+    """Region, unless the URL names one; without either the store is queried."""
     s3_access_key: str | None = None
     """With ``s3_secret_key``: the login, unless the URL holds one. Without either, AWS's variables, its credentials file, or the
     role of the pod or machine."""
@@ -161,7 +198,8 @@ class BlobSettings(EnvSettings):
 
 
 INLINE_CEILING = 768 * 1024
-"""The most that ``smtp_inline_bytes`` may be: with its envelope it must pass through NATS, whose limit is 1 MiB."""
+"""Maximum of ``smtp_inline_bytes``: with its envelope a body must fit in a NATS message, whose
+limit is 1 MiB."""
 
 
 def _address(value: str | None) -> str | None:
@@ -169,20 +207,22 @@ def _address(value: str | None) -> str | None:
 
 
 class IntakeSettings(EnvSettings):
-    """What all that take messages share, by SMTP or over HTTP."""
+    """Settings of all services that accept messages, by SMTP or HTTP."""
 
     smtp_hostname: Annotated[str, AfterValidator(canonical_domain)] = "localhost"
-    """The name in the greeting and in Received fields: what the MX record names."""
+    """Host name in the greeting and in Received fields: the name in the MX record."""
     smtp_postmaster: Annotated[str | None, AfterValidator(_address)] = None
-    """Address that takes mail for ``<Postmaster>`` without a domain, and for the postmaster of each domain here that has neither
-    such an address nor a catch-all (RFC 5321 §4.5.1). Unset or not there, ``postmaster@`` the host name or the nearest domain
-    above it, or else the oldest account of the domain; otherwise that mail is refused."""
+    """Address that gets mail for ``<Postmaster>`` without a domain, and for the postmaster of
+    each local domain that has neither such an address nor a catch-all (RFC 5321 §4.5.1). Unset
+    or not there, ``postmaster@`` the host name or the nearest domain above it, or else the
+    oldest account of the domain; otherwise that mail is refused."""
     smtp_inline_bytes: Annotated[int, Field(ge=0, le=INLINE_CEILING)] = 512 * 1024
-    """Stored size up to which a message rides in the stream; larger ones go to the blob store first."""
+    """Stored bytes up to which a message is kept in the stream; larger ones go to the blob store
+    first."""
 
 
 class RateSettings(EnvSettings):
-    """How much an account may send, by submission and over HTTP together."""
+    """Sending limits of an account, by submission and HTTP together."""
 
     submission_messages_per_hour: Annotated[int, Field(ge=0)] = 1000
     """Messages of one account, unless the account has a limit of its own; 0 for no limit."""
@@ -191,7 +231,7 @@ class RateSettings(EnvSettings):
 
     @property
     def account_limits(self) -> Limits:
-        """The limits of an account that has none of its own."""
+        """The limits of an account without its own."""
         return Limits(self.submission_messages_per_hour or None, self.submission_recipients_per_hour or None)
 
 
@@ -211,12 +251,13 @@ class LoginLimitSettings(EnvSettings):
 
 
 class ResolverSettings(EnvSettings):
-    """Who is asked for names: by the relay, and by the API when it looks at the DNS of domains."""
+    """DNS resolvers, for the relay and for the API's checks of domains."""
 
     relay_dns_servers: tuple[Annotated[str, AfterValidator(_name_server)], ...] = ()
-    """``address`` or ``address:port`` (IPv6 in brackets), as a JSON list; unset, the system's."""
+    """``address`` or ``address:port`` (IPv6 in brackets), as a JSON list; unset: the system's."""
     relay_hostname: Annotated[str, AfterValidator(canonical_domain)] = "localhost"
-    """The name in the relay's EHLO; it should resolve to the address mail leaves from, and back."""
+    """Host name in the relay's EHLO; it should resolve to the address that mail is sent from,
+    and back."""
 
 
 class TlsSettings(EnvSettings):
@@ -243,7 +284,7 @@ def _network(value: object) -> Network:
     if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= 96 and network.network_address.ipv4_mapped:
         network = ipaddress.IPv4Network((network.network_address.ipv4_mapped, network.prefixlen - 96))
     if not network.prefixlen:
-        raise ValueError("a network that holds everybody would let anybody claim any address")
+        raise ValueError("a network of all addresses would let anyone claim any address")
     return network
 
 
@@ -254,15 +295,17 @@ def _has_networks(value: int | None, info: ValidationInfo) -> int | None:
 
 
 ProxyPort = Annotated[Port | None, AfterValidator(_has_networks)]
-"""A TCP port for balancers that send a PROXY header; None: there is none. Stands in classes after ProxySettings' own fields."""
+"""A TCP port for balancers that send a PROXY header; None: none. Must come after the fields of
+ProxySettings."""
 
 
 class ProxySettings(EnvSettings):
-    """Balancers that say by the PROXY protocol (v1 or v2) whom a connection is from."""
+    """Balancers that pass the client's address by the PROXY protocol (v1 or v2)."""
 
     proxy_networks: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)] = ()
-    """Networks that balancers connect from, by comma or as a JSON list. They alone may use the ports that demand a PROXY header,
-    and what they say is believed: list no network that others can connect from."""
+    """Networks that balancers connect from, by comma or as a JSON list. Only they may use the
+    ports that demand a PROXY header, and their header is trusted: list no network that others
+    can connect from."""
 
 
 def _secret_keys(value: SecretStr) -> SecretStr:
@@ -273,7 +316,7 @@ def _secret_keys(value: SecretStr) -> SecretStr:
             octets = b""
         if len(octets) != 32:
             raise ValueError(
-                "must be 32 random octets in base64, such as `openssl rand -base64 32` gives; several by comma"
+                "must be 32 random bytes in base64, such as `openssl rand -base64 32` prints; several by comma"
             )
     return value
 
@@ -287,20 +330,22 @@ class SrsSettings(EnvSettings):
     """The key that verifies rewritten reverse-paths, for parts that need none of the others."""
 
     srs_key: Annotated[SecretStr, AfterValidator(_secret_keys)]
-    """Derived from ``POSTHORN_SECRET_KEY``, as ``posthorn-keys`` prints it: recognises rewritten reverse-paths. Several by comma,
-    as many as there are secret keys."""
+    """Derived from ``POSTHORN_SECRET_KEY``, as ``posthorn-keys`` prints it: verifies rewritten
+    reverse-paths. Several by comma, as many as there are secret keys."""
 
 
 class SecretSettings(EnvSettings):
-    """The master key, for parts that open what is kept secret in Postgres."""
+    """The master key, for parts that decrypt secrets in Postgres."""
 
     secret_key: Annotated[SecretStr, AfterValidator(_secret_keys)]
-    """32 random octets in base64: encrypts DKIM keys and passwords of routes at rest, and signs rewritten reverse-paths.
-    Several by comma: the first one encrypts, all decrypt, so that a key can be replaced."""
+    """32 random bytes in base64: encrypts DKIM keys and passwords of routes at rest, and signs
+    rewritten reverse-paths. Several by comma: the first one encrypts, all decrypt, so that a key
+    can be replaced."""
 
 
 def server_address(text: str) -> tuple[str, int]:
-    """Read ``address`` or ``address:port``, IPv6 in brackets before a port; returns address and port. Raises ValueError."""
+    """Parse ``address`` or ``address:port``, IPv6 in brackets before a port; return address and
+    port. Raises ValueError."""
     parts = re.fullmatch(r"\[([^]]+)](?::([0-9]{1,5}))?|([^:]+)(?::([0-9]{1,5}))?|([^]]+)", text)
     if parts is None:
         raise ValueError("must be an IP address, with :port behind it where that is not 53")
@@ -311,5 +356,5 @@ def server_address(text: str) -> tuple[str, int]:
 
 
 def environment() -> dict[str, str]:
-    """A copy of the whole environment, for handing on to child processes."""
+    """Return a copy of the whole environment, to pass to child processes."""
     return dict(os.environ)  # noqa: TID251 - this module is the place

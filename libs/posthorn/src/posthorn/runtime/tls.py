@@ -1,7 +1,9 @@
-"""TLS contexts: what verifies other servers, and the server certificate, watched: a renewed one is taken without a restart.
+"""TLS contexts: one that verifies other servers, and the server's, which reloads a renewed
+certificate without a restart.
 
-Kubernetes replaces a mounted Secret by swapping a symlink, so the files are looked at again and again, not watched by inode.
-New handshakes use the new certificate; sessions that are open keep theirs. A broken replacement is logged and the old one stays.
+Kubernetes replaces a mounted Secret by swapping a symlink, so the files are polled, not watched by
+inode. New handshakes use the new certificate; open sessions keep theirs. An invalid replacement is
+logged and the old one stays.
 """
 
 from __future__ import annotations
@@ -18,11 +20,13 @@ CHECK_SECONDS = 5.0
 
 
 def verifying_context(anchors: Path | str | None = None) -> ssl.SSLContext:
-    """Return a client's context that judges a certificate by its chain, its dates and its name (RFC 5280 §6, RFC 9525).
+    """Return a client's context that verifies a certificate's chain, dates and name (RFC 5280 §6,
+    RFC 9525).
 
-    ``anchors``: a file of trusted certificates (PEM); None: the system's. ``VERIFY_X509_STRICT``, which Python sets from 3.13 on,
-    is left out: it refuses trusted chains for extensions that many authorities leave out (Authority Key Identifier, Subject Key
-    Identifier, key usage of a CA), as no other mail server, nor any browser, does.
+    ``anchors``: a file of trusted certificates (PEM); None: the system's. ``VERIFY_X509_STRICT``,
+    which Python sets from 3.13 on, is left out: it refuses trusted chains for extensions that many
+    authorities leave out (Authority Key Identifier, Subject Key Identifier, key usage of a CA), as
+    no other mail server, nor any browser, does.
     """
     context = ssl.create_default_context(cafile=None if anchors is None else str(anchors))
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
@@ -36,11 +40,12 @@ def cipher_of(layer: ssl.SSLObject) -> str:
 
 
 class Certificate:
-    """A directory with ``tls.crt`` (chain, PEM) and ``tls.key``, and the server context made from it.
+    """A directory with ``tls.crt`` (chain, PEM) and ``tls.key``, and the server context made from
+    it.
 
-    Each renewal makes a new context, and a handshake takes the newest as soon as the client has said hello. Loading into the
-    context in use would not do: a pair that does not match would spoil it, and a key of another type would stand beside the old
-    one, which clients might go on being shown.
+    Each renewal makes a new context, and a handshake uses the newest after the ClientHello. Loading
+    into the context in use is not possible: a mismatched pair would break it, and a key of another
+    type would be added beside the old one, which clients might still get.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -70,7 +75,7 @@ class Certificate:
             connection.context = self._newest
 
     def refresh(self) -> bool:
-        """Take the files again if they changed; return whether a new certificate is in use."""
+        """Reload the files if they changed; return whether a new certificate is in use."""
         try:
             octets = self._octets()
             if octets == self._seen:
@@ -78,7 +83,7 @@ class Certificate:
             self._newest = self._load()
         except (OSError, ssl.SSLError) as error:
             log.error(
-                "new certificate not usable, the old one stays", directory=str(self._chain.parent), error=str(error)
+                "new certificate is not valid; the old one stays", directory=str(self._chain.parent), error=str(error)
             )
             return False
         self._seen = octets
@@ -86,7 +91,7 @@ class Certificate:
         return True
 
     async def watch(self) -> None:
-        """Refresh for ever; run as a supervised task."""
+        """Refresh until cancelled; run as a supervised task."""
         while True:
             await asyncio.sleep(CHECK_SECONDS)
             await asyncio.to_thread(self.refresh)

@@ -1,1 +1,1 @@
-"""Protocols without input or output: bytes in, events and bytes out."""
+"""Protocols and formats without I/O: bytes in, events and bytes out."""

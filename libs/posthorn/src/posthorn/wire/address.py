@@ -1,12 +1,13 @@
-"""Mail addresses: syntax and the one canonical form (RFC 5321 §4.1.2, RFC 6531, RFC 5891).
+"""Mail addresses: syntax and canonical form (RFC 5321 §4.1.2, RFC 6531, RFC 5891).
 
 Rules:
 
-- An address is compared, stored and projected in canonical form only: local part in NFC and lower case, unquoted where
-  quoting is not needed; domain in lower-case A-label (ASCII) form without a final dot.
-- Local parts are matched without regard to case. RFC 5321 §2.4 lets a host decide; every large host decides so.
-- The domain is never mapped by tables: an A-label is decoded, put in NFC and lower case, and encoded again, so that
-  ``faß.de`` and ``fass.de`` stay two domains (RFC 5891 §4.2.2).
+- An address is compared, stored and published in canonical form only: local part in NFC and lower
+  case, unquoted where quoting is not needed; domain in lower-case A-label (ASCII) form without a
+  final dot.
+- Local parts are case-insensitive. RFC 5321 §2.4 leaves that to the host; every large host does so.
+- The domain is never mapped by tables: an A-label is decoded, converted to NFC and lower case, and
+  encoded again, so that ``faß.de`` and ``fass.de`` stay two domains (RFC 5891 §4.2.2).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ MAX_DOMAIN_OCTETS = 255
 MAX_PATH_OCTETS = 254
 """RFC 5321 §4.5.3.1.3: 256 with the angle brackets."""
 
-_LONGEST = 512  # characters; no text that is longer can be an address, however it is quoted or encoded
+_LONGEST = 512  # characters; no longer text can be an address, however it is quoted or encoded
 _ATEXT = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010ffff"
 _DOT_STRING = re.compile(rf"[{_ATEXT}]+(?:\.[{_ATEXT}]+)*\Z")
 _QUOTED = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e\u0080-\U0010ffff]|\\[\x20-\x7e])*)"\Z')
@@ -32,12 +33,12 @@ _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 
 
 class AddressError(ValueError):
-    """The text is no mail address; the message says what is wrong with it."""
+    """The text is not a mail address; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """An address in canonical form. ``str()`` gives ``local@domain``."""
+    """An address in canonical form. ``str()`` returns ``local@domain``."""
 
     local: str
     domain: str
@@ -47,7 +48,7 @@ class Address:
 
     @property
     def base(self) -> Address | None:
-        """The address without its ``+tag`` (RFC 5233 subaddress), or None when it carries none."""
+        """The address without its ``+tag`` (RFC 5233 subaddress), or None when it has none."""
         name, plus, _ = self.local.partition("+")
         return Address(name, self.domain) if plus and name else None
 
@@ -58,9 +59,9 @@ class Address:
 
 
 def parse_address(text: str) -> Address:
-    """Read ``local@domain`` and give its canonical form.
+    """Parse ``local@domain`` into its canonical form.
 
-    Raises AddressError with a sentence a person can act on. Lengths are counted in octets of UTF-8.
+    Raises AddressError with a text that a person can act on. Lengths are counted in bytes of UTF-8.
     """
     if len(text) > _LONGEST:
         raise AddressError(f"an address is not longer than {MAX_PATH_OCTETS} octets")
@@ -91,12 +92,12 @@ def canonical_domain(text: str) -> str:
 
 
 def display_domain(domain: str) -> str:
-    """Return a canonical domain as people write it: A-labels decoded to Unicode."""
+    """Return a canonical domain for display: A-labels decoded to Unicode."""
     return ".".join(_decode_label(label) if label.startswith("xn--") else label for label in domain.split("."))
 
 
 def quote_local(local: str) -> str:
-    """Return a canonical local part as it must stand on the wire, quoted when it is no dot-string."""
+    """Return a canonical local part for the wire, quoted unless it is a dot-string."""
     if _DOT_STRING.match(local):
         return local
     return '"' + local.replace("\\", "\\\\").replace('"', '\\"') + '"'
@@ -124,7 +125,8 @@ def _fold(text: str) -> str:
 def _canonical_label(label: str) -> str:
     if label.startswith("xn--"):
         label = _fold(_decode_label(label))
-        if label.isascii() or label.startswith("xn--"):  # RFC 5890 §2.3.2.1: it stands for a label that is not ASCII
+        # RFC 5890 §2.3.2.1: an A-label encodes a label that is not ASCII
+        if label.isascii() or label.startswith("xn--"):
             raise AddressError("the domain has an xn-- label that stands for no other")
         if _CONTROL.search(label):
             raise AddressError("the domain has an xn-- label that stands for control characters")
@@ -146,7 +148,8 @@ def _decode_label(label: str) -> str:
 
 def _canonical_literal(inner: str) -> str:
     try:
-        if inner[:5].lower() == "ipv6:" and "%" not in inner:  # a zone has no meaning on another host
+        # a zone is meaningless on another host
+        if inner[:5].lower() == "ipv6:" and "%" not in inner:
             return f"[IPv6:{ipaddress.IPv6Address(inner[5:]).compressed}]"
         return f"[{ipaddress.IPv4Address(inner)}]"
     except ValueError as error:

@@ -1,12 +1,13 @@
-"""Addresses that others made: a reverse-path, or a recipient elsewhere, is a label to carry back or to hand on.
+"""Foreign addresses: reverse-paths and recipients elsewhere, which are passed on as written.
 
 Rules:
 
-- What reads by the grammar of ``wire.address`` is read by it, so that an address has one canonical form whoever names it.
-- Anything else is taken as long as it can stand in a command unmistakably: printable, no blanks and no ``<`` or ``>`` outside of
-  quotes, one ``@``, and a domain of labels of letters, digits, ``-`` and ``_``. RFC 5321 §4.5.3.1 gives limits that every host
-  must take at least, so only the path as a whole is limited.
-- Nothing is quoted, unquoted or put right: the host that made the address is the one to judge it.
+- An address valid by the grammar of ``wire.address`` is parsed by it, so that it has one canonical
+  form everywhere.
+- Anything else is accepted if it is unambiguous in a command: printable, no blanks and no ``<`` or
+  ``>`` outside quotes, one ``@``, and a domain of labels of letters, digits, ``-`` and ``_``. RFC
+  5321 §4.5.3.1 gives minimum limits, so only the path as a whole is limited.
+- Nothing is quoted, unquoted or corrected: only the address's own host can judge it.
 """
 
 from __future__ import annotations
@@ -31,16 +32,18 @@ _LABEL = re.compile(r"[a-z0-9_-]{1,63}\Z")
 
 @dataclass(frozen=True, slots=True)
 class ForeignAddress(Address):
-    """An address that does not read by our grammar. ``local`` keeps its quotes, if it has any, and is in NFC and lower case."""
+    """An address outside our grammar. ``local`` keeps its quotes, if any, and is in NFC and
+    lower case."""
 
     def __str__(self) -> str:
         return f"{self.local}@{self.domain}" if self.domain else self.local
 
 
 def parse_foreign(text: str) -> Address:
-    """Read an address that may be another host's; what is no address even so raises AddressError.
+    """Parse an address that may be another host's. Raises AddressError.
 
-    The result is equal for spellings that differ in the case alone. It is no ForeignAddress when it reads by our own grammar.
+    The result is equal for spellings that differ only in case. It is an Address when it is valid by
+    our own grammar.
     """
     try:
         return parse_address(text)
@@ -53,7 +56,8 @@ def parse_foreign(text: str) -> Address:
 
 
 def parse_sender(text: str) -> Address:
-    """Read a reverse-path that is not null. One without a domain, as scripts write it (``root``), has an empty one.
+    """Parse a reverse-path that is not null. One without a domain, as scripts write it (``root``),
+    has an empty domain.
 
     Raises AddressError.
     """
@@ -63,7 +67,7 @@ def parse_sender(text: str) -> Address:
 
 
 def canonical(text: str) -> str:
-    """Return the form in which an address is compared with others; of what is no address, the text in lower case."""
+    """Return the form of an address for comparison; for anything else, the text in lower case."""
     try:
         return str(parse_sender(text))
     except AddressError:
@@ -71,12 +75,14 @@ def canonical(text: str) -> str:
 
 
 def written_form(text: str, address: Address) -> str:
-    """Return the address with its local part as it stands in ``text``, from which it was read, and its domain canonical."""
+    """Return the address with its local part as written in ``text``, from which it was parsed,
+    and its domain canonical."""
     return f"{text.rpartition('@')[0]}@{address.domain}" if address.domain else text
 
 
 def foreign_domain(text: str) -> str:
-    """Return another's domain in canonical form; its labels may hold underscores anywhere. Raises AddressError."""
+    """Return a foreign domain in canonical form; its labels may contain underscores. Raises
+    AddressError."""
     try:
         return canonical_domain(text)
     except AddressError:
@@ -89,7 +95,7 @@ def foreign_domain(text: str) -> str:
 
 
 def local_is_plain(local: str) -> bool:
-    """Return whether a local part can stand before an ``@`` as it is."""
+    """Return whether a local part needs no quotes."""
     return not _CONTROL.search(local) and _LOCAL.match(local) is not None
 
 

@@ -1,14 +1,19 @@
-"""The PROXY protocol's header, versions 1 and 2: who is really at the other end of a connection that a balancer made.
+"""The PROXY protocol's header, versions 1 and 2: the client of a connection made by a balancer.
 
-After the HAProxy project's "The PROXY protocol, Versions 1 & 2" (proxy-protocol.txt); its sections are cited.
+After the HAProxy project's "The PROXY protocol, Versions 1 & 2" (proxy-protocol.txt); its sections
+are cited.
 
 Rules:
 
-- The header is the very first thing on a connection. An octet that cannot belong to one is refused as it comes, not at a time-out.
-- Nothing is guessed: one space, no leading zeros, CRLF, addresses of the family that was named; stream sockets only.
-- ``UNKNOWN`` (v1), ``LOCAL`` and ``AF_UNSPEC`` (v2) name nobody: the balancer speaks for itself, as in a health check (§2.1, §2.2).
-- TLVs, and what follows UNKNOWN in its line, are skipped unread. No checksum is looked at: TCP has one.
-- A reader that takes no more octets than ``wanted`` at a time never takes one that follows the header.
+- The header comes first on a connection. A byte that cannot belong to one is refused at once, not
+  after a timeout.
+- Parsing is strict: one space, no leading zeros, CRLF, addresses of the named family; stream
+  sockets only.
+- ``UNKNOWN`` (v1), ``LOCAL`` and ``AF_UNSPEC`` (v2) name no client: the connection is the
+  balancer's own, such as a health check (§2.1, §2.2).
+- TLVs, and what follows UNKNOWN in its line, are skipped. The checksum is not verified: TCP has
+  one.
+- A reader that reads at most ``wanted`` bytes at a time never reads beyond the header.
 """
 
 from __future__ import annotations
@@ -18,15 +23,16 @@ import re
 from dataclasses import dataclass
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
-"""How version 2 begins (§2.2)."""
+"""Signature of version 2 (§2.2)."""
 LONGEST_V1 = 107
-"""Octets of a version 1 line with its end, at most (§2.1)."""
+"""Most bytes of a version 1 line with its end (§2.1)."""
 LONGEST_V2 = 2048
-"""Octets of a version 2 header with addresses and TLVs, at most: our own limit. A balancer's TLVs take some hundred."""
+"""Most bytes of a version 2 header with addresses and TLVs: our own limit. A balancer's TLVs
+take some hundred."""
 
 _V1 = b"PROXY "
 _SHORTEST = len(b"PROXY UNKNOWN\r\n")
-_FIXED = 16  # octets of a version 2 header before the addresses
+_FIXED = 16  # bytes of a version 2 header before the addresses
 _ADDRESS_OCTETS = {0x11: 4, 0x21: 16}  # TCP over IPv4 and IPv6; not datagrams, AF_UNIX, nor what is not defined
 _LINE = re.compile(
     rb"PROXY (TCP[46]) ([0-9A-Fa-f:.]{2,39}) ([0-9A-Fa-f:.]{2,39}) (0|[1-9]\d{0,4}) (0|[1-9]\d{0,4})\r\n"
@@ -37,7 +43,7 @@ type Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class ProxyError(Exception):
-    """What came is no header that can be relied upon. ``reason`` is one of REASONS."""
+    """The input is not a valid header. ``reason`` is one of REASONS."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -45,23 +51,25 @@ class ProxyError(Exception):
 
 
 REASONS = ("missing", "oversize", "malformed", "version", "family", "address")
-"""Why a header is refused: there is none; it is too long; its line or its lengths are wrong; a version or command that does not
-exist; neither TCP over IPv4 nor over IPv6; an address that no client has, or of the other family."""
+"""Why a header is refused: there is none; it is too long; its line or lengths are wrong; an
+unknown version or command; neither TCP over IPv4 nor over IPv6; an impossible client address, or
+one of the other family."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProxyHeader:
-    """What a header says."""
+    """A parsed header."""
 
     version: int
     source: Ip | None
-    """The client; None when the balancer speaks for itself. A v4-mapped IPv6 address is given as IPv4."""
+    """The client; None when the connection is the balancer's own. An IPv4-mapped IPv6 address is
+    returned as IPv4."""
     port: int = 0
     """The client's port; 0 without a client."""
 
 
 class ProxyParser:
-    """Reads one header from octets as they come."""
+    """Parses one header from pieces."""
 
     def __init__(self) -> None:
         self._seen = bytearray()
@@ -70,7 +78,7 @@ class ProxyParser:
 
     @property
     def wanted(self) -> int:
-        """So many octets at least are still to come of the header; 0 after it."""
+        """Bytes that the header still needs at least; 0 after it."""
         if self._header is not None:
             return 0
         seen = len(self._seen)
@@ -80,21 +88,22 @@ class ProxyParser:
             return _FIXED - seen if seen < _FIXED else self._total() - seen
         fields = (
             5 - self._seen.count(b" ") if self._seen[6] == ord("T") else 0
-        )  # each takes a space and an octet at least
+        )  # each takes at least a space and a byte
         return 2 * max(0, fields) + (1 if self._seen[-1] == 0x0D else 2)
 
     @property
     def rest(self) -> bytes:
-        """What came behind the header."""
+        """Bytes after the header."""
         return self._rest
 
     @property
     def began(self) -> bool:
-        """Whether anything has come."""
+        """Whether any byte has been received."""
         return bool(self._seen)
 
     def feed(self, octets: bytes) -> ProxyHeader | None:
-        """Take octets; returns the header once it is complete, and again for what follows it. Raises ProxyError."""
+        """Add bytes; return the header once it is complete, and again for later calls. Raises
+        ProxyError."""
         if self._header is not None:
             self._rest += octets
             return self._header
@@ -158,9 +167,9 @@ def _read_v1(line: bytes) -> ProxyHeader:
 
 def _read_v2(header: bytes) -> ProxyHeader:
     """§2.2."""
-    if not header[12] & 0x0F:  # LOCAL: the family must be ignored, whatever it is
+    if not header[12] & 0x0F:  # LOCAL: the family must be ignored
         return ProxyHeader(2, None)
-    if header[13] == 0x00:  # AF_UNSPEC: it speaks for somebody whom it cannot name
+    if header[13] == 0x00:  # AF_UNSPEC: the client is not known
         return ProxyHeader(2, None)
     octets = _ADDRESS_OCTETS.get(header[13])
     if octets is None:
@@ -175,12 +184,13 @@ def _read_v2(header: bytes) -> ProxyHeader:
 def _client(address: Ip) -> Ip:
     plain = plain_address(address)
     if plain.is_unspecified or plain.is_multicast or plain == ipaddress.IPv4Address("255.255.255.255"):
-        raise ProxyError("address")  # no TCP connection comes from there
+        raise ProxyError("address")  # no TCP connection has this source
     return plain
 
 
 def plain_address(address: Ip) -> Ip:
-    """Return an address in its one form: IPv4 where it is mapped into IPv6 (RFC 4291 §2.5.5.2), and without a zone."""
+    """Return an address in canonical form: IPv4 where it is mapped into IPv6 (RFC 4291
+    §2.5.5.2), without a zone."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
     return address.ipv4_mapped or (ipaddress.IPv6Address(int(address)) if address.scope_id else address)

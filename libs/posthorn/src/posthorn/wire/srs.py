@@ -1,24 +1,29 @@
-"""Sender Rewriting Scheme: reverse-paths of forwarded mail, in the form that forwarders at large use (SRS0 and SRS1), and a
-form of ours for senders that are too long for it (SRS2).
+"""Sender Rewriting Scheme: reverse-paths of forwarded mail, in the common form (SRS0 and SRS1), and
+our own form for senders that are too long for it (SRS2).
 
 Rules:
 
-- ``SRS0=hash=day=domain=local`` stands for ``local@domain``. The hash is keyed, so that nobody else can make one and send
-  through us; the day lets it expire. Behind the day may stand four characters of the message that was forwarded: then each forward
-  has an address of its own, and what comes back to it can be counted (ADR 20).
-- A sender that is an SRS0 address of another forwarder becomes ``SRS1=hash=forwarder=rest``, ``rest`` being what stood behind
-  the word SRS0, its separator included. A sender that is an SRS1 address keeps its forwarder and rest and gets a hash of ours.
-  However many forwarders follow one another, the address grows no further than that, and its bounce goes to the first of them,
-  who alone can judge hash and day of the SRS0 address.
-- A local part has at most 64 octets (RFC 5321 §4.5.3.1.1), and the characters of some senders do not survive the way back. Such a
-  sender is refused by ``rewrite`` with SrsError; ``rewrite_long`` makes ``SRS2=hash=day=token`` for it. The token names the sender
-  and does not hold it: whoever forwards stores the sender under the token (ADR 27). Hash and day are judged without that store.
-  With its 33 octets it leaves the next forwarder room for an SRS0 address of its own.
-- The three kinds are hashed apart: else what stands behind a forwarder's name, which its sender may choose, would make an address
-  that nobody gave out.
-- On the way back the whole local part may have been folded (RFC 5321 §2.4 lets no host count on that, many do it): the hash is
-  over the folded text, itself in lower case, and the day is written in letters whose case says nothing.
-- The sender's local part comes back as it was written, whether our own grammar has such a one or not (``wire.foreign_address``).
+- ``SRS0=hash=day=domain=local`` stands for ``local@domain``. The hash is keyed, so that no one else
+  can create one and relay through this host; the day lets it expire. Four characters of the
+  forwarded message's id may follow the day: then each forward has its own address, whose DSNs can
+  be counted (ADR 20).
+- A sender that is an SRS0 address of another forwarder becomes ``SRS1=hash=forwarder=rest``,
+  ``rest`` being what followed SRS0, its separator included. A sender that is an SRS1 address keeps
+  its forwarder and rest and gets our hash. However many forwarders follow one another, the address
+  grows no further, and its bounce goes to the first of them, which alone can verify hash and day of
+  the SRS0 address.
+- A local part has at most 64 octets (RFC 5321 §4.5.3.1.1), and the characters of some senders may
+  be changed in bounces. ``rewrite`` refuses such a sender with SrsError; ``rewrite_long`` returns
+  ``SRS2=hash=day=token`` for it. The token names the sender without containing it: the forwarder
+  stores the sender under the token (ADR 27). Hash and day are verified without that store. Its 33
+  bytes leave the next forwarder room for an SRS0 address.
+- The three kinds have distinct hash inputs: otherwise the part after a forwarder's name, which its
+  sender may choose, could forge an address.
+- In bounces the case of the whole local part may have been folded (against RFC 5321 §2.4, but
+  common): the hash covers the folded text and is in lower case itself, and the day is encoded
+  case-insensitively.
+- The sender's local part is returned as it was written, whether our own grammar permits it or not
+  (``wire.foreign_address``).
 """
 
 from __future__ import annotations
@@ -35,15 +40,17 @@ from posthorn.wire.address import MAX_LOCAL_OCTETS, AddressError, quote_local
 from posthorn.wire.foreign_address import foreign_domain, local_is_plain
 
 VALID_DAYS = 21
-"""How long bounces may come back: the five days a host tries, and ample time for those that pass it on."""
+"""Days for which bounces are accepted: the five days that a host tries, and ample time for later
+forwarders."""
 
 _HASH = 8
 """Characters of the hash, five bits each."""
 _TAG = 4
 _TOKEN = 12
-"""Characters of a token, five bits each. Two senders do not meet in one by chance; should they, the second is not stored."""
+"""Characters of a token, five bits each. Two senders do not share one by chance; if they did,
+the second would not be stored."""
 _AHEAD_DAYS = 1
-"""How far the clock of the process that wrote an address may be ahead of the one that reads it."""
+"""Days by which the clock of the writing process may be ahead of the reading one."""
 _DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _CYCLE = len(_DIGITS) ** 2
 _SRS0 = re.compile(r"srs0([-+=].*)\Z", re.IGNORECASE | re.DOTALL)
@@ -53,20 +60,21 @@ _OURS2 = re.compile(r"srs2=([a-z2-7]{8})=([a-z2-7]{2})(?:[a-z2-7]{4})?=([a-z2-7]
 
 
 class SrsError(ValueError):
-    """The sender cannot be rewritten, or the address is none of ours, forged or expired. No retry will help."""
+    """The sender cannot be rewritten, or the address is not ours, forged or expired: permanent."""
 
 
 def tag_of(message: bytes) -> str:
-    """Return the characters that tell the forwards of one message, given by its id, from others."""
+    """Return the characters that distinguish the forwards of one message, given by its id."""
     return b32encode(hashlib.sha256(message).digest()[:5]).decode()[:_TAG]
 
 
 def rewrite(reverse_path: str, domain: str, key: bytes, day: int, tag: str = "") -> str:
-    """Return the reverse-path with which a message from ``reverse_path`` is forwarded in the name of ``domain``.
+    """Return the reverse-path with which a message from ``reverse_path`` is forwarded in the name
+    of ``domain``.
 
-    The null reverse-path stays as it is. ``day`` counts days since the epoch. ``tag`` (``tag_of``) goes in where there is
-    room for it. Raises SrsError when the result does not fit into 64 octets, or when the sender's characters would not survive the
-    way back.
+    The null reverse-path is unchanged. ``day`` counts days since the epoch. ``tag`` (``tag_of``) is
+    added where there is room. Raises SrsError when the result does not fit into 64 bytes, or when
+    the sender's characters would not survive a bounce.
     """
     if tag:
         with suppress(SrsError):
@@ -92,17 +100,15 @@ def _rewrite(reverse_path: str, domain: str, key: bytes, day: int, tag: str) -> 
     if max(len(quoted.encode()), len(_fold(quoted).encode())) > MAX_LOCAL_OCTETS:
         raise SrsError(f"the rewritten local part is longer than {MAX_LOCAL_OCTETS} octets")
     if not quoted.isascii():
-        reverse(
-            _fold(new), (key,), day
-        )  # a combining mark behind a separator, for one, would make it another character
+        reverse(_fold(new), (key,), day)  # a combining mark after a separator, for one, would change the character
     return f"{quoted}@{domain}"
 
 
 def rewrite_long(reverse_path: str, domain: str, key: bytes, day: int, tag: str = "") -> str:
     """Return the SRS2 address for a sender that ``rewrite`` refuses, at ``domain``.
 
-    The caller stores the sender under ``token_of``. ``day`` and ``tag`` as for ``rewrite``. Raises SrsError when the
-    reverse-path has no domain to go back to.
+    The caller stores the sender under ``token_of``. ``day`` and ``tag`` as for ``rewrite``. Raises
+    SrsError when the reverse-path has no domain to return to.
     """
     local, at, host = reverse_path.rpartition("@")
     if not (local and at and host):
@@ -118,17 +124,19 @@ def token_of(sender: str) -> str:
 
 
 def is_srs(local: str) -> bool:
-    """Return whether a local part has the look of a rewritten one. Whether it is one of ours is for ``verify`` to say."""
+    """Return whether a local part looks like a rewritten one. ``verify`` tells whether it is
+    ours."""
     return local.lstrip('"')[:5].lower() in ("srs0=", "srs1=", "srs2=")
 
 
 def is_long(local: str) -> bool:
-    """Return whether a local part has the look of an SRS2 one, whose sender is stored."""
+    """Return whether a local part looks like an SRS2 one, whose sender is stored."""
     return local.lstrip('"')[:5].lower() == "srs2="
 
 
 def verify(local: str, keys: Sequence[bytes], day: int) -> None:
-    """Raise SrsError unless the local part is one of ours and has not expired. Parameters as for ``reverse``; needs no store."""
+    """Raise SrsError unless the local part is ours and has not expired. Parameters as for
+    ``reverse``; needs no store."""
     if is_long(local):
         long_token(local, keys, day)
     else:
@@ -136,7 +144,7 @@ def verify(local: str, keys: Sequence[bytes], day: int) -> None:
 
 
 def long_token(local: str, keys: Sequence[bytes], day: int) -> str:
-    """Return the token of an SRS2 local part of ours. Parameters as for ``reverse``. Raises SrsError."""
+    """Return the token of our SRS2 local part. Parameters as for ``reverse``. Raises SrsError."""
     ours = _OURS2.match(_unquoted(local))
     if ours is None:
         raise SrsError("the address is not of the form of a rewritten one")
@@ -146,10 +154,11 @@ def long_token(local: str, keys: Sequence[bytes], day: int) -> str:
 
 
 def reverse(local: str, keys: Sequence[bytes], day: int) -> str:
-    """Return the address that the local part of an address of ours stands for, in the case in which it came back.
+    """Return the original address of a rewritten local part, in the case in which it was received.
 
-    ``local`` may be quoted or not; ``keys`` are those that may have made it, ``day`` is today in days since the epoch. The
-    result may be rewritten in its turn, by another forwarder or by us. Raises SrsError, also for an SRS2 address (``long_token``).
+    ``local`` may be quoted or not; ``keys``: those that may have signed it; ``day``: today in days
+    since the epoch. The result may itself be rewritten, by another forwarder or by us. Raises
+    SrsError, also for an SRS2 address (``long_token``).
     """
     plain = _unquoted(local)
     if ours := _OURS0.match(plain):
@@ -163,7 +172,7 @@ def reverse(local: str, keys: Sequence[bytes], day: int) -> str:
 
 
 def _domain(text: str) -> str:
-    """The local part may have come back in capitals, and the domain stands in it."""
+    """Return the domain in a local part, whose case may have been changed."""
     try:
         return foreign_domain(text)
     except AddressError as error:
@@ -173,7 +182,7 @@ def _domain(text: str) -> str:
 def _check(keys: Sequence[bytes], claimed: str, text: str) -> None:
     given = claimed.lower().encode("utf-8", "surrogatepass")
     if not any(hmac.compare_digest(given, _hash(key, text).encode()) for key in keys):
-        raise SrsError("the hash is none of ours")
+        raise SrsError("the hash does not verify")
 
 
 def _check_age(digits: str, day: int) -> None:
@@ -197,13 +206,14 @@ def _number(digits: str) -> int:
 
 
 def _kept(local: str) -> str:
-    """Return a sender's local part as it goes into a rewritten one: without its quotes, where they come back by themselves."""
+    """Return a sender's local part for a rewritten one: without its quotes, where they can be
+    restored."""
     plain = _unquoted(local)
     return plain if plain == local or _as_written(plain) == local else local
 
 
 def _as_written(local: str) -> str:
-    """Return another host's local part as it wrote it: quoted only where it could not stand otherwise."""
+    """Return another host's local part as it was written: quoted only where necessary."""
     return local if local_is_plain(local) else quote_local(local)
 
 

@@ -32,7 +32,7 @@ from prometheus_client import Counter, Gauge
 
 from posthorn.model.directory_entry import Entry
 from posthorn.model.unpublished import Unpublished, of_subjects
-from posthorn.ports.directory import DirectoryBucket, DirectoryTruth
+from posthorn.ports.directory import DirectoryBucket, DirectorySource
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.brakes import Brake
 
@@ -67,19 +67,19 @@ _unmarked = Counter(
 
 
 class Publisher:
-    """Publishes the directory. One runs in every API process; they take turns by the lock of the truth."""
+    """Publishes the directory. One runs in every API process; they take turns by the lock of the source."""
 
     def __init__(
         self,
-        truth: DirectoryTruth,
+        source: DirectorySource,
         bucket: DirectoryBucket,
         reconcile_seconds: float = 600.0,
         *,
         certain: Callable[[], Awaitable[None]] | None = None,
         brake: Brake | None = None,
     ) -> None:
-        """``certain`` raises Unavailable unless Postgres is known to be the truth; without it and ``brake`` all goes."""
-        self._truth = truth
+        """``certain`` raises Unavailable unless Postgres is known to belong to the other stores; None: not checked."""
+        self._source = source
         self._bucket = bucket
         self._reconcile_seconds = reconcile_seconds
         self._reconcile_at = 0.0
@@ -131,7 +131,7 @@ class Publisher:
             return True
         try:
             async with asyncio.timeout(_ANNOUNCE_SECONDS):
-                await self._join(await self._truth.unpublished(outbox_ids))
+                await self._join(await self._source.unpublished(outbox_ids))
         except (TimeoutError, Unavailable) as fault:
             self._unmarkable(fault)
         return False
@@ -155,7 +155,7 @@ class Publisher:
                     this_round = self._round
                     self._wake.set()
                     await this_round.wait()
-                    if await self._truth.published(outbox_ids):
+                    if await self._source.published(outbox_ids):
                         return True
         except (TimeoutError, Unavailable):
             pass
@@ -170,7 +170,7 @@ class Publisher:
             if is_more and (now := time.monotonic()) >= self._mark_at:
                 await self._mark_all()
                 self._mark_at = time.monotonic() + max(_MARK_SECONDS, 10 * (time.monotonic() - now))
-            async with self._truth.pending(_AT_ONCE) as changes:
+            async with self._source.pending(_AT_ONCE) as changes:
                 if changes is None:
                     return False
                 await self._put(changes)
@@ -198,12 +198,12 @@ class Publisher:
 
     async def _mark_all(self) -> None:
         """Say that all that waits is late. What others have marked stays, as of now it may not be in the outbox that was read."""
-        await self._join(await self._truth.unpublished())
+        await self._join(await self._source.unpublished())
 
     async def _lift(self) -> None:
         """Take out of the mark what is published."""
         revision, before = await self._bucket.behind()  # before the outbox is read; see above
-        if before and (still := await self._truth.unpublished()) != before:
+        if before and (still := await self._source.unpublished()) != before:
             await self._bucket.mark_behind(still, revision)
             before = still
         _behind.set(bool(before))
@@ -242,14 +242,14 @@ class Publisher:
         The bucket answers meanwhile: nothing is removed that is right. Raises Unavailable.
         """
         subjects = set(await self._bucket.entries())
-        async for subject, _ in self._truth.everything():
+        async for subject, _ in self._source.everything():
             subjects.add(subject)
         await self._publish_anew(subjects)
         await self.reconcile()
         return len(subjects)
 
     async def _publish_anew(self, subjects: Collection[str]) -> None:
-        await self._truth.doubt(subjects)
+        await self._source.recheck(subjects)
         while not await self.publish():  # noqa: ASYNC110 - another process publishes, and no event tells of that
             await asyncio.sleep(_BUSY_SECONDS)
 
@@ -257,7 +257,7 @@ class Publisher:
         """Return what is to be published anew, and how many entries stay that Postgres does not know."""
         entries = await self._bucket.entries()
         total = len(entries)
-        wrong = [subject async for subject, entry in self._truth.everything() if entries.pop(subject, None) != entry]
+        wrong = [subject async for subject, entry in self._source.everything() if entries.pop(subject, None) != entry]
         if await self._may_remove(len(entries), total):
             return wrong + list(entries), 0
         return wrong, len(entries)

@@ -12,7 +12,7 @@ from posthorn.adapters.nats.bucket import NatsDirectoryBucket
 from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.installation import DirectoryMark
 from posthorn.adapters.postgres.database import connect as connect_postgres
-from posthorn.adapters.postgres.directory.outbox import PostgresDirectoryTruth
+from posthorn.adapters.postgres.directory.outbox import PostgresDirectorySource
 from posthorn.adapters.postgres.installation import PostgresInstallation
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.installation import InstallationGuard
@@ -39,7 +39,7 @@ async def _rebuild(settings: ApiSettings) -> int:
         guard = InstallationGuard(PostgresInstallation(database), settings)
         guard.watch_blobs(blobs)
         guard.watch_directory(DirectoryMark(connection))
-        publisher = Publisher(PostgresDirectoryTruth(database), NatsDirectoryBucket(connection))
+        publisher = Publisher(PostgresDirectorySource(database), NatsDirectoryBucket(connection))
         try:
             await guard.compare()
             guard.check()

@@ -124,7 +124,7 @@ class EventReader:
     async def _begin(self) -> tuple[datetime, int]:
         """Find the place, and read back a little before it."""
         stream, last = await self._log.extent()
-        place = await self._book.place(stream)
+        place = await self._book.position(stream)
         if place > last:  # the server lost the end of the stream, and gives its numbers again
             log.warning("the stream of events is shorter than it was", place=place, last=last)
             await self._book.write(stream, place, last, {}, ())
@@ -192,7 +192,7 @@ class EventReader:
                 try:
                     event = decode_event(line)
                 except EventError as error:
-                    log.warning("an event does not read", detail=str(error))
+                    log.warning("an event cannot be decoded", detail=str(error))
                     continue
                 found.append(event)
                 if event.kind == ACCEPTED:

@@ -63,7 +63,7 @@ STORE_SECONDS = 60.0
 _MOST_HOPS = 50
 
 _accepted = Counter("posthorn_api_sent_total", "Messages taken from programs")
-_accepted_octets = Counter("posthorn_api_sent_octets_total", "Octets of those messages, as stored")
+_accepted_octets = Counter("posthorn_api_sent_bytes_total", "Bytes of those messages, as stored")
 
 _REFUSALS = {
     RecipientStatus.UNKNOWN: "there is no such address",

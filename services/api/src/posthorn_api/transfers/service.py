@@ -239,7 +239,7 @@ class TransferService:
         await _patiently(lambda: self._blobs.put(segment.key, packed.parts))
         packed.parts.clear()
         try:
-            return await _patiently(lambda: self._transfers.place(importing, segment, [each.entry for each in batch]))
+            return await _patiently(lambda: self._transfers.insert(importing, segment, [each.entry for each in batch]))
         except ImportLost:
             raise _lost() from None
 
@@ -291,7 +291,7 @@ class _Import:
 
     def _broken(self, error: Exception) -> str:
         if isinstance(error, NotTar):
-            return str(error) or "this is no tar archive"
+            return str(error) or "this is not a tar archive"
         return (
             "this is no mbox: its first line must be From, an address and a date (unpack it first if it is compressed)"
         )

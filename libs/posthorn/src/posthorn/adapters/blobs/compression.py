@@ -1,4 +1,4 @@
-"""zstd, as segments use it: quick, one frame for each body, with its content size stated."""
+"""zstd compression for segments: one frame per body, with its content size stated."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def zstd_frame(body: bytes) -> bytes:
 
 
 def compressor(kind: Literal["zstd", "none"]) -> Callable[[bytes], bytes] | None:
-    """Return what ``pack`` wants, by the setting's word."""
+    """Return the compress function for ``pack``, by the setting's value."""
     return zstd_frame if kind == "zstd" else None

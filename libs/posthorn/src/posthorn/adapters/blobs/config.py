@@ -1,13 +1,14 @@
-"""Which blob store POSTHORN_BLOBS names.
+"""Configuration of the blob store: the forms of POSTHORN_BLOBS.
 
 - ``file:///directory``: a local directory.
 - ``s3://[key:secret@]host[:port]/bucket[/prefix][?region=…&tls=yes|no]``: any S3 server.
-- ``s3://[key:secret@]bucket[/prefix][?region=…]``: a bucket of the server that POSTHORN_S3_ENDPOINT names; without that
-  setting, of AWS.
+- ``s3://[key:secret@]bucket[/prefix][?region=…]``: a bucket of the server that POSTHORN_S3_ENDPOINT
+  names; without that setting, of AWS.
 
-The first name after ``s3://`` is a host when it holds a dot, has a port, is ``localhost`` or an IPv6 address in brackets; else it
-is a bucket. Key and secret may be percent-encoded; not encoded, the secret begins after the last colon and ends at the last ``@``.
-``tls`` is ``no`` by default for loopback hosts and ``yes`` for all others.
+The first name after ``s3://`` is a host when it holds a dot, has a port, is ``localhost`` or an
+IPv6 address in brackets; else it is a bucket. Key and secret may be percent-encoded; not encoded,
+the secret begins after the last colon and ends at the last ``@``. ``tls`` is ``no`` by default for
+loopback hosts and ``yes`` for all others.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class FileTarget:
 
 
 def blob_target(settings: BlobSettings) -> FileTarget | S3Target:
-    """Read the settings. Raises SettingsError, which names the variable and shows no secret."""
+    """Parse the settings. Raises SettingsError, which names the variable and shows no secret."""
     try:
         url = settings.blobs.get_secret_value()
         scheme, _, rest = url.partition("://")
@@ -59,7 +60,8 @@ def blob_target(settings: BlobSettings) -> FileTarget | S3Target:
 
 @asynccontextmanager
 async def open_blobs(settings: BlobSettings) -> AsyncIterator[Blobs]:
-    """Open the store that the settings name. A store that does not answer now is no hindrance: calls raise Unavailable."""
+    """Open the configured store. If it does not answer now, calls raise Unavailable until it
+    does."""
     target = blob_target(settings)
     if isinstance(target, FileTarget):
         files = FileBlobs(target.root)
@@ -76,7 +78,7 @@ async def open_blobs(settings: BlobSettings) -> AsyncIterator[Blobs]:
     else:
         try:
             bucket = S3Blobs(target)
-        except ValueError as error:  # what only the client knows: which hosts AWS has
+        except ValueError as error:  # only the client knows the hosts of AWS
             raise SettingsError(f"refusing to start:\n  POSTHORN_BLOBS: {error}") from None
         try:
             await bucket.open()
@@ -94,7 +96,9 @@ class _UrlError(Exception):
 def _file(url: str) -> FileTarget:
     host, slash, path = url.removeprefix("file://").partition("/")
     if host not in ("", "localhost") or not slash or "?" in path or "#" in path:
-        raise _UrlError("a directory is written file:///directory: three slashes, an absolute path, nothing behind it")
+        raise _UrlError(
+            "a directory is written file:///directory: three slashes and an absolute path, nothing after it"
+        )
     path = "/" + unquote(path)
     if "\0" in path or ".." in path.split("/"):
         raise _UrlError("the directory must not hold NUL or '..'")

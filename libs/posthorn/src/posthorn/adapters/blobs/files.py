@@ -1,13 +1,15 @@
 """Blobs in a local directory, as durable as the disk.
 
-Layout: the key ``segments/0190abcd…`` lies at ``<root>/segments/0190ab~/0190abcd…``. Names begin with their time (UUIDv7), so a
-fan of six hexadecimal digits holds four and a half hours; ``~`` is no letter of keys, so a fan is never mistaken for a key.
+Layout: the key ``segments/0190abcd…`` lies at ``<root>/segments/0190ab~/0190abcd…``. Names begin
+with their time (UUIDv7), so a fan of six hexadecimal digits holds four and a half hours; keys hold
+no ``~``, so a fan is never mistaken for a key.
 
 Rules:
 
-- A blob is written under ``<root>/.incoming``, synced, renamed to its place, and the directory synced; a reader sees all of it
-  or nothing, and after a crash what was acknowledged is there.
-- A directory counts as durable once its entry in its parent was synced by this process, whoever made it.
+- A blob is written under ``<root>/.incoming``, synced, renamed to its place, and the directory
+  synced; a reader sees all of it or nothing, and after a crash every acknowledged blob exists.
+- A directory counts as durable once this process has synced its entry in its parent, whichever
+  process created it.
 - Keys are checked before they become paths.
 """
 
@@ -37,7 +39,7 @@ _PATIENCE = 30.0
 
 
 class FileBlobs:
-    """The port Blobs over the directory ``root``, which is made when missing."""
+    """The port Blobs over the directory ``root``, which is created when missing."""
 
     def __init__(self, root: Path, threads: int = 8) -> None:
         self._root = root
@@ -46,18 +48,18 @@ class FileBlobs:
         self._threads = Threads("blobs", threads, _PATIENCE)
 
     async def open(self) -> None:
-        """Make the directory and clear what crashed writers left behind. Raises Unavailable."""
+        """Create the directory and remove the leftovers of crashed writers. Raises Unavailable."""
         await self._run(self._open)
 
     def close(self) -> None:
-        """Let the threads end."""
+        """End the threads."""
         self._threads.close()
 
     async def put(self, key: str, parts: Sequence[bytes]) -> None:
         await self._run(lambda: self._store(key, lambda out: out.writelines(parts)))
 
     async def put_file(self, key: str, file: BinaryIO, size: int) -> None:
-        """Raises ValueError when the file ends before ``size`` octets."""
+        """Raises ValueError when the file ends before ``size`` bytes."""
         await self._run(lambda: self._store(key, lambda out: _copy(file, out, size)))
 
     async def read(self, key: str, offset: int, length: int) -> bytes:
@@ -86,7 +88,7 @@ class FileBlobs:
                 yield blob
 
     async def probe(self) -> None:
-        """Write and sync a few octets: a full or read-only disk shows here."""
+        """Write and sync a few bytes, to detect a full or read-only disk."""
         await self._run(self._probe)
 
     async def _run[T](self, work: Callable[[], T]) -> T:
@@ -112,7 +114,7 @@ class FileBlobs:
             self._make(directory.parent)
             directory.mkdir(mode=0o700, exist_ok=True)
             _sync_directory(directory.parent)
-        elif self._root in directory.parents:  # perhaps made by another process a moment ago and not yet synced
+        elif self._root in directory.parents:  # another process may have created it a moment ago without syncing yet
             _sync_directory(directory.parent)
         self._durable.add(directory)
 
@@ -127,7 +129,7 @@ class FileBlobs:
                 os.fsync(out.fileno())
             incoming.rename(path)
         except BaseException:
-            self._durable.clear()  # should somebody have removed a directory, it is made anew
+            self._durable.clear()  # a directory that was removed is recreated
             with suppress(OSError):
                 incoming.unlink()
             raise
@@ -158,7 +160,8 @@ class FileBlobs:
             blob.close()
 
     def _walk(self, directory: Path, base: str, prefix: str) -> Iterator[BlobInfo]:
-        """Blobs below a directory whose keys begin with ``base``, in key order: those of its fans merged with deeper ones."""
+        """Yield blobs below a directory whose keys begin with ``base``, in key order: those of
+        its fans merged with deeper ones."""
         fans: list[str] = []
         rooms: list[str] = []
         with suppress(FileNotFoundError), os.scandir(directory) as entries:
@@ -197,7 +200,7 @@ class FileBlobs:
 
 
 class _Range:
-    """Octets of an open file, piece by piece."""
+    """Bytes of an open file, piece by piece."""
 
     def __init__(self, descriptor: int, offset: int, length: int) -> None:
         self._descriptor = descriptor
@@ -210,7 +213,7 @@ class _Range:
         while wanted:
             piece = os.pread(self._descriptor, wanted, self._at)
             if not piece:
-                raise Unavailable("blobs", "the blob is shorter than it should be")
+                raise Unavailable("blobs", "the blob is shorter than expected")
             pieces.append(piece)
             wanted -= len(piece)
             self._at += len(piece)

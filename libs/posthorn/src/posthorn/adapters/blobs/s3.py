@@ -2,11 +2,13 @@
 
 Rules:
 
-- A dead store shows as Unavailable within seconds: short timeouts, one more try for what a new connection can cure, none after
-  a timeout. Nothing here waits for the store at start-up; the bucket is made when it is first needed.
-- A body goes up in one PUT of known length with its MD5, from where it lies, never copied as a whole. The client can only send
-  what it holds in memory, so uploads use a URL that it has signed (the signature then covers no body; the store checks the MD5).
-- No fault carries a URL, a key or a header: a signed URL in a log would let its reader write.
+- A dead store shows as Unavailable within seconds: short timeouts, one retry for what a new
+  connection can cure, none after a timeout. Nothing here waits for the store at start-up; the
+  bucket is created when it is first needed.
+- A body is uploaded in one PUT of known length with its MD5, straight from memory or file, never
+  copied as a whole. The client can only send what it holds in memory, so uploads use a presigned
+  URL (whose signature covers no body; the store checks the MD5). See ADR 30.
+- No fault contains a URL, a key or a header: a presigned URL in a log would let its reader write.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ log = structlog.get_logger()
 
 _PAGE = 1000
 _OPENING_SECONDS = 5.0
-_SIGNED_FOR = timedelta(hours=1)  # an upload takes seconds; the rest allows for clocks that differ
+_SIGNED_FOR = timedelta(hours=1)  # an upload takes seconds; the rest allows for clock differences
 _CODE = re.compile(r"[A-Za-z0-9]{1,64}\Z")
 _CODE_ELEMENT = re.compile(rb"<Code>([A-Za-z0-9]{1,64})</Code>")
 _BLOCK = 256 * 1024
@@ -53,15 +55,15 @@ _BLOCK = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class S3Target:
-    """Which bucket, where, and as whom."""
+    """The bucket, its server, and the login."""
 
     endpoint: str
     """``host`` or ``host:port``."""
     bucket: str
     prefix: str = ""
-    """Put before every key, with a slash between; empty for none."""
+    """Prefix of every key, joined with a slash; empty for none."""
     region: str | None = None
-    """None: ask the store."""
+    """None: query the store."""
     tls: bool = True
     access_key: str | None = None
     secret_key: SecretStr | None = None
@@ -69,17 +71,19 @@ class S3Target:
 
 
 class S3Blobs:
-    """The port Blobs over a bucket, which is made when missing. Times are in seconds, of one step on the wire."""
+    """The port Blobs over a bucket, which is created when missing. Timeouts are in seconds, for
+    one connect or read."""
 
     def __init__(
         self, target: S3Target, *, threads: int = 16, connect_timeout: float = 3.0, read_timeout: float = 15.0
     ) -> None:
-        # its warnings hold URLs, signed ones among them; every fault reaches us as an exception anyhow
+        # its warnings hold URLs, also presigned ones; every fault is raised as an exception anyway
         logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
         self._bucket = target.bucket
         self._prefix = f"{target.prefix}/" if target.prefix else ""
         trusted = verifying_context(certifi.where())
-        trusted.load_default_certs()  # also what SSL_CERT_FILE names: stores inside a cluster have a CA of their own
+        # SSL_CERT_FILE as well: stores inside a cluster have a CA of their own
+        trusted.load_default_certs()
         self._http = urllib3.PoolManager(
             maxsize=threads,
             timeout=urllib3.Timeout(connect=connect_timeout, read=read_timeout),
@@ -109,7 +113,8 @@ class S3Blobs:
         self._ensured = False
 
     async def open(self) -> None:
-        """Make the bucket now if the store answers soon; if not, it is made when first needed."""
+        """Create the bucket now if the store answers soon; otherwise it is created when first
+        needed."""
         try:
             async with asyncio.timeout(_OPENING_SECONDS):
                 await self._run(self._ensure)
@@ -117,7 +122,7 @@ class S3Blobs:
             log.warning("the blob store does not answer yet", fault=str(fault) or "no answer in time")
 
     def close(self) -> None:
-        """Let the threads end and close idle connections."""
+        """End the threads and close idle connections."""
         self._threads.close()
         self._http.clear()
 
@@ -125,7 +130,7 @@ class S3Blobs:
         await self._run(lambda: self._upload(key, _Parts(parts)))
 
     async def put_file(self, key: str, file: BinaryIO, size: int) -> None:
-        """Raises ValueError when the file ends before ``size`` octets."""
+        """Raises ValueError when the file ends before ``size`` bytes."""
         await self._run(lambda: self._upload(key, _Portion(file, size)))
 
     async def read(self, key: str, offset: int, length: int) -> bytes:
@@ -162,7 +167,7 @@ class S3Blobs:
                 )
 
     async def probe(self) -> None:
-        """See Blobs: asks for the bucket, and makes it when it is missing."""
+        """See Blobs: checks the bucket, and creates it when it is missing."""
         await self._run(self._probe)
 
     async def _run[T](self, work: Callable[[], T]) -> T:
@@ -216,9 +221,9 @@ class S3Blobs:
 
     def _get(self, key: str, offset: int, length: int) -> BaseHTTPResponse | None:
         name = self._name(key)
-        if not length:  # no range is empty; still a missing blob is to be told
+        if not length:  # a range cannot be empty; a missing blob must still be reported
             if (self._client.stat_object(self._bucket, name).size or 0) < offset:
-                raise Unavailable("blobs", "the blob is shorter than it should be")
+                raise Unavailable("blobs", "the blob is shorter than expected")
             return None
         response = self._client.get_object(self._bucket, name, offset, length)
         if response.status != 206 and response.headers.get("Content-Length") != str(length):
@@ -239,7 +244,8 @@ class S3Blobs:
 
 
 class _Download:
-    """The octets of a response, piece by piece; its connection is used again when all of them were taken."""
+    """The bytes of a response, piece by piece; its connection is reused when all of them were
+    read."""
 
     def __init__(self, response: BaseHTTPResponse | None, length: int) -> None:
         self._response = response
@@ -251,7 +257,7 @@ class _Download:
             return b""
         piece = self._response.read(wanted)
         if len(piece) != wanted:
-            raise Unavailable("blobs", "the blob is shorter than it should be")
+            raise Unavailable("blobs", "the blob is shorter than expected")
         self._left -= wanted
         if not self._left:
             self._response.read()  # the end of the response, so that the connection goes back to the pool
@@ -266,7 +272,7 @@ class _Download:
 
 
 class _Parts:
-    """Octets in several pieces, read as one file; sent to the store without being joined."""
+    """Bytes in several pieces, read as one file; sent to the store without being joined."""
 
     def __init__(self, parts: Sequence[bytes]) -> None:
         self._parts = parts
@@ -297,7 +303,7 @@ class _Parts:
 
 
 class _Portion:
-    """The next ``size`` octets of a file, read as a file of its own."""
+    """The next ``size`` bytes of a file, read as a file of its own."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file = file
@@ -325,7 +331,8 @@ type _Source = _Parts | _Portion
 
 
 class _Retry(urllib3.Retry):
-    """One more try after a broken connection or a 5xx, but none after a timeout: a store that hangs would hang twice."""
+    """One retry after a broken connection or a 5xx, but none after a timeout: a hanging store
+    would hang twice."""
 
     def increment(self, method=None, url=None, response=None, error=None, _pool=None, _stacktrace=None) -> Self:  # type: ignore[no-untyped-def]
         if isinstance(error, ReadTimeoutError):
@@ -334,7 +341,7 @@ class _Retry(urllib3.Retry):
 
 
 class _Keys(Provider):
-    """Credentials; every fault in getting them is Unavailable."""
+    """The credential chain; every fault in obtaining credentials is Unavailable."""
 
     def __init__(self, target: S3Target) -> None:
         self._fixed: Credentials | None = None
@@ -353,7 +360,7 @@ class _Keys(Provider):
             return self._fixed
         try:
             return self._found.retrieve()
-        except Exception:  # whatever the metadata service answered
+        except Exception:  # any answer of the metadata service
             raise Unavailable("blobs", "no credentials for S3 were found") from None
 
 

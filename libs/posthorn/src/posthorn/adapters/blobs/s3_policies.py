@@ -1,13 +1,15 @@
-"""S3: what each part's login needs, as policies in the language of AWS, which other stores understand as well.
+"""S3 policies: the permissions of each part's login, in AWS' policy language, which other stores
+support as well.
 
 Rules:
 
-- The doors put bodies and read none: smtp-in in both roles. A bucket is theirs to see, since a login that may not list is
-  answered 403 for one that is missing as for one that is there.
-- pop3 and relay read; delivery alone deletes, and lists what it must tell from orphans. api reads, and puts what is sent or
-  imported.
-- Each compares the mark of the installation (ADR 18); delivery and api write it, and delivery keeps orphans under ``trash/``.
-- Nobody makes the bucket: it is made before, or by a login that may (the bundled server's).
+- smtp-in (both roles) writes bodies and reads none. It may list the bucket, since a login that may
+  not list gets 403 for a missing bucket as for an existing one.
+- pop3 and relay read; only delivery deletes, and lists to find orphans. api reads, and writes
+  messages sent or imported.
+- Each part compares the mark of the installation (ADR 18); delivery and api write it, and delivery
+  keeps orphans under ``trash/``.
+- No part may create the bucket: it is created before, or by another login (the bundled server's).
 """
 
 from __future__ import annotations
@@ -30,11 +32,12 @@ PARTS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "pop3": {BODIES: _GET, SEGMENTS: _GET, MARK: _GET},
     "api": {BODIES: _BOTH, SEGMENTS: _BOTH, MARK: _BOTH},
 }
-"""By part and prefix of keys: what may be done to objects."""
+"""Permitted object operations, by part and key prefix."""
 
 
 def policy(part: str, bucket: str, prefix: str = "") -> dict[str, Any]:
-    """Return the policy of a part's login. ``prefix`` is that of ``POSTHORN_BLOBS``, with a slash at its end, if any."""
+    """Return the policy of a part's login. ``prefix``: that of ``POSTHORN_BLOBS``, with a
+    trailing slash, if any."""
     arn = f"arn:aws:s3:::{bucket}"
     statements: list[dict[str, Any]] = [
         {"Sid": "Bucket", "Effect": "Allow", "Action": ["s3:ListBucket", "s3:GetBucketLocation"], "Resource": [arn]}

@@ -2,13 +2,15 @@
 
 Theory:
 
-- A message is kept whole when it is small (``whole_limit``); larger ones are streamed and never cached.
-- The cache is by message id, since a message's octets never change, wherever the collector moves them. It is bounded by octets,
-  the least recently used go first.
-- On a miss the neighbours that the caller will want next and that lie close by in the same blob come with the same range read.
-  What is on its way is fetched once, however many readers wait for it (single flight).
-- Octets in flight are bounded too: a few reads at a time, and reading ahead stops at a budget.
-- What comes out has exactly the size it must have; anything else is Unavailable, never a wrong message.
+- A small message (``whole_limit``) is read and cached whole; larger ones are streamed and never
+  cached.
+- The cache is keyed by message id, since a message's content never changes, wherever the collector
+  moves it. It is bounded in bytes; the least recently used are evicted first.
+- On a miss the same range read also fetches neighbours in the blob that the caller will want next.
+  Concurrent readers of a message share one fetch (single flight).
+- Bytes in flight are bounded too: a few reads at a time, and reading ahead stops at a budget.
+- A returned message has exactly the expected size; anything else is Unavailable, never a wrong
+  message.
 """
 
 from __future__ import annotations
@@ -32,29 +34,32 @@ log = structlog.get_logger()
 
 CACHE_OCTETS = 32 * 1024 * 1024
 WHOLE_LIMIT = 256 * 1024
-"""Messages up to this size are handled whole."""
+"""Messages up to this many bytes are handled whole."""
 RANGE_LIMIT = 1024 * 1024
-"""Most octets of one range read that fetches several messages."""
+"""Most bytes of one range read that fetches several messages."""
 GAP_LIMIT = 32 * 1024
-"""Octets between two wanted messages that are worth reading over, to save a request."""
+"""Most bytes between two wanted messages that are read over to save a request."""
 AHEAD_OCTETS = 4 * 1024 * 1024
-"""Most octets on their way that nobody waits for yet."""
+"""Most bytes in flight of messages read ahead."""
 PARALLEL = 16
 """Range reads at a time in this process."""
 
-_ENTRY_COST = 200  # octets a cache entry takes besides the body
-_SLICE = 256  # octets given to the decoder at once, so that a block that expands a thousandfold stays small
+_ENTRY_COST = 200  # bytes of a cache entry besides the body
+# bytes fed to the decoder at once, so that the output stays small even when it expands a
+# thousandfold
+_SLICE = 256
 
 _hits = Counter("posthorn_segments_cache_hits_total", "Messages found in the cache")
-_misses = Counter("posthorn_segments_cache_misses_total", "Messages asked for that were not in the cache")
+_misses = Counter("posthorn_segments_cache_misses_total", "Messages requested that were not in the cache")
 _reads = Counter("posthorn_segments_blob_reads_total", "Reads of blobs, by kind", ["kind"])
 _read_ranges = _reads.labels("range")
 _read_streams = _reads.labels("stream")
-_read_octets = Counter("posthorn_segments_blob_octets_total", "Octets read from blobs")
+_read_octets = Counter("posthorn_segments_blob_bytes_total", "Bytes read from blobs")
 
 
 class SegmentReader:
-    """Gives messages' octets. Make it inside the running loop that uses it; ``close`` ends what is on its way."""
+    """Reads the content of messages. Create it inside the running loop that uses it; ``close``
+    cancels reads in flight."""
 
     def __init__(
         self,
@@ -79,7 +84,7 @@ class SegmentReader:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
-        """Cancel the reads that are on their way."""
+        """Cancel the reads in flight."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -90,7 +95,7 @@ class SegmentReader:
         return location.size <= self._whole_limit and location.length <= self._whole_limit
 
     def cached(self, location: BodyLocation) -> bytes | None:
-        """Return the message's octets if they are at hand."""
+        """Return the message's content if it is cached."""
         body = self._cache.get(location.message)
         if body is not None:
             self._cache.move_to_end(location.message)
@@ -98,9 +103,11 @@ class SegmentReader:
         return body
 
     async def read(self, location: BodyLocation, ahead: Sequence[BodyLocation] = ()) -> bytes:
-        """Return the octets of a message that is ``whole``; what lies close by of ``ahead`` comes with it into the cache.
+        """Return the content of a message that is ``whole``; also cache those of ``ahead`` that are
+        close by.
 
-        Raises BlobMissing when there is no such blob (locate the message afresh), Unavailable for any other fault.
+        Raises BlobMissing when there is no such blob (locate the message again), Unavailable for
+        any other fault.
         """
         body = self.cached(location)
         if body is not None:
@@ -115,7 +122,8 @@ class SegmentReader:
         return await asyncio.shield(flight)
 
     def prefetch(self, locations: Iterable[BodyLocation]) -> None:
-        """Begin to fetch messages into the cache, as far as the budget goes. Faults show when they are read."""
+        """Begin to fetch messages into the cache, as far as the budget allows. Faults are raised
+        when they are read."""
         for run in coalesce(self._fresh(locations), self._range_limit):
             octets = _extent(run)
             if self._ahead + octets > self._ahead_octets:
@@ -124,9 +132,11 @@ class SegmentReader:
             self._start(run).add_done_callback(partial(self._landed, octets))
 
     async def stream(self, location: BodyLocation, chunk: int = 262_144) -> AsyncGenerator[bytes]:
-        """Yield a message's octets in pieces, fetching as the caller takes them. Close it when it is not taken to its end.
+        """Yield a message's content in pieces, fetched on demand. Close the iterator when leaving
+        early.
 
-        Raises as ``read``, possibly after some octets; when it ends without, exactly ``location.size`` octets came.
+        Raises as ``read``, possibly after some pieces; when it ends without, exactly
+        ``location.size`` bytes were yielded.
         """
         if self.whole(location):
             if body := await self.read(location):
@@ -141,9 +151,7 @@ class SegmentReader:
                     break
                 yield piece
         if total != location.size:
-            raise Unavailable(
-                "blobs", f"{location.key} holds another number of octets than the {location.size} expected"
-            )
+            raise Unavailable("blobs", f"{location.key} does not hold the {location.size} bytes expected")
 
     def _landed(self, octets: int, _: asyncio.Task[None]) -> None:
         self._ahead -= octets
@@ -160,7 +168,7 @@ class SegmentReader:
         flights: dict[UUID, asyncio.Future[bytes]] = {}
         for location in run:
             flight = flights[location.message] = loop.create_future()
-            flight.add_done_callback(_seen)  # nobody may be waiting for what was read ahead
+            flight.add_done_callback(_seen)  # a read-ahead may have no waiter
         self._flights |= flights
         task = loop.create_task(self._fetch(run, flights))
         self._tasks.add(task)
@@ -181,7 +189,7 @@ class SegmentReader:
             log.exception("a blob could not be read", key=run[0].key)
             self._fail(flights, Unavailable("blobs", type(error).__name__))
         finally:
-            self._fail(flights, Unavailable("blobs", "the read was given up"))
+            self._fail(flights, Unavailable("blobs", "the read was cancelled"))
 
     def _land(self, location: BodyLocation, stored: bytes, flight: asyncio.Future[bytes]) -> None:
         self._flights.pop(location.message, None)
@@ -218,7 +226,7 @@ class SegmentReader:
             octets = await self._blobs.read(key, start, length)
         _read_octets.inc(len(octets))
         if len(octets) != length:
-            raise Unavailable("blobs", f"{key} gave {len(octets)} octets of {length}")
+            raise Unavailable("blobs", f"{key} gave {len(octets)} bytes of {length}")
         return octets
 
     def _decode(self, location: BodyLocation, stored: bytes) -> bytes:
@@ -226,17 +234,18 @@ class SegmentReader:
             body = stored
         elif location.encoding == "zstd":
             try:
-                # A damaged frame may announce any size; it is checked before that much memory is taken.
+                # A damaged frame may announce any size; check it before that much memory is
+                # allocated.
                 announced = zstandard.frame_content_size(stored)
                 if announced not in (-1, location.size):
-                    raise Unavailable("blobs", f"a frame of {announced} octets where {location.size} are expected")
+                    raise Unavailable("blobs", f"a frame of {announced} bytes where {location.size} are expected")
                 body = zstandard.ZstdDecompressor().decompress(stored, max_output_size=location.size)
             except zstandard.ZstdError as error:
-                raise Unavailable("blobs", "a frame does not decode") from error
+                raise Unavailable("blobs", "a frame cannot be decoded") from error
         else:
             raise Unavailable("blobs", f"the encoding {location.encoding} is not known to this release")
         if len(body) != location.size:
-            raise Unavailable("blobs", f"{len(body)} octets where {location.size} are expected")
+            raise Unavailable("blobs", f"{len(body)} bytes where {location.size} are expected")
         return body
 
     async def _decoded(self, location: BodyLocation, chunk: int) -> AsyncGenerator[bytes]:
@@ -259,10 +268,10 @@ class SegmentReader:
 def coalesce(
     locations: Iterable[BodyLocation], range_limit: int, gap_limit: int = GAP_LIMIT
 ) -> list[list[BodyLocation]]:
-    """Put messages that lie close together in a blob into runs, each to be read as one range.
+    """Group messages that are close together in a blob into runs, each read as one range.
 
-    A run spans at most ``range_limit`` octets (one message always fits) with gaps of at most ``gap_limit``. The runs come in the
-    order in which their first message was wanted.
+    A run spans at most ``range_limit`` bytes (one message always fits) with gaps of at most
+    ``gap_limit`` bytes. Runs are in the order of their first message in ``locations``.
     """
     order: dict[UUID, int] = {}
     unique: dict[UUID, BodyLocation] = {}
@@ -301,7 +310,7 @@ def _decode_slices(decoder: zstandard.ZstdDecompressionObj, stored: bytes, chunk
         try:
             piece = decoder.decompress(stored[at : at + _SLICE])
         except zstandard.ZstdError as error:
-            raise Unavailable("blobs", "a frame does not decode") from error
+            raise Unavailable("blobs", "a frame cannot be decoded") from error
         waiting.append(piece)
         octets += len(piece)
         if octets >= chunk:
@@ -313,7 +322,8 @@ def _decode_slices(decoder: zstandard.ZstdDecompressionObj, stored: bytes, chunk
 
 
 async def _closable(source: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
-    """A port's iterator as a generator that can be closed, and that closes the source with it."""
+    """Wrap a port's iterator in a generator that can be closed, and that closes the source with
+    it."""
     try:
         async for piece in source:
             yield piece

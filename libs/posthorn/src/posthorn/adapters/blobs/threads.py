@@ -1,11 +1,11 @@
-"""Blocking calls on a few threads of their own, awaited from the event loop.
+"""Blocking calls on a small pool of threads, awaited from the event loop.
 
 Rules:
 
-- A store that hangs must not pile up work: beyond ``_MOST_WAITING`` calls, or when no thread came free in time, a call is
-  refused as Unavailable instead of waiting behind the others.
-- A call cannot be stopped in its thread. When its caller is cancelled it runs to its end, and what it opened is closed then,
-  never while a thread still reads from it.
+- A hanging store must not accumulate work: beyond ``_MOST_WAITING`` calls, or when no thread
+  becomes free in time, a call is refused as Unavailable.
+- A call cannot be stopped in its thread. When its caller is cancelled it runs to its end; what it
+  opened is closed then, never while a thread still reads from it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ _MOST_WAITING = 512
 
 
 class Threads:
-    """A bounded pool of threads. ``part`` names in faults what the calls go to; ``patience`` is in seconds."""
+    """A bounded pool of threads. ``part``: the called part, named in faults; ``patience``:
+    seconds to wait for a thread."""
 
     def __init__(self, part: str, number: int, patience: float) -> None:
         self._part = part
@@ -30,17 +31,19 @@ class Threads:
         self._pool = ThreadPoolExecutor(number, part)
 
     def close(self) -> None:
-        """Let the threads end; calls that have not begun are cancelled."""
+        """End the threads; calls that have not begun are cancelled."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def run[T](self, work: Callable[[], T]) -> T:
-        """Call ``work`` in a thread and give its result. Raises what it raises, and Unavailable when there is no thread for it."""
+        """Call ``work`` in a thread and return its result. Raises what it raises, and
+        Unavailable when no thread is free."""
         return await self._result(self._submit(work))
 
     async def pieces[S](
         self, opening: Callable[[], S], reading: Callable[[S], bytes], closing: Callable[[S], None]
     ) -> AsyncGenerator[bytes]:
-        """Open a source, give its pieces as the caller takes them until an empty one, and close it however the caller leaves.
+        """Open a source, yield its pieces until an empty one, and close it however the caller
+        leaves.
 
         Between two pieces no thread is held. ``closing`` must not block.
         """
@@ -60,7 +63,8 @@ class Threads:
                     return
                 yield piece
         finally:
-            last.add_done_callback(end)  # at once, or in the thread as soon as it has let go of the source
+            # at once, or in the thread as soon as it has finished with the source
+            last.add_done_callback(end)
 
     def _submit[T](self, work: Callable[[], T]) -> Future[T]:
         if self._waiting >= _MOST_WAITING:
@@ -69,7 +73,7 @@ class Threads:
 
         def call() -> T:
             if time.monotonic() > deadline:
-                raise Unavailable(self._part, "no thread came free in time")
+                raise Unavailable(self._part, "no thread became free in time")
             return work()
 
         try:

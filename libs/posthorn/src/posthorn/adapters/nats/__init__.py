@@ -1,1 +1,1 @@
-"""JetStream: the ingest stream, the parked messages, the directory bucket."""
+"""NATS JetStream: the ingest stream, parked messages, events, the directory bucket."""

@@ -1,4 +1,4 @@
-"""What a stream answers to a publish: stored where, or refused why."""
+"""Acknowledgements of JetStream publishes: where a message was stored, or why it was refused."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ _INSUFFICIENT = frozenset({10023, 10028, 10047})  # resources, memory or storage
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """A message is kept."""
+    """A message is stored."""
 
     stream: str
     sequence: int
     duplicate: bool = False
-    """The stream knew the message id already; ``sequence`` is where the first one was stored."""
+    """The stream knew the message id already; ``sequence`` is that of the first copy."""
     count: int = 0
     """Messages of the atomic batch that this acknowledges; 0 for a single message."""
 
 
 def read_ack(answer: Msg, stream: str) -> Ack:
-    """Read a stream's answer. Raises Full, NoResponders, ApiError or Unavailable; also when another stream took the message."""
+    """Decode a stream's answer. Raises Full, NoResponders, ApiError or Unavailable; also when
+    another stream stored the message."""
     if not answer.data:
         raise NoResponders("nats", f"nothing serves the stream {stream}")
     try:
@@ -38,7 +39,7 @@ def read_ack(answer: Msg, stream: str) -> Ack:
             document["stream"], int(document["seq"]), bool(document.get("duplicate")), int(document.get("count", 0))
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Unavailable("nats", "an acknowledgement that does not read") from error
+        raise Unavailable("nats", "an acknowledgement cannot be decoded") from error
     if ack.stream != stream:
         raise Unavailable("nats", f"the stream {ack.stream} answers in place of {stream}")
     return ack

@@ -1,4 +1,4 @@
-"""The directory bucket, as its one writer sees it."""
+"""The directory bucket, as written by the publisher."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from posthorn.ports.errors import Unavailable
 
 log = structlog.get_logger()
 
-_WRONG_SEQUENCE = frozenset({10071, 10164})  # the subject's last message is another one
-_GONE = {"KV-Operation": "DEL", "Nats-TTL": "24h"}  # the marker itself goes after a day
+_WRONG_SEQUENCE = frozenset({10071, 10164})  # wrong last sequence of the subject
+_GONE = {"KV-Operation": "DEL", "Nats-TTL": "24h"}  # the delete marker itself expires after a day
 
 
 class NatsDirectoryBucket:
@@ -61,7 +61,7 @@ class NatsDirectoryBucket:
                     else:
                         found[subject] = decode_entry(message.data)
                 except EntryError as error:
-                    log.warning("an entry of the directory bucket does not read", key=key, detail=str(error))
+                    log.warning("an entry of the directory bucket cannot be decoded", key=key, detail=str(error))
         return found
 
     async def mark_filled(self) -> None:
@@ -89,24 +89,26 @@ class NatsDirectoryBucket:
 
 
 def is_removal(message: Msg) -> bool:
-    """Return whether a message of the bucket's stream says that its key is gone."""
+    """Return whether a message of the bucket's stream marks its key as deleted."""
     headers = message.headers or {}
     return headers.get("KV-Operation", "") in ("DEL", "PURGE") or "Nats-Marker-Reason" in headers
 
 
 async def read_key(connection: Connection, key: str) -> Msg | None:
-    """Read the newest message of a key by direct get; None when there is none. Raises Unavailable, also without a bucket."""
+    """Return the newest message of a key by direct get; None when there is none. Raises
+    Unavailable, also without a bucket."""
     message = await connection.request(f"$JS.API.DIRECT.GET.{BUCKET_STREAM}.{BUCKET_PREFIX}{key}")
     headers = message.headers or {}
     if "Nats-Sequence" in headers:
         return None if is_removal(message) else message
     if headers.get("Status") == "404":
         return None
-    raise Unavailable("directory", "the bucket does not answer rightly")
+    raise Unavailable("directory", "the bucket gave an invalid answer")
 
 
 async def read_mark(connection: Connection) -> tuple[str, str] | None:
-    """Which filling of which bucket this is; None when the bucket was never filled. Raises Unavailable."""
+    """Return the id of the bucket's filling; None when the bucket was never filled. Raises
+    Unavailable."""
     message = await read_key(connection, FILLED_KEY)
     if message is None:
         return None
@@ -115,7 +117,8 @@ async def read_mark(connection: Connection) -> tuple[str, str] | None:
 
 
 async def read_behind(connection: Connection) -> tuple[int, Unpublished]:
-    """Read the mark of what is not published yet, with its revision; 0 when there is none. Raises Unavailable."""
+    """Return the mark of unpublished changes, with its revision; 0 when there is none. Raises
+    Unavailable."""
     message = await read_key(connection, BEHIND_KEY)
     if message is None:
         return 0, NOTHING

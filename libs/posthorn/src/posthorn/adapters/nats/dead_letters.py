@@ -1,4 +1,4 @@
-"""The stream DEAD: what delivery could not place, with the reason in a header."""
+"""The stream DEAD: messages that delivery could not deliver, with the reason in a header."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ class NatsDeadLetters:
             ack = await self._store(DEAD_SUBJECT, DEAD, octets, headers)
             if not ack.duplicate or await self._get(ack.sequence) is not None:
                 return
-            # The stream still knows the id, but an administrator has taken that copy off meanwhile (and it failed again).
+            # The stream still knows the id, but an administrator has removed that copy meanwhile
+            # (and it failed again).
             known_as += f".{ack.sequence}"
 
     async def parked(self, after: int, limit: int) -> Sequence[Parked]:
@@ -61,7 +62,8 @@ class NatsDeadLetters:
         return found
 
     async def retry(self, sequence: int) -> bool:
-        """A crash in between leaves the message on both streams; retrying again does no harm."""
+        """A crash in between leaves the message on both streams; a second retry is
+        harmless."""
         message = await self._get(sequence)
         if message is None:
             return False
@@ -92,14 +94,15 @@ class NatsDeadLetters:
             return message
         if headers.get("Status") == "404":
             return None
-        raise Unavailable("nats", f"{DEAD} does not answer rightly")
+        raise Unavailable("nats", f"{DEAD} gave an invalid answer")
 
     async def _store(self, subject: str, stream: str, octets: bytes, headers: dict[str, str]) -> Ack:
         return read_ack(await self._connection.request(subject, octets, headers), stream)
 
 
 def _subject_again(word: str) -> str:
-    """Return the subject for a retry: that of the same role. An older release noted none, nor did it have any."""
+    """Return the subject for a retry: that of the same role. Messages of an older release have
+    none."""
     subject = f"ingest.{word}"
     try:
         role_of_subject(subject)
@@ -109,6 +112,6 @@ def _subject_again(word: str) -> str:
 
 
 def _header_text(text: str) -> str:
-    """Put a text in the form of a header value: one line of printable ASCII."""
+    """Return a text as a header value: one line of printable ASCII."""
     plain = "".join(c if " " <= c <= "~" else "?" for c in " ".join(text.split()))
     return plain[:_REASON_LIMIT]

@@ -1,18 +1,21 @@
-"""The directory, as smtp-in reads it: direct gets through a bounded cache that a watch keeps true.
+"""The directory, as smtp-in reads it: direct gets through a bounded cache that a watch keeps up to
+date.
 
 Theory of operation:
 
-- A change reaches the cache through the watch within milliseconds: the new entry replaces what was cached, and what a read that
-  is under way brings is no longer kept. Entries also age, in case a replica answered behind the leader.
-- Nothing is cached unless the watch is alive. It is not after a disconnect, a gap in its sequence, missed heartbeats or the
-  bucket's removal; then the cache is dropped, and the watch is made anew.
-- That something is absent counts only in a bucket that was filled: the mark is read again after each such answer, and must be
-  the one known before. So a bucket that was lost and made anew never says ``unknown``.
-- Nor does it count for what the publisher is behind with (``model.unpublished``). That mark is kept by the watch, and costs no
-  read. It counts as it was before the entries were read and as it is afterwards: entries are written before the mark is lifted, so
-  whoever sees it lifted before reading sees the entries. Without the watch it is read before an absence is believed.
-- A process that finds the stores not to belong together says so in the bucket (ADR 18). The watch brings that word, and while it
-  stands nothing is answered.
+- A change reaches the cache through the watch within milliseconds: the new entry replaces the
+  cached one, and the result of a concurrent read is not cached. Entries also expire, in case a
+  replica answered behind the leader.
+- Nothing is cached unless the watch is alive. A disconnect, a gap in its sequence, missed
+  heartbeats or the bucket's removal end it; then the cache is dropped, and the watch is recreated.
+- An absence counts only in a filled bucket: the filled mark is read again after each such answer,
+  and must be unchanged. So a bucket that was lost and recreated never answers ``unknown``.
+- Nor does an absence count for changes not published yet (``model.unpublished``). The watch keeps
+  that mark, which costs no read. It is checked before the entries are read and after: entries are
+  written before the mark is lifted, so a reader that sees it lifted before reading sees the
+  entries. Without the watch it is read before an absence counts.
+- A process that finds that the stores do not belong together sets the halt flag in the bucket (ADR
+  18). The watch delivers it, and while it is set every lookup raises Halted.
 """
 
 from __future__ import annotations
@@ -67,11 +70,13 @@ class NatsDirectory:
     def __init__(self, connection: Connection, *, entries: int = CACHED_ENTRIES) -> None:
         self._connection = connection
         self._most = entries
-        self._cache: OrderedDict[str, tuple[float, Entry | None]] = OrderedDict()  # by subject: good until, entry
+        # by subject: expiry, entry
+        self._cache: OrderedDict[str, tuple[float, Entry | None]] = OrderedDict()
         self._reads: dict[str, asyncio.Task[Entry | None]] = {}
         self._mark: tuple[str, str] | None = None
         self._behind: tuple[int, Unpublished] | None = None
-        """The mark of what is not published yet with its revision; None: not known, as the watch is not alive."""
+        """The mark of unpublished changes with its revision; None: unknown, since the watch is
+        not alive."""
         self._halted: str | None = None
         self._live = False
         self._broken = asyncio.Event()
@@ -96,7 +101,7 @@ class NatsDirectory:
         return self._live
 
     async def standing(self, address: Address) -> RecipientStatus:
-        """Raises Halted while the system is."""
+        """Raises Halted while the system is halted."""
         self._refuse_halted()
         before = self._behind
         standing, absent = await self._standing(address)
@@ -121,14 +126,14 @@ class NatsDirectory:
         try:
             return parse_address(entry.postmaster)
         except AddressError as error:
-            raise Unavailable("directory", f"an entry does not read: {error}") from error
+            raise Unavailable("directory", f"an entry cannot be decoded: {error}") from error
 
     async def _standing(self, address: Address) -> tuple[RecipientStatus, list[str]]:
         found, absent = await self._found(address)
         return found.at(time.time()) if isinstance(found, AddressEntry) else found, absent
 
     async def _found(self, address: Address) -> tuple[AddressEntry | RecipientStatus, list[str]]:
-        """Return what the address is, and of one that is not here the subjects that were not found."""
+        """Return what the address is, and for an unknown one the subjects that were not found."""
         exact = await self._address(str(address))
         if exact is not None:
             return exact, []
@@ -168,7 +173,7 @@ class NatsDirectory:
                 except Unavailable:
                     pass
                 except Exception:
-                    log.exception("the directory watch failed; watching anew")
+                    log.exception("the directory watch failed; starting a new one")
                 await asyncio.sleep(_AGAIN_WAIT)
         finally:
             self._connection.forget(self._drop)
@@ -197,7 +202,7 @@ class NatsDirectory:
         if self._reads.get(subject) is read:
             del self._reads[subject]
         if not read.cancelled():
-            read.exception()  # whoever waited has it already, and nobody else needs it
+            read.exception()  # all waiters have it already
 
     async def _read(self, subject: str) -> Entry | None:
         task = asyncio.current_task()
@@ -220,13 +225,13 @@ class NatsDirectory:
                 try:
                     return decode_entry(message.data)
                 except EntryError as error:
-                    log.error("an entry of the directory bucket does not read", key=key, detail=str(error))
+                    log.error("an entry of the directory bucket cannot be decoded", key=key, detail=str(error))
                     raise Unavailable("directory", str(error)) from error
             confirmed = await self._read_mark()
             if confirmed == mark:
                 return None
             mark = confirmed
-        raise Unavailable("directory", "the bucket is being made anew")
+        raise Unavailable("directory", "the bucket is being recreated")
 
     async def _read_mark(self) -> tuple[str, str]:
         mark = await read_mark(self._connection)
@@ -266,7 +271,8 @@ class NatsDirectory:
             self._inbox = inbox
 
             async def on_message(message: Msg) -> None:
-                if self._inbox == inbox:  # and not of an earlier watch, whose consumer may outlive a short interruption
+                # not of an earlier watch, whose consumer may outlive a short interruption
+                if self._inbox == inbox:
                     await self._on_message(message)
 
             subscriptions.append(await self._connection.subscribe(inbox, on_message))
@@ -290,7 +296,7 @@ class NatsDirectory:
             self._mark = await read_mark(self._connection)
             self._note_behind(*await read_behind(self._connection))
             self._halted = await read_halted(self._connection)
-            self._reads.clear()  # what was being read before the watch began may be old
+            self._reads.clear()  # the result of a read begun before the watch may be old
             self._heard_at = time.monotonic()
             self._live = not self._broken.is_set()
             while not self._broken.is_set():
@@ -298,7 +304,7 @@ class NatsDirectory:
                     async with asyncio.timeout(_TICK):
                         await self._broken.wait()
                 if time.monotonic() - self._heard_at > _SILENCE:
-                    log.warning("the directory watch is silent; watching anew")
+                    log.warning("the directory watch is silent; starting a new one")
                     self._connection.check_soon()
                     break
         finally:
@@ -323,8 +329,9 @@ class NatsDirectory:
         headers = message.headers or {}
         if headers.get("Status") == "100":
             if int(headers.get("Nats-Last-Consumer", "0")) > self._sequence:
-                self._drop()  # something was sent that did not come
-            if asked := message.reply or headers.get("Nats-Consumer-Stalled"):  # flow control waits for a word of ours
+                self._drop()  # a message was lost
+            # flow control waits for a reply
+            if asked := message.reply or headers.get("Nats-Consumer-Stalled"):
                 with suppress(Unavailable):
                     await self._connection.publish(asked)
             return

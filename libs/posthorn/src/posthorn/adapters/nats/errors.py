@@ -1,4 +1,4 @@
-"""Errors of NATS and JetStream. Each is Unavailable: trying again later may help."""
+"""Errors of NATS and JetStream. Each is Unavailable: a later retry may succeed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from posthorn.ports.errors import Unavailable
 
 
 class NoResponders(Unavailable):
-    """No stream takes the subject now: it is missing, or has no leader at the moment."""
+    """No stream accepts the subject now: it is missing, or has no leader at the moment."""
 
 
 class ApiError(Unavailable):

@@ -1,8 +1,10 @@
-"""The port EventLog on JetStream: the stream EVENTS in order, from a place that the reader keeps.
+"""The port EventLog on JetStream: the stream EVENTS in order, from a position that the reader
+stores.
 
-The consumer is a passing one without acknowledgements: where to go on is known to whoever writes down what was read, and when in
-doubt the consumer is made anew from there. A request is over when all that it asked for has come, or when the server says so: what
-the server sends to one that was given up is lost to its consumer, which shows in a gap of the consumer's own numbers.
+The consumer is ephemeral and without acknowledgements: the reader stores its position, and in doubt
+the consumer is recreated from there. A request ends when everything requested has arrived, or when
+the server says so: what the server sends to an abandoned request is lost to its consumer, which
+shows as a gap in the consumer's sequence.
 """
 
 from __future__ import annotations
@@ -34,18 +36,18 @@ class NatsEventLog:
         self._connection = connection
         self._client: Client | None = None
         self._consumer = ""
-        self._place = -1
+        self._position = -1
         self._delivered = 0
 
     async def extent(self) -> tuple[datetime, int]:
-        """Return when the stream was made, and its last number."""
+        """Return when the stream was created, and its last sequence number."""
         info = await self._connection.api(f"STREAM.INFO.{EVENTS}")
         return datetime.fromisoformat(info["created"]), int(info["state"]["last_seq"])
 
-    async def after(self, place: int, seconds: float) -> Reading:
-        """Return what comes after the place."""
-        if not self._consumer or self._place != place or self._client is not self._connection.client:
-            await self._begin(place)
+    async def after(self, position: int, seconds: float) -> Reading:
+        """Return the events after the position."""
+        if not self._consumer or self._position != position or self._client is not self._connection.client:
+            await self._begin(position)
         try:
             messages = await self._fetch({"batch": _BATCH, "no_wait": True}, REQUEST_TIMEOUT)
             if not messages:
@@ -58,17 +60,17 @@ class NatsEventLog:
             self._delivered += 1
             if message.metadata.sequence.consumer != self._delivered:
                 self._consumer = ""
-                raise Unavailable("nats", "the events came with a gap")
+                raise Unavailable("nats", "gap in the events")
         read = [(message.metadata.sequence.stream, message.data) for message in messages]
         if read:
-            self._place = read[-1][0]
-        return Reading(read, self._place)
+            self._position = read[-1][0]
+        return Reading(read, self._position)
 
-    async def _begin(self, place: int) -> None:
+    async def _begin(self, position: int) -> None:
         config: dict[str, Any] = {
             "ack_policy": "none",
             "deliver_policy": "by_start_sequence",
-            "opt_start_seq": place + 1,
+            "opt_start_seq": position + 1,
             "mem_storage": True,
             "num_replicas": 1,
             "inactive_threshold": _IDLE_SECONDS * _SECOND,
@@ -76,7 +78,7 @@ class NatsEventLog:
         self._consumer = ""
         self._client = self._connection.client
         made = await self._connection.api(f"CONSUMER.CREATE.{EVENTS}", {"stream_name": EVENTS, "config": config})
-        self._consumer, self._place, self._delivered = made["name"], place, 0
+        self._consumer, self._position, self._delivered = made["name"], position, 0
 
     async def _fetch(self, pull_request: dict[str, Any], patience: float) -> list[Msg]:
         """Pull once, until the batch is full, nothing is left, or a status message says so. Raises Unavailable."""
@@ -90,8 +92,8 @@ class NatsEventLog:
                     if not message.reply:
                         if (message.headers or {}).get("Status") in _NOTHING:
                             break
-                        raise Unavailable("nats", "reading the events was cut short")
+                        raise Unavailable("nats", "reading the events ended early")
                     messages.append(message)
         except TimeoutError:
-            raise Unavailable("nats", "reading the events came to a halt") from None
+            raise Unavailable("nats", "reading the events stalled") from None
         return messages

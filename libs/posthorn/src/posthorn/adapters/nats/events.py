@@ -1,12 +1,12 @@
-"""The stream EVENTS: what happened to messages, written after the fact and read as a trace.
+"""The stream EVENTS: the events of messages, recorded after the fact and read as a trace.
 
 Theory of operation:
 
-- ``record`` puts events into a bounded buffer; beyond the bound the oldest go. A task sends what has gathered for a tenth of a
-  second. Events of one slot go together as one JetStream message, a line each: most of the time that is one message, and one sync,
-  for all that happened in that tenth.
-- What was not acknowledged is sent again, so an event may lie on the stream twice. It is then the same in every octet, and the
-  trace shows it once.
+- ``record`` puts events into a bounded buffer, which drops the oldest. A task sends what
+  accumulated within a tenth of a second. Events of one slot are sent as one JetStream message, a
+  line each: usually one message, and one sync, for all events of that tenth.
+- Unacknowledged events are sent again, so an event may be on the stream twice. Both copies are
+  equal in every byte, and the trace shows one.
 - A message that is refused is dropped, and counted.
 """
 
@@ -33,21 +33,22 @@ from posthorn.ports.errors import Unavailable
 log = structlog.get_logger()
 
 KEPT = 50_000
-"""Events that wait to be sent at most."""
+"""Most events waiting to be sent."""
 _GATHER = 0.1
 _BATCH = 500
 _LARGEST = 128 * 1024
-"""Octets of a message on the stream."""
+"""Bytes of a message on the stream."""
 _LAST_SECONDS = 2.0
 _PAUSES = (0.25, 0.5, 1.0, 2.0, 5.0)
 _READ = 50_000
-"""Messages on the stream that a trace looks at."""
+"""Most messages on the stream that a trace reads."""
 
 _dropped = Counter("posthorn_events_dropped_total", "Events of messages that were not recorded")
 
 
 class NatsEvents:
-    """Events on JetStream; an async context manager. Leaving it sends what is left, for two seconds at most."""
+    """Events on JetStream; an async context manager. Leaving it sends the rest, for at most two
+    seconds."""
 
     def __init__(self, connection: Connection, *, kept: int = KEPT) -> None:
         self._connection = connection
@@ -107,7 +108,7 @@ class NatsEvents:
                     raise
 
     async def _pause(self, seconds: float) -> None:
-        """Wait; at the end of the process only for a moment."""
+        """Sleep; only briefly at the end of the process."""
         try:
             async with asyncio.timeout(seconds):
                 await self._leaving.wait()
@@ -116,7 +117,7 @@ class NatsEvents:
         await asyncio.sleep(0.02)
 
     def _put_back(self, batch: Sequence[Event]) -> None:
-        """Keep them as the oldest, as far as there is room."""
+        """Return unsent events to the front of the buffer, as far as there is room."""
         room = max(self._kept - len(self._buffer), 0)
         kept = batch[-room:] if room else []
         _dropped.inc(len(batch) - len(kept))
@@ -139,13 +140,14 @@ class NatsEvents:
 
 
 class NatsTrace:
-    """Trace on JetStream: reads what lies under the subject that the message shares with those of the same seconds."""
+    """Trace on JetStream: reads the subject that the message shares with those of the same
+    seconds."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def of(self, message: UUID) -> Sequence[Event]:
-        """Of a flood of events in the same seconds the latest may not be seen."""
+        """Among very many events in the same seconds the latest may be missing."""
         choice = {"deliver_policy": "all", "filter_subject": EVENTS_PREFIX + slot_of(message)}
         name = str(message).encode()
         found: dict[bytes, Event] = {}
@@ -157,7 +159,7 @@ class NatsTrace:
                     try:
                         event = decode_event(line)
                     except EventError as error:
-                        log.warning("an event does not read", detail=str(error))
+                        log.warning("an event cannot be decoded", detail=str(error))
                         continue
                     if event.message == message:
                         found[line] = event
@@ -165,14 +167,15 @@ class NatsTrace:
 
 
 def _bundles(batch: Sequence[Event]) -> list[tuple[str, list[bytes]]]:
-    """Put events of one slot together, as far as a message holds them. What is no event to anybody is dropped."""
+    """Combine events of one slot, as far as they fit in a message. Events that cannot be encoded
+    are dropped."""
     open_: dict[str, tuple[list[bytes], int]] = {}
     bundles: list[tuple[str, list[bytes]]] = []
     for event in batch:
         try:
             line = encode_event(event)
         except (TypeError, ValueError, RecursionError) as error:
-            log.error("an event cannot be written", message=str(event.message), kind=event.kind, detail=str(error))
+            log.error("an event cannot be encoded", message=str(event.message), kind=event.kind, detail=str(error))
             line = b""
         if not line or len(line) > _LARGEST:
             _dropped.inc()

@@ -1,4 +1,4 @@
-"""Inboxes: subjects of this process' own, on which answers and pulled messages come."""
+"""Inboxes: subjects of this process on which answers and pulled messages arrive."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from nats.aio.subscription import Subscription
 
 
 class Subscriber(Protocol):
-    """What an inbox needs of the connection."""
+    """The part of the connection that an inbox needs."""
 
     client: Client
-    """The library's client; another object after the server closed the connection for good."""
+    """The library's client; a new object after the server closed the connection."""
 
     async def subscribe(self, subject: str, on_message: Callable[[Msg], Awaitable[None]]) -> Subscription:
         """Subscribe on the present client. Raises Unavailable."""
@@ -24,14 +24,16 @@ class Subscriber(Protocol):
 
 
 class Inbox:
-    """One subscription for any number of answers, each told from the others by a token at the end of its subject.
+    """One subscription for any number of answers, distinguished by a token at the end of the
+    subject.
 
-    The library renews it when the connection comes back; ``open`` makes another one when the client was replaced.
+    The library renews it after a reconnect; ``open`` creates a new one when the client was
+    replaced.
     """
 
     def __init__(self, connection: Subscriber, on_message: Callable[[Msg], Awaitable[None]]) -> None:
         self.prefix = ""
-        """What the subjects begin with: a token is put behind it. Empty before the first ``open``."""
+        """Prefix of the subjects, to which a token is appended. Empty before the first ``open``."""
         self.subscription: Subscription | None = None
         self._connection = connection
         self._on_message = on_message
@@ -40,11 +42,11 @@ class Inbox:
 
     @property
     def is_open(self) -> bool:
-        """Whether the present client carries the subscription."""
+        """Whether the present client holds the subscription."""
         return self._client is self._connection.client
 
     async def open(self) -> None:
-        """Subscribe, unless the present client carries the subscription. Raises Unavailable."""
+        """Subscribe, unless the present client holds the subscription. Raises Unavailable."""
         if self.is_open:
             return
         async with self._opening:
@@ -62,12 +64,13 @@ def token_of(message: Msg) -> str:
 
 @asynccontextmanager
 async def receiving(connection: Subscriber) -> AsyncGenerator[tuple[str, asyncio.Queue[Msg]]]:
-    """Subscribe to an inbox for as long as the context is open: its subject, and the messages that come. Raises Unavailable."""
+    """Subscribe to an inbox while the context is open; yield its subject and the queue of
+    messages. Raises Unavailable."""
     received: asyncio.Queue[Msg] = asyncio.Queue()
     inbox = connection.client.new_inbox()
     subscription = await connection.subscribe(inbox, received.put)
     try:
         yield inbox, received
     finally:
-        with suppress(Exception):  # the connection may have gone
+        with suppress(Exception):  # the connection may be lost
             await subscription.unsubscribe()

@@ -1,20 +1,24 @@
-"""The accepting side of INGEST: a message is kept when the stream has acknowledged it.
+"""The accepting side of INGEST: a message is stored when the stream has acknowledged it.
 
 Theory of operation:
 
-- One subscription takes all acknowledgements; the last token of the reply subject says whose it is. That costs a third of a
-  request per publish through the library.
-- A stream that syncs every write does one sync per plain message, and one per atomic batch, but a batch costs about 2 ms
-  whatever its size. So messages go plainly, one by one, while few are in flight; those that come while many are wait, and when
-  enough wait they go as one batch; while it is under way the next one gathers. Nobody waits for messages that may never come.
-- A batch that is refused for any reason (one of its ids is known already, the stream is nearly full, an old server) is sent
-  again plainly: the ids make the repeat harmless, and each message gets an answer of its own.
-- A stream whose disk is full answers no publish at all (nats-server says nothing to whoever publishes, and goes on so after there
-  is room, until the stream is opened anew), while it answers what is asked of it. So a publish without an answer, on a connection
-  over which the stream itself does answer, counts as Full: 452, after one try while this lasts.
-- The envelope's role decides the subject. A part may publish under that of its own role alone, so a role that is not its own is
-  refused by NATS (``adapters.nats.permissions``).
-- Whatever is in flight when the connection breaks is sent again, under the same id, once it is back or fails in time.
+- One subscription receives all acknowledgements; the last token of the reply subject identifies the
+  message. That costs a third of a library request per publish.
+- A stream that syncs every write does one sync per plain message, and one per atomic batch, but a
+  batch costs about 2 ms whatever its size. So messages are published singly while few are in
+  flight; those that arrive while many are in flight wait, and when enough wait they are sent as one
+  batch; the next one accumulates meanwhile. No message waits for others that may never arrive.
+- The messages of a batch that is refused for any reason (one of its ids is known already, the
+  stream is nearly full, an old server) are sent again singly: the ids make the repeat harmless, and
+  each message gets an answer of its own.
+- A stream whose disk is full answers no publish at all (even after space is free again, until
+  nats-server is restarted), while it answers requests for its state. So a publish without an
+  answer, on a connection over which the stream answers such a request, counts as Full: 452, after
+  one try while this lasts.
+- The envelope's role decides the subject. A part may publish under the subject of its own role
+  only; NATS refuses others (``adapters.nats.permissions``).
+- Messages in flight when the connection breaks are sent again, under the same id, after the
+  reconnect, or fail at their time limit.
 """
 
 from __future__ import annotations
@@ -42,10 +46,10 @@ _PLAIN_AT_ONCE = 16
 _BATCH_FROM = 24
 _BATCH_MESSAGES = 500
 _BATCH_OCTETS = 4 * 1024**2
-_NOBODY_WAIT = 0.25
+_NO_RESPONDERS_WAIT = 0.25
 _ROOM = 64 * 1024
 _MUTE_SECONDS = 15.0
-"""How long a stream that stores nothing counts as full before it is tried in earnest again."""
+"""Seconds for which a stream that stores nothing counts as full before all tries are made again."""
 
 
 @dataclass(eq=False, slots=True)
@@ -58,7 +62,7 @@ class _Message:
 
 
 class NatsIngest:
-    """Ingest on JetStream. ``timeout`` is for one of three tries."""
+    """Ingest on JetStream. ``timeout``: seconds for each of three tries."""
 
     def __init__(self, connection: Connection, *, timeout: float = 5.0) -> None:
         self._connection = connection
@@ -67,8 +71,10 @@ class NatsIngest:
         self._token = 0
         self._in_flight: dict[str, list[_Message]] = {}  # by token; several messages are a batch
         self._queue: deque[_Message] = deque()
-        self._batching = False  # one batch at a time, and nothing beside it, so that the next one grows meanwhile
-        self._mute_until = 0.0  # the stream has answered a question, and no publish
+        # one batch at a time and no single messages beside it, so that the next batch grows
+        # meanwhile
+        self._batching = False
+        self._mute_until = 0.0  # the stream has answered a state request, but no publish
         connection.on_down(self._lost)
 
     async def accept(self, envelope: Envelope, body: bytes | None) -> None:
@@ -98,7 +104,7 @@ class NatsIngest:
             if isinstance(fault, NoResponders):
                 self._connection.check_soon()
             if self._connection.is_up:
-                await asyncio.sleep(_NOBODY_WAIT)
+                await asyncio.sleep(_NO_RESPONDERS_WAIT)
         raise fault
 
     @property
@@ -106,20 +112,20 @@ class NatsIngest:
         return time.monotonic() < self._mute_until
 
     async def _look_whether_mute(self) -> None:
-        """Raise Full when the stream answers a question; raise Unavailable when it does not."""
+        """Raise Full when the stream answers a state request, Unavailable when it does not."""
         info = await self._connection.api(f"STREAM.INFO.{INGEST}")
         if not self._is_mute:
             log.error(
-                "INGEST answers and stores nothing: the disk of NATS is full, or was; with room on it, restart NATS",
+                "INGEST stores nothing although it answers: the disk of NATS is or was full; free space on it, then restart NATS",
                 messages=info["state"]["messages"],
             )
         self._mute_until = time.monotonic() + _MUTE_SECONDS
-        raise Full("nats", "INGEST answers and stores nothing")
+        raise Full("nats", "INGEST stores nothing although it answers")
 
     async def probe(self) -> None:
         info = await self._connection.api(f"STREAM.INFO.{INGEST}")
         if self._is_mute:
-            raise Full("nats", "INGEST answers and stores nothing")
+            raise Full("nats", "INGEST stores nothing although it answers")
         limit = info["config"].get("max_bytes", -1)
         if 0 < limit < info["state"]["bytes"] + _ROOM:
             raise Full("nats", "INGEST has reached its byte limit")
@@ -167,7 +173,7 @@ class NatsIngest:
                 if len(messages) == 1:
                     self._fail(messages, error)
                 else:
-                    log.info("a batch was refused; its messages go one by one", detail=str(error))
+                    log.info("a batch was refused; its messages are sent singly", detail=str(error))
                     for message in messages:
                         if not message.kept.done():
                             await self._send([message])
@@ -200,7 +206,8 @@ class NatsIngest:
         return messages
 
     def _release(self, message: _Message) -> None:
-        """The caller waits no longer; what nobody waits for must not count as in flight."""
+        """Drop a message whose caller has stopped waiting, so that it does not count as in
+        flight."""
         message.kept.cancel()
         messages = self._in_flight.get(message.token)
         if messages and all(other.kept.done() for other in messages):

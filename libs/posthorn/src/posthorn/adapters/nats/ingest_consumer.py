@@ -1,19 +1,22 @@
-"""The delivering side of INGEST: everything that waits, at once.
+"""The consuming side of INGEST: takes all waiting messages at once.
 
 Theory of operation:
 
-- A pull request stands open on the server before anybody asks for messages, so a lone message is given as soon as the server
-  has it; under load, what has gathered in the buffer is the batch.
-- One request is open at a time, for as much as the buffer has room for. It ends when that has come, when it expires, or with a
-  status message on the reply subject (messages come under their own subject, so several requests could not be told apart).
-  The next one follows as soon as half of the buffer is free.
-- The server sends heartbeats while a request is open. Silence means that the consumer or the stream has gone, or its
-  leader has: the request counts as ended and is made anew.
-- Each lane of the stream has its consumer, and a source of its own.
-- Who stops says so at once: the subscription ends, with which the server forgets the open request, and what is in the buffer goes
-  back, so that nothing waits for the rest of the process's end.
-- A message belongs to us for ``ACK_WAIT`` seconds after it was sent or last reported as worked on. Those in the buffer are
-  reported before that; one that is too old all the same (the connection was down) is dropped, since it goes to another anyway.
+- A pull request is open on the server before messages are requested here, so that a single message
+  is delivered as soon as the server has it; under load the batch is what has accumulated in the
+  buffer.
+- One request is open at a time, for as much as the buffer has room for. It ends when that has
+  arrived, when it expires, or with a status message on the reply subject (messages arrive under
+  their own subject, so several requests could not be distinguished). The next one follows as soon
+  as half of the buffer is free.
+- The server sends heartbeats while a request is open. Silence means that the consumer, the stream
+  or its leader is gone: the request counts as ended and is sent again.
+- Each lane of the stream has a consumer and a source of its own.
+- On stop the subscription ends at once, which makes the server drop the open request, and buffered
+  messages return to the stream, so that they do not wait for the rest of the shutdown.
+- A message is held for ``ACK_WAIT`` seconds after it was sent or last reported as in progress.
+  Buffered messages are reported before that; one that is too old all the same (the connection was
+  down) is dropped, since the stream redelivers it.
 """
 
 from __future__ import annotations
@@ -69,7 +72,8 @@ class NatsDelivery:
         return _delivered(self._ack_subject)
 
     async def ack(self) -> None:
-        """Written with the next flush; without a connection it is lost, and the message comes again."""
+        """Written with the next flush; without a connection it is lost, and the
+        message is redelivered."""
         with suppress(Unavailable):
             await self._connection.publish(self._ack_subject, b"+ACK")
 
@@ -88,9 +92,11 @@ class NatsDelivery:
 
 
 class NatsIngestSource:
-    """IngestSource on JetStream. Use as an async context manager: leaving it gives back what was not taken.
+    """IngestSource on JetStream. An async context manager: leaving it returns untaken messages to
+    the stream.
 
-    ``consumer`` says of which lane; the buffer holds about ``messages`` and ``octets``.
+    ``consumer``: that of the lane; the buffer holds about ``messages`` messages and ``octets``
+    bytes.
     """
 
     def __init__(
@@ -107,7 +113,7 @@ class NatsIngestSource:
         self._most_octets = max(octets, _LEAST_OCTETS)
         self._inbox = Inbox(connection, self._on_message)
         self._token = 0
-        self._asked = 0  # messages that the open request may still bring; 0: none is open
+        self._asked = 0  # messages that the open request may still deliver; 0: none is open
         self._asked_until = 0.0
         self._buffer: deque[NatsDelivery] = deque()
         self._buffered = 0
@@ -141,7 +147,8 @@ class NatsIngestSource:
             with suppress(asyncio.CancelledError):
                 await self._keeper
         if self._inbox.subscription is not None and self._connection.is_up:
-            # No more messages first, then a round trip so that those on their way have come, then all of them go back.
+            # First stop new messages, then a round trip so that those in transit have arrived, then
+            # return all of them.
             with suppress(Exception):
                 async with asyncio.timeout(_STOP_SECONDS):
                     await self._inbox.subscription.drain()  # type: ignore[no-untyped-call]
@@ -165,14 +172,15 @@ class NatsIngestSource:
                     room -= len(delivery.octets)
             if taken:
                 self._room.set()
-                return taken  # nothing is awaited since the first was taken, so that a cancelled take takes nothing
+                # no await after the first message was taken, so that a cancelled take takes nothing
+                return taken
             if not self._connection.is_up:
                 raise Unavailable("nats", "not connected")
             self._something.clear()
             await self._something.wait()
 
     async def probe(self) -> None:
-        """Ask whether the consumer serves. Raises Unavailable."""
+        """Check whether the consumer serves. Raises Unavailable."""
         await self._connection.api(f"CONSUMER.INFO.{INGEST}.{self._consumer}")
 
     async def backlog(self) -> Backlog:
@@ -204,7 +212,8 @@ class NatsIngestSource:
         self._something.set()
 
     async def _pull(self) -> None:
-        """Ask for as much as there is room for, unless a request is open or half of the buffer is still full."""
+        """Request as much as there is room for, unless a request is open or half of the buffer
+        is still full."""
         now = time.monotonic()
         if self._asked > 0 or not self._open or now < self._refused_until:
             return
@@ -238,14 +247,15 @@ class NatsIngestSource:
         if status == "100":
             return  # a heartbeat
         if message.subject != f"{self._inbox.prefix}{self._token:x}":
-            return  # the end of a request that we had given up
+            return  # the end of an abandoned request
         self._asked = 0
         description = headers.get("Description", "")
         if status == "408" or (status == "409" and description.startswith(("Message Size Exceeds", "Batch Completed"))):
             await self._pull()
             return
-        # 503 nobody there, 404, 409 consumer deleted, leadership change, server shutdown …: look again in a moment
-        log.info("a pull ended early", status=status, description=description)
+        # 503 no responders, 404, 409 consumer deleted, leadership change, server shutdown …: try
+        # again in a moment
+        log.info("a pull request ended early", status=status, description=description)
         self._refused_until = self._heard_at + _REFUSED_WAIT
         self._connection.check_soon()
 
@@ -260,7 +270,8 @@ class NatsIngestSource:
         self._something.set()
 
     async def _keep(self) -> None:
-        """Renew what is buffered, forget a request that nobody answers any more, and ask again."""
+        """Report progress of buffered messages, drop a request that is no longer answered, and
+        pull again."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_TICK if self._asked else _REFUSED_WAIT):
@@ -271,7 +282,7 @@ class NatsIngestSource:
             except Unavailable:
                 pass
             except Exception:
-                log.exception("looking after the ingest source failed; trying again")
+                log.exception("maintenance of the ingest source failed; trying again")
 
     async def _tick(self) -> None:
         if not self._connection.is_up:
@@ -281,7 +292,7 @@ class NatsIngestSource:
             if now + ACK_WAIT / 2 > delivery.ours_until > now:
                 await delivery.in_progress()
         if self._asked and (now - self._heard_at > _SILENCE or now > self._asked_until):
-            log.warning("the ingest consumer is silent; asking anew")
+            log.warning("the ingest consumer is silent; pulling again")
             self._asked = 0
             self._connection.check_soon()
         if not self._inbox.is_open:
@@ -291,13 +302,15 @@ class NatsIngestSource:
 
 
 async def put_aside(connection: Connection, subject: str, octets: bytes, known_as: str) -> None:
-    """Publish a message of the first lane to the retry lane; ``known_as`` makes a repeat harmless. Raises Unavailable or Full."""
+    """Publish a message of the first lane to the retry lane. ``known_as``: id against
+    duplicates. Raises Unavailable or Full."""
     answer = await connection.request(retry_subject(subject), octets, {"Nats-Msg-Id": f"aside.{known_as}"})
     read_ack(answer, INGEST)
 
 
 async def next_on(connection: Connection, subjects: str, sequence: int) -> Msg | None:
-    """Get the first message on INGEST under ``subjects`` from that sequence on. Raises Unavailable."""
+    """Return the first message on INGEST under ``subjects`` from that sequence on. Raises
+    Unavailable."""
     wish = json.dumps({"seq": sequence, "next_by_subj": subjects}).encode()
     message = await connection.request(f"$JS.API.DIRECT.GET.{INGEST}", wish)
     headers = message.headers or {}
@@ -305,17 +318,19 @@ async def next_on(connection: Connection, subjects: str, sequence: int) -> Msg |
         return message
     if headers.get("Status") == "404":
         return None
-    raise Unavailable("nats", f"{INGEST} does not answer rightly")
+    raise Unavailable("nats", f"{INGEST} gave an invalid answer")
 
 
 def _delivered(ack_subject: str) -> int:
-    """How often the message was delivered: ``$JS.ACK.[domain.account.]stream.consumer.delivered.…``."""
+    """Return how often the message was delivered:
+    ``$JS.ACK.[domain.account.]stream.consumer.delivered.…``."""
     tokens = ack_subject.split(".")
     return int(tokens[4] if len(tokens) == 9 else tokens[6])
 
 
 def _stored_as(ack_subject: str) -> str:
-    """Return the sequence and the time at which the stream stored the message: together they are no other's."""
+    """Return the sequence and the time at which the stream stored the message: together they are
+    unique."""
     tokens = ack_subject.split(".")
     first = 5 if len(tokens) == 9 else 7
     return f"{tokens[first]}.{tokens[first + 2]}"

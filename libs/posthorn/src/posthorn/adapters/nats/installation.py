@@ -1,6 +1,7 @@
-"""The copy of the installation's mark in the directory bucket, and the word that everything is halted.
+"""The copy of the installation's mark in the directory bucket, and the halt flag.
 
-Both are keys of their own (``MARK_KEYS``). The release before passes them over: they are the key of no subject.
+Both are keys of their own (``MARK_KEYS``), which the previous release ignores: they are the key of
+no subject.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from posthorn.model.installation import Copy, Mark, decode_mark, encode_mark
 from posthorn.ports.errors import Halted
 
 CLOCK_SECONDS = 120.0
-"""How far this host's clock may be from NATS' before the process is not ready."""
+"""Seconds by which this host's clock may differ from that of NATS before the process is not
+ready."""
 _GONE = {"KV-Operation": "DEL"}
 
 
@@ -36,7 +38,7 @@ class DirectoryMark:
         try:
             return Copy(decode_mark(message.data), holds_data=True)
         except ValueError as error:
-            raise Halted("directory", "the installation's mark in the directory bucket does not read") from error
+            raise Halted("directory", "the installation's mark in the directory bucket cannot be decoded") from error
 
     async def write(self, mark: Mark) -> None:
         await self._put(INSTALLATION_KEY, encode_mark(mark))
@@ -54,7 +56,8 @@ class DirectoryMark:
         message = await read_key(self._connection, INSTALLATION_KEY)
         if message is None:
             return None
-        now = await self._connection.api(f"STREAM.INFO.{BUCKET_STREAM}")  # by the server's clock, as the stamp is
+        # by the server's clock, like the timestamp
+        now = await self._connection.api(f"STREAM.INFO.{BUCKET_STREAM}")
         try:
             return _epoch(now["ts"]) - _epoch((message.headers or {})["Nats-Time-Stamp"])
         except (KeyError, TypeError, ValueError):
@@ -73,13 +76,13 @@ class DirectoryMark:
 
 
 async def read_halted(connection: Connection) -> str | None:
-    """Read why everything is halted; None when it is not. Raises Unavailable."""
+    """Return why the system is halted; None when it is not. Raises Unavailable."""
     message = await read_key(connection, HALTED_KEY)
     return None if message is None else message.data.decode(errors="replace")
 
 
 class NatsClock:
-    """Compares this host's clock with NATS'."""
+    """Compares this host's clock with that of NATS."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -91,7 +94,7 @@ class NatsClock:
         try:
             theirs = _epoch(answer["ts"])
         except (KeyError, TypeError, ValueError):
-            return  # a server that does not tell its time
+            return  # a server that does not report its time
         off = (asked_at + time.time()) / 2 - theirs
         if abs(off) > CLOCK_SECONDS:
             raise Halted("clock", f"this host's clock is {off:+.0f} s from that of NATS: set it")

@@ -1,12 +1,15 @@
-"""What Posthorn keeps on JetStream: three streams, two consumers and a bucket, made and kept as the settings say.
+"""JetStream layout: three streams, two consumers and a bucket, created and updated from the
+settings.
 
-The parts that may (``permissions.LAYOUT_KEEPERS``) do this at any time, and several at once: creation is idempotent, and a refusal
-because another was quicker leads to another look. All others wait until what they need is there.
+The permitted parts (``permissions.LAYOUT_KEEPERS``) do this at any time, and concurrently: creation
+is idempotent, and a refusal because another process was faster leads to a new query. All others
+wait until what they need exists.
 
-INGEST has two lanes, each with a consumer of its own: ``ingest.*`` for first deliveries, ``retry.*`` for what could not be placed
-(ADR 19). On a work-queue stream no message may belong to two consumers, so the order is: the first consumer's filter, the
-stream's subjects, the second consumer. A release without the lane sets the first two back when it connects, and works on; the
-next process of this release that misses the lane makes it again.
+INGEST has two lanes, each with a consumer of its own: ``ingest.*`` for first deliveries,
+``retry.*`` for messages that could not be delivered (ADR 19). On a work-queue stream no message may
+belong to two consumers, so the order is: the first consumer's filter, the stream's subjects, the
+second consumer. A release without the lane reverts the first two when it connects, and keeps
+working; the next process of this release that misses the lane recreates it.
 """
 
 from __future__ import annotations
@@ -26,21 +29,23 @@ log = structlog.get_logger()
 
 
 class JetStreamApi(Protocol):
-    """What the layout needs of the connection."""
+    """The part of the connection that the layout needs."""
 
     async def api(self, operation: str, document: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Do a JetStream API request such as ``STREAM.INFO.x``. Raises ApiError when the server refuses, else Unavailable."""
+        """Send a JetStream API request such as ``STREAM.INFO.x``. Raises ApiError when the
+        server refuses, else Unavailable."""
         ...
 
 
 ACK_WAIT = 10.0
-"""Seconds after which a message that was taken, and neither acknowledged nor reported as worked on, goes to another."""
+"""Seconds after which a message that is neither acknowledged nor reported as in progress is
+redelivered."""
 DUPLICATE_WINDOW = 120.0
-"""Seconds for which the streams know a message id again."""
+"""Seconds for which the streams recognise a message id (duplicate window)."""
 BUCKET_STREAM: Final = f"KV_{DIRECTORY}"
-"""The stream under the bucket."""
+"""The stream behind the bucket."""
 BUCKET_PREFIX: Final = f"$KV.{DIRECTORY}."
-"""What the subject of a key begins with."""
+"""Prefix of a key's subject."""
 
 _NEEDED: Final = {
     "smtp-in": (INGEST, BUCKET_STREAM),
@@ -48,7 +53,7 @@ _NEEDED: Final = {
     "relay": (INGEST,),
     "pop3": (),
 }
-"""Streams that a part cannot do without. Mail does not wait for EVENTS."""
+"""Streams that a part requires. Mail does not wait for EVENTS."""
 _SECOND = 1_000_000_000
 _TRIMMING = Brake("streams", 0.1, 1024**2)
 _IN_USE = 10058  # the stream's name is in use with a different configuration
@@ -56,7 +61,7 @@ _NO_STREAM = 10059
 
 
 def streams(settings: NatsSettings) -> list[dict[str, Any]]:
-    """The configurations of the streams that must be there."""
+    """Return the configurations of the required streams."""
     common = {
         "storage": "file",
         "num_replicas": settings.nats_replicas,
@@ -105,9 +110,11 @@ def streams(settings: NatsSettings) -> list[dict[str, Any]]:
 
 
 def consumers(settings: NatsSettings) -> list[dict[str, Any]]:
-    """The configurations of the pull consumers that all delivery processes share, that of first deliveries first.
+    """Return the configurations of the pull consumers that all delivery processes share, that of
+    first deliveries first.
 
-    What waits for another try counts as unacknowledged: the retry lane may hold many that wait, and none in the first lane does.
+    Messages waiting for a retry count as unacknowledged: the retry lane may hold many, the first
+    lane none.
     """
     return [
         {
@@ -127,7 +134,8 @@ def consumers(settings: NatsSettings) -> list[dict[str, Any]]:
 
 
 async def ensure_layout(jetstream: JetStreamApi, settings: NatsSettings) -> None:
-    """Make what is missing and change what differs. Raises Unavailable when JetStream does not serve."""
+    """Create what is missing and update what differs. Raises Unavailable when JetStream does not
+    serve."""
     first, retries = consumers(settings)
     try:
         await _ensure_consumer(jetstream, first)
@@ -140,7 +148,8 @@ async def ensure_layout(jetstream: JetStreamApi, settings: NatsSettings) -> None
         except ApiError as refusal:
             if wanted["name"] != EVENTS:
                 raise
-            log.warning("no events are recorded", detail=str(refusal))  # mail does not wait for its trace
+            # mail does not depend on its trace
+            log.warning("no events are recorded", detail=str(refusal))
     await _ensure_consumer(jetstream, first)
     await _ensure_consumer(jetstream, retries)
 
@@ -150,7 +159,7 @@ async def _ensure_consumer(jetstream: JetStreamApi, wanted: dict[str, Any]) -> N
 
 
 async def expect_layout(jetstream: JetStreamApi, part: str) -> None:
-    """Look whether the streams are there that a part needs and may not make. Raises Unavailable."""
+    """Check that the streams exist that a part needs and may not create. Raises Unavailable."""
     for stream in _NEEDED[part]:
         await jetstream.api(f"STREAM.INFO.{stream}")
 
@@ -166,11 +175,11 @@ async def _ensure_stream(jetstream: JetStreamApi, wanted: dict[str, Any], *, may
         try:
             info = await jetstream.api(f"STREAM.CREATE.{name}", wanted)
             present = info["config"]
-            log.info("made a stream", stream=name)
+            log.info("created a stream", stream=name)
         except ApiError as refusal:
             if refusal.err_code != _IN_USE:
                 raise
-            info = await jetstream.api(f"STREAM.INFO.{name}")  # another process was quicker
+            info = await jetstream.api(f"STREAM.INFO.{name}")  # another process was faster
             present = info["config"]
     different = sorted(key for key, value in wanted.items() if present.get(key, _absent(value)) != value)
     if wanted["discard"] == "old" and not may_trim:
@@ -181,16 +190,16 @@ async def _ensure_stream(jetstream: JetStreamApi, wanted: dict[str, Any], *, may
         return
     try:
         await jetstream.api(f"STREAM.UPDATE.{name}", {**present, **wanted})
-        log.info("changed a stream", stream=name, fields=different)
+        log.info("updated a stream", stream=name, fields=different)
     except ApiError as error:
-        # Some fields cannot change, and a limit below what is stored is refused: the stream as it is serves on.
-        log.warning(
-            "a stream cannot be changed to what the settings say", stream=name, fields=different, detail=str(error)
-        )
+        # Some fields cannot change, and a limit below what is stored is refused: the stream is used
+        # as it is.
+        log.warning("a stream cannot be updated to the settings", stream=name, fields=different, detail=str(error))
 
 
 def limits_to_keep(info: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
-    """Return the limits that stay as they are: with the wanted ones much of what the stream holds would go at once (ADR 18)."""
+    """Return the limits to keep unchanged: the wanted ones would remove much of the stream at
+    once (ADR 18)."""
     present, state = info["config"], info.get("state", {})
     stored = int(state.get("bytes", 0))
     by_bytes = stored - wanted["max_bytes"] if wanted["max_bytes"] > 0 else 0
@@ -202,16 +211,17 @@ def limits_to_keep(info: dict[str, Any], wanted: dict[str, Any]) -> dict[str, An
     lowered = any(limits[limit] != wanted[limit] for limit in limits)
     if not _TRIMMING.holds(max(by_bytes, round(by_age)) if lowered else 0, stored):
         return {}
-    log.error("a stream's limits stay as they are: see POSTHORN_EVENTS_TRIM", **limits)
+    log.error("a stream's limits are not lowered: see POSTHORN_EVENTS_TRIM", **limits)
     return limits
 
 
 def parse_time(stamp: str) -> datetime:
-    """Read RFC 3339 with up to nine digits behind the point, as NATS writes times. Raises ValueError."""
+    """Parse an RFC 3339 time with up to nine fraction digits, as NATS writes it. Raises
+    ValueError."""
     whole, dot, rest = stamp.partition(".")
     digits = len(rest) - len(rest.lstrip("0123456789"))
     return datetime.fromisoformat(f"{whole}{dot}{rest[: min(digits, 6)]}{rest[digits:]}")
 
 
 def _absent(value: Any) -> Any:
-    return type(value)()  # JetStream leaves out what is zero, empty or false
+    return type(value)()  # JetStream omits what is zero, empty or false

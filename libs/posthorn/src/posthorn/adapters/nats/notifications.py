@@ -1,4 +1,4 @@
-"""Wake-ups over plain NATS: nothing is stored, a lost one costs a short poll."""
+"""Notifications over core NATS: nothing is stored; a lost one costs one poll interval."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from posthorn.ports.errors import Unavailable
 from posthorn.ports.notifications import ANY
 
 _GATHER = 0.01
-"""Seconds after a wake-up in which further ones become one."""
+"""Seconds after a notification in which further ones are combined."""
 _MOST_NAMES = 100
-"""Destinations named in one wake-up; more are any."""
+"""Most destinations named in one notification; beyond that it means any destination."""
 
 
 class NatsNotifier:
-    """Waker on NATS. The first wake-up goes at once; those within the next hundredth of a second go as one at its end."""
+    """Notifier on NATS. The first notification is sent at once; those within the next hundredth
+    of a second as one at its end."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -49,19 +50,20 @@ class NatsNotifier:
 
 
 class NatsNotifications:
-    """Wakes on NATS; an async context manager. A new connection counts as a wake-up: one may have been missed before it."""
+    """Notifications on NATS; an async context manager. A new connection counts as a
+    notification: one may have been missed before it."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._woken = asyncio.Event()
         self._names: set[str] = set()
-        self._client: Client | None = None  # the one that carries the subscription
+        self._client: Client | None = None  # the client that holds the subscription
         self._subscription: Subscription | None = None
         self._subscribing = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         self._connection.on_up(self._take_up)
-        with suppress(Unavailable):  # then the hook does it
+        with suppress(Unavailable):  # the hook does it after the connect
             await self._subscribe()
         return self
 

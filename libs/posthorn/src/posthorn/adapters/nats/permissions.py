@@ -1,18 +1,23 @@
 """NATS users: one for each part, with the subjects it may publish and subscribe to.
 
-The table below is the only one: the chart, docker-compose.yml and local mode are configured from it (``users_config``), and the
-tests run a server with it. An external NATS is set up from the same text (docs/operations.md).
+The chart, docker-compose.yml and local mode are configured from the table below (``users_config``),
+and the tests run a server with it. An external NATS is set up from the same text
+(docs/operations.md).
 
 Rules:
 
-- A part publishes messages under the subject of its own role alone, so that the subject proves the publisher (``model.authority``).
-- A part reads replies under ``_INBOX.<part>.`` alone: no part sees what is answered to another.
-- Streams are made and changed by delivery and api (``LAYOUT_KEEPERS``). The others wait until they are there (``layout``).
-- Only delivery reads INGEST. DEAD is written by delivery, and read, emptied and put back by api. Only api writes the directory.
-- The doors read the directory by direct get and a watch. A watch is a push consumer whose deliver subject the server does not hold
-  against the permissions of its user; it delivers only where some client listens, on a stream that holds nothing that
-  the door could have written. So no door may make a consumer on a stream that it may publish to.
-- ``posthorn`` is the administrator: for people and tools, used by no part.
+- A part publishes messages under the subject of its own role only, so that the subject proves the
+  publisher (``model.authority``).
+- A part reads replies under ``_INBOX.<part>.`` only: no part sees another's replies.
+- Delivery and api create and update streams (``LAYOUT_KEEPERS``). The others wait until these exist
+  (``layout``).
+- Only delivery reads INGEST. DEAD is written by delivery; api reads it, and discards or retries its
+  messages. Only api writes the directory.
+- smtp-in (both roles) reads the directory by direct get and a watch. A watch is a push consumer
+  whose deliver subject the server does not check against its user's permissions; it delivers only
+  where some client listens, from a stream that holds nothing that smtp-in could have written. So
+  smtp-in must not create a consumer on a stream that it may publish to.
+- ``posthorn`` is the administrator: for operators and tools, used by no part.
 """
 
 from __future__ import annotations
@@ -24,9 +29,9 @@ from posthorn.model.directory_entry import HALTED_KEY, INSTALLATION_KEY
 from posthorn.model.streams import DEAD, DIRECTORY, EVENTS, EVENTS_PREFIX, INGEST, WAKE_SUBJECT, ingest_subject
 
 ADMINISTRATOR: Final = "posthorn"
-"""The user without limits."""
+"""The user with all permissions."""
 LAYOUT_KEEPERS: Final = frozenset({"delivery", "api"})
-"""Parts that make and change streams."""
+"""Parts that create and update streams."""
 _BUCKET: Final = f"KV_{DIRECTORY}"
 _KEYS: Final = f"$KV.{DIRECTORY}.>"
 _STREAMS: Final = (INGEST, DEAD, EVENTS, _BUCKET)
@@ -34,7 +39,7 @@ _STREAMS: Final = (INGEST, DEAD, EVENTS, _BUCKET)
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """What a part may do on NATS."""
+    """The permissions of a part on NATS."""
 
     part: str
     publish: tuple[str, ...]
@@ -42,12 +47,12 @@ class User:
 
     @property
     def variable(self) -> str:
-        """The variable that the server reads the user's password from."""
+        """Environment variable from which the server reads the user's password."""
         return f"NATS_{self.part.replace('-', '_').upper()}_PASSWORD"
 
 
 def inbox_prefix(part: str) -> str:
-    """Return the prefix of subjects on which a part is answered."""
+    """Return the prefix of a part's reply subjects."""
     return f"_INBOX.{part}"
 
 
@@ -66,9 +71,9 @@ _DIRECTORY = (
     ),
     f"$JS.FC.{_BUCKET}.>",
 )
-"""Reading the directory: direct gets, the watch, and its flow control."""
+"""Permissions to read the directory: direct gets, the watch, and its flow control."""
 _MARKS = tuple(f"$KV.{DIRECTORY}.{key}" for key in (INSTALLATION_KEY, HALTED_KEY))
-"""Keys of the bucket that delivery writes beside api (ADR 18)."""
+"""Keys of the bucket that delivery may write, like api (ADR 18)."""
 _LAYOUT = (
     *_api(*(f"STREAM.{operation}.{stream}" for operation in ("INFO", "CREATE", "UPDATE") for stream in _STREAMS)),
     *_api(f"CONSUMER.CREATE.{INGEST}.>", f"CONSUMER.INFO.{INGEST}.*", "INFO"),
@@ -76,7 +81,7 @@ _LAYOUT = (
 
 
 def _reading(stream: str) -> tuple[str, ...]:
-    """Reading a stream through a passing consumer."""
+    """Return the permissions to read a stream through an ephemeral consumer."""
     return _api(
         f"STREAM.INFO.{stream}",
         f"CONSUMER.CREATE.{stream}",
@@ -135,7 +140,8 @@ PART_NAMES: Final = frozenset(user.part for user in USERS)
 def users_config(passwords: dict[str, str] | None = None) -> str:
     """Return the ``authorization`` block of nats-server's configuration, the administrator first.
 
-    ``passwords`` by user go into the text; without them it names a variable for each, ``NATS_PASSWORD`` for the administrator's.
+    ``passwords``: by user, written into the text; without them it names a variable for each,
+    ``NATS_PASSWORD`` for the administrator's.
     """
 
     def password(user: str, variable: str) -> str:

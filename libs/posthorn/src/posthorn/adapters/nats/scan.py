@@ -1,4 +1,4 @@
-"""Reading through a stream once, from somewhere to what is its end now."""
+"""A single pass through a stream, up to its present end."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ _SECOND = 1_000_000_000
 async def read_through(
     connection: Connection, stream: str, choice: dict[str, Any], most: int | None = None
 ) -> AsyncGenerator[Msg]:
-    """Yield the messages that a consumer configured by ``choice`` finds, at most ``most``. Raises Unavailable.
+    """Yield at most ``most`` messages that a consumer configured by ``choice`` finds. Raises
+    Unavailable.
 
-    Uses a consumer of its own that leaves nothing behind; close the iterator (``contextlib.aclosing``) when leaving early.
+    Uses a temporary consumer; close the iterator (``contextlib.aclosing``) when leaving early.
     """
     config = {
         "ack_policy": "none",
@@ -47,11 +48,11 @@ async def read_through(
                         async with asyncio.timeout(REQUEST_TIMEOUT):
                             message = await received.get()
                     except TimeoutError:
-                        raise Unavailable("nats", f"reading {stream} came to a halt") from None
+                        raise Unavailable("nats", f"reading {stream} stalled") from None
                     if not message.reply:
                         if (message.headers or {}).get("Status") == "404":
-                            return  # what was counted has been removed or replaced meanwhile
-                        raise Unavailable("nats", f"reading {stream} was cut short")
+                            return  # counted messages were removed or replaced meanwhile
+                        raise Unavailable("nats", f"reading {stream} ended early")
                     yield message
                     left -= 1
                     if message.metadata.num_pending == 0:

@@ -1,7 +1,7 @@
-"""How full the storage of JetStream is: an alarm must come before publishing fails.
+"""Usage of JetStream's storage, so that an alert is raised before publishing fails.
 
-A client sees what its account uses and what it may use. What the disk holds it does not see, so an account without a limit is
-measured against ``nats_storage_bytes``, or against the limits of the streams together.
+A client sees the usage and limit of its account, but not the size of the disk. An account without a
+limit is measured against ``nats_storage_bytes``, or against the sum of the streams' limits.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from posthorn.runtime.settings import NatsSettings
 
 MEASURE_SECONDS = 15.0
 _BESIDE = 1024**3
-"""Bytes for the directory bucket and what files take beyond their messages."""
+"""Bytes allowed for the directory bucket and for files' overhead."""
 
-_used = Gauge("posthorn_nats_storage_bytes", "Bytes of file storage that JetStream uses for our account")
-_limit = Gauge("posthorn_nats_storage_limit_bytes", "Bytes of file storage that our account may use, or has room for")
+_used = Gauge("posthorn_nats_storage_bytes", "Bytes of file storage used by our JetStream account")
+_limit = Gauge("posthorn_nats_storage_limit_bytes", "Bytes of file storage available to our JetStream account")
 
 
 async def storage(connection: Connection, settings: NatsSettings) -> tuple[int, int]:
-    """Return the bytes used and the bytes there may be. Raises Unavailable."""
+    """Return the bytes used and the bytes available in total. Raises Unavailable."""
     account = await connection.api("INFO")
     allowed = int(account.get("limits", {}).get("max_storage", -1))
     streams = settings.ingest_max_bytes + settings.dead_max_bytes + settings.events_max_bytes + _BESIDE
@@ -32,7 +32,7 @@ async def storage(connection: Connection, settings: NatsSettings) -> tuple[int, 
 
 
 async def measure_storage(connection: Connection, settings: NatsSettings) -> None:
-    """Keep the gauges until cancelled."""
+    """Update the gauges until cancelled."""
     while True:
         with suppress(Unavailable):
             used, limit = await storage(connection, settings)

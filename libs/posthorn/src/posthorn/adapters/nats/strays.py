@@ -1,13 +1,16 @@
-"""Messages that INGEST holds while neither consumer knows of them: found, and handed out once more.
+"""Stray messages: those that INGEST holds while neither consumer knows them. Found here, and
+delivered again.
 
 Theory:
 
-- A consumer's acknowledgement floor says that everything up to it was acknowledged, and what is acknowledged leaves a work-queue
-  stream. So whatever of a lane still lies at or below the floor of its consumer is a stray, at any time.
-- Above the floor strays can be told only when the consumer has nothing pending and nothing unacknowledged: then all that lies in
-  its lane is.
-- The stream is looked at before its consumers, so that what arrives in between counts as unknown to neither.
-- Being wrong costs nothing but a look: a message is placed once, by its id.
+- A consumer's acknowledgement floor says that everything up to it was acknowledged, and what is
+  acknowledged leaves a work-queue stream. So any message of a lane at or below the floor of its
+  consumer is a stray.
+- Above the floor strays can be recognised only when the consumer has nothing pending and nothing
+  unacknowledged: then every message in its lane is one.
+- The stream is queried before its consumers, so that messages arriving in between are not taken for
+  strays.
+- A mistake costs only a query: a message is delivered once, by its id.
 """
 
 from __future__ import annotations
@@ -26,12 +29,12 @@ _LANES = ((INGEST_CONSUMER, "ingest.*"), (RETRY_CONSUMER, "retry.*"))
 
 
 class NatsStray:
-    """A message that no consumer will give to anybody."""
+    """A message that no consumer will deliver."""
 
     __slots__ = ("_connection", "octets", "sequence", "subject")
 
     attempt = 2
-    """It was most likely delivered before."""
+    """Return 2: it was most likely delivered before."""
 
     def __init__(self, connection: Connection, message: Msg) -> None:
         headers = message.headers or {}
@@ -46,13 +49,13 @@ class NatsStray:
             await self._connection.api(f"STREAM.MSG.DELETE.{INGEST}", {"seq": self.sequence, "no_erase": True})
 
     async def nak(self, delay: float) -> None:
-        """Leave it where it is: it is found again."""
+        """Leave it where it is: the next scan finds it."""
 
     async def set_aside(self) -> None:
         await put_aside(self._connection, self.subject, self.octets, f"stray.{self.sequence}")
 
     async def in_progress(self) -> None:
-        """Nobody else is given it."""
+        """No-op: no consumer delivers it elsewhere."""
 
 
 class NatsStrays:

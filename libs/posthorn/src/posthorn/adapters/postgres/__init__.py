@@ -1,1 +1,1 @@
-"""PostgreSQL: accounts, mailboxes, maildrops, the directory outbox."""
+"""PostgreSQL: the directory, mailboxes, the outbound queue, access, events."""

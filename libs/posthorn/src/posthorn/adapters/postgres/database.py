@@ -1,19 +1,23 @@
-"""The one way to Postgres: a pool, short time limits, and faults in the words of ``ports.faults``.
+"""Access to Postgres: a pool, short time limits, and faults as ``ports.errors``.
 
 Rules:
 
-- Adapters with much to do per statement take asyncpg's connection (``session``, ``transaction``): arrays in, records out. Adapters
-  that compose queries use ``engine`` inside ``faults()``.
-- An outage and a bad value must be told apart: delivery tries again after the one and sets the message aside after the other. So
-  faults of data, integrity and programming pass through as they are, and everything else that Postgres, the driver, the pool or
-  the network may say becomes Unavailable. A missing table or column counts as an outage: the migration has not run yet.
-- Unavailable carries the type of the fault and its SQLSTATE, nothing else: no SQL, no value, no URL.
-- A peer that is silently gone is found out within seconds, however long statements may take: see ``liveness``.
-- With ``slots`` (as many as the pool has connections) those for whom work is done take turns at the pool: one tenant's slow
-  statements leave a connection to the others.
-- No ping before use: the driver knows when the server closed a connection, and a check-out drops such a connection for a new one.
-- Behind PgBouncer in transaction mode set ``POSTHORN_DATABASE_PREPARED=false``: statements are then prepared without a name inside
-  a transaction, and no session setting is sent (set statement_timeout, jit=off and keep-alives in PgBouncer or for the role).
+- Adapters use asyncpg's connection (``session``, ``transaction``): arrays in, records out.
+  SQLAlchemy's engine provides the pool, the schema and migrations (ADR 30).
+- An outage and a bad value must be distinguished: delivery retries after the one and moves the
+  message to the retry lane after the other. So errors of data, integrity and programming pass
+  through unchanged, and every other error of Postgres, the driver, the pool or the network becomes
+  Unavailable. A missing table or column counts as an outage: the migration has not run yet.
+- Unavailable carries the type of the fault and its SQLSTATE, nothing else: no SQL, no value, no
+  URL.
+- A vanished peer is detected within seconds, however long statements may take: see ``liveness``.
+- With ``slots`` (as many as the pool has connections) tenants take turns at the pool: one tenant's
+  slow statements leave a connection to the others.
+- No ping before use: the driver knows when the server closed a connection, and a check-out drops
+  such a connection for a new one.
+- Behind PgBouncer in transaction mode set ``POSTHORN_DATABASE_PREPARED=false``: statements are then
+  prepared without a name inside a transaction, and no session setting is sent (set
+  statement_timeout, jit=off and keep-alives in PgBouncer or for the role).
 """
 
 from __future__ import annotations
@@ -40,7 +44,7 @@ from posthorn.runtime.settings import PostgresSettings
 type Connection = asyncpg.Connection[asyncpg.Record]
 
 CONNECT_SECONDS = 4.0
-"""How long a new connection, and a wait for one of the pool's, may take."""
+"""Seconds that a new connection, and waiting for one of the pool's, may take."""
 _RECYCLE_SECONDS = 1800
 _MOST_WAITING = 1000
 
@@ -84,19 +88,22 @@ class Database:
         self.gate: Callable[[], None] = _open
         """Called before each use; raises Unavailable while this database must not be used (ADR 18)."""
         self.installation: Callable[[], UUID | None] = _any
-        """Which installation a new connection must lead to; None: any. So no use of the pool meets another server unawares."""
+        """The installation that a new connection must belong to; None: any. So the pool never
+        uses another server unnoticed."""
         self._known: WeakSet[Any] = WeakSet()
         self._prepared = prepared
         self._liveness = liveness or Liveness()
         self._slots = slots
 
     def ungated(self) -> Database:
-        """Return the same pool without the gate: for those who decide about it, and for probes."""
+        """Return the same pool without the gate, for the code that controls the gate, and for
+        probes."""
         return Database(self.engine, prepared=self._prepared, liveness=self._liveness)
 
     @contextmanager
     def faults(self) -> Iterator[None]:
-        """Turn faults of the store into Unavailable; faults of data, integrity and programming pass through."""
+        """Translate faults of the store into Unavailable; errors of data, integrity and
+        programming pass through."""
         self.gate()
         try:
             yield
@@ -104,7 +111,7 @@ class Database:
             fault = _translate(error)
             if fault is None:
                 raise
-            raise fault from None  # the cause may quote values or addresses of servers
+            raise fault from None  # the cause may quote values or server addresses
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Connection]:
@@ -118,9 +125,11 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
-        """Lend a driver connection inside a transaction (READ COMMITTED): committed on leaving, rolled back on an error.
+        """Lend a driver connection inside a transaction (READ COMMITTED): committed on leaving,
+        rolled back on an error.
 
-        After Unavailable the transaction may all the same have been committed, when the answer to COMMIT was lost.
+        After Unavailable the transaction may have been committed all the same, if the answer to
+        COMMIT was lost.
         """
         async with self._lent() as connection, connection.transaction():
             yield connection
@@ -136,7 +145,8 @@ class Database:
                     await self._make_sure(connection)
                     yield connection
                 except BaseException as error:
-                    # a server that fails over, or a cancelled roll-back, must not meet the next user
+                    # the next user must not get a connection to a failed-over server or with a
+                    # cancelled rollback
                     lost = connection.is_closed() or connection.is_in_transaction() or isinstance(error, Halted)
                     if lost or (isinstance(error, Exception) and _translate(error)):
                         await lent.invalidate(error)
@@ -146,7 +156,8 @@ class Database:
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        """Wait for a connection's turn. Whoever waits in vain meets a slow Postgres, which is no doing of the caller's."""
+        """Wait for the caller's turn at the pool. A timeout means that Postgres is slow, which
+        is not the caller's fault: Unavailable."""
         if self._slots is None:
             yield
             return
@@ -161,7 +172,7 @@ class Database:
             self._slots.give(holder)
 
     async def _make_sure(self, connection: Connection) -> None:
-        """Ask a new connection whose database it leads to."""
+        """Check which installation's database a new connection leads to."""
         expected = self.installation()
         if expected is None or connection in self._known:
             return
@@ -171,10 +182,11 @@ class Database:
         self._known.add(connection)
 
     async def probe(self) -> None:
-        """Ask for the schema's revision. Raises Unavailable for one before that which this code needs.
+        """Check the schema's revision. Raises Unavailable for one earlier than this code needs.
 
-        A later one is served: steps expand before they contract, so that the processes of the release before go on while those
-        of a new release, whose migration has run, are still starting, and so that a release can be taken back (ADR 17).
+        A later one is served: steps expand before they contract, so that the previous release's
+        processes keep running while those of a new release, whose migration has run, are starting,
+        and so that a release can be rolled back (ADR 17).
         """
         async with self.ungated().session() as connection:
             found = await connection.fetchval("SELECT version_num FROM alembic_version")
@@ -184,10 +196,10 @@ class Database:
 
 @asynccontextmanager
 async def connect(settings: PostgresSettings, *, by_key: bool = False, shared: bool = False) -> AsyncIterator[Database]:
-    """Open a pool; nothing is connected before it is used, so that a service starts while Postgres is down.
+    """Open a pool. It connects on first use, so that a service starts while Postgres is down.
 
-    ``by_key``: every statement goes by keys, whatever its values: one plan each is made and kept. ``shared``: those for whom work
-    is done (``runtime.holders``) take turns.
+    ``by_key``: every statement uses keys, whatever its values: one generic plan each is made and
+    cached. ``shared``: tenants (``runtime.holders``) take turns.
     """
     url, liveness = settings.database_url.get_secret_value(), Liveness()
     engine = make_engine(
@@ -219,7 +231,8 @@ async def connect(settings: PostgresSettings, *, by_key: bool = False, shared: b
 
 
 async def _open_probe(dsn: str, seconds: float) -> Connection:
-    """Open a connection that asks after others; it needs no statement cache and sends no setting of the session."""
+    """Open a connection that checks others; it needs no statement cache and sends no session
+    settings."""
     return await asyncpg.connect(dsn, timeout=seconds, command_timeout=seconds, statement_cache_size=0)
 
 
@@ -232,11 +245,13 @@ def make_engine(
     by_key: bool = False,
     liveness: Liveness | None = None,
 ) -> AsyncEngine:
-    """Make an engine on asyncpg for a libpq URL; ``seconds`` limits each statement (None: no limit); ``by_key`` as in ``connect``.
+    """Create an engine on asyncpg for a libpq URL; ``seconds`` limits each statement (None: no
+    limit); ``by_key`` as in ``connect``.
 
-    ``liveness`` is told of each new connection.
+    ``liveness`` monitors each new connection.
 
-    asyncpg reads the URL itself, so that sslmode, sslrootcert, several hosts and target_session_attrs mean what they mean to libpq.
+    asyncpg parses the URL itself, so that sslmode, sslrootcert, several hosts and
+    target_session_attrs mean the same as in libpq.
     """
     dsn, given = _split_parameters(url)
     session = {"application_name": "posthorn"}
@@ -246,13 +261,15 @@ def make_engine(
             "statement_timeout": milliseconds,
             "idle_in_transaction_session_timeout": milliseconds,
             "jit": "off",  # compiling a short statement costs more than running it
-            "tcp_keepalives_idle": "10",  # the locks of a vanished host are free within half a minute
+            # the locks of a vanished host are released within half a minute
+            "tcp_keepalives_idle": "10",
             "tcp_keepalives_interval": "5",
             "tcp_keepalives_count": "3",
         }
         if by_key:
-            # To plan a statement for each call cost a third of Postgres' work for a message out. A plan that is kept may stem from
-            # a time when its tables were empty: so an index is taken wherever there is one.
+            # Planning a statement for each call cost a third of Postgres' work for an outbound
+            # message. A cached plan may stem from a time when its tables were empty: so an index is
+            # used wherever there is one.
             session |= {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
 
     async def open_connection(*_: Any, **__: Any) -> Connection:
@@ -278,7 +295,7 @@ def make_engine(
         connect_args={
             "async_creator_fn": open_connection,
             "prepared_statement_cache_size": 100 if prepared else 0,
-            # several clients share a server connection of PgBouncer, and names must not meet
+            # several clients share a server connection of PgBouncer, and names must not collide
             "prepared_statement_name_func": None if prepared else (lambda: f"__posthorn_{uuid4().hex}__"),
         },
     )
@@ -287,7 +304,7 @@ def make_engine(
 
 
 def _open() -> None:
-    """Let everybody through."""
+    """Allow every use."""
 
 
 def _any() -> None:
@@ -295,7 +312,8 @@ def _any() -> None:
 
 
 def _split_parameters(url: str) -> tuple[str, frozenset[str]]:
-    """Return the URL without the parameters that only libpq knows, and the names of those that stay."""
+    """Return the URL without the parameters that only libpq knows, and the names of the
+    remaining ones."""
     head, _, query = url.partition("?")
     kept = [(name, value) for name, value in parse_qsl(query) if name not in _CLIENT_PARAMETERS]
     return f"{head}?{urlencode(kept)}" if kept else head, frozenset(name for name, _ in kept)
@@ -307,7 +325,7 @@ def _refuse_closed(adapted: Any, _record: Any, _proxy: Any) -> None:
 
 
 def _translate(error: Exception) -> Unavailable | None:
-    """Return what the port says of a fault, or None when it is to pass as it is."""
+    """Return the port's error for a fault, or None when it passes through."""
     if isinstance(error, exc.DBAPIError):
         cause = error.driver_exception
         error = cause if isinstance(cause, Exception) else error
@@ -319,7 +337,7 @@ def _translate(error: Exception) -> Unavailable | None:
             return None
         return Unavailable("postgres", f"{type(error).__name__} {state}".rstrip())
     if isinstance(error, asyncpg.ClientConfigurationError):
-        return Unavailable("postgres", "the URL makes no sense to the driver")
+        return Unavailable("postgres", "the driver cannot parse the URL")
     if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
         return None  # a value that cannot be encoded for its column
     network = (OSError, TimeoutError, asyncio.IncompleteReadError, EOFError)
@@ -330,7 +348,8 @@ def _translate(error: Exception) -> Unavailable | None:
 
 
 def clean_text(text: str) -> str:
-    """Return the text without what Postgres refuses: NULs are left out, lone surrogates become U+FFFD."""
+    """Return the text without characters that Postgres refuses: NULs are removed, lone
+    surrogates become U+FFFD."""
     if text.isascii() and "\0" not in text:
         return text
     return text.replace("\0", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")

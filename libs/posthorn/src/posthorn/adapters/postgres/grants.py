@@ -1,11 +1,13 @@
-"""Roles of the parts: made where passwords are given for them, and granted what ``privileges`` says, after every migration.
+"""Roles of the parts: created where passwords are given for them, and granted their ``privileges``
+after every migration.
 
 Theory of operation:
 
-- Roles belong to the whole cluster and need CREATEROLE; grants belong to the database and need its owner. So a role is made only
-  when its password is given, and whichever roles exist are granted their tables. Where there are none, nothing happens, and
-  all parts go on with one login.
-- A grant is given anew from nothing each time, in one transaction: what a release no longer needs is taken away.
+- Roles belong to the whole cluster and need CREATEROLE; grants belong to the database and need its
+  owner. So a role is created only when its password is given, and existing roles are granted their
+  tables. Where there are none, nothing happens, and all parts use one login.
+- Grants are revoked and granted again each time, in one transaction: what a release no longer needs
+  is revoked.
 - Passwords reach the server as SCRAM verifiers (RFC 5803), so that no log of statements holds them.
 """
 
@@ -39,9 +41,11 @@ _HELD = text(
 
 
 async def grant(connection: AsyncConnection, prefix: str, passwords: Mapping[str, str]) -> None:
-    """Make the roles that ``passwords`` names, by part, and give every part's role that exists what it may do.
+    """Create the roles that ``passwords`` names, by part, and grant every existing part's role its
+    privileges.
 
-    Needs CREATEROLE for the first and the schema's owner for the second. Raises SQLAlchemy's errors.
+    Needs CREATEROLE for the first and the schema's owner for the second. Raises SQLAlchemy's
+    errors.
     """
     roles = {role_name(prefix, part): part for part in PRIVILEGES}
     existing = set((await connection.execute(_EXISTING, {"names": list(roles)})).scalars())
@@ -61,7 +65,8 @@ async def grant(connection: AsyncConnection, prefix: str, passwords: Mapping[str
     for role, part in roles.items():
         if role in existing:
             connects, uses, creates = (await connection.execute(_HELD, {"role": role})).one()
-            if not connects:  # needs the database's owner, and everybody may connect unless somebody took that away
+            # needs the database's owner; everyone may connect unless that was revoked
+            if not connects:
                 await connection.exec_driver_sql(f"GRANT CONNECT ON DATABASE {_quoted(database)} TO {_quoted(role)}")
             if creates:
                 await connection.exec_driver_sql(f"REVOKE ALL ON SCHEMA {_quoted(schema)} FROM {_quoted(role)}")
@@ -73,9 +78,9 @@ async def grant(connection: AsyncConnection, prefix: str, passwords: Mapping[str
 
 
 def statements(role: str, privileges: Privileges, columns: Mapping[str, list[str]], schema: str) -> Iterator[str]:
-    """Yield what is to be executed for a role's tables, given the columns of all that there are."""
+    """Yield the statements for a role's tables, given the columns of all existing tables."""
     name, where = _quoted(role), _quoted(schema)
-    # from nothing: a table's grants are taken with those of its columns
+    # from scratch: revoking a table's grants revokes those of its columns
     yield f"REVOKE ALL ON ALL TABLES IN SCHEMA {where} FROM {name}"
     yield f"GRANT SELECT ON {where}.{_quoted(SCHEMA_TABLE)} TO {name}"
     if privileges.everything:
@@ -85,7 +90,7 @@ def statements(role: str, privileges: Privileges, columns: Mapping[str, list[str
         return
     for table, allowed in privileges.tables.items():
         if table not in columns:
-            continue  # a later release has taken it away
+            continue  # a later release has dropped it
         there = f"{where}.{_quoted(table)}"
         hidden = privileges.hidden.get(table, ())
         shown = ", ".join(_quoted(column) for column in columns[table] if column not in hidden)
@@ -95,7 +100,7 @@ def statements(role: str, privileges: Privileges, columns: Mapping[str, list[str
 
 
 def scram_verifier(password: str) -> str:
-    """Return the form in which Postgres keeps a password: SCRAM-SHA-256 (RFC 5803)."""
+    """Return a password's verifier as Postgres stores it: SCRAM-SHA-256 (RFC 5803)."""
     salt = secrets.token_bytes(16)
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, _ITERATIONS)
     stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()

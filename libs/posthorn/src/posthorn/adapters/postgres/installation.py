@@ -17,7 +17,7 @@ SELECT id, stage, extract(epoch FROM progress_at)::float8 AS progress,
   FROM installation
 """
 
-# apart from the rest: asked once in a database's life, of tables that not every part's login may read
+# a separate query: needed once in a database's life, on tables that not every part's login may read
 _HOLDS_DATA = """
 SELECT EXISTS (SELECT FROM accounts) OR EXISTS (SELECT FROM domains) OR EXISTS (SELECT FROM aliases)
        OR EXISTS (SELECT FROM messages)
@@ -43,7 +43,7 @@ RETURNING extract(epoch FROM brakes_released_until)::float8
 
 
 class PostgresInstallation:
-    """The port Installation. It reads whatever the gate of the database says: by its answers the gate is opened."""
+    """The port Installation. It bypasses the gate of the database, which opens by its answers."""
 
     def __init__(self, database: Database) -> None:
         self._database = database.ungated()

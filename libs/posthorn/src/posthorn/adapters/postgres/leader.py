@@ -1,4 +1,4 @@
-"""Leaderships: of all processes that could do a task, one does."""
+"""Leaderships: of all processes that could do a task, one leads."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ RETURNING 1
 
 
 async def lead(connection: Connection, task: str, holder: UUID, seconds: float) -> bool:
-    """Become or stay the one that does the task for that long; False while another is."""
+    """Become or stay the leader of the task for so many seconds; False while another leads."""
     return bool(await connection.fetchval(_LEAD, task, holder, seconds))
 
 
 async def resign(connection: Connection, task: str, holder: UUID) -> None:
-    """Leave the task to others at once."""
+    """Give up leadership of the task at once."""
     await connection.execute("DELETE FROM leaderships WHERE task = $1 AND holder = $2", task, holder)
 
 
@@ -33,11 +33,12 @@ class Leadership:
         self._holder = holder
 
     async def lead(self, seconds: float) -> bool:
-        """Become or stay the one that does the task for that long; False while another is. Raises Unavailable."""
+        """Become or stay the leader of the task for so many seconds; False while another leads.
+        Raises Unavailable."""
         async with self._database.session() as connection:
             return await lead(connection, self._task, self._holder, seconds)
 
     async def resign(self) -> None:
-        """Leave the task to others at once. Raises Unavailable."""
+        """Give up leadership of the task at once. Raises Unavailable."""
         async with self._database.session() as connection:
             await resign(connection, self._task, self._holder)

@@ -1,18 +1,22 @@
-"""Telling a slow statement from a dead connection, so that a peer that is silently gone costs seconds.
+"""Liveness of connections: tells a slow statement from a dead connection, so that a vanished peer
+is detected within seconds.
 
 Theory of operation:
 
-- The kernel is told to give up a connection whose packets nobody acknowledges (keep-alives, TCP_USER_TIMEOUT). That is not enough
-  where something between acknowledges and then loses them.
-- Once a connection has been lent for ``PATIENCE_SECONDS``, a second connection asks the server what the first one's backend does.
-  One that works (``active``) is slow and is left alone. One that is gone, or that does nothing at two looks in a row while no
-  statement was begun or ended here, has lost a packet on one of the two ways: its connection is cut, so that whoever waits gets
-  Unavailable at once; and the backend is ended, so that its locks hold up nobody.
-- What lies idle in the pool was connected over the same path and is cut as well.
-- While the server cannot be reached by a second connection either, nothing can be told, and everybody waits within their limits.
-- Behind a pooler backends have other numbers than connections think. The second connection notices that of itself; then only the
-  kernel's limits and the time limit of statements hold.
-- A connection must not be kept lent without a statement for longer than about two looks: it would be taken for dead.
+- The kernel gives up a connection whose packets are not acknowledged (keep-alives,
+  TCP_USER_TIMEOUT). That is not enough where a middlebox acknowledges packets and then loses them.
+- Once a connection has been in use for ``PATIENCE_SECONDS``, a second connection asks the server
+  for the state of the first one's backend. One that works (``active``) is slow and is left alone.
+  One that is gone, or idle in two checks in a row while no statement was begun or ended here, has
+  lost a packet in either direction: its connection is aborted, so that its user gets Unavailable at
+  once; and the backend is terminated, so that its locks are released.
+- Idle connections of the pool used the same path and are closed as well.
+- While a second connection cannot reach the server either, nothing can be decided, and all users
+  wait within their limits.
+- Behind a pooler the backends' process ids differ from what connections report. The second
+  connection detects that for itself; then only the kernel's limits and the statement timeout apply.
+- A connection must not stay in use without a statement for longer than about two checks: it would
+  be taken for dead.
 """
 
 from __future__ import annotations
@@ -33,7 +37,7 @@ log = structlog.get_logger()
 type Connection = asyncpg.Connection[asyncpg.Record]
 
 PATIENCE_SECONDS = 2.0
-"""How long a connection may be lent before anybody asks after it."""
+"""Seconds that a connection may be in use before it is checked."""
 LOOK_SECONDS = 1.0
 """From one look to the next."""
 _PROBE_SECONDS = 2.0
@@ -57,35 +61,38 @@ _FAULTS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError,
 class _Lent:
     since: float
     seen: tuple[datetime | None, int] | None = None
-    """What the last look found, when the backend did nothing: since when, and how many statements were begun here."""
+    """Result of the last check, when the backend was idle: since when, and how many statements
+    were begun here."""
 
 
 class Liveness:
-    """Watches over the connections of a pool."""
+    """Monitors the connections of a pool."""
 
     def __init__(self) -> None:
         self._all: WeakSet[Connection] = WeakSet()
         self._lent: dict[Connection, _Lent] = {}
 
     def opened(self, connection: Connection) -> None:
-        """Take a new connection of the pool under watch, and set the kernel's limits for it.
+        """Start monitoring a new connection of the pool, and set the kernel's limits for it.
 
-        It counts as lent from now on: before anybody has it, the pool's library has statements of its own to make over it.
+        It counts as in use from now on: the pool's library runs statements of its own over it
+        first.
         """
         self._all.add(connection)
         self.lent(connection)
         limit_silence(connection)
 
     def lent(self, connection: Connection) -> None:
-        """Somebody has the connection from now on."""
+        """Record that the connection is in use."""
         self._lent[connection] = _Lent(time.monotonic())
 
     def returned(self, connection: Connection) -> None:
-        """Nobody has it any more."""
+        """Record that the connection is returned."""
         self._lent.pop(connection, None)
 
     async def run(self, open_probe: Callable[[float], Awaitable[Connection]]) -> None:
-        """Look after those that are lent until cancelled. ``open_probe`` connects outside the pool, within so many seconds."""
+        """Check connections in use until cancelled. ``open_probe`` connects outside the pool,
+        within so many seconds."""
         probe: Connection | None = None
         try:
             while True:
@@ -102,7 +109,7 @@ class Liveness:
                 except _FAULTS as fault:
                     log.info("a second connection to Postgres fails as well", fault=type(fault).__name__)
                 except Exception:
-                    log.exception("looking after connections to Postgres failed; trying again")
+                    log.exception("checking connections to Postgres failed; trying again")
                 if probe is not None:
                     probe.terminate()
                     probe = None
@@ -111,17 +118,17 @@ class Liveness:
                 probe.terminate()
 
     async def _look(self, probe: Connection, overdue: list[Connection]) -> None:
-        place = _peer(probe)  # of several servers only the one that is asked can be judged
+        place = _peer(probe)  # of several servers only the queried one can be judged
         pids = {each: each.get_server_pid() for each in overdue if not each.is_closed() and _peer(each) == place}
         rows = {row["pid"]: row for row in await probe.fetch(_LOOK, list(pids.values()), timeout=_PROBE_SECONDS)}
         own = rows.get(probe.get_server_pid())
         if own is None or not own["own"]:
-            return  # a pooler stands between
+            return  # a pooler is in between
         dead = [each for each, pid in pids.items() if self._is_dead(each, rows.get(pid))]
         if not dead:
             return
         idle = [each for each in self._all if each not in self._lent and not each.is_closed() and _peer(each) == place]
-        log.warning("connections to Postgres are silently gone", lent=len(dead), idle=len(idle))
+        log.warning("connections to Postgres were lost silently", lent=len(dead), idle=len(idle))
         ended = [each.get_server_pid() for each in (*dead, *idle)]
         for connection in (*dead, *idle):
             connection.terminate()
@@ -130,7 +137,7 @@ class Liveness:
     def _is_dead(self, connection: Connection, row: asyncpg.Record | None) -> bool:
         lent = self._lent.get(connection)
         if lent is None or connection.is_closed():
-            return False  # it came back meanwhile
+            return False  # it was returned meanwhile
         if row is None:
             return True
         if row["state"] is None or not row["state"].startswith("idle"):
@@ -146,11 +153,12 @@ def _peer(connection: Connection) -> object:
 
 
 def limit_silence(connection: Connection) -> None:
-    """Have the kernel give the connection up after some seconds in which the peer acknowledges nothing."""
+    """Make the kernel give up the connection after some seconds without acknowledgements from
+    the peer."""
     found = connection._transport.get_extra_info("socket")  # type: ignore[attr-defined]
     if found is None or found.family not in (socket.AF_INET, socket.AF_INET6):
         return
     found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in _KEEPALIVE.items():
-        if hasattr(socket, name):  # Linux has them all
+        if hasattr(socket, name):  # Linux has all of them
             found.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

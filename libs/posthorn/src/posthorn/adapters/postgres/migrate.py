@@ -1,9 +1,11 @@
 """Schema changes, run once per release: ``posthorn-migrate``.
 
-- An advisory lock lets one migration run at a time: a second Job waits for the first, then finds nothing to do.
-- After it the parts' roles get their grants (``grants``), also when there was nothing to migrate.
-- Each run is one transaction, so that a migration is there whole or not at all.
-- It waits for a Postgres that is still starting, and gives up with a message after ``database_wait_seconds``.
+- An advisory lock lets one migration run at a time: a second Job waits for the first, then finds
+  nothing to do.
+- Afterwards the parts' roles get their grants (``grants``), also when there was nothing to migrate.
+- Each run is one transaction, so that a migration is applied completely or not at all.
+- It waits for a Postgres that is still starting, and gives up with a message after
+  ``database_wait_seconds``.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ _BETWEEN_TRIES = 0.25
 
 
 class MigrateSettings(PostgresSettings, RoleSettings):
-    """What ``posthorn-migrate`` can be told."""
+    """Settings of ``posthorn-migrate``."""
 
     def role_passwords(self) -> dict[str, str]:
         """Return the passwords by part."""
@@ -49,11 +51,14 @@ def migrate_blocking(
     role_prefix: str = "posthorn_",
     role_passwords: Mapping[str, str] | None = None,
 ) -> None:
-    """Bring the schema to the newest revision. Blocks; runs an event loop of its own, so call it from none.
+    """Upgrade the schema to the newest revision. Blocks, and runs its own event loop, so do not
+    call it from one.
 
-    Makes the roles that ``role_passwords`` names by part, and gives those that exist their grants.
+    Creates the roles that ``role_passwords`` names by part, and grants existing roles their
+    privileges.
 
-    Raises Unavailable when Postgres does not come up within ``wait_seconds`` (and SQLAlchemy's errors for a broken migration).
+    Raises Unavailable when Postgres does not come up within ``wait_seconds`` (and SQLAlchemy's
+    errors for a broken migration).
     """
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         runner.run(_migrate(url, wait_seconds, role_prefix, role_passwords or {}))
@@ -80,7 +85,7 @@ async def _migrate(url: str, wait_seconds: float, role_prefix: str, role_passwor
         await _until_up(engine, wait_seconds)
         with Database(engine).faults():
             async with engine.connect() as connection:
-                # a lock of the session: it is let go of with the connection, whatever happens
+                # a session lock: released with the connection, whatever happens
                 await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK})
                 await connection.commit()
                 await _upgrade(connection)

@@ -1,12 +1,13 @@
-"""What each part may do in Postgres: the one table that the roles' grants are made from.
+"""Privileges of each part in Postgres, from which the roles' grants are made.
 
 Rules:
 
 - The migration's login owns the schema. No part may create, change or drop a table.
-- A part reads and writes the tables named here and no others. A table that is new is in nobody's list but api's until it is put
-  there: a test demands that every table is either in a list or in ``FOR_API_ALONE``.
-- Nobody but api reads API keys, webhooks, idempotency keys and the audit. Besides, encrypted DKIM keys are read by delivery alone,
-  encrypted passwords of routes by relay, password hashes of accounts by those that log people in.
+- A part reads and writes only the tables named here. A new table is in no list but api's until it
+  is added: a test demands that every table is either in a list or in ``FOR_API_ALONE``.
+- Only api reads API keys, webhooks, idempotency keys and the audit log. Besides it, only delivery
+  reads encrypted DKIM keys, only relay encrypted passwords of routes, and only services that check
+  passwords read password hashes of accounts.
 - smtp-in in the role mx has no role: it never connects.
 """
 
@@ -18,26 +19,28 @@ from typing import Final
 
 READ: Final = ("SELECT",)
 KNOW: Final = ("SELECT (id)",)
-"""Telling whether there is anything, which the comparison of the stores asks of a new database (ADR 18)."""
+"""Columns that show whether a new database holds anything, for the comparison of the stores (ADR
+18)."""
 COUNT: Final = ("SELECT", "UPDATE (used_bytes, used_messages)")
-"""Reading accounts, and counting what they hold."""
+"""Privileges to read accounts and update their usage."""
 USE: Final = ("SELECT", "UPDATE (last_used_at)")
-"""Comparing app passwords, and noting that one was used."""
+"""Privileges to check app passwords and record their use."""
 WRITE: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 CHANGE: Final = ("SELECT", "UPDATE")
 LOCK: Final = ("SELECT", "UPDATE (id)")
-"""Reading and locking rows, for which Postgres wants a column that may be changed; foreign keys keep ids as they are."""
+"""Privileges to read and lock rows, for which Postgres demands an updatable column; foreign keys
+keep ids unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Privileges:
-    """What one part may do."""
+    """Privileges of one part."""
 
     tables: Mapping[str, tuple[str, ...]]
     hidden: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Columns that the part may not read, by table."""
     everything: bool = False
-    """All rows of all tables, those of later releases included."""
+    """Full access to all tables, those of later releases included."""
 
 
 _PASSWORDS: Final = {"accounts": ("password_hash",)}
@@ -127,12 +130,12 @@ PRIVILEGES: Final[Mapping[str, Privileges]] = {
     ),
     "api": Privileges({}, everything=True),
 }
-"""By part. Every one may also read the schema's number."""
+"""By part. Every part may also read the schema's revision."""
 
 FOR_API_ALONE: Final = frozenset(
     {"api_keys", "audit", "idempotency_keys", "webhooks", "webhook_deliveries", "statistics"}
 )
-"""Tables that no other part has any business with."""
+"""Tables that no other part uses."""
 
 SCHEMA_TABLE: Final = "alembic_version"
 

@@ -1,12 +1,15 @@
-"""Whether a commit survives the loss of the primary: asked at start and every few seconds (ADR 25).
+"""Monitor of whether a commit survives the loss of the primary, checked at start and every few
+seconds (ADR 25).
 
-A message leaves INGEST when Postgres has committed it. Where a standby may take over, the commit must be on a standby by then, or
-the failover undoes it and the message is nowhere. So whoever acknowledges after a commit asks three things of the primary: whether
-standbys are attached, whether commits wait for them (``synchronous_standby_names``, ``synchronous_commit``), and which timeline it
-writes, which a failover changes.
+A message leaves INGEST when Postgres has committed it. Where a standby may take over, the commit
+must be on a standby by then, or the failover undoes it and the message is lost. So before
+acknowledging after a commit three things are checked on the primary: whether standbys are attached,
+whether commits wait for them (``synchronous_standby_names``, ``synchronous_commit``), and its
+timeline, which a failover changes.
 
-Attached to a primary are also tools that copy its log (``pg_receivewal``, ``pg_basebackup``, Barman) and logical subscribers:
-nobody fails over to them, so they do not count. Rows of other roles show their number and name to anybody.
+Tools that copy the log (``pg_receivewal``, ``pg_basebackup``, Barman) and logical subscribers are
+attached too: they are no targets of a failover, so they do not count. Any role may read the number
+and name of the rows.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ log = structlog.get_logger()
 CHECK_SECONDS = 10.0
 _AGAIN_SECONDS = 1.0
 _REMEMBERED_SECONDS = 600.0
-"""An asynchronous standby that is away for a while may still be the one that takes over."""
+"""Seconds for which a detached asynchronous standby may still be the one that takes over."""
 _SAID_SECONDS = 60.0
 _WAITING = frozenset({"on", "remote_apply", "remote_write"})
 _NO_STANDBYS = (
@@ -47,7 +50,7 @@ _CONFIRM = "SELECT pg_logical_emit_message(true, 'posthorn', 'confirm')"
 
 _asynchronous = Gauge(
     "posthorn_postgres_asynchronous",
-    "1 while standbys are attached whose commits are not waited for, and the settings demand that they are",
+    "1 while commits do not wait for attached standbys although the settings demand it",
 )
 _standbys = Gauge("posthorn_postgres_standbys", "Standbys attached to the primary of Postgres")
 _timelines = Counter("posthorn_postgres_timeline_changes_total", "Failovers of Postgres that this process has noticed")
@@ -55,7 +58,7 @@ _timelines = Counter("posthorn_postgres_timeline_changes_total", "Failovers of P
 
 @dataclass(frozen=True, slots=True)
 class Replication:
-    """What the primary says of its standbys."""
+    """The primary's view of its standbys."""
 
     standbys: int
     names: str
@@ -71,7 +74,7 @@ class Replication:
 
 
 async def replication_of(database: Database) -> Replication:
-    """Ask the primary. Raises Unavailable, also when the server is a standby."""
+    """Query the primary. Raises Unavailable, also when the server is a standby."""
     async with database.session() as connection:
         row = await connection.fetchrow(_LOOK, list(_NO_STANDBYS))
     assert row is not None
@@ -81,16 +84,19 @@ async def replication_of(database: Database) -> Replication:
 
 
 async def confirm(connection: Connection) -> None:
-    """Wait until all that is visible now is as durable as a commit of ours. Raises what the driver raises.
+    """Wait until all that is visible now is as durable as a commit of this session. Raises the
+    driver's errors.
 
-    A commit whose wait for a standby was cut short is visible without being there; whoever finds it and acknowledges must first
-    make a commit of its own, which standbys get later than it.
+    A commit whose wait for a standby was interrupted is visible without being on a standby; a
+    session that finds it and acknowledges must first make a commit of its own, which standbys
+    receive later.
     """
     await connection.execute(_CONFIRM)
 
 
 class ReplicationWatch:
-    """Tells whether mail may be acknowledged after a commit. ``demanded``: only when no failover can undo it."""
+    """Tells whether mail may be acknowledged after a commit. ``demanded``: whether commits must
+    survive a failover."""
 
     def __init__(self, database: Database, *, demanded: bool) -> None:
         self._database = database
@@ -101,7 +107,7 @@ class ReplicationWatch:
         self._said_at = float("-inf")
 
     def check(self) -> None:
-        """Raise Unavailable unless the last look found that it may be."""
+        """Raise Unavailable unless the last check allowed it."""
         if not self._permits:
             raise Unavailable("postgres", "commits do not wait for the standbys that are attached")
 
@@ -110,7 +116,7 @@ class ReplicationWatch:
         self.check()
 
     async def run(self) -> None:
-        """Look at once and then every few seconds, until cancelled."""
+        """Check at once and then every few seconds, until cancelled."""
         while True:
             try:
                 await self.look()
@@ -120,13 +126,14 @@ class ReplicationWatch:
             await asyncio.sleep(wait)
 
     async def look(self) -> Replication:
-        """Look now. Raises Unavailable; what was known stays known then."""
+        """Check now. Raises Unavailable, which keeps the last result."""
         found = await replication_of(self._database)
         _standbys.set(found.standbys)
         if self._timeline and found.timeline != self._timeline:
             log.warning("Postgres has failed over", timeline=found.timeline, before=self._timeline)
             _timelines.inc()
-            self._unsafe_at = float("-inf")  # what was attached to the former primary cannot undo what this one writes
+            # standbys of the former primary cannot undo what this one writes
+            self._unsafe_at = float("-inf")
         self._timeline = found.timeline
         now = time.monotonic()
         if found.standbys and not found.waits:

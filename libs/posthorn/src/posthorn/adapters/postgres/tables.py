@@ -1,21 +1,23 @@
-"""The schema, as SQLAlchemy tables. Changes are Alembic migrations beside it, in expand/contract steps.
+"""The schema, as SQLAlchemy tables. Changes are Alembic migrations, in expand/contract steps.
 
 Theory:
 
-- Mailbox tables carry the account id first in every key, so that they can be hash-partitioned by account.
-- A message is one row however many mailboxes refer to it; ``refs`` counts the entries, and the deleted ones that can still be
-  brought back (``removal``). The row outlives its last entry, so that a late redelivery from the stream finds the id and does
-  nothing; its ``segment_id`` becomes null when the octets are collected.
-- ``segments.live_octets`` is what is still referred to: kept by the statements that add and drop entries, read by the
-  collector.
-- Locks are always taken in the order outbound_expansions, outbound_reached (by place), accounts (by id), mailboxes,
-  deleted_entries, outbound_lanes, outbound_recipients (by id), outbound_messages, messages, segments (each by id),
-  throttles (by key), aliases (by id), throttles of long senders (by key), long_senders (by domain and token),
-  outbound_destinations (by name).
-- Rows that change with every delivery (accounts, mailboxes, leases) leave room on their page, so that an update touches no
-  index.
-- Whatever changes what the directory must say writes the address or ``@domain`` to ``directory_outbox`` in the same
-  transaction.
+- Mailbox tables carry the account id first in every key, so that they can be hash-partitioned by
+  account.
+- A message is one row however many mailboxes refer to it; ``refs`` counts the entries, and the
+  deleted ones that can be restored (``expunge``). The row outlives its last entry, so that a late
+  redelivery from the stream finds the id and does nothing; its ``segment_id`` becomes null when the
+  body is collected.
+- ``segments.live_octets`` counts the bytes of live messages: maintained by the statements that add
+  and drop entries, read by the collector.
+- Locks are always taken in the order outbound_expansions, outbound_reached (by place), accounts (by
+  id), mailboxes, deleted_entries, outbound_lanes, outbound_recipients (by id), outbound_messages,
+  messages, segments (each by id), throttles (by key), aliases (by id), throttles of long senders
+  (by key), long_senders (by domain and token), outbound_destinations (by name).
+- Rows that change with every delivery (accounts, mailboxes, leases) leave room on their page
+  (fillfactor), so that an update touches no index.
+- Every change of a directory entry writes the address or ``@domain`` to ``directory_outbox`` in the
+  same transaction.
 """
 
 from __future__ import annotations
@@ -48,10 +50,12 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import CIDR, JSONB
 
 SCHEMA_VERSION = "0012"
-"""The Alembic revision this code needs; services refuse to become ready on another."""
+"""The Alembic revision this code needs. Services are not ready on an earlier one; a later one is
+served (ADR 17)."""
 
 DEFAULT_TENANT = UUID("00000000-0000-7000-8000-000000000001")
-"""The tenant ``default``, made by the first migration: what a platform admin makes without a tenant belongs to it."""
+"""The tenant ``default``, created by the first migration: objects that a platform admin creates
+without a tenant belong to it."""
 
 INBOX = 1
 """``mailbox_id`` of the INBOX in every account; Junk is 2, Sent 3, Trash 4."""
@@ -83,7 +87,7 @@ tenants = Table(
     Column("state", Text, nullable=False, server_default=text("'active'")),
     Column("max_domains", Integer),  # null: unlimited
     Column("max_accounts", Integer),
-    Column("quota_bytes", BigInteger),  # of what its accounts may be promised together
+    Column("quota_bytes", BigInteger),  # of the sum of its accounts' quotas
     Column("max_messages_per_hour", Integer),  # of all its accounts together
     Column("max_recipients_per_hour", Integer),
     Column("verify_domains", Boolean, nullable=False, server_default=text("false")),
@@ -103,13 +107,14 @@ domains = Table(
     Column("plus_addressing", Boolean, nullable=False, server_default=text("true")),
     Column("max_messages_per_hour", Integer),  # null: as the settings say
     Column("max_recipients_per_hour", Integer),
-    Column("allowed_networks", ARRAY(CIDR)),  # null or empty: from anywhere
+    Column("allowed_networks", ARRAY(CIDR)),  # null or empty: any
     Column("verification_token", Text),
     Column("verified_at", DateTime(timezone=True), server_default=func.now()),  # null: takes no mail yet
-    Column("retention_days", Integer),  # null: for ever
+    Column("retention_days", Integer),  # null: without limit
     Column("max_accounts", Integer),
-    Column("quota_bytes", BigInteger),  # of what its accounts may be promised together
-    Column("undelete_days", SmallInteger, nullable=False, server_default=text("0")),  # 0: what is deleted is gone
+    Column("quota_bytes", BigInteger),  # of the sum of its accounts' quotas
+    # 0: no undelete
+    Column("undelete_days", SmallInteger, nullable=False, server_default=text("0")),
     _created(),
     _updated(),
 )
@@ -127,7 +132,7 @@ accounts = Table(
     Column("state", Text, nullable=False, server_default=text("'active'")),
     Column("max_messages_per_hour", Integer),  # null: as the settings say
     Column("max_recipients_per_hour", Integer),
-    Column("allowed_networks", ARRAY(CIDR)),  # null or empty: from anywhere
+    Column("allowed_networks", ARRAY(CIDR)),  # null or empty: any
     _created(),
     _updated(),
     CheckConstraint("state IN ('active', 'suspended', 'receive-only')", name="state"),
@@ -159,7 +164,7 @@ alias_targets = Table(
     Column("target", Text, nullable=False),  # canonical address elsewhere; one without a row counts as confirmed
     _created(),
     Column("due_at", DateTime(timezone=True), server_default=func.now()),  # when to ask; null: asked
-    Column("confirmed_at", DateTime(timezone=True)),  # null: it gets nothing yet
+    Column("confirmed_at", DateTime(timezone=True)),  # null: gets no mail yet
     UniqueConstraint("alias_id", "target"),
     Index("alias_targets_due_at_idx", "due_at", postgresql_where=text("due_at IS NOT NULL")),
 )
@@ -216,7 +221,8 @@ segments = Table(
     Column("key", Text, nullable=False, unique=True),
     Column("octets", BigInteger, nullable=False),
     Column("live_octets", BigInteger, nullable=False),  # stored octets of messages with refs > 0
-    Column("condemned_at", DateTime(timezone=True)),  # nothing points here any more; the blob goes after a while
+    # no references; the blob is deleted after the grace period
+    Column("condemned_at", DateTime(timezone=True)),
     _created(),
     Index(
         "segments_live_idx",
@@ -241,7 +247,7 @@ messages = Table(
     Column("return_path_octets", Integer, nullable=False),
     Column("refs", Integer, nullable=False),
     Column("received_at", DateTime(timezone=True), nullable=False),
-    # a redelivery can come this long after placing, not after receipt: the row is kept by this
+    # how late a redelivery may be counts from delivery, not from receipt: the row is kept by this
     Column("placed_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("reverse_path", Text, nullable=False),
     Column("subject", Text, nullable=False),
@@ -259,8 +265,9 @@ mailbox_entries = Table(
     Column("account_id", BigInteger, nullable=False),
     Column("mailbox_id", Integer, nullable=False),
     Column("uid", BigInteger, nullable=False),
-    # no foreign keys: place() and commit() keep messages.refs under locks, and a key to messages would want an index led by the
-    # message for every deletion, one to mailboxes a look-up per entry while place() holds that row anyway
+    # no foreign keys: deliver() and commit() maintain messages.refs under locks, and a key to
+    # messages would want an index led by the message for every deletion, one to mailboxes a look-up
+    # per entry while deliver() holds that row anyway
     Column("message_id", Uuid, nullable=False),
     Column("size_crlf", BigInteger, nullable=False),
     Column(
@@ -279,10 +286,11 @@ maildrop_leases = Table(
     Column("account_id", BigInteger, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
     Column("holder", Uuid, nullable=False),
     Column("expires_at", DateTime(timezone=True), nullable=False),
-    # such a lease may be taken over by who knows the account's own password
+    # a login with the account's own password may take over such a lease
     Column("by_app_password", Boolean, nullable=False, server_default=text("false")),
     postgresql_with={"fillfactor": 50},
-    # a login must not wait for the disk; should the server crash, every lease is lost, which its holder finds at the next renewal
+    # a login must not wait for the disk; a crash of the server loses every lease, which its holder
+    # finds at the next renewal
     prefixes=["UNLOGGED"],
 )
 
@@ -293,7 +301,8 @@ directory_outbox = Table(
     Column("subject", Text, nullable=False),  # an address, or @domain
     _created(),
     Column("lane", SmallInteger, nullable=False, server_default=text("0")),  # 0: interactive, 1: bulk (ADR 22)
-    # whose turn it takes, zero where that is not known; no foreign key, as the tenant may be gone before the row
+    # whose turn it uses, zero if unknown; no foreign key, since the tenant may be deleted before
+    # the row
     Column("tenant_id", Uuid, nullable=False, server_default=text("'00000000-0000-0000-0000-000000000000'")),
     Index("directory_outbox_lane_tenant_id_id_idx", "lane", "tenant_id", "id"),
 )
@@ -344,7 +353,7 @@ throttles = Table(
     Column("key", Text, primary_key=True),
     Column("full_at", DateTime(timezone=True), nullable=False),  # when the bucket is full again
     postgresql_with={"fillfactor": 70},
-    prefixes=["UNLOGGED"],  # a crash of the server forgets the counts, and that is all it costs
+    prefixes=["UNLOGGED"],  # a crash of the server resets the counts, and has no other effect
 )
 
 dkim_keys = Table(
@@ -417,12 +426,13 @@ outbound_messages = Table(
     Column("envid", Text, nullable=False),
     Column("signature", Text, nullable=False),  # DKIM fields
     Column("open", Integer, nullable=False),  # recipients not closed
-    Column("reporter", Uuid),  # who is telling its sender of notices, so that no other does at the same time
+    # relay that is sending its DSNs, so that no other does at the same time
+    Column("reporter", Uuid),
     Column("reporting_until", DateTime(timezone=True), nullable=False, server_default=text("'-infinity'")),
     _created(),
     Column(
         "client_network", Text, nullable=False, server_default=text("''")
-    ),  # it came from there without login; else empty
+    ),  # client of an unauthenticated sender; else empty
     CheckConstraint("open >= 0", name="open"),
     postgresql_with={"fillfactor": 80},
 )
@@ -436,15 +446,15 @@ outbound_recipients = Table(
     Column("destination", Text, nullable=False),  # canonical domain
     Column("recipient", Text, nullable=False),  # the forward-path, as it was written
     Column("address", Text, nullable=False),  # the same in canonical form
-    Column("sender", Text, nullable=False),  # who is told
-    Column("reverse_path", Text, nullable=False),  # what MAIL says
-    Column("original", Text, nullable=False),  # the address of ours that forwards
+    Column("sender", Text, nullable=False),  # recipient of DSNs
+    Column("reverse_path", Text, nullable=False),  # reverse-path in MAIL
+    Column("original", Text, nullable=False),  # the forwarding address
     Column("orcpt", Text, nullable=False),
     Column("notify", SmallInteger, nullable=False),
     Column("state", Text, nullable=False),
     Column("due_at", DateTime(timezone=True), nullable=False),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
-    Column("holder", Uuid),  # the relay that has it at hand
+    Column("holder", Uuid),  # the relay that holds it
     Column("overdue_at", DateTime(timezone=True), nullable=False),  # the delay notice, or the end
     Column("expires_at", DateTime(timezone=True), nullable=False),
     Column("last_attempt_at", DateTime(timezone=True)),
@@ -452,13 +462,13 @@ outbound_recipients = Table(
     Column("last_status", Text, nullable=False, server_default=text("''")),
     Column("last_reply", Text, nullable=False, server_default=text("''")),
     Column("last_tls", Text, nullable=False, server_default=text("''")),
-    Column("notice", Text),  # to be told to the sender
+    Column("notice", Text),  # DSN due to the sender
     _created(),
     Column("closed_at", DateTime(timezone=True)),
     Column("header", Text, nullable=False, server_default=text("''")),  # fields that stand before the forwarded message
     Column(
         "not_before", DateTime(timezone=True)
-    ),  # a sending limit lets it go then; only a platform key sends it earlier
+    ),  # deferred by a sending limit until then; only a platform key sends it earlier
     Column("suspended_for", Text),  # held by the suspension of this tenant (id) or account (address)
     Column("suspended_at", DateTime(timezone=True)),
     CheckConstraint(
@@ -494,13 +504,15 @@ outbound_recipients = Table(
 outbound_expansions = Table(
     "outbound_expansions",
     metadata,
-    # the row of outbound_recipients that stands for the alias; it is held meanwhile
+    # the row of outbound_recipients of the alias; held meanwhile
     Column("recipient_id", BigInteger, primary_key=True, autoincrement=False),
     Column("message_id", Uuid, nullable=False),
     Column("tenant_id", Uuid, nullable=False),  # whose alias it is: tenants take turns
-    Column("envelope", LargeBinary, nullable=False),  # a record without a body, for this recipient alone
-    Column("done", Text, nullable=False, server_default=text("''")),  # addresses up to this one are entered
-    Column("accounts", Integer, nullable=False, server_default=text("0")),  # entered so far
+    # a record without a body, for this recipient only
+    Column("envelope", LargeBinary, nullable=False),
+    # addresses up to this one are queued
+    Column("done", Text, nullable=False, server_default=text("''")),
+    Column("accounts", Integer, nullable=False, server_default=text("0")),  # queued so far
     Column("forwards", Integer, nullable=False, server_default=text("0")),
     Column("due_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     _created(),
@@ -512,7 +524,7 @@ outbound_expansions = Table(
 outbound_reached = Table(
     "outbound_reached",
     metadata,
-    # where a message with open expansions has been entered already, so that no place is reached twice
+    # destinations that a message with open expansions has reached, so that none is reached twice
     Column("message_id", Uuid, nullable=False),
     Column("place", Text, nullable=False),
     PrimaryKeyConstraint("message_id", "place"),
@@ -522,7 +534,7 @@ outbound_destinations = Table(
     "outbound_destinations",
     metadata,
     Column("name", Text, primary_key=True),
-    Column("due_at", DateTime(timezone=True), nullable=False),  # nothing of it is due before
+    Column("due_at", DateTime(timezone=True), nullable=False),  # nothing is due before
     Index("outbound_destinations_due_at_idx", "due_at"),
     postgresql_with={"fillfactor": 50},
 )
@@ -530,7 +542,8 @@ outbound_destinations = Table(
 long_senders = Table(
     "long_senders",  # senders of forwarded messages that are too long for a rewritten reverse-path (ADR 27)
     metadata,
-    # in the address that stands for the sender; no foreign key, as bounces and rows may outlive a domain by some days
+    # in the rewritten address; no foreign key, since bounces and rows may outlive a domain by some
+    # days
     Column("domain", Text, nullable=False),
     Column("token", Text, nullable=False),
     Column("sender", Text, nullable=False),  # as it was written
@@ -567,7 +580,7 @@ relays = Table(
     metadata,
     Column("id", Uuid, primary_key=True),
     Column("alive_until", DateTime(timezone=True), nullable=False),
-    Column("buried_at", DateTime(timezone=True)),  # taken for dead, or gone: never to live again
+    Column("buried_at", DateTime(timezone=True)),  # dead or stopped: its id is never used again
     postgresql_with={"fillfactor": 50},
 )
 
@@ -575,7 +588,8 @@ audit = Table(
     "audit",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("tenant_id", Uuid),  # whose object it was; null: the platform's. No foreign key: it outlives its tenant
+    # owner of the object; null: the platform. No foreign key: it outlives its tenant
+    Column("tenant_id", Uuid),
     Column("at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("actor_id", Text, nullable=False),
     Column("actor_name", Text, nullable=False),
@@ -614,7 +628,7 @@ webhook_deliveries = Table(
     Column("state", Text, nullable=False, server_default=text("'waiting'")),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("due_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    Column("last_status", Integer),  # of HTTP; null: no answer yet, or none came
+    Column("last_status", Integer),  # of HTTP; null: no answer yet, or none
     Column("last_reply", Text, nullable=False, server_default=text("''")),
     _created(),
     Column("closed_at", DateTime(timezone=True)),

@@ -1,6 +1,7 @@
-"""Compressed and encrypted files, told by their first octets.
+"""Compressed and encrypted files, recognised by their first bytes.
 
-Mail stores compress single messages on disk (Dovecot's zlib plugin), and people compress whole archives.
+Mail stores compress single messages on disk (Dovecot's zlib plugin), and people compress whole
+archives.
 """
 
 from __future__ import annotations
@@ -21,16 +22,17 @@ _MAGIC = (
 
 
 class NotUnpackedError(ValueError):
-    """The octets cannot be unpacked: broken, too large, or in a form that is not read here."""
+    """The bytes cannot be unpacked: corrupt, too large, or in an unsupported format."""
 
 
 def compression_of(octets: bytes | bytearray) -> str | None:
-    """Return the name of the compression or encryption that the octets begin with; None for none that is known."""
+    """Return the name of the compression or encryption of the bytes; None if none is recognised."""
     return next((name for magic, name in _MAGIC if octets.startswith(magic)), None)
 
 
 def unpacked(octets: bytes, limit: int) -> bytes:
-    """Return the content of compressed octets, at most ``limit`` octets of it. Raises NotUnpackedError."""
+    """Return the content of compressed bytes, at most ``limit`` bytes of it. Raises
+    NotUnpackedError."""
     form = compression_of(octets)
     try:
         match form:

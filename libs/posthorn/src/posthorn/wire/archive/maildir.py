@@ -1,14 +1,17 @@
-"""Names in a Maildir: what a path tells of a message.
+"""Names in a Maildir: flags, time and mailbox of a message from its path.
 
 Rules:
 
-- A message is a file in ``cur`` or ``new``. Its name begins with the seconds of its delivery and a dot, and may end in ``:2,``
-  and letters for flags. Letters of lower case are a server's own keywords, whose names are elsewhere; they are passed over.
-- Mailboxes are directories above these two: with their own names (``Work/2026/cur``), or as Maildir++ has them, in one
-  directory and with dots for levels (``.Work.2026/cur``). The topmost directory, and ``INBOX``, are the INBOX.
-- Names are in modified UTF-7, as IMAP servers have them on disk, but for those of our own archives.
-- An archive may hold a Maildir some directories down. Its root is the directory named ``Maildir``, or the one that holds the
-  directories with dots, or else the one that all directories have in common and that holds ``cur`` or ``new`` itself (``Roots``).
+- A message is a file in ``cur`` or ``new``. Its name begins with the seconds of its delivery and a
+  dot, and may end in ``:2,`` and letters for flags. Lower-case letters are a server's own keywords,
+  whose names are elsewhere; they are ignored.
+- Mailboxes are directories above these two: with their own names (``Work/2026/cur``), or as
+  Maildir++ has them, in one directory and with dots for levels (``.Work.2026/cur``). The topmost
+  directory, and ``INBOX``, are the INBOX.
+- Names are in modified UTF-7, as IMAP servers store them on disk, except in archives written here.
+- An archive may hold a Maildir some directories down. Its root is the directory named ``Maildir``,
+  or the one that holds the directories with dots, or else the one that all directories have in
+  common and that holds ``cur`` or ``new`` itself (``Roots``).
 """
 
 from __future__ import annotations
@@ -21,9 +24,10 @@ from posthorn.wire.archive.mutf7 import decode_mutf7
 
 INBOX = "INBOX"
 OURS = ".posthorn:2,"
-"""What the names of messages hold in archives that are written here."""
+"""Host part of the names of messages in archives written here."""
 DIRECTORIES = ("cur", "new", "tmp")
-_LETTERS = {"D": DRAFT, "F": FLAGGED, "R": ANSWERED, "S": SEEN, "T": DELETED}  # they stand in the order of the alphabet
+# in alphabetical order
+_LETTERS = {"D": DRAFT, "F": FLAGGED, "R": ANSWERED, "S": SEEN, "T": DELETED}
 _INFO = re.compile(r"[:;!]2,([A-Za-z]*)\Z")
 _SECONDS = re.compile(r"(\d{1,11})\.")
 
@@ -34,19 +38,20 @@ def file_name(number: str, at: float, flags: int) -> str:
 
 
 def flags_of(name: str) -> int:
-    """Read the flags in a file's name."""
+    """Return the flags in a file's name."""
     found = _INFO.search(name)
     return sum(bit for letter, bit in _LETTERS.items() if found is not None and letter in found[1])
 
 
 def received_at(name: str) -> float | None:
-    """Read the time in a file's name, in seconds since the epoch."""
+    """Return the time in a file's name, in seconds since the epoch."""
     found = _SECONDS.match(name)
     return None if found is None else float(found[1])
 
 
 def place_of(path: str, root: Sequence[str] = ()) -> tuple[str, str] | None:
-    """Return the mailbox and the file's name that a path in an archive means; None: it is no message of a Maildir."""
+    """Return the mailbox and the file's name of a path in an archive; None: not a message of a
+    Maildir."""
     found = split(path)
     if found is None:
         return None
@@ -57,7 +62,8 @@ def place_of(path: str, root: Sequence[str] = ()) -> tuple[str, str] | None:
 
 
 def split(path: str) -> tuple[tuple[str, ...], str] | None:
-    """Return the directories above ``cur`` or ``new``, and the file's name; None: it is no message of a Maildir."""
+    """Return the directories above ``cur`` or ``new``, and the file's name; None: not a message
+    of a Maildir."""
     *directories, kind, name = ["", "", *_parts(path)]
     if kind not in ("cur", "new") or name.startswith("."):
         return None
@@ -75,16 +81,17 @@ class SecondRootError(ValueError):
 
 
 class Roots:
-    """Finds the root of the Maildir in an archive, from the directories that hold messages, as they come."""
+    """Finds the root of the Maildir in an archive from the directories that hold messages, in
+    the order of the archive."""
 
     def __init__(self) -> None:
         self.root: tuple[str, ...] | None = None
-        """None while it cannot be told."""
+        """None while it is undetermined."""
         self._only: tuple[str, ...] | None = None
         self._is_certain = False
 
     def saw(self, directories: tuple[str, ...], name: str = "") -> None:
-        """Take note of directories above ``cur`` or ``new``. Raises SecondRootError."""
+        """Record the directories above a ``cur`` or ``new``. Raises SecondRootError."""
         marked = _marked_root(directories)
         if OURS in name:
             marked = ()
@@ -108,13 +115,14 @@ class Roots:
             self._only, self.root = common, common
 
     def end(self) -> None:
-        """There are no more directories: a lone one is the root itself."""
+        """Finish: a single directory is the root itself."""
         if self.root is None:
             self.root = self._only or ()
 
 
 def _marked_root(directories: tuple[str, ...]) -> tuple[str, ...] | None:
-    """Return the root that names tell: above the first directory with a dot, or the one named Maildir; None: they tell nothing."""
+    """Return the root by names: above the first directory with a dot, or the one named Maildir;
+    None: undetermined."""
     for place, directory in enumerate(directories):
         if directory.lower() == "maildir":
             return directories[: place + 1]
@@ -131,7 +139,7 @@ def _common(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def mailbox_of(directories: list[str]) -> str:
-    """Return the name of the mailbox that directories mean."""
+    """Return the name of the mailbox of these directories."""
     for place, directory in enumerate(directories):
         if directory.startswith("."):
             levels = [*directory[1:].split("."), *directories[place + 1 :]]

@@ -1,21 +1,28 @@
-"""mbox files: written as mboxrd, read in the dialects that mail programs leave behind (RFC 4155 describes the family).
+"""mbox files: written as mboxrd, read in the dialects of common mail programs (RFC 4155 describes
+the family).
 
 Rules:
 
-- A message begins with a line ``From <sender> <date>``, and ends before the empty line that the next one has before it, or before
-  the end of the file. Such a line is told from text by three signs: an empty line before it, a date in it, a header field after it.
-  After an empty line, or at the start, a date is enough; without a date a header field must follow, and the sender or the name of
-  the field must be a usual one. Without an empty line before it, both the date and the field are needed.
-- A ``From`` line after an empty line that has too few signs stays text and is counted, so that nothing merges unseen.
-- Lines of a message that begin with ``From``, after any number of ``>``, get one more ``>``; reading takes one off again. So
-  what is written and read again is the same, octet for octet.
-- A Content-Length (mboxcl, mboxcl2) is believed only where a ``From`` line or the end of the file stands behind it.
-- Lines end with LF in the file, with CRLF in a message. CRLF, CR CR LF, and CR alone (where the first line ends so) read as well;
-  empty lines and a byte order mark before the first message are passed over.
-- Flags stand in Status and X-Status (UW-IMAP, mutt) and X-Mozilla-Status. The first two are written as the first two lines of a
-  message, where no message has fields of these names, and taken off again there. Wherever else they stand they are read and
-  left: they may be the message's own.
-- What a program keeps for itself is left out, with the reason: UW-IMAP's folder data, messages that Mozilla has expunged.
+- A message begins with a line ``From <sender> <date>``, and ends before the empty line that the
+  next one has before it, or before the end of the file. Three signs distinguish such a line from
+  text: an empty line before it, a date in it, a header field after it. After an empty line, or at
+  the start, a date is enough; without a date a header field must follow, and the sender or the name
+  of the field must be a usual one. Without an empty line before it, both the date and the field are
+  needed.
+- A ``From`` line after an empty line with too few signs stays text and is counted, so that no
+  messages merge unnoticed.
+- Lines of a message that begin with ``From``, after any number of ``>``, get one more ``>``;
+  reading removes one. So a message written and read again is identical.
+- A Content-Length (mboxcl, mboxcl2) is used only where a ``From`` line or the end of the file
+  follows the body.
+- Lines end with LF in the file, with CRLF in a message. CRLF, CR CR LF, and CR alone (where the
+  first line ends so) read as well; empty lines and a byte order mark before the first message are
+  ignored.
+- Flags are in Status and X-Status (UW-IMAP, mutt) and X-Mozilla-Status. The first two are written
+  as the first two lines of a message, where no message has fields of these names, and removed from
+  there when read. Elsewhere they are read and left: they may be the message's own.
+- Internal entries of programs are left out, with the reason: UW-IMAP's folder data, messages that
+  Mozilla has expunged.
 """
 
 from __future__ import annotations
@@ -59,24 +66,24 @@ class MboxMessage:
     """A message of a file."""
 
     sender: str
-    """Of the ``From`` line; empty when it names none."""
+    """Sender in the ``From`` line; empty when it has none."""
     received_at: float | None
-    """Seconds since the epoch; None when its date does not read."""
+    """Seconds since the epoch; None when its date cannot be parsed."""
     flags: int
     content: bytes | None
-    """With the line ends of the file; None when it is longer than may be."""
+    """With the line ends of the file; None when it is longer than the limit."""
     left_out: str = ""
-    """Why it is no mail of its owner's; empty for mail."""
+    """Why it is not a message of the owner; empty for a message."""
 
 
 class MboxReader:
-    """Reads a file piece by piece. ``limit`` is how many octets of one message are kept."""
+    """Reads a file piece by piece. ``limit``: bytes of one message that are kept."""
 
     def __init__(self, limit: int) -> None:
         self.from_lines_left = 0
         """``From`` lines after an empty line that were taken for text so far."""
         self._limit = limit
-        self._held = bytearray()  # of the message at hand, after a line feed of our own
+        self._held = bytearray()  # of the current message, after an added line feed
         self._scan = 0
         self._line: FromLine | None = None
         self._is_too_long = False
@@ -86,12 +93,12 @@ class MboxReader:
         self._is_counted = False
 
     def feed(self, octets: bytes) -> Iterator[MboxMessage]:
-        """Take octets as they come; returns the messages that are complete. Raises NotMbox."""
+        """Process a piece; return the messages that are complete. Raises NotMbox."""
         self._held += octets.replace(b"\r", b"\n") if self._has_cr_lines else octets
         yield from self._messages(is_over=False)
 
     def end(self) -> Iterator[MboxMessage]:
-        """The file is over; returns what is left. Raises NotMbox for a file that is none."""
+        """Finish the file; return what is left. Raises NotMbox for a file that is none."""
         yield from self._messages(is_over=True)
         if self._line is None:
             return
@@ -126,9 +133,10 @@ class MboxReader:
             self._next(line, after)
 
     def _decide(self, start: int, *, is_over: bool) -> tuple[FromLine | None, int] | None:
-        """Judge the ``From`` line behind the line feed at ``start``: the line, or None for text, and where what follows it begins.
+        """Decide on the ``From`` line after the line feed at ``start``: return the line, or None
+        for text, and the offset after it.
 
-        None: more octets are needed.
+        None: more bytes are needed.
         """
         begin = start + 1
         end = self._held.find(b"\n", begin, begin + _LONGEST_LINE)
@@ -164,7 +172,7 @@ class MboxReader:
         return before + 1 if before >= 0 and self._held[before] == 10 else start + 1
 
     def _skip_counted(self, *, is_over: bool) -> bool:
-        """Pass over a body whose Content-Length holds; False while that cannot be told."""
+        """Skip a body whose Content-Length is valid; False while that is undetermined."""
         if self._length_known or self._is_too_long:
             return True
         header = _EMPTY_LINE.search(self._held)
@@ -236,7 +244,7 @@ class MboxReader:
         self._length_known = self._is_counted = False
 
     def _cut(self, keep: int) -> None:
-        """Let go of a message that is too long, but for what the next one may begin with."""
+        """Drop a message that is too long, except what the next one may begin with."""
         kept = max(0, keep - _LOOK_BACK)
         if kept > self._limit + 1:
             del self._held[:kept]
@@ -250,7 +258,7 @@ class MboxReader:
         if self._is_too_long or end - 1 > self._limit:
             return MboxMessage(sender, at, 0, None)
         raw = bytes(self._held[1:end])
-        # where a length was given and a line stands unquoted, nothing was quoted (mboxcl2)
+        # where a length was given and a line is unquoted, nothing was quoted (mboxcl2)
         content = raw if self._is_counted and b"\nFrom " in raw else _QUOTED.sub(rb"\1", raw)
         top = _TOP.match(content)
         header = _header_of(content)
@@ -279,18 +287,19 @@ def status_lines(flags: int, head: bytes) -> bytes:
 
 
 class MboxWriter:
-    """Writes the content of one message, piece by piece: quotes it and makes its line ends LF."""
+    """Writes the content of one message, piece by piece: quotes it and converts its line ends to
+    LF."""
 
     def __init__(self) -> None:
         self._held = b""
 
     def feed(self, octets: bytes) -> bytes:
-        """Take a piece of the message; returns whole lines."""
+        """Process a piece of the message; return whole lines."""
         whole, feed, self._held = (self._held + octets).rpartition(b"\n")
         return _TO_QUOTE.sub(rb">\1", (whole + feed).replace(b"\r\n", b"\n"))
 
     def end(self) -> bytes:
-        """Return the rest, and the empty line behind the message."""
+        """Return the rest, and the empty line after the message."""
         rest = _TO_QUOTE.sub(rb">\1", self._held)
         return rest + b"\n\n" if rest else b"\n"
 

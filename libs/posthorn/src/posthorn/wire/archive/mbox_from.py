@@ -50,20 +50,20 @@ _USUAL_FIELDS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class FromLine:
-    """What such a line says."""
+    """The parts of such a line."""
 
     sender: str
-    """An address as it is written; empty when there is none."""
+    """An address as written; empty when there is none."""
     date: float | None
-    """Seconds since the epoch, UTC where no zone is told; None when there is none, or none that exists."""
+    """Seconds since the epoch, UTC without a zone; None without a valid date."""
     looks_dated: bool
-    """Whether a time and a year stand there, a date or not."""
+    """Whether it contains a time and a year, whether a valid date or not."""
     names_sender: bool
-    """Whether what stands before the date is an address, ``-`` or ``MAILER-DAEMON``."""
+    """Whether the text before the date is an address, ``-`` or ``MAILER-DAEMON``."""
 
 
 def parse_from_line(line: bytes) -> FromLine:
-    """Read a line that begins with ``From``."""
+    """Parse a line that begins with ``From``."""
     text = line.removeprefix(b"From ").rstrip(b"\r\n")
     date: float | None = None
     before = text
@@ -85,7 +85,7 @@ def parse_from_line(line: bytes) -> FromLine:
 
 
 def begins_message(line: FromLine, following: bytes, *, after_empty: bool) -> bool:
-    """Return whether the line begins a message, by what follows it: the beginning of the next line."""
+    """Return whether the line begins a message. ``following``: the beginning of the next line."""
     if following.startswith((b"From ", b">From ")):
         return after_empty and line.names_sender
     field = _FIELD.match(following)

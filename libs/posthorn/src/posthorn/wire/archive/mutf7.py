@@ -1,4 +1,4 @@
-"""Modified UTF-7, in which IMAP servers name mailboxes on disk (RFC 3501 §5.1.3)."""
+"""Modified UTF-7, the encoding of mailbox names on the disks of IMAP servers (RFC 3501 §5.1.3)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SHIFTED = re.compile(r"&([A-Za-z0-9+,]*)-")
 
 
 def decode_mutf7(name: str) -> str:
-    """Return the name in Unicode; one that is not in this encoding as it is."""
+    """Return the name in Unicode; one that is not in this encoding is unchanged."""
     if "&" not in name or not name.isascii() or name.count("&") != len(_SHIFTED.findall(name)):
         return name
     try:

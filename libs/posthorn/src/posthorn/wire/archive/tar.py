@@ -1,10 +1,13 @@
-"""Archives as ``tar`` makes them (POSIX.1-2001, ustar and pax), as a stream: written without seeking, read piece by piece.
+"""Archives of ``tar`` (POSIX.1-2001, ustar and pax) as a stream: written without seeking, read
+piece by piece.
 
 Rules:
 
-- Read are plain files; directories, links and devices are passed over. Long names come by pax headers or GNU's ``L`` entries.
-- Nothing is ever written to a path of an archive, so a path may say what it likes.
-- What comes before a file (pax headers, long names) has a limit of its own: an archive cannot fill the memory with it.
+- Plain files are read; directories, links and devices are ignored. Long names come by pax headers
+  or GNU's ``L`` entries.
+- Nothing is ever written to a path of an archive, so paths need no check.
+- Data before a file (pax headers, long names) has a limit of its own, so that an archive cannot
+  exhaust memory with it.
 """
 
 from __future__ import annotations
@@ -17,13 +20,13 @@ from posthorn.wire.archive.compressed import compression_of
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
-"""What ends an archive."""
+"""The end of an archive."""
 _LONGEST_HEADER = 64 * 1024
 _LONGEST_PATH = 4096
 
 
 class NotTar(ValueError):
-    """The octets are no archive, or break off in the middle."""
+    """The bytes are not an archive, or end prematurely."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +37,12 @@ class TarFile:
     modified_at: float
     """Seconds since the epoch."""
     content: bytes | None
-    """None when it is longer than may be."""
+    """None when it is longer than the limit."""
 
 
 def file_header(path: str, size: int, at: float) -> bytes:
-    """Return what comes before the ``size`` octets of a file, last changed at ``at``, in seconds since the epoch."""
+    """Return the header of a file of ``size`` bytes, last changed at ``at`` in seconds since the
+    epoch."""
     info = tarfile.TarInfo(path)
     info.size, info.mtime, info.mode = size, int(at), 0o600
     return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
@@ -52,12 +56,13 @@ def directory_header(path: str) -> bytes:
 
 
 def padding(size: int) -> bytes:
-    """Return what follows the ``size`` octets of a file."""
+    """Return the padding after the ``size`` bytes of a file."""
     return bytes(-size % BLOCK)
 
 
 class TarReader:
-    """Reads an archive. ``limit`` is how many octets of one file are kept; ``on_directory`` gets each directory's path."""
+    """Reads an archive. ``limit``: bytes of one file that are kept; ``on_directory`` gets each
+    directory's path."""
 
     def __init__(self, limit: int, on_directory: Callable[[str], None] | None = None) -> None:
         self._limit = limit
@@ -65,12 +70,12 @@ class TarReader:
         self._held = bytearray()
         self._info: tarfile.TarInfo | None = None
         self._skip = 0
-        self._over: dict[str, str] = {}  # what pax and GNU headers say of the next file
+        self._over: dict[str, str] = {}  # values of pax and GNU headers for the next file
         self._is_over = False
         self._began = False
 
     def feed(self, octets: bytes) -> Iterator[TarFile]:
-        """Take octets as they come; returns the files that are complete. Raises NotTar."""
+        """Process a piece; return the files that are complete. Raises NotTar."""
         self._held += octets
         while not self._is_over:
             if self._skip:
@@ -99,11 +104,11 @@ class TarReader:
     _left_out: TarFile | None = None
 
     def end(self) -> None:
-        """The octets are over. Raises NotTar when the archive is not."""
+        """Finish. Raises NotTar when the archive is incomplete."""
         if not self._began and (form := compression_of(self._held)):
             raise NotTar(f"it is compressed ({form}); unpack it first")
         if not self._began or self._held or self._info is not None or self._skip:
-            raise NotTar("the archive breaks off")
+            raise NotTar("the archive ends prematurely")
 
     def _header(self) -> bool:
         """Read the next header; False while it is not complete."""
@@ -121,13 +126,15 @@ class TarReader:
                 self._began = self._is_over = True  # an empty archive
                 return True
             form = None if self._began else compression_of(block)
-            raise NotTar(f"it is compressed ({form}); unpack it first" if form else "this is no tar archive") from None
+            raise NotTar(
+                f"it is compressed ({form}); unpack it first" if form else "this is not a tar archive"
+            ) from None
         self._began = True
         is_header = info.type in (tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME)
         if not is_header:
             self._apply(info)
         if info.size < 0:
-            raise NotTar("a file has less than no octets")
+            raise NotTar("a file has a negative size")
         if is_header and info.size > _LONGEST_HEADER:
             raise NotTar("a header is too long")
         is_kept = is_header or info.isreg()
@@ -148,7 +155,7 @@ class TarReader:
             info.size = int(over.get("size", info.size))
             info.mtime = float(over.get("mtime", info.mtime))
         except ValueError:
-            raise NotTar("a pax header does not read") from None
+            raise NotTar("a pax header is not valid") from None
 
     def _taken(self, info: tarfile.TarInfo, content: bytes) -> TarFile | None:
         if info.type == tarfile.XHDTYPE:
@@ -171,13 +178,14 @@ _WITHOUT_CONTENT = (
 
 
 def _pax(content: bytes) -> dict[str, str]:
-    """Read the records of a pax header: ``<length> <name>=<value>`` and a line feed, the length being that of all of it."""
+    """Parse the records of a pax header: ``<length> <name>=<value>`` and a line feed, the length
+    being that of all of it."""
     found: dict[str, str] = {}
     at = 0
     while at < len(content):
         digits, space, _ = content[at : at + 12].partition(b" ")
         if not space or not digits.isdigit() or not 0 < int(digits) <= len(content) - at:
-            raise NotTar("a pax header does not read")
+            raise NotTar("a pax header is not valid")
         record = content[at + len(digits) + 1 : at + int(digits) - 1]
         name, _, value = record.partition(b"=")
         found[name.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")

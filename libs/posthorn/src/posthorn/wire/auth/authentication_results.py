@@ -1,7 +1,7 @@
-"""Authentication-Results fields of others that claim to be ours (RFC 8601 §5).
+"""Forged Authentication-Results fields with our authserv-id (RFC 8601 §5).
 
-A field with our authserv-id is believed by filters and mail programs behind us, so one that came from outside is removed on
-arrival. Fields with other ids stay: they are the word of others.
+Filters and mail programs trust a field with our authserv-id, so one from outside is removed on
+arrival. Fields with other ids stay.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ _ID = re.compile(rb'"((?:[^"\\]|\\.)*)"|([^\s;()"]+)')
 
 
 def without_ours(block: bytes, authserv_id: str) -> bytes:
-    """Return a header block, in CRLF lines, without the Authentication-Results fields that bear this authserv-id."""
+    """Return a header block, in CRLF lines, without the Authentication-Results fields with this
+    authserv-id."""
     if b"authentication-results" not in block.lower():
         return block
     ours = authserv_id.lower().rstrip(".")

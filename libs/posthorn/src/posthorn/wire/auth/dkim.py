@@ -1,16 +1,20 @@
-"""DKIM signatures (RFC 6376): what is hashed and what the field says, with relaxed canonicalization of header and body.
+"""DKIM signatures (RFC 6376): hash input and field, with relaxed canonicalization of header and
+body.
 
 Rules:
 
-- Content is in canonical CRLF form; a lone CR or LF is a character like others. What does not end in CRLF is hashed as if it did,
-  for so it travels (RFC 6376 §3.4.4).
-- ``b=`` stands last and is empty while the field itself is hashed (§3.7), so that a value folded in any way fits behind it.
-- Fields are signed from the last to the first of a name (§5.4.2). Those a reader sees, and those that say how the body is read, are
-  named once more than they occur: nobody can add another without breaking the signature (§8.15).
-- A message that cannot go to every host as it is has two sets of fields: over the message as it is, and over what ``seven_bit``
-  makes of it. The latter say so in a tag of ours (``form=7bit``), which verifiers ignore (§3.2); one set alone is sent (ADR 26).
-- The signature itself is made elsewhere, over the SHA-256 of ``header_hash_input``: RSA PKCS #1 v1.5 (§3.3.1) or Ed25519 over the
-  32 octets of the hash (RFC 8463 §3).
+- Content is in canonical CRLF form; a lone CR or LF is a character like others. Content that does
+  not end in CRLF is hashed as if it did, as it is transmitted (RFC 6376 §3.4.4).
+- ``b=`` is last and empty while the field itself is hashed (§3.7), so that a value folded in any
+  way can follow it.
+- Fields are signed from the last to the first of a name (§5.4.2). Fields shown to readers, and
+  those that define how the body is decoded, are named once more than they occur: adding another
+  breaks the signature (§8.15).
+- A message that not every host accepts as it is has two sets of fields: over the message as it is,
+  and over its form by ``seven_bit``. The latter are marked by a private tag (``form=7bit``), which
+  verifiers ignore (§3.2); only one set is sent (ADR 26).
+- The signature itself is made elsewhere, over the SHA-256 of ``header_hash_input``: RSA PKCS #1
+  v1.5 (§3.3.1) or Ed25519 over the 32 octets of the hash (RFC 8463 §3).
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 ALGORITHMS = {"rsa": "rsa-sha256", "ed25519": "ed25519-sha256"}
-"""What ``a=`` says, by the name of the kind of key."""
+"""Value of ``a=``, by key type."""
 
 SEALED = (
     "From",
@@ -38,7 +42,7 @@ SEALED = (
     "Content-Type",
     "Content-Transfer-Encoding",
 )
-"""Signed whether they are there or not: none can be added later."""
+"""Signed whether present or not, so that none can be added later."""
 SIGNED = (
     "Sender",
     "Content-ID",
@@ -56,7 +60,7 @@ SIGNED = (
     "List-Owner",
     "List-Archive",
 )
-"""Signed where they are: a list that a message passes may add its own (RFC 6376 §5.4.1, RFC 8058 §4)."""
+"""Signed where present: a mailing list may add its own (RFC 6376 §5.4.1, RFC 8058 §4)."""
 
 _WIDTH = 76
 _SEVEN_BIT = "form=7bit"
@@ -71,13 +75,13 @@ class BodyHash:
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
-        self._open = b""  # white space and a CR, of which the next piece says what they are
+        self._open = b""  # white space and a CR whose meaning depends on the next piece
         self._line_ends = 0  # CRLFs that count only when something follows
-        self._tail = b""  # the last two octets seen
+        self._tail = b""  # the last two bytes seen
         self._filled = False  # whether there was anything but empty lines
 
     def update(self, piece: bytes) -> None:
-        """Take the next octets of the body, without the blank line that ends the header."""
+        """Add the next bytes of the body, without the blank line that ends the header."""
         if not piece:
             return
         self._tail = (self._tail + piece[-2:])[-2:]
@@ -87,7 +91,7 @@ class BodyHash:
         self._take(_reduced(data[:cut]).replace(b" \r\n", b"\r\n"))
 
     def digest(self) -> bytes:
-        """Return the 32 octets. Nothing more may be taken afterwards."""
+        """Return the 32 bytes. Nothing may be added afterwards."""
         if self._tail and self._tail != b"\r\n":
             self.update(b"\r\n")
         if self._filled:
@@ -121,9 +125,9 @@ class SignedHeader:
 
 
 def sign_header(block: bytes) -> SignedHeader | None:
-    """Choose what is signed of a header block, and give its relaxed form (RFC 6376 §3.4.2).
+    """Select the signed fields of a header block, and return their relaxed form (RFC 6376 §3.4.2).
 
-    None without a From field: it must be signed (§5.4), and without one there is nothing a signature could vouch for.
+    None without a From field, which must be signed (§5.4).
     """
     fields: dict[bytes, list[bytes]] = {}
     for line in _FIELD_END.split(block):
@@ -185,7 +189,7 @@ def unsigned_field(
 
 
 def header_hash_input(signed: SignedHeader, unsigned: str) -> bytes:
-    """Return what is hashed and signed (RFC 6376 §3.7)."""
+    """Return the hash input (RFC 6376 §3.7)."""
     return signed.canonical + b"dkim-signature:" + relaxed(unsigned.encode().partition(b":")[2])
 
 
@@ -198,7 +202,8 @@ def finished_field(unsigned: str, signature: bytes) -> str:
 
 
 def by_form(fields: str) -> tuple[str, str]:
-    """Return of a message's own signatures those over the message as it is and those over its 7-bit form."""
+    """Split a message's own signatures into those over the message as it is and those over its
+    7-bit form."""
     as_it_is, seven_bit = "", ""
     for field in _FIELD_START.split(fields):
         if f" {_SEVEN_BIT};" in field.replace("\r\n\t", " "):
@@ -214,7 +219,8 @@ def record_value(algorithm: str, public_key: bytes) -> str:
 
 
 def record_strings(value: str) -> Sequence[str]:
-    """Return the text cut into strings of at most 255 octets, as a TXT record holds it (RFC 6376 §3.6.2.2)."""
+    """Return the text split into strings of at most 255 bytes, as in a TXT record (RFC 6376
+    §3.6.2.2)."""
     return [value[start : start + 255] for start in range(0, len(value), 255)]
 
 
@@ -224,7 +230,7 @@ def record_name(domain: str, selector: str) -> str:
 
 
 def _open_end(data: bytes) -> int:
-    """Return where the white space, or white space and CR, begins that ends the octets."""
+    """Return the offset of the trailing white space, or white space and CR."""
     end = len(data) - data.endswith(b"\r")
     return len(data[:end].rstrip(b" \t"))
 
@@ -238,6 +244,6 @@ def _reduced(text: bytes) -> bytes:
 
 
 def _words(tag: str) -> list[str]:
-    """Cut ``h=`` before its colons, where it may be folded; other tags are one word."""
+    """Split ``h=`` before its colons, where it may be folded; other tags are one word."""
     first, *rest = tag.split(":")
     return [first, *(f":{name}" for name in rest)]

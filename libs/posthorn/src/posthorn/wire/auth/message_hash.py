@@ -1,7 +1,7 @@
-"""What a signature needs of a message that comes in pieces.
+"""The inputs of a signature from a message in pieces.
 
-That is its header block, the hash of its body, and whether every host takes it as it is. The body is hashed in relaxed
-form (RFC 6376 §3.4.4) as it comes, and never held.
+These are its header block, the hash of its body, and whether every host accepts it as it is. The
+body is hashed in relaxed form (RFC 6376 §3.4.4) piece by piece, and never stored.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ class MessageHash:
 
     @property
     def open_header_bytes(self) -> int:
-        """Bytes of the header block while its end has not come; 0 thereafter."""
+        """Bytes of the header block until its end is found; 0 afterwards."""
         return 0 if self._in_body else len(self._head)
 
     @property
     def is_fit(self) -> bool:
-        """Whether every host takes what came so far as it is: 7-bit, in lines of at most 998 bytes (RFC 5321 §4.5.3.1.6)."""
+        """Whether every host accepts the content so far as it is: 7-bit, in lines of at most 998
+        bytes (RFC 5321 §4.5.3.1.6)."""
         return self._is_ascii and not self._lines.is_long
 
     def update(self, piece: bytes) -> None:
-        """Take the next bytes."""
+        """Add the next bytes."""
         self._is_ascii = self._is_ascii and piece.isascii()
         self._lines.update(piece)
         if self._in_body:

@@ -1,7 +1,8 @@
-"""What stands before the header of a message: lines of an mbox file, and a byte order mark.
+"""Text before the header of a message: lines of an mbox file, and a byte order mark.
 
-Scripts and old relays hand on a message as it lay in a file, its ``From `` line first. That line is no field, so that the whole
-header would be taken for text. It becomes a field, if a field follows: a text that begins with the word From keeps every octet.
+Scripts and old relays pass on a message as in an mbox file, its ``From `` line first. That line is
+not a field, so that the whole header would be taken for text. It becomes a field, if a field
+follows: a text that begins with the word From is unchanged.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 from posthorn.wire.message.header import starts_with_field
 
 LEAD_LIMIT = 1000
-"""Octets within which a first line must show whether it is a header field."""
+"""Bytes within which it must be clear whether a first line is a header field."""
 FIELD = b"X-Mailbox-Line: "
-"""The field that such a line becomes, as other mail servers have it."""
+"""The field that such a line becomes, as in other mail servers."""
 
 _BOM = b"\xef\xbb\xbf"
 _WORDS = (b"From ", b">From ")
@@ -19,13 +20,15 @@ _MOST_LINES = 5
 
 
 class HeadTooShort(Exception):
-    """More octets are needed to tell."""
+    """More bytes are needed to decide."""
 
 
 def header_first(head: bytes, *, more: bool) -> bytes | None:
-    """Return the octets with a field first, as they are if they begin with one; without a field there, None.
+    """Return the bytes with a field first, unchanged if they begin with one; None if there is no
+    field.
 
-    ``head`` has CRLF line ends. With ``more`` it is only the beginning, and HeadTooShort is raised when it is too short to tell.
+    ``head`` has CRLF line ends. With ``more`` it is only the beginning; raises HeadTooShort when it
+    is too short to decide.
     """
     at = len(_BOM) if head.startswith(_BOM) else 0
     _wait(more and len(head) < len(_BOM) and _BOM.startswith(head))

@@ -1,7 +1,8 @@
-"""Character sets of mail by their labels, as the WHATWG Encoding Standard reads them: for what is meant, not what is named.
+"""Character sets of mail by their labels, as in the WHATWG Encoding Standard: by usual meaning, not
+by name.
 
-A label is often narrower than the text: gb2312 with characters of GBK, iso-8859-1 with those of windows-1252. Decoding never fails
-on a known label; what does not decode becomes U+FFFD.
+A label is often narrower than the text: gb2312 with characters of GBK, iso-8859-1 with those of
+windows-1252. Decoding never fails on a known label; invalid bytes become U+FFFD.
 """
 
 from __future__ import annotations
@@ -46,11 +47,11 @@ _ESCAPE = re.compile(rb"\x1b(\$[@B]|\$\([A-Z]|\([A-Z])")
 
 
 class UnknownCharsetError(LookupError):
-    """The label names no character set that is known."""
+    """The label names no known character set."""
 
 
 def decode(octets: bytes, label: str) -> str:
-    """Return the text of octets in the character set of that label (RFC 2045 §5.1). Raises UnknownCharsetError."""
+    """Decode bytes in the character set of a label (RFC 2045 §5.1). Raises UnknownCharsetError."""
     name = label.partition("*")[0].strip(" \t\"'").lower()  # RFC 2231 §5: a language may follow
     if _JAPANESE.match(name):
         return _decode_iso_2022_jp(octets)
@@ -65,14 +66,14 @@ def decode(octets: bytes, label: str) -> str:
     try:
         codecs.lookup(codec)
         return octets.decode(codec, "replace")
-    except (LookupError, ValueError):  # also what Python knows and is no character set
+    except (LookupError, ValueError):  # also codecs of Python that are not character sets
         raise UnknownCharsetError(label) from None
 
 
 def decode_unlabelled(octets: bytes, label: str = "") -> str:
-    """Return the text of octets that name no character set: UTF-8 if they are, else by the label.
+    """Decode bytes without a named character set: as UTF-8 if valid, else by the label.
 
-    Without a label that is known, what is not UTF-8 of them is windows-1252.
+    Without a known label, what is not UTF-8 is windows-1252.
     """
     try:
         return octets.decode()

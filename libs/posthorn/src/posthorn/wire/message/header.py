@@ -1,7 +1,8 @@
-"""The header block of a message (RFC 5322 §2.2), read without building a tree.
+"""The header block of a message (RFC 5322 §2.2), scanned without building a tree.
 
-A mail server needs little of a header: where it ends, how often the message has travelled (RFC 5321 §6.3) and a few fields for
-listings. One pass over the first octets gives all of it; nothing here fails, whatever the octets are.
+A mail server needs little of a header: where it ends, how often the message has travelled (RFC 5321
+§6.3) and a few fields for listings. One pass over the first bytes collects all of it; it never
+fails, whatever the input.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from posthorn.wire.message.charsets import decode_unlabelled
 from posthorn.wire.message.passed import PASSED
 
 SCAN_LIMIT = 64 * 1024
-"""Octets of a message looked at; a header block that is longer is read up to here."""
+"""Bytes of a message that are scanned; a longer header block is read up to here."""
 FIELD_LIMIT = 4000
-"""Characters kept of one field, as it came: a subject of many encoded words takes four times what it says."""
+"""Characters kept of one field, undecoded: encoded words take up to four times their text."""
 
 _FIELD_NAME = re.compile(rb"[\x21-\x39\x3b-\x7e]+[ \t]*:")
 _RECEIVED = re.compile(rb"^received[ \t]*:((?:[^\n]*\r\n[ \t])*[^\n]*)", re.IGNORECASE | re.MULTILINE)
@@ -35,7 +36,8 @@ _MOST_MARKS = 50
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The fields of a message that listings show, unfolded, undecoded (RFC 2047 words as they came), without NULs."""
+    """The fields of a message for listings: unfolded, undecoded (RFC 2047 words as received),
+    without NULs."""
 
     subject: str = ""
     from_: str = ""
@@ -45,29 +47,33 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class HeaderScan:
-    """What one pass over the start of a message found."""
+    """Result of a pass over the start of a message."""
 
     summary: Summary
     received: int
     """Number of Received fields: the hops the message has made (RFC 5321 §6.3)."""
     starts_with_field: bool
-    """False when the first line is not a header field, so that a separator must come before it."""
+    """False when the first line is not a header field, so that a separator must precede it."""
     has_separator: bool
     """Whether a blank line ends the header block within what was scanned."""
     passed: tuple[str, ...] = ()
     """Values of X-Posthorn-Passed fields, unverified (``wire.passed``)."""
     hosts: tuple[str, ...] = ()
-    """Hosts that say they have received it (``by`` in Received, RFC 5321 §4.4), in lower case, once for each field."""
+    """Hosts that received it (``by`` in Received, RFC 5321 §4.4), in lower case, once for each
+    field."""
     looks_like_report: bool = False
-    """It is a report (RFC 6522), says that no person wrote it (RFC 3834 §5), or quotes a message that was forwarded here."""
+    """Whether it is a report (RFC 6522), is marked as automatic (RFC 3834 §5), or quotes a
+    message that was forwarded here."""
 
     def passes(self, hostname: str) -> int:
-        """Return how often it has been here: at the host of this name, or forwarded by an alias, whichever is more."""
+        """Return how often it has passed through here: received by the host of this name, or
+        forwarded by an alias, whichever is more."""
         return max(self.hosts.count(hostname.lower()), len(self.passed))
 
 
 def starts_with_field(head: bytes) -> bool:
-    """Return whether the octets begin with a header field (RFC 5322 §2.2: printable name, then a colon)."""
+    """Return whether the bytes begin with a header field (RFC 5322 §2.2: printable name, then a
+    colon)."""
     return _FIELD_NAME.match(head) is not None
 
 
@@ -80,7 +86,8 @@ def header_end(head: bytes) -> int:
 
 
 def scan_header(head: bytes) -> HeaderScan:
-    """Scan the start of a message in canonical CRLF form; ``head`` may be cut at any octet past the header block."""
+    """Scan the start of a message in canonical CRLF form; ``head`` may end at any byte after the
+    header block."""
     end = header_end(head[:SCAN_LIMIT])
     block = bytes(head[: end if end >= 0 else SCAN_LIMIT])
     values: dict[str, bytes] = {}
@@ -126,7 +133,8 @@ def _text(value: bytes, content_type: bytes = b"", *, keep_end: bool = False) ->
         charset = _CHARSET.search(content_type)
         text = decode_unlabelled(unfolded, charset[1].decode("ascii", "replace") if charset else "")
     text = text.replace("\r", " ")
-    if len(text) > FIELD_LIMIT and keep_end and (angle := text.rfind("<")) >= 0:  # an author never loses the address
+    # the address of the author is never cut off
+    if len(text) > FIELD_LIMIT and keep_end and (angle := text.rfind("<")) >= 0:
         end = text[angle:][:MAX_PATH_OCTETS]
         return f"{text[: FIELD_LIMIT - len(end) - 1]} {end}"
     return text[:FIELD_LIMIT]

@@ -1,12 +1,14 @@
-"""Header fields decoded for people (RFC 2047, RFC 5322 §3.4): for listings and searches, never for decisions.
+"""Header fields decoded for people (RFC 2047, RFC 5322 §3.4): for listings and searches, never for
+decisions.
 
 Rules:
 
-- Each encoded word is decoded for itself; one that cannot be stays as it stands and spoils no other. Octets of adjacent words in
-  one character set are joined first, since some programs cut characters in two.
+- Each encoded word is decoded separately; an invalid one stays as written and affects no other.
+  Bytes of adjacent words in one character set are joined first, since some programs split
+  characters.
 - White space between two adjacent words is not shown; nothing is added.
-- What comes out of a word is data: control characters and line ends are taken out, and in an address field a name that holds a
-  special character stands in quotes, so that it cannot pose as an address.
+- Decoded words are data: control characters and line ends are removed, and in an address field a
+  name with a special character is quoted, so that it cannot pose as an address.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ def decode_addresses(field: str) -> str:
 
 
 def _whole(field: str) -> str:
-    """Return the field without the half of a word at its end, which a limit may have left."""
+    """Return the field without a partial word at its end, which a limit may have left."""
     if "?=" in field[field.rfind("=?") :]:
         return field
     half = _HALF_WORD.search(field)
@@ -94,7 +96,7 @@ def _is_known(charset: str) -> bool:
 
 
 def _octets_of(encoding: str, text: str) -> bytes | None:
-    """Return the octets that a word holds; None when it does not read."""
+    """Return the bytes of a word; None when it is not valid."""
     if not text.isascii():
         return None
     if encoding in "Qq":
@@ -137,7 +139,7 @@ def _comment_end(field: str, at: int) -> int:
 
 
 def _mailbox(item: list[tuple[str, str]]) -> str:
-    """Return one mailbox: its name, quoted where it must be, and its address as it stands."""
+    """Return one mailbox: its name, quoted where necessary, and its address as written."""
     has_angle = any(kind == "angle" for kind, _ in item)
     shown: list[str] = []
     phrase: list[tuple[str, str]] = []
@@ -164,7 +166,8 @@ def _name(phrase: list[tuple[str, str]]) -> str:
 
 
 def _address(phrase: list[tuple[str, str]]) -> str:
-    """Return an item without angle brackets: an address as it stands, or words that must not look like one."""
+    """Return an item without angle brackets: an address as written, or words that must not look
+    like one."""
     text = "".join(part for _, part in phrase)
     if next(encoded_words(text), None) is None:
         return _clean(text)
@@ -179,6 +182,6 @@ def _unquoted(kind: str, text: str) -> str:
 
 
 def _clean(text: str) -> str:
-    """Return the text on one line, without control characters, and without halves of surrogate pairs."""
+    """Return the text on one line, without control characters and lone surrogates."""
     text = _CONTROLS.sub("", _LINE_ENDS.sub(" ", text))
     return text.encode("utf-8", "replace").decode().strip()

@@ -1,14 +1,19 @@
-"""Header fields in the form in which they can travel: folded (RFC 5322 §2.2.3) and in ASCII (RFC 2047, RFC 2231, RFC 5890).
+"""Header fields in a transmissible form: folded (RFC 5322 §2.2.3) and in ASCII (RFC 2047, RFC 2231,
+RFC 5890).
 
 Rules:
 
-- A field is changed where it has to be and can be; otherwise it stays as it is. Nothing here raises.
-- Text fields: each run of words with 8-bit octets becomes encoded words, along with the white space in the run (RFC 2047 §5 (1)).
-- Fields of addresses and other phrases: display names and comments become encoded words (§5 (2) and (3)); a domain becomes its
-  A-labels. A local part that is not ASCII has no other form (RFC 6532): the field stays.
+- A field is changed only where necessary and possible; otherwise it is unchanged. Nothing here
+  raises.
+- Text fields: each run of words with 8-bit bytes becomes encoded words, along with the white space
+  in the run (RFC 2047 §5 (1)).
+- Fields of addresses and other phrases: display names and comments become encoded words (§5 (2) and
+  (3)); a domain becomes its A-labels. A local part that is not ASCII has no other form (RFC 6532):
+  the field stays.
 - Parameters of Content-Type and Content-Disposition take the form of RFC 2231 §4.
-- Other structured fields (Received, Message-ID, DKIM-Signature and the like) have no place for encoded words: they stay.
-- Octets that are not UTF-8 are labelled ``unknown-8bit`` (RFC 1428 §3): nobody here knows what they are.
+- Other structured fields (Received, Message-ID, DKIM-Signature and the like) cannot contain encoded
+  words: they stay.
+- Bytes that are not UTF-8 are labelled ``unknown-8bit`` (RFC 1428 §3).
 """
 
 from __future__ import annotations
@@ -20,9 +25,9 @@ from posthorn.wire.address import AddressError, canonical_domain
 from posthorn.wire.message.transfer_encoding import MAX_LINE
 
 _WIDTH = 76
-"""Octets of a line that has an encoded word (RFC 2047 §2)."""
+"""Bytes of a line with an encoded word (RFC 2047 §2)."""
 _MOST = 64 * 1024
-"""Octets of the longest value that is encoded."""
+"""Bytes of the longest value that is encoded."""
 _PHRASES = frozenset(
     b"from sender reply-to to cc bcc resent-from resent-sender resent-reply-to resent-to resent-cc resent-bcc "
     b"disposition-notification-to return-receipt-to errors-to mail-followup-to mail-reply-to apparently-to "
@@ -57,7 +62,8 @@ _PARAMETER = re.compile(rb';[ \t]*([^\s=;"*]+)[ \t]*=[ \t]*("(?:[^"\\]|\\.)*+"|[
 
 
 def folded(field: bytes) -> bytes:
-    """Break long lines of a field before white space, where it has some; ``field`` with or without its line end."""
+    """Fold long lines of a field before white space, where it has any; ``field`` with or without
+    its line end."""
     lines: list[bytes] = []
     for line in field.removesuffix(b"\r\n").split(b"\r\n"):
         while len(line) > MAX_LINE:
@@ -67,7 +73,8 @@ def folded(field: bytes) -> bytes:
                 or not line[:cut].strip(b" \t")
                 or (not lines and line[:cut].endswith(b":") and _is_token(line[cut:]))
             ):
-                # a token that is too long for a line of its own: it stays where it is, and is broken behind
+                # a token too long for a line of its own stays where it is, and the line is folded
+                # after it
                 start = len(line) - len(line.lstrip(b" \t")) if cut < 0 or lines else cut + 1
                 found = _SPACE.search(line, start)
                 cut = found.start() if found else -1
@@ -80,7 +87,8 @@ def folded(field: bytes) -> bytes:
 
 
 def encoded(field: bytes) -> bytes:
-    """Return a field, its name and all its lines included, in ASCII; the same octets where that cannot be done."""
+    """Return a field, its name and all its lines included, in ASCII; unchanged where that is not
+    possible."""
     if field.isascii():
         return field
     end = b"\r\n" if field.endswith(b"\r\n") else b""
@@ -108,7 +116,8 @@ def _is_token(text: bytes) -> bool:
 
 
 def needs_utf8(block: bytes) -> bool:
-    """Return whether a header block names an address that has no form in ASCII: it is for hosts with SMTPUTF8 (RFC 6531)."""
+    """Return whether a header block contains an address without an ASCII form: it needs hosts
+    with SMTPUTF8 (RFC 6531)."""
     if block.isascii():
         return False
     fields = [field for field in _FIELD_END.split(block) if not field.isascii()]
@@ -118,11 +127,11 @@ def needs_utf8(block: bytes) -> bool:
 
 
 class _Stays(Exception):
-    """The field cannot be had in ASCII."""
+    """The field has no ASCII form."""
 
 
 class _Lines:
-    """Puts tokens together, folded before white space."""
+    """Joins tokens, folded before white space."""
 
     def __init__(self, start: bytes) -> None:
         self._parts = [start]
@@ -139,7 +148,7 @@ class _Lines:
         self._column += len(space) + len(token)
 
     def words(self, space: bytes, octets: bytes) -> None:
-        """Add octets as encoded words, white space before them."""
+        """Add bytes as encoded words, preceded by white space."""
         for word in _encoded_words(octets, _WIDTH - self._column - len(space or b" ")):
             self.put(space or b" ", word)
             space = b" "
@@ -149,7 +158,8 @@ class _Lines:
 
 
 def _encoded_words(octets: bytes, room: int) -> Iterator[bytes]:
-    """Cut octets into encoded words of 75 octets at most, never within a character; the first has ``room``, if that is worth it."""
+    """Split bytes into encoded words of at most 75 bytes, never within a character; the first
+    has ``room`` bytes, if that is enough."""
     try:
         characters = [character.encode() for character in octets.decode()]
         charset = b"utf-8"
@@ -250,7 +260,7 @@ def _item(line: _Lines, item: _Tokens, *, is_group: bool) -> None:
 
 
 def _phrase(line: _Lines, tokens: _Tokens) -> bytes:
-    """Write a phrase; returns the white space behind it."""
+    """Write a phrase; return the white space after it."""
     words = [place for place, (kind, _) in enumerate(tokens) if kind != "space"]
     raw = [place for place in words if not tokens[place][1].isascii() and tokens[place][0] != "comment"]
     space, run, run_space = b"", b"", b""
@@ -280,7 +290,7 @@ def _phrase(line: _Lines, tokens: _Tokens) -> bytes:
 
 def _comment(line: _Lines, space: bytes, token: bytes) -> None:
     inner = token[1:-1]
-    if b"(" in inner or b")" in inner:  # nested, or quoted: what is what would have to be told apart
+    if b"(" in inner or b")" in inner:  # nested or quoted comments are not parsed
         raise _Stays
     words = b" ".join(_encoded_words(_ESCAPED.sub(rb"\1", inner), 0))
     if len(words) > _MOST // 8:
@@ -335,7 +345,7 @@ def _parameters(line: _Lines, value: bytes) -> None:
 
 
 def _extended(name: bytes, octets: bytes) -> Iterator[bytes]:
-    """Yield the parameters that stand for one whose value is not ASCII (RFC 2231 §3 and §4)."""
+    """Yield the parameters that encode one whose value is not ASCII (RFC 2231 §3 and §4)."""
     try:
         octets.decode()
         charset = b"utf-8"

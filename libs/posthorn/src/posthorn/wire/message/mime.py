@@ -1,20 +1,22 @@
-"""The structure of a message (RFC 2045, RFC 2046): its parts, where each lies, and what its header says of it.
+"""The structure of a message (RFC 2045, RFC 2046): its parts, their offsets, and their header
+fields.
 
-Theory of operation. ``MimeScanner`` takes the octets of a message in canonical CRLF form piece by piece, in pieces of any size,
-and keeps nothing of them but the header at hand and the line that is not whole yet. Open parts stand on a stack. In a body only
-lines that begin with ``--`` are looked at; one that names the boundary of an open multipart closes every part above that
-multipart. The time is linear in the octets; depth, parts and headers are bounded.
+Theory of operation. ``MimeScanner`` takes a message in canonical CRLF form in pieces of any size,
+and keeps only the current header and the incomplete line. Open parts are on a stack. In a body only
+lines that begin with ``--`` are examined; one with the boundary of an open multipart closes every
+part above that multipart. The time is linear in the bytes; depth, parts and headers are bounded.
 
 Rules:
 
-- A delimiter is a line of ``--``, the boundary, for the last one ``--`` again, and blanks (RFC 2046 §5.1.1). The whole line is
-  compared, so that a boundary that begins with another is told apart; of two equal ones the innermost counts. The CRLF before
-  the line belongs to it, not to the part.
-- What is missing at the end was closed there: a cut message has the parts that came.
-- Parts are numbered as IMAP does (RFC 9051 §6.4.5.1): a message that is no multipart has part 1; the parts of a multipart count
-  from 1; those of a message within a message begin with the number of its part. A multipart that is a whole message has none.
-- A multipart without a boundary or without parts, and what lies too deep, is a part without parts. ``is_complete`` tells whether
-  a limit left something out.
+- A delimiter is a line of ``--``, the boundary, for the last one ``--`` again, and blanks (RFC 2046
+  §5.1.1). The whole line is compared, so that a boundary that begins with another is distinguished;
+  of two equal ones the innermost counts. The CRLF before the line belongs to it, not to the part.
+- Parts open at the end are closed there: a truncated message has the parts received.
+- Parts are numbered as IMAP does (RFC 9051 §6.4.5.1): a message that is no multipart has part 1;
+  the parts of a multipart count from 1; those of a message within a message begin with the number
+  of its part. A multipart that is a whole message has none.
+- A multipart without a boundary or without parts, and one that is nested too deeply, is a part
+  without parts. ``is_complete`` tells whether a limit left something out.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from posthorn.wire.message.mime_fields import ContentFields, read_fields
 
 MOST_PARTS = 1000
 DEEPEST = 50
-"""Multiparts and messages that may lie within each other."""
+"""Most levels of nested multiparts and messages."""
 HEADER_BYTES = 64 * 1024
 """Bytes of a part's header that are read."""
 _LONGEST_DELIMITER = 1024
@@ -43,33 +45,33 @@ class Part:
     """A part of a message. Offsets and sizes are bytes of the message as stored."""
 
     number: str
-    """As IMAP counts; empty for a multipart that is a whole message."""
+    """Number as in IMAP; empty for a multipart that is a whole message."""
     fields: ContentFields
     header_offset: int
     body_offset: int
     body_bytes: int
-    """Bytes of the body as it lies there, encoded."""
+    """Bytes of the body as stored, encoded."""
     lines: int
     """Line ends in the body."""
     decoded_bytes: int
-    """Bytes of the body decoded; an estimate, a few bytes off, where it is encoded."""
+    """Bytes of the decoded body; an estimate, a few bytes off, where it is encoded."""
     parts: tuple[Part, ...] = ()
 
     @property
     def is_message(self) -> bool:
-        """Whether it holds a message whose parts are known."""
+        """Whether it is an enclosed message whose parts are known."""
         return self.fields.type in _MESSAGES and bool(self.parts)
 
     @property
     def is_attachment(self) -> bool:
-        """Whether a person would look for it among the attachments."""
+        """Whether it counts as an attachment for people."""
         if self.number == "" or (self.parts and not self.is_message):
             return False
         is_text = self.fields.type in ("text/plain", "text/html")
         return self.fields.disposition == "attachment" or self.fields.file_name is not None or not is_text
 
     def walk(self, depth: int = 0) -> Iterator[tuple[int, Part]]:
-        """Return it and all within it, in order, with their depths."""
+        """Return it and all parts within it, in order, with their depths."""
         yield depth, self
         for part in self.parts:
             yield from part.walk(depth + 1)
@@ -101,7 +103,7 @@ class MimeScanner:
 
     def __init__(self, *, most_parts: int = MOST_PARTS, deepest: int = DEEPEST) -> None:
         self.is_complete = True
-        """Whether everything that is there was listed."""
+        """Whether all parts were listed."""
         self._most, self._deepest = most_parts, deepest
         self._rest = b""
         self._offset = 0  # of what is in rest
@@ -114,7 +116,7 @@ class MimeScanner:
         self._lines = self._escapes = self._soft = 0
 
     def feed(self, piece: bytes) -> None:
-        """Take the next octets."""
+        """Add the next bytes."""
         octets = self._rest + piece
         at = 0
         while (after := self._step(octets, at)) >= 0:
@@ -132,7 +134,7 @@ class MimeScanner:
         return _frozen(self._root, "")
 
     def _step(self, octets: bytes, at: int) -> int:
-        """Take some octets from there on; return where it goes on, -1 when more must come first."""
+        """Process some bytes from there on; return where to continue, -1 when more are needed."""
         if at >= len(octets):
             return -1
         if self._in_header or (self._line_starts and octets.startswith(b"--", at)):
@@ -163,7 +165,8 @@ class MimeScanner:
         self._soft += octets.count(b"=\r\n")
 
     def _line(self, line: bytes) -> int:
-        """Take a line, or the beginning of one that is too long; return how many octets were taken."""
+        """Process a line, or the beginning of one that is too long; return the number of bytes
+        processed."""
         starts = self._line_starts
         if starts and line.startswith(b"--") and (found := self._delimiter(line)) is not None:
             level, is_last = found
@@ -196,7 +199,8 @@ class MimeScanner:
         return None
 
     def _divide(self, level: int, line: bytes, *, is_last: bool) -> None:
-        """Close what lies within the multipart at that level of the stack, and open its next part."""
+        """Close the parts within the multipart at that level of the stack, and open its next
+        part."""
         self._close(level + 1, max(0, self._offset - 2), self._lines - 1)
         self._offset += len(line)
         self._lines += line.count(b"\n")
@@ -282,7 +286,8 @@ def scan_message(octets: bytes) -> Part:
 
 
 def _frozen(part: _Open, prefix: str, *, is_whole: bool = True) -> Part:
-    """Number a part and those within it. ``prefix``: of the message for a whole one, else the part's own number."""
+    """Number a part and those within it. ``prefix``: that of the message for a whole one, else
+    the part's own number."""
     is_multipart = bool(part.parts) and part.fields.type not in _MESSAGES
     number = prefix
     if is_whole:

@@ -1,10 +1,12 @@
-"""The fields that describe a part of a message: Content-Type, Content-Disposition and their parameters (RFC 2045, 2183, 2231).
+"""The fields that describe a part of a message: Content-Type, Content-Disposition and their
+parameters (RFC 2045, 2183, 2231).
 
 Rules:
 
-- Nothing here fails, whatever the field holds: a Content-Type that does not read is text/plain (RFC 2045 §5.2).
-- Every octet is looked at a bounded number of times, and no more than ``FIELD_BYTES`` of a field.
-- A file name is data: it comes out without folders, control characters and marks of writing direction.
+- Nothing here fails, whatever the field holds: an invalid Content-Type is text/plain (RFC 2045
+  §5.2).
+- Every byte is examined a bounded number of times, and no more than ``FIELD_BYTES`` of a field.
+- A file name is data: folders, control characters and marks of writing direction are removed.
 """
 
 from __future__ import annotations
@@ -39,17 +41,17 @@ _JOINER = "\u200d"
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A field that has a value and parameters, as a Content-Type has."""
+    """A field with a value and parameters, such as Content-Type."""
 
     value: str
-    """In lower case; empty when it does not read."""
+    """In lower case; empty when it is not valid."""
     parameters: dict[str, str] = field(default_factory=dict)
     """Decoded values (RFC 2231, and RFC 2047 as many programs write them), by names in lower case."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContentFields:
-    """What a part's header says of it."""
+    """The content fields of a part's header."""
 
     type: str = "text/plain"
     parameters: dict[str, str] = field(default_factory=dict)
@@ -72,7 +74,7 @@ class ContentFields:
 
 
 def read_fields(header: bytes, default_type: str = "text/plain") -> ContentFields:
-    """Return what a header block says of its part; of fields that stand twice the first one counts."""
+    """Return the content fields of a header block; of repeated fields the first one counts."""
     found: dict[str, bytes] = {}
     name = ""
     for line in header.split(b"\r\n"):
@@ -116,7 +118,8 @@ def parse_described(text: str) -> Described:
 
 
 def clean_file_name(text: str) -> str | None:
-    """Return a file name that can be shown and kept: the last part of a path, on one line; None when nothing is left."""
+    """Return a file name that is safe to show and store: the last part of a path, on one line;
+    None when nothing is left."""
     name = re.split(r"[/\\]", text)[-1] if text.strip(" /\\") else ""
     name = "".join(
         character for character in name if character == _JOINER or unicodedata.category(character) not in _HIDDEN
@@ -146,7 +149,7 @@ def _encoding(text: str) -> str:
 
 
 def _segments(text: str) -> list[str]:
-    """Return what stands between semicolons outside of quotes; each character is gone over once."""
+    """Return the segments between semicolons outside quotes; each character is examined once."""
     segments = [""]
     pieces: list[str] = []
     for piece in _PIECE.findall(text):
@@ -195,7 +198,7 @@ def _value(name: str, given: str) -> str:
 
 
 def _joined(sections: dict[int, tuple[str, bool]]) -> str:
-    """Return a value put together from its sections (RFC 2231 §3 and §4)."""
+    """Return a value joined from its sections (RFC 2231 §3 and §4)."""
     charset = ""
     octets = b""
     for number in range(len(sections)):

@@ -1,19 +1,23 @@
-"""A message for a host that takes less than it holds: without 8BITMIME, 7-bit octets alone; always, lines of 998 octets (RFC 6152
-§3, RFC 5321 §4.5.3.1.6).
+"""Conversion of a message for a host that does not accept it as it is: without 8BITMIME only 7-bit
+content; always lines of at most 998 bytes (RFC 6152 §3, RFC 5321 §4.5.3.1.6).
 
 Rules:
 
-- Only what has to change changes: parts with 8-bit octets or long lines become quoted-printable or base64, along with their
-  Content-Transfer-Encoding; everything else, boundaries and other fields included, is copied octet by octet.
-- Containers carry no encoding of their own (RFC 2045 §6.4): multiparts and enclosed messages are gone through, and where nothing in
-  them is 8-bit any more their label becomes ``7bit``.
-- What is signed or encrypted in a multipart must not be touched on its way (RFC 1847 §2.1), and nobody can tell what a type of
-  message, an encoding or a structure that is not known would become: Inconvertible, unless there is nothing to do in it.
-- A header is changed where it can be (``header_form``): long lines are folded at their white space, and where 7-bit octets
-  alone are taken, fields are encoded. A field that cannot be had so stays as it is, and ``Conversion.has_raw_header`` says so.
-- Preamble and epilogue of a multipart are shown to nobody (RFC 2046 §5.1.1); they keep their place, not their 8-bit octets.
-- DKIM signatures over the body do not survive a conversion. The message does. The same message is always converted to the same
-  octets, so that a signature over what it becomes can be made beforehand (ADR 26).
+- Only what must change is changed: parts with 8-bit bytes or long lines become quoted-printable or
+  base64, along with their Content-Transfer-Encoding; everything else, boundaries and other fields
+  included, is copied unchanged.
+- Containers have no encoding of their own (RFC 2045 §6.4): multiparts and enclosed messages are
+  traversed, and where nothing in them is 8-bit any more their label becomes ``7bit``.
+- Signed or encrypted multiparts must not be changed in transit (RFC 1847 §2.1), and an unknown
+  message type, encoding or structure cannot be converted safely: Inconvertible, unless nothing in
+  it needs a change.
+- A header is changed where possible (``header_form``): long lines are folded at white space, and
+  for hosts without 8BITMIME fields are encoded. A field without such a form is unchanged, and
+  ``Conversion.has_raw_header`` is set.
+- Preamble and epilogue of a multipart are never shown (RFC 2046 §5.1.1); they keep their place, not
+  their 8-bit bytes.
+- DKIM signatures over the body do not survive a conversion. The message does. The conversion is
+  deterministic, so that its result can be signed beforehand (ADR 26).
 """
 
 from __future__ import annotations
@@ -31,8 +35,8 @@ _MOST_PARTS = 10_000
 _MOST_MARKS = 100_000
 _DEEPEST = 20
 _LONGEST_HEADER = 1024 * 1024
-_LONGEST_VALUE = 4096  # of a field that is read: what it costs grows faster than its length
-_QUOTED_UP_TO = 6  # one octet in so many above 127: quoted-printable is the shorter one, and can be read
+_LONGEST_VALUE = 4096  # bytes of a field that is parsed: its cost grows faster than its length
+_QUOTED_UP_TO = 6  # one byte in so many above 127: quoted-printable is shorter, and readable
 
 _LINE = rb"[^\r]*(?:\r(?!\n)[^\r]*)*"
 _FIELD = re.compile(rb"([\x21-\x39\x3b-\x7e]+)[ \t]*:(%b(?:\r\n[ \t]%b)*)(?:\r\n|\Z)" % (_LINE, _LINE))
@@ -47,12 +51,13 @@ _LABEL = b"Content-Transfer-Encoding: %s\r\n"
 
 
 class Inconvertible(ValueError):
-    """The message cannot be had in the form that the host takes. The text says why, for people."""
+    """The message cannot be converted to the form that the host accepts. The text says why, for
+    people."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Octets of the message, as they are or by an encoder."""
+    """A range of the message, unchanged or encoded."""
 
     begin: int
     end: int
@@ -60,13 +65,13 @@ class Span:
 
 
 class Conversion:
-    """What is to be sent instead of a message: its spans, and what is put between them."""
+    """What is sent instead of a message: its spans, and text inserted between them."""
 
     def __init__(self, source: Octets, pieces: Sequence[Span | bytes], *, has_raw_header: bool = False) -> None:
         self._source = source
         self._pieces = pieces
         self.has_raw_header = has_raw_header
-        """Whether the message's own header keeps 8-bit octets that the host does not take."""
+        """Whether the message's own header keeps 8-bit bytes that the host does not accept."""
 
     def blocks(self) -> Iterator[bytes]:
         """Yield the new message, in blocks of about 64 KiB at most."""
@@ -81,21 +86,24 @@ class Conversion:
 
 
 def is_fit(source: Octets, *, eight_bit: bool) -> bool:
-    """Return whether a message may be sent as it is; ``eight_bit``: the host takes octets above 127."""
+    """Return whether a message can be sent as it is; ``eight_bit``: the host accepts bytes above
+    127."""
     return (eight_bit or encoding.is_seven_bit(source, 0, len(source))) and not encoding.has_long_line(
         source, 0, len(source)
     )
 
 
 def convert(source: Octets, *, eight_bit: bool) -> Conversion:
-    """Find how a message in CRLF form can be sent to a host; ``eight_bit`` as in ``is_fit``. Raises Inconvertible."""
+    """Return the conversion of a message in CRLF form for a host; ``eight_bit`` as in
+    ``is_fit``. Raises Inconvertible."""
     walk = _Walk(source, eight_bit)
     walk.entity(0, len(source), is_message=True)
     return Conversion(source, walk.pieces, has_raw_header=walk.has_raw_header)
 
 
 def with_short_lines(message: bytes) -> bytes:
-    """Return a message in CRLF form with lines that every host takes; as it is where it has them, or cannot have them."""
+    """Return a message in CRLF form with lines that every host accepts; unchanged where it has
+    them, or cannot be converted."""
     if not encoding.has_long_line(message, 0, len(message)):
         return message
     try:
@@ -115,7 +123,7 @@ class _Field:
 
 @dataclass(slots=True)
 class _Entity:
-    """A header and what it says of the body."""
+    """A header and its content fields."""
 
     fields: list[_Field]
     blank: int
@@ -129,7 +137,7 @@ class _Entity:
 
 
 class _Walk:
-    """Goes through a message and notes what is to be sent."""
+    """Traverses a message and collects what is to be sent."""
 
     def __init__(self, source: Octets, eight_bit: bool) -> None:
         self.pieces: list[Span | bytes] = []
@@ -142,7 +150,7 @@ class _Walk:
     def entity(
         self, begin: int, end: int, default: bytes = b"text/plain", depth: int = 0, *, is_message: bool = False
     ) -> None:
-        """Go through a message or a part of one."""
+        """Traverse a message or a part of one."""
         is_bad = not self._is_fit(begin, end)
         if self._eight_bit and not is_bad:
             return self._copy(begin, end)
@@ -181,7 +189,7 @@ class _Walk:
     # Headers
 
     def _read(self, begin: int, end: int) -> _Entity:
-        """Read a header. Raises Inconvertible where it cannot be told for sure what it says."""
+        """Parse a header. Raises Inconvertible where it is ambiguous."""
         source = self._source
         if source[begin : min(end, begin + 2)] == b"\r\n":
             blank, body = begin, begin + 2
@@ -196,7 +204,7 @@ class _Walk:
         while at < len(head):
             field = _FIELD.match(head, at)
             if field is None:
-                raise Inconvertible("its header, or that of a part, does not read")
+                raise Inconvertible("its header, or that of a part, is not valid")
             fields.append(_Field(field[1].lower(), field[2], begin + at, begin + field.end()))
             at = field.end()
         type_, parameters = _content_type(_only(fields, b"content-type"))
@@ -204,7 +212,7 @@ class _Walk:
         return _Entity(fields, blank, body, end, type_, parameters, label)
 
     def _header(self, found: _Entity, label: bytes | None, additions: bytes = b"") -> None:
-        """Note the header with another encoding's name in it, if one is given."""
+        """Add the header, with another encoding's name if one is given."""
         is_labelled = label is None
         is_first = not self.pieces
         for field in found.fields:
@@ -243,9 +251,7 @@ class _Walk:
         elif is_bad and found.encoding == b"base64":
             how = encoding.mended_base64
         elif is_bad:
-            raise Inconvertible(
-                "a part has an encoding that is not known, and octets or lines that the host does not take"
-            )
+            raise Inconvertible("a part has an unknown encoding, and bytes or lines that the host does not accept")
         self._header(found, label, additions)
         if how is None:
             return self._copy(body, end)
@@ -266,7 +272,8 @@ class _Walk:
         return encoding.base64, b"base64"
 
     def _assumed_type(self, begin: int, end: int) -> bytes:
-        """Name the charset of text that came without a name, as far as it can be told (RFC 1428 §3)."""
+        """Return the charset of text without a label, as far as it can be determined (RFC 1428
+        §3)."""
         if encoding.is_seven_bit(self._source, begin, end):
             return b""
         try:
@@ -281,7 +288,7 @@ class _Walk:
         marks = self._marks(found.body, found.end, boundary) if boundary else []
         if not marks:
             if is_bad:
-                raise Inconvertible("it is a multipart message without the boundaries it speaks of")
+                raise Inconvertible("it is a multipart message without the boundaries that it declares")
             return self._copy(found.body, found.end)
         self._unseen(found.body, max(found.body, marks[0][0] - 2))
         at = max(found.body, marks[0][0] - 2)
@@ -297,7 +304,8 @@ class _Walk:
         return None
 
     def _marks(self, begin: int, end: int, boundary: bytes) -> list[tuple[int, int, bool]]:
-        """Find the boundary lines: where they begin, where the next line does, and whether it is the last one."""
+        """Return the boundary lines: where each begins, where the next line begins, and whether
+        it is the last one."""
         source, mark, found = self._source, b"--" + boundary, []
         position = begin
         while (at := source.find(mark, position, end)) >= 0:
@@ -344,17 +352,18 @@ class _Walk:
 
 
 def _only(fields: Sequence[_Field], name: bytes) -> bytes:
-    """Return the value of a field, empty where there is none; several would mean different things to different readers."""
+    """Return the value of a field, empty where there is none. Raises Inconvertible for several,
+    which are ambiguous."""
     values = [field.value for field in fields if field.name == name]
     if len(values) > 1:
-        raise Inconvertible("its header, or that of a part, has a field twice that there may be once")
+        raise Inconvertible("its header, or that of a part, has a repeated field that may occur only once")
     if values and len(values[0]) > _LONGEST_VALUE:
         raise Inconvertible("a field of its header is too long to be read")
     return values[0].replace(b"\r\n", b"") if values else b""
 
 
 def _bare(value: bytes) -> bytes:
-    """Take comments out (RFC 5322 §3.2.2); quoted strings stay. One pass, however deep they are."""
+    """Remove comments (RFC 5322 §3.2.2); quoted strings stay. One pass, however deep they are."""
     depth, at, kept = 0, 0, bytearray()
     while at < len(value):
         found = (_WITHIN if depth else _OUTSIDE).match(value, at)

@@ -2,13 +2,14 @@
 
 Rules:
 
-- The header block is lines of fields and their continuations and nothing else. A line that is neither would end the header for one
-  program and not for another, and what one of them takes for the author must be what all of them take for it.
-- There is exactly one From field, and it is read without guessing: a list of mailboxes, no groups, no routes. A word with an ``@``
-  in a name that is not quoted counts as an author too: programs put the address there as its own name, and who may use each of
-  them poses as nobody. What does not read is nobody's.
-- Bcc and Resent-Bcc go, whole; so does Return-Path, which only the last server writes (RFC 5321 §4.4). Date and Message-ID are
-  added when they are missing. All other octets stay as they came.
+- The header block contains only fields and their continuations. Any other line would end the header
+  for one program and not for another, but all must agree on the author.
+- There is exactly one From field, and it is parsed strictly: a list of mailboxes, no groups, no
+  routes. A word with an ``@`` in a name that is not quoted counts as an author too: programs write
+  an address as its own name, and a sender who owns each of them impersonates no one. An unparsable
+  field belongs to no one.
+- Bcc and Resent-Bcc are removed, and so is Return-Path, which only the last server writes (RFC 5321
+  §4.4). Missing Date and Message-ID are added. All other bytes are unchanged.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from posthorn.wire.address import Address, AddressError
 from posthorn.wire.foreign_address import parse_foreign
 
 HEADER_LIMIT = 256 * 1024
-"""Octets of the longest header block that is taken."""
+"""Bytes of the longest header block that is accepted."""
 MOST_AUTHORS = 20
-"""Addresses of a From field; each has to be looked up."""
+"""Most addresses of a From field; each must be looked up."""
 
 QUOTE_IT = "a name that holds one of ( ) < > [ ] : ; @ \\ , must stand in quotes"
-"""What to do about a name that does not read."""
+"""Advice on a name that is not valid."""
 
 _FROM_LIMIT = 16 * 1024
 _LONGEST_SHOWN = 100
@@ -50,27 +51,27 @@ class HeaderError(ValueError):
 
 
 class AuthorError(ValueError):
-    """The From field is missing, is there twice, or does not read (RFC 5322 §3.6.2)."""
+    """The From field is missing, repeated or not valid (RFC 5322 §3.6.2)."""
 
     is_unquoted = False
-    """An address is there: most likely it is the name before it that does not read, and would within quotes."""
+    """It contains an address: most likely the name before it needs quotes."""
     advice = ""
-    """What would be right, for people; empty where it cannot be told."""
+    """The correct form, for people; empty where it is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """A header block, read and completed."""
+    """A header block, parsed and completed."""
 
     block: bytes
     """The completed block, every line ended by CRLF; without the blank line that ends it."""
     authors: tuple[Address, ...]
-    """The addresses of the From field; empty when it does not read."""
+    """The addresses of the From field; empty when it is not valid."""
     fault: str = ""
-    """What is wrong with the From field, or with one of those behind ``senders``; empty when nothing is."""
+    """Error in the From field, or in one of the fields of ``senders``; empty when there is none."""
     senders: tuple[Address, ...] = ()
-    """The addresses of Sender, Resent-From and Resent-Sender, each once: programs show them as who sent the message, so that they
-    must belong to its sender as those of From."""
+    """The addresses of Sender, Resent-From and Resent-Sender, each once: programs show them as
+    the sender, so they must belong to the submitter like those of From."""
     is_unquoted: bool = False
     advice: str = ""
     """See AuthorError, for both."""
@@ -79,8 +80,8 @@ class Submitted:
 def complete(block: bytes, *, date: str, message_id: str) -> Submitted:
     """Complete a header block. Raises HeaderError.
 
-    ``block`` has CRLF line ends and no blank line; the last line may lack its end. ``date`` and ``message_id`` (with its angle
-    brackets) are what is added when the block has none.
+    ``block`` has CRLF line ends and no blank line; the last line may lack its end. ``date`` and
+    ``message_id`` (with its angle brackets) are added when the block has none.
     """
     if block and not block.endswith(b"\r\n"):
         block += b"\r\n"
@@ -126,9 +127,10 @@ def _fields(block: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def authors_of(field: bytes) -> tuple[Address, ...]:
-    """Return the addresses of a From field, its name and all its lines included. Raises AuthorError, which names the field.
+    """Return the addresses of a From field, given with its name and all its lines. Raises
+    AuthorError, which names the field.
 
-    Addresses that stand in a name come last.
+    Addresses within names come last.
     """
     name, _, value = field.partition(b":")
     if len(field) > _FROM_LIMIT:
@@ -168,7 +170,8 @@ def _advice(text: str) -> str:
 
 
 def _senders_of(fields: list[bytes]) -> tuple[Address, ...]:
-    """Return the addresses of such fields. Raise AuthorError, also for a second Sender field (RFC 5322 §3.6)."""
+    """Return the addresses of such fields. Raises AuthorError, also for a second Sender field
+    (RFC 5322 §3.6)."""
     if sum(field[:6].lower() == b"sender" for field in fields) > 1:
         raise AuthorError("several Sender fields")
     found = dict.fromkeys(address for field in fields for address in authors_of(field))
@@ -208,7 +211,8 @@ def _tokens(text: str) -> list[tuple[str, str]]:
 
 
 def _items(tokens: list[tuple[str, str]]) -> list[list[tuple[str, str]]]:
-    """Cut at the commas; items of nothing but white space are of the old syntax and mean nothing (RFC 5322 §4.4)."""
+    """Split at commas; items of only white space are obsolete syntax and ignored (RFC 5322
+    §4.4)."""
     items: list[list[tuple[str, str]]] = [[]]
     for token in tokens:
         if token == ("special", ","):
@@ -219,7 +223,7 @@ def _items(tokens: list[tuple[str, str]]) -> list[list[tuple[str, str]]]:
 
 
 def _mailbox(tokens: list[tuple[str, str]]) -> list[Address]:
-    """Return the address, and behind it those in its name."""
+    """Return the address, followed by those in its name."""
     marks = [text for kind, text in tokens if kind == "special"]
     if marks == ["@"]:
         return [_address(tokens)]
@@ -234,7 +238,7 @@ def _mailbox(tokens: list[tuple[str, str]]) -> list[Address]:
 
 
 def _named(tokens: list[tuple[str, str]]) -> list[Address]:
-    """Return the addresses that stand as words in a name."""
+    """Return the addresses that are words of a name."""
     words: list[list[tuple[str, str]]] = [[]]
     for token in tokens:
         if token[0] == "space":
@@ -249,7 +253,7 @@ def _named(tokens: list[tuple[str, str]]) -> list[Address]:
 
 
 def _address(tokens: list[tuple[str, str]]) -> Address:
-    # white space may stand around the parts, and only there; within one it makes it no address
+    # white space is permitted only around the parts
     local, _, domain = "".join(" " if kind == "space" else text for kind, text in tokens).rpartition("@")
     try:
         return parse_foreign(f"{local.strip(' ')}@{domain.strip(' ')}")

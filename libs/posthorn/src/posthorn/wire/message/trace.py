@@ -1,4 +1,4 @@
-"""The trace fields that a server puts before a message (RFC 5321 §4.4)."""
+"""The trace fields that a server prepends to a message (RFC 5321 §4.4)."""
 
 from __future__ import annotations
 
@@ -16,26 +16,27 @@ _NAME_LIMIT = 255
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """How a message came in."""
+    """How a message was received."""
 
     helo: str
-    """As the client gave it."""
+    """As given by the client."""
     client_address: str
     """IP address of the client."""
     hostname: str
-    """Who took it."""
+    """The receiving host."""
     protocol: str
     """The ``with`` keyword: SMTP, ESMTP, ESMTPS, ESMTPSA, UTF8SMTP … (RFC 3848, RFC 6531 §4.3)."""
     tls: str = ""
     """Version and cipher, when there was TLS."""
     withheld: bool = False
-    """Name and address of the client are not told: where a user sits when writing is nobody's business."""
+    """Name and address of the client are withheld, to protect the user's privacy."""
 
 
 def clean_name(helo: str) -> str:
-    """Return what a client called itself with everything but letters, digits and ``.:_[]-`` made a question mark.
+    """Return the client's EHLO name with everything but letters, digits and ``.:_[]-`` replaced by
+    question marks.
 
-    So it cannot end a field, a comment or a clause of the Received field.
+    So it cannot end the field, a comment or a clause.
     """
     return _NOT_IN_A_NAME.sub("?", helo[:_NAME_LIMIT])
 
@@ -52,7 +53,7 @@ def address_literal(address: str) -> str:
 
 
 def mail_date(at: float) -> str:
-    """Return a moment (seconds since the epoch) in UTC as RFC 5322 §3.3 writes it."""
+    """Return a time (seconds since the epoch) in UTC in the form of RFC 5322 §3.3."""
     return _date(int(at))
 
 
@@ -70,8 +71,9 @@ def return_path(reverse_path: str) -> bytes:
 
 
 def received(hop: Hop, message_id: str, recipient: str | None, at: float) -> bytes:
-    """Return the Received field, folded by clause. ``recipient`` only when it is the only one: nobody learns of others by it."""
-    # RFC 5321 §4.4 wants a domain behind "from"; what stands in parentheses may be any comment
+    """Return the Received field, folded by clause. ``recipient``: only if it is the only one, so
+    that others are not disclosed."""
+    # RFC 5321 §4.4 demands a domain after "from"; the parentheses may hold any comment
     client = f"{clean_name(hop.helo) or 'unknown'} ({address_literal(hop.client_address)})"
     if hop.withheld:
         client = "localhost (client address withheld)"

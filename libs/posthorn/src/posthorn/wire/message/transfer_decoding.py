@@ -1,7 +1,9 @@
-"""Content-Transfer-Encodings taken off (RFC 2045 §6), piece by piece, for what may be larger than memory.
+"""Decoding of Content-Transfer-Encodings (RFC 2045 §6), piece by piece, for content larger than
+memory.
 
-Rules: nothing fails. Octets that are no base64 stand for nothing, padding may come in the middle, ``=`` before what is no code
-stays; an encoding that is not known is taken for none. What is kept between pieces is bounded.
+Rules: nothing fails. Bytes that are not base64 are ignored, padding may be in the middle, ``=``
+before an invalid code stays; an unknown encoding is treated as none. The state between pieces is
+bounded.
 """
 
 from __future__ import annotations
@@ -14,10 +16,10 @@ _LONGEST_LINE = 64 * 1024
 
 
 class TransferDecoder(Protocol):
-    """Takes an encoding off."""
+    """Decodes one encoding."""
 
     def feed(self, octets: bytes) -> bytes:
-        """Return what is decoded by now."""
+        """Return the bytes decoded so far."""
         ...
 
     def finish(self) -> bytes:
@@ -26,7 +28,7 @@ class TransferDecoder(Protocol):
 
 
 def transfer_decoder(encoding: str) -> TransferDecoder:
-    """Return a decoder of an encoding named in lower case."""
+    """Return a decoder of an encoding, named in lower case."""
     if encoding == "base64":
         return _Base64()
     if encoding == "quoted-printable":
@@ -59,7 +61,7 @@ class _Base64:
 
 
 def _padded(text: bytes) -> bytes:
-    if len(text) % 4 == 1:  # six bits are no octet
+    if len(text) % 4 == 1:  # six bits are not a byte
         text = text[:-1]
     return binascii.a2b_base64(text + b"=" * (-len(text) % 4))
 
@@ -85,6 +87,6 @@ class _QuotedPrintable:
 
 
 def _unquoted(text: bytes) -> bytes:
-    """Decode whole lines; blanks at their ends stand for nothing (RFC 2045 §6.7, rule 3)."""
+    """Decode whole lines; trailing blanks are ignored (RFC 2045 §6.7, rule 3)."""
     lines = b"\n".join(line[:-1].rstrip(b" \t") + b"\r" if line.endswith(b"\r") else line for line in text.split(b"\n"))
     return binascii.a2b_qp(lines)

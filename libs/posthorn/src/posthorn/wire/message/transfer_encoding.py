@@ -1,11 +1,13 @@
-"""Content-Transfer-Encodings of octets that travel as text (RFC 2045 §6), piece by piece, over what may be larger than memory.
+"""Content-Transfer-Encodings (RFC 2045 §6), piece by piece, for content larger than memory.
 
 Rules:
 
-- What comes out is 7-bit, in lines of at most 76 octets (``MAX_LINE`` for what is only mended), and decodes to what went in.
-- A line that was not there before never begins with ``-``, ``.`` or ``F``: it could be taken for a boundary, for the end of the
-  data, or for the beginning of a message in a mailbox file.
-- Every function takes a range that begins where a line does and gives no line end of its own after the last line.
+- The output is 7-bit, in lines of at most 76 bytes (``MAX_LINE`` for repaired encodings), and
+  decodes to the input.
+- A new line never begins with ``-``, ``.`` or ``F``: it could be taken for a boundary, the end of
+  the data, or the beginning of a message in an mbox file.
+- Every function takes a range that begins at the start of a line and adds no line end after the
+  last line.
 """
 
 from __future__ import annotations
@@ -18,15 +20,15 @@ from typing import Protocol
 from posthorn.wire.smtp.data import line_ends_are_whole
 
 MAX_LINE = 998
-"""Octets of a line without its CRLF (RFC 5321 §4.5.3.1.6, RFC 5322 §2.1.1)."""
+"""Bytes of a line without its CRLF (RFC 5321 §4.5.3.1.6, RFC 5322 §2.1.1)."""
 BLOCK = 64 * 1024
-"""Octets looked at together."""
+"""Bytes processed at a time."""
 
 _LINE = 76
 _EIGHT = bytes(range(128, 256))
 _ESCAPE = re.compile(
     rb"[^\t\x20-\x3c\x3e-\x7e]|[\t ]\Z"
-)  # one octet: a run of spaces must not be gone through from each of them
+)  # one byte: a run of spaces must not be scanned from each of them
 _PLAIN = b"\t\r\n" + bytes(range(0x20, 0x7F))
 _LAST_BLANK = re.compile(rb"[\t ](?=\r\n|\Z)")
 _EIGHT_BIT = re.compile(rb"[\x80-\xff]")
@@ -35,7 +37,7 @@ _LIKE_A_MARK = frozenset(b"-.F")
 
 
 class Octets(Protocol):
-    """Octets by range: ``bytes``, or a mapped file."""
+    """Bytes by range: ``bytes``, or a mapped file."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: slice, /) -> bytes: ...
@@ -52,18 +54,19 @@ type Encoder = Callable[[Octets, int, int], Iterator[bytes]]
 
 
 def is_seven_bit(source: Octets, begin: int, end: int) -> bool:
-    """Return whether no octet of the range is above 127."""
+    """Return whether no byte of the range is above 127."""
     return all(source[at : min(end, at + BLOCK)].isascii() for at in range(begin, end, BLOCK))
 
 
 def eight_bit_octets(source: Octets, begin: int, end: int) -> int:
-    """Count those above 127."""
+    """Count the bytes above 127."""
     blocks = (source[at : min(end, at + BLOCK)] for at in range(begin, end, BLOCK))
     return sum(len(block) - len(block.translate(None, _EIGHT)) for block in blocks)
 
 
 def has_long_line(source: Octets, begin: int, end: int, limit: int = MAX_LINE) -> bool:
-    """Return whether a line of the range has more than so many octets. It looks at one place in about every ``limit`` octets."""
+    """Return whether a line of the range has more than ``limit`` bytes. It samples one position
+    in about every ``limit`` bytes."""
     while end - begin > limit:
         last = source.rfind(b"\r\n", begin, min(end, begin + limit + 2))
         if last < 0:
@@ -73,7 +76,7 @@ def has_long_line(source: Octets, begin: int, end: int, limit: int = MAX_LINE) -
 
 
 class LineWatch:
-    """Finds out whether octets that come in pieces have a line of more than MAX_LINE octets."""
+    """Detects a line of more than MAX_LINE bytes in content that arrives in pieces."""
 
     def __init__(self) -> None:
         self.is_long = False
@@ -81,12 +84,12 @@ class LineWatch:
         self._ends_in_cr = False
 
     def update(self, piece: bytes) -> None:
-        """Take the next piece. It looks at one place in about every MAX_LINE octets."""
+        """Add the next piece. It samples one position in about every MAX_LINE bytes."""
         if self.is_long or not piece:
             return
         found = piece.find(b"\r\n")
         if self._ends_in_cr and piece.startswith(b"\n"):
-            found = -1  # its CR was in the piece before
+            found = -1  # its CR was in the previous piece
         elif found < 0:
             found = len(piece)
         begin = found + 2
@@ -121,20 +124,22 @@ def quoted_printable(source: Octets, begin: int, end: int) -> Iterator[bytes]:
 
 
 def base64(source: Octets, begin: int, end: int) -> Iterator[bytes]:
-    """Encode octets of any kind (RFC 2045 §6.8)."""
+    """Encode arbitrary bytes (RFC 2045 §6.8)."""
     step = _LINE // 4 * 3 * 800
     for at in range(begin, end, step):
         yield _wrapped(binascii.b2a_base64(source[at : min(end, at + step)], newline=False), first=at == begin)
 
 
 def mended_quoted_printable(source: Octets, begin: int, end: int) -> Iterator[bytes]:
-    """Make good quoted-printable of what has 8-bit octets or lines that are too long; the other lines stay as they are."""
+    """Repair quoted-printable with 8-bit bytes or lines that are too long; other lines are
+    unchanged."""
     for block in blocks(source, begin, end):
         yield b"\r\n".join(map(_mended_line, block.split(b"\r\n")))
 
 
 def mended_base64(source: Octets, begin: int, end: int) -> Iterator[bytes]:
-    """Make good base64 of what has 8-bit octets, which stand for nothing (RFC 2045 §6.8), or lines that are too long."""
+    """Repair base64 with 8-bit bytes, which are ignored (RFC 2045 §6.8), or lines that are too
+    long."""
     left, first = b"", True
     for at in range(begin, end, BLOCK):
         left += source[at : min(end, at + BLOCK)].translate(None, _NO_BASE64)
@@ -147,7 +152,8 @@ def mended_base64(source: Octets, begin: int, end: int) -> Iterator[bytes]:
 
 
 def plain(source: Octets, begin: int, end: int) -> Iterator[bytes]:
-    """Put up text that nobody is shown: a question mark for each 8-bit octet, and long lines broken and indented."""
+    """Convert text that is never shown: a question mark for each 8-bit byte, and long lines
+    broken and indented."""
     for block in blocks(source, begin, end):
         yield b"\r\n".join(
             line
@@ -167,7 +173,8 @@ def _quoted_line(line: bytes) -> bytes:
 
 
 def _quoted(lines: bytes) -> bytes:
-    """Do the same for whole lines, each kind of octet at once: several times faster for text with many."""
+    """The same for whole lines, each byte value at once: several times faster for text with
+    many."""
     text = lines.replace(b"=", b"=3D")
     for octet in set(text.translate(None, _PLAIN)):
         text = text.replace(b"%c" % octet, b"=%02X" % octet)
@@ -183,7 +190,7 @@ def _mended_line(line: bytes) -> bytes:
 
 
 def _folded(line: bytes, limit: int) -> bytes:
-    """Break a line of quoted-printable softly."""
+    """Insert soft line breaks into a line of quoted-printable."""
     if len(line) <= limit:
         return line
     pieces, begin, start = [], 0, b""

@@ -1,7 +1,7 @@
-"""The events of a POP3 session as the server sees them, frozen (RFC 1939, RFC 2449, RFC 5034, RFC 6856).
+"""Events of a POP3 session on the server side, frozen (RFC 1939, RFC 2449, RFC 5034, RFC 6856).
 
-Those that carry a ``reply`` carry the whole answer; the answers to the others are the session's. Passwords never show
-in a ``repr``.
+An event with a ``reply`` has the whole answer; the session answers the others. Passwords never
+appear in a ``repr``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The line was no command that may come now; ``reply`` is the whole answer."""
+    """The line is not a command permitted in this state; ``reply`` is the whole answer."""
 
     reply: bytes
 
@@ -42,7 +42,7 @@ class Mechanisms:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """USER; answer +OK whoever it is, so that names cannot be probed."""
+    """USER; always answer +OK, so that names cannot be probed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +56,18 @@ class Challenge:
 class Login:
     """Name and password are complete. The machine pauses until ``accepted`` or ``rejected``.
 
-    Octets that are no UTF-8 come as lone surrogates, which no address and no password holds.
+    Bytes that are not UTF-8 are lone surrogates, which no address and no password contains.
     """
 
     name: str
     password: str = field(repr=False)
     authorize_as: str = ""
-    """SASL PLAIN's authorization identity, empty when it is the name's own (RFC 4616 §2)."""
+    """SASL PLAIN's authorization identity; empty for that of the name (RFC 4616 §2)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stls:
-    """STLS; answer +OK, shake hands, then say ``secured``."""
+    """STLS; answer +OK, do the handshake, then call ``secured``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,4 +130,4 @@ type Event = (
     Refused | Capa | Utf8 | Lang | Mechanisms | Named | Challenge | Login | Stls | Quit
     | Stat | List | Uidl | Retr | Top | Dele | Noop | Rset
 )  # fmt: skip
-"""What ``next_event`` gives besides the two signals."""
+"""Events that ``next_event`` returns, besides the two signals."""

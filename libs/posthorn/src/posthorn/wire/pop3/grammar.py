@@ -1,6 +1,8 @@
-"""The command lines of POP3 (RFC 1939 §3 to §8, RFC 2449, RFC 2595, RFC 5034, RFC 6856): a verb and what it takes.
+"""The command lines of POP3 (RFC 1939 §3 to §8, RFC 2449, RFC 2595, RFC 5034, RFC 6856): verbs and
+their arguments.
 
-``GRAMMAR`` gives for each verb the function that reads its argument; a missing verb *is* the error. Nothing here knows a state.
+``GRAMMAR`` maps each verb to the parser of its argument; a missing verb *is* the error. Nothing
+here depends on the state.
 """
 
 from __future__ import annotations
@@ -35,12 +37,12 @@ STLS = Stls()
 
 
 class BadLine(Exception):
-    """A line that cannot be taken; holds the reply's text after ``-ERR``."""
+    """A line that is not valid; holds the reply's text after ``-ERR``."""
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """USER, before it is known whether it may come now."""
+    """USER, before the state is checked."""
 
     name: str
 
@@ -54,14 +56,14 @@ class Pass:
 
 @dataclass(frozen=True, slots=True)
 class Auth:
-    """AUTH, likewise; without mechanism it asks for the list."""
+    """AUTH, likewise; without a mechanism it requests the list."""
 
     mechanism: str
     initial: bytes | None = field(repr=False)
 
 
 def text_of(octets: bytes) -> str:
-    """Read UTF-8; octets that are none become lone surrogates."""
+    """Decode UTF-8; invalid bytes become lone surrogates."""
     return octets.decode("utf-8", "surrogateescape")
 
 
@@ -74,7 +76,8 @@ def base64_of(octets: bytes) -> bytes:
 
 
 def _number(text: bytes) -> int:
-    """A decimal number; leading zeros change nothing. Zero is for the session to refuse, as any number without message."""
+    """Parse a decimal number with any leading zeros. The session refuses zero, like any number
+    without a message."""
     if not text.isdigit():
         raise BadLine("a number is expected")
     if len(text) > _NUMBER_DIGITS and len(text.lstrip(b"0")) > _NUMBER_DIGITS:
@@ -162,4 +165,4 @@ GRAMMAR: dict[bytes, Callable[[bytes], Event | User | Pass | Auth]] = {
     b"NOOP": _alone(Noop()),
     b"RSET": _alone(Rset()),
 }
-"""Verb to the reader of its argument, which raises BadLine."""
+"""Verb to the parser of its argument, which raises BadLine."""

@@ -1,15 +1,20 @@
-"""POP3 as a machine without I/O, the server's side (RFC 1939, RFC 2449, RFC 2595, RFC 5034, RFC 6856).
+"""The sans-I/O machine of POP3, server side (RFC 1939, RFC 2449, RFC 2595, RFC 5034, RFC 6856).
 
 Rules:
 
-- Octets go in with ``receive``; ``next_event`` gives frozen events. How the octets were cut into pieces makes no difference.
-- ``TRANSITIONS`` is the protocol: what may happen in which state. A missing key *is* the error, answered by a Refused event.
-- What the machine cannot decide pauses it: after Login, Stls and Quit it gives PAUSED until it is told the outcome, so that
-  pipelined commands (RFC 2449 §6.6) wait for it. Memory is the caller's affair: it stops reading while much is ``buffered``.
-- Stls throws away all that came in with it (RFC 2595 §4): what an attacker put before the handshake is never a command.
-- Replies that need no knowledge of the maildrop are made here; those about messages are the session's.
+- Bytes go in with ``receive``; ``next_event`` returns frozen events. The division of the bytes into
+  pieces makes no difference.
+- ``TRANSITIONS`` is the protocol: what may happen in which state. A missing key *is* the error,
+  answered by a Refused event.
+- The machine pauses for decisions of the caller: after Login, Stls and Quit it returns PAUSED until
+  it gets the outcome, so that pipelined commands (RFC 2449 §6.6) wait. The caller limits memory: it
+  stops reading while much is ``buffered``.
+- Stls discards all pending input (RFC 2595 §4): bytes that an attacker injected before the
+  handshake are never commands.
+- Replies that do not depend on the maildrop are made here; those about messages by the session.
 
-A line ends with CRLF; a lone LF is taken too, as every server in the field does. Passwords never show in a ``repr``.
+A line ends with CRLF; a lone LF is accepted too, as by all common servers. Passwords never appear
+in a ``repr``.
 """
 
 from __future__ import annotations
@@ -43,13 +48,15 @@ from posthorn.wire.pop3.events import (
 from posthorn.wire.pop3.grammar import GRAMMAR, STLS, UTF8, Auth, BadLine, Pass, User, base64_of, text_of
 
 LINE_LIMIT = 255
-"""Octets of a command line with its end (RFC 2449 §4)."""
+"""Bytes of a command line with its end (RFC 2449 §4)."""
 CREDENTIAL_LIMIT = 1_100
-"""Octets of a USER or PASS line: the API takes passwords of 256 characters, and each must be good for a login."""
+"""Bytes of a USER or PASS line: the API accepts passwords of 256 characters, and each must work
+for a login."""
 SASL_LIMIT = 12_288
-"""Octets of an AUTH command or a response line of its exchange with its end (as RFC 4954 §4 gives for SMTP)."""
+"""Bytes of an AUTH command or a response line of its exchange with its end (as RFC 4954 §4 for
+SMTP)."""
 MECHANISMS = ("PLAIN", "LOGIN")
-"""SASL mechanisms; both carry the password, so they are offered only where that is safe."""
+"""SASL mechanisms; both send the password, so they are offered only where that is safe."""
 
 _USERNAME_PROMPT = b2a_base64(b"Username:", newline=False)
 _PASSWORD_PROMPT = b2a_base64(b"Password:", newline=False)
@@ -60,7 +67,7 @@ class State(Enum):
 
     AUTHORIZATION = "authorization"
     NAMED = "named"
-    """USER was given, PASS may follow."""
+    """USER was received, PASS may follow."""
     CHALLENGED = "challenged"
     """The next line is a SASL response."""
     HANDSHAKE = "handshake"
@@ -71,7 +78,7 @@ class State(Enum):
 
 
 class Signal(Enum):
-    """What ``next_event`` gives instead of an event."""
+    """Values of ``next_event`` that are not events."""
 
     NEED_DATA = "need data"
     PAUSED = "paused"
@@ -83,27 +90,27 @@ PAUSED: Final = Signal.PAUSED
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """What the connection allows at this moment."""
+    """Properties of the connection at present."""
 
     passwords: bool
-    """A password may be sent: there is TLS, or the client is on this very host."""
+    """Whether a password may be sent: with TLS, or from this host."""
     stls: bool
-    """There is a certificate and no TLS yet."""
+    """Whether there is a certificate and no TLS yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """An outcome, not a command: the login was right and the maildrop is open."""
+    """An outcome, not a command: the login succeeded and the maildrop is open."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """An outcome: no login."""
+    """An outcome: the login failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Secured:
-    """An outcome: TLS stands."""
+    """An outcome: TLS is established."""
 
 
 _BEFORE_LOGIN: dict[type, State] = {
@@ -120,7 +127,7 @@ _BEFORE_LOGIN: dict[type, State] = {
 
 TRANSITIONS: dict[State, dict[type, State]] = {
     State.AUTHORIZATION: _BEFORE_LOGIN,
-    # Asking for capabilities between USER and PASS does no harm and clients do it.
+    # CAPA between USER and PASS is harmless, and clients send it.
     State.NAMED: _BEFORE_LOGIN | {Capa: State.NAMED, Lang: State.NAMED},
     State.CHALLENGED: {Challenge: State.CHALLENGED, Login: State.VERIFYING},
     State.HANDSHAKE: {Secured: State.AUTHORIZATION},
@@ -132,17 +139,17 @@ TRANSITIONS: dict[State, dict[type, State]] = {
     State.UPDATE: {},
     State.CLOSED: {},
 }
-"""The protocol: state and event (or outcome) to the state that follows."""
+"""The protocol: state and event (or outcome) to the next state."""
 
 _WAITING = frozenset({State.HANDSHAKE, State.VERIFYING, State.UPDATE, State.CLOSED})
 
 
 class Misuse(Exception):
-    """The caller told an outcome that the state does not wait for."""
+    """The caller passed an outcome that the state does not expect."""
 
 
 class Machine:
-    """One session's protocol state."""
+    """The protocol state of one session."""
 
     __slots__ = ("_buffer", "_mechanism", "_name", "_scanned", "_start", "_swallowing", "channel", "state", "utf8")
 
@@ -160,15 +167,16 @@ class Machine:
 
     @property
     def buffered(self) -> int:
-        """Octets received and not yet turned into events."""
+        """Bytes received and not yet processed."""
         return len(self._buffer) - self._start
 
     def receive(self, octets: bytes | bytearray | memoryview) -> None:
-        """Take octets from the client."""
+        """Add bytes from the client."""
         self._buffer += octets
 
     def next_event(self) -> Event | Signal:
-        """Return the next event, NEED_DATA, or PAUSED while an outcome is awaited or all is over."""
+        """Return the next event, NEED_DATA, or PAUSED while an outcome is awaited or the session
+        is over."""
         if self.state in _WAITING:
             return PAUSED
         try:
@@ -197,22 +205,23 @@ class Machine:
         return event
 
     def accepted(self) -> None:
-        """The login was right and the maildrop is open."""
+        """Report that the login succeeded and the maildrop is open."""
         self._conclude(Accepted)
 
     def rejected(self) -> None:
-        """The login failed; another may be tried."""
+        """Report that the login failed; another may be tried."""
         self._conclude(Rejected)
         self._forget_login()
 
     def secured(self, channel: Channel) -> None:
-        """The TLS handshake is done. What was learnt before it is forgotten (RFC 2595 §4)."""
+        """Report that the TLS handshake is done; discard what was received before it (RFC 2595
+        §4)."""
         self._conclude(Secured)
         self.channel = channel
         self.utf8 = False
 
     def capabilities(self) -> bytes:
-        """The whole reply to CAPA, right for the state (RFC 2449 §5)."""
+        """Return the whole reply to CAPA for the present state (RFC 2449 §5)."""
         lines = ["TOP", "UIDL", "PIPELINING", "RESP-CODES", "AUTH-RESP-CODE", "EXPIRE NEVER", "UTF8 USER", "LANG"]
         if self.state is not State.TRANSACTION:
             if self.channel.passwords:
@@ -234,7 +243,8 @@ class Machine:
         self._mechanism = ""
 
     def _line(self) -> bytes | None:
-        """Take a line without its end; None when there is no whole one. An over-long one is refused once, then swallowed."""
+        """Return a line without its end; None when there is no complete one. A line that is too
+        long is refused once, then skipped."""
         buffer = self._buffer
         while True:
             end = buffer.find(b"\n", self._scanned)

@@ -1,27 +1,28 @@
-"""Message octets on their way into a POP3 multi-line reply (RFC 1939 §3, §7 TOP).
+"""Message content of POP3 multi-line replies (RFC 1939 §3, §7 TOP).
 
 Rules:
 
-- A message comes in pieces, cut anywhere; what goes out is the same however it was cut.
+- A message arrives in arbitrary pieces; the output does not depend on their boundaries.
 - A line ends with CRLF and with nothing else. Messages are stored in that form.
-- TOP selects from the message as it is; only what goes out is dot-stuffed, so TopCut stands before DotStuffer.
+- TOP selects from the original message; only the output is dot-stuffed, so TopCut comes before
+  DotStuffer.
 """
 
 from __future__ import annotations
 
 
 class DotStuffer:
-    """Doubles the dot at the start of a line and ends the reply."""
+    """Doubles dots at the start of lines and ends the reply."""
 
     __slots__ = ("_stuffing", "_tail")
 
     def __init__(self, *, stuffing: bool = True) -> None:
         self._stuffing = stuffing
         """False when the message is known to have no line that begins with a dot."""
-        self._tail = b"\r\n"  # the last two octets; a message begins at the start of a line
+        self._tail = b"\r\n"  # the last two bytes; a message begins at the start of a line
 
     def feed(self, piece: bytes) -> bytes:
-        """Return the piece as it must be sent."""
+        """Return the piece as sent."""
         if not piece:
             return piece
         tail = self._tail
@@ -31,7 +32,7 @@ class DotStuffer:
         return (tail + piece).replace(b"\r\n.", b"\r\n..")[len(tail) :]
 
     def end(self) -> bytes:
-        """Return the line that ends the reply, after an end of line where the message has none."""
+        """Return the line that ends the reply, after a line end where the message has none."""
         return b".\r\n" if self._tail == b"\r\n" else b"\r\n.\r\n"
 
 
@@ -44,9 +45,10 @@ def terminated(message: bytes, *, stuffing: bool) -> bytes:
 
 
 class TopCut:
-    """Takes the header, the blank line and the first ``lines`` lines of the body.
+    """Selects the header, the blank line and the first ``lines`` lines of the body.
 
-    A message without blank line is all header, and gets one at the end: Outlook Express waits for it for ever.
+    A message without a blank line is all header, and gets one at the end: Outlook Express would
+    wait for it without limit.
     """
 
     __slots__ = ("_after_cr", "_in_body", "_left", "_tail", "done")
@@ -54,13 +56,14 @@ class TopCut:
     def __init__(self, lines: int) -> None:
         self._left = lines
         self._in_body = False
-        self._tail = b"\r\n"  # up to three octets before the piece; a blank line may be the very first
+        # up to three bytes before the piece; a blank line may be the first one
+        self._tail = b"\r\n"
         self._after_cr = False
         self.done = False
-        """Nothing more is wanted of the message."""
+        """Whether enough has been selected."""
 
     def feed(self, piece: bytes) -> bytes:
-        """Return what is wanted of the piece."""
+        """Return the selected part of the piece."""
         if self.done or not piece:
             return b""
         if self._in_body:
@@ -74,13 +77,14 @@ class TopCut:
         return self._lines(piece, blank + 4 - len(self._tail))
 
     def end(self) -> bytes:
-        """Return what is missing when the message has ended."""
+        """Return what is missing at the end of the message."""
         if self._in_body:
             return b""
         return b"\r\n" if self._tail.endswith(b"\r\n") else b"\r\n\r\n"
 
     def _lines(self, piece: bytes, start: int) -> bytes:
-        """Count lines of the body from ``start`` on; give the piece up to where enough is there."""
+        """Count lines of the body from ``start`` on; return the piece up to the last wanted
+        line."""
         position = start
         if self._left and self._after_cr and piece.startswith(b"\n", start):
             self._left -= 1

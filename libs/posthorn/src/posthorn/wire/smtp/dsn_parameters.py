@@ -1,6 +1,7 @@
-"""What a sender asks about notices: RET and ENVID at MAIL, NOTIFY and ORCPT at RCPT (RFC 3461 §4, RFC 6533 §3).
+"""DSN parameters: RET and ENVID of MAIL, NOTIFY and ORCPT of RCPT (RFC 3461 §4, RFC 6533 §3).
 
-Values come out decoded and hold printable characters only, so that they can stand in a report and on a command line again.
+Values are decoded and contain only printable characters, so that they are safe in a DSN and in
+commands.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ ENVID_LIMIT = 100
 ORCPT_LIMIT = 500
 """Characters of an original recipient as sent (RFC 3461 §4.2)."""
 MAIL_ADDS = len(" RET=FULL") + len(" ENVID=") + ENVID_LIMIT
-"""Octets that RET and ENVID add to the longest MAIL."""
+"""Bytes that RET and ENVID add to the longest MAIL."""
 RCPT_ADDS = len(" NOTIFY=SUCCESS,FAILURE,DELAY") + len(" ORCPT=") + ORCPT_LIMIT
-"""Octets that NOTIFY and ORCPT add to the longest RCPT."""
+"""Bytes that NOTIFY and ORCPT add to the longest RCPT."""
 
 _EVENTS = ("SUCCESS", "FAILURE", "DELAY")
 _XTEXT = re.compile(r"(?:[\x21-\x2a\x2c-\x3c\x3e-\x7e]|\+[0-9A-F]{2})+\Z")
@@ -25,11 +26,12 @@ _CODE_POINT = re.compile(r"\\x\{([0-9A-F]+)\}")
 
 
 class DsnError(ValueError):
-    """The value is not in the form that RFC 3461 gives it."""
+    """The value is not valid by RFC 3461."""
 
 
 def decode_xtext(text: str) -> str:
-    """Decode xtext (RFC 3461 §4). Raises DsnError, also for what decodes to something that is no printable ASCII."""
+    """Decode xtext (RFC 3461 §4). Raises DsnError, also for a result that is not printable
+    ASCII."""
     if not _XTEXT.match(text):
         raise DsnError("no xtext")
     plain = _HEX.sub(lambda found: chr(int(found[1], 16)), text)
@@ -39,21 +41,21 @@ def decode_xtext(text: str) -> str:
 
 
 def read_ret(value: str) -> str:
-    """Read RET: gives ``FULL`` or ``HDRS``. Raises DsnError."""
+    """Parse RET: ``FULL`` or ``HDRS``. Raises DsnError."""
     if value.upper() not in ("FULL", "HDRS"):
         raise DsnError("RET is FULL or HDRS")
     return value.upper()
 
 
 def read_envid(value: str) -> str:
-    """Read ENVID. Raises DsnError."""
+    """Parse ENVID. Raises DsnError."""
     if len(value) > ENVID_LIMIT:
         raise DsnError("the envelope id is too long")
     return decode_xtext(value)
 
 
 def read_notify(value: str) -> tuple[str, ...]:
-    """Read NOTIFY: ``NEVER`` alone, or events in the order in which RFC 3461 names them. Raises DsnError."""
+    """Parse NOTIFY: ``NEVER`` alone, or events in the order of RFC 3461. Raises DsnError."""
     words = value.upper().split(",")
     if words == ["NEVER"]:
         return ("NEVER",)
@@ -63,7 +65,7 @@ def read_notify(value: str) -> tuple[str, ...]:
 
 
 def read_orcpt(value: str) -> str:
-    """Read ORCPT: gives ``addr-type;address``. Raises DsnError.
+    """Parse ORCPT: ``addr-type;address``. Raises DsnError.
 
     An address of the type ``utf-8`` comes as UTF-8 or with code points as ``\\x{…}`` (RFC 6533 §3).
     """

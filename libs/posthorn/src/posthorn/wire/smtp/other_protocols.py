@@ -1,7 +1,7 @@
 """Lines of other protocols on the SMTP port.
 
-A browser can be made to send a POST to any port. Its body would be a list of SMTP commands that come from inside a network, so the
-session ends at the first line that gives it away, before anything behind it is obeyed.
+A browser can be made to send a POST to any port. Its body would be SMTP commands from inside a
+network, so the session ends at the first line that reveals it, before later lines are executed.
 """
 
 from __future__ import annotations

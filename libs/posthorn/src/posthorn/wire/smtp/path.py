@@ -2,10 +2,11 @@
 
 Rules:
 
-- RFC 5321 wants angle brackets and no space around the path. Devices that nobody can change leave out the one and put in the other,
-  so an address without brackets ends at the first blank, and blanks and tabs around a path mean nothing.
-- A bracket on one side only is refused, as is anything behind the path that is no parameter: there two programs might not agree
-  where the address ends.
+- RFC 5321 demands angle brackets and no space around the path. Devices that cannot be changed omit
+  the brackets or add spaces, so an address without brackets ends at the first blank, and blanks and
+  tabs around a path are ignored.
+- A bracket on one side only is refused, and so is anything after the path that is not a parameter:
+  two programs might disagree on where the address ends.
 - A source route is read and dropped (RFC 5321 §4.1.1.3, appendix C).
 """
 
@@ -29,7 +30,7 @@ _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([\x21-\x3c\x3e-\U0010ff
 
 
 class PathError(ValueError):
-    """The argument does not read."""
+    """The argument is not valid."""
 
 
 def read_path(argument: str, keyword: str) -> tuple[str, dict[str, str | None]]:

@@ -1,9 +1,12 @@
-"""Logins with a name and a password: the mechanisms PLAIN (RFC 4616) and LOGIN, and their base64 (RFC 4954 §4).
+"""Logins with a name and a password: the mechanisms PLAIN (RFC 4616) and LOGIN, and their base64
+(RFC 4954 §4).
 
 Rules:
 
-- base64 is read strictly: nothing but its alphabet, and whole. What one program skips and another reads is no login.
-- A name or password that is no UTF-8 keeps its octets (surrogateescape): it is wrong, but nothing fails on it.
+- base64 is decoded strictly: only its alphabet, and complete, since programs differ on anything
+  else.
+- A name or password that is not UTF-8 keeps its bytes (surrogateescape): it never matches, and
+  nothing fails.
 """
 
 from __future__ import annotations
@@ -12,27 +15,27 @@ import binascii
 from dataclasses import dataclass, field
 
 USERNAME_PROMPT = "VXNlcm5hbWU6"
-"""What LOGIN asks first: ``Username:`` in base64."""
+"""First challenge of LOGIN: ``Username:`` in base64."""
 PASSWORD_PROMPT = "UGFzc3dvcmQ6"  # noqa: S105 - it asks for one
-"""What LOGIN asks then: ``Password:`` in base64."""
+"""Second challenge of LOGIN: ``Password:`` in base64."""
 LONGEST_NAME = 512
-"""Octets of a name; no mail address is longer."""
+"""Most bytes of a name; no mail address is longer."""
 LONGEST_PASSWORD = 1024
-"""Octets of a password."""
+"""Most bytes of a password."""
 
 
 class SaslError(ValueError):
-    """The client's response does not read."""
+    """The client's response is not valid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """What a client logs in with."""
+    """A client's credentials."""
 
     name: str
     password: str = field(repr=False)
     acts_as: str = ""
-    """The authorization identity, empty when it is the name's own (RFC 4616 §2)."""
+    """The authorization identity; empty for that of the name (RFC 4616 §2)."""
 
 
 def decode_response(text: bytes) -> bytes:
@@ -44,7 +47,7 @@ def decode_response(text: bytes) -> bytes:
 
 
 def read_plain(response: bytes) -> Secret:
-    """Read the one response of PLAIN: three parts with a NUL between them. Raises SaslError."""
+    """Parse the response of PLAIN: three parts separated by NULs. Raises SaslError."""
     parts = response.split(b"\0")
     if len(parts) != 3 or len(parts[0]) > LONGEST_NAME:
         raise SaslError("not in the form of PLAIN")
@@ -52,7 +55,7 @@ def read_plain(response: bytes) -> Secret:
 
 
 def read_login(name: bytes, password: bytes, acts_as: bytes = b"") -> Secret:
-    """Put the two responses of LOGIN together. Raises SaslError for what no account can have."""
+    """Combine the two responses of LOGIN. Raises SaslError for values that no account can have."""
     if not (0 < len(name) <= LONGEST_NAME and 0 < len(password) <= LONGEST_PASSWORD):
         raise SaslError("name or password are missing or too long")
     return Secret(_text(name), _text(password), _text(acts_as))

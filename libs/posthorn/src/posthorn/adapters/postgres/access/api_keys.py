@@ -27,7 +27,7 @@ _KEY = (
 _FIND = Scoped(f"{_KEY} WHERE {{visible}} AND k.id = $2", "k.tenant_id")
 _LIST = Scoped(f"{_KEY} WHERE {{visible}} AND ($2::uuid IS NULL OR k.id > $2) ORDER BY k.id LIMIT $3", "k.tenant_id")
 
-# noted once a minute at most: a program that calls often must not write a row each time
+# updated once a minute at most: a program that calls often must not write a row each time
 _KNOWN = f"""
 WITH noted AS (
     UPDATE api_keys SET last_used_at = now()
@@ -44,17 +44,18 @@ class PostgresApiKeys:
         self._database = database
 
     async def by_hash(self, key_hash: bytes) -> ApiKey | None:
-        """Look a key up; notes its use, at most once a minute."""
+        """Return the key with this hash; record its use, at most once a minute."""
         async with self._database.session() as connection:
             row = await connection.fetchrow(_KNOWN, key_hash)
         return None if row is None else _as_key(row)
 
     async def ensure_bootstrap(self, key_hash: bytes) -> None:
-        """Make this the bootstrap key. Its id stays, and with it the answers kept for it."""
+        """Make this the bootstrap key. Its id stays, and with it the answers stored for it."""
         async with self._database.transaction() as connection:
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _BOOTSTRAP_LOCK)
             changed = await connection.execute(
-                "UPDATE api_keys SET key_hash = $2 WHERE id = ("  # the oldest: an administrator's own may bear that name too
+                # the oldest: an administrator's own key may have that name too
+                "UPDATE api_keys SET key_hash = $2 WHERE id = ("
                 "SELECT id FROM api_keys WHERE name = $1 AND tenant_id IS NULL AND role = 'platform-admin'"
                 " AND expires_at IS NULL ORDER BY created_at, id LIMIT 1)",
                 _BOOTSTRAP,
@@ -76,7 +77,7 @@ class PostgresApiKeys:
         key_hash: bytes,
         receipt: Receipt[ApiKey] | None = None,
     ) -> ApiKey:
-        """Enter a key; returns it as it is kept."""
+        """Create a key and return it as stored."""
         async with self._database.transaction() as connection:
             mine = tenant if owner is None else await tenant_named(connection, tenant, owner)
             if mine is None and made.role is Role.TENANT_ADMIN:
@@ -106,7 +107,7 @@ class PostgresApiKeys:
             return _as_key(await one(connection, tenant, _FIND, number))
 
     async def delete(self, tenant: UUID | None, number: UUID) -> None:
-        """Take one away."""
+        """Delete one."""
         async with self._database.transaction() as connection:
             row = await one(connection, tenant, _FIND + "FOR UPDATE OF k", number)
             if await connection.execute("DELETE FROM api_keys WHERE id = $1", row["id"]) == "DELETE 0":

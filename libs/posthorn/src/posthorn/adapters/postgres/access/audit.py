@@ -39,7 +39,8 @@ _SECRET = frozenset({"password", "password_hash", "secret"})
 async def write_audit(
     connection: Connection, tenant: UUID | None, object_name: str, details: Mapping[str, object] | None = None
 ) -> None:
-    """Write the line of the request at hand in the transaction of its change. ``tenant`` owns the object."""
+    """Write the audit line of the current request in the transaction of its change. ``tenant``
+    owns the object."""
     request = audit_context()
     if request is None:
         return
@@ -74,14 +75,14 @@ class PostgresAudit:
         return [_as_line(row) for row in rows]
 
     async def record(self, tenant: UUID | None, object_name: str, details: Mapping[str, object]) -> None:
-        """Write the line of the request at hand, unless its transaction wrote one."""
+        """Write the audit line of the current request, unless its transaction wrote one."""
         request = audit_context()
         if request is not None and not request.is_written:
             async with self._database.session() as connection:
                 await write_audit(connection, tenant, object_name, details)
 
     async def record_content(self, address: str, details: Mapping[str, object]) -> None:
-        """Write that the request at hand reads content of this account's mailboxes."""
+        """Record that the current request reads content of this account's mailboxes."""
         async with self._database.session() as connection:
             owner = await connection.fetchval(_OWNER, address)
             await write_audit(connection, owner, address, details)
@@ -100,4 +101,4 @@ def _plain(value: object) -> object:
         return value.isoformat()
     if isinstance(value, UUID | IPv4Network | IPv6Network):
         return str(value)
-    raise TypeError(f"a {type(value).__name__} has no place in the audit log")
+    raise TypeError(f"a {type(value).__name__} cannot be written to the audit log")

@@ -1,6 +1,7 @@
-"""Sessions that may not go on, and familiar places, on Postgres: shared by all that take passwords.
+"""Sessions that must end, and familiar places, on Postgres: shared by all services that check
+passwords.
 
-One statement answers for all sessions of a process; nothing is returned for those that may go on.
+One statement covers all sessions of a process; it returns nothing for those that may continue.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import asyncpg
 from posthorn.adapters.postgres.database import Connection, Database
 from posthorn.ports.access import MOST_PLACES, PLACE_DAYS, Ending, Place, Proof
 
-# a holder of null asks for no lease
+# a null holder needs no lease
 _ENDED = """
 SELECT asked.number,
        CASE WHEN a.id IS NULL OR a.state = 'suspended' OR t.state = 'suspended' THEN 'closed'
@@ -37,7 +38,8 @@ PLACE_AGE = f"""(
     SELECT extract(epoch FROM now() - f.seen_at)::float8 FROM familiar_places f
      WHERE f.account_id = a.id AND f.place = $2 AND f.seen_at > now() - interval '{PLACE_DAYS} days'
 )"""
-"""For a statement on accounts ``a``: the seconds since the account was noted at the place $2; null: it is not familiar."""
+"""For a statement on accounts ``a``: the seconds since the account last logged in from the place
+$2; null: not familiar."""
 
 _REMEMBER = """
 INSERT INTO familiar_places AS f (account_id, place, seen_at)
@@ -60,7 +62,8 @@ DELETE FROM familiar_places f
 async def find_ended(
     connection: Connection, asked: Sequence[tuple[Proof, UUID | None]]
 ) -> dict[tuple[Proof, UUID | None], Ending]:
-    """Return those of the proofs, each with the lease that its session holds, whose sessions may not go on, and why."""
+    """Return those of the proofs, each with the lease that its session holds, whose sessions
+    must end, and why."""
     proofs = [proof for proof, _ in asked]
     rows = await connection.fetch(
         _FIND_ENDED,
@@ -75,12 +78,12 @@ async def find_ended(
 
 
 async def remember_places(database: Database, places: Collection[Place]) -> None:
-    """Note places, and forget those beyond what is remembered of each account. Raise Unavailable."""
+    """Record places, and delete those beyond the number kept per account. Raises Unavailable."""
     unique = sorted(set(places), key=lambda each: (each.account, each.place))
     accounts = [each.account for each in unique]
     async with database.session() as connection:
         try:
             await connection.execute(_REMEMBER, accounts, [each.place for each in unique])
         except asyncpg.ForeignKeyViolationError:
-            return  # an account went meanwhile; the others are noted at their next login
+            return  # an account was deleted meanwhile; the others are recorded at their next login
         await connection.execute(_FORGET, sorted(set(accounts)), MOST_PLACES)

@@ -1,14 +1,15 @@
-"""The answers kept for Idempotency-Keys.
+"""Stored answers for Idempotency-Keys.
 
-Theory: a row is made before the work is begun, with the attempt's id in ``headers`` and no status. An answer is stored only over
-one's own attempt; a creation stores it in the transaction of its effect. An attempt that has neither answered nor freed the row for
-a minute was killed, and the next one takes the row over: should the first be alive after all, its transaction finds the row taken
-and undoes itself.
+Theory: a row is inserted before the work begins, with the attempt's id in ``headers`` and no
+status. An attempt stores an answer only over its own row; a creation stores it in the transaction
+of its effect. An attempt that has neither answered nor freed the row for a minute is taken for
+killed, and the next one takes the row over: if the first is alive after all, its transaction finds
+the row taken and rolls back.
 
-What was killed and is never repeated goes after a day like any answer, not earlier: its effect may have come about, and only the
-row knows the id under which a repeat is the same.
+A killed attempt that is never repeated expires after a day like any answer, not earlier: its effect
+may have happened, and only the row knows the id that makes a repeat the same.
 
-While there is no answer, ``body`` holds the id of the first attempt, which those that take the row over leave as it is.
+While there is no answer, ``body`` holds the id of the first attempt, which later attempts keep.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class PostgresIdempotency:
         self._database = database
 
     async def reserve(self, reservation: Reservation) -> StoredAnswer | None:
-        """Take the key for a request, or give the answer it had."""
+        """Reserve the key for a request, or return its stored answer."""
         api_key, key, request_hash = reservation.api_key, reservation.key, reservation.request_hash
         async with self._database.session() as connection:
             while not await connection.fetchval(_RESERVE, api_key, key, request_hash, str(reservation.holder)):
@@ -90,9 +91,10 @@ class PostgresIdempotency:
 
 
 async def keep_answer(connection: Connection, reservation: Reservation, answer: StoredAnswer) -> None:
-    """Store an answer in the transaction of what it tells of. Raises Unavailable when another attempt has taken over."""
+    """Store an answer in the transaction of its effect. Raises Unavailable when another attempt
+    has taken over."""
     if not await _store(connection, reservation, answer):
-        raise Unavailable("postgres", "another attempt took this Idempotency-Key over")
+        raise Unavailable("postgres", "another attempt has taken over this Idempotency-Key")
 
 
 async def _store(connection: Connection, reservation: Reservation, answer: StoredAnswer) -> bool:

@@ -1,12 +1,13 @@
-"""What a tenant sees: the one place that says so.
+"""Tenant scope: binds every statement to the objects that the caller may see.
 
 Rules:
 
-- Every statement that finds an object for a caller is a ``Scoped``: it holds ``{visible}`` where its conditions stand. One without
-  cannot be made, so that a forgotten filter ends the process at import, before it answers anybody.
-- A ``Scoped`` runs through ``found`` and ``one`` only, which put the caller's tenant in as ``$1``; null is the whole platform. What
-  comes after it works on the id of the row that it gave.
-- What is not found is NotFound, whether it is not there or another tenant's.
+- Every statement that finds an object for a caller is a ``Scoped``: it contains ``{visible}`` among
+  its conditions. One without cannot be constructed, so that a forgotten filter ends the process at
+  import.
+- A ``Scoped`` runs through ``found`` and ``one`` only, which pass the caller's tenant as ``$1``;
+  null is the whole platform. Later statements use the id of the row that it returned.
+- An object that does not exist or is another tenant's is NotFound.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ VISIBLE = "($1::uuid IS NULL OR d.tenant_id = $1)"
 class Scoped:
     """A statement bound to the caller's tenant.
 
-    ``text`` holds ``{visible}`` once; ``column`` is where the owner stands. The rest is the caller's: values begin at ``$2``.
+    ``text`` contains ``{visible}`` once; ``column`` holds the owner. The caller's values begin at
+    ``$2``.
     """
 
     __slots__ = ("text",)
@@ -36,15 +38,16 @@ class Scoped:
         self.text = text.replace("{visible}", VISIBLE.replace("d.tenant_id", column))
 
     def __add__(self, more: str) -> Scoped:
-        """Return the statement with more conditions, an order or a lock behind."""
+        """Return the statement with conditions, an order or a lock appended."""
         longer = object.__new__(Scoped)
         longer.text = f"{self.text} {more}"
         return longer
 
 
 class Listing:
-    """Pages of what domains own (``accounts``, ``aliases``), by address. Each way of asking goes by an index of its own, so that a
-    page costs the same however many there are. ``columns`` know the object as ``a`` and its domain as ``d``."""
+    """Pages of what domains own (``accounts``, ``aliases``), by address. Each form of the query
+    uses an index of its own, so that a page costs the same however many there are. In
+    ``columns`` the object is ``a`` and its domain ``d``."""
 
     def __init__(self, columns: str, table: str) -> None:
         joined = f"SELECT {columns} FROM {table} a JOIN domains d ON d.id = a.domain_id WHERE {{visible}}"
@@ -62,7 +65,7 @@ class Listing:
     async def page(
         self, connection: Connection, tenant: UUID | None, domain: str | None, after: str, limit: int
     ) -> list[Any]:
-        """Return what comes behind ``after``, of one domain or of all that the tenant has."""
+        """Return the items after ``after``, of one domain or of all of the tenant's."""
         if domain is not None:
             return await found(connection, tenant, self._of_domain, domain, after, limit)
         return await found(connection, tenant, self._all if tenant is None else self._of_tenant, after, limit)
@@ -82,7 +85,8 @@ async def one(connection: Connection, tenant: UUID | None, statement: Scoped, *v
 
 
 def version_of(row: Any) -> str:
-    """Return the version of a row, of its ``id`` and its ``updated_at``, which every change through the API moves."""
+    """Return the version of a row, made of its ``id`` and ``updated_at``, which every change
+    through the API advances."""
     moved = row["updated_at"]
     return f"{row['id']}-{int(moved.timestamp()):x}.{moved.microsecond:x}"
 
@@ -94,4 +98,4 @@ def check_version(row: Any, expected: Versions) -> None:
 
 
 MOVED = "greatest(clock_timestamp(), updated_at + interval '1 microsecond')"
-"""The new ``updated_at`` of a row that changes: always later than the one before."""
+"""The new ``updated_at`` of a changed row: always later than the former one."""

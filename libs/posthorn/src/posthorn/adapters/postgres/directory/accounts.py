@@ -35,12 +35,13 @@ FOLDERS = """
            (VALUES (1, 'INBOX', 'inbox'), (2, 'Junk', 'junk'), (3, 'Sent', 'sent'), (4, 'Trash', 'trash'))
            AS folder (id, name, role)
 """
-"""Seconds since the epoch plus the account's id: ids only grow, so that an address made again never has an old uidvalidity, not
-within the same second and not when the clock was set back a little; and it fits 32 bits (RFC 9051 §2.3.1.1)."""
+"""Seconds since the epoch plus the account's id: ids only grow, so that a recreated address
+never has an old uidvalidity, even within the same second or after the clock was set back a
+little; and it fits 32 bits (RFC 9051 §2.3.1.1)."""
 
 
 class PostgresAccounts:
-    """The part of the port Administration that is about accounts."""
+    """The methods of the port Administration for accounts."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -48,7 +49,7 @@ class PostgresAccounts:
     async def create_account(
         self, tenant: UUID | None, new: NewAccount, receipt: Receipt[Account] | None = None
     ) -> Change[Account]:
-        """Make an account with its four folders."""
+        """Create an account with its four folders."""
         async with self._database.transaction() as connection:
             domain = await home(connection, tenant, new.address)
             await hold_addresses(connection, [domain["tenant_id"]], alone=False)
@@ -88,7 +89,7 @@ class PostgresAccounts:
     ) -> Change[Account]:
         """Set the fields that ``changes`` names."""
         async with self._database.transaction() as connection:
-            if "quota_bytes" in changes:  # what limits it is locked before it
+            if "quota_bytes" in changes:  # the rows that limit it are locked first
                 row = await one(connection, tenant, _NAMED, address)
                 quota: Any = changes["quota_bytes"]
                 await check_account(connection, row["domain_id"], quota, row["id"])
@@ -107,7 +108,7 @@ class PostgresAccounts:
             return Change(account)
 
     async def delete_account(self, tenant: UUID | None, address: str, expected: Versions = None) -> Change[None]:
-        """Remove an account with its mail."""
+        """Delete an account with its mail."""
         async with self._database.transaction() as connection:
             await connection.execute(f"SET LOCAL statement_timeout = '{LONG_SECONDS}s'")
             row = await one(connection, tenant, _NAMED + "FOR UPDATE OF a", address)

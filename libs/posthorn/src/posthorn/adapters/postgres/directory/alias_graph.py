@@ -1,22 +1,26 @@
-"""What leads to what: aliases and catch-alls, and what keeps them whole.
+"""The graph of aliases and catch-alls, and its constraints.
 
 Rules:
 
-- An address is taken by an account or an alias, never by both, which no unique index can say: whoever makes an alias, or sets its
-  targets, holds the addresses of its tenant alone (``hold_addresses``), and whoever makes an account shares them. The same lock
-  keeps two changes from closing a loop of aliases together. A domain never changes its tenant, so one tenant's lock is enough;
-  the domain's row is held before it.
-- What an alias or a catch-all leads to is locked against removal (FOR KEY SHARE) while that is written; a removal locks its row
-  first and looks for what leads to it after that. One of the two always sees the other.
-- Within our domains, aliases and catch-alls stay in one tenant. An alias may lead out of here as well, to an address in no domain
-  of ours; a catch-all may not. Such a domain can become another tenant's later: the alias then leads to whatever is there, as it
-  would to an address outside, and neither tenant's rules look at the other's aliases. Nobody is told of them, or kept by them from
-  making or removing anything; an address that is removed is one that is not there.
-- An alias comes to ``MOST_ADDRESSES`` at most, itself not counted, over ``MOST_STEPS`` aliases at most. Both hold for whatever
-  leads to it as well. Each is found by steps over distinct addresses, so that no mesh costs more than its size.
-- A domain of another tenant that is not verified counts for nothing: whoever names a domain does not own it.
-- A domain that is made, verified or removed changes what an alias comes to that leads to addresses in it: such aliases are
-  published anew.
+- An address belongs to an account or an alias, never to both, which no unique index can express:
+  creating an alias, or setting its targets, takes an exclusive lock of the tenant's addresses
+  (``hold_addresses``), and creating an account a shared one. The same lock keeps two changes from
+  closing a loop of aliases together. A domain never changes its tenant, so one tenant's lock is
+  enough; the domain's row is locked first.
+- The targets of an alias or catch-all are locked against removal (FOR KEY SHARE) while it is
+  written; a removal locks its row first and then looks for references to it. One of the two always
+  sees the other.
+- Within our domains, aliases and catch-alls stay in one tenant. An alias may also lead to an
+  address elsewhere, in no local domain; a catch-all may not. Such a domain can become another
+  tenant's later: the alias then leads to whatever is there, as it would to an address elsewhere,
+  and neither tenant's rules consider the other's aliases. They are not disclosed, and prevent no
+  creation or removal; a removed address simply does not exist.
+- An alias leads to ``MOST_ADDRESSES`` at most, itself not counted, over ``MOST_STEPS`` aliases at
+  most. Both apply to aliases that lead to it as well. Each is found by steps over distinct
+  addresses, so that the cost of a mesh is linear in its size.
+- An unverified domain of another tenant does not count: creating a domain does not prove ownership.
+- Creating, verifying or removing a domain changes the targets of aliases that lead into it: such
+  aliases are published again.
 """
 
 from __future__ import annotations
@@ -30,11 +34,11 @@ from posthorn.adapters.postgres.directory.outbox import write_outbox
 from posthorn.ports.errors import Conflict, FieldError, ValidationFailed
 
 MOST_STEPS = 8
-"""Aliases that may follow one another."""
+"""Most aliases that may follow one another."""
 MOST_ADDRESSES = 1_000
-"""Addresses, aliases among them, that an alias may lead to in the end."""
+"""Most addresses, aliases included, that an alias may lead to."""
 MOST_ABOVE = 5_000
-"""Aliases that may lead to an alias that is given more targets: each has to be looked at."""
+"""Most aliases that may lead to an alias that gets more targets: each is checked."""
 _AT_ONCE = 100
 
 ALIAS_LOCK = 0x706F_0002
@@ -62,7 +66,8 @@ _WIDTHS = f"""
 
 
 async def hold_addresses(connection: Connection, owners: Collection[UUID], *, alone: bool) -> None:
-    """Keep others from writing aliases of these tenants, and ``alone`` from making accounts too, until the transaction ends."""
+    """Keep others from writing aliases of these tenants, and with ``alone`` from creating
+    accounts too, until the end of the transaction."""
     take = "pg_advisory_xact_lock" if alone else "pg_advisory_xact_lock_shared"
     for key in sorted(
         {owner.int & 0x7FFF_FFFF for owner in owners}
@@ -71,13 +76,15 @@ async def hold_addresses(connection: Connection, owners: Collection[UUID], *, al
 
 
 async def check_catch_all(connection: Connection, owner: UUID, catch_all: object) -> None:
-    """Raise ValidationFailed unless the tenant has this account or alias, which is then kept from being removed."""
+    """Raise ValidationFailed unless the tenant has this account or alias; lock it against
+    removal."""
     if catch_all is not None and catch_all not in await _hold(connection, owner, [str(catch_all)]):
         raise ValidationFailed(FieldError("catch_all", "there is no account or alias with this address"))
 
 
 async def _hold(connection: Connection, owner: UUID, addresses: Sequence[str]) -> set[str]:
-    """Return those of the addresses that are accounts or aliases of the tenant, and keep them from being removed."""
+    """Return those of the addresses that are accounts or aliases of the tenant, and lock them
+    against removal."""
     held: set[str] = set()
     for table in ("accounts", "aliases"):
         rows = await connection.fetch(
@@ -91,7 +98,8 @@ async def _hold(connection: Connection, owner: UUID, addresses: Sequence[str]) -
 
 
 async def check_targets(connection: Connection, owner: UUID, address: str, targets: Sequence[str]) -> None:
-    """Raise ValidationFailed unless the alias may lead there; the caller holds the tenant's addresses alone."""
+    """Raise ValidationFailed unless the alias may have these targets; the caller holds the
+    exclusive lock of the tenant's addresses."""
     rows = await connection.fetch(
         "SELECT name, tenant_id FROM domains WHERE name = ANY($1) AND (verified_at IS NOT NULL OR tenant_id = $2)",
         [target.rpartition("@")[2] for target in targets],
@@ -125,9 +133,10 @@ async def check_targets(connection: Connection, owner: UUID, address: str, targe
 async def _steps(
     connection: Connection, step: str, owner: UUID, start: set[str], most: int, at: str | None = None
 ) -> list[set[str]]:
-    """Return what is reached from ``start`` after no step, one step and so on, within the tenant's aliases, and not beyond ``at``.
+    """Return what is reached from ``start`` after zero steps, one step and so on, within the
+    tenant's aliases, and not beyond ``at``.
 
-    Ends when more than ``most`` addresses are seen, or more steps than may be.
+    Ends when more than ``most`` addresses or more than the permitted steps are seen.
     """
     reached, seen = [start], set(start)
     while len(reached) <= MOST_STEPS + 1 and len(seen) <= most:
@@ -140,7 +149,7 @@ async def _steps(
 
 
 async def _deep(connection: Connection, owner: UUID, below: Sequence[set[str]], most: int) -> set[str]:
-    """Return those of the first addresses from which a way leads over ``most`` aliases or more."""
+    """Return those of the first addresses from which a path leads over ``most`` aliases or more."""
     if most <= 0:
         return below[0]
     if len(below) <= most:
@@ -154,7 +163,7 @@ async def _deep(connection: Connection, owner: UUID, below: Sequence[set[str]], 
 async def _too_wide(
     connection: Connection, owner: UUID, address: str, above: Sequence[set[str]], below: Sequence[set[str]]
 ) -> str | None:
-    """Return whether the alias, or one above it, would come to more addresses than it may."""
+    """Raise ValidationFailed when the alias, or one above it, would lead to too many addresses."""
     reached = set[str]().union(*below) - {address}
     if len(reached) > MOST_ADDRESSES:
         return f"the alias would lead to more than {MOST_ADDRESSES} addresses"
@@ -165,7 +174,7 @@ async def _too_wide(
     if before:
         led = await _steps(connection, _BELOW, owner, set(before), MOST_ADDRESSES, at=address)
         if reached <= set[str]().union(*led):
-            return None  # nothing comes to more than before
+            return None  # no alias leads to more than before
     if len(roots) > MOST_ABOVE:
         return f"more than {MOST_ABOVE} aliases lead to {address}: it may be given no more targets"
     for some in batched(roots, _AT_ONCE, strict=False):
@@ -176,8 +185,9 @@ async def _too_wide(
     return None
 
 
-async def doubt_aliases_into(connection: Connection, domain: str) -> None:
-    """Publish anew the aliases that lead into a domain. Reads all aliases: domains are made and removed seldom."""
+async def recheck_aliases_into(connection: Connection, domain: str) -> None:
+    """Publish the aliases that lead into a domain again. Reads all aliases: domains are rarely
+    created and removed."""
     led = await connection.fetch(
         "SELECT address FROM aliases"
         " WHERE EXISTS (SELECT FROM unnest(targets) AS target WHERE split_part(target, '@', -1) = $1) ORDER BY address",

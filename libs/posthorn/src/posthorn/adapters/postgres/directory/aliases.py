@@ -1,4 +1,4 @@
-"""Aliases on Postgres. Their rules are those of ``leading``."""
+"""Aliases on Postgres. Their rules are in ``alias_graph``."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _LIST = Listing(_COLUMNS, "aliases")
 
 
 class PostgresAliases:
-    """The part of the port Administration that is about aliases."""
+    """The methods of the port Administration for aliases."""
 
     policy = NO_POLICY
-    """What aliases may lead to; the composition sets it."""
+    """Policy for targets of aliases; set by the composition."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -43,7 +43,7 @@ class PostgresAliases:
     async def create_alias(
         self, tenant: UUID | None, address: str, targets: Sequence[str], receipt: Receipt[Alias] | None = None
     ) -> Change[Alias]:
-        """Make an alias."""
+        """Create an alias."""
         async with self._database.transaction() as connection:
             domain = await home(connection, tenant, address)
             owner = domain["tenant_id"]
@@ -72,7 +72,7 @@ class PostgresAliases:
         async with self._database.transaction() as connection:
             row = await one(connection, tenant, _NAMED, address)
             await hold_addresses(connection, [row["tenant_id"]], alone=True)
-            row = await one(connection, tenant, _NAMED, address)  # as it is now that nobody else changes it
+            row = await one(connection, tenant, _NAMED, address)  # read again under the lock
             check_version(row, expected)
             await check_targets(connection, row["tenant_id"], address, targets)
             before = set(await elsewhere_of(connection, row["tenant_id"], row["targets"]))
@@ -92,7 +92,7 @@ class PostgresAliases:
             return Change(alias, await write_outbox(connection, address))
 
     async def delete_alias(self, tenant: UUID | None, address: str, expected: Versions = None) -> Change[None]:
-        """Remove an alias."""
+        """Delete an alias."""
         async with self._database.transaction() as connection:
             row = await one(connection, tenant, _NAMED + "FOR UPDATE OF a", address)
             check_version(row, expected)
@@ -110,7 +110,8 @@ async def insert_alias(
     policy: ForwardPolicy = NO_POLICY,
     tenant: UUID | None = None,
 ) -> None:
-    """Check and enter an alias in the domain of this row (``domains.home``), whose tenant's addresses the caller holds alone.
+    """Check and insert an alias in the domain of this row (``domains.home``). The caller holds the
+    exclusive lock of the tenant's addresses.
 
     Nothing is written before it raises ValidationFailed or Conflict.
     """

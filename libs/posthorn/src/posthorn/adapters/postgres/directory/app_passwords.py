@@ -1,4 +1,4 @@
-"""App passwords on Postgres: kept as SHA-256, which is enough for 256 random bits."""
+"""App passwords on Postgres: stored as SHA-256, which suffices for 256 random bits."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class PostgresAppPasswords:
         key_hash: bytes,
         receipt: Receipt[AppPassword] | None = None,
     ) -> AppPassword:
-        """Enter one; returns it as it is kept."""
+        """Create one and return it as stored."""
         async with self._database.transaction() as connection:
             account, owner = await _account(connection, tenant, address, "FOR KEY SHARE OF a")
             row = await connection.fetchrow(
@@ -60,7 +60,7 @@ class PostgresAppPasswords:
         return [_as_app_password(row) for row in rows]
 
     async def remove(self, tenant: UUID | None, address: str, number: UUID) -> None:
-        """Take one away."""
+        """Delete one."""
         async with self._database.transaction() as connection:
             account, owner = await _account(connection, tenant, address)
             gone = await connection.execute(

@@ -1,7 +1,8 @@
 """Imports on Postgres.
 
-A batch of accounts takes the same number of statements however many it has. Where a limit would be passed the lines are taken one
-by one, so that exactly those fail that are too many. Domains are worked on in the order of their tenants, as their locks are taken.
+A batch of accounts takes the same number of statements however many it has. Where a limit would be
+exceeded the lines are processed one by one, so that exactly those beyond it fail. Domains are
+processed in the order of their tenants, which is the lock order.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class PostgresImports:
         return Known(hashes, {row["name"]: row["min_password_length"] for row in domains})
 
     async def accounts(self, tenant: UUID | None, batch: Sequence[NewAccount]) -> Sequence[Result]:
-        """Make those that are not there."""
+        """Create those that do not exist."""
         results: dict[str, Result] = {}
         addresses = [new.address for new in batch]
         async with self._database.transaction() as connection:
@@ -93,7 +94,7 @@ class PostgresImports:
         return [results[address] for address in addresses]
 
     async def aliases(self, tenant: UUID | None, batch: Sequence[tuple[str, Sequence[str]]]) -> Sequence[Result]:
-        """Make those that are not there."""
+        """Create those that do not exist."""
         results: list[Result] = []
         made: defaultdict[UUID, list[str]] = defaultdict(list)
         async with self._database.transaction() as connection:
@@ -124,7 +125,7 @@ class PostgresImports:
 
 
 async def _make(connection: Connection, domain: int, group: Sequence[NewAccount]) -> dict[str, Result]:
-    """Make accounts of one domain. Nothing is written where a limit is passed."""
+    """Create accounts of one domain. Nothing is written when a limit is exceeded."""
     try:
         await check_accounts(connection, domain, [new.quota_bytes for new in group])
     except (Conflict, ValidationFailed) as limit:
@@ -148,7 +149,7 @@ async def _make(connection: Connection, domain: int, group: Sequence[NewAccount]
     return {
         new.address: _CREATED
         if new.address in made
-        else _failed("address", f"the account {new.address} was made at the same time; send the line again")
+        else _failed("address", f"the account {new.address} was created at the same time; send the line again")
         for new in group
     }
 

@@ -2,10 +2,11 @@
 
 Rules:
 
-- Of each algorithm a domain signs with one key: the newest that has begun. A new key ends the ones of its own algorithm at
-  the moment it begins, those too that have not begun yet; other algorithms go on.
-- The domain's row is locked while its keys are rotated, so that two rotations follow one another.
-- The database's clock says what signs now.
+- A domain signs with one key per algorithm: the newest that is active. A new key ends those of its
+  algorithm at the moment it becomes active, those not active yet included; other algorithms are not
+  affected.
+- The domain's row is locked while its keys are rotated, so that rotations are serialised.
+- The database's clock decides which keys are active.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class PostgresDkimKeys:
         self._database = database
 
     async def signing(self, domains: Collection[str]) -> Mapping[str, Sequence[DkimKey]]:
-        """For each domain the keys that sign now; a domain without any is left out."""
+        """Return the active keys of each domain; a domain without any is left out."""
         async with self._database.session() as connection:
             rows = await connection.fetch(_SIGNING, list(domains))
         found: defaultdict[str, list[DkimKey]] = defaultdict(list)
@@ -65,7 +66,7 @@ class PostgresDkimKeys:
         return found
 
     async def of(self, tenant: UUID | None, domain: str) -> Sequence[DkimKey]:
-        """All keys of a domain, newest first."""
+        """Return all keys of a domain, newest first."""
         async with self._database.session() as connection:
             number = (await one(connection, tenant, _DOMAIN, domain))["id"]
             return await _keys(connection, number)
@@ -73,7 +74,8 @@ class PostgresDkimKeys:
     async def rotate(
         self, tenant: UUID | None, domain: str, keys: Sequence[DkimKey], overlap: float
     ) -> Sequence[DkimKey]:
-        """Enter new keys; returns them as they are kept. Raises NotFound, and Conflict when a selector is taken."""
+        """Add new keys and return them as stored. Raises NotFound, and Conflict when a selector
+        is taken."""
         async with self._database.transaction() as connection:
             row = await one(connection, tenant, _DOMAIN + "FOR NO KEY UPDATE", domain)
             number = row["id"]

@@ -10,7 +10,7 @@ from posthorn.adapters.postgres.access.audit import write_audit
 from posthorn.adapters.postgres.access.idempotency import keep_answer
 from posthorn.adapters.postgres.access.tenant_scope import MOVED, Scoped, check_version, found, one, version_of
 from posthorn.adapters.postgres.database import Connection, Database
-from posthorn.adapters.postgres.directory.alias_graph import check_catch_all, doubt_aliases_into
+from posthorn.adapters.postgres.directory.alias_graph import check_catch_all, recheck_aliases_into
 from posthorn.adapters.postgres.directory.dkim_keys import insert_dkim_keys
 from posthorn.adapters.postgres.directory.limits import check_domains
 from posthorn.adapters.postgres.directory.outbox import lane_of, lift_limits, write_outbox
@@ -26,7 +26,7 @@ from posthorn.ports.idempotency import Receipt
 from posthorn.ports.signing import DkimKey
 
 SENDING = "{0}.max_messages_per_hour, {0}.max_recipients_per_hour, {0}.allowed_networks::text[]"
-"""The columns of SendingRules, of the table named."""
+"""The columns of SendingRules, for a table alias."""
 RULES = ("max_messages_per_hour", "max_recipients_per_hour", "allowed_networks")
 
 _OWN = (
@@ -62,7 +62,7 @@ ON CONFLICT (name) DO NOTHING RETURNING id
 """
 
 
-# another tenant's ($2) domain whose ownership is not shown: the one thing that is looked up of a tenant by another
+# an unverified domain of another tenant ($2): the only look-up across tenants
 _UNSHOWN = "SELECT id, tenant_id FROM domains WHERE name = $1 AND tenant_id <> $2 AND verified_at IS NULL"
 _WITH_MAIL = """
 SELECT true FROM accounts a
@@ -87,7 +87,7 @@ INSERT INTO directory_outbox (subject, lane, tenant_id) SELECT address, $2, $3 F
 
 
 class PostgresDomains:
-    """The part of the port Administration that is about domains."""
+    """The methods of the port Administration for domains."""
 
     def __init__(self, database: Database, postmasters: Sequence[str] = ()) -> None:
         """``postmasters``: addresses that take the mail for those of domains without one, first to last."""
@@ -105,7 +105,7 @@ class PostgresDomains:
     async def create_domain(
         self, tenant: UUID | None, new: NewDomain, receipt: Receipt[Domain] | None = None
     ) -> Change[Domain]:
-        """Make a domain."""
+        """Create a domain."""
         async with self._database.transaction() as connection:
             owner = tenant or DEFAULT_TENANT
             if new.tenant is not None:
@@ -117,7 +117,7 @@ class PostgresDomains:
                 raise Conflict(await _taken(connection, owner, new.name))
             await insert_dkim_keys(connection, number, new.dkim_keys)
             domain = await self._named(connection, tenant, new.name)
-            await doubt_aliases_into(connection, new.name)
+            await recheck_aliases_into(connection, new.name)
             selectors = [key.selector for key in new.dkim_keys]
             details = {"catch_all": new.catch_all, "plus_addressing": new.plus_addressing, "selectors": selectors}
             await write_audit(connection, owner, new.name, details)
@@ -153,7 +153,7 @@ class PostgresDomains:
             return Change(domain, await write_outbox(connection, f"@{name}"))
 
     async def verify_domain(self, tenant: UUID | None, name: str) -> Change[Domain]:
-        """Note that its ownership has been shown."""
+        """Record that its ownership is verified."""
         async with self._database.transaction() as connection:
             row = await one(connection, tenant, _NAMED + "FOR NO KEY UPDATE OF d", name)
             if row["verified_at"] is not None:
@@ -164,10 +164,10 @@ class PostgresDomains:
             )
             lane = lane_of(await connection.fetchval(_COUNT_ADDRESSES, row["id"]))
             await connection.execute(_PUBLISH_ADDRESSES, row["id"], lane, row["tenant_id"])
-            await doubt_aliases_into(connection, name)
+            await recheck_aliases_into(connection, name)
             await write_audit(connection, row["tenant_id"], name)
             domain = await self._named(connection, tenant, name)
-            # the last entry of the same lane: the others go before it
+            # the last entry of the same lane: the others are published before it
             return Change(domain, await write_outbox(connection, f"@{name}", lane=lane))
 
     async def claimable(self, tenant: UUID, name: str) -> None:
@@ -177,7 +177,7 @@ class PostgresDomains:
                 raise NotFound
 
     async def claim_domain(self, tenant: UUID, name: str, dkim_keys: Sequence[DkimKey] = ()) -> Change[Domain]:
-        """Take it from a tenant that has not shown that it owns it."""
+        """Take it from a tenant that has not verified its ownership."""
         async with self._database.transaction() as connection:
             await connection.execute(f"SET LOCAL statement_timeout = '{LONG_SECONDS}s'")
             await check_domains(connection, tenant)
@@ -185,7 +185,8 @@ class PostgresDomains:
             if row is None:
                 raise NotFound
             accounts = "SELECT FROM accounts WHERE domain_id = $1 ORDER BY id FOR UPDATE"
-            await connection.execute(accounts, row["id"], timeout=LONG_SECONDS)  # nothing arrives in them from here on
+            # nothing is delivered to them from here on
+            await connection.execute(accounts, row["id"], timeout=LONG_SECONDS)
             if await connection.fetchval(_WITH_MAIL, row["id"], timeout=LONG_SECONDS):
                 raise Conflict(
                     f"another tenant has mail in the domain {name}: ask the operator of this system to remove it"
@@ -199,14 +200,14 @@ class PostgresDomains:
             freed = await connection.fetch(_FREE_CATCH_ALLS, row["tenant_id"], name)
             await connection.execute("DELETE FROM domains WHERE id = $1", row["id"])
             await insert_dkim_keys(connection, await connection.fetchval(_CLAIM, tenant, name), dkim_keys)
-            await doubt_aliases_into(connection, name)
+            await recheck_aliases_into(connection, name)
             await write_audit(connection, row["tenant_id"], name, {"lost": "another tenant has shown that it owns it"})
             await write_audit(connection, tenant, name, {"selectors": [key.selector for key in dkim_keys]})
             domain = await self._named(connection, tenant, name)
             return Change(domain, await write_outbox(connection, *(f"@{each['name']}" for each in freed), f"@{name}"))
 
     async def delete_domain(self, tenant: UUID | None, name: str, expected: Versions = None) -> Change[None]:
-        """Remove an empty domain."""
+        """Delete an empty domain."""
         async with self._database.transaction() as connection:
             row = await one(connection, tenant, _NAMED + "FOR UPDATE OF d", name)
             check_version(row, expected)
@@ -218,13 +219,14 @@ class PostgresDomains:
                 if held is not None:
                     raise Conflict(f"the domain still has the {kind} {held}; delete its accounts and aliases first")
             await connection.execute("DELETE FROM domains WHERE id = $1", row["id"])
-            await doubt_aliases_into(connection, name)
+            await recheck_aliases_into(connection, name)
             await write_audit(connection, row["tenant_id"], name)
             return Change(None, await write_outbox(connection, f"@{name}"))
 
 
 async def _taken(connection: Connection, owner: UUID, name: str) -> str:
-    """Say that a name is taken, and how it is claimed from a tenant that has not shown that it owns it."""
+    """Return the error for a taken name, with how to claim it from a tenant that has not
+    verified it."""
     if not await connection.fetchval(_UNSHOWN, name, owner):
         return f"the domain {name} already exists"
     return (
@@ -235,7 +237,7 @@ async def _taken(connection: Connection, owner: UUID, name: str) -> str:
 
 
 async def home(connection: Connection, tenant: UUID | None, address: str) -> Any:
-    """Return the row of the domain of an address, and keep it from being removed. Raises ValidationFailed."""
+    """Return the row of an address's domain, locked against removal. Raises ValidationFailed."""
     name = address.rpartition("@")[2]
     row = (await homes(connection, tenant, [name])).get(name)
     if row is None:
@@ -244,14 +246,14 @@ async def home(connection: Connection, tenant: UUID | None, address: str) -> Any
 
 
 async def homes(connection: Connection, tenant: UUID | None, names: Sequence[str]) -> dict[str, Any]:
-    """Return the rows of those of the domains that the caller sees, and keep them from being removed."""
+    """Return the rows of the domains visible to the caller, locked against removal."""
     return {row["name"]: row for row in await found(connection, tenant, _HOMES, list(names))}
 
 
 async def update(
     connection: Connection, table: str, row: int, columns: Sequence[str], changes: Mapping[str, object]
 ) -> None:
-    """Set those of the columns that ``changes`` names, and move the row on to a new version."""
+    """Set the columns that ``changes`` names, and advance the row to a new version."""
     setting = [column for column in columns if column in changes]
     places = ", ".join(f"{column} = ${place}" for place, column in enumerate(setting, start=2))
     await connection.execute(

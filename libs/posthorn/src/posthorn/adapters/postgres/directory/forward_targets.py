@@ -2,10 +2,11 @@
 
 Theory:
 
-- A target that must confirm has a row in ``alias_targets`` until its alias no longer leads to it; ``confirmed_at`` says since when
-  it gets mail. One without a row has confirmed: those from before there were such rows, and those that need not.
-- The row is written by the transaction that writes the alias. ``due_at`` has the API ask the target afterwards, under the row's id,
-  so that asking twice is one message (ADR 3).
+- A target that must confirm has a row in ``alias_targets`` until its alias no longer leads to it;
+  ``confirmed_at`` is when it confirmed. One without a row counts as confirmed: those older than the
+  table, and those that need not confirm.
+- The row is written in the transaction that writes the alias. By ``due_at`` the API asks the target
+  afterwards, under the row's id, so that asking twice sends one message (ADR 3).
 """
 
 from __future__ import annotations
@@ -42,12 +43,13 @@ _FIND = f"{_TARGET} WHERE t.id = $1"
 
 
 async def elsewhere_of(connection: Connection, owner: UUID, targets: Sequence[str]) -> list[str]:
-    """Return those of the targets that are in no domain of ours."""
+    """Return those of the targets that are in no local domain."""
     return [row["target"] for row in await connection.fetch(_ELSEWHERE, list(targets), owner)]
 
 
 def check_number(policy: ForwardPolicy, tenant: UUID | None, elsewhere: Sequence[str], before: int = 0) -> None:
-    """Raise ValidationFailed when a tenant's key has an alias lead to more addresses elsewhere than it may, and than before."""
+    """Raise ValidationFailed when a tenant's key sets more targets elsewhere than permitted, and
+    more than before."""
     most = policy.most_targets
     if tenant is not None and most is not None and len(elsewhere) > max(most, before):
         text = f"an alias may lead to {most} addresses elsewhere, and here are {len(elsewhere)}; a platform admin may set more"
@@ -62,7 +64,8 @@ async def enter_targets(
     targets: Sequence[str],
     new: Sequence[str],
 ) -> None:
-    """Note which targets of an alias, just written, must confirm. ``new``: those elsewhere that it did not lead to before."""
+    """Record which targets of an alias, just written, must confirm. ``new``: the new targets
+    elsewhere."""
     must_confirm = policy.platform_confirms if tenant is None else policy.tenants_confirm
     await connection.execute(_FORGET, alias, list(targets))
     if must_confirm and new:
@@ -96,7 +99,7 @@ class PostgresForwardTargets:
         return None if row is None else _as_target(row)
 
     async def confirm(self, tenant: UUID | None, target: UUID) -> Change[str]:
-        """Note that the target wants what its alias forwards."""
+        """Record that the target has confirmed."""
         async with self._database.transaction() as connection:
             row: Any = await connection.fetchrow(_FIND, target)
             if row is None or tenant not in (None, row["tenant"]):

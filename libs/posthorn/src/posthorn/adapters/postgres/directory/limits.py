@@ -1,8 +1,9 @@
-"""What tenants and domains may have: domains, accounts, and octets promised to accounts.
+"""Limits of tenants and domains: domains, accounts, and the sum of quotas.
 
-A limit is held by counting under the lock of the row that sets it (FOR NO KEY UPDATE, which lets others refer to it), so that two
-creations do not both take the last place. Where nothing is limited nothing is locked. A limit that is set below what is there takes
-nothing away. Tenants are locked before domains, domains before accounts.
+A limit is enforced by counting under the lock of the row that sets it (FOR NO KEY UPDATE, which
+allows references to it), so that two creations do not both take the last place. Without a limit
+nothing is locked. A limit set below the present number removes nothing. Tenants are locked before
+domains, domains before accounts.
 """
 
 from __future__ import annotations
@@ -35,9 +36,11 @@ async def check_domains(connection: Connection, tenant: UUID) -> None:
 async def check_account(
     connection: Connection, domain: int, quota: int | None, account: int | None = None, where: str = "quota_bytes"
 ) -> None:
-    """Lock what limits the accounts of a domain, and raise Conflict or ValidationFailed when one more with this quota is too much.
+    """Lock the rows that limit the accounts of a domain, and raise Conflict or ValidationFailed
+    when one more with this quota exceeds a limit.
 
-    ``account`` is one that is there already and gets another quota. ``where`` is the field that names the quota.
+    ``account`` is one that exists already and gets another quota. ``where`` is the field that names
+    the quota.
     """
     await check_accounts(connection, domain, [quota], account, where)
 

@@ -1,21 +1,23 @@
-"""What the directory must say, read from Postgres: outbox, standing of accounts and aliases.
+"""The source of the directory in Postgres: outbox, and status of accounts and aliases.
 
 Theory:
 
-- The outbox names subjects, not states. What is published is what is true when it is read, so that entries may be taken in any
-  order and any number of times.
-- An outbox row is visible only with the change that wrote it, and the truth is read by a later statement than the row: the
-  newest row of a subject is therefore always published with the state it stands for.
-- The publisher's lock is an advisory one held by the transaction of ``pending``: two publishers could otherwise write an older
-  state over a newer one.
-- A domain that is not verified is no domain of ours: neither it nor its addresses are said to be here.
-- A change of an account changes what its aliases say; ``pending`` adds every alias that leads to a named address. It adds the
-  domain when its oldest account is named, or an address that is gone: the domain says who takes its postmaster's mail.
-- Aliases are judged over one graph of distinct addresses, from its ends upwards: a mesh costs its size, not its ways.
-- Two lanes: what is changed one by one goes before what is changed in bulk, of which an eighth of each round is all the same. In
+- The outbox names subjects, not states. The state is read at publication, so that entries may be
+  processed in any order and any number of times.
+- An outbox row is visible only with the change that wrote it, and the state is read by a later
+  statement than the row: the newest row of a subject is therefore always published with its state.
+- The publisher holds an advisory lock in the transaction of ``pending``: two publishers could
+  otherwise overwrite a newer state by an older one.
+- An unverified domain is not local: neither it nor its addresses are published.
+- A change of an account changes the entries of its aliases; ``pending`` adds every alias that leads
+  to a named address. It adds the domain when its oldest account is named, or an address that is
+  gone: the domain says who takes its postmaster's mail.
+- Aliases are evaluated over one graph of distinct addresses, from its ends upwards: the cost of a
+  mesh follows its size, not its paths.
+- Two lanes: single changes go before bulk changes, which still get an eighth of each round. In
   both, tenants take turns (ADR 22). Rows of one lane and tenant keep their order.
-- A subject that takes too long all the same is stepped over, so that those behind it are published, and tried again ever more
-  rarely; its row stays.
+- A subject that takes too long is skipped, so that those after it are published, and retried with
+  growing delays; its row stays.
 """
 
 from __future__ import annotations
@@ -43,26 +45,28 @@ from posthorn.model.unpublished import MOST_NAMED, Unpublished, of_subjects
 log = structlog.get_logger()
 
 PUBLISHER_LOCK = 0x706F7374_0001
-"""Advisory lock of the one publisher."""
+"""Advisory lock of the publisher."""
 _DOUBTS_AT_ONCE = 5000
 _PREFETCH = 1000
 _ALIASES_AT_ONCE = 500
 _MOST_SECONDS = 3.0
-"""For reading the truth of some subjects; for one statement, as far as the pool's own limit allows."""
+"""Seconds to read the state of some subjects; for one statement, as far as the pool's own limit
+allows."""
 _ROUND_SECONDS = 10.0
 _RETRY_SECONDS = (60.0, 3600.0)
 _MOST_SLOW = 10_000
 _MOST_INTERACTIVE = 100
-"""Subjects that one change may name and still be interactive."""
+"""Most subjects of a change that counts as interactive."""
 _MOST_NAMED_SUBJECTS = 5000
-_NOBODY = UUID(int=0)
+_NO_TENANT = UUID(int=0)
 
 _STANDING = "CASE WHEN {0}.state = 'suspended' THEN 2 WHEN {0}.used_bytes >= {0}.quota_bytes THEN 1 ELSE 0 END"
 _STANDINGS = (RecipientStatus.DELIVERABLE, RecipientStatus.OVER_QUOTA, RecipientStatus.SUSPENDED)
 """From the best to the worst."""
 _NOWHERE = AddressEntry(RecipientStatus.SUSPENDED)
 
-# for many addresses at once: what was entered lately stands in a list that each use of this index reads from its beginning
+# for many addresses at once: recent entries are in a pending list that each use of this index reads
+# from its beginning
 _ABOVE = "SELECT address FROM aliases WHERE targets && $1::text[]"
 
 _VERIFIED = "(SELECT verified_at FROM domains d WHERE d.id = {0}.domain_id) IS NOT NULL"
@@ -79,7 +83,8 @@ _ACCOUNTS = (
 
 _ALIASES = f"SELECT address FROM aliases WHERE {_VERIFIED.format('aliases')}"
 
-# everything the addresses lead to, and themselves: an alias with its targets, an end with its standing; null: nobody is there
+# the addresses and all that they lead to: an alias with its targets, an end with its status; null:
+# does not exist
 _BELOW = f"""
     WITH RECURSIVE below (address) AS (
         SELECT unnest($1::text[])
@@ -130,8 +135,8 @@ _BOUND = """
 """
 
 
-# The tenants that have rows in a lane ($1), those behind $2 first: found by jumps in the index, however many rows each has. Then of
-# each tenant its first row, then of each its second, up to $4.
+# The tenants that have rows in a lane ($1), those after $2 first: found by jumps in the index,
+# however many rows each has. Then of each tenant its first row, then of each its second, up to $4.
 _NEXT = """
     WITH RECURSIVE waiting (part, tenant_id, place) AS (
         (
@@ -163,24 +168,24 @@ _NEXT = """
 
 
 class Lane(IntEnum):
-    """Which changes of the directory are published first."""
+    """Priority of directory changes."""
 
     INTERACTIVE = 0
-    """Somebody waits for it."""
+    """Interactive: a client waits for it."""
     BULK = 1
-    """One of many."""
+    """Bulk: one of many."""
 
 
-class PostgresDirectoryTruth:
-    """The port DirectoryTruth over Postgres. ``seconds`` may be spent on what is true of some subjects, before they are stepped
-    over."""
+class PostgresDirectorySource:
+    """The port DirectorySource over Postgres. ``seconds``: time to read the state of some
+    subjects before they are skipped."""
 
     def __init__(self, database: Database, seconds: float = _MOST_SECONDS) -> None:
         self._database = database
         self._seconds = seconds
         self._slow: dict[str, tuple[float, float]] = {}
-        """Subjects that took too long: when each is tried again, and how long it was put off."""
-        self._turns = dict.fromkeys(Lane, _NOBODY)
+        """Subjects that took too long: when each is retried, and its last delay."""
+        self._turns = dict.fromkeys(Lane, _NO_TENANT)
         """The tenant after which the next round of a lane begins."""
 
     @asynccontextmanager
@@ -190,7 +195,7 @@ class PostgresDirectoryTruth:
             if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", PUBLISHER_LOCK):
                 yield None
                 return
-            truth: dict[str, Entry | None] = {}
+            found: dict[str, Entry | None] = {}
             told: set[str] = set()
             rows: list[Record] = []
             end = time.monotonic() + _ROUND_SECONDS
@@ -200,8 +205,8 @@ class PostgresDirectoryTruth:
                 rows += await self._next(connection, Lane.BULK, waiting, limit - len(rows))
                 if not rows:
                     break
-                truth, told = await self._read(connection, {row["subject"] for row in rows}, end)
-            yield truth
+                found, told = await self._read(connection, {row["subject"] for row in rows}, end)
+            yield found
             if told:
                 done = [row["id"] for row in rows if row["subject"] in told]
                 await connection.execute("DELETE FROM directory_outbox WHERE id = ANY($1)", done)
@@ -226,8 +231,8 @@ class PostgresDirectoryTruth:
                 for subject, entry in (await _alias_entries(connection, [row["address"] for row in rows])).items():
                     yield subject, entry
 
-    async def doubt(self, subjects: Collection[str]) -> None:
-        """Have the subjects published anew."""
+    async def recheck(self, subjects: Collection[str]) -> None:
+        """Queue the subjects for publication again."""
         ordered = sorted(subjects)
         lane = lane_of(len(ordered))
         for start in range(0, len(ordered), _DOUBTS_AT_ONCE):
@@ -235,7 +240,7 @@ class PostgresDirectoryTruth:
                 await write_outbox(connection, *ordered[start : start + _DOUBTS_AT_ONCE], lane=lane)
 
     async def published(self, outbox_ids: Sequence[int]) -> bool:
-        """Return whether none of the outbox entries is waiting any more."""
+        """Return whether none of the outbox entries is still waiting."""
         async with self._database.session() as connection:
             return not await connection.fetchval(
                 "SELECT EXISTS (SELECT FROM directory_outbox WHERE id = ANY($1))", list(outbox_ids)
@@ -257,30 +262,32 @@ class PostgresDirectoryTruth:
     async def _read(
         self, connection: Connection, subjects: set[str], end: float
     ) -> tuple[dict[str, Entry | None], set[str]]:
-        """Return what is true of the subjects, and of which of them; those that take too long are stepped over."""
+        """Return the entries of the subjects, and which were read; those that take too long are
+        skipped."""
         known_slow = subjects & self._slow.keys()
         together = subjects - known_slow
-        if together and (truth := await self._in_time(connection, together)) is not None:
-            return truth, together
-        truth, told = {}, set[str]()
+        if together and (found := await self._in_time(connection, together)) is not None:
+            return found, together
+        found, told = {}, set[str]()
         for subject in (*sorted(together), *sorted(known_slow)):
             entries = await self._in_time(connection, {subject})
             if entries is None:
                 self._step_over(subject)
             else:
                 self._slow.pop(subject, None)
-                truth |= entries
+                found |= entries
                 told.add(subject)
             if time.monotonic() > end:
                 break
-        return truth, told
+        return found, told
 
     async def _in_time(self, connection: Connection, subjects: set[str]) -> dict[str, Entry | None] | None:
-        """Return what is true of the subjects; None when that takes too long."""
+        """Return the entries of the subjects; None when that takes too long."""
         try:
-            async with connection.transaction():  # a savepoint: what is cancelled takes only this back
+            # a savepoint: a cancelled statement undoes only this
+            async with connection.transaction():
                 await connection.execute(_BOUND, round(self._seconds * 1000))
-                return await _truth(connection, subjects, time.monotonic() + self._seconds)
+                return await _entries_of(connection, subjects, time.monotonic() + self._seconds)
         except (QueryCanceledError, _TooSlow):
             return None
 
@@ -291,7 +298,7 @@ class PostgresDirectoryTruth:
         if len(self._slow) >= _MOST_SLOW:
             self._slow.pop(next(iter(self._slow)))
         self._slow[subject] = time.monotonic() + pause, pause
-        log.error("what is true of a subject takes too long to read", subject=subject, again_in_seconds=pause)
+        log.error("the directory entry of a subject takes too long to read", subject=subject, again_in_seconds=pause)
 
 
 def lane_of(subjects: int) -> Lane:
@@ -300,28 +307,31 @@ def lane_of(subjects: int) -> Lane:
 
 
 async def write_outbox(connection: Connection, *subjects: str, lane: Lane | None = None) -> tuple[int, ...]:
-    """Name subjects whose directory entries have changed, in the transaction that changes them; returns the rows' ids.
+    """Add subjects whose directory entries have changed to the outbox, in the transaction of the
+    change; return the rows' ids.
 
-    ``lane``: by the number of subjects, if it is not given.
+    ``lane``: None: by the number of subjects.
     """
-    rows = await connection.fetch(_WRITE, list(subjects), lane_of(len(subjects)) if lane is None else lane, _NOBODY)
+    rows = await connection.fetch(_WRITE, list(subjects), lane_of(len(subjects)) if lane is None else lane, _NO_TENANT)
     return tuple(row["id"] for row in rows)
 
 
 async def write_aliases(connection: Connection, tenant: UUID) -> tuple[int, ...]:
-    """Have the aliases of a tenant published anew that lead out of its domains: its suspension began or ended."""
+    """Publish the aliases of a tenant with targets elsewhere again: its suspension began or
+    ended."""
     rows = await connection.fetch(_LEADING_OUT, tenant)
     return await write_outbox(connection, *(row["address"] for row in rows))
 
 
 async def lift_limits(connection: Connection, tenant: UUID, domain: int | None = None) -> tuple[int, ...]:
-    """Have the aliases of a tenant, or of one domain of it, take mail again that were limited: the limit is another now."""
+    """Let limited aliases of a tenant, or of one of its domains, accept mail again: the limit
+    has changed."""
     rows = await connection.fetch(_LIFT, tenant, domain)
     return await write_outbox(connection, *sorted(row["address"] for row in rows))
 
 
 class _TooSlow(Exception):
-    """The truth is not read by its deadline."""
+    """The state was not read before the deadline."""
 
 
 async def _affected(connection: Connection, named: Collection[str], deadline: float) -> list[str]:
@@ -338,9 +348,9 @@ async def _affected(connection: Connection, named: Collection[str], deadline: fl
     return list(affected)
 
 
-async def _truth(connection: Connection, named: Collection[str], deadline: float) -> dict[str, Entry | None]:
+async def _entries_of(connection: Connection, named: Collection[str], deadline: float) -> dict[str, Entry | None]:
     affected = await _affected(connection, named, deadline)
-    truth: dict[str, Entry | None] = dict.fromkeys(affected)
+    found: dict[str, Entry | None] = dict.fromkeys(affected)
     addresses = [subject for subject in affected if not subject.startswith("@")]
     names = [subject[1:] for subject in affected if subject.startswith("@")]
     for query, values in (
@@ -348,27 +358,29 @@ async def _truth(connection: Connection, named: Collection[str], deadline: float
         (f"{_ACCOUNTS} AND address = ANY($1)", addresses),
     ):
         for row in await connection.fetch(query, values):
-            truth[row["subject"]] = _entry(row)
+            found[row["subject"]] = _entry(row)
     for some in batched(addresses, _ALIASES_AT_ONCE, strict=False):
-        truth |= await _alias_entries(connection, some)
+        found |= await _alias_entries(connection, some)
         if time.monotonic() > deadline:
             raise _TooSlow
-    changed = {f"@{name.rpartition('@')[2]}" for name in named if truth[name] is None}
+    changed = {f"@{name.rpartition('@')[2]}" for name in named if found[name] is None}
     changed |= {row["subject"] for row in await connection.fetch(OLDEST_OF, list(named))}
-    names = [subject[1:] for subject in changed - truth.keys()]
+    names = [subject[1:] for subject in changed - found.keys()]
     for row in await connection.fetch(f"{_DOMAINS} AND name = ANY($1) AND catch_all IS NULL", names):
-        truth[row["subject"]] = _entry(row)
-    return truth
+        found[row["subject"]] = _entry(row)
+    return found
 
 
 async def _alias_entries(connection: Connection, addresses: Sequence[str]) -> dict[str, AddressEntry]:
     """Return the entries of those of the addresses that are aliases.
 
-    An alias is as good as the best it leads to: delivery places a message for it whenever one account takes mail, and an address in
-    no domain of ours takes all. Of accounts that take none, a full one is emptied sooner than a suspended one wakes. An alias leads
-    nowhere once a domain is made that it led to while it was elsewhere; it is called suspended until its targets are put right. One
-    that leads elsewhere takes nothing while its tenant is suspended, and a target that has not confirmed counts for nothing.
-    The room of an alias is the most that a mailbox has to which it leads, and unlimited when it leads elsewhere.
+    An alias has the best status of its targets: delivery accepts a message for it whenever one
+    account accepts mail, and an address elsewhere accepts all. Among accounts that accept none,
+    full ranks above suspended, since it is more likely to end soon. An alias leads nowhere after a
+    domain was created that its target was in while elsewhere; it is published as suspended until
+    its targets are corrected. One with targets elsewhere accepts nothing while its tenant is
+    suspended, and an unconfirmed target does not count. The room of an alias is the largest of its
+    mailboxes, and unlimited with a target elsewhere.
     """
     rows: Sequence[Any] = await connection.fetch(_BELOW, list(addresses)) if addresses else ()
     above: defaultdict[str, list[str]] = defaultdict(list)
@@ -406,7 +418,7 @@ def _entry(row: Record) -> Entry:
 
 
 def _end(row: Record) -> AddressEntry:
-    """Return the entry of an address to which aliases may lead and which leads nowhere itself."""
+    """Return the entry of an address that is a final target of aliases."""
     standing = _STANDINGS[row["standing"]]
     return AddressEntry(
         standing, room_bytes=room_of(row["left_bytes"]) if standing is RecipientStatus.DELIVERABLE else None

@@ -1,4 +1,5 @@
-"""Senders on Postgres: what is known of an account at a login, its app passwords, and the names it may send in."""
+"""Senders on Postgres: an account's credentials at login, its app passwords, and the addresses
+that it may send as."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from posthorn.ports.sending import Credentials, Limits
 from posthorn.wire.address import Address
 
 _MOST_STEPS = 10
-"""Aliases followed at most, as many as delivery follows; the API lets fewer follow one another."""
+"""Most aliases followed, as many as delivery follows; the API permits fewer in a chain."""
 
 _CREDENTIALS = f"""
 SELECT a.id, a.address, d.name, d.tenant_id, a.password_hash,
@@ -29,7 +30,7 @@ SELECT a.id, a.address, d.name, d.tenant_id, a.password_hash,
  WHERE a.address = $1
 """
 
-# noted once a minute at most: a client that polls must not write a row at each login
+# updated once a minute at most: a polling client must not write a row at each login
 _KNOWN_KEY = """
 WITH found AS (
     SELECT id, last_used_at FROM app_passwords WHERE key_hash = $2 AND account_id = $1 AND $3 = ANY (scopes)
@@ -41,9 +42,10 @@ WITH found AS (
 SELECT EXISTS (SELECT FROM found)
 """
 
-# As delivery resolves: what stands there by its full name comes before the same name without its tag. A catch-all makes nobody
-# the owner of a name: it takes mail for addresses that do not exist. An alias may lead out of here to a domain that another tenant
-# has made since: that makes its accounts no owners of this tenant's names.
+# As delivery resolves: the full address comes before the same without its tag. A catch-all does not
+# make its target the owner of an address: it receives mail for addresses that do not exist. An
+# alias may lead elsewhere, to a domain that another tenant has created since: that does not make
+# its accounts owners of this tenant's addresses.
 _OWNS = """
 WITH RECURSIVE walk (address, steps) AS (
     SELECT CASE
@@ -75,7 +77,7 @@ class PostgresSenders:
         self._database = database
 
     async def credentials(self, address: str, place: bytes = b"") -> Credentials | None:
-        """Look an account up, and whether the place is familiar to it."""
+        """Return an account's credentials, and whether the place is familiar to it."""
         if clean_text(address) != address:
             return None
         async with self._database.session() as connection:
@@ -97,11 +99,11 @@ class PostgresSenders:
         )
 
     async def remember(self, places: Collection[Place]) -> None:
-        """Note that the accounts were logged in to from the places."""
+        """Record the places that accounts were logged in to from."""
         await remember_places(self._database, places)
 
     async def ended(self, proofs: Collection[Proof]) -> dict[Proof, Ending]:
-        """Those of the proofs whose sessions may not go on."""
+        """Return those of the proofs whose sessions must end."""
         asked: list[tuple[Proof, UUID | None]] = [(proof, None) for proof in set(proofs)]
         if not asked:
             return {}
@@ -109,12 +111,13 @@ class PostgresSenders:
             return {proof: ending for (proof, _), ending in (await find_ended(connection, asked)).items()}
 
     async def app_password(self, account: int, key_hash: bytes, scope: str) -> bool:
-        """Return whether the account has this app password; notes its use, at most once a minute."""
+        """Return whether the account has this app password; record its use, at most once a
+        minute."""
         async with self._database.session() as connection:
             return bool(await connection.fetchval(_KNOWN_KEY, account, key_hash, scope))
 
     async def owns(self, account: int, address: Address) -> bool:
-        """Return whether the account may send in this name."""
+        """Return whether the account may send as this address."""
         name, base = str(address), None if address.base is None else str(address.base)
         if clean_text(name) != name:
             return False

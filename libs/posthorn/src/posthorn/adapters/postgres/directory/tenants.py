@@ -1,7 +1,7 @@
 """Tenants on Postgres.
 
-A tenant's row is locked FOR UPDATE while it is deleted, after which whoever makes something of its own waits on the foreign key: so
-what is looked for then is all there is.
+A tenant's row is locked FOR UPDATE while it is deleted; creating anything that it owns then waits
+on the foreign key, so a check for owned objects is complete.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class PostgresTenants:
             return _as_tenant(await one(connection, tenant, _FIND, named))
 
     async def standing(self, named: str) -> TenantRef | None:
-        """Look one up, without what it owns."""
+        """Return one, without counting what it owns."""
         async with self._database.session() as connection:
             rows = await found(connection, None, _STANDING, named)
         return TenantRef(rows[0]["id"], rows[0]["name"], TenantState(rows[0]["state"])) if rows else None
@@ -125,7 +125,7 @@ class PostgresTenants:
             return _as_tenant(await one(connection, tenant, _FIND, str(row["id"])))
 
     async def delete(self, tenant: UUID | None, named: str, expected: Versions = None) -> None:
-        """Remove one that owns nothing."""
+        """Delete one that owns nothing."""
         async with self._database.transaction() as connection:
             row = await one(connection, tenant, _LOCK + "FOR UPDATE OF t", named)
             check_version(row, expected)
@@ -141,7 +141,7 @@ class PostgresTenants:
 
 
 async def tenant_named(connection: Connection, tenant: UUID | None, named: str) -> UUID:
-    """Return the id of the tenant that the caller means by a name or an id. Raises ValidationFailed (``tenant``)."""
+    """Return the id of the tenant with this name or id. Raises ValidationFailed (``tenant``)."""
     rows = await found(connection, tenant, _LOCK, named)
     if not rows:
         raise ValidationFailed(FieldError("tenant", "there is no such tenant"))
@@ -150,7 +150,7 @@ async def tenant_named(connection: Connection, tenant: UUID | None, named: str) 
 
 
 async def _refuse_name_of_another(connection: Connection, number: UUID, name: str) -> None:
-    """No tenant may be named as another's id: an id would mean two of them."""
+    """Raise Conflict when the name is another tenant's id: an id must be unambiguous."""
     if await connection.fetchval("SELECT true FROM tenants WHERE id::text = lower($1) AND id <> $2", name, number):
         raise Conflict(f"the tenant {name} already exists")
 

@@ -1,8 +1,8 @@
 """The ports Statistics and EventBook on Postgres.
 
-How far the stream has been read stands among the statistics, in a row of no tenant's: ``hour`` is when the stream was made,
-``messages`` the sequence number reached. Whoever writes a batch moves it from what it was when the batch was read, which one of two
-readers can do.
+The position in the stream is stored among the statistics, in a row without a tenant: ``hour`` is
+when the stream was created, ``messages`` the sequence number reached. Writing a batch moves it from
+its value when the batch was read, which only one of two readers can do.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from posthorn.ports.statistics import Count, Facts, Figure, Row, Slot, Span
 from posthorn.ports.webhooks import NewDelivery, Webhook
 from posthorn.runtime.brakes import Brake
 
-_NOBODY = UUID(int=0)
-_PLACE = "place"
+_NO_TENANT = UUID(int=0)
+_POSITION = "place"
 _OURS = "tenant_id = $1 AND domain = '' AND hour = $2 AND outcome = $3"
 _AT_ONCE = 5000
 _BRAKE = Brake("statistics", 0.05, 50_000)  # once an hour
@@ -61,7 +61,8 @@ class PostgresStatistics:
             return [Figure(*row) for row in await found(connection, tenant, _FIGURES, *values)]
 
     async def forget(self, days: int) -> int:
-        """Remove what is older, a part at a time, and of all no more than the brake lets go: the rest goes with the next call."""
+        """Delete older rows, a part at a time, and no more than the brake allows: the next call
+        continues."""
         async with self._database.session() as connection:
             rows = int(await connection.fetchval("SELECT count(*) FROM statistics"))
         total, most = 0, _BRAKE.most(rows)
@@ -73,7 +74,7 @@ class PostgresStatistics:
                 gone = await connection.execute(
                     "DELETE FROM statistics WHERE ctid = ANY (ARRAY(SELECT ctid FROM statistics"
                     " WHERE hour < now() - make_interval(days => $1) AND tenant_id <> $2 LIMIT $3))",
-                    *(days, _NOBODY, min(_AT_ONCE, most - total)),
+                    *(days, _NO_TENANT, min(_AT_ONCE, most - total)),
                 )
             number = int(gone.rpartition(" ")[2])
             total += number
@@ -83,33 +84,34 @@ class PostgresStatistics:
 
 
 class PostgresEventCheckpoint:
-    """The port EventBook over Postgres. Each instance is a candidate of its own for being the reader."""
+    """The port EventBook over Postgres. Each instance is a separate candidate for being the
+    reader."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._leadership = Leadership(database, "events", uuid4())
 
     async def lead(self, seconds: float) -> bool:
-        """Become or stay the one reader."""
+        """Become or stay the only reader."""
         return await self._leadership.lead(seconds)
 
     async def resign(self) -> None:
-        """Let another one read."""
+        """Resign as the reader."""
         await self._leadership.resign()
 
-    async def place(self, stream: datetime) -> int:
-        """Return how far the stream has been read."""
+    async def position(self, stream: datetime) -> int:
+        """Return the position reached in the stream."""
         async with self._database.session() as connection:
             query = f"SELECT messages FROM statistics WHERE {_OURS}"
-            return int(await connection.fetchval(query, _NOBODY, stream, _PLACE) or 0)
+            return int(await connection.fetchval(query, _NO_TENANT, stream, _POSITION) or 0)
 
     async def listeners(self) -> Sequence[Webhook]:
-        """Return the webhooks that are to be told."""
+        """Return the webhooks that receive events."""
         async with self._database.session() as connection:
             return [as_webhook(row) for row in await connection.fetch(LISTENING)]
 
     async def facts(self, queued: Sequence[UUID], sized: Sequence[UUID], domains: Sequence[str]) -> Facts:
-        """Look up what is asked for, and nothing else."""
+        """Return the requested facts only."""
         rows: defaultdict[UUID, list[Row]] = defaultdict(list)
         sizes: dict[UUID, int] = {}
         owners: dict[str, UUID] = {}
@@ -140,7 +142,7 @@ class PostgresEventCheckpoint:
         counts: Mapping[Slot, Count],
         deliveries: Sequence[NewDelivery],
     ) -> bool:
-        """Write a batch and the place it ends at."""
+        """Write a batch and the position at its end."""
         async with self._database.transaction() as connection:
             if not await _move(connection, stream, before, reached):
                 return False
@@ -161,15 +163,16 @@ class PostgresEventCheckpoint:
 
 
 async def _move(connection: Connection, stream: datetime, before: int, reached: int) -> bool:
-    """Move the place. The place of a stream that is gone is forgotten with the first batch of the next one."""
+    """Move the position. That of a deleted stream is dropped with the first batch of its
+    successor."""
     if not before:
         await connection.execute(
             "DELETE FROM statistics WHERE tenant_id = $1 AND domain = '' AND hour <> $2 AND outcome = $3",
-            *(_NOBODY, stream, _PLACE),
+            *(_NO_TENANT, stream, _POSITION),
         )
         await connection.execute(
             "INSERT INTO statistics (tenant_id, domain, hour, outcome) VALUES ($1, '', $2, $3) ON CONFLICT DO NOTHING",
-            *(_NOBODY, stream, _PLACE),
+            *(_NO_TENANT, stream, _POSITION),
         )
     query = f"UPDATE statistics SET messages = $5 WHERE {_OURS} AND messages = $4"
-    return bool(await connection.execute(query, _NOBODY, stream, _PLACE, before, reached) == "UPDATE 1")
+    return bool(await connection.execute(query, _NO_TENANT, stream, _POSITION, before, reached) == "UPDATE 1")

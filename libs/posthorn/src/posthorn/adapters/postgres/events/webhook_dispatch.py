@@ -1,7 +1,7 @@
 """The port Dispatch on Postgres.
 
-A delivery that is claimed is put off by the length of the claim, and its attempt counted: whoever dies with it at hand leaves it
-due again by then. Its number of attempts says whether it is still the claimant's.
+A claimed delivery is postponed by the length of the claim, and its attempt counted: if the claimant
+dies, it is due again by then. The number of attempts shows whether it is still the claimant's.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from posthorn.ports.webhooks import (
 )
 
 _LOOKED_AT = 500
-"""Webhooks that are looked at in one claim; the next one goes on behind them."""
-_NOBODY = UUID(int=0)
+"""Webhooks examined in one claim; the next one continues after them."""
+_NIL = UUID(int=0)
 _KEPT_DAYS = 7
 _AT_ONCE = 5000
 
-# Webhooks with something waiting are found by jumps in the index, however much waits for each. Of each the first that are due; of
-# those the first of each tenant, then its second, counted from what it has at work. What others take meanwhile is left to them.
+# Webhooks with waiting deliveries are found by jumps in the index, however many each has. Of each
+# the first that are due; of those the first of each tenant, then its second, counting those in
+# progress. Rows locked by others are skipped.
 _CLAIM = """
 WITH RECURSIVE waiting (webhook_id, place) AS (
     SELECT (SELECT webhook_id FROM webhook_deliveries WHERE state = 'waiting' AND webhook_id > $1 ORDER BY webhook_id LIMIT 1), 1
@@ -73,7 +74,8 @@ UPDATE webhook_deliveries SET state = $3, last_status = $4, last_reply = $5, due
  WHERE id = $1 AND attempts = $2 AND state = 'waiting' RETURNING webhook_id
 """
 _RECOVER = "UPDATE webhooks SET state = 'active' WHERE id = $1 AND state = 'failing' RETURNING 1"
-# attempts of the newest deliveries, back to the last that was delivered; what is at hand for the first time does not count
+# attempts of the newest deliveries, back to the last that succeeded; a first attempt in progress
+# does not count
 _FAIL = """
 UPDATE webhooks SET state = 'failing'
  WHERE id = $1 AND state = 'active' AND $2 <= (
@@ -103,11 +105,11 @@ class PostgresDispatch:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._after = _NOBODY
-        """The webhook behind which the next claim begins."""
+        self._after = _NIL
+        """The webhook after which the next claim begins."""
 
     async def claim(self, shares: Shares, seconds: float) -> Sequence[OutgoingDelivery]:
-        """Take what is due."""
+        """Claim due deliveries."""
         async with self._database.transaction() as connection:
             rows = await connection.fetch(
                 _CLAIM,
@@ -117,13 +119,13 @@ class PostgresDispatch:
                 shares.of_webhook,
                 shares.of_tenant,
                 shares.most,
-                [tenant or _NOBODY for tenant in shares.at_work],
+                [tenant or _NIL for tenant in shares.at_work],
                 list(shares.at_work.values()),
-                _NOBODY,
+                _NIL,
                 seconds,
                 shares.spare,
             )
-        self._after = rows[0]["last"] if rows[0]["number"] == _LOOKED_AT else _NOBODY
+        self._after = rows[0]["last"] if rows[0]["number"] == _LOOKED_AT else _NIL
         return [
             OutgoingDelivery(
                 id=row["id"],
@@ -140,7 +142,7 @@ class PostgresDispatch:
         ]
 
     async def close(self, parcel: OutgoingDelivery, attempt: Attempt) -> WebhookState | None:
-        """Note what became of it."""
+        """Record the result of an attempt."""
         state = "delivered" if attempt.is_delivered else "failed" if attempt.retry_in is None else "waiting"
         async with self._database.transaction() as connection:
             noted = await connection.fetchval(
@@ -157,7 +159,7 @@ class PostgresDispatch:
             return WebhookState.FAILING if await connection.fetchval(_FAIL, parcel.webhook, FAILURES) else None
 
     async def upkeep(self) -> Sequence[UUID]:
-        """Forget what is old, pause what is hopeless."""
+        """Delete old deliveries, pause webhooks that keep failing."""
         gone = f"DELETE 0 {_AT_ONCE}"
         while int(gone.rpartition(" ")[2]) == _AT_ONCE:
             async with self._database.session() as connection:

@@ -1,6 +1,6 @@
-"""Webhooks and their deliveries on Postgres, as their owners see them.
+"""Webhooks and their deliveries on Postgres, for their owners.
 
-``updated_at`` moves with changes through the API and with nothing else; a webhook that begins to fail keeps its version.
+``updated_at`` changes only through the API; a webhook that begins to fail keeps its version.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SELECT = (
     " FROM webhooks w LEFT JOIN tenants t ON t.id = w.tenant_id"
 )
 LISTENING = f"{_SELECT} WHERE w.state <> 'paused' AND coalesce(t.state, 'active') = 'active' ORDER BY w.id"
-"""Those that are told of events now: not those of a suspended tenant."""
+"""Webhooks that receive events now: not those of a suspended tenant."""
 _NAMED = Scoped(f"{_SELECT} WHERE {{visible}} AND w.id = $2", "w.tenant_id")
 _LIST = Scoped(f"{_SELECT} WHERE {{visible}} AND ($2::uuid IS NULL OR w.id > $2) ORDER BY w.id LIMIT $3", "w.tenant_id")
 _COLUMNS = (
@@ -72,10 +72,10 @@ class PostgresWebhooks:
     async def create(
         self, tenant: UUID | None, new: NewWebhook, owner: str | None, receipt: Receipt[Webhook] | None = None
     ) -> Webhook:
-        """Enter one; returns it as it is kept."""
+        """Create one and return it as stored."""
         async with self._database.transaction() as connection:
             mine = tenant if owner is None else await tenant_named(connection, tenant, owner)
-            if mine is not None:  # two creations at once count one after the other
+            if mine is not None:  # concurrent creations count one after the other
                 await connection.execute("SELECT FROM tenants WHERE id = $1 FOR NO KEY UPDATE", mine)
             number = await connection.fetchval(
                 "SELECT count(*) FROM webhooks WHERE tenant_id IS NOT DISTINCT FROM $1", mine
@@ -135,7 +135,7 @@ class PostgresWebhooks:
         renew: Callable[[bytes], bytes],
         receipt: Receipt[Webhook] | None = None,
     ) -> Webhook:
-        """Put what ``renew`` makes of the encrypted secret in its place."""
+        """Replace the encrypted secret by the result of ``renew``."""
         async with self._database.transaction() as connection:
             row = await one(connection, tenant, _NAMED + "FOR NO KEY UPDATE OF w", number)
             await connection.execute(
@@ -173,7 +173,7 @@ class PostgresWebhooks:
             return _as_delivery(await one(connection, tenant, _DELIVERY, webhook, number))
 
     async def replay(self, tenant: UUID | None, webhook: UUID, number: UUID) -> Delivery:
-        """Have it sent again."""
+        """Send the delivery again."""
         async with self._database.transaction() as connection:
             owner = await self._awake(connection, tenant, webhook)
             await one(connection, tenant, _DELIVERY + "FOR NO KEY UPDATE OF v", webhook, number)
@@ -186,7 +186,7 @@ class PostgresWebhooks:
             return _as_delivery(await one(connection, tenant, _DELIVERY, webhook, number))
 
     async def enter(self, tenant: UUID | None, new: NewDelivery) -> Delivery:
-        """Enter one by hand."""
+        """Add a delivery."""
         async with self._database.transaction() as connection:
             owner = await self._awake(connection, tenant, new.webhook)
             await enter(connection, [new])
@@ -200,13 +200,13 @@ class PostgresWebhooks:
         except NotFound:
             raise NotFound(f"there is no webhook {number}") from None
         if row["state"] == WebhookState.PAUSED.value:
-            raise Conflict("the webhook is paused; make it active first")
+            raise Conflict("the webhook is paused; activate it first")
         owner: UUID | None = row["tenant_id"]
         return owner
 
 
 async def enter(connection: Connection, deliveries: Sequence[NewDelivery]) -> None:
-    """Enter deliveries of webhooks that are there; what is known is left as it is."""
+    """Add deliveries of existing webhooks; existing deliveries are unchanged."""
     await connection.execute(
         _ENTER,
         [each.id for each in deliveries],
@@ -217,7 +217,8 @@ async def enter(connection: Connection, deliveries: Sequence[NewDelivery]) -> No
 
 
 async def put_off(connection: Connection, number: UUID, *, is_paused: bool) -> None:
-    """Take what waits for a webhook out of the senders' way while it is paused; bring it back, due now, after that."""
+    """Postpone waiting deliveries of a paused webhook; make them due now when it is active
+    again."""
     when, only = ("now() + interval '100 years'", "") if is_paused else ("now()", "AND due_at > now()")
     await connection.execute(
         f"UPDATE webhook_deliveries SET due_at = {when} WHERE webhook_id = $1 AND state = 'waiting' {only}",
@@ -226,7 +227,7 @@ async def put_off(connection: Connection, number: UUID, *, is_paused: bool) -> N
 
 
 def as_webhook(row: Any) -> Webhook:
-    """Make a webhook of a row."""
+    """Return the webhook of a row."""
     return Webhook(
         id=row["id"],
         tenant=row["tenant_id"],

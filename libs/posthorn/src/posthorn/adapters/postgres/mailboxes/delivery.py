@@ -1,12 +1,15 @@
-"""Mailboxes on Postgres: resolve recipients in one round trip, place a batch in one transaction.
+"""Mailboxes on Postgres: resolve recipients in one round trip, deliver a batch in one transaction.
 
-Theory of place():
+Theory of deliver():
 
-1. Lock the accounts, by id. Whoever changes entries, uids or quotas of an account holds this lock, so what follows meets no one.
-2. Insert the messages, by id, and leave those that are there; insert the segments with what is live of the messages just made.
-   A concurrent batch with the same message waits here until the first commits, and then finds it there: one of them wins.
-3. For the messages just made, take uids, insert entries, add to the quotas, tell the directory of accounts that became full.
-4. For the messages just made, enter the outbound part; see ``adapters.postgres.outbound``.
+1. Lock the accounts, by id. Every change to entries, uids or quotas of an account holds this lock,
+   so what follows has no contention.
+2. Insert the messages, by id, ignoring existing ones; insert the segments with the live bytes of
+   the new messages. A concurrent batch with the same message waits here until the first commits,
+   and then finds it: one of them wins.
+3. For the new messages, take uids, insert entries, add to the quotas, and queue directory updates
+   of accounts that became full.
+4. For the new messages, queue the outbound part; see ``adapters.postgres.queue.enqueue``.
 
 Statements take arrays, so their number does not grow with the batch.
 """
@@ -103,14 +106,15 @@ class PostgresMailboxes:
         await self._database.probe()
 
     async def resolve(self, recipients: Collection[str], messages: Collection[UUID]) -> Resolution:
-        """Follow recipients to accounts and out of here, and tell which messages are placed already, in one round trip.
+        """Resolve recipients to accounts and addresses elsewhere, and return which messages are
+        delivered already, in one round trip.
 
-        An exact account or alias wins over the address without its ``+tag``, and that over the catch-all. Suspended accounts
-        resolve: their mail was promised. Raises Unavailable.
+        An exact account or alias wins over the address without its ``+tag``, and that over the
+        catch-all. Suspended accounts resolve: their mail was accepted. Raises Unavailable.
         """
         async with self._database.session() as connection:
             found = await resolve(connection, recipients, messages)
-            if found.placed:
+            if found.delivered:
                 await confirm(connection)
             return found
 
@@ -119,11 +123,12 @@ class PostgresMailboxes:
         async with self._database.session() as connection:
             return await long_senders.find(connection, asked)
 
-    async def place(self, segments: Sequence[Segment]) -> int:
-        """Write a batch, all or nothing; returns the number of entries made.
+    async def deliver(self, segments: Sequence[Segment]) -> int:
+        """Write a batch, all or nothing; return the number of entries created.
 
-        Raises AccountsGone, Unavailable, and asyncpg's DataError or IntegrityConstraintViolationError for a message that cannot
-        be written: such a message is poison, and trying again will not help.
+        Raises AccountsGone, Unavailable, and asyncpg's DataError or
+        IntegrityConstraintViolationError for a message that cannot be written: a retry will fail as
+        well.
         """
         messages = _by_receipt(segments)
         accounts = sorted({account for _, message in messages for account in message.accounts})
@@ -147,7 +152,7 @@ async def insert_messages(
 
 
 def _by_receipt(segments: Sequence[Segment]) -> list[tuple[UUID, SegmentMessage]]:
-    """Return (segment, message) in the order of receipt; an id that is there twice, once."""
+    """Return (segment, message) in the order of receipt; duplicate ids once."""
     found: dict[UUID, tuple[UUID, SegmentMessage]] = {}
     for segment in segments:
         for message in segment.messages:
@@ -183,13 +188,14 @@ def _columns(messages: Sequence[tuple[UUID, SegmentMessage]], segments: Sequence
 
 
 async def lock_accounts(connection: Connection, accounts: Sequence[int]) -> None:
-    """Lock accounts, by id, for as long as the transaction lasts. Raises AccountsGone unless all are there."""
+    """Lock accounts, by id, until the end of the transaction. Raises AccountsGone unless all
+    exist."""
     if accounts and len(await connection.fetch(_LOCK_ACCOUNTS, sorted(accounts))) < len(accounts):
         raise AccountsGone
 
 
 async def make_entries(connection: Connection, messages: Sequence[SegmentMessage]) -> int:
-    """Put messages, in this order, into the INBOX of each of their accounts."""
+    """Insert messages, in this order, into the INBOX of each of their accounts."""
     ranks: Counter[int] = Counter()
     octets: Counter[int] = Counter()
     entries: list[tuple[int, int, UUID, int, float]] = []
@@ -210,5 +216,5 @@ async def make_entries(connection: Connection, messages: Sequence[SegmentMessage
         INBOX,
     )
     if made != len(entries):
-        raise LookupError("an account has no INBOX")  # every account is made with its folders
+        raise LookupError("an account has no INBOX")  # every account is created with its folders
     return len(entries)

@@ -1,16 +1,19 @@
-"""The port Expansions on Postgres: wide aliases, entered slice by slice.
+"""The port Expansions on Postgres: wide aliases, queued slice by slice.
 
 Theory:
 
-- ``outbound`` enters a row HELD into the queue for each wide alias of a message, and a row of ``outbound_expansions`` with the
-  envelope as it is for the alias alone. The HELD row counts as one of the message's open rows, so the octets stay.
-- A slice walks what the alias leads to *now*, takes the first addresses after the last one entered (in the order of their
-  octets), and enters them; the position moves in the same transaction. What is added to an alias meanwhile is reached if it comes
-  later in the order; what is removed is reached if it came earlier.
-- A message may reach a place by several ways: named, by two aliases, or under another name after a change. ``outbound_reached``
-  has each place of a message with open expansions once, and what is there already is passed over.
-- The row of an expansion is locked (SKIP LOCKED) before anything else, so any number of processes expand at once. Whoever cancels
-  the HELD row ends the expansion: a slice that finds it no longer held writes nothing.
+- ``enqueue`` adds a HELD row to the queue for each wide alias of a message, and a row of
+  ``outbound_expansions`` with the envelope for that alias only. The HELD row counts as one of the
+  message's open rows, so the body stays.
+- A slice walks the alias's *present* targets, takes the first addresses after the last one queued
+  (in byte order), and queues them; the position moves in the same transaction. A target added
+  meanwhile is reached if it comes later in the order; one that was removed, if it came earlier.
+- A message may reach a destination several times: explicitly, by two aliases, or under another
+  address after a change. ``outbound_reached`` holds each destination of a message with open
+  expansions once; known ones are skipped.
+- The row of an expansion is locked (SKIP LOCKED) first, so any number of processes can expand
+  concurrently. Cancelling the HELD row ends the expansion: a slice that finds it no longer held
+  writes nothing.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ from posthorn.wire.message.dsn import Action
 
 COUNTED = 10_000
 AGAIN_SECONDS = 900.0
-"""How long an expansion waits at least that was refused or failed."""
+"""Shortest delay of an expansion that was refused or failed, in seconds."""
 _GONE = ("5.1.1", "550 5.1.1 user unknown; the mailbox does not exist any more")
 _WIDE = f"it comes to more than {MOST_ADDRESSES} addresses"
 
@@ -82,7 +85,7 @@ _COUNT_ENTRIES = "UPDATE messages SET refs = refs + $2 WHERE id = $1"
 _ADVANCE = """
 UPDATE outbound_expansions SET done = $2, accounts = accounts + $3, forwards = forwards + $4 WHERE recipient_id = $1
 """
-# the longer it has waited, the longer it waits, a day at most
+# the delay grows with the time waited, a day at most
 _POSTPONE = """
 UPDATE outbound_expansions
    SET due_at = now() + least(greatest(make_interval(secs => $2), now() - created_at), interval '1 day')
@@ -101,7 +104,7 @@ _FIRST = UUID(int=0)
 
 
 class _Cancelled(Exception):
-    """The row of the alias is not held any more."""
+    """The row of the alias is no longer held."""
 
 
 class PostgresExpansions:
@@ -110,7 +113,7 @@ class PostgresExpansions:
     def __init__(self, database: Database, policy: outbound.QueuePolicy = outbound.DEFAULT_POLICY) -> None:
         self._database = database
         self._policy = policy
-        self._turn = _FIRST  # the tenant that was served last
+        self._turn = _FIRST  # the tenant served last
 
     async def expand(self, limit: int, route: Route) -> Expanded | None:
         chosen: int | None = None
@@ -122,7 +125,7 @@ class PostgresExpansions:
                 chosen = row["recipient_id"]
                 return await self._expand(connection, row, limit, route)
         except (_Cancelled, AccountsGone):
-            return await self.expand(limit, route)  # what has changed is seen by then
+            return await self.expand(limit, route)  # sees what has changed meanwhile
         except Unavailable:
             raise
         except Exception:
@@ -205,7 +208,8 @@ def _resolution(recipient: str, found: list[Any]) -> Resolution:
 
 
 async def _fresh(connection: Connection, message: SegmentMessage) -> SegmentMessage:
-    """Leave out what the message has reached already, and note the rest as reached."""
+    """Leave out destinations that the message has reached already, and record the rest as
+    reached."""
     reached = await connection.fetch(_REACH, message.envelope.id, outbound.places(message))
     new = {row["place"] for row in reached}
     return SegmentMessage(
@@ -218,7 +222,7 @@ async def _fresh(connection: Connection, message: SegmentMessage) -> SegmentMess
 
 
 async def _refuse(connection: Connection, row: Any, held: Any, told: Expanded) -> Expanded:
-    """It is too wide: wait for its owner to narrow it, until its time is over."""
+    """Defer an alias with too many targets until its owner reduces them or it expires."""
     if held["over"]:
         return await _bounce(connection, row, held, replace(told, refused=_WIDE), ("5.2.4", f"554 5.2.4 {_WIDE}"))
     await _show(connection, row, (QueueState.HELD.value, "4.2.4", f"450 4.2.4 {_WIDE}", None))
@@ -227,7 +231,7 @@ async def _refuse(connection: Connection, row: Any, held: Any, told: Expanded) -
 
 
 async def _bounce(connection: Connection, row: Any, held: Any, told: Expanded, why: tuple[str, str]) -> Expanded:
-    """Nobody is reached any more: its sender is told, unless there is none or wanted none."""
+    """Bounce an alias without targets, unless the reverse-path is null or no DSN was wanted."""
     wants = held["sender"] and RecipientDsn(Notify(held["notify"])).wants(Action.FAILED)
     notice = Action.FAILED.value if wants else None
     await _show(connection, row, (QueueState.BOUNCED.value, *why, notice))

@@ -1,16 +1,20 @@
-"""Taking entries out of mailboxes: the one place where that is done, for POP3, the API and retention alike.
+"""Expunging: removal of entries from mailboxes, for POP3, the API and retention.
 
 Theory:
 
-- The caller holds the lock of the account's row, so that its entries stand still: whoever adds or drops entries of an account
-  holds that lock.
-- In a domain with an undelete window an entry becomes a row of ``deleted_entries``: the quota is free at once, and the message
-  keeps its reference, so its octets stay. Without a window the reference goes with the entry.
-- What an account has deleted and could bring back is bounded by twice its quota: beyond that the oldest goes at once, in the
-  transaction of the removal. Otherwise filling and emptying a mailbox would store any amount.
-- Where references go, rows of ``deleted_entries`` are locked first, then messages, then segments, each by a statement of its
-  own and each by id, before one statement changes all of them: within a statement the order of locks would be the planner's.
-- What is past its window is dropped by ``purge``, which holds no account: it skips rows that somebody is bringing back.
+- The caller holds the lock of the account's row, so that its entries do not change: every statement
+  that adds or drops entries of an account holds that lock.
+- In a domain with an undelete window an entry becomes a row of ``deleted_entries``: its quota is
+  freed at once, and the message keeps its reference, so its body stays. Without a window the
+  reference is dropped with the entry.
+- An account's deleted messages are bounded by twice its quota: beyond that the oldest are purged at
+  once, in the transaction of the removal. Otherwise filling and emptying a mailbox would store any
+  amount.
+- Where references are dropped, rows of ``deleted_entries`` are locked first, then messages, then
+  segments, each by a separate statement and in the order of ids, before one statement changes all
+  of them: within a statement the planner would choose the order of locks.
+- ``purge`` drops rows past their window without locking accounts: it skips rows that are being
+  restored.
 """
 
 from __future__ import annotations
@@ -24,11 +28,12 @@ from posthorn.adapters.postgres.database import Connection
 from posthorn.model.room import crossed_sql
 
 LONG_SECONDS = 600
-"""How long a statement may take that removes all mail of an account."""
+"""Seconds that a statement may take that removes all mail of an account."""
 _SLICE = 10_000
-"""Entries in one statement: each has a time limit of its own, and a mailbox may hold any number of them."""
+"""Entries per statement: each has its own time limit, and a mailbox may hold any number of
+entries."""
 
-# 'w' rather than the entries leads: so many look-ups by key, whatever the statistics say
+# 'w' leads rather than the entries: look-ups by key, whatever the statistics say
 _WANTED = """
     FROM unnest($2::integer[], $3::bigint[]) AS w (mailbox_id, uid)
     JOIN mailbox_entries e ON e.account_id = $1 AND e.mailbox_id = w.mailbox_id AND e.uid = w.uid
@@ -36,7 +41,7 @@ _WANTED = """
 LOCK_ACCOUNT = """
     SELECT a.address, d.undelete_days FROM accounts a JOIN domains d ON d.id = a.domain_id WHERE a.id = $1 FOR NO KEY UPDATE OF a
 """
-"""Locks an account's row and gives what ``remove`` needs to know."""
+"""Statement that locks an account's row and returns what ``remove`` needs."""
 _LOCK_MESSAGES = f"""
     SELECT segment_id FROM messages WHERE id IN (SELECT e.message_id {_WANTED}) ORDER BY id FOR NO KEY UPDATE
 """
@@ -59,7 +64,7 @@ _GONE = f"""
 """
 _RESULT = "SELECT (SELECT count(*) FROM gone) AS entries, EXISTS (SELECT FROM account WHERE room) AS below_quota"
 
-# of two entries of one message in one mailbox, deleted together, each has a time of its own
+# two entries of one message in one mailbox, deleted together, get distinct times
 _KEEP = f"""
     WITH {_GONE}, kept AS (
         INSERT INTO deleted_entries (account_id, message_id, mailbox_id, size_crlf, flags, keywords, internal_date, deleted_at)
@@ -106,7 +111,8 @@ _DROP_ALL = f"""
     SELECT count(*) FROM freed
 """
 
-# one index from the oldest on, over what other domains keep for longer; the caller goes on where this ended
+# one index from the oldest on, skipping entries that other domains keep longer; the caller
+# continues where this ended
 _PAST = """
     SELECT e.account_id, e.message_id, e.mailbox_id, e.deleted_at,
            d.undelete_days IS NULL OR e.deleted_at <= now() - make_interval(days => d.undelete_days) AS past
@@ -153,17 +159,18 @@ _BEYOND_QUOTA = """
 
 
 class Removed(NamedTuple):
-    """What a removal did."""
+    """Result of a removal."""
 
     entries: int
     below_quota: bool
-    """Whether the account takes mail again: the directory must be told."""
+    """Whether the account accepts mail again: the directory must be updated."""
 
 
 async def remove(connection: Connection, account: int, where: Sequence[tuple[int, int]], *, keep: bool) -> Removed:
-    """Take the entries (mailbox id, uid) out of an account's mailboxes; what is gone already is passed over.
+    """Remove the entries (mailbox id, uid) from an account's mailboxes; missing ones are ignored.
 
-    The caller holds the lock of the account's row. ``keep``: as its domain has an undelete window.
+    The caller holds the lock of the account's row. ``keep``: whether its domain has an undelete
+    window.
     """
     slices = [where[start : start + _SLICE] for start in range(0, len(where), _SLICE)]
     columns = [([box for box, _ in some], [uid for _, uid in some]) for some in slices]
@@ -183,14 +190,15 @@ async def remove(connection: Connection, account: int, where: Sequence[tuple[int
 
 
 async def remove_everything(connection: Connection, account: int) -> None:
-    """Remove all entries of an account, those that could be brought back too. The caller holds the account and deletes it."""
+    """Remove all entries of an account, deleted ones included. The caller holds the account and
+    deletes it."""
     for lock in _LOCK_ALL:
         await connection.fetchval(lock, account, timeout=LONG_SECONDS)
     await connection.fetchval(_DROP_ALL, account, timeout=LONG_SECONDS)
 
 
 class Past(NamedTuple):
-    """Some of what was deleted, from the oldest on."""
+    """Some deleted entries, from the oldest on."""
 
     rows: Collection[Any]
     """Those past their window."""
@@ -199,10 +207,8 @@ class Past(NamedTuple):
 
 
 async def past(connection: Connection, after: datetime | None, limit: int) -> Past:
-    """Look at ``limit`` deleted entries."""
-    after = after or datetime(
-        1970, 1, 1, tzinfo=UTC
-    )  # no null, for which a plan that is kept would read the whole index
+    """Examine ``limit`` deleted entries."""
+    after = after or datetime(1970, 1, 1, tzinfo=UTC)  # not null, for which a cached plan would read the whole index
     rows = await connection.fetch(_PAST, after, limit)
     return Past([row for row in rows if row["past"]], rows[-1]["deleted_at"] if len(rows) == limit else None)
 

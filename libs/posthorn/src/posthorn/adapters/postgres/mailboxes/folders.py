@@ -15,7 +15,7 @@ from posthorn.ports.errors import Conflict, NotFound
 from posthorn.ports.idempotency import Receipt
 
 MOST_MAILBOXES = 1000
-"""Mailboxes that an account may have."""
+"""Most mailboxes of an account."""
 
 _FIND = Scoped(
     "SELECT a.id, a.quota_bytes, a.used_bytes, d.tenant_id, d.undelete_days"
@@ -32,7 +32,8 @@ _LIST = """
      WHERE box.account_id = $1
      ORDER BY box.role IS NULL, CASE WHEN box.role IS NULL THEN 0 ELSE box.mailbox_id END, box.name
 """
-# a number is not given again while something that can be brought back names it; a uidvalidity is greater than all there are
+# an id is not reused while a deleted message that can be restored refers to it; a new uidvalidity
+# exceeds all existing ones
 _MAKE = """
     INSERT INTO mailboxes (account_id, mailbox_id, name, uidvalidity)
     SELECT $1, numbers.last + made.place, made.name,
@@ -48,7 +49,7 @@ _MAKE = """
 
 
 class PostgresAccountMailboxes:
-    """The part of the port AccountMail that is about mailboxes."""
+    """The methods of the port AccountMail for mailboxes."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -73,7 +74,7 @@ class PostgresAccountMailboxes:
             return made[0]
 
     async def delete_mailbox(self, tenant: UUID | None, address: str, name: str) -> None:
-        """Remove one that is empty and the owner's own."""
+        """Delete an empty mailbox that is not a standard one."""
         async with self._database.transaction() as connection:
             account = await account_of(connection, tenant, address, "FOR NO KEY UPDATE OF a")
             query = "SELECT mailbox_id, role FROM mailboxes WHERE account_id = $1 AND name = $2"
@@ -91,8 +92,8 @@ class PostgresAccountMailboxes:
 
 
 async def make_mailboxes(connection: Connection, account: int, address: str, names: Sequence[str]) -> list[Mailbox]:
-    """Make those of the mailboxes that are not there; returns them. The caller holds the account's row. Raises Conflict when there
-    would be too many."""
+    """Create the missing mailboxes and return all of them. The caller holds the account's row.
+    Raises Conflict when there would be too many."""
     there = {row["name"] for row in await connection.fetch("SELECT name FROM mailboxes WHERE account_id = $1", account)}
     missing = [name for name in dict.fromkeys(names) if name not in there]
     if len(there) + len(missing) > MOST_MAILBOXES:
@@ -101,7 +102,7 @@ async def make_mailboxes(connection: Connection, account: int, address: str, nam
 
 
 async def account_of(connection: Connection, tenant: UUID | None, address: str, lock: str = "") -> Any:
-    """Return the row of an account that the caller sees. Raises NotFound."""
+    """Return the row of an account visible to the caller. Raises NotFound."""
     rows = await found(connection, tenant, _FIND + lock, address)
     if not rows:
         raise NotFound(f"there is no account {address}")

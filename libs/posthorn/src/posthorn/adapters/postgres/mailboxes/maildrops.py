@@ -1,7 +1,8 @@
 """Maildrops on Postgres: the lease, the snapshot, the deletions at QUIT.
 
-Rules of the lease: one row per account, and the database's clock alone says when it has run out. A lease that ran out stays its
-holder's until another session takes it; taking and committing lock the row, so that exactly one of them comes first.
+Rules of the lease: one row per account; only the database's clock decides whether it has expired.
+An expired lease stays with its holder until another session takes it; taking and committing lock
+the row, so that exactly one of them comes first.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ ON CONFLICT (account_id) DO UPDATE
 RETURNING 1
 """
 
-# two arrays, not a row per message: most logins of a full maildrop find nothing new, and rows are what they would cost
+# two arrays, not a row per message: most logins to a full maildrop find nothing new, and rows would
+# dominate their cost
 _SNAPSHOT = """
 SELECT uidvalidity,
        ARRAY (SELECT uid FROM mailbox_entries e WHERE e.account_id = $1 AND e.mailbox_id = $2 ORDER BY uid),
@@ -84,20 +86,22 @@ class PostgresMaildrops:
         return None if row is None else AccountLogin(*row)
 
     async def remember(self, places: Collection[Place]) -> None:
-        """Note that the accounts were logged in to from the places. Raises Unavailable."""
+        """Record the places that accounts were logged in to from. Raises Unavailable."""
         await remember_places(self._database, places)
 
     async def open(self, account: int, holder: UUID, *, by_app_password: bool = False) -> Listing:
-        """Take the lease and return the INBOX. Raises MaildropBusy, or Unavailable, after which a lease may have been taken."""
+        """Take the lease and return the INBOX. Raises MaildropBusy, or Unavailable, after which
+        the lease may be taken all the same."""
         async with self._database.session() as connection:
             try:
                 taken = await connection.fetchval(_TAKE_LEASE, account, holder, LEASE_SECONDS, by_app_password)
             except asyncpg.ForeignKeyViolationError:
-                raise Unavailable("postgres", "the account went during login") from None
+                raise Unavailable("postgres", "the account was deleted during login") from None
         if not taken:
             raise MaildropBusy
         try:
-            # a statement of its own: its snapshot is younger than whatever the lease had to wait for
+            # a separate statement: its snapshot is later than any transaction that the lease waited
+            # for
             async with self._database.session() as connection:
                 row = await connection.fetchrow(_SNAPSHOT, account, INBOX)
         except BaseException:
@@ -105,11 +109,13 @@ class PostgresMaildrops:
                 await self.release(account, holder)
             raise
         if row is None:
-            raise Unavailable("postgres", "the account went during login")  # never an empty maildrop
+            # never an empty maildrop
+            raise Unavailable("postgres", "the account was deleted during login")
         return Listing(*row)
 
     async def renew(self, holders: Collection[tuple[int, UUID]]) -> set[UUID]:
-        """Renew the leases of (account, holder) pairs; returns the holders that still hold theirs. Raises Unavailable."""
+        """Renew the leases of (account, holder) pairs; return the holders that still hold
+        theirs. Raises Unavailable."""
         pairs = list(holders)
         if not pairs:
             return set()
@@ -120,7 +126,7 @@ class PostgresMaildrops:
         return {row["holder"] for row in rows}
 
     async def ended(self, sessions: Mapping[UUID, Proof]) -> dict[UUID, Ending]:
-        """Those of the sessions, by their leases' holders, that may not go on. Raises Unavailable."""
+        """Return the sessions, by their leases' holders, that must end. Raises Unavailable."""
         asked: list[tuple[Proof, UUID | None]] = [(proof, holder) for holder, proof in sessions.items()]
         if not asked:
             return {}
@@ -129,7 +135,8 @@ class PostgresMaildrops:
         return {holder: ending for (_, holder), ending in found.items() if holder is not None}
 
     async def locate(self, account: int, uids: Collection[int]) -> dict[int, BodyLocation]:
-        """Where the messages lie now; a uid that is missing has gone. Raises Unavailable."""
+        """Return the present locations of messages; a missing uid no longer exists. Raises
+        Unavailable."""
         async with self._database.session() as connection:
             rows = await connection.fetch(_LOCATE, account, INBOX, list(uids))
         return {row["uid"]: BodyLocation(*tuple(row)[1:]) for row in rows}
@@ -152,12 +159,14 @@ class PostgresMaildrops:
             if (await remove(connection, account, where, keep=row["undelete_days"] > 0)).below_quota:
                 await write_outbox(connection, row["address"])
                 await connection.execute("SELECT pg_notify('directory', '')")
-            # last, so that the lease's row is locked for a moment only: renewals of all leases touch it
+            # last, so that the lease's row is locked only briefly: renewals of all leases update it
             if not await connection.fetchval(_GIVE_LEASE_BACK, account, holder):
-                raise LeaseLost  # somebody took it meanwhile; everything above is undone
+                # another session took it meanwhile; everything above is rolled back
+                raise LeaseLost
         return len(unique)
 
     async def release(self, account: int, holder: UUID) -> None:
-        """Give the lease back without deleting anything; a lost lease is no error. Raises Unavailable."""
+        """Release the lease without deleting anything; a lost lease is no error. Raises
+        Unavailable."""
         async with self._database.session() as connection:
             await connection.execute(_GIVE_LEASE_BACK, account, holder)

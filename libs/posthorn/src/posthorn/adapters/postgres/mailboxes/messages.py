@@ -1,8 +1,9 @@
-"""An account's mail for administrators: listings, places of octets, removal and return.
+"""An account's mail for administrators: listings, locations of bodies, deletion and undeletion.
 
-Theory of listings: a page goes down the uids of one mailbox, which the entries' primary key holds in order. With conditions it
-looks at ``_LOOKED_AT`` entries at most and then stops, found or not, and says where to go on: a page costs the same in a
-mailbox of a million messages. The messages looked at are fetched by their key; there is no index over texts.
+Theory of listings: a page descends the uids of one mailbox, in the order of the entries' primary
+key. With conditions it examines ``_LOOKED_AT`` entries at most, then stops and returns where to
+continue: a page costs the same in a mailbox of a million messages. Messages are fetched by key;
+there is no text index.
 """
 
 from __future__ import annotations
@@ -144,12 +145,12 @@ class PostgresAccountMail(PostgresAccountMailboxes):
         return Found([_as_message(row) for row in rows], floor)
 
     async def message(self, tenant: UUID | None, address: str, message: UUID) -> tuple[Message, BodyLocation]:
-        """Return one with the place of its octets."""
+        """Return a message with the location of its body."""
         async with self._database.session() as connection:
             account = (await account_of(connection, tenant, address))["id"]
             row = await _one(connection, account, address, message)
         if row["key"] is None:
-            raise Unavailable("postgres", f"the message {message} is referred to but has no segment")
+            raise Unavailable("postgres", f"the message {message} is referenced but has no segment")
         return _as_message(row), BodyLocation(
             message=message,
             key=row["key"],
@@ -174,7 +175,7 @@ class PostgresAccountMail(PostgresAccountMailboxes):
             return _as_message(await _one(connection, found["id"], address, message))
 
     async def delete_message(self, tenant: UUID | None, address: str, message: UUID) -> Change[None]:
-        """Take the message out of every mailbox of the account."""
+        """Delete the message from every mailbox of the account."""
         async with self._database.transaction() as connection:
             found = await account_of(connection, tenant, address, "FOR NO KEY UPDATE OF a")
             rows = await connection.fetch(
@@ -192,7 +193,7 @@ class PostgresAccountMail(PostgresAccountMailboxes):
     async def deleted(
         self, tenant: UUID | None, address: str, before: DeletedKey | None, limit: int
     ) -> Sequence[tuple[DeletedKey, DeletedMessage]]:
-        """List what can be brought back, in the order of the primary key."""
+        """List the messages that can be undeleted, in the order of the primary key."""
         key = () if before is None else (before.message, before.mailbox, before.deleted_at)
         below = "" if before is None else "AND (e.message_id, e.mailbox_id, e.deleted_at) < ($4, $5, $6)"
         async with self._database.session() as connection:
@@ -209,7 +210,7 @@ class PostgresAccountMail(PostgresAccountMailboxes):
         ]
 
     async def undelete_message(self, tenant: UUID | None, address: str, message: UUID) -> Change[Message]:
-        """Put the message back where it was."""
+        """Restore the message to its mailboxes."""
         async with self._database.transaction() as connection:
             found = await account_of(connection, tenant, address, "FOR NO KEY UPDATE OF a")
             account, days = found["id"], found["undelete_days"]

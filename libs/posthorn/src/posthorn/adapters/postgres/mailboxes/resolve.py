@@ -1,19 +1,23 @@
-"""Resolution of recipients: what an address of ours leads to, followed by Postgres itself.
+"""Resolution of recipients: the accounts and addresses that a local address leads to, resolved in
+Postgres.
 
 Theory:
 
-- An alias leads to its targets. An address that is neither account nor alias leads to itself without its ``+tag``, if that is one,
-  or else to the domain's catch-all. UNION follows each address once, so that loops end and meshes do not explode; the LIMIT ends
-  the walk itself, for a recursive query makes no more rows than are read of it.
-- Each recipient is walked by itself and for ``WIDE_ADDRESSES`` addresses at most. One that comes to more is *wide*: its walk is
-  dropped, and it is expanded later in slices (``expansions``). So a batch costs what its recipients cost, and no alias of
-  somebody else's can make it cost more.
-- ``bare`` and ``base`` follow ``wire.address``: a quoted local part is unquoted, cut at the first plus and quoted again if need be.
-- Accounts, aliases and domains are asked for by scalar subqueries, which stay look-ups by index however large the tables are;
-  OFFSET 0 keeps the planner from writing out an expression at each of its uses. Which alias leads to an address elsewhere is asked
-  afterwards: were it carried along, it would multiply the steps of a mesh.
-- A domain that is not verified is none of ours: what is in it is elsewhere, or whoever named another's domain here would get its
-  mail from the other tenants.
+- An alias leads to its targets. An address that is neither account nor alias leads to the address
+  without its ``+tag``, if that exists, or else to the domain's catch-all. UNION follows each
+  address once, so that loops end and meshes do not explode; the LIMIT ends the walk itself, since a
+  recursive query produces no more rows than are read.
+- Each recipient is walked separately, for ``WIDE_ADDRESSES`` addresses at most. One with more is
+  *wide*: its walk is dropped, and it is expanded later in slices (``expansions``). So the cost of a
+  batch is bounded, and no other tenant's alias can raise it.
+- ``bare`` and ``base`` follow ``wire.address``: a quoted local part is unquoted, cut at the first
+  plus and quoted again if need be.
+- Accounts, aliases and domains are read by scalar subqueries, which stay index look-ups however
+  large the tables are; OFFSET 0 keeps the planner from repeating an expression at each use. Which
+  alias leads to an address elsewhere is determined afterwards: carried along, it would multiply the
+  steps of a mesh.
+- A domain that is not verified is not local: its addresses are elsewhere. Otherwise anyone who
+  created another's domain here would get its mail from the other tenants.
 """
 
 from __future__ import annotations
@@ -27,12 +31,14 @@ from posthorn.adapters.postgres.database import Connection, clean_text
 from posthorn.ports.mailboxes import Forward, Resolution
 
 WIDE_ADDRESSES = 100
-"""Addresses, itself not counted, beyond which a recipient is expanded in slices."""
+"""Number of addresses, itself not counted, beyond which a recipient is expanded in slices."""
 MOST_ADDRESSES = 2_000
-"""Addresses that one recipient may come to, aliases among them. An alias may not be made that leads to half as many
-(``leading``); one that was entered otherwise, or leads on through another tenant's aliases, is not expanded beyond."""
+"""Most addresses that one recipient may lead to, aliases included. The API refuses an alias with
+half as many (``alias_graph``); one written otherwise, or leading through another tenant's
+aliases, is not expanded beyond."""
 _MOST_TOGETHER = 10_000
-"""Addresses that the recipients of one statement may come to; beyond, they are asked for in slices that cannot come to more."""
+"""Most addresses that the recipients of one statement may lead to; beyond, they are resolved in
+slices that cannot exceed it."""
 _SLICE = _MOST_TOGETHER // (WIDE_ADDRESSES + 2)
 
 WALK = r"""
@@ -97,12 +103,13 @@ FORWARDS = """
        AND (SELECT verified_at FROM domains d WHERE d.name = split_part(via.target, '@', -1)) IS NULL
      ORDER BY {recipient}via.target, kept.withheld IS NOT NULL, led.place
 """
-"""Addresses elsewhere that the aliases in ``led`` lead to, each by the alias that came first of those that may forward to it."""
+"""Addresses elsewhere that the aliases in ``led`` lead to, each with the first alias that may
+forward to it."""
 OURS = (
     "account IS NOT NULL AND (SELECT verified_at FROM domains d WHERE d.name = split_part(led.address, '@', -1))"
     " IS NOT NULL"
 )
-"""Which of ``led`` are accounts that take mail."""
+"""Condition for those of ``led`` that are accounts accepting mail."""
 
 # $1 recipients, $2 message ids, $3 addresses of one recipient, $4 addresses together
 _RESOLVE = f"""
@@ -140,7 +147,8 @@ SELECT 'forward', recipient, NULL, tenant, target, alias, withheld
 
 
 async def resolve(connection: Connection, recipients: Collection[str], messages: Collection[UUID]) -> Resolution:
-    """Follow recipients, and tell which messages are placed already: see ``ports.mailboxes``."""
+    """Resolve recipients, and return which messages are delivered already: see
+    ``ports.mailboxes``."""
     asked = [recipient for recipient in dict.fromkeys(recipients) if clean_text(recipient) == recipient]
     accounts: defaultdict[str, list[int]] = defaultdict(list)
     forwards: defaultdict[str, list[Forward]] = defaultdict(list)

@@ -1,13 +1,16 @@
-"""Retention on Postgres: mail that is older than its domain keeps it, and deleted mail whose time is over.
+"""Retention on Postgres: mail past its domain's retention, and deleted mail past its undelete
+window.
 
 Theory:
 
-- A round goes over the domains that keep mail for a time, and over their accounts, by id. Entries are looked at by account:
-  there is no index over their dates, so that a round reads every entry of these domains once. Both are left where a batch
-  ended, and taken up there by the next.
-- What is removed is removed as its owner would (``removal``): with an undelete window it can be brought back.
-- The age of mail is that of its internal date (when it was received, here or where it was imported from) or of its placing, by
-  Postgres' clock, whichever is later: the clock of a door may be wrong, and mail just imported is kept for the whole time.
+- A round covers the domains with a retention, and their accounts, by id. Entries are examined by
+  account: there is no index over their dates, so a round reads every entry of these domains once.
+  The next batch continues where the last one ended.
+- Entries are removed as their owner would (``expunge``): with an undelete window they can be
+  restored.
+- The age of mail is counted from the later of its internal date (when it was received, here or
+  where it was imported from) and its delivery, by Postgres' clock: the clock of smtp-in may be
+  wrong, and imported mail is kept for the whole time.
 """
 
 from __future__ import annotations
@@ -51,7 +54,7 @@ _WHERE = """
 
 
 class PostgresRetention:
-    """The port Retention over Postgres. Each instance is a candidate of its own for doing it."""
+    """The port Retention over Postgres. Each instance is a separate candidate for leadership."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -60,12 +63,12 @@ class PostgresRetention:
         self._deleted: datetime | None = None
 
     async def lead(self, seconds: float) -> bool:
-        """Become or stay the one that does this."""
+        """Become or stay the leader."""
         async with self._database.session() as connection:
             return await lead(connection, _TASK, self._holder, seconds)
 
     async def entries(self) -> int:
-        """About how many entries there are; see the port."""
+        """Return the approximate number of entries; see the port."""
         async with self._database.session() as connection:
             return int(await connection.fetchval(_ENTRIES))
 

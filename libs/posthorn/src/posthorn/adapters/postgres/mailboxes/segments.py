@@ -1,4 +1,4 @@
-"""The segments on Postgres: which segments are mostly dead, and how their living move out."""
+"""The segment catalog on Postgres: mostly dead segments, and moving their live messages."""
 
 from __future__ import annotations
 
@@ -56,25 +56,28 @@ SELECT count(*) FROM forgotten
 
 
 class PostgresSegmentCatalog:
-    """The port SegmentCatalog on Postgres. Each instance is a candidate of its own for being the collector."""
+    """The port SegmentCatalog on Postgres. Each instance is a separate candidate for being the
+    collector."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._holder = uuid4()
 
     async def lead(self, seconds: float) -> bool:
-        """Become or stay the one collector for that long; False while another is. Raises Unavailable."""
+        """Become or stay the only collector for so many seconds; False while another is. Raises
+        Unavailable."""
         async with self._database.session() as connection:
             return await lead(connection, _TASK, self._holder, seconds)
 
     async def mostly_dead(self, live_share: float, older_than: float, limit: int) -> Sequence[DeadSegment]:
-        """Segments of that age in seconds with at most that share of live octets, oldest first. Raises Unavailable."""
+        """Return segments of at least that age in seconds with at most that share of live bytes,
+        oldest first. Raises Unavailable."""
         async with self._database.session() as connection:
             rows = await connection.fetch(_MOSTLY_DEAD, live_share, older_than, limit)
         return [DeadSegment(*row) for row in rows]
 
     async def live_messages(self, segment: UUID) -> Sequence[LiveMessage]:
-        """The messages of a segment that are still referred to, by offset. Raises Unavailable."""
+        """Return the live messages of a segment, by offset. Raises Unavailable."""
         async with self._database.session() as connection:
             rows = await connection.fetch(_LIVE, segment)
         return [
@@ -83,10 +86,11 @@ class PostgresSegmentCatalog:
         ]
 
     async def move(self, old: UUID, new: Segment | None, moved: Mapping[UUID, BlobRange]) -> bool:
-        """Point the moved messages to the new segment and mark the old one for removal, in one transaction.
+        """Redirect the moved messages to the new segment and condemn the old one, in one
+        transaction.
 
-        False, and nothing done, when the live messages have become others, or the old segment is marked already. Raises
-        Unavailable.
+        False, with nothing done, when the live messages have changed, or the old segment is
+        condemned already. Raises Unavailable.
         """
         if moved and new is None:
             raise ValueError("messages cannot be moved without a segment to move to")
@@ -116,31 +120,33 @@ class PostgresSegmentCatalog:
     async def condemned(
         self, older_than: float, limit: int, *, long_standing: bool = True
     ) -> Sequence[tuple[UUID, str]]:
-        """Segments (id, key) marked for removal at least that many seconds ago, oldest first; see the port."""
+        """Return segments (id, key) condemned at least that many seconds ago, oldest first; see
+        the port."""
         async with self._database.session() as connection:
             rows = await connection.fetch(_CONDEMNED, older_than, limit, long_standing)
         return [(row["id"], row["key"]) for row in rows]
 
     async def long_standing_condemned(self, older_than: float) -> int:
-        """How many of those had lived for a day when they were marked. Raises Unavailable."""
+        """Return how many of those were older than a day when they were condemned. Raises
+        Unavailable."""
         query = f"SELECT count(*) FROM segments WHERE condemned_at <= now() - make_interval(secs => $1) AND {_LONG_STANDING}"
         async with self._database.session() as connection:
             return int(await connection.fetchval(query, older_than))
 
     async def long_standing(self) -> int:
-        """How many segments have lived for a day. Raises Unavailable."""
+        """Return how many segments are older than a day. Raises Unavailable."""
         async with self._database.session() as connection:
             return int(await connection.fetchval(f"SELECT count(*) FROM segments WHERE {_LONG_STANDING}"))
 
     async def removed(self, segments: Collection[UUID]) -> None:
-        """Forget condemned segments whose blobs are gone. Raises Unavailable."""
+        """Delete the rows of condemned segments whose blobs are deleted. Raises Unavailable."""
         async with self._database.session() as connection:
             await connection.execute(
                 "DELETE FROM segments WHERE id = ANY ($1::uuid[]) AND condemned_at IS NOT NULL", list(segments)
             )
 
     async def unknown_keys(self, keys: Collection[str]) -> set[str]:
-        """Those of the blob keys that no segment row names. Raises Unavailable."""
+        """Return those of the blob keys that no segment row names. Raises Unavailable."""
         async with self._database.session() as connection:
             rows = await connection.fetch(
                 "SELECT key FROM unnest($1::text[]) AS asked (key)"

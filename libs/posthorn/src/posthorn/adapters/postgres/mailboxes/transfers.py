@@ -1,11 +1,13 @@
-"""Transfers on Postgres: an account's entries in pages, and batches of messages that are brought in.
+"""Transfers on Postgres: an account's entries in pages, and batches of imported messages.
 
 Theory:
 
-- One import at a time goes into an account, under a lease (``leaderships``) that it renews. What is there already it knows from
-  ``digests``, read once; nobody else adds what it might bring but delivery, whose messages carry trace fields of their own.
-- A batch is placed as delivery places one (``mailboxes``), under the lock of the account's row, by which the quota is checked.
-  A message id that is there already was placed by an attempt whose answer was lost, and counts as placed.
+- One import at a time runs for an account, under a lease (``leaderships``) that it renews. It knows
+  the existing messages from ``digests``, read once; only delivery adds messages meanwhile, and
+  those carry trace fields of their own.
+- A batch is written like one of delivery (``delivery``), under the lock of the account's row, by
+  which the quota is checked. A message id that exists already was written by an attempt whose
+  answer was lost, and counts as imported.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from posthorn.ports.segments import Segment, SegmentMessage
 from posthorn.ports.transfers import Contents, Entry, Exported, Importing, ImportLost
 
 LEASE_SECONDS = 180.0
-"""How long an import stays the only one without a sign of life."""
+"""Seconds for which an import keeps its lease without a renewal."""
 
 _COUNT = """
     SELECT count(*), coalesce(sum(size_crlf), 0)::bigint FROM mailbox_entries
@@ -80,7 +82,7 @@ class PostgresTransfers:
         self._database = database
 
     async def contents(self, tenant: UUID | None, address: str, mailbox: str | None) -> Contents:
-        """Count what is to be exported."""
+        """Count the entries to export."""
         async with self._database.session() as connection:
             account = (await account_of(connection, tenant, address))["id"]
             query = "SELECT mailbox_id, name FROM mailboxes WHERE account_id = $1 AND ($2::text IS NULL OR name = $2)"
@@ -126,7 +128,7 @@ class PostgresTransfers:
                 raise ImportLost
 
     async def finish(self, importing: Importing, counts: Mapping[str, int]) -> None:
-        """Give the lease back."""
+        """Release the lease."""
         async with self._database.transaction() as connection:
             await resign(connection, _task(importing), importing.holder)
             await write_audit(connection, importing.tenant, importing.address, counts)
@@ -138,8 +140,8 @@ class PostgresTransfers:
         async with self._database.session() as connection:
             return [tuple(row) for row in await connection.fetch(_DIGESTS, importing.account, *after, limit)]
 
-    async def place(self, importing: Importing, segment: Segment, entries: Sequence[Entry]) -> set[UUID]:
-        """Place the messages for which there is room."""
+    async def insert(self, importing: Importing, segment: Segment, entries: Sequence[Entry]) -> set[UUID]:
+        """Store the messages for which there is room."""
         async with self._database.transaction() as connection:
             row = await connection.fetchrow(_LOCK, importing.account)
             if row is None or not await connection.fetchval(_STAYS, _task(importing), importing.holder):
@@ -177,7 +179,7 @@ async def _enter(connection: Connection, importing: Importing, fitting: Sequence
         ranks[entry.mailbox] += 1
     made = await connection.fetchval(_ENTER, importing.account, *(list(column) for column in zip(*rows, strict=True)))
     if made != len(rows):
-        raise LookupError("an entry was lost on its way")  # every mailbox was made above
+        raise LookupError("an entry was not written")  # every mailbox was created above
 
 
 def _task(importing: Importing) -> str:

@@ -1,7 +1,9 @@
-"""Alembic's entry. It runs on the connection that posthorn.adapters.postgres.migrate hands over, and on no other.
+"""Alembic's entry point. It runs only on the connection that posthorn.adapters.postgres.migrate
+passes in.
 
-There is no way down: releases move in expand/contract steps, so that the release before works on the schema of the one after.
-A new step is ``versions/<number>_<name>.py``, plain SQL, with tables.py and SCHEMA_VERSION changed beside it.
+There are no downgrades: releases move in expand/contract steps, so that the previous release works
+on the schema of the next. A new step is ``versions/<number>_<name>.py``, plain SQL, with tables.py
+and SCHEMA_VERSION changed beside it.
 """
 
 from __future__ import annotations

@@ -30,9 +30,10 @@ from posthorn.ports.queue import ClosedNextHop, QueueFilter, QueueItem
 from posthorn.wire.foreign_address import canonical
 
 _SLACK = timedelta(minutes=1)
-"""How far ids and times may be out of step: what was begun earlier may have been entered later."""
+"""Seconds by which the order of ids and times may differ: an earlier transaction may have
+inserted later."""
 _CHANCE_SECONDS = 300
-"""What is released or tried again by hand gets this long for an attempt, even if its time is over."""
+"""Seconds that an item released or retried by hand has for an attempt, even if it has expired."""
 
 _PAGE = f"""
 SELECT r.id, r.message_id, r.state, r.sender, r.recipient, r.destination, r.attempts,
@@ -60,7 +61,7 @@ _CHOOSE = (
     "SELECT id FROM outbound_recipients WHERE {where} ORDER BY id DESC LIMIT {limit} FOR NO KEY UPDATE SKIP LOCKED"
 )
 
-# what a sending limit puts off goes earlier only by the word of the whole platform ($2)
+# only a platform key ($2) sends earlier what a sending limit has deferred
 _DUE_NOW = f"""
 due_at = CASE WHEN $2 THEN now() ELSE greatest(now(), not_before) END,
 not_before = CASE WHEN $2 THEN NULL ELSE not_before END,
@@ -112,7 +113,8 @@ class PostgresQueueAdministration:
             return await _item(connection, tenant, item)
 
     async def act(self, tenant: UUID | None, action: str, item: int) -> QueueItem:
-        """Change one. Raises NotFound, Conflict, and KeyError for an action that does not exist."""
+        """Apply the action to one item. Raises NotFound, Conflict, and KeyError for an unknown
+        action."""
         allowed = _ALLOWED[action]
         async with self._database.transaction() as connection:
             if action == "release" and await connection.fetchval(_HURRY, tenant, item):
@@ -144,7 +146,8 @@ class PostgresQueueAdministration:
             if action in _AT_ONCE:
                 await open_where(connection, " AND ".join(search.conditions), search.values)
             if action == "retry":
-                search.add("due_at > now()")  # or what is due already would be found again, page after page
+                # otherwise items due already would be found again on every page
+                search.add("due_at > now()")
             ids = [row["id"] for row in await connection.fetch(search.into(_CHOOSE, limit), *search.values)]
             searched = {name: value for name, value in asdict(which).items() if value is not None}
             by_platform = tenant is None
@@ -181,7 +184,7 @@ class _Search:
         self.values += values
 
     def into(self, query: str, limit: int) -> str:
-        # the limit is written out, so that the plan fits it
+        # the limit is a literal, so that the plan fits it
         return query.format(where=" AND ".join(self.conditions) or "true", limit=int(limit))
 
 
@@ -196,7 +199,7 @@ async def _search(connection: Connection, tenant: UUID | None, which: QueueFilte
     if which.domain is not None:
         search.add("destination = {}", clean_text(which.domain).lower())
     if which.state is not None:
-        search.add(f"state = '{which.state.value}'")  # written out: how many there are decides about the plan
+        search.add(f"state = '{which.state.value}'")  # a literal: the plan depends on its frequency
     if which.sender is not None:
         search.add("lower(sender) = lower({})", clean_text(which.sender))
     if which.recipient is not None:

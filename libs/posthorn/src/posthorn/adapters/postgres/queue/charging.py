@@ -1,22 +1,24 @@
-"""What forwards and returned reports are charged, by the transaction that enters them into the queue (ADR 20).
+"""Charging of forwards and returned DSNs, in the transaction that queues them (ADR 20).
 
 Rules:
 
-- Each recipient elsewhere that an alias makes counts against the recipients an hour of the alias, its domain and its tenant: the
-  counters that submission and the API charge too. A report that comes back to a rewritten reverse-path counts against that
-  reverse-path, the address it stands for, and our domain in it.
-- What a counter has no room for is entered all the same, but put off: its owner finds in the queue why and until when. Nothing is
-  refused and nothing is lost; it expires like whatever waits too long.
+- Each recipient elsewhere of an alias counts against the recipients per hour of the alias, its
+  domain and its tenant: the counters that submission and the API charge too. A DSN to a rewritten
+  reverse-path counts against that reverse-path, its original address, and the local domain in it.
+- A recipient beyond a limit is queued all the same, but deferred: its owner finds in the queue why
+  and until when. Nothing is refused and nothing is lost; it expires like any other.
 
 Theory:
 
-- ``recipients-<payer>`` is the counter of ``throttle``. What it has no room for is lined up in ``forwards-<payer>``, whose time is
-  when the last of the line goes: one after another at the limit's own rate, from when the counter has room again. The line is not
-  a debt of the counter: else a stranger who writes to an alias would stop the owner's own sending for as long as he likes. So
-  while a line goes, its owner may send up to its limit besides.
-- One statement reads the limits, holds the counters' rows in the order of their keys, and writes them. Of two transactions that
-  both make a counter that is not there yet, the greater time stays.
-- Being rolled back, the transaction takes its charges back; a message that is placed already enters nothing and is charged nothing.
+- ``recipients-<payer>`` is the counter of ``rate_limits``. Recipients beyond it are lined up in
+  ``forwards-<payer>``, whose time is when the last of the line is due: one after another at the
+  limit's rate, from when the counter has room again. The line does not debit the counter: otherwise
+  a stranger who writes to an alias could stop the owner's own sending. So while a line drains, its
+  owner may send up to its limit besides.
+- One statement reads the limits, locks the counters' rows in the order of their keys, and writes
+  them. Of two transactions that both create a counter, the greater time stays.
+- A rollback undoes the charges; a message that is delivered already queues nothing and is charged
+  nothing.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ from posthorn.ports.sending import SENDING_SECONDS
 
 OVER_LIMIT_STATUS = "4.7.1"
 _LEAST_LIMITED_SECONDS = 30.0
-"""How long an alias is said to be limited at least: shorter would only be heard of when it is over."""
+"""Shortest time for which an alias is published as limited: a shorter one would end before it is
+seen."""
 
 _CHARGE = f"""
 WITH paying AS MATERIALIZED (
@@ -86,7 +89,8 @@ WITH paying AS MATERIALIZED (
 SELECT name, most, aliases, cost, fits, start, unit, now FROM judged
 """
 
-# Those that are said to be limited long enough already are left alone: a flood must not write them with every batch.
+# Aliases already published as limited for long enough are left alone: a flood must not write them
+# with every batch.
 _LIMIT = """
 UPDATE aliases a SET limited_until = l.until
   FROM unnest($1::text[], $2::timestamptz[]) AS l (address, until)
@@ -99,7 +103,7 @@ RETURNING a.address
 
 @dataclass(frozen=True, slots=True)
 class Deferral:
-    """When a recipient may go, and why not now."""
+    """When a recipient may be sent, and why not now."""
 
     due_at: datetime
     reply: str
@@ -112,7 +116,8 @@ def _is_charged(outbound: Outbound) -> bool:
 async def charge(
     connection: Connection, recipients: Sequence[Outbound], limits: ForwardLimits, give_up_seconds: float
 ) -> dict[int, Deferral]:
-    """Charge what is forwarded or returned; returns those that are put off, by their place. Does nothing where there is neither."""
+    """Charge forwards and returned DSNs; return the deferred ones, by their index. Runs no
+    statement when there are none."""
     charged = [(place, each) for place, each in enumerate(recipients) if _is_charged(each)]
     if not charged:
         return {}
@@ -156,7 +161,7 @@ def _line_up(
     limits: ForwardLimits,
     give_up_seconds: float,
 ) -> dict[int, Deferral]:
-    """Return each recipient its place in the counters, in the order in which they came."""
+    """Assign each recipient its position in the counters, in order of arrival."""
     used: Counter[str] = Counter()
     deferred: dict[int, Deferral] = {}
     for place, each in charged:
@@ -182,7 +187,7 @@ def _line_up(
 async def _limit(
     connection: Connection, deferred: Sequence[Outbound], payers: dict[str, list[Any]], give_up_seconds: float
 ) -> None:
-    """Have the directory say that the aliases take no mail until their counters have room."""
+    """Publish that the aliases accept no mail until their counters have room."""
     until: dict[str, datetime] = {}
     for each in deferred:
         for row in payers[clean_text(each.alias)] if each.alias else ():

@@ -1,6 +1,8 @@
-"""What follows from a change to rows of the queue, in the same transaction: octets are let go of, destinations become due.
+"""Effects of changed queue rows, in the same transaction: bodies are released, destinations become
+due.
 
-Both take locks, in the order of ``tables``: outbound_messages, messages, segments, and destinations at the very end.
+Both take locks, in the order of ``tables``: outbound_messages, messages, segments, and destinations
+at the very end.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from uuid import UUID
 
 from posthorn.adapters.postgres.database import Connection
 
-# One statement, in the order of the locks: each part changes only what the one before it gives.
+# One statement, in lock order: each part changes only what the previous one returns.
 _LET_GO = """
 WITH held AS MATERIALIZED (
     SELECT message_id FROM outbound_messages WHERE message_id = ANY ($1::uuid[]) ORDER BY message_id FOR NO KEY UPDATE
@@ -43,14 +45,16 @@ ON CONFLICT (name) DO UPDATE SET due_at = excluded.due_at WHERE outbound_destina
 
 
 async def release_bodies(connection: Connection, closed: Iterable[UUID]) -> None:
-    """Count closed recipients, given by the ids of their messages, off; the last one gives the message's reference back."""
+    """Subtract closed recipients, given by the ids of their messages; the last one drops the
+    message's reference."""
     counts = Counter(closed)
     if counts:
         await connection.execute(_LET_GO, list(counts), list(counts.values()))
 
 
 async def make_due(connection: Connection, rows: Iterable[tuple[str, datetime]]) -> None:
-    """Tell destinations that rows of theirs, written before this, are due at these times. The last thing in a transaction."""
+    """Make destinations due at these times for rows written before. To be called last in a
+    transaction."""
     earliest: dict[str, datetime] = {}
     for name, due_at in rows:
         earliest[name] = min(due_at, earliest.get(name, due_at))
@@ -60,7 +64,8 @@ async def make_due(connection: Connection, rows: Iterable[tuple[str, datetime]])
 
 
 async def make_due_or_now(connection: Connection, due: Mapping[str, datetime | None]) -> None:
-    """The same for destinations of which some rows are due with this transaction (None)."""
+    """Like ``make_due``, for destinations of which some rows are due with this transaction
+    (None)."""
     if due:
         names = sorted(due)
         await connection.execute(_MAKE_DUE, names, [due[name] for name in names])

@@ -1,15 +1,18 @@
-"""The outbound part of a batch, entered into the queue by the transaction that places the batch.
+"""Enqueueing: adds the outbound part of a batch to the queue, in the transaction that delivers the
+batch.
 
 Theory:
 
-- All open rows of a message together hold one of its references. Who closes the last of them gives it back (``queue``).
-- A row that has come to its end stays open as long as its sender is to be told.
-- What aliases forward and what comes back to rewritten reverse-paths is charged here (``charging``): beyond a limit it is entered
-  as deferred, with the time at which the limit lets it go.
+- All open rows of a message together hold one of its references. Closing the last of them drops it
+  (``queue``).
+- A finished row stays open until its DSN is sent.
+- Forwards of aliases and DSNs to rewritten reverse-paths are charged here (``charging``): beyond a
+  limit they are queued as deferred, with the time at which the limit allows them.
 - Senders too long to be rewritten are stored after that (``long_senders``).
-- The destinations come last, in the order of their names: their rows are what all that send or enter mail have in common, so they
-  are held shortest. Each is locked even if it is due already. A claim that found nothing locks the destination before it looks
-  once more; so either it sees these rows, or its later time is overwritten here.
+- The destinations come last, in the order of their names: their rows are shared by all that send or
+  queue mail, so they are locked for the shortest time. Each is locked even if it is due already. A
+  claim that found nothing locks the destination before it looks again; so either it sees these
+  rows, or its later time is overwritten here.
 - A row in the state HELD stands for an alias that is expanded later, in slices: ``expansions``.
 """
 
@@ -35,10 +38,11 @@ from posthorn.wire.foreign_address import canonical
 from posthorn.wire.message.dsn import Action
 
 type Due = dict[str, datetime | None]
-"""When something can go to a destination; None: at once."""
+"""When a destination is due; None: at once."""
 NO_LIMITS = ForwardLimits()
 
-# A message row only for what was just made: a slice of an expansion adds recipients to one that is there, and names none.
+# A message row only for a new message: a slice of an expansion adds recipients to an existing one,
+# and passes none.
 _INSERT = """
 WITH messages AS (
     INSERT INTO outbound_messages (message_id, tenant_id, submitter, smtputf8, ret, envid, signature, open,
@@ -73,21 +77,21 @@ _REACHED = """
 INSERT INTO outbound_reached (message_id, place) SELECT * FROM unnest($1::uuid[], $2::text[]) ON CONFLICT DO NOTHING
 """
 _ROWS_AT_ONCE = 250
-"""Rows that are built without letting others run."""
+"""Rows built before yielding to other tasks."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueuePolicy:
-    """How long recipients are tried, in seconds, and what forwards are charged against."""
+    """How long recipients are tried, in seconds, and the limits of forwards."""
 
     give_up: float = 432_000.0
     delay_notice: float = 14_400.0
-    """After how long a sender is told that it is late; 0: never."""
+    """Time in the queue after which the sender gets a delay DSN; 0: never."""
     limits: ForwardLimits = NO_LIMITS
-    """Those of forwards, besides what domains and tenants have."""
+    """Limits of forwards, besides those of domains and tenants."""
 
     def overdue(self, sender: str, recipient: Outbound) -> float:
-        """Seconds until something must be said or done about a recipient that waits."""
+        """Return the seconds until a waiting recipient needs a delay DSN or expires."""
         if self.delay_notice and sender and recipient.dsn.wants(Action.DELAYED):
             return min(self.delay_notice, self.give_up)
         return self.give_up
@@ -97,16 +101,16 @@ DEFAULT_POLICY = QueuePolicy()
 
 
 def open_rows(message: SegmentMessage) -> int:
-    """How many of the message's outbound rows hold on to its octets."""
+    """Return how many of the message's outbound rows reference its body."""
     return sum(not _closed(each) for each in message.outbound)
 
 
-async def enter(connection: Connection, mails: Sequence[SegmentMessage], policy: QueuePolicy) -> None:
-    """Enter the outbound parts of messages that were just made, and the expansions that are left to ``expansions``."""
-    mails = [message for message in mails if message.outbound]
-    if not mails:
+async def enter(connection: Connection, outgoing: Sequence[SegmentMessage], policy: QueuePolicy) -> None:
+    """Queue the outbound parts of new messages, and the expansions left to ``expansions``."""
+    outgoing = [message for message in outgoing if message.outbound]
+    if not outgoing:
         return
-    owners = await _owners(connection, mails)
+    owners = await _owners(connection, outgoing)
     messages = [
         (
             message.envelope.id,
@@ -119,15 +123,16 @@ async def enter(connection: Connection, mails: Sequence[SegmentMessage], policy:
             open_rows(message),
             (network_of(message.envelope.client_address) or "unknown") if _is_strangers(message.envelope) else "",
         )
-        for message in mails
+        for message in outgoing
     ]
-    due = await _insert(connection, messages, mails, policy, owners)
-    await _open_expansions(connection, mails)
+    due = await _insert(connection, messages, outgoing, policy, owners)
+    await _open_expansions(connection, outgoing)
     await make_due_or_now(connection, due)
 
 
 async def enter_more(connection: Connection, message: SegmentMessage, policy: QueuePolicy) -> Due:
-    """Enter more recipients of a message whose outbound part is there; returns the destinations that are due.
+    """Queue more recipients of a message whose outbound part exists; return the destinations that
+    are due.
 
     The caller counts the rows, and makes the destinations due at the end of its transaction.
     """
@@ -135,7 +140,8 @@ async def enter_more(connection: Connection, message: SegmentMessage, policy: Qu
 
 
 def places(message: SegmentMessage) -> list[str]:
-    """Name where the message goes, for ``outbound_reached``: accounts, and addresses elsewhere by whose they are."""
+    """Return the destinations of a message for ``outbound_reached``: accounts, and addresses
+    elsewhere by tenant."""
     return sorted(
         {f"account {account}" for account in message.accounts}
         | {place_of(each, message.tenant) for each in message.outbound if not _expands(each)}
@@ -143,9 +149,10 @@ def places(message: SegmentMessage) -> list[str]:
 
 
 def place_of(outbound: Outbound, tenant: UUID | None) -> str:
-    """Name an address elsewhere: what two tenants forward there is two copies, for each is one's own to hold or cancel.
+    """Return the key of an address elsewhere: forwards of two tenants there are two copies, so that
+    each can hold or cancel its own.
 
-    What has come to an end of its own has a name of its own: it is told of once, however many slices find it.
+    A refused forward has a key of its own: it is reported once, however many slices find it.
     """
     kind = "queued" if _waits(outbound) else "ended"
     return clean_text(f"{kind} {outbound.tenant or tenant} {outbound.recipient.lower()}")
@@ -154,13 +161,12 @@ def place_of(outbound: Outbound, tenant: UUID | None) -> str:
 async def _insert(
     connection: Connection,
     messages: Sequence[tuple[Any, ...]],
-    mails: Sequence[SegmentMessage],
+    outgoing: Sequence[SegmentMessage],
     policy: QueuePolicy,
     owners: Mapping[str, UUID],
 ) -> Due:
-    """Charge and enter the rows of messages and of the messages' recipients; returns the destinations, and when something can
-    go."""
-    entered = [(message, each) for message in mails for each in message.outbound]
+    """Charge and enter messages and their recipients; return the destinations, and when something can go."""
+    entered = [(message, each) for message in outgoing for each in message.outbound]
     deferred = await charge(connection, [each for _, each in entered], policy.limits, policy.give_up)
     nameless = await long_senders.store(
         connection, [(message.envelope, each) for message, each in entered], policy.limits.long_senders
@@ -218,39 +224,41 @@ def _row(
 
 
 def _ret(envelope: Envelope) -> str:
-    """What is returned of a message (RFC 3461 §4.3): to whom nobody has asked for a password the header at most, whatever he
-    asks for, since nobody knows whether he is who gets it."""
+    """Return RET of a message (RFC 3461 §4.3): to an unauthenticated sender the header at most,
+    whatever it requests, since its address may be forged."""
     return "HDRS" if envelope.ret and _is_strangers(envelope) else envelope.ret
 
 
 def _is_strangers(envelope: Envelope) -> bool:
-    """Return whether nobody logged in to hand it over."""
+    """Return whether the sender is unauthenticated."""
     return envelope.role == "mx"
 
 
 async def _open_expansions(connection: Connection, messages: Sequence[SegmentMessage]) -> None:
-    wide = [(mail, each) for mail in messages for each in mail.outbound if _expands(each)]
+    wide = [(message, each) for message in messages for each in message.outbound if _expands(each)]
     if not wide:
         return
     await connection.execute(
         _EXPAND,
-        [mail.envelope.id for mail, _ in wide],
+        [message.envelope.id for message, _ in wide],
         [clean_text(each.recipient) for _, each in wide],
-        [_record(mail, each) for mail, each in wide],
+        [_record(message, each) for message, each in wide],
     )
-    reached = {mail.envelope.id: places(mail) for mail, _ in wide}
+    reached = {message.envelope.id: places(message) for message, _ in wide}
     rows = [(message, place) for message, found in reached.items() for place in found]
     await connection.execute(_REACHED, [message for message, _ in rows], [place for _, place in rows])
 
 
 def _record(message: SegmentMessage, each: Outbound) -> bytes:
-    """Return the envelope as it is for this recipient alone. It names a blob in any case, for it goes without its body."""
+    """Return the envelope for this recipient only. It always names a blob, since it is stored
+    without its body."""
     envelope = message.envelope.to((each.recipient,))
     return encode_record(replace(envelope, dsn={each.recipient: each.dsn}, blob=envelope.blob or "segment"), None)
 
 
 async def _owners(connection: Connection, messages: Sequence[SegmentMessage]) -> Mapping[str, UUID]:
-    """Return the tenants of the domains in which there is something to expand; the usual message asks nothing."""
+    """Return the tenants of the domains with wide aliases; usually there are none, and nothing
+    is queried."""
     names = {each.destination for message in messages for each in message.outbound if _expands(each)}
     if not names:
         return {}

@@ -1,15 +1,19 @@
-"""Senders too long to be rewritten, stored by the transaction that enters their forwarded messages into the queue (ADR 27).
+"""Long senders, which SRS cannot rewrite: stored in the transaction that queues their forwarded
+messages (ADR 27).
 
 Theory:
 
-- A row is (domain of ours, token) with the sender as written, and the last day on which the SRS2 address was made. A sender whose
-  messages go on coming keeps its row. Rows that no address can name any more are deleted (``forget``).
-- Anybody may write to an alias, under any number of senders. So the rows that a domain makes in an hour are counted, in the same
-  table as other limits. A sender that does not fit is not stored, and its message leaves under the null reverse-path: it is
-  delivered all the same, and only a bounce that comes later is lost.
-- Two senders with one token (60 bits of SHA-256) do not meet by chance; the one that comes second is not stored.
-- Being rolled back, the transaction takes rows and charges back. A message that is placed already stores nothing.
-- Counters are locked by key, then rows by (domain, token), after everything that ``charging`` locks.
+- A row is (local domain, token) with the sender as written, and the last day on which the SRS2
+  address was made. A sender that keeps sending keeps its row. Rows that no valid address can name
+  are deleted (``forget``).
+- Anyone may write to an alias, with any number of senders. So new rows per domain and hour are
+  limited, in the same table as other limits. A sender beyond the limit is not stored, and its
+  message is forwarded with the null reverse-path: it is delivered all the same, and only a later
+  bounce is lost.
+- Two senders do not share a token (60 bits of SHA-256) by chance; the second one is not stored.
+- A rollback undoes rows and charges. A message that is delivered already stores nothing.
+- Counters are locked by key, then rows by (domain, token), after everything that ``charging``
+  locks.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ log = structlog.get_logger()
 
 _refused = Metric(
     "posthorn_delivery_long_senders_refused_total",
-    "Forwarded messages that left under the null reverse-path, as their long sender could not be stored",
+    "Messages forwarded with the null reverse-path since their long sender could not be stored",
 )
 
 _EPOCH = date(1970, 1, 1).toordinal()
@@ -82,9 +86,11 @@ SELECT count(*) FROM forgotten
 async def store(
     connection: Connection, entered: Sequence[tuple[Envelope, Outbound]], most_per_hour: int | None
 ) -> frozenset[int]:
-    """Store the long senders of what is forwarded; returns the places of those that could not be.
+    """Store the long senders of forwarded messages; return the indices of those that could not be
+    stored.
 
-    ``most_per_hour``: new ones of one domain; None: without limit. Asks nothing where there is none.
+    ``most_per_hour``: new ones of one domain; None: no limit. Runs no statement when there are
+    none.
     """
     wanted = {place: _sender(each) for place, (_, each) in enumerate(entered) if _is_long(each)}
     if not wanted:
@@ -100,7 +106,7 @@ async def store(
         _refused.inc(len(refused))
         domains = sorted({wanted[place][0] for place in refused})
         log.warning(
-            "long senders not stored, forwarded under the null reverse-path", number=len(refused), domains=domains
+            "long senders not stored, forwarded with the null reverse-path", number=len(refused), domains=domains
         )
     return refused
 

@@ -39,7 +39,7 @@ class PostgresPolicies:
         )
 
     async def save(self, domain: str, stored: StoredPolicy) -> None:
-        """Keep a policy."""
+        """Store a policy."""
         async with self._database.session() as connection:
             await connection.execute(
                 _SAVE,

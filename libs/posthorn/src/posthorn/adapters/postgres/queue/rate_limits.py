@@ -1,16 +1,17 @@
-"""Counters that all processes share, on Postgres.
+"""Rate limits shared by all processes, on Postgres.
 
 Theory:
 
-- A key's row says when its bucket will be full again (``full_at``). A charge of ``cost`` moves that by ``cost * seconds / limit``,
-  and is allowed while it stays within ``seconds`` from now. Nothing ever has to be refilled, and a row whose time is past means
-  the same as no row.
-- What is asked while a round trip is under way goes together in the next one. Most rounds are one statement, which takes all
-  charges of all callers if they all fit. If not all do, or a row is not there yet, they are judged one after another under the
-  rows' locks.
-- Rows are locked in the order of their keys, by every statement here: two processes never wait for each other.
-- The database's clock alone counts, read after the locks are held.
-- The table is unlogged: a crash of the server forgets the counts, and that is all it costs.
+- A key's row holds when its bucket will be full again (``full_at``). A charge of ``cost`` moves
+  that by ``cost * seconds / limit``, and is allowed while it stays within ``seconds`` from now.
+  Nothing has to be refilled, and a row whose time is past equals no row.
+- Requests made during a round trip are combined in the next one. Most rounds are one statement,
+  which takes all charges of all callers if they all fit. If not all do, or a row does not exist
+  yet, they are judged one after another under the rows' locks.
+- Rows are locked in the order of their keys, by every statement here: two processes never wait for
+  each other.
+- Only the database's clock counts, read after the locks are held.
+- The table is unlogged: a crash of the server resets the counts, and has no other effect.
 """
 
 from __future__ import annotations
@@ -30,14 +31,15 @@ from posthorn.ports.sending import Charge
 log = structlog.get_logger()
 
 _ROUND = 256
-"""Callers served in one round trip at most."""
+"""Most callers served in one round trip."""
 _SLACK = 0.001
-"""Seconds: what rounding to microseconds may add up to."""
+"""Seconds to which rounding to microseconds may add up."""
 _PURGE_SECONDS = 60.0
 _PURGED_AT_ONCE = 20_000
 
-# ``more`` is what is taken, ``need`` what must fit, ``most`` how far ahead a bucket may be, all in seconds. Rows that are only
-# asked about are read without a lock. The UPDATE reads the row's time afresh, under the lock.
+# ``more`` is what is taken, ``need`` what must fit, ``most`` how far ahead a bucket may be, all in
+# seconds. Rows that are only checked only are read without a lock. The UPDATE reads the row's time
+# again, under the lock.
 _TAKE = """
 WITH held AS MATERIALIZED (
     SELECT key, full_at FROM throttles WHERE key = ANY ($5::text[]) ORDER BY key FOR UPDATE
@@ -91,7 +93,7 @@ class PostgresThrottle:
         self._purge_at = time.monotonic() + _PURGE_SECONDS
 
     async def take(self, charges: Sequence[Charge]) -> float:
-        """Take all of the charges, or none; a charge beyond the whole of its limit never goes through."""
+        """Take all of the charges, or none; a charge above its whole limit is never allowed."""
         refused = max((charge.seconds for charge in charges if charge.limit < 1), default=0.0)
         if refused or not charges:
             return refused
@@ -102,13 +104,13 @@ class PostgresThrottle:
         return await request.answer
 
     async def purge(self) -> int:
-        """Remove rows that say nothing any more; returns how many. ``take`` sees to it now and then."""
+        """Delete expired rows; return how many. ``take`` calls it periodically."""
         async with self._database.session() as connection:
             gone = await connection.execute(_PURGE, _PURGED_AT_ONCE)
         return int(gone.rpartition(" ")[2])
 
     async def _serve(self) -> None:
-        """Serve what waits until nothing does."""
+        """Serve requests until none is waiting."""
         try:
             while self._waiting:
                 ready = [request for request in self._waiting[:_ROUND] if not request.answer.done()]
@@ -126,7 +128,7 @@ class PostgresThrottle:
                 while await self.purge() == _PURGED_AT_ONCE:
                     pass  # a flood of failed logins must not grow the table faster than this
             except Unavailable as fault:
-                log.warning("old counters not removed", detail=str(fault))
+                log.warning("expired counters not removed", detail=str(fault))
 
     async def _answer(self, requests: Sequence[_Request]) -> None:
         try:
@@ -165,7 +167,8 @@ class PostgresThrottle:
 
 
 def _sums(asked: Sequence[Sequence[Charge]]) -> dict[str, tuple[float, float, float]]:
-    """For each key: what would be taken, what must fit, and how far ahead it may go at most. Seconds all of them."""
+    """Return for each key what would be taken, what must fit, and the greatest advance, all in
+    seconds."""
     sums: dict[str, tuple[float, float, float]] = {}
     for charge in (charge for charges in asked for charge in charges):
         key = clean_text(charge.key)
@@ -181,7 +184,7 @@ async def _one_after_another(
 ) -> list[float]:
     held = await connection.fetch(_HOLD, written)
     if len(held) < len(written):
-        raise Unavailable("postgres", "a counter was removed while it was wanted")
+        raise Unavailable("postgres", "a counter was removed while it was in use")
     rows = await connection.fetch(_READ, keys)
     if not rows:
         return [0.0] * len(asked)
@@ -199,7 +202,8 @@ async def _one_after_another(
 
 
 def _judge(charges: Sequence[Charge], ahead: dict[str, float]) -> tuple[float, dict[str, float]]:
-    """Return the wait for these charges, and how far ahead their buckets are once they are taken."""
+    """Return the wait for these charges, and the advance of their buckets after taking them, in
+    seconds."""
     wait = 0.0
     after: dict[str, float] = {}
     for charge in charges:

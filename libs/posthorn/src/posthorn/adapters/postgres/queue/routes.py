@@ -18,7 +18,7 @@ _SELECT = f"SELECT {', '.join(COLUMNS)} FROM routes"
 
 _INSERT = f"INSERT INTO routes ({', '.join(COLUMNS)}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
 
-# xmax is 0 in a row that was just inserted, and the transaction's id in one that was there
+# xmax is 0 in a row just inserted, and the transaction's id in an updated one
 _PUT = f"""
 {_INSERT}
 ON CONFLICT (domain) DO UPDATE SET host = excluded.host, port = excluded.port, tls = excluded.tls, username = excluded.username,
@@ -49,7 +49,7 @@ class PostgresRoutes:
         return as_route(row)
 
     async def create(self, route: Route, receipt: Receipt[Route] | None = None) -> Route:
-        """Make the route of a domain that has none."""
+        """Create the route of a domain that has none."""
         async with self._database.transaction() as connection:
             if not await connection.fetchval(
                 f"{_INSERT} ON CONFLICT (domain) DO NOTHING RETURNING true", *_values(route)
@@ -60,7 +60,7 @@ class PostgresRoutes:
         return route
 
     async def put(self, route: Route) -> tuple[Route, bool]:
-        """Set the route of a domain; whether it is new."""
+        """Set the route of a domain; return it and whether it is new."""
         async with self._database.session() as connection:
             row: Any = await connection.fetchrow(_PUT, *_values(route))
         return as_route(row), row["created"]
@@ -78,5 +78,5 @@ def _values(route: Route) -> tuple[Any, ...]:
 
 
 def as_route(row: Any) -> Route:
-    """Make a route of a row that has its columns."""
+    """Return the route of a row that has its columns."""
     return Route(**{name: row[name] for name in COLUMNS})

@@ -1,4 +1,5 @@
-"""The port Suppressions on Postgres: addresses that get no mail from a tenant. The queue adds those that bounced for good."""
+"""The port Suppressions on Postgres: addresses that get no mail from a tenant. The queue adds
+those that bounced permanently."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ class PostgresSuppressions:
         self._database = database
 
     async def add(self, tenant: UUID | None, address: str, reason: str) -> tuple[Suppression, bool]:
-        """Put an address on the list; one that is there stays as it is. Raises NotFound without the tenant."""
+        """Add an address to the list; an existing entry is unchanged. Raises NotFound without
+        the tenant."""
         owner, address, reason = tenant or DEFAULT_TENANT, clean_text(address), clean_text(reason)
         async with self._database.transaction() as connection:
             while True:
@@ -41,7 +43,7 @@ class PostgresSuppressions:
                     await write_audit(connection, owner, address, {"reason": reason})
                     return _as_suppression(made), True
                 found = await connection.fetchrow(f"{_SELECT} AND address = $2", owner, address)
-                if found is not None:  # else it was removed between the two
+                if found is not None:  # otherwise it was removed between the two statements
                     return _as_suppression(found), False
 
     async def items(self, tenant: UUID | None, domain: str | None, after: str, limit: int) -> Sequence[Suppression]:

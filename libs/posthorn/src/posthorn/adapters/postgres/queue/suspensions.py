@@ -1,18 +1,20 @@
-"""Recipients of the queue that belong to a suspended tenant or account: put aside, and brought back.
+"""Suspended recipients: held while their tenant or account is suspended, and resumed afterwards.
 
 Rules:
 
-- Nothing of a suspended tenant, and nothing that a suspended account handed in, is sent. It is held until the suspension is over,
-  however long that is, and does not expire meanwhile; then it has as much time left as it had when it was held, and expires with a
-  notice like anything else (ADR 20). An administrator may cancel it.
+- Nothing of a suspended tenant, and nothing that a suspended account submitted, is sent. It is held
+  until the end of the suspension, however long that is, and does not expire meanwhile; then it has
+  as much time left as it had when it was held, and expires with a DSN as usual (ADR 20). An
+  administrator may cancel it.
 
 Theory:
 
-- A claim passes over such recipients, and has those that are due at its destination put aside: HELD, with the tenant's id or the
-  account's address in ``suspended_for``. So each costs one claim one look, and none is in the way of another tenant's mail.
-- ``resume`` steps from one suspended owner to the next by the index of what is put aside, and looks whether each is active: its
-  cost follows the number of suspended owners. Who is gone suspends nothing.
-- What an administrator holds has no ``suspended_for`` and is not brought back.
+- A claim skips such recipients, and holds those that are due at its destination: HELD, with the
+  tenant's id or the account's address in ``suspended_for``. So each is examined by one claim once,
+  and none delays another tenant's mail.
+- ``resume`` steps from one suspended owner to the next by an index, and checks whether each is
+  active: its cost follows the number of suspended owners. A deleted owner suspends nothing.
+- Items held by an administrator have no ``suspended_for`` and are not resumed.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ coalesce((SELECT t.id::text FROM tenants t WHERE t.id = {0}.tenant_id AND t.stat
            WHERE a.address = (SELECT o.submitter FROM outbound_messages o WHERE o.message_id = {0}.message_id)
              AND a.state = 'suspended'))
 """
-"""Whose suspension holds a row of outbound_recipients; null: nobody's."""
+"""The owner whose suspension holds a row of outbound_recipients; null: none."""
 
 _PUT_ASIDE = f"""
 WITH due AS MATERIALIZED (
@@ -62,7 +64,7 @@ SELECT owner FROM owners o
    AND NOT EXISTS (SELECT FROM tenants t
                     WHERE t.id = CASE WHEN o.owner NOT LIKE '%@%' THEN o.owner::uuid END AND t.state = 'suspended')
 """
-# one that the release before has released, or cancelled, keeps its state and only loses the mark
+# a row that the previous release has released or cancelled keeps its state and only loses the mark
 _RESUME = """
 WITH marked AS MATERIALIZED (
     SELECT id FROM outbound_recipients WHERE suspended_for = $1
@@ -84,13 +86,14 @@ RETURNING r.destination, r.due_at
 
 
 async def put_aside(database: Database, destination: str) -> None:
-    """Put aside what is due at the destination and belongs to suspended owners, as much as one statement should change."""
+    """Hold recipients of suspended owners that are due at the destination, as many as one
+    statement should change."""
     async with database.session() as connection:
         await connection.execute(_PUT_ASIDE, destination, _AT_ONCE, SUSPENDED_REPLY)
 
 
 async def resume(database: Database, limit: int) -> int:
-    """Bring back at most so many of those whose owners are active again; returns how many."""
+    """Resume at most so many recipients whose owners are active again; return how many."""
     async with database.session() as connection:
         owners = [row["owner"] for row in await connection.fetch(_RESUMED)]
     resumed = 0

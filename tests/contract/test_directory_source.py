@@ -1,4 +1,4 @@
-"""The port DirectoryTruth on Postgres: what is true of each subject, and the outbox that says where to look."""
+"""The port DirectorySource on Postgres: what is true of each subject, and the outbox that says where to look."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from structlog.testing import capture_logs
 
-from posthorn.adapters.postgres.directory.outbox import PostgresDirectoryTruth
+from posthorn.adapters.postgres.directory.outbox import PostgresDirectorySource
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.model.directory_entry import AddressEntry, DomainEntry, Entry, RecipientStatus
 from posthorn.model.room import room_of
@@ -47,8 +47,8 @@ async def town(database_url: str) -> AsyncIterator[Town]:
 
 
 @pytest.fixture
-def truth(town: Town) -> PostgresDirectoryTruth:
-    return PostgresDirectoryTruth(town.database)
+def truth(town: Town) -> PostgresDirectorySource:
+    return PostgresDirectorySource(town.database)
 
 
 EVERYTHING: dict[str, Entry] = {
@@ -69,23 +69,23 @@ EVERYTHING: dict[str, Entry] = {
 }
 
 
-async def taken(truth: PostgresDirectoryTruth, limit: int = 100) -> dict[str, Entry | None] | None:
+async def taken(truth: PostgresDirectorySource, limit: int = 100) -> dict[str, Entry | None] | None:
     async with truth.pending(limit) as changes:
         return None if changes is None else dict(changes)
 
 
-async def test_everything_is_everything(truth: PostgresDirectoryTruth) -> None:
+async def test_everything_is_everything(truth: PostgresDirectorySource) -> None:
     assert {subject: entry async for subject, entry in truth.everything()} == EVERYTHING
 
 
-async def test_pending_says_the_same_of_each_subject(truth: PostgresDirectoryTruth) -> None:
-    await truth.doubt([*EVERYTHING, "gone@example.test", "@gone.test"])
+async def test_pending_says_the_same_of_each_subject(truth: PostgresDirectorySource) -> None:
+    await truth.recheck([*EVERYTHING, "gone@example.test", "@gone.test"])
     assert await taken(truth) == {**EVERYTHING, "gone@example.test": None, "@gone.test": None}
     assert await taken(truth) == {}
 
 
-async def test_a_change_of_an_account_names_every_alias_that_leads_to_it(truth: PostgresDirectoryTruth) -> None:
-    await truth.doubt(["fine@example.test"])
+async def test_a_change_of_an_account_names_every_alias_that_leads_to_it(truth: PostgresDirectorySource) -> None:
+    await truth.recheck(["fine@example.test"])
     assert await taken(truth) == {
         "fine@example.test": NARROW,
         "all@example.test": NARROW,
@@ -95,7 +95,7 @@ async def test_a_change_of_an_account_names_every_alias_that_leads_to_it(truth: 
 
 
 async def test_the_room_of_an_alias_is_the_most_that_a_mailbox_has_to_which_it_leads(
-    truth: PostgresDirectoryTruth, town: Town
+    truth: PostgresDirectorySource, town: Town
 ) -> None:
     await town.account("wide@example.test", quota=1_000_000)
     await town.alias("x@example.test", "fine@example.test", "y@example.test", "full@example.test")
@@ -107,7 +107,7 @@ async def test_the_room_of_an_alias_is_the_most_that_a_mailbox_has_to_which_it_l
     found = {subject: entry async for subject, entry in truth.everything() if subject in names}
     assert found == dict(zip(names, (wide, wide, FINE, FINE), strict=True))
     await town.rows("UPDATE accounts SET used_bytes = quota_bytes - 10 WHERE address = 'wide@example.test'")
-    await truth.doubt(["wide@example.test"])
+    await truth.recheck(["wide@example.test"])
     assert await taken(truth) == {
         **dict.fromkeys(("wide@example.test", "x@example.test", "y@example.test"), NARROW),
         "z@example.test": FINE,
@@ -115,34 +115,36 @@ async def test_the_room_of_an_alias_is_the_most_that_a_mailbox_has_to_which_it_l
 
 
 async def test_an_alias_that_led_out_of_here_leads_nowhere_once_the_domain_is_ours(
-    truth: PostgresDirectoryTruth, town: Town
+    truth: PostgresDirectorySource, town: Town
 ) -> None:
     await town.domain("elsewhere.test")
-    await truth.doubt(["out@example.test"])
+    await truth.recheck(["out@example.test"])
     assert await taken(truth) == {"out@example.test": ASLEEP, "further@example.test": ASLEEP}
 
 
-async def test_a_domain_without_a_catch_all_names_its_oldest_account(town: Town, truth: PostgresDirectoryTruth) -> None:
+async def test_a_domain_without_a_catch_all_names_its_oldest_account(
+    town: Town, truth: PostgresDirectorySource
+) -> None:
     await town.domain("new.test")
     for name in ("zoe", "anna", "max"):
         await town.account(f"{name}@new.test")
-    await truth.doubt(["zoe@new.test"])
+    await truth.recheck(["zoe@new.test"])
     of_zoe = DomainEntry(None, True, "zoe@new.test")
     assert await taken(truth) == {"zoe@new.test": FINE, "@new.test": of_zoe}
     assert {subject: entry async for subject, entry in truth.everything()}["@new.test"] == of_zoe
-    await truth.doubt(["anna@new.test"])
+    await truth.recheck(["anna@new.test"])
     assert await taken(truth) == {"anna@new.test": FINE}, "nothing of the domain changes with a younger one"
     await town.rows("DELETE FROM accounts WHERE address = 'zoe@new.test'")
-    await truth.doubt(["zoe@new.test"])
+    await truth.recheck(["zoe@new.test"])
     assert await taken(truth) == {"zoe@new.test": None, "@new.test": DomainEntry(None, True, "anna@new.test")}
     await town.rows("DELETE FROM accounts WHERE address LIKE '%@new.test'")
-    await truth.doubt(["anna@new.test"])
+    await truth.recheck(["anna@new.test"])
     assert await taken(truth) == {"anna@new.test": None, "@new.test": DomainEntry(None, True)}
 
 
-async def test_an_error_keeps_the_entries_and_their_order(truth: PostgresDirectoryTruth) -> None:
-    await truth.doubt(["unlimited@example.test"])
-    await truth.doubt(["reads@example.test"])
+async def test_an_error_keeps_the_entries_and_their_order(truth: PostgresDirectorySource) -> None:
+    await truth.recheck(["unlimited@example.test"])
+    await truth.recheck(["reads@example.test"])
     with pytest.raises(Unavailable, match="nats"):
         async with truth.pending(1) as changes:
             assert changes is not None
@@ -151,25 +153,25 @@ async def test_an_error_keeps_the_entries_and_their_order(truth: PostgresDirecto
     assert await taken(truth, 1) == {"reads@example.test": FINE}
 
 
-async def test_there_is_one_publisher_at_a_time(truth: PostgresDirectoryTruth) -> None:
-    await truth.doubt(["fine@example.test"])
+async def test_there_is_one_publisher_at_a_time(truth: PostgresDirectorySource) -> None:
+    await truth.recheck(["fine@example.test"])
     async with truth.pending(10) as changes:
         assert changes
         assert await taken(truth) is None
     assert await taken(truth) == {}
 
 
-async def test_a_change_during_publishing_is_not_struck_off_with_it(truth: PostgresDirectoryTruth, town: Town) -> None:
-    await truth.doubt(["unlimited@example.test"])
+async def test_a_change_during_publishing_is_not_struck_off_with_it(truth: PostgresDirectorySource, town: Town) -> None:
+    await truth.recheck(["unlimited@example.test"])
     async with truth.pending(10) as changes:
         assert changes == {"unlimited@example.test": FINE}
         await town.rows("UPDATE accounts SET state = 'suspended' WHERE address = 'unlimited@example.test'")
-        await truth.doubt(["unlimited@example.test"])
+        await truth.recheck(["unlimited@example.test"])
     assert await taken(truth) == {"unlimited@example.test": ASLEEP}
 
 
-async def test_published_tells_whether_an_entry_waits(truth: PostgresDirectoryTruth, town: Town) -> None:
-    await truth.doubt(["fine@example.test", "full@example.test"])
+async def test_published_tells_whether_an_entry_waits(truth: PostgresDirectorySource, town: Town) -> None:
+    await truth.recheck(["fine@example.test", "full@example.test"])
     outbox_ids = [number for (number,) in await town.rows("SELECT id FROM directory_outbox")]
     assert not await truth.published(outbox_ids)
     await taken(truth, 1)
@@ -179,26 +181,28 @@ async def test_published_tells_whether_an_entry_waits(truth: PostgresDirectoryTr
     assert await truth.published([])
 
 
-async def test_a_subject_that_takes_too_long_holds_up_none_behind_it(truth: PostgresDirectoryTruth, town: Town) -> None:
+async def test_a_subject_that_takes_too_long_holds_up_none_behind_it(
+    truth: PostgresDirectorySource, town: Town
+) -> None:
     await town.account("hub@example.test")
     await town.rows(
         "INSERT INTO aliases (domain_id, address, targets)"
         " SELECT id, 'n' || n || '@example.test', ARRAY['hub@example.test'] FROM domains, generate_series(1, 20000) n"
     )
-    hasty = PostgresDirectoryTruth(town.database, seconds=0.05)
-    await truth.doubt(["hub@example.test"])
-    await truth.doubt(["unlimited@example.test"])
+    hasty = PostgresDirectorySource(town.database, seconds=0.05)
+    await truth.recheck(["hub@example.test"])
+    await truth.recheck(["unlimited@example.test"])
     with capture_logs() as logs:
         assert await taken(hasty) == {"unlimited@example.test": FINE}
         assert await taken(hasty) == {}
     assert [line["subject"] for line in logs] == ["hub@example.test"]
     assert await town.rows("SELECT subject FROM directory_outbox") == [("hub@example.test",)]
-    patient = await taken(PostgresDirectoryTruth(town.database, seconds=30))
+    patient = await taken(PostgresDirectorySource(town.database, seconds=30))
     assert patient is not None
     assert len(patient) == 20_001
 
 
-async def test_everything_is_one_reading(truth: PostgresDirectoryTruth, town: Town) -> None:
+async def test_everything_is_one_reading(truth: PostgresDirectorySource, town: Town) -> None:
     seen: list[str] = []
     async for subject, _ in truth.everything():
         if not seen:
@@ -207,20 +211,20 @@ async def test_everything_is_one_reading(truth: PostgresDirectoryTruth, town: To
     assert sorted(seen) == sorted(EVERYTHING)
 
 
-async def test_many_doubts_are_kept(truth: PostgresDirectoryTruth, town: Town) -> None:
-    await truth.doubt(f"u{number}@example.test" for number in range(12_000))  # type: ignore[arg-type]
+async def test_many_doubts_are_kept(truth: PostgresDirectorySource, town: Town) -> None:
+    await truth.recheck(f"u{number}@example.test" for number in range(12_000))  # type: ignore[arg-type]
     assert await town.value("SELECT count(DISTINCT subject) FROM directory_outbox") == 12_000
 
 
 async def test_without_postgres_it_is_unavailable() -> None:
     async with pool(f"postgresql://u:p@127.0.0.1:{free_port()}/x") as database:
-        truth = PostgresDirectoryTruth(database)
+        truth = PostgresDirectorySource(database)
         with pytest.raises(Unavailable):
             await taken(truth)
         with pytest.raises(Unavailable):
             await truth.published([1])
         with pytest.raises(Unavailable):
-            await truth.doubt(["a@example.test"])
+            await truth.recheck(["a@example.test"])
         with pytest.raises(Unavailable):
             async with asyncio.timeout(10):
                 async for _ in truth.everything():
@@ -236,7 +240,7 @@ async def lane_of_tenant(town: Town, tenant: UUID, lane: int, *subjects: str) ->
     )
 
 
-async def order(truth: PostgresDirectoryTruth, limit: int) -> list[list[str]]:
+async def order(truth: PostgresDirectorySource, limit: int) -> list[list[str]]:
     """What is published round by round."""
     rounds: list[list[str]] = []
     while changes := await taken(truth, limit):
@@ -245,7 +249,7 @@ async def order(truth: PostgresDirectoryTruth, limit: int) -> list[list[str]]:
 
 
 async def test_tenants_take_turns_and_bulk_comes_after_what_is_interactive(
-    truth: PostgresDirectoryTruth, town: Town
+    truth: PostgresDirectorySource, town: Town
 ) -> None:
     first, second, third = sorted(new_id() for _ in range(3))
     await lane_of_tenant(town, first, 1, *(f"i{number}@bulk.test" for number in range(9)))
@@ -259,7 +263,7 @@ async def test_tenants_take_turns_and_bulk_comes_after_what_is_interactive(
     ]
 
 
-async def test_the_turn_goes_on_where_a_round_was_full(truth: PostgresDirectoryTruth, town: Town) -> None:
+async def test_the_turn_goes_on_where_a_round_was_full(truth: PostgresDirectorySource, town: Town) -> None:
     tenants = sorted(new_id() for _ in range(5))
     for place, tenant in enumerate(tenants):
         await lane_of_tenant(town, tenant, 1, *(f"u{number}@t{place}.test" for number in range(2)))
@@ -271,20 +275,20 @@ async def test_the_turn_goes_on_where_a_round_was_full(truth: PostgresDirectoryT
     ]
 
 
-async def test_rows_know_their_tenant_and_lane(truth: PostgresDirectoryTruth, town: Town) -> None:
-    await truth.doubt(["fine@example.test", "who@nowhere.test"])
-    await truth.doubt([f"u{number}@example.test" for number in range(101)])
+async def test_rows_know_their_tenant_and_lane(truth: PostgresDirectorySource, town: Town) -> None:
+    await truth.recheck(["fine@example.test", "who@nowhere.test"])
+    await truth.recheck([f"u{number}@example.test" for number in range(101)])
     rows = await town.rows("SELECT lane, tenant_id, count(*) FROM directory_outbox GROUP BY 1, 2 ORDER BY 1, 2")
     assert [tuple(row) for row in rows] == [(0, UUID(int=0), 1), (0, DEFAULT_TENANT, 1), (1, DEFAULT_TENANT, 101)]
 
 
-async def test_what_is_not_published_is_named_within_bounds(truth: PostgresDirectoryTruth, town: Town) -> None:
+async def test_what_is_not_published_is_named_within_bounds(truth: PostgresDirectorySource, town: Town) -> None:
     assert await truth.unpublished() == Unpublished()
-    await truth.doubt(["fine@example.test", "@example.test"])
+    await truth.recheck(["fine@example.test", "@example.test"])
     assert await truth.unpublished() == Unpublished(frozenset({"fine@example.test", "@example.test"}))
     outbox_ids = [number for (number,) in await town.rows("SELECT id FROM directory_outbox WHERE subject LIKE 'fine%'")]
     assert await truth.unpublished(outbox_ids) == Unpublished(frozenset({"fine@example.test"}))
-    await truth.doubt([f"u{number}@example.test" for number in range(6000)])
+    await truth.recheck([f"u{number}@example.test" for number in range(6000)])
     assert await truth.unpublished() == Unpublished(domains=frozenset({"example.test"}))
-    await truth.doubt([f"@d{number}.test" for number in range(300)])
+    await truth.recheck([f"@d{number}.test" for number in range(300)])
     assert await truth.unpublished() == Unpublished(everything=True)

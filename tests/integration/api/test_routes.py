@@ -173,7 +173,7 @@ async def test_what_makes_no_route_is_refused_by_the_name_of_its_field(api: Api)
 async def test_a_new_route_makes_what_waits_for_it_due_and_wakes_the_relays(api: Api) -> None:
     wakes = 0
 
-    class Waker:
+    class Notified:
         def notify(self, destinations: Collection[str] = ()) -> None:
             nonlocal wakes
             wakes += 1
@@ -181,7 +181,7 @@ async def test_a_new_route_makes_what_waits_for_it_due_and_wakes_the_relays(api:
         def record(self, *_: object) -> None:
             pass
 
-    api.hints.set(Waker(), Waker())
+    api.hints.set(Notified(), Notified())
     await api.enter("reader@sink.test", "other@example.org")
     await api.sql("UPDATE outbound_recipients SET state = 'deferred', due_at = now() + interval '1 hour', attempts = 1")
     await api.client.post("/v1/routes", json=BARE)

@@ -85,7 +85,7 @@ def about(
 ) -> None:
     """Manage a Posthorn mail system from a terminal or a script.
 
-    First `posthorn context add` says which system (beside a local mode nothing need be said). Then, for a new domain:
+    First `posthorn context add` says which system (not needed for local mode on the same host). Then, for a new domain:
     `posthorn tenant create acme`, `posthorn domain create example.org --tenant acme`,
     `posthorn account create carol@example.org`, and `posthorn send-test` with `posthorn trace` to see that it works.
 

@@ -54,7 +54,7 @@ _entered = Counter("posthorn_api_webhook_deliveries_total", "Deliveries entered 
 _behind = Gauge("posthorn_api_events_read_at_seconds", "Time of the newest event that was read, since the epoch")
 
 
-class Wakes(Protocol):
+class WebhookSender(Protocol):
     """Told that deliveries were entered."""
 
     def wake(self) -> None:
@@ -72,7 +72,7 @@ class EventReader:
         trace: Trace,
         statistics: Statistics,
         dispatch: Dispatch,
-        sender: Wakes,
+        sender: WebhookSender,
     ) -> None:
         self._log = log_
         self._book = book

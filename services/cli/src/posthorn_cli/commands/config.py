@@ -49,7 +49,7 @@ def apply(
 ) -> None:
     """Bring a tenant's domains, accounts, aliases, webhooks and routes to the state that a file describes.
 
-    `posthorn export config` gives such a file. What is as it should be is not touched; what somebody changes meanwhile is left as
+    `posthorn export config` gives such a file. What already matches is not touched; what somebody else changes meanwhile is left as
     it is, and the command fails with 6. Before anything is deleted you are asked.
 
     Example: `posthorn apply -f acme.yaml --tenant acme --plan`

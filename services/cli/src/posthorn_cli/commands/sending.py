@@ -61,7 +61,7 @@ def trace(
     ] = False,
     wait: Annotated[str, typer.Option(metavar="SPAN", help="With --follow: how long.")] = "1h",
 ) -> None:
-    """Return what happened to a message: each event in the order of time.
+    """Show what happened to a message: each event in the order of time.
 
     With --follow the exit code is 0 when all recipients have it, 1 when one never will, 5 when the time is over.
 

@@ -1,16 +1,16 @@
 # One image per service: docker build --build-arg SERVICE=smtp-in -t ghcr.io/posthorn/posthorn-smtp-in .
-# SERVICE is smtp-in (both roles, mx and submission), delivery, relay, pop3 or api. Any of them also holds `posthorn-migrate`.
+# SERVICE is smtp-in (both roles, mx and submission), delivery, relay, pop3 or api. Every image also contains `posthorn-migrate`.
 #
 # - Libraries come from requirements/<service>.txt, checked against their hashes, as wheels only: nothing is compiled, so no stage
-#   holds a compiler. The final stage holds no installer either.
-# - All images share the stage that fetches, installs and byte-compiles the libraries of all services; each takes away what
-#   its service does not ask for. That takes half the time of five environments made apart.
-# - The libraries' own tests are left out: they are a tenth of what the libraries weigh.
+#   contains a compiler. The final stage contains no installer either.
+# - All images share the stage that fetches, installs and byte-compiles the libraries of all services; each removes what
+#   its service does not need. That takes half the time of five separate environments.
+# - The libraries' own tests are left out: they are a tenth of the libraries' size.
 # - Bytecode is compiled here and never checked again: the root filesystem is meant to be read-only.
-# - The first process of a container has no default action for signals. Loading its libraries takes a service seconds on a busy node; one
-#   that is told to stop meanwhile must not overhear it, or its pod would stay for the whole grace period.
-# - A service writes nowhere but to /tmp, and smtp-in to /var/spool/posthorn (large messages on their way in): mount both.
-# by digest for what is published: --build-arg PYTHON_IMAGE=python@sha256:...
+# - The first process of a container has no default action for signals. Loading its libraries takes a service seconds on a busy node;
+#   SIGTERM during that time must not be ignored, or the pod would stay for the whole grace period.
+# - A service writes only to /tmp, and smtp-in to /var/spool/posthorn (large incoming messages): mount both.
+# For published images give the base image by digest: --build-arg PYTHON_IMAGE=python@sha256:...
 ARG PYTHON_IMAGE=python:3.13-slim-trixie
 
 # ---- every library of every service, installed and compiled once
@@ -21,7 +21,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     ["python3", "-m", "pip", "install", "--only-binary=:all:", "--require-hashes", "--target=/backends", "-r", "/src/requirements/build.txt"]
 ENV PYTHONPATH=/backends
 COPY requirements/smtp-in.txt requirements/delivery.txt requirements/relay.txt requirements/pop3.txt requirements/api.txt /src/requirements/
-# nkeys has no wheel; it is Python alone
+# nkeys has no wheel; it is pure Python
 RUN --mount=type=cache,target=/root/.cache/pip \
     ["python3", "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--only-binary=:all:", "--no-binary=nkeys", "--require-hashes", "--wheel-dir=/wheels", "-r", "/src/requirements/smtp-in.txt", "-r", "/src/requirements/delivery.txt", "-r", "/src/requirements/relay.txt", "-r", "/src/requirements/pop3.txt", "-r", "/src/requirements/api.txt"]
 RUN ["python3", "-m", "venv", "--without-pip", "/opt/posthorn"]
@@ -29,7 +29,7 @@ RUN python3 -m pip --python /opt/posthorn/bin/python install --no-deps --no-inde
     && find /opt/posthorn/lib -type d \( -name tests -o -name testing -o -name SelfTest \) -prune -exec rm -r {} + \
     && /opt/posthorn/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/posthorn/lib
 
-# ---- our own library, which all of them hold
+# ---- our own library, which all images contain
 FROM libraries AS ours
 COPY VERSION /src/VERSION
 COPY libs/posthorn /src/libs/posthorn
@@ -37,7 +37,7 @@ RUN ["python3", "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wh
 RUN python3 -m pip --python /opt/posthorn/bin/python install --no-deps --no-index /ours/*.whl \
     && /opt/posthorn/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/posthorn/lib
 
-# ---- one service and what it asks for
+# ---- one service and its requirements
 FROM ours AS build
 ARG SERVICE
 COPY services/${SERVICE} /src/services/${SERVICE}
@@ -48,24 +48,24 @@ RUN cd /src/requirements && cat smtp-in.txt delivery.txt relay.txt pop3.txt api.
     && python3 -m pip --python /opt/posthorn/bin/python install --no-deps --no-index /service/*.whl \
     && /opt/posthorn/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/posthorn/lib \
     && printf '%s\n' '#!/opt/posthorn/bin/python' 'import os, signal, sys' \
-        'signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))  # until the service heeds it itself' \
+        'signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))  # until the service handles it itself' \
         "from posthorn_$(echo "${SERVICE}" | tr - _).main import main" 'sys.exit(main())' >/opt/posthorn/bin/serve \
     && chmod 0755 /opt/posthorn/bin/serve \
     && install -d -o 10001 -g 10001 -m 0700 /spool
 
-# ---- what runs
+# ---- the final image
 FROM ${PYTHON_IMAGE}
 RUN ["python3", "-m", "pip", "uninstall", "--quiet", "--yes", "--root-user-action=ignore", "pip"]
 COPY --from=build --chown=10001:10001 /spool /var/spool/posthorn
 COPY --from=build /opt/posthorn /opt/posthorn
 COPY LICENSE /licenses/LICENSE
-# HOME: some libraries look there for credentials of their own
+# HOME: some libraries look there for credentials
 ENV PATH=/opt/posthorn/bin:$PATH HOME=/tmp PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 10001:10001
 WORKDIR /tmp
 EXPOSE 9100
 STOPSIGNAL SIGTERM
-# Ready, not merely alive: `docker compose up --wait` and depends_on ask for it, and nothing restarts a container that is not.
+# Readiness, not liveness: `docker compose up --wait` and depends_on use it, and nothing restarts a container that is not ready.
 HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 \
     CMD ["/opt/posthorn/bin/python", "-ISc", "import socket; c = socket.create_connection(('127.0.0.1', 9100), 4); c.sendall(b'GET /readyz HTTP/1.0\\r\\n\\r\\n'); raise SystemExit(b' 200 ' not in c.recv(64))"]
 ENTRYPOINT ["/opt/posthorn/bin/serve"]

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Makes what docker-compose.yml needs and no repository may hold: .env with random secrets (mode 0600), and a self-signed
-# certificate for the name given, to be replaced by a real one. What is there already is never touched; secrets that a later release
-# needs besides are added to .env.
+# Creates the secrets that docker-compose.yml needs: .env with random values (mode 0600), and a self-signed certificate for the
+# given name, to be replaced by a real one. Existing files are never overwritten; secrets that a later release needs are added
+# to .env.
 #
-# usage: deploy/compose/init.sh [HOST NAME]        the name that the MX record shows; default mail.example.test
+# usage: deploy/compose/init.sh [HOST NAME]        the name in the MX record; default mail.example.test
 set -eu
 umask 077
 cd "$(dirname "$0")/../.."
@@ -13,7 +13,7 @@ tls=deploy/compose/private/tls
 case $host in
   "" | -* | .* | *. | *..* | *.-* | *-.* | *- | *[!A-Za-z0-9.-]*) echo "init.sh: not a host name: $host" >&2; exit 2 ;;
 esac
-# labels of 63 characters and names of 253 at most, as the services have them
+# labels of at most 63 characters and names of at most 253, as the services require
 if [ "${#host}" -gt 253 ] || printf '%s' "$host" | grep -Eq '[^.]{64}'; then
   echo "init.sh: not a host name: $host" >&2
   exit 2
@@ -24,7 +24,7 @@ done
 
 hex() { od -An -N "$1" -tx1 /dev/urandom | tr -d ' \n'; }
 
-# The derived key of the doors, as posthorn-keys prints it: HMAC-SHA-256 under each key of the list.
+# The derived key of smtp-in and submission, as posthorn-keys prints it: HMAC-SHA-256 under each key of the list.
 derived() {
   echo "$1" | tr , '\n' | while read -r key; do
     hexkey=$(printf '%s' "$key" | openssl base64 -d -A | od -An -v -tx1 | tr -d ' \n')
@@ -34,13 +34,13 @@ derived() {
 }
 
 if [ -e .env ]; then
-  echo "init.sh: .env is there already; what it holds stays as it is" >&2
+  echo "init.sh: .env exists already and keeps its values" >&2
 else
-  # whole or not at all: a file cut short would start Posthorn with half of its secrets
+  # written atomically: a truncated file would start Posthorn with half of its secrets
   trap 'rm -f .env.new' EXIT
   cat >.env.new <<END
-# Made by deploy/compose/init.sh. Keep a copy in a safe place: without POSTHORN_SECRET_KEY the DKIM keys and the passwords of
-# routes cannot be read again.
+# Created by deploy/compose/init.sh. Keep a copy in a safe place: without POSTHORN_SECRET_KEY the DKIM keys and the passwords of
+# routes cannot be decrypted.
 POSTHORN_HOSTNAME=$host
 POSTHORN_SECRET_KEY=$(openssl rand -base64 32)
 POSTHORN_API_ADMIN_KEY=ph_$(hex 32)
@@ -57,15 +57,15 @@ GARAGE_RPC_SECRET=$(hex 32)
 #POSTHORN_SUBMISSIONS_PORT=465
 #POSTHORN_POP3_PORT=110
 #POSTHORN_POP3S_PORT=995
-# A directory with tls.crt and tls.key that user 10001 can read; a renewed certificate is taken without a restart:
+# A directory with tls.crt and tls.key that user 10001 can read; a renewed certificate is loaded without a restart:
 #POSTHORN_TLS_SOURCE=/etc/posthorn/tls
-# The smarthost way: false sends nothing to other hosts' MX, only by the routes of the API.
+# Smart hosts only: with false, nothing is sent to the MX hosts of other domains, only to the routes set in the API.
 #POSTHORN_RELAY_DIRECT=false
 END
   mv .env.new .env
 fi
 
-# logins of the parts, and what is derived
+# passwords of the services, and derived keys
 {
   for part in SMTP_IN SUBMISSION DELIVERY RELAY POP3 API; do
     grep -q "^NATS_${part}_PASSWORD=" .env || echo "NATS_${part}_PASSWORD=p$(hex 24)"
@@ -82,11 +82,11 @@ fi
 rm -f .env.more
 
 if [ -e "$tls/tls.crt" ] || [ -e "$tls/tls.key" ]; then
-  echo "init.sh: $tls holds a certificate already" >&2
+  echo "init.sh: $tls contains a certificate already" >&2
 else
-  # private/ is closed to others on this host; what lies in it is open, because the container's user 10001 must read it
+  # private/ is closed to other users of this host; the files in it are readable, because the container's user 10001 must read them
   mkdir -p "$tls"
-  # a common name has 64 characters at most (RFC 5280 appendix A); clients read the alternative name (RFC 9525)
+  # a common name has at most 64 characters (RFC 5280 appendix A); clients read the alternative name (RFC 9525)
   subject=/CN=$host
   [ "${#host}" -le 64 ] || subject=/O=Posthorn
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 365 -sha256 \

@@ -27,7 +27,7 @@ REFERENCE = ROOT / "docs" / "reference"
 _MARK = "# the rest of this folder is written by make docs"
 
 _CHART = """\
-The chart lies in `deploy/helm/posthorn`. How to install it: [Kubernetes](../getting-started/kubernetes.md); what to do before an
+The chart is in `deploy/helm/posthorn`. How to install it: [Kubernetes](../getting-started/kubernetes.md); what to do before an
 upgrade: [upgrading](upgrading.md). `values.schema.json` refuses misspelt keys and values that cannot work."""
 
 

@@ -1,4 +1,4 @@
-"""The kinds of values that the chart's schema is made of: names, addresses, quantities, and what Kubernetes takes as it is."""
+"""Building blocks of the chart's schema: names, addresses, quantities, and values passed to Kubernetes unchanged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def closed(properties: Schema, *required: str) -> Schema:
 
 
 def choice(*values: str) -> Schema:
-    """Return the schema of a word out of these."""
+    """Return the schema of an enumeration."""
     return {"enum": list(values)}
 
 
@@ -29,17 +29,17 @@ def list_of(items: Schema) -> Schema:
 
 
 def whole(least: int, most: int = 2**31 - 1) -> Schema:
-    """Return the schema of an integer; Kubernetes takes 32 bits."""
+    """Return the schema of an integer; Kubernetes accepts 32 bits."""
     return {"type": "integer", "minimum": least, "maximum": most}
 
 
 def or_empty(schema: Schema) -> Schema:
-    """Return a schema that takes the empty text as well."""
+    """Return a schema that also accepts the empty string."""
     return {"anyOf": [schema, {"const": ""}]}
 
 
 def or_null(schema: Schema) -> Schema:
-    """Return a schema that takes null as well."""
+    """Return a schema that also accepts null."""
     return {"oneOf": [schema, {"type": "null"}]}
 
 
@@ -147,12 +147,12 @@ KEDA = {
 
 
 def secrets_of(*parts: str) -> Schema:
-    """Return the schema of names of Secrets by the names of parts."""
+    """Return the schema of names of Secrets by service."""
     return closed(dict.fromkeys(parts, OBJECT_OR_NONE))
 
 
 def bundled(**more: Schema) -> Schema:
-    """Return the schema of a server that the chart brings along."""
+    """Return the schema of a bundled server."""
     return closed(
         {
             "enabled": BOOL,
@@ -167,5 +167,5 @@ def bundled(**more: Schema) -> Schema:
 
 
 def door() -> Schema:
-    """Return the schema of the way to a server of somebody else\'s."""
+    """Return the schema of the ports and peers of an external server."""
     return closed({"ports": list_of(PORT), "to": PEERS})

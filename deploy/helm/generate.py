@@ -1,14 +1,14 @@
-"""Write what of the chart is made from something else: ``python -m deploy.helm.generate``, from the project's root.
+"""Write the generated files of the chart: ``python -m deploy.helm.generate``, from the project's root.
 
 - ``values.schema.json``: from ``schema.py`` and the settings classes of the services;
-- ``files/settings.json``: which variables each part reads, so that one ``settings`` can serve all of them;
-- ``files/nats-users.conf`` and ``deploy/compose/nats-users.conf``: the parts' users on NATS;
-- ``deploy/s3``: a policy for each part's login on S3;
-- ``files/pages.json``: paths of the API that are for everybody;
+- ``files/settings.json``: the variables that each service reads, so that one ``settings`` can serve all of them;
+- ``files/nats-users.conf`` and ``deploy/compose/nats-users.conf``: the services' users on NATS;
+- ``deploy/s3``: an S3 policy for each service;
+- ``files/pages.json``: the public paths of the API;
 - ``README.md``: from the comments of ``values.yaml``. A comment right above a key is its description; ``## Title`` begins
-  a section; a key of a part that has no comment is described at smtpIn.
+  a section; a key of a service without a comment is described at smtpIn.
 
-With ``--check`` nothing is written; it fails, naming the files, when one is not what it would be.
+With ``--check`` nothing is written; it fails and names the files that are not up to date.
 """
 
 from __future__ import annotations
@@ -48,26 +48,30 @@ helm test posthorn --namespace mail --logs
 
 On a cluster without load balancers (kind, minikube) add `--set service.type=ClusterIP`.
 
-Needs Kubernetes {kube} and Helm 3.12 or later, or Helm 4, which the tests run. Postgres, NATS and an S3 server come with it
-for trying out; for mail that matters, name your own by `existingSecret` and turn the bundled ones off. [ci/](ci) holds values
-files for several cases, [UPGRADING.md](UPGRADING.md) says what to do before upgrades, `docs/operations.md` how to run it,
-`docs/runbooks/` what each alert asks for.
+Needs Kubernetes {kube} and Helm 3.12 or later, or Helm 4, which the tests run. Postgres, NATS and
+an S3 server are bundled for evaluation; in production, configure your own with `existingSecret` and
+disable the bundled ones. [ci/](ci) contains values files for several cases.
+[UPGRADING.md](UPGRADING.md) says what to do before upgrades, `docs/operations.md` how to run
+Posthorn, `docs/runbooks/` what to do about each alert.
 
-To change the number of pods use the values, not `kubectl scale`: Helm 4 applies server-side, and stops at a number that another
-tool has set. The chart refuses such an upgrade before anything is sent, and says how to go on; see [UPGRADING.md](UPGRADING.md).
+To change the number of pods use the values, not `kubectl scale`: Helm 4 applies server-side, and
+fails on a number that another tool has set. The chart refuses such an upgrade before anything is
+sent, and says how to continue; see [UPGRADING.md](UPGRADING.md).
 
-Rendering without a cluster (Argo CD, `helm template`) cannot look up the Secrets that were generated before, and would replace
-them each time: there the chart refuses to generate any. Give `existingSecret` for `secretKey` (with `srsKey`), `api.adminKey`,
-the stores and `tls`. With Argo CD, which tells Helm what its cluster serves, set `secrets.generate: never`, so that none is
-forgotten. Nor can it look up how many pods a part has; see `smtpIn.autoscaling.enabled`.
+Rendering without a cluster (Argo CD, `helm template`) cannot look up the Secrets that were
+generated before, and would replace them each time, so the chart refuses to generate any. Set
+`existingSecret` for `secretKey` (with `srsKey`), `api.adminKey`, the stores and `tls`. With Argo
+CD, which passes the cluster's API versions to Helm, set `secrets.generate: never`, so that none is
+forgotten. Nor can it look up how many pods a service has; see `smtpIn.autoscaling.enabled`.
 
-Each part logs in to NATS and Postgres as a user of its own, which may do what that part needs and no more. On the bundled stores
-these users are made; on your own, name their Secrets in `partSecrets` (docs/operations.md).
+Each service logs in to NATS and Postgres with its own user, which has the rights of that service
+only. The chart creates these users on the bundled stores; for your own stores, name their Secrets
+in `partSecrets` (docs/operations.md).
 
-On a cluster without IPv4, have the services listen on IPv6: `settings` with `POSTHORN_HEALTH_HOST`, `POSTHORN_SMTP_HOST`,
-`POSTHORN_POP3_HOST` and `POSTHORN_API_HOST`, each `"::"`.
+On a cluster without IPv4, make the services listen on IPv6: `settings` with `POSTHORN_HEALTH_HOST`,
+`POSTHORN_SMTP_HOST`, `POSTHORN_POP3_HOST` and `POSTHORN_API_HOST`, each `"::"`.
 
-This page is made from the comments in values.yaml by `python -m deploy.helm.generate`.
+This page is generated from the comments in values.yaml by `python -m deploy.helm.generate`.
 """
 
 

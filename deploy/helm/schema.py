@@ -80,7 +80,7 @@ CLASSES: dict[str, type[EnvSettings]] = {
     "pop3": Pop3Settings,
     "api": ApiSettings,
 }
-"""The parts by the keys of their values, and what each reads."""
+"""The settings class of each service, by the key of its values."""
 
 _DECIDED_BY_VALUES = """
     API_ADMIN_KEY API_ADMIN_KEY_FILE API_PORT BLOBS DATABASE_POOL DATABASE_PREPARED DATABASE_URL DATABASE_WAIT_SECONDS
@@ -97,7 +97,7 @@ MANAGED = frozenset(PREFIX + name for name in _DECIDED_BY_VALUES.split())
 
 
 def variables(part: str) -> dict[str, Schema]:
-    """What may stand under ``settings`` of a part: schemas by the variables' names."""
+    """Return the schemas of a service's ``settings``, by variable name."""
     document = CLASSES[part].model_json_schema()
     shared = document.get("$defs", {})
     found = {PREFIX + name.upper(): _plain(schema, shared) for name, schema in document["properties"].items()}
@@ -105,7 +105,7 @@ def variables(part: str) -> dict[str, Schema]:
 
 
 def _strict(name: str, schema: Schema) -> Schema:
-    """A schema with the pattern of what the class checks by code of its own."""
+    """Return a schema with the pattern of what the settings class checks in code."""
     pattern = patterns.OF_SETTINGS.get(name)
     if pattern is None:
         return schema
@@ -114,7 +114,7 @@ def _strict(name: str, schema: Schema) -> Schema:
 
 
 def _plain(schema: Any, shared: Schema) -> Any:
-    """A schema without pydantic's titles and references; a value that may be absent is left out here instead."""
+    """Return a schema without pydantic's titles, references and null; a value that may be absent is left out."""
     if isinstance(schema, list):
         return [_plain(item, shared) for item in schema]
     if not isinstance(schema, dict):
@@ -174,7 +174,7 @@ def _part(key: str, *ports: str, **more: Schema) -> Schema:
 
 
 def _everywhere() -> Schema:
-    """What may stand under the values' own ``settings``: all that any part reads."""
+    """Return the schema of the global ``settings``: all variables that any service reads."""
     merged: Schema = {}
     for key in CLASSES:
         merged |= variables(key)
@@ -182,7 +182,7 @@ def _everywhere() -> Schema:
 
 
 def schema() -> Schema:
-    """The whole schema."""
+    """Return the complete schema."""
     octets = whole(1_048_576, 2**62)
     offered = or_null(whole(0, 65535))
     return {

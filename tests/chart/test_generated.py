@@ -194,13 +194,13 @@ def test_nats_server_takes_its_configuration_and_syncs_always(servers: int, tmp_
 def test_notes_say_the_next_steps_and_the_dns() -> None:
     notes = case("default").notes
     for needed in (
-        "WARNING: hostname is still the example's", "self-signed", "PostgreSQL NATS S3", "helm test posthorn --namespace mail",
+        "WARNING: hostname is still the example.", "self-signed", "PostgreSQL NATS S3", "helm test posthorn --namespace mail",
         "MX     10 mail.example.test.",
         "v=spf1", "_dmarc", "PTR", "/v1/accounts", "get secret posthorn-admin-key", "posthorn-secret-key",
     ):  # fmt: skip
         assert needed in notes, needed
     for needed in (
-        "claim that stays Pending",
+        "claim stays Pending",
         "*.bundled.storage.className",
         "uninstall` keeps these claims",
         "secrets,jobs,",
@@ -213,8 +213,8 @@ def test_notes_say_the_next_steps_and_the_dns() -> None:
     assert "10.20.0.0/16" in external
     everything = case("everything").notes
     for needed in (
-        "https://mail-api.example.org", "MX     10 mx1.example.org.", "MX     20 mx2.example.org.", "name it out.example.org (PTR)",
-        '"v=spf1 mx include:spf.example.org -all"',
+        "https://mail-api.example.org", "MX     10 mx1.example.org.", "MX     20 mx2.example.org.",
+        "PTR record of the outbound address to out.example.org", '"v=spf1 mx include:spf.example.org -all"',
     ):  # fmt: skip
         assert needed in everything, needed
     assert "EGRESS" in external and "EGRESS" not in everything
@@ -234,8 +234,8 @@ def test_the_test_pod_comes_in_by_the_doors_that_clients_use() -> None:
     for host, port in (("SMTP_HOST", "SMTP_PORT"), ("POP3_HOST", "POP3S_PORT")):
         assert given[port] in [str(item["port"]) for item in services[str(given[host])]["spec"]["ports"]]
     assert (given["SMTP_PORT"], given["POP3S_PORT"]) == ("25", "995")
-    text = rendered.of("ConfigMap")["posthorn-test"]["data"]["letter.py"]
-    compile(text, "letter.py", "exec")
+    text = rendered.of("ConfigMap")["posthorn-test"]["data"]["message.py"]
+    compile(text, "message.py", "exec")
     wanted = set(re.findall(r'os\.environ\["([A-Z0-9_]+)"\]', text))
     assert wanted == set(given)
 

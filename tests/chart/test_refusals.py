@@ -110,8 +110,8 @@ OUTSIDE: dict[str, Any] = {"bundled": {"enabled": False}}
 
 CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ({"proxyProtocol": {"enabled": True}}, "proxyProtocol.networks: list the networks"),
-    ({"proxyProtocol": {"enabled": True, "networks": ["0.0.0.0/0"]}}, "0.0.0.0/0 is everybody"),
-    ({"proxyProtocol": {"enabled": True, "networks": ["::/0"]}}, "::/0 is everybody"),
+    ({"proxyProtocol": {"enabled": True, "networks": ["0.0.0.0/0"]}}, "0.0.0.0/0 contains every address"),
+    ({"proxyProtocol": {"enabled": True, "networks": ["::/0"]}}, "::/0 contains every address"),
     (
         {"tls": {"existingSecret": "a", "certManager": {"enabled": True, "issuerRef": {"name": "b"}}}},
         "tls.existingSecret and",

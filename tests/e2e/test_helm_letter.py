@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.support.system import System
 
-SCRIPT = Path(__file__).parents[2] / "deploy" / "helm" / "posthorn" / "files" / "letter.py"
+SCRIPT = Path(__file__).parents[2] / "deploy" / "helm" / "posthorn" / "files" / "message.py"
 
 
 def run(system: System, **changed: str) -> subprocess.CompletedProcess[str]:
@@ -38,7 +38,7 @@ def run(system: System, **changed: str) -> subprocess.CompletedProcess[str]:
 def test_a_letter_goes_in_and_comes_out_and_nothing_is_left(system: System) -> None:
     ended = run(system)
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "the same octets were read" in ended.stdout
+    assert "the same bytes were read" in ended.stdout
     assert system.api.get("/v1/domains/helm-test.example").status_code == 404
     assert run(system).returncode == 0  # and again
 

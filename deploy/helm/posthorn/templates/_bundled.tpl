@@ -1,4 +1,4 @@
-{{/* What the bundled servers share, and their configurations. */}}
+{{/* Shared parts of the bundled servers, and their configurations. */}}
 
 {{- define "posthorn.placement" -}}
 {{- with .nodeSelector }}
@@ -31,11 +31,11 @@ tolerations:
 {{- end -}}
 
 {{/*
-The beginning of a command for a server that must be alone on its volume; the server's own command follows. Takes the
+The beginning of the command of a server that must have exclusive use of its volume; the server's own command follows. Takes the
 directory that the volume is mounted at.
 
 After a forced deletion the successor starts while the old container still runs for some seconds. ReadWriteOnce admits both on
-one node, and a file with a process id tells nothing, since every container has a process 1. So the server's processes hold a lock
+one node, and a file with a process id does not help, because every container has a process 1. So the server's processes hold a lock
 on a file of the volume for as long as one of them lives, and the successor waits for it.
 */}}
 {{- define "posthorn.alone" -}}
@@ -60,7 +60,7 @@ on a file of the volume for as long as one of them lives, and the successor wait
 {{- end -}}
 
 {{/*
-For Garage, whose image holds no shell: a container that waits before it. Garage's SQLite keeps its lock on the database
+For Garage, whose image has no shell: an init container that waits. Garage's SQLite keeps its lock on the database
 (SQLite, "The WAL-mode file format", and os_unix.c: 510 bytes from 0x40000002) for as long as Garage lives. Takes root.
 */}}
 {{- define "posthorn.awaitAlone" -}}
@@ -100,8 +100,8 @@ lame_duck_grace_period: "10s"
 lame_duck_duration: "30s"
 jetstream {
   store_dir: "/data"
-  max_file_store: {{ include "posthorn.natsOctets" . }}
-  # the default of two minutes would lose mail that was answered with 250 when the power goes
+  max_file_store: {{ include "posthorn.natsBytes" . }}
+  # with the default of two minutes a power failure would lose mail that was answered with 250
   sync_interval: always
 }
 {{ .Files.Get "files/nats-users.conf" | trim }}
@@ -122,10 +122,10 @@ metadata_dir = "/var/lib/garage/meta"
 data_dir = "/var/lib/garage/data"
 db_engine = "sqlite"
 replication_factor = 1
-# a body is on the disk before Posthorn is told so
+# a body is synced to disk before the request is answered
 metadata_fsync = true
 data_fsync = true
-# bodies come compressed as far as that helps
+# bodies are already compressed where that helps
 compression_level = "none"
 rpc_bind_addr = "127.0.0.1:3901"
 rpc_public_addr = "127.0.0.1:3901"
@@ -134,7 +134,7 @@ rpc_public_addr = "127.0.0.1:3901"
 api_bind_addr = "[::]:3900"
 s3_region = "garage"
 
-# without a token it tells its health and metrics, and nothing else
+# without a token it serves health and metrics only
 [admin]
 api_bind_addr = "[::]:3903"
 {{- end -}}

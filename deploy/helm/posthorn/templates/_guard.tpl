@@ -1,4 +1,4 @@
-{{/* What the schema cannot say: values that contradict one another are refused here, each with what to do. */}}
+{{/* Checks that the schema cannot express: values that contradict one another are refused, each with advice. */}}
 {{- define "posthorn.guard" -}}
 {{- $v := .Values -}}
 {{- $faults := list -}}
@@ -14,7 +14,7 @@
 {{- end -}}
 {{- range $v.proxyProtocol.networks -}}
 {{- if regexMatch `/(0+|0\.0\.0\.0)$|^[0:]*:[Ff]{4}(:0{1,4}:0{1,4}|:0\.0\.0\.0)/0*96$|^(0{1,4}:){5}[Ff]{4}::(0{1,4})?/0*96$` . -}}
-{{- $faults = append $faults (printf "proxyProtocol.networks: %s is everybody; list the networks of your load balancers only" .) -}}
+{{- $faults = append $faults (printf "proxyProtocol.networks: %s contains every address; list the networks of your load balancers only" .) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -39,9 +39,9 @@
 {{- $faults = append $faults (printf "nats.streamReplicas: %d replicas need as many servers, and nats.bundled.replicas is %d" (int $v.nats.streamReplicas) (int $v.nats.bundled.replicas)) -}}
 {{- end -}}
 {{- $size := $v.nats.bundled.storage.size -}}
-{{- $octets := include "posthorn.octets" $size -}}
-{{- if and $octets (lt (int64 $octets) (int64 (include "posthorn.natsOctets" .))) -}}
-{{- $faults = append $faults (printf "nats.bundled.storage.size: %s is less than the streams may take; give at least %dMi, or lower nats.ingestMaxBytes, deadMaxBytes, eventsMaxBytes" $size (div (int64 (include "posthorn.natsOctets" .)) 1048576 | add1)) -}}
+{{- $bytes := include "posthorn.bytes" $size -}}
+{{- if and $bytes (lt (int64 $bytes) (int64 (include "posthorn.natsBytes" .))) -}}
+{{- $faults = append $faults (printf "nats.bundled.storage.size: %s is less than the streams may take; give at least %dMi, or lower nats.ingestMaxBytes, deadMaxBytes, eventsMaxBytes" $size (div (int64 (include "posthorn.natsBytes" .)) 1048576 | add1)) -}}
 {{- end -}}
 {{- else if not (or $v.nats.existingSecret $v.nats.url) -}}
 {{- $faults = append $faults "nats.existingSecret: name a Secret with the URL of your NATS, since nats.bundled.enabled is false" -}}
@@ -76,9 +76,9 @@
 {{- end -}}
 {{- if has $part.key (list "smtpIn" "submission") -}}
 {{- $spool := coalesce (get $values.settings "POSTHORN_SMTP_SPOOL_BYTES") (get $v.settings "POSTHORN_SMTP_SPOOL_BYTES") 2147483648 -}}
-{{- $room := include "posthorn.octets" $values.tmpSize -}}
+{{- $room := include "posthorn.bytes" $values.tmpSize -}}
 {{- if and $room (le (int64 $room) (int64 $spool)) -}}
-{{- $faults = append $faults (printf "%s.tmpSize: %s is not more than POSTHORN_SMTP_SPOOL_BYTES, %d octets; pods would be evicted under large messages" $part.key $values.tmpSize (int64 $spool)) -}}
+{{- $faults = append $faults (printf "%s.tmpSize: %s is not more than POSTHORN_SMTP_SPOOL_BYTES, %d bytes; pods would be evicted under large messages" $part.key $values.tmpSize (int64 $spool)) -}}
 {{- end -}}
 {{- end -}}
 {{- with include "posthorn.podFaults" (dict "root" $ "name" $name "part" $part "values" $values) -}}
@@ -145,13 +145,13 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Octets that JetStream's files may take: the streams' limits, and 1 GiB for the directory and what is being compacted. */}}
-{{- define "posthorn.natsOctets" -}}
+{{/* Bytes that JetStream's files may use: the limits of the streams, and 1 GiB for the directory and compaction. */}}
+{{- define "posthorn.natsBytes" -}}
 {{- add (int64 .Values.nats.ingestMaxBytes) (int64 .Values.nats.deadMaxBytes) (int64 .Values.nats.eventsMaxBytes) 1073741824 -}}
 {{- end -}}
 
-{{/* Octets of a quantity in Mi, Gi or Ti; empty for other units, which are not checked. */}}
-{{- define "posthorn.octets" -}}
+{{/* Bytes of a quantity in Mi, Gi or Ti; empty for other units, which are not checked. */}}
+{{- define "posthorn.bytes" -}}
 {{- $text := . -}}
 {{- range $unit, $factor := dict "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
 {{- if hasSuffix $unit $text -}}{{- mulf (trimSuffix $unit $text | float64) $factor | int64 -}}{{- end -}}

@@ -1,9 +1,9 @@
 {{/*
-What the API server alone would refuse in a part's pods, and only after other objects of the release were changed: names that are there
-twice, that lead nowhere, or that belong to the chart. What a single value may be is in the schema.
+Checks of what only the API server would refuse in a service's pods, after other objects of the release were changed: names that
+are duplicate, that refer to nothing, or that belong to the chart. The schema checks single values.
 */}}
 
-{{/* The faults of a part, one a line. Takes root, name, part, values. */}}
+{{/* The faults of a service, one per line. Takes root, name, part, values. */}}
 {{- define "posthorn.podFaults" -}}
 {{- $key := .part.key -}}
 {{- $v := .values -}}
@@ -75,7 +75,7 @@ twice, that lead nowhere, or that belong to the chart. What a single value may b
 {{- join "\n" $faults -}}
 {{- end -}}
 
-{{/* The faults of resources and tolerations, one a line. Takes key and values. */}}
+{{/* The faults of resources and tolerations, one per line. Takes key and values. */}}
 {{- define "posthorn.placementFaults" -}}
 {{- $key := .key -}}
 {{- $faults := list -}}
@@ -98,7 +98,7 @@ twice, that lead nowhere, or that belong to the chart. What a single value may b
 {{- join "\n" $faults -}}
 {{- end -}}
 
-{{/* Node ports that two ports of Services share, and names that Services cannot have: one fault a line. */}}
+{{/* Node ports that two ports of Services share, and invalid names of Services: one fault per line. */}}
 {{- define "posthorn.serviceFaults" -}}
 {{- $faults := list -}}
 {{- $taken := dict -}}

@@ -1,10 +1,10 @@
-{{/* Names, labels, images, and small decisions that several templates share. */}}
+{{/* Names, labels, images, and small functions that several templates share. */}}
 
 {{- define "posthorn.name" -}}
 {{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* 40 characters at most: Services and Jobs add to it, and 63 is the limit. */}}
+{{/* At most 40 characters: Services and Jobs append to it, and 63 is the limit. */}}
 {{- define "posthorn.fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
@@ -56,12 +56,12 @@ annotations:
 {{- end -}}
 {{- end -}}
 
-{{/* The account of the bundled stores: theirs has no role, such as that for S3. */}}
+{{/* The ServiceAccount of the bundled stores: it has no role, such as that for S3. */}}
 {{- define "posthorn.storesAccountName" -}}
 {{- include "posthorn.serviceAccountName" . -}}{{- if .Values.serviceAccount.create -}}-stores{{- end -}}
 {{- end -}}
 
-{{/* What an SPF record says of where mail leaves from. */}}
+{{/* The SPF mechanisms for the outbound addresses. */}}
 {{- define "posthorn.spf" -}}
 {{- $terms := list -}}
 {{- range .Values.outboundAddresses -}}
@@ -81,7 +81,7 @@ annotations:
 {{- end -}}
 {{- end -}}
 
-{{/* Somebody else's image. Takes an image block. */}}
+{{/* A third-party image. Takes an image block. */}}
 {{- define "posthorn.foreignImage" -}}
 {{- if .digest -}}
 {{- printf "%s/%s@%s" .registry .repository .digest -}}
@@ -104,7 +104,7 @@ annotations:
 {{- if or (.root.Capabilities.APIVersions.Has .api) (has .api .root.Values.capabilities.apiVersions) -}}true{{- end -}}
 {{- end -}}
 
-{{/* A value as an environment variable holds it: Helm hands over numbers as floats, and lists are JSON. */}}
+{{/* A value as the text of an environment variable: Helm passes numbers as floats, and lists become JSON. */}}
 {{- define "posthorn.text" -}}
 {{- if kindIs "float64" . -}}
 {{- if eq (floor .) . -}}{{ int64 . }}{{- else -}}{{ . }}{{- end -}}
@@ -115,14 +115,14 @@ annotations:
 {{- end -}}
 {{- end -}}
 
-{{/* What a Secret of ours holds already, or else the default. Takes root, name, key, default. */}}
+{{/* The current value in one of our Secrets, or else the default. Takes root, name, key, default. */}}
 {{- define "posthorn.kept" -}}
 {{- $there := lookup "v1" "Secret" .root.Release.Namespace .name -}}
 {{- $held := dig "data" .key "" (default dict $there) -}}
 {{- if $held -}}{{ b64dec $held }}{{- else -}}{{ .default }}{{- end -}}
 {{- end -}}
 
-{{/* The master key: that of existingSecret as far as it can be looked up, else what was generated, or is now. */}}
+{{/* The master key: that of existingSecret if it can be looked up, else the generated one, which is created if missing. */}}
 {{- define "posthorn.masterKey" -}}
 {{- if .Values.secretKey.existingSecret -}}
 {{- include "posthorn.kept" (dict "root" . "name" .Values.secretKey.existingSecret "key" .Values.secretKey.key "default" "") -}}
@@ -132,8 +132,8 @@ annotations:
 {{- end -}}
 {{- end -}}
 
-{{/* "true" when secrets may be generated: Helm sees the cluster that it renders for. Its own list of API versions, in use
-without a cluster, lacks what every cluster serves. Argo CD gives its cluster's list and still looks nothing up. */}}
+{{/* "true" when secrets may be generated: Helm reaches the cluster that it renders for. Without a cluster Helm uses its own list of
+API versions, which lacks some that every cluster serves. Argo CD passes its cluster's list but cannot look anything up. */}}
 {{- define "posthorn.mayGenerate" -}}
 {{- if eq .Values.secrets.generate "always" -}}true{{- end -}}
 {{- if eq .Values.secrets.generate "auto" -}}
@@ -209,7 +209,7 @@ seccompProfile:
   type: RuntimeDefault
 {{- end -}}
 
-{{/* What every pod says of itself. Service links are off for a reason: a Service named posthorn-api would put a variable
+{{/* Settings common to all pods. Service links are off because a Service named posthorn-api would put a variable
 POSTHORN_API_PORT=tcp://... into every pod of the namespace, and the API would refuse to start with it. */}}
 {{- define "posthorn.podCommon" -}}
 enableServiceLinks: false

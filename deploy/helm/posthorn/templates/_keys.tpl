@@ -1,15 +1,15 @@
 {{/*
-Derived keys: HMAC-SHA-256 (RFC 2104) of "posthorn <purpose>" under each master key, as `posthorn-keys` prints them, so that a part
-gets the key of its purpose and never the master key. Helm knows SHA-256 but neither HMAC nor XOR. So the pads are put
-over the key digit by digit in base64, where a constant octet is a pattern of four digits, and the inner digest is turned from
+Derived keys: HMAC-SHA-256 (RFC 2104) of "posthorn <purpose>" under each master key, as `posthorn-keys` prints them, so that a service
+gets the key for its purpose and never the master key. Helm has SHA-256 but neither HMAC nor XOR. So the pads are applied
+to the key digit by digit in base64, where a constant byte is a pattern of four digits, and the inner digest is converted from
 hexadecimal digits, three at a time, into two of base64.
-Takes keys (base64, several by comma) and purpose. A test compares it with the library.
+Takes keys (base64, several separated by commas) and purpose. A test compares the result with the library.
 */}}
 {{- define "posthorn.derivedKeys" -}}
 {{- $alphabet := "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/" -}}
 {{- $values := dict -}}
 {{- range $i := until 64 }}{{ $_ := set $values (substr $i (int (add $i 1)) $alphabet) $i }}{{ end -}}
-{{- /* 0x36 and 0x5c as digits of base64; behind the last whole group, one octet is two digits */ -}}
+{{- /* 0x36 and 0x5c as digits of base64; after the last complete group, one byte is two digits */ -}}
 {{- $pads := dict "inner" (list 13 35 24 54 13 32) "outer" (list 23 5 49 28 23 0) -}}
 {{- $derived := list -}}
 {{- range $key := splitList "," .keys -}}

@@ -1,7 +1,7 @@
 {{/*
-The parts, by the names of their Deployments: the key of their values, what they need, and the ports they listen on.
-Ports inside a container are above 1024; those with ``proxy`` demand a PROXY header from the first octet. A port with ``tls`` is
-offered only with a certificate.
+The services ("parts") by the names of their Deployments: the key of their values, what they need, and the ports they listen on.
+Ports inside a container are above 1024; those with ``proxy`` require a PROXY header. A port with ``tls`` is offered only with a
+certificate.
 */}}
 {{- define "posthorn.parts" -}}
 smtp-in:
@@ -39,7 +39,7 @@ api:
     http: {container: 8080, variable: POSTHORN_API_PORT, service: 8080}
 {{- end -}}
 
-{{/* The parts that are on, with their values and whole names, as YAML. */}}
+{{/* The enabled services, with their values and full names, as YAML. */}}
 {{- define "posthorn.enabledParts" -}}
 {{- $tls := include "posthorn.tlsSecret" . -}}
 {{- $parts := dict -}}
@@ -60,7 +60,7 @@ api:
 {{- toYaml $parts -}}
 {{- end -}}
 
-{{/* A part's environment. Takes root, part and values. */}}
+{{/* The environment of a service. Takes root, part and values. */}}
 {{- define "posthorn.env" -}}
 {{- $v := .root.Values -}}
 {{- $needs := .part.needs -}}
@@ -160,7 +160,7 @@ api:
 {{- end }}
 {{- end }}
 {{- $read := index (.root.Files.Get "files/settings.json" | fromJson) .part.key -}}
-{{- /* not merge: it takes false and 0 for nothing */}}
+{{- /* not merge: it treats false and 0 as unset */}}
 {{- $settings := dict }}
 {{- range $map := list $v.settings .values.settings }}
 {{- range $name, $value := $map }}
@@ -175,7 +175,7 @@ api:
 {{- end }}
 {{- end -}}
 
-{{/* The URL of a store: a part's own, or the one that all share. Takes root, store (postgresql or nats), part and variable. */}}
+{{/* The URL of a store: the service's own, or the shared one. Takes root, store (postgresql or nats), part and variable. */}}
 {{- define "posthorn.urlEnv" -}}
 {{- $own := include "posthorn.partSecret" . -}}
 {{- $block := index .root.Values .store -}}
@@ -187,7 +187,7 @@ api:
       key: {{ ternary $block.urlKey "url" (and (not $block.bundled.enabled) (ne (default $block.existingSecret $own) "")) }}
 {{- end -}}
 
-{{/* The Secret of a part's own login on a store; empty, it uses the shared one. Takes root, store and part. */}}
+{{/* The Secret with a service's own login on a store; empty if it uses the shared one. Takes root, store and part. */}}
 {{- define "posthorn.partSecret" -}}
 {{- $block := index .root.Values .store -}}
 {{- with get $block.partSecrets .part -}}
@@ -199,14 +199,14 @@ api:
 {{- end -}}
 {{- end -}}
 
-{{/* The Secret of a part's credentials file on a NATS of one's own. Takes root and part. */}}
+{{/* The Secret with a service's credentials file for an external NATS. Takes root and part. */}}
 {{- define "posthorn.credsSecret" -}}
 {{- if not .root.Values.nats.bundled.enabled -}}
 {{- default .root.Values.nats.credsSecret (get .root.Values.nats.partCredsSecrets .part) -}}
 {{- end -}}
 {{- end -}}
 
-{{/* The names of all parts that log in to a store, enabled or not, by comma. Takes store. */}}
+{{/* The names of all services that log in to a store, enabled or not, separated by commas. Takes store. */}}
 {{- define "posthorn.partsOn" -}}
 {{- $names := list -}}
 {{- range $name, $part := include "posthorn.parts" . | fromYaml -}}
@@ -215,7 +215,7 @@ api:
 {{- join "," $names -}}
 {{- end -}}
 
-{{/* What DNS records and mail clients are told. A port is offered when its part is on and somebody could log in by it. */}}
+{{/* The names and ports for DNS records and mail clients. A port is offered if its service is enabled and clients can log in on it. */}}
 {{- define "posthorn.publicEnv" -}}
 {{- $public := .Values.public -}}
 {{- $tls := include "posthorn.tlsSecret" . -}}

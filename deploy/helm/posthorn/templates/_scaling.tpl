@@ -1,12 +1,12 @@
 {{/*
-How many pods a Deployment has, when besides the values an autoscaler or `kubectl scale` has a say.
+The number of pods of a Deployment, which an autoscaler or `kubectl scale` may set besides the values.
 
-Helm 4 applies server-side: each field has owners, a change of one that somebody else owns is a conflict, and a release with one stops
-half-way. Helm 3, and Helm 4 with a release that Helm 3 made, patch as they like. The live object's managedFields tell them apart:
-server-side there is an entry with the operation Apply. `lookup` finds nothing where a tool renders without a cluster.
+Helm 4 applies server-side: each field has owners, changing a field of another owner is a conflict, and a conflict stops the release
+half-way. Helm 3, and Helm 4 with a release that Helm 3 made, overwrite fields. The live object's managedFields tell them apart:
+server-side there is an entry with the operation Apply. `lookup` finds nothing when a tool renders without a cluster.
 */}}
 
-{{/* "true" when Helm applies server-side and somebody else has set the number. Takes the live Deployment. */}}
+{{/* "true" when Helm applies server-side and another manager has set the number. Takes the live Deployment. */}}
 {{- define "posthorn.scaledByOthers" -}}
 {{- $applied := false -}}
 {{- $others := false -}}
@@ -20,7 +20,7 @@ server-side there is an entry with the operation Apply. `lookup` finds nothing w
 {{- if and $applied $others -}}true{{- end -}}
 {{- end -}}
 
-{{/* What scales a part by itself, as YAML: autoscaling or keda, if one is on. Takes values. */}}
+{{/* The enabled scaler of a service as YAML: autoscaling or keda. Takes values. */}}
 {{- define "posthorn.scaler" -}}
 {{- range $kind := list "autoscaling" "keda" -}}
 {{- $scaler := index $.values $kind | default dict -}}
@@ -29,8 +29,8 @@ server-side there is an entry with the operation Apply. `lookup` finds nothing w
 {{- end -}}
 
 {{/*
-The number for a Deployment's spec, or nothing when it is to be left out. A part that is scaled by itself keeps the number that it has: left
-out, the API server would set 1, until the autoscaler has acted. But once the autoscaler owns the number, it must be left out.
+The number for a Deployment's spec, or nothing if it must be left out. An autoscaled service keeps its current number: if it were left
+out, the API server would set 1 until the autoscaler acts. Once the autoscaler owns the number, it must be left out.
 Takes root, name, values.
 */}}
 {{- define "posthorn.replicas" -}}
@@ -45,7 +45,7 @@ Takes root, name, values.
 {{- end -}}
 {{- end -}}
 
-{{/* What is wrong with a number of pods, when Helm could not set it. Takes root, kind, name, value (the value's name) and wanted. */}}
+{{/* The fault of a number of pods that Helm could not set. Takes root, kind, name, value (the value's name) and wanted. */}}
 {{- define "posthorn.replicasFault" -}}
 {{- $helm := .root.Capabilities.HelmVersion.Version | default "v3" -}}
 {{- if semverCompare ">=4.0.0-0" $helm -}}

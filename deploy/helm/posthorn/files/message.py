@@ -1,5 +1,5 @@
-"""What ``helm test`` does: make an account, send it a letter by port 25, read the same octets at port 995, clean up."""
-# ruff: noqa: PTH123, S310, T201, TID251 - a script that stands alone in a pod and reads what the pod's definition says
+"""Run by ``helm test``: create an account, send it a message to port 25, read the same bytes at port 995, clean up."""
+# ruff: noqa: PTH123, S310, T201, TID251 - a script of its own, configured by its pod's environment
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DEADLINE = time.monotonic() + float(os.environ["TEST_SECONDS"])
 
 
 def call(method: str, path: str, document: dict[str, str | bool] | None = None, well: tuple[int, ...] = ()) -> int:
-    """Ask the API; ends the test when it answers neither 2xx nor one of ``well``."""
+    """Call the API; end the test when it answers neither 2xx nor one of ``well``."""
     request = urllib.request.Request(
         API + path,
         method=method,
@@ -41,7 +41,7 @@ def call(method: str, path: str, document: dict[str, str | bool] | None = None, 
 
 
 def until_done[T](what: Callable[[], T], *faults: type[Exception]) -> T:
-    """Do something again until it succeeds or the time is up: a first start takes its time."""
+    """Repeat a call until it succeeds or the time is up: the first start is slow."""
     while True:
         try:
             return what()
@@ -52,19 +52,19 @@ def until_done[T](what: Callable[[], T], *faults: type[Exception]) -> T:
             time.sleep(2)
 
 
-def send(address: str, letter: bytes) -> None:
-    """Hand the letter in as another mail server does."""
+def send(address: str, message: bytes) -> None:
+    """Send the message as another mail server does."""
     with smtplib.SMTP(SMTP_HOST, SMTP_PORT, local_hostname="helm-test.example", timeout=30) as client:
-        refused = client.sendmail("sender@helm-test.example", [address], letter)
+        refused = client.sendmail("sender@helm-test.example", [address], message)
         assert not refused, refused
 
 
 class NotThereError(Exception):
-    """No letter yet."""
+    """No message has arrived yet."""
 
 
 def read(address: str, password: str) -> bytes:
-    """Read and delete the letter over TLS; the certificate must be the one that is mounted."""
+    """Read and delete the message over TLS; the certificate must be the mounted one."""
     context = ssl.create_default_context()
     context.check_hostname = False  # inside the cluster the server has another name
     context.verify_mode = ssl.CERT_NONE
@@ -86,21 +86,21 @@ def read(address: str, password: str) -> bytes:
 
 
 def main() -> None:
-    """Run the test; it leaves nothing behind."""
+    """Run the test and delete what it created."""
     address, password = f"test-{secrets.token_hex(6)}@{DOMAIN}", secrets.token_urlsafe(18)
-    letter = (
+    message = (
         f"From: sender@helm-test.example\r\nTo: {address}\r\nSubject: helm test {secrets.token_hex(4)}\r\n"
-        "Date: Thu, 01 Jan 2026 00:00:00 +0000\r\n\r\nA letter\r\n.\r\n..with dots\r\n\r\nand an end\r\n"
+        "Date: Thu, 01 Jan 2026 00:00:00 +0000\r\n\r\nA message\r\n.\r\n..with dots\r\n\r\nand an end\r\n"
     ).encode()
     made = until_done(lambda: call("POST", "/v1/domains", {"name": DOMAIN, "dkim": False}, (409,)), OSError) == 201
     try:
         call("POST", "/v1/accounts", {"address": address, "password": password})
-        until_done(lambda: send(address, letter), OSError, smtplib.SMTPException)
-        print("the letter was accepted", flush=True)
+        until_done(lambda: send(address, message), OSError, smtplib.SMTPException)
+        print("the message was accepted", flush=True)
         stored = until_done(lambda: read(address, password), NotThereError, OSError, poplib.error_proto)
-        if not stored.endswith(letter):
-            sys.exit(f"the letter was changed:\n{stored.decode(errors='replace')}")
-        print("the same octets were read", flush=True)
+        if not stored.endswith(message):
+            sys.exit(f"the message was changed:\n{stored.decode(errors='replace')}")
+        print("the same bytes were read", flush=True)
     finally:
         call("DELETE", f"/v1/accounts/{address}", well=(404,))
         if made:

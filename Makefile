@@ -63,7 +63,7 @@ lint: $(VENV)/.ready types  ## ruff, import rules and types
 	@$(BIN)/lint-imports --no-cache
 
 types: $(VENV)/.ready  ## mypy, strict
-	@$(BIN)/mypy libs/posthorn/src $(foreach s,$(SERVICES),services/$(s)/src) tests bench chaos deploy
+	@$(BIN)/mypy libs/posthorn/src $(foreach s,$(SERVICES),services/$(s)/src) tests bench chaos deploy tools
 
 format: $(VENV)/.ready  ## put the code in form
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
@@ -93,7 +93,7 @@ docs: $(VENV)/.ready  ## build the documentation into build/site, its generated 
 	@$(BIN)/zensical build --clean --strict
 
 client: $(VENV)/.ready  ## renew the Python client's operations and types from the API's OpenAPI document
-	@$(BIN)/python -m tests.unit.client_source
+	@$(BIN)/python -m tools.client_source
 
 viewer: $(VENV)/.ready  ## renew the viewer of the API's reference from npm (VERSION=5.35.0; without it, the newest)
 	@$(BIN)/python -m deploy.reference_viewer $(VERSION)

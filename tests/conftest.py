@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from posthorn_local import embedded
-from posthorn_local.embedded import Nats, Postgres
+from posthorn_local.embedded import Nats, Postgres, draw_ports_from
 from tests.support.databases import ROLE_PASSWORDS, Databases
 from tests.support.ports import PortsInTurn
 from tests.support.s3 import S3Server
@@ -27,11 +26,11 @@ settings.load_profile("any speed")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give each parallel worker (pytest-xdist) ports of its own: what one has chosen is not bound for a while."""
+    """Let each parallel worker (pytest-xdist) draw from ports of its own: what one has chosen is not bound for a while."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and so it would be by all that is started
     worker: dict[str, str] = getattr(config, "workerinput", {})
     number = int(worker.get("workerid", "gw0").removeprefix("gw"))
-    setattr(embedded, "_PORTS", PortsInTurn(number))  # noqa: B010
+    draw_ports_from(PortsInTurn(number))
 
 
 @pytest.fixture(scope="session")

@@ -50,7 +50,7 @@ class Instance:
     process: subprocess.Popen[bytes]
 
     def is_ready(self) -> bool:
-        """Whether /readyz answers 200."""
+        """Return whether /readyz answers 200."""
         assert self.process.poll() is None, f"{self.service} ended with {self.process.returncode}; see {self.log}"
         with suppress(httpx.HTTPError):
             return httpx.get(f"http://127.0.0.1:{self.health}/readyz", timeout=5, trust_env=False).status_code == 200
@@ -93,7 +93,7 @@ class Balancer:
         self._loop.close()
 
     def set_instances(self, instances: list[Instance]) -> None:
-        """Say which instances there are, as the endpoints of a Service."""
+        """Return which instances there are, as the endpoints of a Service."""
         self._instances = {service: [one for one in instances if one.service == service] for service in self.services}
 
     def _call(self, work: Coroutine[Any, Any, None]) -> None:
@@ -182,7 +182,7 @@ class Fleet:
         self._api: httpx.Client | None = None
 
     def start(self) -> None:
-        """Start everything; returns when all of it is ready."""
+        """Start everything. Return when all of it is ready."""
         self.balancer.start()
         for service in ("api", *self._first):  # the API first: smtp-in waits for the directory
             self.add(service)
@@ -250,7 +250,7 @@ class Fleet:
         await_that(f"{instance.service} {instance.number} serves", instance.is_ready, timeout=120)
 
     def replace(self, instance: Instance) -> Instance:
-        """As a rolling update without a surge does: SIGTERM, and another one. Gives it when it serves and the old one has ended."""
+        """Replace an instance as a rolling update without a surge does. Return the new one when it serves and the old one ended."""
         instance.terminate()
         successor = self.add(instance.service)
         assert instance.process.wait(60) == 0, f"see {instance.log}"
@@ -273,7 +273,7 @@ class Fleet:
         assert answer.status_code == 201, answer.text
 
     def make_account(self, address: str, password: str = "a password for tests") -> Maildrop:
-        """Make an account; gives its maildrop."""
+        """Make an account. Return its maildrop."""
         self.make("/v1/accounts", address=address, password=password)
         return Maildrop(self.balancer.ports["pop3"], address, password)
 

@@ -21,8 +21,8 @@ from posthorn.adapters.nats import layout
 from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
 from posthorn_local.embedded import Nats, die_with_parent, free_port
 from tests.support.databases import logged_in
-from tests.support.jetstream import until
-from tests.support.scene import Scene, scene
+from tests.support.delivery_env import DeliveryEnv, delivery_env
+from tests.support.polling import until
 
 
 class DeliveryProcess:
@@ -59,9 +59,11 @@ class DeliveryProcess:
 
 
 @pytest.fixture
-async def stage(nats: Nats, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
+async def env(
+    nats: Nats, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[DeliveryEnv]:
     monkeypatch.setattr(layout, "ACK_WAIT", 2.0)
-    async with scene(nats, database_url, tmp_path / "blobs") as made:
+    async with delivery_env(nats, database_url, tmp_path / "blobs") as made:
         await made.source.__aexit__()  # the process under test is the only one that takes
         yield made
 
@@ -92,79 +94,79 @@ async def ended(process: subprocess.Popen[bytes]) -> int:
 
 @pytest.mark.parametrize("point", ["before-put", "after-put", "after-commit", "between-acks"])
 async def test_a_process_killed_at_this_point_loses_nothing_and_doubles_nothing(
-    stage: Scene, delivery: DeliveryProcess, point: str
+    env: DeliveryEnv, delivery: DeliveryProcess, point: str
 ) -> None:
-    accounts = await stage.town.accounts(3)
+    accounts = await env.seed.accounts(3)
     bodies = [b"%d\r\n" % number for number in range(30)]
     for body in bodies:
-        await stage.send(body, "user0@example.test", "user1@example.test", "gone@example.test")
+        await env.send(body, "user0@example.test", "user1@example.test", "gone@example.test")
     large = b"large\r\n" * 1000
-    await stage.send_large(large, "user2@example.test")
+    await env.send_large(large, "user2@example.test")
     with delivery.started(point) as process:
         assert await ended(process) == -signal.SIGKILL
-    placed_before = await stage.town.value("SELECT count(*) FROM messages")
+    placed_before = await env.seed.value("SELECT count(*) FROM messages")
     assert (placed_before > 0) == (point in ("after-commit", "between-acks"))
-    assert await stage.left() == 31 - (5 if point == "between-acks" else 0)
+    assert await env.left() == 31 - (5 if point == "between-acks" else 0)
 
     with delivery.started():
-        await stage.settled()
-    assert sorted(await stage.bodies(accounts[0])) == sorted(await stage.bodies(accounts[1])) == sorted(bodies)
-    assert await stage.bodies(accounts[2]) == [large]
-    assert await stage.town.value("SELECT count(*) FROM outbound_recipients WHERE notice = 'failed'") == 30
-    assert await stage.dead.parked(0, 100) == []
-    await stage.town.sums_hold()
+        await env.settled()
+    assert sorted(await env.bodies(accounts[0])) == sorted(await env.bodies(accounts[1])) == sorted(bodies)
+    assert await env.bodies(accounts[2]) == [large]
+    assert await env.seed.value("SELECT count(*) FROM outbound_recipients WHERE notice = 'failed'") == 30
+    assert await env.dead.parked(0, 100) == []
+    await env.seed.sums_hold()
 
 
-async def test_a_process_killed_again_and_again_under_load(stage: Scene, delivery: DeliveryProcess) -> None:
-    (account,) = await stage.town.accounts(1)
+async def test_a_process_killed_again_and_again_under_load(env: DeliveryEnv, delivery: DeliveryProcess) -> None:
+    (account,) = await env.seed.accounts(1)
     bodies = [b"%d\r\n" % number for number in range(1500)]
     queue = iter(bodies)
     rolled = random.Random(7)
 
     async def send() -> None:
         for body in queue:
-            await stage.send(body, "user0@example.test")
+            await env.send(body, "user0@example.test")
             await asyncio.sleep(0.005)
 
     sending = asyncio.gather(*(send() for _ in range(4)))
     for _ in range(3):
         with delivery.started():
-            before = len(await stage.town.inbox(account))
+            before = len(await env.seed.inbox(account))
 
             async def moves(before: int = before) -> bool:
-                return len(await stage.town.inbox(account)) > before or sending.done()
+                return len(await env.seed.inbox(account)) > before or sending.done()
 
             await until(moves, 15, "a delivery")
             await asyncio.sleep(rolled.uniform(0, 0.2))  # and then it is killed
     await sending
     with delivery.started():
-        await until(lambda: _empty(stage), 20, "the stream's becoming empty")
-    assert sorted(await stage.bodies(account)) == sorted(bodies)
-    await stage.town.sums_hold()
+        await until(lambda: _empty(env), 20, "the stream's becoming empty")
+    assert sorted(await env.bodies(account)) == sorted(bodies)
+    await env.seed.sums_hold()
 
 
 async def test_sigterm_finishes_what_is_at_hand_and_gives_back_the_rest(
-    stage: Scene, delivery: DeliveryProcess
+    env: DeliveryEnv, delivery: DeliveryProcess
 ) -> None:
-    (account,) = await stage.town.accounts(1)
+    (account,) = await env.seed.accounts(1)
     with delivery.started(ack_wait=20.0) as process:
         await until(delivery.is_ready, 15, "readiness")
-        sending = asyncio.gather(*(stage.send(b"%d\r\n" % number, "user0@example.test") for number in range(300)))
+        sending = asyncio.gather(*(env.send(b"%d\r\n" % number, "user0@example.test") for number in range(300)))
         await asyncio.sleep(0.02)
         process.send_signal(signal.SIGTERM)
         began = time.monotonic()
         assert await ended(process) == 0
         assert time.monotonic() - began < 5
         await sending
-    async with NatsIngestSource(stage.nats) as source:
+    async with NatsIngestSource(env.nats) as source:
         async with asyncio.timeout(5):  # nothing stays twenty seconds in the hands of a process that has gone
-            left = len(await stage.town.inbox(account))
+            left = len(await env.seed.inbox(account))
             while left < 300:
                 batch = await source.take(512, 1 << 20)
                 left += len(batch)
-                await stage.deliverer.deliver(batch)
-    await stage.settled()
-    assert sorted(await stage.bodies(account)) == sorted(b"%d\r\n" % number for number in range(300))
+                await env.deliverer.deliver(batch)
+    await env.settled()
+    assert sorted(await env.bodies(account)) == sorted(b"%d\r\n" % number for number in range(300))
     assert b'"level":"error"' not in delivery.output.read_bytes().replace(b'": "', b'":"')
 
 
@@ -194,5 +196,5 @@ async def test_a_database_that_is_down_makes_the_process_unready_not_dead(
     assert b"secret" not in delivery.output.read_bytes()
 
 
-async def _empty(stage: Scene) -> bool:
-    return await stage.left() == 0
+async def _empty(env: DeliveryEnv) -> bool:
+    return await env.left() == 0

@@ -16,7 +16,8 @@ from posthorn.adapters.nats.ingest import NatsIngest
 from posthorn.adapters.nats.storage import storage
 from posthorn.ports.errors import Full
 from posthorn_local.embedded import Nats
-from tests.support.jetstream import letter, nats_settings, restart
+from tests.support.builders import make_envelope
+from tests.support.jetstream import nats_settings, restart
 from tests.support.system import System, await_that
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
@@ -55,16 +56,16 @@ async def test_a_stream_that_answers_and_stores_nothing_is_full_until_nats_start
     try:
         async with connect(settings, "test") as connection:
             ingest = NatsIngest(connection, timeout=1.0)
-            await ingest.accept(letter(BODY), BODY)
+            await ingest.accept(make_envelope(BODY), BODY)
             used, limit = await storage(connection, settings)
             assert 0 < used < limit == 18 * 1024**2 + 1024**3
             large = BODY * 3000
             with full(small):
                 with pytest.raises(Full):
-                    await ingest.accept(letter(large), large)
+                    await ingest.accept(make_envelope(large), large)
                 began = time.monotonic()
                 with pytest.raises(Full):  # the next one is not kept waiting for three tries
-                    await ingest.accept(letter(large), large)
+                    await ingest.accept(make_envelope(large), large)
                 assert time.monotonic() - began < 3
                 with pytest.raises(Full):
                     await ingest.probe()
@@ -72,7 +73,7 @@ async def test_a_stream_that_answers_and_stores_nothing_is_full_until_nats_start
             assert nats.is_wedged()
             nats.stop()
             restart(nats)
-            await ingest.accept(letter(large), large)
+            await ingest.accept(make_envelope(large), large)
             await ingest.probe()
             assert not nats.is_wedged()
     finally:

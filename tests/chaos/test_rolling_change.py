@@ -1,7 +1,7 @@
 """A rolling change under load: every process is replaced, one after the other, and nobody loses anything by it.
 
 What a sender may see is what it tries again after: 421 at the end of a session, or a connection that ends where none of its
-messages can be in doubt. What nobody may see: a permanent reply, a letter that is missing or there twice, an empty maildrop.
+messages can be in doubt. What nobody may see: a permanent reply, a message that is missing or there twice, an empty maildrop.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def running(stores: dict[str, str], sink: Sink, tmp_path: Path) -> Iterator[Flee
         yield made
 
 
-def test_every_process_is_replaced_under_load_and_each_letter_is_everywhere_once(running: Fleet, sink: Sink) -> None:
+def test_every_process_is_replaced_under_load_and_each_message_is_everywhere_once(running: Fleet, sink: Sink) -> None:
     kept, emptied = running.make_account("kept@example.test"), running.make_account("emptied@example.test")
     targets = [kept.address, emptied.address, "someone@sink.test"]
     running.make("/v1/aliases", address=_RECIPIENT, targets=targets)
@@ -114,9 +114,9 @@ def test_every_process_is_replaced_under_load_and_each_letter_is_everywhere_once
     assert not running.balancer.refused
 
     expected = Counter(list(outcome.accepted))
-    await_that("all letters went out", lambda: len(_at(sink)) >= len(expected), timeout=40)
-    await_that("all letters arrived", lambda: kept.count() >= len(expected), timeout=40)
-    await_that("all letters were taken", lambda: len(taker.taken) >= len(expected), timeout=40)
+    await_that("all messages went out", lambda: len(_at(sink)) >= len(expected), timeout=40)
+    await_that("all messages arrived", lambda: kept.count() >= len(expected), timeout=40)
+    await_that("all messages were taken", lambda: len(taker.taken) >= len(expected), timeout=40)
     reading.finish()
     settle(lambda: len(sink.taken) + kept.count())
     assert not reading.faults

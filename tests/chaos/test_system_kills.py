@@ -38,7 +38,7 @@ def drop(system: System) -> Maildrop:
 
 
 def kill(system: System, name: str) -> psutil.Process:
-    """SIGKILL to the part; gives the process that was started in its place, which serves."""
+    """SIGKILL to the part. Return the process that was started in its place, which serves."""
     victim = await_that(f"{name} runs", lambda: system.parts().get(name))
     victim.kill()
 

@@ -39,7 +39,7 @@ def by_component(rendered: Rendered) -> dict[str, dict[str, str]]:
 
 
 def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
-    """Whether a label selector takes labels."""
+    """Return whether a label selector takes labels."""
     if not selector.get("matchLabels", {}).items() <= labels.items():
         return False
     return all(labels.get(rule["key"]) in rule["values"] for rule in selector.get("matchExpressions", []))
@@ -255,7 +255,7 @@ def test_what_pods_refer_to_is_there_or_the_users(rendered: Rendered) -> None:
 
 
 def allowed(policies: list[Object], sort: str, labels: dict[str, str], peer: dict[str, str] | None, port: int) -> bool:
-    """Whether policies let a pod be reached from, or reach, a peer at a port; no peer stands for the world."""
+    """Return whether policies let a pod be reached from, or reach, a peer at a port; no peer stands for the world."""
     direction = "from" if sort == "Ingress" else "to"
     for policy in policies:
         if sort not in policy["spec"]["policyTypes"] or not selects(policy["spec"]["podSelector"], labels):

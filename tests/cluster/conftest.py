@@ -7,19 +7,19 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.cluster.cluster_env import ClusterEnv
 from tests.cluster.images import Images
 from tests.cluster.ledger import Account
-from tests.cluster.scene import Scene
 from tests.cluster.settings import Settings
 
 _RESULT = pytest.StashKey[str]()
 
 
 @pytest.fixture(scope="session")
-def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
+def env(request: pytest.FixtureRequest) -> Iterator[ClusterEnv]:
     """The release on the cluster that KUBECONFIG names, and the sender beside it."""
     settings = Settings.load()
-    made = Scene(settings)
+    made = ClusterEnv(settings)
     major, minor = made.kubectl.version()
     if (major, minor) < (1, 25) and not settings.old:
         pytest.fail(
@@ -33,14 +33,14 @@ def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
 
 
 @pytest.fixture(scope="session")
-def result(scene: Scene, request: pytest.FixtureRequest) -> Account:
+def result(env: ClusterEnv, request: pytest.FixtureRequest) -> Account:
     """The account of the run, written down. Ask for it last: it ends the run."""
-    found = scene.finish()
-    page = f"Kubernetes {scene.version}, {len(scene.kubectl.items('nodes'))} node(s), {scene.release.helm}, "
-    page += f"{'stand-in' if scene.settings.standins else 'official'} images of the stores, {scene.settings.rate:g} messages/s\n\n"
+    found = env.finish()
+    page = f"Kubernetes {env.version}, {len(env.kubectl.items('nodes'))} node(s), {env.release.helm}, "
+    page += f"{'stand-in' if env.settings.standins else 'official'} images of the stores, {env.settings.rate:g} messages/s\n\n"
     page += f"{found.table()}\n{found.clients_table()}"
-    (scene.settings.results / "result.md").write_text(page)
-    (scene.settings.results / "result.json").write_text(json.dumps(found.document(), indent=1))
+    (env.settings.results / "result.md").write_text(page)
+    (env.settings.results / "result.json").write_text(json.dumps(found.document(), indent=1))
     request.config.stash[_RESULT] = page
     return found
 

@@ -37,7 +37,7 @@ class Kubectl:
         self.namespace = namespace
 
     def said(self, *arguments: str, given: str | None = None, seconds: float = 120) -> str:
-        """Run a command; gives what it printed. Raises KubectlError."""
+        """Run a command. Return what it printed. Raises KubectlError."""
         done = subprocess.run(
             ["kubectl", "--namespace", self.namespace, *arguments],
             input=given,
@@ -63,7 +63,7 @@ class Kubectl:
         return found
 
     def run_in(self, pod: str, *command: str, given: str | None = None, seconds: float = 120) -> str:
-        """Run a command in a pod; gives what it printed."""
+        """Run a command in a pod. Return what it printed."""
         stdin = ["--stdin"] if given is not None else []
         return self.said("exec", *stdin, pod, "--", *command, given=given, seconds=seconds)
 
@@ -73,14 +73,14 @@ class Kubectl:
         return int(told["major"]), int(told["minor"].rstrip("+"))
 
     def is_going(self) -> bool:
-        """Whether the namespace is being deleted."""
+        """Return whether the namespace is being deleted."""
         found = json.loads(self.said("get", "namespaces", "--output", "json"))["items"]
         return any(
             each["metadata"]["name"] == self.namespace and "deletionTimestamp" in each["metadata"] for each in found
         )
 
     def serves(self, version: str) -> bool:
-        """Whether the API server has a group and version, such as ``policy/v1``."""
+        """Return whether the API server has a group and version, such as ``policy/v1``."""
         return version in self.said("api-versions").split()
 
     def evict(self, pod: str) -> None:

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.cluster.cluster_env import SENDER, ClusterEnv
 from tests.cluster.kubectl import KubectlError, Object, await_that
 from tests.cluster.release import NAME, SELECTOR, STORES
-from tests.cluster.scene import SENDER, Scene
 
 _SHOWN = """
 import hashlib, smtplib, socket, ssl, sys
@@ -30,107 +30,105 @@ print(*(hashlib.sha256(one).hexdigest() for one in shown))
 """
 
 
-def steady(scene: Scene) -> None:
+def steady(env: ClusterEnv) -> None:
     """Do nothing."""
     time.sleep(20)
 
 
-def scale_out(scene: Scene) -> None:
+def scale_out(env: ClusterEnv) -> None:
     """smtp-in from 1 to 4 by values."""
-    _scale(scene, 4)
+    _scale(env, 4)
 
 
-def scale_in(scene: Scene) -> None:
+def scale_in(env: ClusterEnv) -> None:
     """And back."""
-    _scale(scene, 1)
+    _scale(env, 1)
 
 
-def _scale(scene: Scene, replicas: int) -> None:
-    scene.release.upgrade(smtpIn=scene.release.values["smtpIn"] | {"replicas": replicas})
+def _scale(env: ClusterEnv, replicas: int) -> None:
+    env.release.upgrade(smtpIn=env.release.values["smtpIn"] | {"replicas": replicas})
 
 
-def scaled_by_kubectl(scene: Scene) -> None:
+def scaled_by_kubectl(env: ClusterEnv) -> None:
     """A number that kubectl has set: Helm 4 is refused before anything is sent, Helm 3 overwrites it; either way the next goes."""
     deployment = f"deployment/{NAME}-smtp-in"
-    scene.kubectl.said("scale", deployment, "--replicas", "2")
-    scene.release.await_ready()
+    env.kubectl.said("scale", deployment, "--replicas", "2")
+    env.release.await_ready()
     try:
-        _scale(scene, 1)
+        _scale(env, 1)
     except Exception as refusal:
         if "was scaled to 2 by other means" not in str(refusal):
             raise
-        scene.kubectl.said("scale", deployment, "--replicas", "1")
-        _scale(scene, 1)
+        env.kubectl.said("scale", deployment, "--replicas", "1")
+        _scale(env, 1)
 
 
-def autoscaling(scene: Scene) -> None:
+def autoscaling(env: ClusterEnv) -> None:
     """Autoscaling turned on keeps the pods that there are; without metrics it stays at its least."""
-    if not scene.kubectl.serves("autoscaling/v2"):
+    if not env.kubectl.serves("autoscaling/v2"):
         return
-    before = scene.release.values
-    scene.release.upgrade(pop3={"replicas": 3})
-    earlier = _falls(scene)
-    scene.release.upgrade(pop3={"replicas": 3, "autoscaling": {"enabled": True, "minReplicas": 3}})
-    found = [
-        each for each in scene.kubectl.items("deployments", SELECTOR) if each["metadata"]["name"] == f"{NAME}-pop3"
-    ]
+    before = env.release.values
+    env.release.upgrade(pop3={"replicas": 3})
+    earlier = _falls(env)
+    env.release.upgrade(pop3={"replicas": 3, "autoscaling": {"enabled": True, "minReplicas": 3}})
+    found = [each for each in env.kubectl.items("deployments", SELECTOR) if each["metadata"]["name"] == f"{NAME}-pop3"]
     assert found[0]["spec"]["replicas"] == 3, found[0]["spec"]["replicas"]
-    assert _falls(scene) == earlier
-    scene.release.upgrade(pop3={"replicas": 3})
-    scene.release.upgrade(pop3=before.get("pop3", {}))
+    assert _falls(env) == earlier
+    env.release.upgrade(pop3={"replicas": 3})
+    env.release.upgrade(pop3=before.get("pop3", {}))
 
 
-def _falls(scene: Scene) -> list[str]:
+def _falls(env: ClusterEnv) -> list[str]:
     """What the cluster says of pop3's pods that became fewer."""
-    said = [(each.get("message", ""), str(each.get("count"))) for each in scene.kubectl.items("events")]
+    said = [(each.get("message", ""), str(each.get("count"))) for each in env.kubectl.items("events")]
     return sorted(f"{text} {count}" for text, count in said if f"Scaled down replica set {NAME}-pop3" in text)
 
 
-def restart_parts(scene: Scene) -> None:
+def restart_parts(env: ClusterEnv) -> None:
     """Roll every part."""
-    scene.kubectl.said("rollout", "restart", "deployment", "--selector", SELECTOR)
-    scene.release.await_ready()
+    env.kubectl.said("rollout", "restart", "deployment", "--selector", SELECTOR)
+    env.release.await_ready()
 
 
-def restart_stores(scene: Scene) -> None:
+def restart_stores(env: ClusterEnv) -> None:
     """Roll every store, one after another."""
     for store in STORES:
-        scene.kubectl.said("rollout", "restart", f"statefulset/{NAME}-{store}")
-        scene.release.await_ready()
+        env.kubectl.said("rollout", "restart", f"statefulset/{NAME}-{store}")
+        env.release.await_ready()
 
 
-def upgrade(scene: Scene) -> None:
+def upgrade(env: ClusterEnv) -> None:
     """To another tag, and to values that replace every part."""
-    image = scene.release.values["image"] | {"tag": scene.settings.next_tag}
-    scene.release.upgrade(image=image, commonAnnotations={"cluster.example/upgraded": "yes"})
+    image = env.release.values["image"] | {"tag": env.settings.next_tag}
+    env.release.upgrade(image=image, commonAnnotations={"cluster.example/upgraded": "yes"})
 
 
-def rollback(scene: Scene) -> None:
+def rollback(env: ClusterEnv) -> None:
     """Back to the revision before."""
-    scene.release.rollback()
+    env.release.rollback()
 
 
-def drain(scene: Scene) -> None:
+def drain(env: ClusterEnv) -> None:
     """Every node: cordoned, its pods evicted. A lone one cannot be emptied: its pods are evicted one by one."""
     nodes = [
         node["metadata"]["name"]
-        for node in scene.kubectl.items("nodes")
+        for node in env.kubectl.items("nodes")
         if not node["spec"].get("unschedulable") and not _tainted(node)
     ]
-    stay = _stores_that_stay(scene)
+    stay = _stores_that_stay(env)
     for node in nodes:
-        here = [pod for pod in scene.release.pods() if pod["spec"].get("nodeName") == node]
+        here = [pod for pod in env.release.pods() if pod["spec"].get("nodeName") == node]
         moving = [pod for pod in here if _component(pod) not in stay]
         staying = [pod for pod in here if _component(pod) in stay]
         if len(nodes) == 1:
-            _evict(scene, here)
+            _evict(env, here)
             continue
-        scene.kubectl.said("cordon", node)
+        env.kubectl.said("cordon", node)
         try:
-            _evict(scene, moving)
+            _evict(env, moving)
         finally:
-            scene.kubectl.said("uncordon", node)
-        _evict(scene, staying)
+            env.kubectl.said("uncordon", node)
+        _evict(env, staying)
 
 
 def _tainted(node: Object) -> bool:
@@ -141,57 +139,57 @@ def _component(pod: Object) -> str:
     return str(pod["metadata"]["labels"]["app.kubernetes.io/component"])
 
 
-def _evict(scene: Scene, pods: list[Object]) -> None:
+def _evict(env: ClusterEnv, pods: list[Object]) -> None:
     for pod in pods:
-        scene.kubectl.evict(pod["metadata"]["name"])
-        _await_successor(scene, pod)
+        env.kubectl.evict(pod["metadata"]["name"])
+        _await_successor(env, pod)
 
 
-def _stores_that_stay(scene: Scene) -> set[str]:
+def _stores_that_stay(env: ClusterEnv) -> set[str]:
     """Stores whose volume is bound to a node."""
     bound = {
         volume["spec"]["claimRef"]["name"]
-        for volume in scene.kubectl.items("persistentvolumes", every=True)
-        if volume["spec"].get("claimRef", {}).get("namespace") == scene.kubectl.namespace
+        for volume in env.kubectl.items("persistentvolumes", every=True)
+        if volume["spec"].get("claimRef", {}).get("namespace") == env.kubectl.namespace
         and (volume["spec"].get("nodeAffinity") or "hostPath" in volume["spec"])
     }
     return {store for store in STORES if any(f"-{store}-" in claim for claim in bound)}
 
 
-def force_parts(scene: Scene) -> None:
+def force_parts(env: ClusterEnv) -> None:
     """Every pod of every part deleted by force, one after another."""
-    for pod in scene.release.pods():
+    for pod in env.release.pods():
         if _component(pod) not in STORES:
-            _force(scene, pod)
+            _force(env, pod)
 
 
-def force_store(store: str) -> Callable[[Scene], None]:
+def force_store(store: str) -> Callable[[ClusterEnv], None]:
     """A store's pods deleted by force, three times."""
 
-    def force(scene: Scene) -> None:
+    def force(env: ClusterEnv) -> None:
         for _ in range(3):
-            for pod in scene.release.pods(store):
-                _force(scene, pod)
+            for pod in env.release.pods(store):
+                _force(env, pod)
             time.sleep(3)
 
     return force
 
 
-def _force(scene: Scene, pod: Object) -> None:
-    scene.kubectl.said("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force", "--wait=false")
-    _await_successor(scene, pod)
+def _force(env: ClusterEnv, pod: Object) -> None:
+    env.kubectl.said("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force", "--wait=false")
+    _await_successor(env, pod)
 
 
-def _await_successor(scene: Scene, pod: Object) -> None:
+def _await_successor(env: ClusterEnv, pod: Object) -> None:
     """Wait until a pod is gone and everything is ready again, by pods: a controller's status lags behind."""
     uid = pod["metadata"]["uid"]
 
     def succeeded() -> bool:
-        pods = scene.release.pods()
+        pods = env.release.pods()
         return all(each["metadata"]["uid"] != uid and _is_ready(each) for each in pods)
 
     await_that(f"{pod['metadata']['name']} has a successor", succeeded, 900)
-    scene.release.await_ready()
+    env.release.await_ready()
 
 
 def _is_ready(pod: Object) -> bool:
@@ -199,7 +197,7 @@ def _is_ready(pod: Object) -> bool:
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
 
-def certificate(scene: Scene) -> None:
+def certificate(env: ClusterEnv) -> None:
     """The certificate replaced; every part shows the new one without a restart."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mail.cluster.example")])
@@ -214,29 +212,29 @@ def certificate(scene: Scene) -> None:
     private = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
     data = {"tls.crt": made.public_bytes(serialization.Encoding.PEM), "tls.key": private}
     encoded = {file: base64.b64encode(octets).decode() for file, octets in data.items()}
-    pods = {pod["metadata"]["uid"] for pod in scene.release.pods()}
+    pods = {pod["metadata"]["uid"] for pod in env.release.pods()}
     secret: dict[str, Any] = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": f"{NAME}-tls"}}
-    scene.kubectl.apply(secret | {"type": "kubernetes.io/tls", "data": encoded})
+    env.kubectl.apply(secret | {"type": "kubernetes.io/tls", "data": encoded})
     wanted = made.fingerprint(hashes.SHA256()).hex()
-    hosts = [f"{NAME}-{part}.{scene.kubectl.namespace}.svc.cluster.local" for part in ("smtp-in", "submission", "pop3")]
+    hosts = [f"{NAME}-{part}.{env.kubectl.namespace}.svc.cluster.local" for part in ("smtp-in", "submission", "pop3")]
 
     def shown() -> bool:
-        return scene.outside.run_in(SENDER, "python", "-c", _SHOWN, *hosts).split() == [wanted] * 3
+        return env.outside.run_in(SENDER, "python", "-c", _SHOWN, *hosts).split() == [wanted] * 3
 
     await_that("every part shows the new certificate", shown, 300, 3)
-    assert {pod["metadata"]["uid"] for pod in scene.release.pods()} == pods, "pods were replaced"
+    assert {pod["metadata"]["uid"] for pod in env.release.pods()} == pods, "pods were replaced"
 
 
-def reinstall(scene: Scene) -> None:
+def reinstall(env: ClusterEnv) -> None:
     """Uninstalled, and installed again under the same name: everything is there."""
-    before = {secret["metadata"]["name"]: secret["data"] for secret in scene.kubectl.items("secrets", SELECTOR)}
-    scene.release.uninstall()
-    scene.release.install()
-    after = {secret["metadata"]["name"]: secret["data"] for secret in scene.kubectl.items("secrets", SELECTOR)}
+    before = {secret["metadata"]["name"]: secret["data"] for secret in env.kubectl.items("secrets", SELECTOR)}
+    env.release.uninstall()
+    env.release.install()
+    after = {secret["metadata"]["name"]: secret["data"] for secret in env.kubectl.items("secrets", SELECTOR)}
     assert {name for name in before if before[name] != after.get(name)} == set(), "secrets have changed"
 
 
-PHASES: dict[str, Callable[[Scene], None]] = {
+PHASES: dict[str, Callable[[ClusterEnv], None]] = {
     "steady": steady,
     "scale smtp-in 1 to 4": scale_out,
     "scale smtp-in 4 to 1": scale_in,

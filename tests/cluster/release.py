@@ -109,7 +109,7 @@ class Release:
         await_that("the pods are gone", lambda: not self.pods(), _GONE_SECONDS)
 
     def test(self) -> str:
-        """Run ``helm test --logs``; gives what it printed."""
+        """Run ``helm test --logs``. Return what it printed."""
         if self._binary:
             return self._run("test", NAME, "--logs", "--timeout", "5m")
         with self._config() as config:

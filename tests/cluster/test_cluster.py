@@ -7,27 +7,27 @@ from __future__ import annotations
 
 import pytest
 
+from tests.cluster.cluster_env import ClusterEnv
 from tests.cluster.ledger import Account
 from tests.cluster.phases import PHASES
-from tests.cluster.scene import Scene
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(7200)]
 
 
-def test_helm_test_passes_and_its_log_is_there(scene: Scene) -> None:
-    said = scene.release.test()
+def test_helm_test_passes_and_its_log_is_there(env: ClusterEnv) -> None:
+    said = env.release.test()
     assert "the same octets were read" in said
 
 
 @pytest.mark.parametrize("name", PHASES)
-def test_phase(scene: Scene, name: str) -> None:
-    if scene.settings.phases and not any(word in name for word in scene.settings.phases):
+def test_phase(env: ClusterEnv, name: str) -> None:
+    if env.settings.phases and not any(word in name for word in env.settings.phases):
         return
-    scene.begin(name)
+    env.begin(name)
     try:
-        PHASES[name](scene)
+        PHASES[name](env)
     except BaseException as fault:
-        scene.explain(name, fault)
+        env.explain(name, fault)
         raise
 
 

@@ -1,13 +1,41 @@
-"""Dialogues are held on the loop the services run on."""
+"""Dialogues are held on the loop the services run on; what several of them need is here."""
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import pytest
 import uvloop
+
+from posthorn_local.certificate import ensure_certificate
+from tests.conformance.twins import hash_of_password
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Make every asynchronous test of this directory run on uvloop."""
     return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(scope="session")
+def password_hash() -> str:
+    """The stored hash of PASSWORD."""
+    with ThreadPoolExecutor(1) as aside:
+        return aside.submit(asyncio.run, hash_of_password()).result()
+
+
+@pytest.fixture(scope="session")
+def tls_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a certificate and its key, signed by itself."""
+    directory = tmp_path_factory.mktemp("tls")
+    ensure_certificate(directory)
+    return directory
+
+
+@pytest.fixture
+def trust(tls_dir: Path) -> ssl.SSLContext:
+    """Trusts the certificate of ``tls_dir``."""
+    return ssl.create_default_context(cafile=str(tls_dir / "tls.crt"))

@@ -34,7 +34,7 @@ from posthorn_relay.settings import EgressSettings
 from posthorn_relay.smtp.types import Failed, Tls
 from tests.conformance.relay.client_env import QUICK, connector, remote
 from tests.support.issuer import running_issuer
-from tests.support.jetstream import until
+from tests.support.polling import until
 from tests.support.s3 import S3Server
 from tests.support.scripted_smtp import FULL, ScriptedSmtp
 from tests.support.tls_front import tls_front

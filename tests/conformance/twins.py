@@ -1,4 +1,4 @@
-"""Working in-memory twins of what the POP3 service stands on, which can be made to fail; ``houses`` has the real parts."""
+"""Working in-memory twins of what the POP3 service stands on, which can be made to fail; ``mail_stores`` has the real parts."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from uuid import UUID
 import zstandard
 
 from posthorn.model.blob_range import BlobRange, BodyLocation
+from posthorn.model.envelope import Body
 from posthorn.ports.access import Ending, Place, Proof, digest_of
 from posthorn.ports.blobs import BlobInfo, BlobMissing, Blobs
 from posthorn.ports.errors import Unavailable
@@ -194,8 +195,8 @@ class MemoryMaildrops:
         await self._called("probe")
 
 
-class House(Protocol):
-    """Accounts and mail, on whatever parts."""
+class MailStore(Protocol):
+    """Accounts and their mail, on whatever parts."""
 
     @property
     def maildrops(self) -> Maildrops: ...
@@ -243,13 +244,17 @@ def pack(messages: Sequence[bytes], encoding: str = "identity") -> Packed:
     return Packed(f"segments/{segment}", segment, octets, blob_ranges)
 
 
-def has_dot_lines(message: bytes) -> bool:
-    return message.startswith(b".") or b"\r\n." in message
-
-
 def locations(packed: Packed) -> list[BodyLocation]:
     return [
-        BodyLocation(id_, packed.key, place.offset, place.length, place.encoding, len(message), has_dot_lines(message))
+        BodyLocation(
+            id_,
+            packed.key,
+            place.offset,
+            place.length,
+            place.encoding,
+            len(message),
+            Body.from_message(message).has_dot_lines,
+        )
         for id_, message, place in packed.blob_ranges
     ]
 
@@ -265,8 +270,8 @@ def in_groups(messages: Iterable[bytes]) -> Iterable[list[bytes]]:
         yield group
 
 
-class MemoryHouse:
-    """A House in memory."""
+class MemoryMailStore:
+    """A MailStore in memory."""
 
     def __init__(self, password_hash: str) -> None:
         self.maildrops = MemoryMaildrops()

@@ -73,12 +73,12 @@ class ComposedSystem(System):
         (self.folder / ".env").write_text("\n".join([*kept, "S3_ACCESS_KEY=posthorn:posthorn", ""]))
 
     def compose(self, *arguments: str) -> str:
-        """Run ``docker compose`` on it; gives its output."""
+        """Run ``docker compose`` on it. Return its output."""
         files = ["-p", PROJECT, "-f", "docker-compose.yml", "-f", "deploy/compose/balanced.yml", "-f", str(STANDINS)]
         return self.docker.said("compose", *files, *arguments, folder=self.folder, environment=self._environment)
 
     def up(self, *, inbound: int = 3) -> None:
-        """Start it with so many smtp-in; returns when everything is healthy."""
+        """Start it with so many smtp-in. Return when everything is healthy."""
         try:
             self.compose("up", "--wait", "--wait-timeout", "120", "--no-build", "--scale", f"smtp-in={inbound}")
         except Exception as error:
@@ -122,7 +122,7 @@ class ComposedSystem(System):
         return self.docker.said("exec", container, "python", "-c", program)
 
     def healthy(self, container: str) -> bool:
-        """Whether the container's health check says so."""
+        """Return whether the container's health check says so."""
         return bool(self.docker.seen(container)["State"]["Health"]["Status"] == "healthy")
 
     def await_whole(self, timeout: float = 60.0) -> None:
@@ -170,7 +170,7 @@ class ComposedSystem(System):
         return [one | {"content": base64.b64decode(one["content"])} for one in found]
 
     def serves(self, service: str) -> bool:
-        """Whether every container of the service is healthy."""
+        """Return whether every container of the service is healthy."""
         return all(self.healthy(container) for container in self.containers(service))
 
     def page(self, service: str, path: str) -> httpx.Response:

@@ -130,7 +130,7 @@ class Docker:
     # ---- use
 
     def said(self, *arguments: str, folder: Path | None = None, environment: dict[str, str] | None = None) -> str:
-        """Run a command of docker's; gives its output. Raises DockerError with what it said instead."""
+        """Run a command of docker's. Return its output. Raises DockerError with what it said instead."""
         done = self._run("docker", *arguments, folder=folder, environment=environment)
         return done.stdout.strip()
 

@@ -18,36 +18,36 @@ from tests.support.system import await_that
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]
 
-_LETTER = (
+_MESSAGE = (
     b"From: Some One <some.one@example.org>\r\nTo: a reader\r\nSubject: =?utf-8?q?gr=C3=BC=C3=9Fe?=\r\n\r\n"
     b".a line with a dot\r\n..two\r\n\r\nand octets: \xc3\xa9\xff\r\n.\x20\r\n"
 )
 
 
-def test_a_letter_in_is_read_with_the_same_octets(system: ComposedSystem, drop: Maildrop) -> None:
-    system.send(_LETTER, drop.address)
+def test_a_message_in_is_read_with_the_same_octets(system: ComposedSystem, drop: Maildrop) -> None:
+    system.send(_MESSAGE, drop.address)
     (found,) = drop.await_mail(1)
-    assert found.endswith(_LETTER), "what was sent follows the trace fields, unchanged"
-    head = found[: -len(_LETTER)].decode()
+    assert found.endswith(_MESSAGE), "what was sent follows the trace fields, unchanged"
+    head = found[: -len(_MESSAGE)].decode()
     assert head.startswith("Return-Path: <sender@example.org>\r\n")
     assert "by mail.example.test" in head
 
 
-def test_a_letter_over_the_inline_size_goes_by_the_store_and_the_spool(system: ComposedSystem, drop: Maildrop) -> None:
+def test_a_message_over_the_inline_size_goes_by_the_store_and_the_spool(system: ComposedSystem, drop: Maildrop) -> None:
     large = b"Subject: large\r\n\r\n" + b"".join(b"%098d\r\n" % line for line in range(20_000))
     system.send(large, drop.address)
     (found,) = drop.await_mail(1)
     assert found.endswith(large)
 
 
-def test_a_letter_out_goes_by_its_route_to_another_server(system: ComposedSystem, drop: Maildrop) -> None:
+def test_a_message_out_goes_by_its_route_to_another_server(system: ComposedSystem, drop: Maildrop) -> None:
     answer = system.api.post("/v1/routes", json={"domain": "sink.test", "host": "sink", "port": 2525, "tls": "none"})
     assert answer.status_code == 201, answer.text
     message = EmailMessage()
     message["From"], message["To"], message["Subject"] = drop.address, "reader@sink.test", "out"
     message.set_content("Dear reader,\n.\nyours\n")
     system.submit(drop, message)
-    (taken,) = await_that("the letter is taken", system.sunk, timeout=30, pause=0.3)
+    (taken,) = await_that("the message is taken", system.sunk, timeout=30, pause=0.3)
     assert taken["from"] == drop.address and taken["to"] == ["reader@sink.test"]
     assert b"\r\n\r\nDear reader,\r\n.\r\nyours\r\n" in taken["content"]
 

@@ -12,13 +12,14 @@ from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.queue.enqueue import QueuePolicy
 from posthorn.adapters.postgres.queue.queue import PostgresQueue
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
-from posthorn.model.outbound import Outbound, QueueState, RecipientDsn
+from posthorn.model.outbound import QueueState, RecipientDsn
 from posthorn.ports.queue import Claim, Due, Job, Outcome
 from posthorn.runtime.ids import new_id
-from tests.contract.town import Town, letter, segment
+from tests.support.builders import make_message, make_outbound, make_segment
+from tests.support.seed import DatabaseSeed
 
 
-class QueueEnv(Town):
+class QueueEnv(DatabaseSeed):
     """A seeded database with a queue. ``relays`` is the database in the role of the relay."""
 
     def __init__(self, database: Database, relays: Database | None = None) -> None:
@@ -36,12 +37,10 @@ class QueueEnv(Town):
         **envelope: Any,
     ) -> UUID:
         """Enter one message; return its id."""
-        made = letter(accounts, reverse_path=sender)
-        outbound = tuple(
-            Outbound(each, each.rpartition("@")[2].lower(), sender, dsn=dsn or RecipientDsn()) for each in recipients
-        )
+        made = make_message(accounts, reverse_path=sender)
+        outbound = tuple(make_outbound(each, sender, dsn=dsn or RecipientDsn()) for each in recipients)
         made = replace(made, outbound=outbound, tenant=tenant, envelope=replace(made.envelope, **envelope))
-        await self._mailboxes.deliver([segment([made])])
+        await self._mailboxes.deliver([make_segment([made])])
         return made.envelope.id
 
     async def relay(self) -> UUID:

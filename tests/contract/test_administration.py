@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
@@ -25,13 +24,9 @@ from posthorn.ports.errors import Conflict, NotFound, Unavailable, ValidationFai
 from posthorn.ports.idempotency import IdempotencyClash, Receipt, Reservation, StoredAnswer
 from posthorn.runtime.ids import new_id
 from posthorn_local.embedded import free_port
-from tests.contract.town import Town, letter, pool, segment, until_waiting
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with pool(database_url, database_pool=8) as made:
-        yield made
+from tests.support.builders import make_message, make_segment
+from tests.support.databases import pool, until_waiting
+from tests.support.seed import DatabaseSeed
 
 
 @pytest.fixture
@@ -39,11 +34,6 @@ async def administration(database: Database) -> PostgresAdministration:
     made = PostgresAdministration(database)
     await made.create_domain(None, NewDomain("example.test"))
     return made
-
-
-@pytest.fixture
-def town(database: Database) -> Town:
-    return Town(database)
 
 
 def account(name: str) -> NewAccount:
@@ -60,7 +50,7 @@ async def test_times_are_aware_and_changes_move_them(administration: PostgresAdm
 
 
 async def test_an_address_becomes_one_thing_however_many_want_it(
-    administration: PostgresAdministration, town: Town
+    administration: PostgresAdministration, seed: DatabaseSeed
 ) -> None:
     await administration.create_account(None, account("target"))
     for number in range(8):
@@ -73,14 +63,14 @@ async def test_an_address_becomes_one_thing_however_many_want_it(
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         assert sum(isinstance(each, Change) for each in outcomes) == 1, outcomes
         assert sum(isinstance(each, Conflict) for each in outcomes) == 2, outcomes
-        owners = await town.value(
+        owners = await seed.value(
             "SELECT (SELECT count(*) FROM accounts WHERE address = $1) + (SELECT count(*) FROM aliases WHERE address = $1)",
             address,
         )
         assert owners == 1
 
 
-async def test_no_two_changes_close_a_loop_together(administration: PostgresAdministration, town: Town) -> None:
+async def test_no_two_changes_close_a_loop_together(administration: PostgresAdministration, seed: DatabaseSeed) -> None:
     await administration.create_account(None, account("alice"))
     for name in ("a", "b"):
         await administration.create_alias(None, f"{name}@example.test", ["alice@example.test"])
@@ -90,12 +80,12 @@ async def test_no_two_changes_close_a_loop_together(administration: PostgresAdmi
         return_exceptions=True,
     )
     assert sorted(type(each).__name__ for each in outcomes) == ["Change", "ValidationFailed"]
-    resolved = await PostgresMailboxes(town.database).resolve(["a@example.test", "b@example.test"], [])
+    resolved = await PostgresMailboxes(seed.database).resolve(["a@example.test", "b@example.test"], [])
     assert len(resolved.accounts) == 2
 
 
 async def test_nothing_leads_to_an_account_that_goes_at_the_same_moment(
-    administration: PostgresAdministration, town: Town
+    administration: PostgresAdministration, seed: DatabaseSeed
 ) -> None:
     for number in range(8):
         name = f"u{number}"
@@ -107,15 +97,17 @@ async def test_nothing_leads_to_an_account_that_goes_at_the_same_moment(
             administration.change_domain(None, "example.test", {"catch_all": address}),
             return_exceptions=True,
         )
-        there = await town.value("SELECT count(*) FROM accounts WHERE address = $1", address)
-        led_to = await town.value("SELECT count(*) FROM aliases WHERE targets @> ARRAY[$1::text]", address)
-        led_to += await town.value("SELECT count(*) FROM domains WHERE catch_all = $1", address)
+        there = await seed.value("SELECT count(*) FROM accounts WHERE address = $1", address)
+        led_to = await seed.value("SELECT count(*) FROM aliases WHERE targets @> ARRAY[$1::text]", address)
+        led_to += await seed.value("SELECT count(*) FROM domains WHERE catch_all = $1", address)
         assert there == 1 or led_to == 0, outcomes
         assert all(isinstance(each, Change | Conflict | ValidationFailed) for each in outcomes), outcomes
         await administration.change_domain(None, "example.test", {"catch_all": None})
 
 
-async def test_a_domain_that_goes_takes_no_account_along(administration: PostgresAdministration, town: Town) -> None:
+async def test_a_domain_that_goes_takes_no_account_along(
+    administration: PostgresAdministration, seed: DatabaseSeed
+) -> None:
     for number in range(6):
         name = f"d{number}.test"
         await administration.create_domain(None, NewDomain(name))
@@ -131,26 +123,26 @@ async def test_a_domain_that_goes_takes_no_account_along(administration: Postgre
 
 
 async def test_an_account_that_goes_while_mail_arrives_leaves_no_sum_wrong(
-    administration: PostgresAdministration, town: Town
+    administration: PostgresAdministration, seed: DatabaseSeed
 ) -> None:
     await administration.create_account(None, account("stays"))
-    stays = await town.value("SELECT id FROM accounts WHERE address = 'stays@example.test'")
-    mailboxes = PostgresMailboxes(town.database)
+    stays = await seed.value("SELECT id FROM accounts WHERE address = 'stays@example.test'")
+    mailboxes = PostgresMailboxes(seed.database)
     for number in range(4):
         await administration.create_account(None, account("goes"))
-        goes = await town.value("SELECT id FROM accounts WHERE address = 'goes@example.test'")
-        await mailboxes.deliver([segment([letter([goes, stays], size=10 + number)])])
+        goes = await seed.value("SELECT id FROM accounts WHERE address = 'goes@example.test'")
+        await mailboxes.deliver([make_segment([make_message([goes, stays], size=10 + number)])])
         await asyncio.gather(
             administration.delete_account(None, "goes@example.test"),
-            *(mailboxes.deliver([segment([letter([goes, stays])])]) for _ in range(3)),
+            *(mailboxes.deliver([make_segment([make_message([goes, stays])])]) for _ in range(3)),
             return_exceptions=True,
         )
-        assert await town.rows("SELECT 1 FROM mailbox_entries WHERE account_id = $1", goes) == []
-        await town.sums_hold()
+        assert await seed.rows("SELECT 1 FROM mailbox_entries WHERE account_id = $1", goes) == []
+        await seed.sums_hold()
 
 
 async def test_the_longest_chain_that_may_be_made_is_followed_by_delivery(
-    administration: PostgresAdministration, town: Town
+    administration: PostgresAdministration, seed: DatabaseSeed
 ) -> None:
     await administration.create_account(None, account("end"))
     before = "end@example.test"
@@ -159,7 +151,7 @@ async def test_the_longest_chain_that_may_be_made_is_followed_by_delivery(
         await administration.create_alias(None, address, [before])
         before = address
     await administration.change_domain(None, "example.test", {"catch_all": before})
-    resolved = await PostgresMailboxes(town.database).resolve(["nobody+tag@example.test"], [])
+    resolved = await PostgresMailboxes(seed.database).resolve(["nobody+tag@example.test"], [])
     assert len(resolved.accounts["nobody+tag@example.test"]) == 1
 
 
@@ -214,11 +206,11 @@ async def test_a_dense_mesh_of_aliases_is_checked_soon(administration: PostgresA
     assert {fault.field for fault in refused.value.faults} == {f"targets[{number}]" for number in range(12)}
 
 
-async def other_tenant(town: Town, *domains: str, verified: bool = True) -> UUID:
+async def other_tenant(seed: DatabaseSeed, *domains: str, verified: bool = True) -> UUID:
     tenant = new_id()
-    await town.rows("INSERT INTO tenants (id, name) VALUES ($1, $2)", tenant, f"tenant-{tenant}")
+    await seed.rows("INSERT INTO tenants (id, name) VALUES ($1, $2)", tenant, f"tenant-{tenant}")
     for domain in domains:
-        await town.rows(
+        await seed.rows(
             "INSERT INTO domains (tenant_id, name, verified_at) VALUES ($1, $2, CASE WHEN $3::boolean THEN now() END)",
             *(tenant, domain, verified),
         )
@@ -226,39 +218,39 @@ async def other_tenant(town: Town, *domains: str, verified: bool = True) -> UUID
 
 
 async def test_nobody_is_kept_from_removing_by_anothers_aliases_and_catch_alls(
-    administration: PostgresAdministration, town: Town
+    administration: PostgresAdministration, seed: DatabaseSeed
 ) -> None:
     await administration.create_account(None, account("alice"))
     await administration.create_alias(None, "info@example.test", ["alice@example.test"])
-    await other_tenant(town, "spy.test")
-    await town.alias("secret@spy.test", "alice@example.test", "info@example.test")  # made before the domain was ours
-    await town.rows("UPDATE domains SET catch_all = 'alice@example.test' WHERE name = 'spy.test'")
+    await other_tenant(seed, "spy.test")
+    await seed.alias("secret@spy.test", "alice@example.test", "info@example.test")  # made before the domain was ours
+    await seed.rows("UPDATE domains SET catch_all = 'alice@example.test' WHERE name = 'spy.test'")
     with pytest.raises(Conflict, match=r"info@example\.test"):
         await administration.delete_account(None, "alice@example.test")
     await administration.delete_alias(None, "info@example.test")
     await administration.delete_account(None, "alice@example.test")
-    resolved = await PostgresMailboxes(town.database).resolve(["secret@spy.test"], [])
+    resolved = await PostgresMailboxes(seed.database).resolve(["secret@spy.test"], [])
     assert not resolved.accounts
     assert not resolved.forwards
 
 
 async def test_anothers_aliases_count_for_nothing_in_the_bounds(
-    administration: PostgresAdministration, town: Town
+    administration: PostgresAdministration, seed: DatabaseSeed
 ) -> None:
     await administration.create_account(None, account("alice"))
-    await other_tenant(town, "spy.test")
+    await other_tenant(seed, "spy.test")
     before = "info@example.test"
     for number in range(MOST_STEPS + 1):
-        await town.alias(f"step{number}@spy.test", before, *numbered(f"s{number}-", 999))
+        await seed.alias(f"step{number}@spy.test", before, *numbered(f"s{number}-", 999))
         before = f"step{number}@spy.test"
     await administration.create_alias(None, "info@example.test", ["alice@example.test"])
     await administration.change_alias(None, "info@example.test", ["alice@example.test", "more@elsewhere.test"])
 
 
 async def test_a_tenant_does_not_wait_for_anothers_aliases(
-    administration: PostgresAdministration, database: Database, town: Town
+    administration: PostgresAdministration, database: Database, seed: DatabaseSeed
 ) -> None:
-    tenant = await other_tenant(town, "other.test")
+    tenant = await other_tenant(seed, "other.test")
     await administration.create_account(None, account("alice"))
     async with database.transaction() as connection:
         await hold_addresses(connection, [tenant], alone=True)
@@ -270,23 +262,25 @@ async def test_a_tenant_does_not_wait_for_anothers_aliases(
     await waiting
 
 
-async def test_a_claimed_domain_comes_empty_and_verified(administration: PostgresAdministration, town: Town) -> None:
-    squatter = await other_tenant(town, "good.test", verified=False)
-    await town.rows(
+async def test_a_claimed_domain_comes_empty_and_verified(
+    administration: PostgresAdministration, seed: DatabaseSeed
+) -> None:
+    squatter = await other_tenant(seed, "good.test", verified=False)
+    await seed.rows(
         "INSERT INTO domains (tenant_id, name, catch_all) VALUES ($1, 'squat.test', 'x@good.test')", squatter
     )
-    owner = await other_tenant(town)
-    await town.account("x@good.test")
-    await town.alias("y@good.test", "x@good.test")
+    owner = await other_tenant(seed)
+    await seed.account("x@good.test")
+    await seed.alias("y@good.test", "x@good.test")
     with pytest.raises(Conflict, match="posthorn-verification="):
         await administration.create_domain(owner, NewDomain("good.test"))
     await administration.claimable(owner, "good.test")
-    await town.told()
+    await seed.drain_outbox()
     claimed = (await administration.claim_domain(owner, "good.test")).value
     assert (claimed.tenant_id, claimed.verified_at is not None) == (owner, True)
-    assert await town.value("SELECT (SELECT count(*) FROM accounts) + (SELECT count(*) FROM aliases)") == 0
-    assert await town.value("SELECT catch_all FROM domains WHERE name = 'squat.test'") is None
-    assert await town.told() == ["@squat.test", "@good.test"]
+    assert await seed.value("SELECT (SELECT count(*) FROM accounts) + (SELECT count(*) FROM aliases)") == 0
+    assert await seed.value("SELECT catch_all FROM domains WHERE name = 'squat.test'") is None
+    assert await seed.drain_outbox() == ["@squat.test", "@good.test"]
     for tenant in (owner, squatter):
         with pytest.raises(NotFound):
             await administration.claim_domain(tenant, "good.test")
@@ -296,19 +290,23 @@ async def test_a_claimed_domain_comes_empty_and_verified(administration: Postgre
         await administration.create_domain(squatter, NewDomain("good.test"))
 
 
-async def test_a_domain_with_mail_in_it_is_not_claimed(administration: PostgresAdministration, town: Town) -> None:
-    await other_tenant(town, "good.test", verified=False)
-    owner = await other_tenant(town)
-    kept = await town.account("x@good.test")
-    await PostgresMailboxes(town.database).deliver([segment([letter([kept])])])
+async def test_a_domain_with_mail_in_it_is_not_claimed(
+    administration: PostgresAdministration, seed: DatabaseSeed
+) -> None:
+    await other_tenant(seed, "good.test", verified=False)
+    owner = await other_tenant(seed)
+    kept = await seed.account("x@good.test")
+    await PostgresMailboxes(seed.database).deliver([make_segment([make_message([kept])])])
     with pytest.raises(Conflict, match="mail"):
         await administration.claim_domain(owner, "good.test")
-    assert len(await town.inbox(kept)) == 1
+    assert len(await seed.inbox(kept)) == 1
 
 
-async def test_marks_name_the_outbox_entries_of_the_change(administration: PostgresAdministration, town: Town) -> None:
+async def test_marks_name_the_outbox_entries_of_the_change(
+    administration: PostgresAdministration, seed: DatabaseSeed
+) -> None:
     change = await administration.create_account(None, account("alice"))
-    rows = await town.rows("SELECT subject FROM directory_outbox WHERE id = ANY($1)", list(change.outbox_ids))
+    rows = await seed.rows("SELECT subject FROM directory_outbox WHERE id = ANY($1)", list(change.outbox_ids))
     assert rows == [("alice@example.test",)]
     assert (await administration.change_account(None, "alice@example.test", {"password_hash": "new"})).outbox_ids == ()
     with pytest.raises(NotFound):
@@ -339,18 +337,18 @@ def reservation(api_key: UUID | None = None) -> Reservation:
 
 
 async def test_an_attempt_that_was_taken_over_undoes_itself(
-    administration: PostgresAdministration, database: Database, town: Town
+    administration: PostgresAdministration, database: Database, seed: DatabaseSeed
 ) -> None:
     idempotency = PostgresIdempotency(database)
     slow, taker = reservation(), reservation()
     assert await idempotency.reserve(slow) is None
-    await town.rows("UPDATE idempotency_keys SET created_at = now() - interval '2 minutes'")
+    await seed.rows("UPDATE idempotency_keys SET created_at = now() - interval '2 minutes'")
     assert await idempotency.reserve(taker) is None
     with pytest.raises(Unavailable):
         await administration.create_account(
             None, account("alice"), Receipt(slow, lambda _: StoredAnswer(201, {}, b"slow"))
         )
-    assert await town.rows("SELECT 1 FROM accounts") == []
+    assert await seed.rows("SELECT 1 FROM accounts") == []
     await idempotency.release(slow)  # which is not its own any more
     made = Receipt[Account](taker, lambda made: StoredAnswer(201, {"location": made.address}, b"made"))
     await administration.create_account(None, account("alice"), made)
@@ -359,13 +357,13 @@ async def test_an_attempt_that_was_taken_over_undoes_itself(
     assert kept == StoredAnswer(201, {"location": "alice@example.test"}, b"made")
 
 
-async def test_answers_expire_after_a_day(database: Database, town: Town) -> None:
+async def test_answers_expire_after_a_day(database: Database, seed: DatabaseSeed) -> None:
     idempotency = PostgresIdempotency(database)
     old, new = reservation(), reservation(UUID(int=2))
     for each in (old, new):
         await idempotency.reserve(each)
         await idempotency.complete(each, StoredAnswer(201, {}, b""))
-    await town.rows(
+    await seed.rows(
         "UPDATE idempotency_keys SET created_at = now() - interval '25 hours' WHERE api_key_id = $1", old.api_key
     )
     assert await idempotency.expire() == 1
@@ -377,18 +375,18 @@ async def test_answers_expire_after_a_day(database: Database, town: Town) -> Non
 
 
 async def test_an_attempt_that_was_killed_is_taken_over_under_its_first_id_and_forgotten_after_a_day(
-    database: Database, town: Town
+    database: Database, seed: DatabaseSeed
 ) -> None:
     idempotency = PostgresIdempotency(database)
     killed, repeat = reservation(), reservation()
     assert await idempotency.reserve(killed) is None  # and nothing more is heard of it
-    await town.rows("UPDATE idempotency_keys SET created_at = now() - interval '23 hours'")
+    await seed.rows("UPDATE idempotency_keys SET created_at = now() - interval '23 hours'")
     assert await idempotency.expire() == 0  # what it had sent may have been kept: a repeat must be the same message
     assert await idempotency.reserve(repeat) is None
     assert await idempotency.first_attempt(repeat) == killed.holder
-    await town.rows("UPDATE idempotency_keys SET created_at = now() - interval '25 hours'")
+    await seed.rows("UPDATE idempotency_keys SET created_at = now() - interval '25 hours'")
     assert await idempotency.expire() == 1
-    assert await town.rows("SELECT 1 FROM idempotency_keys") == []
+    assert await seed.rows("SELECT 1 FROM idempotency_keys") == []
 
 
 async def test_without_postgres_everything_is_unavailable() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,15 +14,10 @@ from posthorn.adapters.nats.ingest_consumer import NatsIngestSource
 from posthorn.model.envelope import decode_record, encode_record
 from posthorn.ports.errors import Full, Unavailable
 from posthorn_local.embedded import Nats
-from tests.support.jetstream import letter, nats_settings
+from tests.support.builders import make_envelope
+from tests.support.jetstream import nats_settings
 
 BODY = b"Subject: hello\r\n\r\nworld\r\n"
-
-
-@pytest.fixture
-async def connection(nats: Nats) -> AsyncIterator[Connection]:
-    async with connect(nats_settings(nats), "test") as made:
-        yield made
 
 
 async def test_what_is_parked_is_listed_with_its_reason(connection: Connection) -> None:
@@ -65,7 +59,7 @@ async def test_no_reason_breaks_the_headers(connection: Connection, reason: str)
 
 
 async def test_a_retried_message_is_on_ingest_as_it_was_and_off_dead(connection: Connection) -> None:
-    dead, sent = NatsDeadLetters(connection), letter(BODY)
+    dead, sent = NatsDeadLetters(connection), make_envelope(BODY)
     await NatsIngest(connection).accept(sent, BODY)  # so that the stream knows the message's own id
     async with NatsIngestSource(connection) as source:
         (first,) = await source.take(10, 1 << 20)
@@ -81,7 +75,7 @@ async def test_a_retried_message_is_on_ingest_as_it_was_and_off_dead(connection:
 
 
 async def test_a_retried_message_that_fails_again_is_parked_again(connection: Connection) -> None:
-    dead, sent = NatsDeadLetters(connection), letter(BODY)
+    dead, sent = NatsDeadLetters(connection), make_envelope(BODY)
     octets = encode_record(sent, BODY)
     async with NatsIngestSource(connection) as source:
         for _ in range(3):

@@ -10,7 +10,7 @@ import pytest
 
 from posthorn.adapters.nats import directory as directory_module
 from posthorn.adapters.nats.bucket import NatsDirectoryBucket, read_key
-from posthorn.adapters.nats.connection import Connection, connect
+from posthorn.adapters.nats.connection import Connection
 from posthorn.adapters.nats.directory import NatsDirectory
 from posthorn.adapters.nats.layout import BUCKET_PREFIX, BUCKET_STREAM
 from posthorn.model.directory_entry import AddressEntry, DomainEntry, Entry, RecipientStatus, encode_key
@@ -19,16 +19,11 @@ from posthorn.ports.directory import DirectoryBehind
 from posthorn.ports.errors import Unavailable
 from posthorn.wire.address import parse_address
 from posthorn_local.embedded import Nats
-from tests.support.jetstream import nats_settings, restart, until
+from tests.support.jetstream import restart
+from tests.support.polling import until
 
 HERE = AddressEntry(RecipientStatus.DELIVERABLE)
 PLAIN = DomainEntry(catch_all=None, plus_addressing=True)
-
-
-@pytest.fixture
-async def connection(nats: Nats) -> AsyncIterator[Connection]:
-    async with connect(nats_settings(nats), "test") as made:
-        yield made
 
 
 @pytest.fixture

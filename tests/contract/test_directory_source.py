@@ -17,7 +17,8 @@ from posthorn.model.unpublished import Unpublished
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.ids import new_id
 from posthorn_local.embedded import free_port
-from tests.contract.town import Town, pool
+from tests.support.databases import pool
+from tests.support.seed import DatabaseSeed
 
 FINE, FULL, ASLEEP = (
     AddressEntry(each) for each in (RecipientStatus.DELIVERABLE, RecipientStatus.OVER_QUOTA, RecipientStatus.SUSPENDED)
@@ -26,9 +27,9 @@ NARROW = AddressEntry(RecipientStatus.DELIVERABLE, room_bytes=room_of(1))
 
 
 @pytest.fixture
-async def town(database_url: str) -> AsyncIterator[Town]:
+async def seed(database_url: str) -> AsyncIterator[DatabaseSeed]:
     async with pool(database_url) as database:
-        made = Town(database)
+        made = DatabaseSeed(database)
         await made.domain("example.test", catch_all="full@example.test", plus=False)
         await made.account("fine@example.test", quota=1)
         await made.account("unlimited@example.test")
@@ -47,8 +48,8 @@ async def town(database_url: str) -> AsyncIterator[Town]:
 
 
 @pytest.fixture
-def truth(town: Town) -> PostgresDirectorySource:
-    return PostgresDirectorySource(town.database)
+def truth(seed: DatabaseSeed) -> PostgresDirectorySource:
+    return PostgresDirectorySource(seed.database)
 
 
 EVERYTHING: dict[str, Entry] = {
@@ -95,18 +96,18 @@ async def test_a_change_of_an_account_names_every_alias_that_leads_to_it(truth: 
 
 
 async def test_the_room_of_an_alias_is_the_most_that_a_mailbox_has_to_which_it_leads(
-    truth: PostgresDirectorySource, town: Town
+    truth: PostgresDirectorySource, seed: DatabaseSeed
 ) -> None:
-    await town.account("wide@example.test", quota=1_000_000)
-    await town.alias("x@example.test", "fine@example.test", "y@example.test", "full@example.test")
-    await town.alias("y@example.test", "x@example.test", "wide@example.test", "asleep@example.test")
-    await town.alias("z@example.test", "y@example.test", "someone@elsewhere.test")
-    await town.alias("free@example.test", "fine@example.test", "unlimited@example.test")
+    await seed.account("wide@example.test", quota=1_000_000)
+    await seed.alias("x@example.test", "fine@example.test", "y@example.test", "full@example.test")
+    await seed.alias("y@example.test", "x@example.test", "wide@example.test", "asleep@example.test")
+    await seed.alias("z@example.test", "y@example.test", "someone@elsewhere.test")
+    await seed.alias("free@example.test", "fine@example.test", "unlimited@example.test")
     wide = AddressEntry(RecipientStatus.DELIVERABLE, room_bytes=room_of(1_000_000))
     names = [f"{name}@example.test" for name in ("x", "y", "z", "free")]
     found = {subject: entry async for subject, entry in truth.everything() if subject in names}
     assert found == dict(zip(names, (wide, wide, FINE, FINE), strict=True))
-    await town.rows("UPDATE accounts SET used_bytes = quota_bytes - 10 WHERE address = 'wide@example.test'")
+    await seed.rows("UPDATE accounts SET used_bytes = quota_bytes - 10 WHERE address = 'wide@example.test'")
     await truth.recheck(["wide@example.test"])
     assert await taken(truth) == {
         **dict.fromkeys(("wide@example.test", "x@example.test", "y@example.test"), NARROW),
@@ -115,29 +116,29 @@ async def test_the_room_of_an_alias_is_the_most_that_a_mailbox_has_to_which_it_l
 
 
 async def test_an_alias_that_led_out_of_here_leads_nowhere_once_the_domain_is_ours(
-    truth: PostgresDirectorySource, town: Town
+    truth: PostgresDirectorySource, seed: DatabaseSeed
 ) -> None:
-    await town.domain("elsewhere.test")
+    await seed.domain("elsewhere.test")
     await truth.recheck(["out@example.test"])
     assert await taken(truth) == {"out@example.test": ASLEEP, "further@example.test": ASLEEP}
 
 
 async def test_a_domain_without_a_catch_all_names_its_oldest_account(
-    town: Town, truth: PostgresDirectorySource
+    seed: DatabaseSeed, truth: PostgresDirectorySource
 ) -> None:
-    await town.domain("new.test")
+    await seed.domain("new.test")
     for name in ("zoe", "anna", "max"):
-        await town.account(f"{name}@new.test")
+        await seed.account(f"{name}@new.test")
     await truth.recheck(["zoe@new.test"])
     of_zoe = DomainEntry(None, True, "zoe@new.test")
     assert await taken(truth) == {"zoe@new.test": FINE, "@new.test": of_zoe}
     assert {subject: entry async for subject, entry in truth.everything()}["@new.test"] == of_zoe
     await truth.recheck(["anna@new.test"])
     assert await taken(truth) == {"anna@new.test": FINE}, "nothing of the domain changes with a younger one"
-    await town.rows("DELETE FROM accounts WHERE address = 'zoe@new.test'")
+    await seed.rows("DELETE FROM accounts WHERE address = 'zoe@new.test'")
     await truth.recheck(["zoe@new.test"])
     assert await taken(truth) == {"zoe@new.test": None, "@new.test": DomainEntry(None, True, "anna@new.test")}
-    await town.rows("DELETE FROM accounts WHERE address LIKE '%@new.test'")
+    await seed.rows("DELETE FROM accounts WHERE address LIKE '%@new.test'")
     await truth.recheck(["anna@new.test"])
     assert await taken(truth) == {"anna@new.test": None, "@new.test": DomainEntry(None, True)}
 
@@ -161,18 +162,20 @@ async def test_there_is_one_publisher_at_a_time(truth: PostgresDirectorySource) 
     assert await taken(truth) == {}
 
 
-async def test_a_change_during_publishing_is_not_struck_off_with_it(truth: PostgresDirectorySource, town: Town) -> None:
+async def test_a_change_during_publishing_is_not_struck_off_with_it(
+    truth: PostgresDirectorySource, seed: DatabaseSeed
+) -> None:
     await truth.recheck(["unlimited@example.test"])
     async with truth.pending(10) as changes:
         assert changes == {"unlimited@example.test": FINE}
-        await town.rows("UPDATE accounts SET state = 'suspended' WHERE address = 'unlimited@example.test'")
+        await seed.rows("UPDATE accounts SET state = 'suspended' WHERE address = 'unlimited@example.test'")
         await truth.recheck(["unlimited@example.test"])
     assert await taken(truth) == {"unlimited@example.test": ASLEEP}
 
 
-async def test_published_tells_whether_an_entry_waits(truth: PostgresDirectorySource, town: Town) -> None:
+async def test_published_tells_whether_an_entry_waits(truth: PostgresDirectorySource, seed: DatabaseSeed) -> None:
     await truth.recheck(["fine@example.test", "full@example.test"])
-    outbox_ids = [number for (number,) in await town.rows("SELECT id FROM directory_outbox")]
+    outbox_ids = [number for (number,) in await seed.rows("SELECT id FROM directory_outbox")]
     assert not await truth.published(outbox_ids)
     await taken(truth, 1)
     assert not await truth.published(outbox_ids)
@@ -182,38 +185,38 @@ async def test_published_tells_whether_an_entry_waits(truth: PostgresDirectorySo
 
 
 async def test_a_subject_that_takes_too_long_holds_up_none_behind_it(
-    truth: PostgresDirectorySource, town: Town
+    truth: PostgresDirectorySource, seed: DatabaseSeed
 ) -> None:
-    await town.account("hub@example.test")
-    await town.rows(
+    await seed.account("hub@example.test")
+    await seed.rows(
         "INSERT INTO aliases (domain_id, address, targets)"
         " SELECT id, 'n' || n || '@example.test', ARRAY['hub@example.test'] FROM domains, generate_series(1, 20000) n"
     )
-    hasty = PostgresDirectorySource(town.database, seconds=0.05)
+    hasty = PostgresDirectorySource(seed.database, seconds=0.05)
     await truth.recheck(["hub@example.test"])
     await truth.recheck(["unlimited@example.test"])
     with capture_logs() as logs:
         assert await taken(hasty) == {"unlimited@example.test": FINE}
         assert await taken(hasty) == {}
     assert [line["subject"] for line in logs] == ["hub@example.test"]
-    assert await town.rows("SELECT subject FROM directory_outbox") == [("hub@example.test",)]
-    patient = await taken(PostgresDirectorySource(town.database, seconds=30))
+    assert await seed.rows("SELECT subject FROM directory_outbox") == [("hub@example.test",)]
+    patient = await taken(PostgresDirectorySource(seed.database, seconds=30))
     assert patient is not None
     assert len(patient) == 20_001
 
 
-async def test_everything_is_one_reading(truth: PostgresDirectorySource, town: Town) -> None:
+async def test_everything_is_one_reading(truth: PostgresDirectorySource, seed: DatabaseSeed) -> None:
     seen: list[str] = []
     async for subject, _ in truth.everything():
         if not seen:
-            await town.rows("DELETE FROM aliases")
+            await seed.rows("DELETE FROM aliases")
         seen.append(subject)
     assert sorted(seen) == sorted(EVERYTHING)
 
 
-async def test_many_doubts_are_kept(truth: PostgresDirectorySource, town: Town) -> None:
+async def test_many_doubts_are_kept(truth: PostgresDirectorySource, seed: DatabaseSeed) -> None:
     await truth.recheck(f"u{number}@example.test" for number in range(12_000))  # type: ignore[arg-type]
-    assert await town.value("SELECT count(DISTINCT subject) FROM directory_outbox") == 12_000
+    assert await seed.value("SELECT count(DISTINCT subject) FROM directory_outbox") == 12_000
 
 
 async def test_without_postgres_it_is_unavailable() -> None:
@@ -231,8 +234,8 @@ async def test_without_postgres_it_is_unavailable() -> None:
                     pass
 
 
-async def lane_of_tenant(town: Town, tenant: UUID, lane: int, *subjects: str) -> None:
-    await town.rows(
+async def lane_of_tenant(seed: DatabaseSeed, tenant: UUID, lane: int, *subjects: str) -> None:
+    await seed.rows(
         "INSERT INTO directory_outbox (subject, lane, tenant_id) SELECT subject, $2, $3 FROM unnest($1::text[]) AS subject",
         list(subjects),
         lane,
@@ -249,13 +252,13 @@ async def order(truth: PostgresDirectorySource, limit: int) -> list[list[str]]:
 
 
 async def test_tenants_take_turns_and_bulk_comes_after_what_is_interactive(
-    truth: PostgresDirectorySource, town: Town
+    truth: PostgresDirectorySource, seed: DatabaseSeed
 ) -> None:
     first, second, third = sorted(new_id() for _ in range(3))
-    await lane_of_tenant(town, first, 1, *(f"i{number}@bulk.test" for number in range(9)))
-    await lane_of_tenant(town, first, 0, *(f"a{number}@a.test" for number in range(9)))
-    await lane_of_tenant(town, second, 0, "b0@b.test", "b1@b.test")
-    await lane_of_tenant(town, third, 0, "c0@c.test")
+    await lane_of_tenant(seed, first, 1, *(f"i{number}@bulk.test" for number in range(9)))
+    await lane_of_tenant(seed, first, 0, *(f"a{number}@a.test" for number in range(9)))
+    await lane_of_tenant(seed, second, 0, "b0@b.test", "b1@b.test")
+    await lane_of_tenant(seed, third, 0, "c0@c.test")
     assert await order(truth, 8) == [
         ["a0@a.test", "a1@a.test", "a2@a.test", "a3@a.test", "b0@b.test", "b1@b.test", "c0@c.test", "i0@bulk.test"],
         [*(f"a{number}@a.test" for number in range(4, 9)), "i1@bulk.test", "i2@bulk.test", "i3@bulk.test"],
@@ -263,10 +266,10 @@ async def test_tenants_take_turns_and_bulk_comes_after_what_is_interactive(
     ]
 
 
-async def test_the_turn_goes_on_where_a_round_was_full(truth: PostgresDirectorySource, town: Town) -> None:
+async def test_the_turn_goes_on_where_a_round_was_full(truth: PostgresDirectorySource, seed: DatabaseSeed) -> None:
     tenants = sorted(new_id() for _ in range(5))
     for place, tenant in enumerate(tenants):
-        await lane_of_tenant(town, tenant, 1, *(f"u{number}@t{place}.test" for number in range(2)))
+        await lane_of_tenant(seed, tenant, 1, *(f"u{number}@t{place}.test" for number in range(2)))
     assert await order(truth, 3) == [
         ["u0@t0.test", "u0@t1.test", "u0@t2.test"],
         ["u0@t3.test", "u0@t4.test", "u1@t0.test"],
@@ -275,18 +278,18 @@ async def test_the_turn_goes_on_where_a_round_was_full(truth: PostgresDirectoryS
     ]
 
 
-async def test_rows_know_their_tenant_and_lane(truth: PostgresDirectorySource, town: Town) -> None:
+async def test_rows_know_their_tenant_and_lane(truth: PostgresDirectorySource, seed: DatabaseSeed) -> None:
     await truth.recheck(["fine@example.test", "who@nowhere.test"])
     await truth.recheck([f"u{number}@example.test" for number in range(101)])
-    rows = await town.rows("SELECT lane, tenant_id, count(*) FROM directory_outbox GROUP BY 1, 2 ORDER BY 1, 2")
+    rows = await seed.rows("SELECT lane, tenant_id, count(*) FROM directory_outbox GROUP BY 1, 2 ORDER BY 1, 2")
     assert [tuple(row) for row in rows] == [(0, UUID(int=0), 1), (0, DEFAULT_TENANT, 1), (1, DEFAULT_TENANT, 101)]
 
 
-async def test_what_is_not_published_is_named_within_bounds(truth: PostgresDirectorySource, town: Town) -> None:
+async def test_what_is_not_published_is_named_within_bounds(truth: PostgresDirectorySource, seed: DatabaseSeed) -> None:
     assert await truth.unpublished() == Unpublished()
     await truth.recheck(["fine@example.test", "@example.test"])
     assert await truth.unpublished() == Unpublished(frozenset({"fine@example.test", "@example.test"}))
-    outbox_ids = [number for (number,) in await town.rows("SELECT id FROM directory_outbox WHERE subject LIKE 'fine%'")]
+    outbox_ids = [number for (number,) in await seed.rows("SELECT id FROM directory_outbox WHERE subject LIKE 'fine%'")]
     assert await truth.unpublished(outbox_ids) == Unpublished(frozenset({"fine@example.test"}))
     await truth.recheck([f"u{number}@example.test" for number in range(6000)])
     assert await truth.unpublished() == Unpublished(domains=frozenset({"example.test"}))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -18,27 +17,22 @@ from posthorn.ports.errors import Conflict, NotFound, Unavailable
 from posthorn.ports.signing import DkimKey
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.secret_box import SecretBox
-from tests.contract.town import Town, pool
+from tests.support.databases import pool
+from tests.support.seed import DatabaseSeed
 
 DOMAIN = "example.test"
 WEEK = 604_800.0
 
 
 @pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with pool(database_url) as made:
-        yield made
-
-
-@pytest.fixture
-async def town(database: Database) -> Town:
-    made = Town(database)
+async def seed(database: Database) -> DatabaseSeed:
+    made = DatabaseSeed(database)
     await made.domain(DOMAIN)
     return made
 
 
 @pytest.fixture
-def keys(database: Database, town: Town) -> PostgresDkimKeys:
+def keys(database: Database, seed: DatabaseSeed) -> PostgresDkimKeys:
     return PostgresDkimKeys(database)
 
 
@@ -68,14 +62,14 @@ async def test_what_is_entered_comes_back(keys: PostgresDkimKeys) -> None:
     assert dict(await keys.signing([])) == {}
 
 
-async def test_a_new_key_waits_and_the_old_one_signs_meanwhile(keys: PostgresDkimKeys, town: Town) -> None:
+async def test_a_new_key_waits_and_the_old_one_signs_meanwhile(keys: PostgresDkimKeys, seed: DatabaseSeed) -> None:
     await keys.rotate(None, DOMAIN, [key("old")], WEEK)
     await keys.rotate(None, DOMAIN, [key("new", begins=3600)], WEEK)
     assert await signing(keys) == ["old"]
     new, old = await keys.of(None, DOMAIN)
     assert (old.signs_until, new.signs_until) == (new.signs_from, None)
     assert old.published_until == new.signs_from + timedelta(seconds=WEEK)
-    await town.rows(
+    await seed.rows(
         "UPDATE dkim_keys SET signs_from = signs_from - interval '2 hours', signs_until = signs_until - interval '2 hours'"
     )
     assert await signing(keys) == ["new"]
@@ -123,8 +117,8 @@ async def test_two_rotations_at_once_leave_one_key_signing(keys: PostgresDkimKey
         assert sum(each.signs_until is None for each in await keys.of(None, DOMAIN)) == 1
 
 
-async def test_keys_belong_to_their_domain_and_tenant(keys: PostgresDkimKeys, town: Town) -> None:
-    await town.domain("other.test")
+async def test_keys_belong_to_their_domain_and_tenant(keys: PostgresDkimKeys, seed: DatabaseSeed) -> None:
+    await seed.domain("other.test")
     await keys.rotate(DEFAULT_TENANT, DOMAIN, [key("one")], WEEK)
     await keys.rotate(None, "other.test", [key("one", domain="other.test")], WEEK)
     assert [each.domain for each in await keys.of(None, "other.test")] == ["other.test"]
@@ -137,7 +131,7 @@ async def test_keys_belong_to_their_domain_and_tenant(keys: PostgresDkimKeys, to
     ):
         with pytest.raises(NotFound):
             await call
-    await town.rows("DELETE FROM domains WHERE name = 'other.test'")
+    await seed.rows("DELETE FROM domains WHERE name = 'other.test'")
     assert await signing(keys, "other.test") == []
     assert await signing(keys) == ["one"]
 
@@ -174,12 +168,12 @@ async def test_a_domain_is_created_with_its_keys_or_not_at_all(keys: PostgresDki
         await administration.domain(None, "other.test")
 
 
-async def test_a_claimed_domain_has_the_new_owners_keys_alone(keys: PostgresDkimKeys, town: Town) -> None:
+async def test_a_claimed_domain_has_the_new_owners_keys_alone(keys: PostgresDkimKeys, seed: DatabaseSeed) -> None:
     squatter, owner = new_id(), new_id()
     for tenant in (squatter, owner):
-        await town.rows("INSERT INTO tenants (id, name) VALUES ($1, $2)", tenant, str(tenant))
-    administration = PostgresAdministration(town.database)
-    await town.rows("UPDATE tenants SET verify_domains = true")
+        await seed.rows("INSERT INTO tenants (id, name) VALUES ($1, $2)", tenant, str(tenant))
+    administration = PostgresAdministration(seed.database)
+    await seed.rows("UPDATE tenants SET verify_domains = true")
     await administration.create_domain(squatter, NewDomain("good.test", dkim_keys=(key("old"),)))
     await administration.claim_domain(owner, "good.test", [key("new")])
     assert [each.selector for each in await keys.of(None, "good.test")] == ["new"]

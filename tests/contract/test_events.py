@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 from uuid import UUID
@@ -21,13 +20,8 @@ from posthorn.model.streams import EVENTS, EVENTS_PREFIX
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.ids import new_id
 from posthorn_local.embedded import Nats
-from tests.support.jetstream import nats_settings, restart, until
-
-
-@pytest.fixture
-async def connection(nats: Nats) -> AsyncIterator[Connection]:
-    async with connect(nats_settings(nats), "test") as made:
-        yield made
+from tests.support.jetstream import nats_settings, restart
+from tests.support.polling import until
 
 
 def event(message: UUID, at: float = 1.0, kind: str = ACCEPTED, **detail: Any) -> Event:

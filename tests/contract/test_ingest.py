@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
@@ -22,15 +21,11 @@ from posthorn.model.streams import INGEST, INGEST_CONSUMER
 from posthorn.ports.errors import Full, Unavailable
 from posthorn.runtime.settings import NatsSettings
 from posthorn_local.embedded import Nats, free_port
-from tests.support.jetstream import letter, nats_settings, restart, until
+from tests.support.builders import make_envelope
+from tests.support.jetstream import nats_settings, restart
+from tests.support.polling import until
 
 BODY = b"Subject: hello\r\n\r\nworld\r\n"
-
-
-@pytest.fixture
-async def connection(nats: Nats) -> AsyncIterator[Connection]:
-    async with connect(nats_settings(nats), "test") as made:
-        yield made
 
 
 @pytest.fixture
@@ -62,7 +57,7 @@ async def nothing_left(connection: Connection) -> None:
 
 
 async def test_what_is_accepted_comes_out_as_it_went_in(connection: Connection) -> None:
-    sent = letter(BODY, to=("alice@example.test", "grüße@example.test"))
+    sent = make_envelope(BODY, to=("alice@example.test", "grüße@example.test"))
     await NatsIngest(connection).accept(sent, BODY)
     async with NatsIngestSource(connection) as found:
         (delivery,) = await found.take(10, 1 << 20)
@@ -74,7 +69,7 @@ async def test_what_is_accepted_comes_out_as_it_went_in(connection: Connection) 
 
 
 async def test_a_large_message_carries_the_key_of_its_blob(connection: Connection) -> None:
-    sent = letter(BODY, blob="bodies/1")
+    sent = make_envelope(BODY, blob="bodies/1")
     await NatsIngest(connection).accept(sent, None)
     async with NatsIngestSource(connection) as found:
         (delivery,) = await found.take(10, 1 << 20)
@@ -83,7 +78,7 @@ async def test_a_large_message_carries_the_key_of_its_blob(connection: Connectio
 
 
 async def test_a_repeated_message_is_kept_once(connection: Connection) -> None:
-    ingest, sent = NatsIngest(connection), letter(BODY)
+    ingest, sent = NatsIngest(connection), make_envelope(BODY)
     await ingest.accept(sent, BODY)
     await ingest.accept(sent, BODY)
     assert await kept(connection) == 1
@@ -97,7 +92,7 @@ async def test_a_lone_message_is_given_at_once(connection: Connection) -> None:
             taking = asyncio.create_task(found.take(512, 1 << 20))
             await asyncio.sleep(0)
             began = time.monotonic()
-            await ingest.accept(letter(BODY), BODY)
+            await ingest.accept(make_envelope(BODY), BODY)
             (delivery,) = await taking
             waits.append(time.monotonic() - began)
             await delivery.ack()
@@ -108,7 +103,7 @@ async def test_all_that_waits_is_given_at_once(connection: Connection) -> None:
     ingest = NatsIngest(connection)
     async with NatsIngestSource(connection) as found:
         for _ in range(100):
-            await ingest.accept(letter(BODY), BODY)
+            await ingest.accept(make_envelope(BODY), BODY)
         await asyncio.sleep(0.2)  # the last ones are on their way to the buffer
         assert len(await found.take(512, 1 << 24)) == 100
 
@@ -116,7 +111,7 @@ async def test_all_that_waits_is_given_at_once(connection: Connection) -> None:
 async def test_a_batch_keeps_to_both_limits_but_holds_at_least_one(connection: Connection) -> None:
     ingest, big = NatsIngest(connection), b"x" * 100_000
     for _ in range(6):
-        await ingest.accept(letter(big), big)
+        await ingest.accept(make_envelope(big), big)
     async with NatsIngestSource(connection) as found:
         await asyncio.sleep(0.3)
         assert len(await found.take(2, 1 << 24)) == 2
@@ -129,7 +124,7 @@ async def test_many_accepted_at_once_are_each_kept_once_also_with_a_known_one_am
     connection: Connection,
 ) -> None:
     ingest = NatsIngest(connection)
-    sent = [letter(b"%d\r\n" % number) for number in range(400)]
+    sent = [make_envelope(b"%d\r\n" % number) for number in range(400)]
     await ingest.accept(sent[200], b"200\r\n")
     await asyncio.gather(*(ingest.accept(each, b"%d\r\n" % number) for number, each in enumerate(sent)))
     async with NatsIngestSource(connection) as found:
@@ -140,7 +135,7 @@ async def test_many_accepted_at_once_are_each_kept_once_also_with_a_known_one_am
 
 async def test_more_than_the_buffer_holds_comes_in_the_end(connection: Connection) -> None:
     ingest = NatsIngest(connection)
-    await asyncio.gather(*(ingest.accept(letter(BODY), BODY) for _ in range(150)))
+    await asyncio.gather(*(ingest.accept(make_envelope(BODY), BODY) for _ in range(150)))
     async with NatsIngestSource(connection, messages=20) as found:
         for delivery in await take_all(found, 150):
             await delivery.ack()
@@ -154,7 +149,7 @@ async def test_the_byte_limit_answers_full_and_drops_nothing(nats: Nats) -> None
         accepted = 0
         with pytest.raises(Full):
             for _ in range(20):
-                await ingest.accept(letter(body), body)
+                await ingest.accept(make_envelope(body), body)
                 accepted += 1
         with pytest.raises(Full):
             await ingest.probe()
@@ -163,7 +158,7 @@ async def test_the_byte_limit_answers_full_and_drops_nothing(nats: Nats) -> None
             for delivery in await take_all(found, accepted):
                 await delivery.ack()
             await nothing_left(connection)
-        await ingest.accept(letter(body), body)
+        await ingest.accept(make_envelope(body), body)
         await ingest.probe()
 
 
@@ -171,7 +166,9 @@ async def test_a_burst_into_a_nearly_full_stream_gives_each_sender_a_true_answer
     body = b"x" * 10_000
     async with connect(nats_settings(nats, ingest_max_bytes=1_000_000), "test") as connection:
         ingest = NatsIngest(connection)
-        answers = await asyncio.gather(*(ingest.accept(letter(body), body) for _ in range(200)), return_exceptions=True)
+        answers = await asyncio.gather(
+            *(ingest.accept(make_envelope(body), body) for _ in range(200)), return_exceptions=True
+        )
         assert {type(answer) for answer in answers} == {type(None), Full}
         assert answers.count(None) == await kept(connection) > 50
 
@@ -190,7 +187,7 @@ async def test_two_processes_may_make_the_streams_at_once(nats: Nats) -> None:
 
 
 async def test_what_is_given_back_comes_again_after_its_delay(connection: Connection) -> None:
-    await NatsIngest(connection).accept(letter(BODY), BODY)
+    await NatsIngest(connection).accept(make_envelope(BODY), BODY)
     async with NatsIngestSource(connection) as found:
         (delivery,) = await found.take(1, 1)
         began = time.monotonic()
@@ -202,7 +199,7 @@ async def test_what_is_given_back_comes_again_after_its_delay(connection: Connec
 
 async def test_what_a_dead_process_had_taken_comes_again(nats: Nats, short_ack_wait: float) -> None:
     async with connect(nats_settings(nats), "test") as connection:
-        await NatsIngest(connection).accept(letter(BODY), BODY)
+        await NatsIngest(connection).accept(make_envelope(BODY), BODY)
         async with connect(nats_settings(nats), "dying") as dying:
             taking = NatsIngestSource(dying)
             async with taking:
@@ -217,7 +214,7 @@ async def test_what_is_worked_on_or_waits_in_the_buffer_is_not_given_to_another(
 ) -> None:
     async with connect(nats_settings(nats), "one") as one, connect(nats_settings(nats), "two") as two:
         for _ in range(2):
-            await NatsIngest(one).accept(letter(BODY), BODY)
+            await NatsIngest(one).accept(make_envelope(BODY), BODY)
         async with NatsIngestSource(one) as first:
             await asyncio.sleep(0.2)
             (worked_on,) = await first.take(1, 1)  # the other one stays in the buffer
@@ -236,7 +233,7 @@ async def test_closing_gives_the_buffer_back_at_once(nats: Nats) -> None:
     async with connect(nats_settings(nats), "one") as one, connect(nats_settings(nats), "two") as two:
         async with NatsIngestSource(one):
             for _ in range(10):
-                await NatsIngest(two).accept(letter(BODY), BODY)
+                await NatsIngest(two).accept(make_envelope(BODY), BODY)
             await asyncio.sleep(0.2)
         async with NatsIngestSource(two) as found:
             assert len(await take_all(found, 10, timeout=2)) == 10
@@ -254,7 +251,7 @@ async def test_without_a_server_accepting_and_taking_say_so_in_time_and_nothing_
             await asyncio.wait_for(taking, 2)
         with pytest.raises(Unavailable):
             await asyncio.wait_for(found.take(1, 1), 1)
-        for attempt in (ingest.accept(letter(BODY), BODY), ingest.probe(), found.backlog()):
+        for attempt in (ingest.accept(make_envelope(BODY), BODY), ingest.probe(), found.backlog()):
             began = time.monotonic()
             with pytest.raises(Unavailable):
                 await attempt
@@ -262,7 +259,7 @@ async def test_without_a_server_accepting_and_taking_say_so_in_time_and_nothing_
         restart(nats)
         await connection.wait_up(5)
         assert await kept(connection) == 0
-        await ingest.accept(letter(BODY), BODY)
+        await ingest.accept(make_envelope(BODY), BODY)
         assert len(await asyncio.wait_for(found.take(1, 1), 5)) == 1
 
 
@@ -280,13 +277,13 @@ async def test_what_was_unsent_when_the_connection_broke_is_not_sent_later(nats:
     await until(down)
     assert (client._pending, client.pending_data_size) == ([], 0)
     restart(nats)
-    await NatsIngest(connection).accept(letter(BODY), BODY)
+    await NatsIngest(connection).accept(make_envelope(BODY), BODY)
     assert await kept(connection) == 1
 
 
 async def test_a_server_killed_under_load_costs_nothing_and_doubles_nothing(nats: Nats, connection: Connection) -> None:
     ingest = NatsIngest(connection)
-    sent = [letter(BODY) for _ in range(600)]
+    sent = [make_envelope(BODY) for _ in range(600)]
     queue = iter(sent)
 
     async def send() -> None:
@@ -311,15 +308,15 @@ async def test_a_consumer_that_was_deleted_is_made_anew(connection: Connection) 
     async with NatsIngestSource(connection) as found:
         await asyncio.sleep(0.1)
         await connection.api(f"CONSUMER.DELETE.{INGEST}.{INGEST_CONSUMER}")
-        await NatsIngest(connection).accept(letter(BODY), BODY)
+        await NatsIngest(connection).accept(make_envelope(BODY), BODY)
         assert len(await asyncio.wait_for(found.take(1, 1), 8)) == 1
 
 
 async def test_a_stream_that_was_deleted_is_made_anew(connection: Connection) -> None:
     ingest = NatsIngest(connection)
-    await ingest.accept(letter(BODY), BODY)
+    await ingest.accept(make_envelope(BODY), BODY)
     await connection.api(f"STREAM.DELETE.{INGEST}")
-    await ingest.accept(letter(BODY), BODY)
+    await ingest.accept(make_envelope(BODY), BODY)
     assert await kept(connection) == 1
 
 
@@ -333,7 +330,7 @@ async def test_a_connection_that_the_server_closed_for_good_is_replaced(connecti
             return connection.client is not before and connection.is_up
 
         await until(replaced, what="a new connection")
-        await ingest.accept(letter(BODY), BODY)
+        await ingest.accept(make_envelope(BODY), BODY)
         assert len(await asyncio.wait_for(found.take(1, 1), 5)) == 1
 
 
@@ -345,7 +342,7 @@ async def test_a_server_that_comes_late_is_waited_for(nats: Nats) -> None:
         assert not connecting.done()
         restart(nats)
         connection = await asyncio.wait_for(connecting, 10)
-        await NatsIngest(connection).accept(letter(BODY), BODY)
+        await NatsIngest(connection).accept(make_envelope(BODY), BODY)
 
 
 async def test_wrong_credentials_are_told_in_the_log_without_being_shown(nats: Nats) -> None:

@@ -4,31 +4,22 @@ What no consumer knows of is found."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from posthorn.adapters.nats.connection import Connection, connect
+from posthorn.adapters.nats.connection import Connection
 from posthorn.adapters.nats.ingest_consumer import NatsDelivery, NatsIngestSource
 from posthorn.adapters.nats.layout import consumers, ensure_layout, streams
 from posthorn.adapters.nats.strays import NatsStrays
 from posthorn.model.streams import INGEST, INGEST_CONSUMER, RETRY_CONSUMER
 from posthorn_delivery.repairer import Repairer
 from posthorn_local.embedded import Nats
-from tests.support.jetstream import nats_settings, until
-from tests.support.scene import scene
+from tests.support.delivery_env import delivery_env
+from tests.support.polling import until
 
 BODY = b"Subject: hello\r\n\r\nworld\r\n"
-
-
-@pytest.fixture
-async def connection(nats: Nats) -> AsyncIterator[Connection]:
-    async with connect(nats_settings(nats), "test") as made:
-        yield made
 
 
 class Older:
@@ -191,26 +182,26 @@ async def test_strays_are_delivered_once_and_the_stream_becomes_empty(
     nats: Nats, database_url: str, tmp_path: Path
 ) -> None:
     async with AsyncExitStack() as stack:
-        stage = await stack.enter_async_context(scene(nats, database_url, tmp_path / "blobs"))
-        (account,) = await stage.town.accounts(1)
-        placed = await stage.send(BODY, "user0@example.test")
-        (delivery,) = await stage.take(1)
-        await stage.deliverer.deliver([delivery])
-        await stage.settled()
-        await stage.source.stop()
-        await lose(stage.nats, "ingest.0", record=delivery.octets)  # delivered, and still there
+        env = await stack.enter_async_context(delivery_env(nats, database_url, tmp_path / "blobs"))
+        (account,) = await env.seed.accounts(1)
+        placed = await env.send(BODY, "user0@example.test")
+        (delivery,) = await env.take(1)
+        await env.deliverer.deliver([delivery])
+        await env.settled()
+        await env.source.stop()
+        await lose(env.nats, "ingest.0", record=delivery.octets)  # delivered, and still there
         other = delivery.octets.replace(str(placed.id).encode(), b"0190a0b4-0000-7000-8000-000000000000")
-        await lose(stage.nats, "ingest.0", record=other)  # never delivered
+        await lose(env.nats, "ingest.0", record=other)  # never delivered
         leads = [True, True, False]
 
         async def lead(_: float) -> bool:
             return leads.pop()
 
-        repairer = Repairer(NatsStrays(stage.nats), stage.deliverer, lead)
+        repairer = Repairer(NatsStrays(env.nats), env.deliverer, lead)
         assert await repairer.look() == 0  # another process leads
         assert await repairer.look() == 0  # seen for the first time
-        assert await stage.left() == 2
+        assert await env.left() == 2
         assert await repairer.look() == 2
-        assert await stage.left() == 0
-        assert await stage.bodies(account) == [BODY] * 2
-        await stage.town.sums_hold()
+        assert await env.left() == 0
+        assert await env.bodies(account) == [BODY] * 2
+        await env.seed.sums_hold()

@@ -19,8 +19,9 @@ from posthorn.model.outbound import Notify, Outbound, QueueState, RecipientDsn
 from posthorn.ports.segments import SegmentMessage
 from posthorn.wire.srs import rewrite_long, token_of
 from posthorn_delivery.forward_settings import ForwardSettings
-from tests.contract.town import Town, letter, pool, segment
-from tests.support.databases import as_part
+from tests.support.builders import make_message, make_segment
+from tests.support.databases import as_part, pool
+from tests.support.seed import DatabaseSeed
 
 KEY = b"k" * 32
 DAY = 20_000
@@ -35,17 +36,12 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def town(database_url: str) -> AsyncIterator[Town]:
+async def seed(database_url: str) -> AsyncIterator[DatabaseSeed]:
     async with pool(database_url) as own:
-        made = Town(own)
+        made = DatabaseSeed(own)
         for name in ("example.test", "other.test"):
             await made.domain(name)
         yield made
-
-
-@pytest.fixture
-def mailboxes(database: Database) -> PostgresMailboxes:
-    return PostgresMailboxes(database)
 
 
 def forwarded(sender: str, *aliases: str, day: int = DAY, token: str | None = None) -> SegmentMessage:
@@ -62,84 +58,92 @@ def forwarded(sender: str, *aliases: str, day: int = DAY, token: str | None = No
         )
         for number, alias in enumerate(aliases)
     )
-    made = letter((), reverse_path=sender, received_at=day * DAY_SECONDS + 5.0)
+    made = make_message((), reverse_path=sender, received_at=day * DAY_SECONDS + 5.0)
     return replace(made, outbound=outbound, tenant=DEFAULT_TENANT)
 
 
-async def stored(town: Town) -> list[tuple[str, str, int]]:
+async def stored(seed: DatabaseSeed) -> list[tuple[str, str, int]]:
     """Domain, sender, and day since the epoch."""
-    return await town.rows(
+    return await seed.rows(
         "SELECT domain, sender, used_on - '1970-01-01'::date FROM long_senders ORDER BY domain, sender"
     )
 
 
-async def paths(town: Town) -> list[str]:
-    return [path for (path,) in await town.rows("SELECT reverse_path FROM outbound_recipients ORDER BY id")]
+async def paths(seed: DatabaseSeed) -> list[str]:
+    return [path for (path,) in await seed.rows("SELECT reverse_path FROM outbound_recipients ORDER BY id")]
 
 
 async def test_a_sender_is_stored_with_the_forward_and_found_by_its_token(
-    town: Town, mailboxes: PostgresMailboxes
+    seed: DatabaseSeed, mailboxes: PostgresMailboxes
 ) -> None:
-    await mailboxes.deliver([segment([forwarded(ONE, "a@example.test", "b@example.test", "a@other.test")])])
-    assert await stored(town) == [("example.test", ONE, DAY), ("other.test", ONE, DAY)]
-    assert await paths(town) == [
+    await mailboxes.deliver([make_segment([forwarded(ONE, "a@example.test", "b@example.test", "a@other.test")])])
+    assert await stored(seed) == [("example.test", ONE, DAY), ("other.test", ONE, DAY)]
+    assert await paths(seed) == [
         rewrite_long(ONE, f"{name}.test", KEY, DAY) for name in ("example", "example", "other")
     ]
     transactions = "SELECT xmin::text FROM long_senders UNION SELECT xmin::text FROM outbound_recipients"
-    assert len(await town.rows(transactions)) == 1
+    assert len(await seed.rows(transactions)) == 1
     here, elsewhere = ("example.test", token_of(ONE)), ("nowhere.test", token_of(ONE))
     assert await mailboxes.long_senders([here, elsewhere, ("example.test", token_of(OTHER))]) == {here: ONE}
     assert await mailboxes.long_senders([]) == {}
 
 
-async def test_a_sender_keeps_its_row_and_the_row_its_last_day(town: Town, mailboxes: PostgresMailboxes) -> None:
+async def test_a_sender_keeps_its_row_and_the_row_its_last_day(
+    seed: DatabaseSeed, mailboxes: PostgresMailboxes
+) -> None:
     for day in (DAY, DAY + 3, DAY + 1):
-        await mailboxes.deliver([segment([forwarded(ONE, "a@example.test", day=day)])])
-    assert await stored(town) == [("example.test", ONE, DAY + 3)]
-    assert "" not in await paths(town)
+        await mailboxes.deliver([make_segment([forwarded(ONE, "a@example.test", day=day)])])
+    assert await stored(seed) == [("example.test", ONE, DAY + 3)]
+    assert "" not in await paths(seed)
 
 
-async def test_a_message_placed_again_stores_and_charges_nothing(town: Town) -> None:
-    mailboxes = PostgresMailboxes(town.database, QueuePolicy(limits=ForwardLimits(long_senders=2)))
+async def test_a_message_placed_again_stores_and_charges_nothing(seed: DatabaseSeed) -> None:
+    mailboxes = PostgresMailboxes(seed.database, QueuePolicy(limits=ForwardLimits(long_senders=2)))
     message = forwarded(ONE, "a@example.test")
-    await mailboxes.deliver([segment([message])])
-    before = await town.rows("SELECT key, full_at FROM throttles")
+    await mailboxes.deliver([make_segment([message])])
+    before = await seed.rows("SELECT key, full_at FROM throttles")
     assert [key for key, _ in before] == ["long-senders:example.test"]
-    await town.rows("DELETE FROM long_senders")
-    await mailboxes.deliver([segment([message])])
-    assert (await stored(town), await town.rows("SELECT key, full_at FROM throttles")) == ([], before)
+    await seed.rows("DELETE FROM long_senders")
+    await mailboxes.deliver([make_segment([message])])
+    assert (await stored(seed), await seed.rows("SELECT key, full_at FROM throttles")) == ([], before)
 
 
-async def test_a_batch_that_fails_stores_and_charges_nothing(town: Town, database: Database) -> None:
+async def test_a_batch_that_fails_stores_and_charges_nothing(seed: DatabaseSeed, database: Database) -> None:
     mailboxes = PostgresMailboxes(database, QueuePolicy(limits=ForwardLimits(long_senders=2)))
     poison = forwarded(OTHER, "a@example.test")
     too_large = replace(poison.outbound[0], dsn=RecipientDsn(Notify(1 << 20)))  # the queue takes it no more, at the end
     with pytest.raises(DataError):
-        await mailboxes.deliver([segment([forwarded(ONE, "a@example.test"), replace(poison, outbound=(too_large,))])])
-    assert (await stored(town), await town.rows("SELECT key FROM throttles")) == ([], [])
+        await mailboxes.deliver(
+            [make_segment([forwarded(ONE, "a@example.test"), replace(poison, outbound=(too_large,))])]
+        )
+    assert (await stored(seed), await seed.rows("SELECT key FROM throttles")) == ([], [])
 
 
 async def test_a_domain_stores_so_many_new_ones_an_hour_and_goes_on_with_those_it_knows(
-    town: Town, database: Database
+    seed: DatabaseSeed, database: Database
 ) -> None:
     mailboxes = PostgresMailboxes(database, QueuePolicy(limits=ForwardLimits(long_senders=2)))
     names = [f"{'x' * 60}{number}@mailer.example" for number in range(4)]
-    await mailboxes.deliver([segment([forwarded(name, "a@example.test") for name in names[:3]])])
-    assert [sender for _, sender, _ in await stored(town)] == names[:2]
-    assert [bool(path) for path in await paths(town)] == [True, True, False]
+    await mailboxes.deliver([make_segment([forwarded(name, "a@example.test") for name in names[:3]])])
+    assert [sender for _, sender, _ in await stored(seed)] == names[:2]
+    assert [bool(path) for path in await paths(seed)] == [True, True, False]
     await mailboxes.deliver(
-        [segment([forwarded(name, "a@example.test", "a@other.test", day=DAY + 1) for name in (names[0], names[3])])]
+        [
+            make_segment(
+                [forwarded(name, "a@example.test", "a@other.test", day=DAY + 1) for name in (names[0], names[3])]
+            )
+        ]
     )
-    assert [path.partition("@")[2] for path in (await paths(town))[3:]] == [
+    assert [path.partition("@")[2] for path in (await paths(seed))[3:]] == [
         "example.test",
         "other.test",
         "",
         "other.test",
     ]
-    assert await town.rows("SELECT DISTINCT state FROM outbound_recipients") == [("queued",)]
-    await town.rows("UPDATE throttles SET full_at = full_at - interval '30 minutes'")
-    await mailboxes.deliver([segment([forwarded(names[3], "a@example.test")])])
-    assert (await paths(town))[-1], "half an hour makes room for one"
+    assert await seed.rows("SELECT DISTINCT state FROM outbound_recipients") == [("queued",)]
+    await seed.rows("UPDATE throttles SET full_at = full_at - interval '30 minutes'")
+    await mailboxes.deliver([make_segment([forwarded(names[3], "a@example.test")])])
+    assert (await paths(seed))[-1], "half an hour makes room for one"
 
 
 def test_the_settings_bound_them_unless_told_not_to(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,45 +153,51 @@ def test_the_settings_bound_them_unless_told_not_to(monkeypatch: pytest.MonkeyPa
         assert ForwardSettings.load().forward_limits.long_senders == limit
 
 
-async def test_what_is_not_sent_now_or_not_by_a_token_stores_nothing(town: Town, mailboxes: PostgresMailboxes) -> None:
+async def test_what_is_not_sent_now_or_not_by_a_token_stores_nothing(
+    seed: DatabaseSeed, mailboxes: PostgresMailboxes
+) -> None:
     held = forwarded(ONE, "a@example.test")
     ended = replace(held.outbound[0], state=QueueState.BOUNCED)
-    await mailboxes.deliver([segment([replace(held, outbound=(ended,)), forwarded(OTHER, "a@example.test", token="")])])
-    assert await stored(town) == []
+    await mailboxes.deliver(
+        [make_segment([replace(held, outbound=(ended,)), forwarded(OTHER, "a@example.test", token="")])]
+    )
+    assert await stored(seed) == []
 
 
-async def test_of_two_senders_with_one_token_the_second_is_not_stored(town: Town, mailboxes: PostgresMailboxes) -> None:
+async def test_of_two_senders_with_one_token_the_second_is_not_stored(
+    seed: DatabaseSeed, mailboxes: PostgresMailboxes
+) -> None:
     token = token_of(ONE)
-    await mailboxes.deliver([segment([forwarded(ONE, "a@example.test")])])
-    await mailboxes.deliver([segment([forwarded(OTHER, "a@example.test", token=token, day=DAY + 1)])])
-    assert await stored(town) == [("example.test", ONE, DAY)]
-    assert [bool(path) for path in await paths(town)] == [True, False]
+    await mailboxes.deliver([make_segment([forwarded(ONE, "a@example.test")])])
+    await mailboxes.deliver([make_segment([forwarded(OTHER, "a@example.test", token=token, day=DAY + 1)])])
+    assert await stored(seed) == [("example.test", ONE, DAY)]
+    assert [bool(path) for path in await paths(seed)] == [True, False]
 
 
-async def test_batches_at_once_with_the_same_senders_all_store_them(town: Town, database: Database) -> None:
+async def test_batches_at_once_with_the_same_senders_all_store_them(seed: DatabaseSeed, database: Database) -> None:
     mailboxes = PostgresMailboxes(database, QueuePolicy(limits=ForwardLimits(long_senders=1000)))
     names = [f"{'y' * 60}{number:02}@mailer.example" for number in range(20)]
     batches = (names, names[::-1], names[10:] + names[:10])
     await asyncio.gather(
-        *(mailboxes.deliver([segment([forwarded(name, "a@example.test") for name in batch])]) for batch in batches)
+        *(mailboxes.deliver([make_segment([forwarded(name, "a@example.test") for name in batch])]) for batch in batches)
     )
-    assert [sender for _, sender, _ in await stored(town)] == names
-    assert "" not in await paths(town)
+    assert [sender for _, sender, _ in await stored(seed)] == names
+    assert "" not in await paths(seed)
 
 
 async def test_rows_are_forgotten_when_no_address_can_name_them_any_more(
-    town: Town, mailboxes: PostgresMailboxes, database: Database
+    seed: DatabaseSeed, mailboxes: PostgresMailboxes, database: Database
 ) -> None:
-    await mailboxes.deliver([segment([forwarded(name, "a@example.test") for name in (ONE, OTHER)])])
-    await town.rows(
+    await mailboxes.deliver([make_segment([forwarded(name, "a@example.test") for name in (ONE, OTHER)])])
+    await seed.rows(
         "UPDATE long_senders SET used_on = (now() AT TIME ZONE 'UTC')::date - CASE WHEN sender = $1 THEN 24 ELSE 23 END",
         ONE,
     )
     catalog = PostgresSegmentCatalog(database)
     assert await catalog.forget_long_senders(24, 10) == 0
     assert await catalog.forget_long_senders(23, 10) == 1
-    assert [sender for _, sender, _ in await stored(town)] == [OTHER]
-    await town.rows("UPDATE long_senders SET used_on = '2000-01-01'")
-    await town.rows("INSERT INTO long_senders VALUES ('a.test', 'x', 'x@y', '2000-01-02')")
+    assert [sender for _, sender, _ in await stored(seed)] == [OTHER]
+    await seed.rows("UPDATE long_senders SET used_on = '2000-01-01'")
+    await seed.rows("INSERT INTO long_senders VALUES ('a.test', 'x', 'x@y', '2000-01-02')")
     assert await catalog.forget_long_senders(23, 1) == 1
-    assert [domain for domain, _, _ in await stored(town)] == ["a.test"], "the oldest first"
+    assert [domain for domain, _, _ in await stored(seed)] == ["a.test"], "the oldest first"

@@ -21,24 +21,9 @@ from posthorn.ports.errors import Unavailable
 from posthorn.ports.maildrops import LEASE_SECONDS, AccountLogin, LeaseLost, Listing, MaildropBusy, Revoked
 from posthorn.ports.segments import Segment
 from posthorn.runtime.ids import new_id
-from tests.contract.town import Town, letter, pool, segment, until_waiting
-from tests.support.databases import as_part
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with pool(database_url, database_pool=8) as opened:
-        yield opened
-
-
-@pytest.fixture
-def town(database: Database) -> Town:
-    return Town(database)
-
-
-@pytest.fixture
-def mailboxes(database: Database) -> PostgresMailboxes:
-    return PostgresMailboxes(database)
+from tests.support.builders import make_message, make_segment
+from tests.support.databases import as_part, pool, until_waiting
+from tests.support.seed import DatabaseSeed
 
 
 @pytest.fixture
@@ -47,44 +32,46 @@ async def maildrops(database_url: str) -> AsyncIterator[PostgresMaildrops]:
         yield PostgresMaildrops(own)
 
 
-async def _expire(town: Town, account: int) -> None:
-    await town.rows(
+async def _expire(seed: DatabaseSeed, account: int) -> None:
+    await seed.rows(
         "UPDATE maildrop_leases SET expires_at = now() - interval '1 second' WHERE account_id = $1", account
     )
 
 
 class TestLogin:
-    async def test_it_tells_what_is_known_of_an_account(self, town: Town, maildrops: PostgresMaildrops) -> None:
-        await town.domain("example.test")
-        ada = await town.account("ada@example.test")
+    async def test_it_tells_what_is_known_of_an_account(self, seed: DatabaseSeed, maildrops: PostgresMaildrops) -> None:
+        await seed.domain("example.test")
+        ada = await seed.account("ada@example.test")
         assert await maildrops.login("ada@example.test") == AccountLogin(
             ada, "ada@example.test", "hash", active=True, tenant=DEFAULT_TENANT
         )
 
-    async def test_a_stranger_is_nobody(self, town: Town, maildrops: PostgresMaildrops) -> None:
-        await town.domain("example.test", catch_all="ada@example.test")
-        await town.account("ada@example.test")
-        await town.alias("alias@example.test", "ada@example.test")
+    async def test_a_stranger_is_nobody(self, seed: DatabaseSeed, maildrops: PostgresMaildrops) -> None:
+        await seed.domain("example.test", catch_all="ada@example.test")
+        await seed.account("ada@example.test")
+        await seed.alias("alias@example.test", "ada@example.test")
         for address in ("eve@example.test", "alias@example.test", "ada+tag@example.test", "", "nul\0@x", "\ud800"):
             assert await maildrops.login(address) is None
 
-    async def test_only_a_suspended_account_may_not_log_in(self, town: Town, maildrops: PostgresMaildrops) -> None:
-        await town.domain("example.test")
+    async def test_only_a_suspended_account_may_not_log_in(
+        self, seed: DatabaseSeed, maildrops: PostgresMaildrops
+    ) -> None:
+        await seed.domain("example.test")
         for state, active in (("suspended", False), ("receive-only", True)):
-            await town.account(f"{state}@example.test", state=state)
+            await seed.account(f"{state}@example.test", state=state)
             login = await maildrops.login(f"{state}@example.test")
             assert login is not None
             assert login.active is active
 
     async def test_accounts_that_are_suspended_or_gone_are_told_from_others(
-        self, town: Town, maildrops: PostgresMaildrops
+        self, seed: DatabaseSeed, maildrops: PostgresMaildrops
     ) -> None:
-        await town.domain("example.test")
+        await seed.domain("example.test")
         ada, mute = (
-            await town.account("ada@example.test"),
-            await town.account("mute@example.test", state="receive-only"),
+            await seed.account("ada@example.test"),
+            await seed.account("mute@example.test", state="receive-only"),
         )
-        away = await town.account("away@example.test", state="suspended")
+        away = await seed.account("away@example.test", state="suspended")
         holders = {each: new_id() for each in (ada, mute, away, 4711)}
         for each in (ada, mute, away):
             await maildrops.open(each, holders[each])
@@ -92,13 +79,15 @@ class TestLogin:
         closed = Ending.CLOSED
         assert await maildrops.ended(asked) == {holders[away]: closed, holders[4711]: closed}
         assert await maildrops.ended({}) == {}
-        await town.rows("UPDATE tenants SET state = 'suspended'")
+        await seed.rows("UPDATE tenants SET state = 'suspended'")
         assert await maildrops.ended({holders[ada]: asked[holders[ada]]}) == {holders[ada]: closed}
 
-    async def test_sessions_end_with_what_they_logged_in_with(self, town: Town, maildrops: PostgresMaildrops) -> None:
-        ada, bob = await town.accounts(2)
+    async def test_sessions_end_with_what_they_logged_in_with(
+        self, seed: DatabaseSeed, maildrops: PostgresMaildrops
+    ) -> None:
+        ada, bob = await seed.accounts(2)
         key = b"k" * 32
-        await town.rows(
+        await seed.rows(
             "INSERT INTO app_passwords (id, account_id, name, key_hash, scopes) VALUES ($1, $2, 'phone', $3, '{pop3}')",
             *(new_id(), ada, key),
         )
@@ -109,18 +98,18 @@ class TestLogin:
         assert await maildrops.ended(asked) == {}
         assert await maildrops.ended(asked | {app: Proof(bob, app_password=key, scope="pop3")}) == {app: Ending.CHANGED}
         assert await maildrops.ended(asked | {app: Proof(ada, app_password=key, scope="smtp")}) == {app: Ending.CHANGED}
-        await town.rows("UPDATE accounts SET password_hash = 'another'")
+        await seed.rows("UPDATE accounts SET password_hash = 'another'")
         assert await maildrops.ended(asked) == {own: Ending.CHANGED}, "an app password outlives the account's"
         with pytest.raises(Revoked):
             await maildrops.commit(bob, own, [1], asked[own])
-        await town.rows("DELETE FROM app_passwords")
+        await seed.rows("DELETE FROM app_passwords")
         assert await maildrops.ended(asked) == {own: Ending.CHANGED, app: Ending.CHANGED}
 
     async def test_familiar_places_are_told_at_login_for_a_while_and_a_few_of_them(
-        self, town: Town, maildrops: PostgresMaildrops
+        self, seed: DatabaseSeed, maildrops: PostgresMaildrops
     ) -> None:
-        await town.domain("example.test")
-        ada, bob = await town.account("ada@example.test"), await town.account("bob@example.test")
+        await seed.domain("example.test")
+        ada, bob = await seed.account("ada@example.test"), await seed.account("bob@example.test")
 
         async def age(place: bytes) -> float | None:
             login = await maildrops.login("ada@example.test", place)
@@ -131,53 +120,53 @@ class TestLogin:
         await maildrops.remember([Place(ada, b"home"), Place(bob, b"work"), Place(4711, b"gone")])
         assert await age(b"home") == pytest.approx(0, abs=20)
         assert await age(b"work") is None
-        await town.rows("UPDATE familiar_places SET seen_at = now() - interval '29 days'")
+        await seed.rows("UPDATE familiar_places SET seen_at = now() - interval '29 days'")
         assert await age(b"home") == pytest.approx(29 * 86_400, abs=20)
         await maildrops.remember([Place(ada, b"%d" % number) for number in range(MOST_PLACES)])
         assert await age(b"home") is None
-        assert await town.value("SELECT count(*) FROM familiar_places WHERE account_id = $1", ada) == MOST_PLACES
-        assert await town.value("SELECT count(*) FROM familiar_places WHERE account_id = $1", bob) == 1
-        await town.rows("UPDATE familiar_places SET seen_at = now() - interval '31 days'")
+        assert await seed.value("SELECT count(*) FROM familiar_places WHERE account_id = $1", ada) == MOST_PLACES
+        assert await seed.value("SELECT count(*) FROM familiar_places WHERE account_id = $1", bob) == 1
+        await seed.rows("UPDATE familiar_places SET seen_at = now() - interval '31 days'")
         assert await age(b"1") is None
 
 
 class TestOpen:
     async def test_the_inbox_is_given_by_ascending_uid_and_nothing_of_other_folders(
-        self, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
+        self, seed: DatabaseSeed, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
     ) -> None:
-        ada, bob = await town.accounts(2)
-        letters = [letter([ada], size=100 + number) for number in range(3)]
-        await mailboxes.deliver([segment([*letters, letter([bob])])])
-        await town.rows(
+        ada, bob = await seed.accounts(2)
+        messages = [make_message([ada], size=100 + number) for number in range(3)]
+        await mailboxes.deliver([make_segment([*messages, make_message([bob])])])
+        await seed.rows(
             "INSERT INTO mailbox_entries (account_id, mailbox_id, uid, message_id, size_crlf, internal_date)"
             " VALUES ($1, 2, 1, $2, 5, now())",
-            *(ada, letters[0].envelope.id),
+            *(ada, messages[0].envelope.id),
         )
-        validity = await town.value("SELECT uidvalidity FROM mailboxes WHERE account_id = $1 AND mailbox_id = 1", ada)
+        validity = await seed.value("SELECT uidvalidity FROM mailboxes WHERE account_id = $1 AND mailbox_id = 1", ada)
         assert await maildrops.open(ada, new_id()) == Listing(validity, [1, 2, 3], [100, 101, 102])
 
-    async def test_an_empty_inbox_is_an_empty_list(self, town: Town, maildrops: PostgresMaildrops) -> None:
-        (ada,) = await town.accounts(1)
+    async def test_an_empty_inbox_is_an_empty_list(self, seed: DatabaseSeed, maildrops: PostgresMaildrops) -> None:
+        (ada,) = await seed.accounts(1)
         assert len(await maildrops.open(ada, new_id())) == 0
 
     async def test_unique_ids_stay_when_messages_before_them_go(
-        self, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
+        self, seed: DatabaseSeed, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
     ) -> None:
-        (ada,) = await town.accounts(1)
-        await mailboxes.deliver([segment([letter([ada]) for _ in range(3)])])
+        (ada,) = await seed.accounts(1)
+        await mailboxes.deliver([make_segment([make_message([ada]) for _ in range(3)])])
         holder = new_id()
         before = await maildrops.open(ada, holder)
         await maildrops.commit(ada, holder, [before.uids[0]])
-        await mailboxes.deliver([segment([letter([ada])])])
+        await mailboxes.deliver([make_segment([make_message([ada])])])
         after = await maildrops.open(ada, new_id())
         assert after.uidvalidity == before.uidvalidity
         assert after.uids[:2] == before.uids[1:]
         assert after.uids[2] not in before.uids
 
     async def test_a_second_session_is_refused_until_the_first_gives_the_lease_back(
-        self, town: Town, maildrops: PostgresMaildrops
+        self, seed: DatabaseSeed, maildrops: PostgresMaildrops
     ) -> None:
-        ada, bob = await town.accounts(2)
+        ada, bob = await seed.accounts(2)
         first, second = new_id(), new_id()
         await maildrops.open(ada, first)
         with pytest.raises(MaildropBusy):
@@ -191,9 +180,9 @@ class TestOpen:
         await maildrops.open(ada, second)
 
     async def test_the_accounts_own_password_takes_the_lease_of_an_app_password(
-        self, town: Town, maildrops: PostgresMaildrops
+        self, seed: DatabaseSeed, maildrops: PostgresMaildrops
     ) -> None:
-        (ada,) = await town.accounts(1)
+        (ada,) = await seed.accounts(1)
         thief, owner = new_id(), new_id()
         await maildrops.open(ada, thief, by_app_password=True)
         with pytest.raises(MaildropBusy):
@@ -208,30 +197,30 @@ class TestOpen:
                 await maildrops.open(ada, new_id(), by_app_password=by_app_password)
 
     async def test_of_many_sessions_at_once_one_gets_the_maildrop(
-        self, town: Town, maildrops: PostgresMaildrops
+        self, seed: DatabaseSeed, maildrops: PostgresMaildrops
     ) -> None:
-        (ada,) = await town.accounts(1)
+        (ada,) = await seed.accounts(1)
         for _ in range(3):
             results = await asyncio.gather(*(maildrops.open(ada, new_id()) for _ in range(8)), return_exceptions=True)
             assert sum(isinstance(result, MaildropBusy) for result in results) == 7
             assert sum(isinstance(result, Listing) for result in results) == 1
-            await _expire(town, ada)
+            await _expire(seed, ada)
 
     async def test_a_dead_sessions_maildrop_is_free_when_its_lease_has_run_out(
-        self, town: Town, maildrops: PostgresMaildrops
+        self, seed: DatabaseSeed, maildrops: PostgresMaildrops
     ) -> None:
-        (ada,) = await town.accounts(1)
+        (ada,) = await seed.accounts(1)
         await maildrops.open(ada, new_id())
-        left = await town.value("SELECT extract(epoch FROM expires_at - now())::float8 FROM maildrop_leases")
+        left = await seed.value("SELECT extract(epoch FROM expires_at - now())::float8 FROM maildrop_leases")
         assert LEASE_SECONDS - 5 < left <= LEASE_SECONDS < 30
-        await _expire(town, ada)
+        await _expire(seed, ada)
         await maildrops.open(ada, new_id())
 
     async def test_the_snapshot_is_younger_than_the_session_it_waited_for(
-        self, database_url: str, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
+        self, database_url: str, seed: DatabaseSeed, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
     ) -> None:
-        (ada,) = await town.accounts(1)
-        await mailboxes.deliver([segment([letter([ada])])])
+        (ada,) = await seed.accounts(1)
+        await mailboxes.deliver([make_segment([make_message([ada])])])
         first = new_id()
         await maildrops.open(ada, first)
         other: Connection = await asyncpg.connect(database_url)
@@ -249,10 +238,10 @@ class TestOpen:
             await maildrops.open(4711, new_id())
 
     async def test_a_hundred_thousand_messages_do_not_hold_up_other_sessions(
-        self, town: Town, maildrops: PostgresMaildrops
+        self, seed: DatabaseSeed, maildrops: PostgresMaildrops
     ) -> None:
-        (ada,) = await town.accounts(1)
-        await town.rows(
+        (ada,) = await seed.accounts(1)
+        await seed.rows(
             "INSERT INTO mailbox_entries (account_id, mailbox_id, uid, message_id, size_crlf, internal_date)"
             " SELECT $1, 1, n, gen_random_uuid(), 4096, now() FROM generate_series(1, 100000) AS n",
             ada,
@@ -279,18 +268,18 @@ class TestOpen:
 
 class TestRenew:
     async def test_leases_are_renewed_together_and_lost_ones_left_out(
-        self, town: Town, maildrops: PostgresMaildrops
+        self, seed: DatabaseSeed, maildrops: PostgresMaildrops
     ) -> None:
-        ada, bob, eve = await town.accounts(3)
+        ada, bob, eve = await seed.accounts(3)
         mine, lost, never = new_id(), new_id(), new_id()
         await maildrops.open(ada, mine)
         await maildrops.open(bob, lost)
-        await _expire(town, bob)
+        await _expire(seed, bob)
         await maildrops.open(bob, new_id())
-        await town.rows("UPDATE maildrop_leases SET expires_at = now() + interval '1 second' WHERE holder = $1", mine)
+        await seed.rows("UPDATE maildrop_leases SET expires_at = now() + interval '1 second' WHERE holder = $1", mine)
         assert await maildrops.renew([(ada, mine), (bob, lost), (eve, never)]) == {mine}
         assert await maildrops.renew([]) == set()
-        left = await town.value(
+        left = await seed.value(
             "SELECT extract(epoch FROM expires_at - now())::float8 FROM maildrop_leases WHERE holder = $1", mine
         )
         assert left > LEASE_SECONDS - 5
@@ -300,11 +289,11 @@ class TestRenew:
 
 class TestLocate:
     async def test_it_says_where_the_octets_lie_and_leaves_out_what_has_gone(
-        self, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
+        self, seed: DatabaseSeed, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
     ) -> None:
-        ada, bob = await town.accounts(2)
-        first, second = letter([ada], size=900, stored=300), letter([bob], size=40, offset=300)
-        batch = segment([first, second])
+        ada, bob = await seed.accounts(2)
+        first, second = make_message([ada], size=900, stored=300), make_message([bob], size=40, offset=300)
+        batch = make_segment([first, second])
         await mailboxes.deliver([batch])
         assert await maildrops.locate(ada, [1, 2, 99]) == {
             1: BodyLocation(first.envelope.id, batch.key, 0, 300, "identity", 900, has_dot_lines=False)
@@ -312,11 +301,11 @@ class TestLocate:
         assert await maildrops.locate(ada, []) == {}
 
     async def test_it_follows_a_message_the_collector_moved(
-        self, town: Town, database: Database, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
+        self, seed: DatabaseSeed, database: Database, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
     ) -> None:
-        (ada,) = await town.accounts(1)
-        moved = letter([ada], size=900)
-        batch = segment([moved])
+        (ada,) = await seed.accounts(1)
+        moved = make_message([ada], size=900)
+        batch = make_segment([moved])
         await mailboxes.deliver([batch])
         new = Segment(new_id(), "segments/new", 500, ())
         place = BlobRange(100, 400, "zstd")
@@ -328,43 +317,47 @@ class TestLocate:
 
 class TestCommit:
     async def test_deleting_gives_quota_references_octets_and_lease_back(
-        self, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
+        self, seed: DatabaseSeed, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
     ) -> None:
-        ada, bob = await town.accounts(2)
-        shared, own = letter([ada, bob], size=500), letter([ada], size=300)
-        await mailboxes.deliver([segment([shared, own])])
+        ada, bob = await seed.accounts(2)
+        shared, own = make_message([ada, bob], size=500), make_message([ada], size=300)
+        await mailboxes.deliver([make_segment([shared, own])])
         holder = new_id()
         await maildrops.open(ada, holder)
         assert await maildrops.commit(ada, holder, [1, 2]) == 2
-        assert await town.inbox(ada) == []
-        assert await town.used(ada) == (0, 0)
-        assert await town.used(bob) == (500, 1)
-        assert await town.value("SELECT live_octets FROM segments") == 500
-        await town.sums_hold()
+        assert await seed.inbox(ada) == []
+        assert await seed.used(ada) == (0, 0)
+        assert await seed.used(bob) == (500, 1)
+        assert await seed.value("SELECT live_octets FROM segments") == 500
+        await seed.sums_hold()
         await maildrops.open(ada, new_id())
 
     async def test_deletions_of_several_slices_are_one(
-        self, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops, monkeypatch: pytest.MonkeyPatch
+        self,
+        seed: DatabaseSeed,
+        mailboxes: PostgresMailboxes,
+        maildrops: PostgresMaildrops,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr("posthorn.adapters.postgres.mailboxes.expunge._SLICE", 3)
-        (ada,) = await town.accounts(1)
-        await mailboxes.deliver([segment([letter([ada]) for _ in range(10)])])
+        (ada,) = await seed.accounts(1)
+        await mailboxes.deliver([make_segment([make_message([ada]) for _ in range(10)])])
         holder = new_id()
         await maildrops.open(ada, holder)
         assert await maildrops.commit(ada, holder, range(1, 9)) == 8
         assert list((await maildrops.open(ada, new_id())).uids) == [9, 10]
-        await town.sums_hold()
+        await seed.sums_hold()
 
     async def test_a_long_commit_does_not_hold_up_the_renewal_of_other_leases(
-        self, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
+        self, seed: DatabaseSeed, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
     ) -> None:
-        ada, bob = await town.accounts(2)
-        shared = letter([ada])
-        await mailboxes.deliver([segment([shared])])
+        ada, bob = await seed.accounts(2)
+        shared = make_message([ada])
+        await mailboxes.deliver([make_segment([shared])])
         mine, other = new_id(), new_id()
         await maildrops.open(ada, mine)
         await maildrops.open(bob, other)
-        async with town.database.transaction() as blocker:
+        async with seed.database.transaction() as blocker:
             await blocker.execute("SELECT FROM messages WHERE id = $1 FOR UPDATE", shared.envelope.id)
             committing = asyncio.create_task(maildrops.commit(ada, mine, [1]))
             await until_waiting(blocker)
@@ -373,49 +366,49 @@ class TestCommit:
         assert await committing == 1
 
     async def test_a_message_already_gone_counts_as_deleted(
-        self, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
+        self, seed: DatabaseSeed, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
     ) -> None:
-        (ada,) = await town.accounts(1)
-        await mailboxes.deliver([segment([letter([ada]), letter([ada])])])
+        (ada,) = await seed.accounts(1)
+        await mailboxes.deliver([make_segment([make_message([ada]), make_message([ada])])])
         for uids, deleted in (([1, 1, 77], 2), ([1], 1), ([], 0)):
             holder = new_id()
             await maildrops.open(ada, holder)
             assert await maildrops.commit(ada, holder, uids) == deleted
-            await town.sums_hold()
-        assert [uid for uid, _ in await town.inbox(ada)] == [2]
+            await seed.sums_hold()
+        assert [uid for uid, _ in await seed.inbox(ada)] == [2]
 
     async def test_a_message_that_lies_in_the_inbox_twice_loses_both_references(
-        self, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
+        self, seed: DatabaseSeed, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
     ) -> None:
-        (ada,) = await town.accounts(1)
-        copied = letter([ada], size=10)
-        await mailboxes.deliver([segment([copied])])
+        (ada,) = await seed.accounts(1)
+        copied = make_message([ada], size=10)
+        await mailboxes.deliver([make_segment([copied])])
         # as IMAP COPY will do
-        await town.rows(
+        await seed.rows(
             "INSERT INTO mailbox_entries (account_id, mailbox_id, uid, message_id, size_crlf, internal_date)"
             " VALUES ($1, 1, 2, $2, 10, now())",
             *(ada, copied.envelope.id),
         )
-        await town.rows("UPDATE messages SET refs = 2")
-        await town.rows("UPDATE mailboxes SET uidnext = 3 WHERE mailbox_id = 1")
-        await town.rows("UPDATE accounts SET used_bytes = 20, used_messages = 2")
-        await town.sums_hold()
+        await seed.rows("UPDATE messages SET refs = 2")
+        await seed.rows("UPDATE mailboxes SET uidnext = 3 WHERE mailbox_id = 1")
+        await seed.rows("UPDATE accounts SET used_bytes = 20, used_messages = 2")
+        await seed.sums_hold()
         holder = new_id()
         await maildrops.open(ada, holder)
         assert await maildrops.commit(ada, holder, [1, 2]) == 2
-        assert await town.value("SELECT refs FROM messages") == 0
-        await town.sums_hold()
+        assert await seed.value("SELECT refs FROM messages") == 0
+        await seed.sums_hold()
 
     async def test_without_the_lease_nothing_is_deleted(
-        self, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
+        self, seed: DatabaseSeed, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
     ) -> None:
-        ada, bob = await town.accounts(2)
-        await mailboxes.deliver([segment([letter([ada]), letter([bob])])])
+        ada, bob = await seed.accounts(2)
+        await mailboxes.deliver([make_segment([make_message([ada]), make_message([bob])])])
         first, second = new_id(), new_id()
         with pytest.raises(LeaseLost):
             await maildrops.commit(ada, first, [1])
         await maildrops.open(ada, first)
-        await _expire(town, ada)
+        await _expire(seed, ada)
         await maildrops.open(ada, second)
         for uids in ([1], []):
             with pytest.raises(LeaseLost):
@@ -424,25 +417,25 @@ class TestCommit:
             await maildrops.commit(bob, second, [1])
         with pytest.raises(LeaseLost):
             await maildrops.commit(4711, second, [1])
-        assert len(await town.inbox(ada)) == len(await town.inbox(bob)) == 1
+        assert len(await seed.inbox(ada)) == len(await seed.inbox(bob)) == 1
         assert await maildrops.commit(ada, second, [1]) == 1
-        await town.sums_hold()
+        await seed.sums_hold()
 
     async def test_a_lease_that_ran_out_but_was_taken_by_nobody_still_commits(
-        self, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
+        self, seed: DatabaseSeed, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
     ) -> None:
-        (ada,) = await town.accounts(1)
-        await mailboxes.deliver([segment([letter([ada])])])
+        (ada,) = await seed.accounts(1)
+        await mailboxes.deliver([make_segment([make_message([ada])])])
         holder = new_id()
         await maildrops.open(ada, holder)
-        await _expire(town, ada)
+        await _expire(seed, ada)
         assert await maildrops.commit(ada, holder, [1]) == 1
 
     async def test_a_connection_lost_in_the_middle_deletes_nothing_and_keeps_the_lease(
-        self, database_url: str, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
+        self, database_url: str, seed: DatabaseSeed, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
     ) -> None:
-        (ada,) = await town.accounts(1)
-        await mailboxes.deliver([segment([letter([ada])])])
+        (ada,) = await seed.accounts(1)
+        await mailboxes.deliver([make_segment([make_message([ada])])])
         holder = new_id()
         await maildrops.open(ada, holder)
         other: Connection = await asyncpg.connect(database_url)
@@ -453,28 +446,28 @@ class TestCommit:
             with pytest.raises(Unavailable):
                 await committing
         await other.close()
-        assert len(await town.inbox(ada)) == 1
-        await town.sums_hold()
+        assert len(await seed.inbox(ada)) == 1
+        await seed.sums_hold()
         assert await maildrops.commit(ada, holder, [1]) == 1
-        await town.sums_hold()
+        await seed.sums_hold()
 
     async def test_the_directory_is_told_when_a_full_mailbox_has_room_again(
-        self, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
+        self, seed: DatabaseSeed, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
     ) -> None:
-        await town.domain("example.test")
-        small = await town.account("small@example.test", quota=1000)
-        await mailboxes.deliver([segment([letter([small], size=600) for _ in range(3)])])
-        assert await town.told() == ["small@example.test"]
+        await seed.domain("example.test")
+        small = await seed.account("small@example.test", quota=1000)
+        await mailboxes.deliver([make_segment([make_message([small], size=600) for _ in range(3)])])
+        assert await seed.drain_outbox() == ["small@example.test"]
         for uid, told in ((1, []), (2, ["small@example.test"]), (3, [])):
             holder = new_id()
             await maildrops.open(small, holder)
             await maildrops.commit(small, holder, [uid])
-            assert await town.told() == told
+            assert await seed.drain_outbox() == told
 
     async def test_many_maildrops_that_share_messages_commit_at_once_without_deadlock(
-        self, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
+        self, seed: DatabaseSeed, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
     ) -> None:
-        accounts = await town.accounts(8)
+        accounts = await seed.accounts(8)
 
         async def delete(account: int) -> None:
             holder = new_id()
@@ -483,17 +476,17 @@ class TestCommit:
             await maildrops.commit(account, holder, uids)
 
         for _ in range(4):
-            await mailboxes.deliver([segment([letter(accounts) for _ in range(20)]) for _ in range(3)])
+            await mailboxes.deliver([make_segment([make_message(accounts) for _ in range(20)]) for _ in range(3)])
             await asyncio.gather(*(delete(account) for account in accounts))
-        assert await town.value("SELECT sum(live_octets) FROM segments") == 0
-        assert await town.value("SELECT sum(refs) FROM messages") == 0
-        await town.sums_hold()
+        assert await seed.value("SELECT sum(live_octets) FROM segments") == 0
+        assert await seed.value("SELECT sum(refs) FROM messages") == 0
+        await seed.sums_hold()
 
     async def test_maildrops_that_share_segments_only_commit_at_once_without_deadlock(
-        self, database_url: str, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
+        self, database_url: str, seed: DatabaseSeed, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
     ) -> None:
-        accounts = await town.accounts(6)
-        segments = [segment([letter([account]) for account in accounts]) for _ in range(12)]
+        accounts = await seed.accounts(6)
+        segments = [make_segment([make_message([account]) for account in accounts]) for _ in range(12)]
         await mailboxes.deliver(segments)
         holders = {account: new_id() for account in accounts}
         for account, holder in holders.items():
@@ -509,20 +502,20 @@ class TestCommit:
             await until_waiting(other, len(accounts))
         assert await commits == [12] * 6
         await other.close()
-        assert await town.value("SELECT sum(live_octets) FROM segments") == 0
-        await town.sums_hold()
+        assert await seed.value("SELECT sum(live_octets) FROM segments") == 0
+        await seed.sums_hold()
 
     async def test_mail_that_arrives_while_deletions_are_committed_stays(
-        self, town: Town, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
+        self, seed: DatabaseSeed, mailboxes: PostgresMailboxes, maildrops: PostgresMaildrops
     ) -> None:
-        (ada,) = await town.accounts(1)
-        await mailboxes.deliver([segment([letter([ada]) for _ in range(50)])])
+        (ada,) = await seed.accounts(1)
+        await mailboxes.deliver([make_segment([make_message([ada]) for _ in range(50)])])
         holder = new_id()
         items = await maildrops.open(ada, holder)
-        placing = [mailboxes.deliver([segment([letter([ada])])]) for _ in range(5)]
+        placing = [mailboxes.deliver([make_segment([make_message([ada])])]) for _ in range(5)]
         await asyncio.gather(maildrops.commit(ada, holder, items.uids), *placing)
-        assert [uid for uid, _ in await town.inbox(ada)] == [51, 52, 53, 54, 55]
-        await town.sums_hold()
+        assert [uid for uid, _ in await seed.inbox(ada)] == [51, 52, 53, 54, 55]
+        await seed.sums_hold()
 
 
 async def test_it_is_ready_with_the_schema_it_needs(maildrops: PostgresMaildrops) -> None:

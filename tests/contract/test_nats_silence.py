@@ -18,7 +18,9 @@ from posthorn.model.envelope import decode_record
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.settings import NatsSettings
 from posthorn_local.embedded import Nats
-from tests.support.jetstream import letter, nats_settings, restart, until
+from tests.support.builders import make_envelope
+from tests.support.jetstream import nats_settings, restart
+from tests.support.polling import until
 from tests.support.tcp_proxy import TcpProxy
 
 BODY = b"Subject: hello\r\n\r\nworld\r\n"
@@ -43,13 +45,13 @@ async def test_half_open_connections_are_replaced_within_seconds(nats: Nats, pro
         NatsDirectory(connection) as directory,
     ):
         ingest = NatsIngest(connection)
-        await ingest.accept(letter(BODY), BODY)
+        await ingest.accept(make_envelope(BODY), BODY)
         (delivery,) = await found.take(1, 1)
         await delivery.ack()
         await until(lambda: _is(directory.is_live), what="the watch")
         proxy.swallow()
         proxy.heal()  # only what was open is lost
-        sent = letter(BODY)
+        sent = make_envelope(BODY)
         began = time.monotonic()
         await asyncio.wait_for(ingest.accept(sent, BODY), PROMISED_SECONDS)
         (delivery,) = await asyncio.wait_for(found.take(1, 1), PROMISED_SECONDS)
@@ -64,7 +66,7 @@ async def test_after_a_long_silence_everything_goes_on_within_seconds(
 ) -> None:
     async with connect(through(nats, proxy), "test") as connection, NatsIngestSource(connection) as found:
         ingest = NatsIngest(connection)
-        await ingest.accept(letter(BODY), BODY)
+        await ingest.accept(make_envelope(BODY), BODY)
         (delivery,) = await found.take(1, 1)
         await delivery.ack()
         fault(proxy)
@@ -81,7 +83,7 @@ async def test_after_a_long_silence_everything_goes_on_within_seconds(
 async def test_a_stopped_process_costs_no_more_than_its_stop(nats: Nats) -> None:
     async with connect(nats_settings(nats), "test") as connection, NatsIngestSource(connection) as found:
         ingest = NatsIngest(connection)
-        await ingest.accept(letter(BODY), BODY)
+        await ingest.accept(make_envelope(BODY), BODY)
         assert nats.process
         nats.process.send_signal(signal.SIGSTOP)
         trying = asyncio.create_task(_accept_for_ever(ingest))
@@ -103,7 +105,7 @@ async def test_restarts_in_a_row_do_not_add_up(nats: Nats) -> None:
             restart(nats)
             await asyncio.sleep(0.2 * (number % 3))
         began = time.monotonic()
-        sent = letter(BODY)
+        sent = make_envelope(BODY)
         await asyncio.wait_for(ingest.accept(sent, BODY), PROMISED_SECONDS)
         (delivery,) = await asyncio.wait_for(found.take(1, 1), PROMISED_SECONDS)
         assert decode_record(delivery.octets).envelope == sent
@@ -112,7 +114,7 @@ async def test_restarts_in_a_row_do_not_add_up(nats: Nats) -> None:
 
 async def _accept_for_ever(ingest: NatsIngest) -> None:
     """As smtp-in does while its client waits."""
-    sent = letter(BODY)
+    sent = make_envelope(BODY)
     while True:
         with suppress(Unavailable):
             return await ingest.accept(sent, BODY)

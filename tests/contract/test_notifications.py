@@ -15,7 +15,8 @@ from posthorn.adapters.nats.notifications import NatsNotifications, NatsNotifier
 from posthorn.model.streams import WAKE_SUBJECT
 from posthorn.ports.notifications import ANY
 from posthorn_local.embedded import Nats
-from tests.support.jetstream import nats_settings, restart, until
+from tests.support.jetstream import nats_settings, restart
+from tests.support.polling import until
 
 
 @pytest.fixture

@@ -18,8 +18,7 @@ from posthorn.ports.queue import Due, Outcome, Route
 from posthorn.runtime.ids import new_id
 from posthorn.wire.message.dsn import Action
 from tests.contract.queue_env import QueueEnv
-from tests.contract.town import pool, until_waiting
-from tests.support.databases import as_part
+from tests.support.databases import as_part, pool, until_waiting
 
 
 @pytest.fixture

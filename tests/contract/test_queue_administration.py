@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
@@ -17,13 +16,6 @@ from posthorn.ports.errors import Conflict, NotFound
 from posthorn.ports.queue import QueueFilter
 from posthorn.runtime.ids import new_id
 from tests.contract.queue_env import QueueEnv
-from tests.contract.town import pool
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with pool(database_url) as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -41,7 +33,7 @@ async def number(env: QueueEnv, recipient: str) -> int:
 
 
 async def due_for(env: QueueEnv, recipient: str) -> bool:
-    """Whether it is due, and its destination knows."""
+    """Return whether it is due, and its destination knows."""
     query = "SELECT r.due_at <= now() AND d.due_at <= now() FROM outbound_recipients r JOIN outbound_destinations d"
     return bool(await env.value(f"{query} ON d.name = r.destination WHERE recipient = $1", recipient))
 

@@ -14,7 +14,7 @@ from posthorn.model.outbound import QueueState
 from posthorn.ports.tenants import TenantRules, TenantState
 from posthorn.runtime.ids import new_id
 from tests.contract.queue_env import QueueEnv
-from tests.contract.town import pool
+from tests.support.databases import pool
 
 
 @pytest.fixture

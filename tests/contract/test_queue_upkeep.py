@@ -15,8 +15,7 @@ from posthorn.ports.queue import Job, Outcome
 from posthorn.runtime.ids import new_id
 from posthorn.wire.message.dsn import Action
 from tests.contract.queue_env import QueueEnv
-from tests.contract.town import pool
-from tests.support.databases import as_part
+from tests.support.databases import as_part, pool
 
 
 @pytest.fixture

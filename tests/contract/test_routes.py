@@ -12,7 +12,7 @@ import pytest
 from posthorn.adapters.postgres.queue.routes import PostgresRoutes
 from posthorn.ports.errors import Conflict, NotFound
 from posthorn.ports.queue import Route
-from tests.contract.town import pool
+from tests.support.databases import pool
 
 FULL = Route("far.test", "smart.test", 2525, "verified", "user", b"encrypted", 7, 60)
 

@@ -16,14 +16,9 @@ from posthorn.adapters.postgres.mailboxes.segments import PostgresSegmentCatalog
 from posthorn.model.blob_range import BlobRange
 from posthorn.ports.segments import DeadSegment, LiveMessage, Segment, SegmentMessage
 from posthorn.runtime.ids import new_id
-from tests.contract.town import Town, letter, pool, segment, until_waiting
-from tests.support.databases import as_part
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with pool(database_url, database_pool=8) as opened:
-        yield opened
+from tests.support.builders import make_message, make_segment
+from tests.support.databases import as_part, pool, until_waiting
+from tests.support.seed import DatabaseSeed
 
 
 @pytest.fixture
@@ -32,15 +27,15 @@ async def segments(database_url: str) -> AsyncIterator[PostgresSegmentCatalog]:
         yield PostgresSegmentCatalog(own)
 
 
-class House(Town):
-    """A town with mail in it."""
+class StoredMail(DatabaseSeed):
+    """Accounts with mail."""
 
-    async def place(self, *letters: SegmentMessage) -> Segment:
+    async def place(self, *messages: SegmentMessage) -> Segment:
         packed, offset = [], 0
-        for each in letters:
+        for each in messages:
             packed.append(SegmentMessage(each.envelope, BlobRange(offset, each.blob_range.length), each.accounts))
             offset += each.blob_range.length
-        made = segment(packed)
+        made = make_segment(packed)
         await PostgresMailboxes(self.database).deliver([made])
         return made
 
@@ -64,19 +59,19 @@ class House(Town):
 
 
 @pytest.fixture
-def house(database: Database) -> House:
-    return House(database)
+def mail(database: Database) -> StoredMail:
+    return StoredMail(database)
 
 
 class TestLead:
     async def test_there_is_one_collector_until_its_time_runs_out(
-        self, house: House, database: Database, segments: PostgresSegmentCatalog
+        self, mail: StoredMail, database: Database, segments: PostgresSegmentCatalog
     ) -> None:
         other = PostgresSegmentCatalog(database)
         assert await segments.lead(60)
         assert await segments.lead(60)
         assert not await other.lead(60)
-        await house.rows("UPDATE leaderships SET expires_at = now() - interval '1 second'")
+        await mail.rows("UPDATE leaderships SET expires_at = now() - interval '1 second'")
         assert await other.lead(60)
         assert not await segments.lead(60)
 
@@ -86,14 +81,14 @@ class TestLead:
 
 class TestMostlyDead:
     async def test_segments_with_few_live_octets_come_oldest_first(
-        self, house: House, segments: PostgresSegmentCatalog
+        self, mail: StoredMail, segments: PostgresSegmentCatalog
     ) -> None:
-        (ada,) = await house.accounts(1)
-        half = await house.place(letter([ada], size=50), letter([], size=50))
-        dead = await house.place(letter([], size=80))
-        full = await house.place(letter([ada], size=80))
+        (ada,) = await mail.accounts(1)
+        half = await mail.place(make_message([ada], size=50), make_message([], size=50))
+        dead = await mail.place(make_message([], size=80))
+        full = await mail.place(make_message([ada], size=80))
         for part, seconds in ((half, 500), (dead, 900), (full, 900)):
-            await house.age(part, seconds)
+            await mail.age(part, seconds)
         both = [DeadSegment(dead.id, dead.key, 80, 0), DeadSegment(half.id, half.key, 100, 50)]
         assert await segments.mostly_dead(0.5, 400, 10) == both
         assert await segments.mostly_dead(0.5, 400, 1) == both[:1]
@@ -102,23 +97,23 @@ class TestMostlyDead:
         assert await segments.mostly_dead(0.5, 1000, 10) == []
         assert {part.id for part in await segments.mostly_dead(1.0, 0, 10)} == {half.id, dead.id, full.id}
 
-    async def test_condemned_segments_and_empty_ones(self, house: House, segments: PostgresSegmentCatalog) -> None:
-        (ada,) = await house.accounts(1)
-        empty = await house.place(letter([ada], size=0))
-        known = letter([ada])
-        await house.place(known)
-        await house.place(known)  # condemned at once
+    async def test_condemned_segments_and_empty_ones(self, mail: StoredMail, segments: PostgresSegmentCatalog) -> None:
+        (ada,) = await mail.accounts(1)
+        empty = await mail.place(make_message([ada], size=0))
+        known = make_message([ada])
+        await mail.place(known)
+        await mail.place(known)  # condemned at once
         assert await segments.mostly_dead(0.0, 0, 10) == [DeadSegment(empty.id, empty.key, 0, 0)]
 
 
 class TestMove:
     async def test_the_living_move_and_the_old_segment_is_marked(
-        self, house: House, segments: PostgresSegmentCatalog
+        self, mail: StoredMail, segments: PostgresSegmentCatalog
     ) -> None:
-        (ada,) = await house.accounts(1)
-        stays, goes, last = (letter([ada], size=size) for size in (10, 20, 30))
-        old = await house.place(stays, goes, last)
-        await house.delete(ada, 2)
+        (ada,) = await mail.accounts(1)
+        stays, goes, last = (make_message([ada], size=size) for size in (10, 20, 30))
+        old = await mail.place(stays, goes, last)
+        await mail.delete(ada, 2)
         assert await segments.live_messages(old.id) == [
             LiveMessage(stays.envelope.id, BlobRange(0, 10)),
             LiveMessage(last.envelope.id, BlobRange(30, 30)),
@@ -131,72 +126,74 @@ class TestMove:
             LiveMessage(stays.envelope.id, BlobRange(0, 10)),
             LiveMessage(last.envelope.id, BlobRange(10, 15, "zstd")),
         ]
-        assert await house.state(old.id) == (0, True)
-        assert await house.state(new.id) == (25, False)
+        assert await mail.state(old.id) == (0, True)
+        assert await mail.state(new.id) == (25, False)
         assert not await segments.move(old.id, None, {})  # once is enough
-        await house.delete(ada, 1, 3)
-        assert await house.state(new.id) == (0, False)
-        await house.sums_hold()
+        await mail.delete(ada, 1, 3)
+        assert await mail.state(new.id) == (0, False)
+        await mail.sums_hold()
 
     async def test_a_wholly_dead_segment_is_marked_without_a_new_one(
-        self, house: House, segments: PostgresSegmentCatalog
+        self, mail: StoredMail, segments: PostgresSegmentCatalog
     ) -> None:
-        (ada,) = await house.accounts(1)
-        old = await house.place(letter([ada]))
-        await house.delete(ada, 1)
+        (ada,) = await mail.accounts(1)
+        old = await mail.place(make_message([ada]))
+        await mail.delete(ada, 1)
         assert await segments.move(old.id, None, {})
-        assert await house.state(old.id) == (0, True)
+        assert await mail.state(old.id) == (0, True)
 
     @pytest.mark.parametrize("named", ["too few", "too many", "none"])
     async def test_others_than_named_are_live_so_nothing_is_done(
-        self, house: House, segments: PostgresSegmentCatalog, named: str
+        self, mail: StoredMail, segments: PostgresSegmentCatalog, named: str
     ) -> None:
-        (ada,) = await house.accounts(1)
-        first, second = letter([ada]), letter([ada])
-        old = await house.place(first, second)
+        (ada,) = await mail.accounts(1)
+        first, second = make_message([ada]), make_message([ada])
+        old = await mail.place(first, second)
         moved = {first.envelope.id: BlobRange(0, 1000), second.envelope.id: BlobRange(1000, 1000)}
         if named == "too few":
             del moved[second.envelope.id]
         elif named == "too many":
-            await house.delete(ada, 2)
+            await mail.delete(ada, 2)
         else:
             moved = {}
         new = Segment(new_id(), "segments/new", 2000, ()) if moved else None
         assert not await segments.move(old.id, new, moved)
-        assert await house.value("SELECT count(*) FROM segments") == 1
-        assert not (await house.state(old.id))[1]
-        await house.sums_hold()
+        assert await mail.value("SELECT count(*) FROM segments") == 1
+        assert not (await mail.state(old.id))[1]
+        await mail.sums_hold()
 
-    async def test_a_segment_nobody_knows_cannot_be_moved(self, house: House, segments: PostgresSegmentCatalog) -> None:
+    async def test_a_segment_nobody_knows_cannot_be_moved(
+        self, mail: StoredMail, segments: PostgresSegmentCatalog
+    ) -> None:
         assert not await segments.move(new_id(), None, {})
         with pytest.raises(ValueError, match="without a segment"):
             await segments.move(new_id(), None, {new_id(): BlobRange(0, 1)})
 
     async def test_moving_and_deleting_at_once_keep_every_sum(
-        self, database_url: str, house: House, segments: PostgresSegmentCatalog
+        self, database_url: str, mail: StoredMail, segments: PostgresSegmentCatalog
     ) -> None:
-        ada, bob = await house.accounts(2)
+        ada, bob = await mail.accounts(2)
         for _ in range(6):
-            old = await house.place(*(letter([ada, bob]) for _ in range(10)))
+            old = await mail.place(*(make_message([ada, bob]) for _ in range(10)))
             live = await segments.live_messages(old.id)
             new = Segment(new_id(), f"segments/{new_id()}", 10_000, ())
-            mine, yours = await house.inbox(ada), await house.inbox(bob)
+            mine, yours = await mail.inbox(ada), await mail.inbox(bob)
             await asyncio.gather(
                 segments.move(old.id, new, {each.id: each.blob_range for each in live}),
-                house.delete(ada, *(uid for uid, _ in mine)),
-                house.delete(bob, *(uid for uid, _ in yours[:5])),
+                mail.delete(ada, *(uid for uid, _ in mine)),
+                mail.delete(bob, *(uid for uid, _ in yours[:5])),
             )
-            await house.sums_hold()
-            await house.delete(bob, *(uid for uid, _ in await house.inbox(bob)))
-        assert await house.value("SELECT sum(live_octets) FROM segments") == 0
-        await house.sums_hold()
+            await mail.sums_hold()
+            await mail.delete(bob, *(uid for uid, _ in await mail.inbox(bob)))
+        assert await mail.value("SELECT sum(live_octets) FROM segments") == 0
+        await mail.sums_hold()
 
     async def test_a_deletion_that_waits_for_the_move_counts_at_the_new_place(
-        self, database_url: str, house: House, segments: PostgresSegmentCatalog
+        self, database_url: str, mail: StoredMail, segments: PostgresSegmentCatalog
     ) -> None:
-        (ada,) = await house.accounts(1)
-        moving = letter([ada], size=10)
-        old = await house.place(moving)
+        (ada,) = await mail.accounts(1)
+        moving = make_message([ada], size=10)
+        old = await mail.place(moving)
         new = new_id()
         other: Connection = await asyncpg.connect(database_url)
         async with other.transaction():
@@ -205,24 +202,26 @@ class TestMove:
             await other.execute(
                 "INSERT INTO segments (id, key, octets, live_octets) VALUES ($1, 'segments/new', 7, 7)", new
             )
-            deleting = asyncio.create_task(house.delete(ada, 1))
+            deleting = asyncio.create_task(mail.delete(ada, 1))
             await until_waiting(other)
             await other.execute("UPDATE messages SET segment_id = $1, stored_octets = 7", new)
             await other.execute("UPDATE segments SET live_octets = 0, condemned_at = now() WHERE id = $1", old.id)
         await deleting
         await other.close()
-        assert await house.state(old.id) == (0, True)
-        assert await house.state(new) == (0, False)
-        await house.sums_hold()
+        assert await mail.state(old.id) == (0, True)
+        assert await mail.state(new) == (0, False)
+        await mail.sums_hold()
 
 
 class TestRemoval:
-    async def test_condemned_segments_wait_before_they_go(self, house: House, segments: PostgresSegmentCatalog) -> None:
-        (ada,) = await house.accounts(1)
-        kept, first, second = [await house.place(letter([ada] if live else [])) for live in (True, False, False)]
+    async def test_condemned_segments_wait_before_they_go(
+        self, mail: StoredMail, segments: PostgresSegmentCatalog
+    ) -> None:
+        (ada,) = await mail.accounts(1)
+        kept, first, second = [await mail.place(make_message([ada] if live else [])) for live in (True, False, False)]
         for part, seconds in ((first, 100), (second, 200)):
             assert await segments.move(part.id, None, {})
-            await house.rows(
+            await mail.rows(
                 "UPDATE segments SET condemned_at = now() - make_interval(secs => $2) WHERE id = $1",
                 *(part.id, float(seconds)),
             )
@@ -230,30 +229,28 @@ class TestRemoval:
         assert await segments.condemned(50, 1) == [(second.id, second.key)]
         assert await segments.condemned(150, 10) == [(second.id, second.key)]
         await segments.removed([second.id, kept.id, new_id()])  # what lives stays, whoever says so
-        assert {row[0] for row in await house.rows("SELECT id FROM segments")} == {kept.id, first.id}
-        assert (
-            await house.value("SELECT segment_id FROM messages WHERE id = $1", second.messages[0].envelope.id) is None
-        )
+        assert {row[0] for row in await mail.rows("SELECT id FROM segments")} == {kept.id, first.id}
+        assert await mail.value("SELECT segment_id FROM messages WHERE id = $1", second.messages[0].envelope.id) is None
         await segments.removed([])
-        await house.sums_hold()
+        await mail.sums_hold()
 
     async def test_redelivery_after_everything_was_removed_stays_harmless(
-        self, house: House, segments: PostgresSegmentCatalog
+        self, mail: StoredMail, segments: PostgresSegmentCatalog
     ) -> None:
-        (ada,) = await house.accounts(1)
-        late = letter([ada])
-        old = await house.place(late)
-        await house.delete(ada, 1)
+        (ada,) = await mail.accounts(1)
+        late = make_message([ada])
+        old = await mail.place(late)
+        await mail.delete(ada, 1)
         assert await segments.move(old.id, None, {})
         await segments.removed([old.id])
-        again = await house.place(late)
-        assert await house.inbox(ada) == []
-        assert await house.state(again.id) == (0, True)
-        await house.sums_hold()
+        again = await mail.place(late)
+        assert await mail.inbox(ada) == []
+        assert await mail.state(again.id) == (0, True)
+        await mail.sums_hold()
 
-    async def test_keys_without_a_segment_are_told(self, house: House, segments: PostgresSegmentCatalog) -> None:
-        (ada,) = await house.accounts(1)
-        known = await house.place(letter([ada]))
+    async def test_keys_without_a_segment_are_told(self, mail: StoredMail, segments: PostgresSegmentCatalog) -> None:
+        (ada,) = await mail.accounts(1)
+        known = await mail.place(make_message([ada]))
         assert await segments.unknown_keys([known.key, "segments/lost", "bodies/lost"]) == {
             "segments/lost",
             "bodies/lost",
@@ -261,17 +258,17 @@ class TestRemoval:
         assert await segments.unknown_keys([]) == set()
 
     async def test_messages_are_forgotten_long_after_they_were_placed(
-        self, house: House, segments: PostgresSegmentCatalog
+        self, mail: StoredMail, segments: PostgresSegmentCatalog
     ) -> None:
-        (ada,) = await house.accounts(1)
-        live, read, fresh = letter([ada]), letter([ada]), letter([ada], received_at=1.0)
-        await house.place(live, read, fresh)
-        await house.delete(ada, 2, 1)  # fresh was received first of all, live last but one
-        gone = {row[0] for row in await house.rows("SELECT id FROM messages WHERE refs = 0")}
+        (ada,) = await mail.accounts(1)
+        live, read, fresh = make_message([ada]), make_message([ada]), make_message([ada], received_at=1.0)
+        await mail.place(live, read, fresh)
+        await mail.delete(ada, 2, 1)  # fresh was received first of all, live last but one
+        gone = {row[0] for row in await mail.rows("SELECT id FROM messages WHERE refs = 0")}
         assert await segments.forget_messages(3600, 10) == 0  # placed just now, however long ago they were received
-        await house.rows("UPDATE messages SET placed_at = now() - interval '2 hours'")
+        await mail.rows("UPDATE messages SET placed_at = now() - interval '2 hours'")
         assert await segments.forget_messages(3600, 1) == 1
         assert await segments.forget_messages(3600, 10) == 1
-        left = {row[0] for row in await house.rows("SELECT id FROM messages")}
+        left = {row[0] for row in await mail.rows("SELECT id FROM messages")}
         assert left == {live.envelope.id, read.envelope.id, fresh.envelope.id} - gone
-        await house.sums_hold()
+        await mail.sums_hold()

@@ -16,14 +16,8 @@ from posthorn.ports.errors import Unavailable
 from posthorn.ports.sending import Limits
 from posthorn.runtime.ids import new_id
 from posthorn.wire.address import parse_address
-from tests.contract.town import Town, pool
-from tests.support.databases import as_part
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with pool(database_url) as made:
-        yield made
+from tests.support.databases import as_part, pool
+from tests.support.seed import DatabaseSeed
 
 
 @pytest.fixture(params=["submission", "pop3"])
@@ -33,17 +27,17 @@ async def senders(database_url: str, request: pytest.FixtureRequest) -> AsyncIte
 
 
 @pytest.fixture
-async def town(database: Database) -> Town:
-    made = Town(database)
+async def seed(database: Database) -> DatabaseSeed:
+    made = DatabaseSeed(database)
     await made.domain("example.test")
     return made
 
 
-async def test_credentials_hold_what_a_login_needs(senders: PostgresSenders, town: Town) -> None:
-    alice = await town.account("alice@example.test", state="receive-only")
-    await town.rows("UPDATE accounts SET max_messages_per_hour = 10")
-    await town.rows("UPDATE domains SET max_recipients_per_hour = 500")
-    await town.rows("UPDATE tenants SET max_messages_per_hour = 900, max_recipients_per_hour = 5000")
+async def test_credentials_hold_what_a_login_needs(senders: PostgresSenders, seed: DatabaseSeed) -> None:
+    alice = await seed.account("alice@example.test", state="receive-only")
+    await seed.rows("UPDATE accounts SET max_messages_per_hour = 10")
+    await seed.rows("UPDATE domains SET max_recipients_per_hour = 500")
+    await seed.rows("UPDATE tenants SET max_messages_per_hour = 900, max_recipients_per_hour = 5000")
     known = await senders.credentials("alice@example.test")
     assert known is not None
     assert (known.account, known.address, known.domain) == (alice, "alice@example.test", "example.test")
@@ -54,67 +48,67 @@ async def test_credentials_hold_what_a_login_needs(senders: PostgresSenders, tow
     assert known.tenant_limits == Limits(900, 5000)
 
 
-async def test_who_is_not_there_has_no_credentials(senders: PostgresSenders, town: Town) -> None:
-    await town.account("alice@example.test")
-    await town.alias("team@example.test", "alice@example.test")
+async def test_who_is_not_there_has_no_credentials(senders: PostgresSenders, seed: DatabaseSeed) -> None:
+    await seed.account("alice@example.test")
+    await seed.alias("team@example.test", "alice@example.test")
     for name in ("nobody@example.test", "team@example.test", "alice\0@example.test", "\udc80@example.test"):
         assert await senders.credentials(name) is None
 
 
-async def test_networks_are_the_accounts_or_else_the_domains(senders: PostgresSenders, town: Town) -> None:
-    await town.account("alice@example.test")
+async def test_networks_are_the_accounts_or_else_the_domains(senders: PostgresSenders, seed: DatabaseSeed) -> None:
+    await seed.account("alice@example.test")
 
     async def networks() -> tuple[str, ...]:
         known = await senders.credentials("alice@example.test")
         assert known is not None
         return known.networks
 
-    await town.rows("UPDATE domains SET allowed_networks = '{192.0.2.0/24,2001:db8::/32}'")
+    await seed.rows("UPDATE domains SET allowed_networks = '{192.0.2.0/24,2001:db8::/32}'")
     assert await networks() == ("192.0.2.0/24", "2001:db8::/32")
-    await town.rows("UPDATE accounts SET allowed_networks = '{198.51.100.7/32}'")
+    await seed.rows("UPDATE accounts SET allowed_networks = '{198.51.100.7/32}'")
     assert await networks() == ("198.51.100.7/32",)
-    await town.rows("UPDATE accounts SET allowed_networks = '{}'")
+    await seed.rows("UPDATE accounts SET allowed_networks = '{}'")
     assert await networks() == ("192.0.2.0/24", "2001:db8::/32")
 
 
-async def _app_password(town: Town, account: int, password: str, *scopes: str) -> bytes:
+async def _app_password(seed: DatabaseSeed, account: int, password: str, *scopes: str) -> bytes:
     digest = hashlib.sha256(password.encode()).digest()
-    await town.rows(
+    await seed.rows(
         "INSERT INTO app_passwords (id, account_id, name, key_hash, scopes) VALUES ($1, $2, 'phone', $3, $4)",
         *(new_id(), account, digest, list(scopes)),
     )
     return digest
 
 
-async def test_an_app_password_is_good_for_its_account_and_scopes(senders: PostgresSenders, town: Town) -> None:
-    alice, bob = await town.account("alice@example.test"), await town.account("bob@example.test")
-    digest = await _app_password(town, alice, "phap_one", "smtp")
+async def test_an_app_password_is_good_for_its_account_and_scopes(senders: PostgresSenders, seed: DatabaseSeed) -> None:
+    alice, bob = await seed.account("alice@example.test"), await seed.account("bob@example.test")
+    digest = await _app_password(seed, alice, "phap_one", "smtp")
     assert await senders.app_password(alice, digest, "smtp")
     assert not await senders.app_password(alice, digest, "pop3")
     assert not await senders.app_password(bob, digest, "smtp")
     assert not await senders.app_password(alice, hashlib.sha256(b"phap_other").digest(), "smtp")
 
 
-async def test_use_is_noted_once_a_minute(senders: PostgresSenders, town: Town) -> None:
-    alice = await town.account("alice@example.test")
-    digest = await _app_password(town, alice, "phap_one", "smtp", "pop3")
+async def test_use_is_noted_once_a_minute(senders: PostgresSenders, seed: DatabaseSeed) -> None:
+    alice = await seed.account("alice@example.test")
+    digest = await _app_password(seed, alice, "phap_one", "smtp", "pop3")
     used = "SELECT last_used_at, xmin::text FROM app_passwords"
     assert not await senders.app_password(alice, digest, "imap")
-    assert (await town.rows(used))[0][0] is None
+    assert (await seed.rows(used))[0][0] is None
     assert await senders.app_password(alice, digest, "pop3")
-    first = await town.rows(used)
+    first = await seed.rows(used)
     assert first[0][0] is not None
     assert all(await asyncio.gather(*(senders.app_password(alice, digest, "smtp") for _ in range(4))))
-    assert await town.rows(used) == first
-    await town.rows("UPDATE app_passwords SET last_used_at = now() - interval '61 seconds'")
+    assert await seed.rows(used) == first
+    await seed.rows("UPDATE app_passwords SET last_used_at = now() - interval '61 seconds'")
     assert await senders.app_password(alice, digest, "smtp")
-    assert (await town.rows(used))[0][0] > first[0][0]
+    assert (await seed.rows(used))[0][0] > first[0][0]
 
 
-async def test_an_account_owns_its_name_and_its_tags(senders: PostgresSenders, town: Town) -> None:
-    await town.domain("plain.test", plus=False)
-    alice, plain = await town.account("alice@example.test"), await town.account("alice@plain.test")
-    bob = await town.account("alice+bob@example.test")
+async def test_an_account_owns_its_name_and_its_tags(senders: PostgresSenders, seed: DatabaseSeed) -> None:
+    await seed.domain("plain.test", plus=False)
+    alice, plain = await seed.account("alice@example.test"), await seed.account("alice@plain.test")
+    bob = await seed.account("alice+bob@example.test")
 
     async def owns(account: int, text: str) -> bool:
         return await senders.owns(account, parse_address(text))
@@ -134,11 +128,11 @@ async def test_an_account_owns_its_name_and_its_tags(senders: PostgresSenders, t
     assert not await owns(bob, "alice@example.test")
 
 
-async def test_an_account_owns_the_aliases_that_lead_to_it(senders: PostgresSenders, town: Town) -> None:
-    alice, bob = await town.account("alice@example.test"), await town.account("bob@example.test")
-    await town.alias("sales@example.test", "alice@example.test")
-    await town.alias("all@example.test", "sales@example.test", "bob@example.test")
-    await town.alias("alice+vip@example.test", "bob@example.test")
+async def test_an_account_owns_the_aliases_that_lead_to_it(senders: PostgresSenders, seed: DatabaseSeed) -> None:
+    alice, bob = await seed.account("alice@example.test"), await seed.account("bob@example.test")
+    await seed.alias("sales@example.test", "alice@example.test")
+    await seed.alias("all@example.test", "sales@example.test", "bob@example.test")
+    await seed.alias("alice+vip@example.test", "bob@example.test")
 
     async def owners(text: str) -> list[int]:
         return [account for account in (alice, bob) if await senders.owns(account, parse_address(text))]
@@ -149,32 +143,32 @@ async def test_an_account_owns_the_aliases_that_lead_to_it(senders: PostgresSend
     assert await owners("alice+vip@example.test") == [bob]
 
 
-async def test_a_catch_all_makes_nobody_an_owner(senders: PostgresSenders, town: Town) -> None:
-    await town.domain("caught.test", catch_all="alice@example.test")
-    alice = await town.account("alice@example.test")
+async def test_a_catch_all_makes_nobody_an_owner(senders: PostgresSenders, seed: DatabaseSeed) -> None:
+    await seed.domain("caught.test", catch_all="alice@example.test")
+    alice = await seed.account("alice@example.test")
     assert not await senders.owns(alice, parse_address("anything@caught.test"))
 
 
 async def test_an_alias_that_leads_into_another_tenants_domain_gives_it_nothing(
-    senders: PostgresSenders, town: Town
+    senders: PostgresSenders, seed: DatabaseSeed
 ) -> None:
     # the alias led out of here when it was made; the domain came later
-    await town.alias("friend@example.test", "carol@later.test")
-    await town.domain("later.test")
-    carol = await town.account("carol@later.test")
+    await seed.alias("friend@example.test", "carol@later.test")
+    await seed.domain("later.test")
+    carol = await seed.account("carol@later.test")
     assert await senders.owns(carol, parse_address("friend@example.test"))
     other = new_id()
-    await town.rows("INSERT INTO tenants (id, name) VALUES ($1, 'other')", other)
-    await town.rows("UPDATE domains SET tenant_id = $1 WHERE name = 'later.test'", other)
+    await seed.rows("INSERT INTO tenants (id, name) VALUES ($1, 'other')", other)
+    await seed.rows("UPDATE domains SET tenant_id = $1 WHERE name = 'later.test'", other)
     assert not await senders.owns(carol, parse_address("friend@example.test"))
     assert await senders.owns(carol, parse_address("carol@later.test"))
 
 
-async def test_a_loop_of_aliases_ends(senders: PostgresSenders, town: Town) -> None:
-    alice = await town.account("alice@example.test")
-    await town.alias("a@example.test", "b@example.test", "c@example.test")
-    await town.alias("b@example.test", "a@example.test", "c@example.test")
-    await town.alias("c@example.test", "a@example.test", "b@example.test")
+async def test_a_loop_of_aliases_ends(senders: PostgresSenders, seed: DatabaseSeed) -> None:
+    alice = await seed.account("alice@example.test")
+    await seed.alias("a@example.test", "b@example.test", "c@example.test")
+    await seed.alias("b@example.test", "a@example.test", "c@example.test")
+    await seed.alias("c@example.test", "a@example.test", "b@example.test")
     assert not await senders.owns(alice, parse_address("a@example.test"))
 
 

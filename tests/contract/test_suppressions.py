@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from uuid import UUID
 
 import pytest
@@ -12,13 +11,7 @@ from posthorn.adapters.postgres.queue.suppressions import PostgresSuppressions
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.ports.errors import NotFound
 from posthorn.runtime.ids import new_id
-from tests.contract.town import Town, pool
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with pool(database_url) as opened:
-        yield opened
+from tests.support.seed import DatabaseSeed
 
 
 @pytest.fixture
@@ -29,7 +22,7 @@ def suppressions(database: Database) -> PostgresSuppressions:
 @pytest.fixture
 async def other(database: Database) -> UUID:
     tenant = new_id()
-    await Town(database).rows("INSERT INTO tenants (id, name) VALUES ($1, 'other')", tenant)
+    await DatabaseSeed(database).rows("INSERT INTO tenants (id, name) VALUES ($1, 'other')", tenant)
     return tenant
 
 

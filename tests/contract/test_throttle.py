@@ -12,25 +12,14 @@ from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.sending import Charge
-from tests.contract.town import Town, pool, until_waiting
-from tests.support.databases import as_part
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with pool(database_url) as made:
-        yield made
+from tests.support.databases import as_part, pool, until_waiting
+from tests.support.seed import DatabaseSeed
 
 
 @pytest.fixture(params=["submission", "pop3"])
 async def throttle(database_url: str, request: pytest.FixtureRequest) -> AsyncIterator[PostgresThrottle]:
     async with pool(as_part(database_url, request.param)) as own:
         yield PostgresThrottle(own)
-
-
-@pytest.fixture
-def town(database: Database) -> Town:
-    return Town(database)
 
 
 def hourly(key: str, limit: int, cost: int = 1) -> Charge:
@@ -44,13 +33,13 @@ async def test_a_limit_is_reached_and_the_wait_is_told(throttle: PostgresThrottl
     assert await throttle.take([hourly("b", 3)]) == 0.0
 
 
-async def test_it_refills_evenly(throttle: PostgresThrottle, town: Town) -> None:
+async def test_it_refills_evenly(throttle: PostgresThrottle, seed: DatabaseSeed) -> None:
     for _ in range(3):
         await throttle.take([hourly("a", 3)])
-    await town.rows("UPDATE throttles SET full_at = full_at - interval '20 minutes'")
+    await seed.rows("UPDATE throttles SET full_at = full_at - interval '20 minutes'")
     assert await throttle.take([hourly("a", 3)]) == 0.0
     assert await throttle.take([hourly("a", 3)]) > 1100
-    await town.rows("UPDATE throttles SET full_at = full_at - interval '10 hours'")
+    await seed.rows("UPDATE throttles SET full_at = full_at - interval '10 hours'")
     # a long silence fills the bucket, and no more than that
     assert [await throttle.take([hourly("a", 3)]) for _ in range(4)] == [0, 0, 0, pytest.approx(1200, abs=20)]
 
@@ -73,19 +62,19 @@ async def test_a_refusal_that_meets_others_takes_nothing(throttle: PostgresThrot
     assert [wait == 0.0 for wait in waits] == [True, False, True, False]
 
 
-async def test_cost_zero_only_asks(throttle: PostgresThrottle, town: Town) -> None:
+async def test_cost_zero_only_asks(throttle: PostgresThrottle, seed: DatabaseSeed) -> None:
     ask = hourly("a", 2, cost=0)
     for _ in range(5):
         assert await throttle.take([ask]) == 0.0
-    assert await town.value("SELECT count(*) FROM throttles") == 0
+    assert await seed.value("SELECT count(*) FROM throttles") == 0
     await throttle.take([hourly("a", 2), ask])
-    before = await town.value("SELECT full_at FROM throttles")
+    before = await seed.value("SELECT full_at FROM throttles")
     assert await throttle.take([ask]) == 0.0
     await throttle.take([hourly("a", 2)])
     assert await throttle.take([ask]) == pytest.approx(1800, abs=20)
     assert await throttle.take([hourly("b", 2), ask]) > 0
-    assert await town.value("SELECT count(*) FROM throttles WHERE key = 'b' AND full_at > now()") == 0
-    assert before < await town.value("SELECT full_at FROM throttles WHERE key = 'a'")
+    assert await seed.value("SELECT count(*) FROM throttles WHERE key = 'b' AND full_at > now()") == 0
+    assert before < await seed.value("SELECT full_at FROM throttles WHERE key = 'a'")
 
 
 async def test_nothing_goes_through_a_limit_of_nothing(throttle: PostgresThrottle) -> None:
@@ -119,7 +108,9 @@ async def test_keys_in_any_order_never_lock_each_other_out(database_url: str) ->
             assert one_way == other_way == 0.0
 
 
-async def test_what_meets_goes_in_one_round_trip(database: Database, throttle: PostgresThrottle, town: Town) -> None:
+async def test_what_meets_goes_in_one_round_trip(
+    database: Database, throttle: PostgresThrottle, seed: DatabaseSeed
+) -> None:
     await throttle.take([hourly("a", 1000)])
     async with database.transaction() as holding:
         await holding.execute("SELECT FROM throttles FOR UPDATE")
@@ -131,17 +122,17 @@ async def test_what_meets_goes_in_one_round_trip(database: Database, throttle: P
         given_up.cancel()
     assert await asyncio.gather(first, *rest) == [0.0] * 50
     # 1 + 1 + 49 charges of 3.6 s in three statements; the one that was given up took nothing
-    ahead = await town.value("SELECT extract(epoch FROM full_at - now())::float8 FROM throttles")
+    ahead = await seed.value("SELECT extract(epoch FROM full_at - now())::float8 FROM throttles")
     assert ahead == pytest.approx(51 * 3.6, abs=3)
-    versions = await town.value("SELECT ctid::text FROM throttles")
+    versions = await seed.value("SELECT ctid::text FROM throttles")
     assert int(versions.strip("()").split(",")[1]) <= 4
 
 
-async def test_old_counters_are_removed_and_live_ones_stay(throttle: PostgresThrottle, town: Town) -> None:
+async def test_old_counters_are_removed_and_live_ones_stay(throttle: PostgresThrottle, seed: DatabaseSeed) -> None:
     await throttle.take([hourly("old", 3), hourly("live", 3)])
-    await town.rows("UPDATE throttles SET full_at = now() - interval '1 hour' WHERE key = 'old'")
+    await seed.rows("UPDATE throttles SET full_at = now() - interval '1 hour' WHERE key = 'old'")
     assert await throttle.purge() == 1
-    assert await town.rows("SELECT key FROM throttles") == [("live",)]
+    assert await seed.rows("SELECT key FROM throttles") == [("live",)]
 
 
 async def test_any_text_may_be_a_key(throttle: PostgresThrottle) -> None:
@@ -150,7 +141,7 @@ async def test_any_text_may_be_a_key(throttle: PostgresThrottle) -> None:
         assert await throttle.take([hourly(key, 1)]) > 0
 
 
-async def test_an_outage_is_told_to_everyone_and_is_over_when_it_is_over(database_url: str, town: Town) -> None:
+async def test_an_outage_is_told_to_everyone_and_is_over_when_it_is_over(database_url: str, seed: DatabaseSeed) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         async with pool(f"postgresql://u:p@127.0.0.1:{closed.getsockname()[1]}/x") as gone:

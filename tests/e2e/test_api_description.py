@@ -15,9 +15,9 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+from tools.client_source import document, operations
 
 from tests.support.system import System
-from tests.unit.client_source import document, operations
 
 CHECKS = [
     not_a_server_error,

@@ -46,7 +46,7 @@ def address(shell: CommandLine, domain: str) -> str:
     return f"carol@{domain}"
 
 
-def test_a_newcomer_sets_up_a_tenant_with_a_domain_and_ten_accounts_and_traces_a_letter(
+def test_a_newcomer_sets_up_a_tenant_with_a_domain_and_ten_accounts_and_traces_a_message(
     shell: CommandLine, system: System
 ) -> None:
     name = f"n{uuid4().hex[:8]}"
@@ -62,8 +62,8 @@ def test_a_newcomer_sets_up_a_tenant_with_a_domain_and_ten_accounts_and_traces_a
     sent = shell.run(f"send-test --from {people[0]} --to {people[1]} --subject 'For a test'").out.strip()
     traced = shell.run(f"trace {sent} --follow --wait 20s")
     assert [row[1] for row in traced.rows] == ["accepted", "delivered"]
-    (letter,) = system.maildrop(people[1], passwords[people[1]]).read()
-    assert b"Subject: For a test" in letter
+    (message,) = system.maildrop(people[1], passwords[people[1]]).read()
+    assert b"Subject: For a test" in message
     shown = shell.run(f"tenant show {name} --json").document
     assert (shown["domains"], shown["accounts"]) == (1, 10)
 
@@ -178,7 +178,7 @@ def test_messages(shell: CommandLine, system: System, domain: str, address: str,
     assert row[2] == "a@example.org"
     assert "\x1b" not in "".join(row)
     assert shell.run(f"message show {address} {row[0]} --json").document["mailbox"] == "INBOX"
-    target = tmp_path / "letter.eml"
+    target = tmp_path / "message.eml"
     shell.run(f"message raw {address} {row[0]} -o {target}")
     assert target.read_bytes().endswith(b"\r\n\r\nhello\r\n")
     assert shell.run(f"message raw {address} {row[0]}").out.encode() == target.read_bytes()
@@ -371,9 +371,9 @@ def test_a_tenant_in_a_file_is_applied_once(shell: CommandLine, tmp_path: Path) 
 def test_mail_goes_out_into_a_file_and_in_again(
     shell: CommandLine, system: System, domain: str, address: str, tmp_path: Path, form: str
 ) -> None:
-    letters = [b"From: a@example.org\r\nSubject: %d\r\n\r\nFrom here\r\n.\r\n" % number for number in range(3)]
-    for letter in letters:
-        system.send(letter, address)
+    messages = [b"From: a@example.org\r\nSubject: %d\r\n\r\nFrom here\r\n.\r\n" % number for number in range(3)]
+    for message in messages:
+        system.send(message, address)
     await_that("all are there", lambda: len(shell.run(f"message list {address}").rows) == 3)
     file = tmp_path / "mail"
     shell.run(f"export mail {address} --format {form} -o {file}")
@@ -384,7 +384,7 @@ def test_mail_goes_out_into_a_file_and_in_again(
     again = shell.run(f"import mail other@{domain} {file} --format {form} --json").document
     assert (again["imported"], again["duplicates"]) == (0, 3)
     drop = system.maildrop(f"other@{domain}", "correct horse battery")
-    assert sorted(split_trace(raw)[2] for raw in drop.read()) == letters
+    assert sorted(split_trace(raw)[2] for raw in drop.read()) == messages
     piped = subprocess.run(
         [str(Path(sys.executable).with_name("posthorn")), "export", "mail", address, "--format", "mbox"],
         env=dict(shell.environment),

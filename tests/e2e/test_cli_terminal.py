@@ -30,7 +30,7 @@ def shell(system: System, tmp_path: Path) -> CommandLine:
 
 
 def on_terminal(shell: CommandLine, words: Sequence[str], answers: Sequence[tuple[str, str]] = ()) -> tuple[int, str]:
-    """Run it on a terminal, and type each answer once what it answers is there. Gives status and all that was shown."""
+    """Run it on a terminal, and type each answer once what it answers is there. Return status and all that was shown."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [PROGRAM, *words],

@@ -81,7 +81,7 @@ def queue(system: System, **filters: str) -> list[dict[str, Any]]:
     return items
 
 
-LETTER = b'From: "Your Bank" <ceo@bank.example>\r\nSubject: your account\r\n\r\nplease confirm\r\n'
+MESSAGE = b'From: "Your Bank" <ceo@bank.example>\r\nSubject: your account\r\n\r\nplease confirm\r\n'
 
 
 def test_an_alias_is_no_relay_without_limits_and_stops_with_its_tenant(
@@ -95,7 +95,7 @@ def test_an_alias_is_no_relay_without_limits_and_stops_with_its_tenant(
     def served() -> int:
         return sum(name.startswith(f"{tenant}-") for one in list(elsewhere.taken) for name in one.recipients)
 
-    system.send(LETTER, address, sender="ceo@bank.example")
+    system.send(MESSAGE, address, sender="ceo@bank.example")
     await_that("what the limit lets go is forwarded", lambda: served() == 2)
     late = await_that(
         "the rest waits", lambda: [item for item in queue(system, state="deferred") if item["forwarded_for"] == address]
@@ -128,7 +128,7 @@ def test_a_loop_through_an_alias_ends_at_its_first_turn(system: System, elsewher
     alias(system, address, *names)
     elsewhere.back = address
     try:
-        system.send(LETTER, address, sender="victim@elsewhere.test")
+        system.send(MESSAGE, address, sender="victim@elsewhere.test")
         returned = await_that("told of the loop", lambda: elsewhere.of("victim@elsewhere.test"))
         time.sleep(3)
     finally:
@@ -142,12 +142,12 @@ def test_a_loop_through_an_alias_ends_at_its_first_turn(system: System, elsewher
 
 def test_a_rewritten_reverse_path_is_no_anonymous_relay(system: System, elsewhere: Forwarder, domain: str) -> None:
     alias(system, f"out@{domain}", "mine@elsewhere.test")
-    system.send(LETTER, f"out@{domain}", sender="Prey@elsewhere.test")
+    system.send(MESSAGE, f"out@{domain}", sender="Prey@elsewhere.test")
     (copy,) = await_that("forwarded", lambda: elsewhere.of("mine@elsewhere.test"))
-    automatic = b"Auto-Submitted: auto-generated\r\n" + LETTER
+    automatic = b"Auto-Submitted: auto-generated\r\n" + MESSAGE
     with system.smtp() as session:
         session.ehlo()
-        for content, code in ((LETTER, 550), *((automatic, 250) for _ in range(20))):
+        for content, code in ((MESSAGE, 550), *((automatic, 250) for _ in range(20))):
             session.mail("")
             assert session.rcpt(copy.reverse_path)[0] == 250
             assert session.data(content)[0] == code
@@ -167,7 +167,7 @@ def test_a_bounce_of_a_forward_comes_back_to_a_long_sender_once(
     sender = f"{VERP}@elsewhere.test"
     alias(system, f"list@{domain}", "friend-of-long@elsewhere.test")
     for _ in range(2):
-        system.send(LETTER, f"list@{domain}", sender=sender)
+        system.send(MESSAGE, f"list@{domain}", sender=sender)
     friend = "friend-of-long@elsewhere.test"
     await_that("both are forwarded", lambda: len(elsewhere.of(friend)) == 2)
     one, other = elsewhere.of(friend)
@@ -195,7 +195,7 @@ def test_strangers_have_nothing_reported_to_whom_they_name(
         for _ in range(21):
             session.mail(sender, ["RET=FULL"])
             assert session.rcpt(alice.address, ["NOTIFY=SUCCESS,FAILURE"])[0] == 250
-            assert session.data(LETTER)[0] == 250
+            assert session.data(MESSAGE)[0] == 250
     assert len(alice.await_mail(21, 30)) == 21
     body = b"this text goes to nobody"
     for _ in range(3):
@@ -203,7 +203,7 @@ def test_strangers_have_nothing_reported_to_whom_they_name(
             session.ehlo()
             session.mail(sender, ["RET=FULL"])
             assert session.rcpt(f"dead@{domain}")[0] == 250
-            assert session.data(LETTER + body + b"\r\n")[0] == 250
+            assert session.data(MESSAGE + body + b"\r\n")[0] == 250
         await_that(
             "ended",
             lambda: not any(item["forwarded_for"] == f"dead@{domain}" for item in queue(system, state="queued")),

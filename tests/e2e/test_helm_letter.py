@@ -35,7 +35,7 @@ def run(system: System, **changed: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_letter_goes_in_and_comes_out_and_nothing_is_left(system: System) -> None:
+def test_a_message_goes_in_and_comes_out_and_nothing_is_left(system: System) -> None:
     ended = run(system)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "the same bytes were read" in ended.stdout
@@ -44,7 +44,7 @@ def test_a_letter_goes_in_and_comes_out_and_nothing_is_left(system: System) -> N
 
 
 def test_it_fails_when_mail_does_not_arrive(system: System) -> None:
-    # the letter goes to another port: nobody hears it
+    # the message goes to another port: nobody hears it
     ended = run(system, SMTP_PORT="1", TEST_SECONDS="1")
     assert ended.returncode != 0
     assert "gave up" in ended.stderr

@@ -22,16 +22,16 @@ from tests.support.system import System, await_that
 pytestmark = pytest.mark.interop
 
 HEAD = b"From: sender@example.org\r\nTo: reader@example.test\r\nSubject: interop\r\nMessage-ID: <1@interop.example.org>\r\n\r\n"
-LETTERS = [
+MESSAGES = [
     HEAD + b"plain\r\n",
     HEAD + b".\r\n..\r\n.dots\r\nend.\r\n",
     HEAD + "Grüße\r\n".encode() + b"x" * 990 + b"\r\n\r\n\r\n",
-    HEAD + b"".join(b"%06d a line of a longer letter\r\n" % n for n in range(20_000)),
+    HEAD + b"".join(b"%06d a line of a longer message\r\n" % n for n in range(20_000)),
 ]
 
 
 def program(name: str, *arguments: str, home: Path, stdin: bytes = b"") -> bytes:
-    """Run a program with a home of its own; gives its standard output. Fails when it is absent or exits with an error."""
+    """Run a program with a home of its own. Return its standard output. Fails when it is absent or exits with an error."""
     path = shutil.which(name)
     assert path, f"{name} is not installed: it comes with Debian's package {name}"
     environment = {"PATH": os.environ["PATH"], "HOME": str(home), "FETCHMAILHOME": str(home), "LC_ALL": "C.UTF-8"}
@@ -43,10 +43,10 @@ def program(name: str, *arguments: str, home: Path, stdin: bytes = b"") -> bytes
 
 
 def fill(system: System, drop: Maildrop) -> list[bytes]:
-    """Put every letter into the maildrop; gives the messages as stored."""
-    for octets in LETTERS:
+    """Put every message into the maildrop. Return the messages as stored."""
+    for octets in MESSAGES:
         system.send(octets, drop.address)
-    return drop.await_mail(len(LETTERS))
+    return drop.await_mail(len(MESSAGES))
 
 
 def unix(octets: bytes) -> bytes:
@@ -66,13 +66,13 @@ def secret(path: Path, text: str) -> Path:
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "STARTTLS"])
 def test_curl_sends(system: System, drop: Maildrop, tmp_path: Path, tls: bool) -> None:
     options = ["--ssl-reqd", "--cacert", str(system.home / "tls" / "tls.crt")] if tls else []
-    for octets in LETTERS:
-        (tmp_path / "letter").write_bytes(octets)
+    for octets in MESSAGES:
+        (tmp_path / "message").write_bytes(octets)
         url = f"smtp://localhost:{system.ports['SMTP']}/client.example.org"
         program("curl", "-sS", *options, url, "--mail-from", "sender@example.org", "--mail-rcpt", drop.address,
-                "-T", str(tmp_path / "letter"), home=tmp_path)  # fmt: skip
-    stored = drop.await_mail(len(LETTERS))
-    assert [split_trace(octets)[2] for octets in stored] == LETTERS
+                "-T", str(tmp_path / "message"), home=tmp_path)  # fmt: skip
+    stored = drop.await_mail(len(MESSAGES))
+    assert [split_trace(octets)[2] for octets in stored] == MESSAGES
     assert all((" with ESMTPS" in split_trace(octets)[1]) is tls for octets in stored)
 
 
@@ -119,13 +119,13 @@ def test_the_commands_that_the_announcement_shows_do_what_it_says(system: System
     sink.start()
     try:
         program("bash", "-c", out.replace("2526", str(sink.port)), home=tmp_path)
-        (taken,) = await_that("the letter out", lambda: sink.of("someone@sink.test"))
-        assert taken.content.endswith(b"\r\n\r\nA letter out.\r\n")
+        (taken,) = await_that("the message out", lambda: sink.of("someone@sink.test"))
+        assert taken.content.endswith(b"\r\n\r\nA message out.\r\n")
     finally:
         sink.stop()
         system.api.delete("/v1/routes/sink.test")
     assert b'"carol@example.test"' in program("bash", "-c", account, home=tmp_path)
-    system.send(LETTERS[0], "carol@example.test")
+    system.send(MESSAGES[0], "carol@example.test")
     assert system.api.delete("/v1/accounts/carol@example.test").status_code == 204
 
 
@@ -136,14 +136,14 @@ def test_the_commands_that_the_announcement_shows_do_what_it_says(system: System
     "options", [[], ["--tls"], ["--pipeline"], ["--protocol", "SMTP"]], ids=["plain", "tls", "pipeline", "helo"]
 )
 def test_swaks_sends(system: System, drop: Maildrop, tmp_path: Path, options: list[str]) -> None:
-    for octets in LETTERS[:3]:
-        (tmp_path / "letter").write_bytes(unix(octets))
+    for octets in MESSAGES[:3]:
+        (tmp_path / "message").write_bytes(unix(octets))
         said = program("swaks", "--server", "127.0.0.1", "--port", str(system.ports["SMTP"]), "--helo", "client.example.org",
-                       "--from", "sender@example.org", "--to", drop.address, "--data", f"@{tmp_path / 'letter'}", *options,
+                       "--from", "sender@example.org", "--to", drop.address, "--data", f"@{tmp_path / 'message'}", *options,
                        home=tmp_path)  # fmt: skip
         assert b"\n<" in said
     stored = drop.await_mail(3)
-    for given, octets in zip(stored, LETTERS, strict=False):
+    for given, octets in zip(stored, MESSAGES, strict=False):
         assert split_trace(given)[2].rstrip() == octets.rstrip()
     if options == ["--tls"]:
         assert " with ESMTPS" in split_trace(stored[0])[1]
@@ -189,8 +189,8 @@ def test_mpop_reads_keeps_and_deletes(
 
     assert sorted(fetch("on")) == sorted(map(unix, stored))
     assert fetch("on") == []  # it remembers what it has by UIDL
-    system.send(LETTERS[0], drop.address)
-    drop.await_mail(len(LETTERS) + 1)
+    system.send(MESSAGES[0], drop.address)
+    drop.await_mail(len(MESSAGES) + 1)
     assert len(fetch("off")) == 1
     assert drop.count() == 0
 
@@ -222,11 +222,11 @@ def test_fetchmail_keeps_then_deletes(system: System, drop: Maildrop, tmp_path: 
         return [path.read_bytes() for path in set(box.iterdir()) - before]
 
     assert sorted(fetch("keep")) == sorted(map(unix, stored))
-    system.send(LETTERS[0], drop.address)
-    drop.await_mail(len(LETTERS) + 1)
+    system.send(MESSAGES[0], drop.address)
+    drop.await_mail(len(MESSAGES) + 1)
     assert len(fetch("keep")) == 1  # only what it had not seen, by UIDL
-    system.send(LETTERS[1], drop.address)
-    drop.await_mail(len(LETTERS) + 2)
+    system.send(MESSAGES[1], drop.address)
+    drop.await_mail(len(MESSAGES) + 2)
     fetch("nokeep", "fetchall")
     assert drop.count() == 0
 
@@ -266,8 +266,8 @@ def test_getmail_keeps_then_deletes(system: System, drop: Maildrop, tmp_path: Pa
     )
     assert fetch(delete=False) == []  # it remembers what it has by UIDL
     assert drop.count() == len(stored)
-    system.send(LETTERS[0], drop.address)
-    drop.await_mail(len(LETTERS) + 1)
+    system.send(MESSAGES[0], drop.address)
+    drop.await_mail(len(MESSAGES) + 1)
     assert len(fetch(delete=True)) == 1
     assert drop.count() == 0
 

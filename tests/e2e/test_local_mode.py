@@ -20,7 +20,7 @@ from tests.e2e.trace import split_trace
 from tests.support.s3 import S3Server
 from tests.support.system import BACKENDS, PORTS, SERVICES, System, await_that
 
-LETTER = b"From: sender@example.org\r\nSubject: stays\r\n\r\nstays\r\n"
+MESSAGE = b"From: sender@example.org\r\nSubject: stays\r\n\r\nstays\r\n"
 STARTS_WITHIN = 30.0
 STOPS_WITHIN = 10.0
 
@@ -52,7 +52,7 @@ def family(system: System) -> list[psutil.Process]:
 
 
 def attempt(system: System) -> tuple[int, str]:
-    """Start a system that cannot start; gives exit status and what it said."""
+    """Start a system that cannot start. Return exit status and what it said."""
     system.spawn()
     assert system.process is not None
     try:
@@ -132,7 +132,7 @@ def test_a_part_that_dies_is_started_again_and_said_so(up: System, part: str) ->
     await_that(f"another {part}", lambda: (now := up.parts().get(part)) and now.pid != victim.pid, timeout=30)
     up.await_whole()
     assert len(re.findall(rf"^posthorn-local: {part} ended \(killed by SIGKILL\).*$", up.said(), re.MULTILINE)) == 1
-    await_that("the letter is taken", lambda: _sent_as_by_a_server(up), pause=0.5)
+    await_that("the message is taken", lambda: _sent_as_by_a_server(up), pause=0.5)
     up.maildrop("bob@example.test").await_mail(1)
     up.maildrop("bob@example.test").empty()
 
@@ -140,7 +140,7 @@ def test_a_part_that_dies_is_started_again_and_said_so(up: System, part: str) ->
 def _sent_as_by_a_server(up: System) -> bool:
     """Send to bob; what is put off with a 4xx comes again, for a service may notice only now that its part was away."""
     try:
-        up.send(LETTER, "bob@example.test")
+        up.send(MESSAGE, "bob@example.test")
     except smtplib.SMTPRecipientsRefused as refused:
         assert [code // 100 for code, _ in refused.recipients.values()] == [4]
         return False
@@ -153,7 +153,7 @@ def _sent_as_by_a_server(up: System) -> bool:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_stops_everything_in_time_and_a_restart_keeps_everything(up: System, number: int) -> None:
     drop = up.make_account(f"restart{int(number)}@example.test")
-    up.send(LETTER, drop.address)
+    up.send(MESSAGE, drop.address)
     (stored,) = drop.await_mail(1)
     with drop.session() as reader:
         uidl = reader.listing("UIDL")
@@ -185,7 +185,7 @@ def test_a_transaction_under_way_is_finished_before_the_end(up: System) -> None:
     drains = up.log("smtp-in").count("draining")
     up.process.terminate()
     await_that("smtp-in drains", lambda: up.log("smtp-in").count("draining") > drains)
-    client.send(LETTER + b".\r\n")
+    client.send(MESSAGE + b".\r\n")
     assert client.getreply()[0] == 250
     client.close()
     assert up.stop().status == 0
@@ -197,7 +197,7 @@ def test_a_transaction_under_way_is_finished_before_the_end(up: System) -> None:
 
 def test_a_killed_supervisor_leaves_nothing_running_and_a_second_start_has_everything(up: System) -> None:
     drop = up.make_account("killed@example.test")
-    up.send(LETTER, drop.address)
+    up.send(MESSAGE, drop.address)
     (stored,) = drop.await_mail(1)
     everything = family(up)
     up.kill()
@@ -235,7 +235,7 @@ def test_zero_takes_any_free_port(tmp_path: Path) -> None:
     system = System(tmp_path / "home", {f"POSTHORN_{name}_PORT": "0" for name in (*PORTS, "HEALTH")})
     system.start()
     try:
-        system.send(LETTER, "alice@example.test")
+        system.send(MESSAGE, "alice@example.test")
         system.maildrop("alice@example.test").await_mail(1)
         assert len(set(system.ports.values())) == len(PORTS)
     finally:
@@ -255,10 +255,10 @@ def test_bodies_lie_in_s3_when_a_url_says_so(tmp_path: Path, s3: S3Server) -> No
     system.start()
     try:
         drop = system.make_account("s3@example.test")
-        large = LETTER + b"0123456789abcdef" * 64 * 1024 + b"\r\n"
-        for octets in (LETTER, large):
+        large = MESSAGE + b"0123456789abcdef" * 64 * 1024 + b"\r\n"
+        for octets in (MESSAGE, large):
             system.send(octets, drop.address)
-        assert sorted(split_trace(stored)[2] for stored in drop.await_mail(2)) == sorted([LETTER, large])
+        assert sorted(split_trace(stored)[2] for stored in drop.await_mail(2)) == sorted([MESSAGE, large])
         assert s3.secret_key not in system.said()
         assert not (system.home / "blobs").exists()
     finally:
@@ -287,7 +287,7 @@ def test_an_ordinary_user_can_run_it(tmp_path: Path) -> None:
     system.start()
     try:
         assert {process.uids().effective for process in family(system)} == {65534}
-        system.send(LETTER, "alice@example.test")
+        system.send(MESSAGE, "alice@example.test")
         system.maildrop("alice@example.test").await_mail(1)
     finally:
         assert system.stop().status == 0

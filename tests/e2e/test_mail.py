@@ -1,4 +1,4 @@
-"""A letter in, a letter read: through the processes that ``make run`` starts, with the clients of Python's library."""
+"""A message in, a message read: through the processes that ``make run`` starts, with the clients of Python's library."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from tests.e2e.trace import split_trace
 from tests.support.maildrop import Maildrop, RefusedError
 from tests.support.system import System, await_that
 
-LETTER = (
-    b"From: sender@example.org\r\nTo: reader@example.test\r\nSubject: A letter\r\n\r\nDear reader,\r\n.\r\nyours\r\n"
+MESSAGE = (
+    b"From: sender@example.org\r\nTo: reader@example.test\r\nSubject: A message\r\n\r\nDear reader,\r\n.\r\nyours\r\n"
 )
 
 type NewAccount = Callable[[], Maildrop]
 
 
-def letter(subject: str) -> bytes:
-    return LETTER.replace(b"A letter", subject.encode())
+def make_message(subject: str) -> bytes:
+    return MESSAGE.replace(b"A message", subject.encode())
 
 
-def test_a_letter_sent_by_smtplib_is_read_by_poplib(system: System, drop: Maildrop) -> None:
+def test_a_message_sent_by_smtplib_is_read_by_poplib(system: System, drop: Maildrop) -> None:
     message = email.message.EmailMessage()
     message["From"] = "sender@example.org"
     message["To"] = drop.address
@@ -48,9 +48,9 @@ def test_a_letter_sent_by_smtplib_is_read_by_poplib(system: System, drop: Maildr
     pop.quit()
 
 
-async def test_a_letter_sent_by_aiosmtplib_arrives_whole(system: System, drop: Maildrop) -> None:
+async def test_a_message_sent_by_aiosmtplib_arrives_whole(system: System, drop: Maildrop) -> None:
     await aiosmtplib.send(
-        LETTER,
+        MESSAGE,
         sender="a@example.org",
         recipients=[drop.address],
         hostname="localhost",
@@ -59,7 +59,7 @@ async def test_a_letter_sent_by_aiosmtplib_arrives_whole(system: System, drop: M
     )
     (stored,) = drop.await_mail(1)
     reverse_path, received, message = split_trace(stored)
-    assert message == LETTER
+    assert message == MESSAGE
     assert reverse_path == "a@example.org"
     assert " with ESMTPS" in received
 
@@ -67,20 +67,20 @@ async def test_a_letter_sent_by_aiosmtplib_arrives_whole(system: System, drop: M
 def test_the_seeded_accounts_read_mail_with_the_passwords_in_the_file(system: System) -> None:
     assert list(system.passwords) == ["alice@example.test", "bob@example.test"]
     for address in system.passwords:
-        system.send(letter(f"to {address}"), address)
+        system.send(make_message(f"to {address}"), address)
         system.maildrop(address).await_mail(1)
         system.maildrop(address).empty()
 
 
 def test_a_new_account_takes_mail_from_the_moment_it_is_made(system: System, new_account: NewAccount) -> None:
     for _ in range(5):
-        system.send(LETTER, new_account().address)
+        system.send(MESSAGE, new_account().address)
 
 
 def test_a_tag_after_plus_leads_to_the_account(system: System, drop: Maildrop) -> None:
     local, domain = drop.address.split("@")
-    system.send(LETTER, f"{local}+news@{domain}")
-    system.send(LETTER, f"{local.upper()}@{domain.upper()}")
+    system.send(MESSAGE, f"{local}+news@{domain}")
+    system.send(MESSAGE, f"{local.upper()}@{domain.upper()}")
     drop.await_mail(2)
 
 
@@ -89,7 +89,7 @@ def test_an_alias_leads_to_each_of_its_targets_once(system: System, new_account:
     alias = f"both-{first.address}"
     answer = system.api.post("/v1/aliases", json={"address": alias, "targets": [first.address, second.address]})
     assert answer.status_code == 201, answer.text
-    system.send(LETTER, alias, first.address)
+    system.send(MESSAGE, alias, first.address)
     first.await_mail(1)
     second.await_mail(1)
 
@@ -98,9 +98,9 @@ def test_a_catch_all_takes_what_no_address_takes(system: System, drop: Maildrop)
     answer = system.api.post("/v1/domains", json={"name": "everything.test", "catch_all": drop.address})
     assert answer.status_code == 201, answer.text
     system.make_account("someone@everything.test")
-    system.send(LETTER, "whoever@everything.test")
+    system.send(MESSAGE, "whoever@everything.test")
     drop.await_mail(1)
-    system.send(LETTER, "someone@everything.test")
+    system.send(MESSAGE, "someone@everything.test")
     system.maildrop("someone@everything.test", "a password for tests").await_mail(1)
     assert drop.count() == 1
 
@@ -123,7 +123,7 @@ def test_unknown_and_foreign_recipients_are_refused_for_good(system: System, rec
 
 def test_a_refused_recipient_does_not_hinder_the_others(system: System, drop: Maildrop) -> None:
     with system.smtp() as client:
-        refused = client.sendmail("s@example.org", ["nobody-there@example.test", drop.address], LETTER)
+        refused = client.sendmail("s@example.org", ["nobody-there@example.test", drop.address], MESSAGE)
     assert list(refused) == ["nobody-there@example.test"]
     drop.await_mail(1)
 
@@ -131,7 +131,7 @@ def test_a_refused_recipient_does_not_hinder_the_others(system: System, drop: Ma
 def test_a_full_mailbox_is_a_matter_for_later(system: System, drop: Maildrop) -> None:
     answer = system.api.patch(f"/v1/accounts/{drop.address}", json={"quota_bytes": 300})
     assert answer.status_code == 200, answer.text
-    system.send(LETTER + b"x" * 300 + b"\r\n", drop.address)
+    system.send(MESSAGE + b"x" * 300 + b"\r\n", drop.address)
     drop.await_mail(1)
 
     def refused() -> bool:
@@ -167,7 +167,7 @@ def test_a_declared_size_is_refused_at_rcpt_once_the_mailbox_has_come_to_a_lower
     assert answers(size) == {(250, b"2.1.5")}
     line = b"x" * 78 + b"\r\n"
     for number in (1, 2):
-        system.send(LETTER + line * (size // len(line)), drop.address)
+        system.send(MESSAGE + line * (size // len(line)), drop.address)
         drop.await_mail(number)
     await_that("what cannot fit is told at RCPT", lambda: answers(size) == {(452, b"4.2.2")})
     assert answers(100_000) == {(250, b"2.1.5")}, "what fits is not"
@@ -177,29 +177,29 @@ def test_a_declared_size_is_refused_at_rcpt_once_the_mailbox_has_come_to_a_lower
 
 def test_one_message_to_many_recipients_is_kept_once_and_read_by_all(system: System, new_account: NewAccount) -> None:
     drops = [new_account() for _ in range(5)]
-    system.send(LETTER, *(drop.address for drop in drops), drops[0].address)
+    system.send(MESSAGE, *(drop.address for drop in drops), drops[0].address)
     (stored,) = {drop.await_mail(1)[0] for drop in drops}
     assert not any(drop.address.encode() in stored for drop in drops)  # nobody learns of the others
 
 
 def test_many_messages_over_one_session_come_in_order(system: System, drop: Maildrop) -> None:
-    sent = [letter(f"number {number}") for number in range(60)]
+    sent = [make_message(f"number {number}") for number in range(60)]
     with system.smtp() as client:
         for octets in sent:
             client.sendmail("sender@example.org", [drop.address], octets)
     assert [split_trace(stored)[2] for stored in drop.await_mail(60)] == sent
 
 
-def test_starttls_protects_the_letter_and_says_so(system: System, drop: Maildrop) -> None:
+def test_starttls_protects_the_message_and_says_so(system: System, drop: Maildrop) -> None:
     with smtplib.SMTP("localhost", system.ports["SMTP"], local_hostname="c.example.org", timeout=30) as client:
         client.starttls(context=system.trusting())
-        client.sendmail("sender@example.org", [drop.address], LETTER)
+        client.sendmail("sender@example.org", [drop.address], MESSAGE)
     (stored,) = drop.await_mail(1)
     assert " with ESMTPS" in split_trace(stored)[1]
 
 
 def test_stls_and_the_tls_port_serve_the_same_maildrop(system: System, drop: Maildrop) -> None:
-    system.send(LETTER, drop.address)
+    system.send(MESSAGE, drop.address)
     (stored,) = drop.await_mail(1)
 
     plain = poplib.POP3("localhost", system.ports["POP3"], timeout=30)
@@ -214,7 +214,7 @@ def test_stls_and_the_tls_port_serve_the_same_maildrop(system: System, drop: Mai
 
 def test_deleted_messages_go_at_quit_and_give_their_room_back(system: System, drop: Maildrop) -> None:
     for number in range(3):
-        system.send(letter(str(number)), drop.address)
+        system.send(make_message(str(number)), drop.address)
     kept = drop.await_mail(3)[1]
     with drop.session() as reader:
         before = reader.listing("UIDL")
@@ -244,7 +244,7 @@ def test_a_wrong_password_opens_nothing(system: System, drop: Maildrop) -> None:
 
 def test_the_api_lists_gives_and_deletes_messages(system: System, drop: Maildrop) -> None:
     for number in range(3):
-        system.send(letter(f"listed {number}"), drop.address)
+        system.send(make_message(f"listed {number}"), drop.address)
     stored = drop.await_mail(3)
     path = f"/v1/accounts/{drop.address}/messages"
     first = system.api.get(path, params={"limit": 2}).json()
@@ -260,8 +260,8 @@ def test_the_api_lists_gives_and_deletes_messages(system: System, drop: Maildrop
 
 
 def test_every_log_line_about_a_message_carries_its_id_and_never_its_text(system: System, drop: Maildrop) -> None:
-    secret = "the-text-of-the-letter-7731"
-    system.send(LETTER + secret.encode() + b"\r\n", drop.address)
+    secret = "the-text-of-the-message-7731"
+    system.send(MESSAGE + secret.encode() + b"\r\n", drop.address)
     drop.await_mail(1)
     (item,) = system.api.get(f"/v1/accounts/{drop.address}/messages").json()["items"]
     await_that("smtp-in logs the id", lambda: str(item["id"]) in system.log("smtp-in"))

@@ -1,4 +1,4 @@
-"""A letter comes in by SMTP, is read by poplib, and its trace says so."""
+"""A message comes in by SMTP, is read by poplib, and its trace says so."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.support.maildrop import Maildrop
 from tests.support.system import System, await_that
 
 
-def test_the_trace_of_a_letter_tells_that_it_was_read_and_not_from_where(
+def test_the_trace_of_a_message_tells_that_it_was_read_and_not_from_where(
     system: System, new_account: Callable[[], Maildrop]
 ) -> None:
     drop = new_account()

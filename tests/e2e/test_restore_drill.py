@@ -1,5 +1,5 @@
 """The drill of docs/operations.md: a backup of a running system under load, streams first, then Postgres, then bodies; another
-system made of it has every letter that was promised before the backup began, each once.
+system made of it has every message that was promised before the backup began, each once.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def system(tmp_path: Path) -> Iterator[System]:
     running.close()
 
 
-def test_a_restored_system_has_every_letter_promised_before_the_backup_once(system: System, tmp_path: Path) -> None:
+def test_a_restored_system_has_every_message_promised_before_the_backup_once(system: System, tmp_path: Path) -> None:
     drop, emptied = system.make_account("drill@example.test"), system.make_account("emptied@example.test")
     load = Load(system, [drop.address], least=150, clients=3, pause=0.02, large_every=40).start()
     await_that("mail flows", lambda: load.sent() > 40)
@@ -49,7 +49,7 @@ def test_a_restored_system_has_every_letter_promised_before_the_backup_once(syst
     early = _dump(system, tmp_path / "early.dump")  # nothing of what is on INGEST is in it
     delivery.resume()
     await_that("what was on INGEST is delivered", lambda: drop.count() >= len(promised))
-    await_that("the letter to be read is there", lambda: emptied.count() == 1)
+    await_that("the message to be read is there", lambda: emptied.count() == 1)
     emptied.empty()
     late = _dump(system, tmp_path / "late.dump")  # all of it is
     shutil.copytree(system.home / "blobs", tmp_path / "bodies")
@@ -73,7 +73,7 @@ def test_a_restored_system_has_every_letter_promised_before_the_backup_once(syst
 
 def _check(restored: System, drop: Maildrop, promised: set[str], uncertain: Counter[str]) -> None:
     there = restored.maildrop(drop.address, drop.password)
-    await_that("every letter is there", lambda: promised <= _numbers(there).keys(), timeout=30)
+    await_that("every message is there", lambda: promised <= _numbers(there).keys(), timeout=30)
     settle(there.count)
     doubled = {name: count for name, count in _numbers(there).items() if count > 1 + uncertain[name]}
     assert not doubled
@@ -117,7 +117,7 @@ def _dump(system: System, path: Path) -> Path:
 
 
 def _restore(system: System, home: Path, streams: list[StreamBackup], dump: Path, bodies: Path) -> int:
-    """Fill the stores of a new home, each by itself and before any service runs; gives what is on INGEST."""
+    """Fill the stores of a new home, each by itself and before any service runs. Return what is on INGEST."""
     home.mkdir(mode=0o711)
     for name in _KEPT_FILES:
         shutil.copy(system.home / name, home / name)

@@ -39,7 +39,7 @@ class Doors:
         await_that(what, found, self.changed_at + PROMISED + ASKING - time.monotonic())
 
     def rcpt(self) -> tuple[int, str]:
-        """What the MX says to a letter for the account."""
+        """What the MX says to a message for the account."""
         with self.system.smtp() as client:
             client.ehlo()
             client.mail("sender@example.org")
@@ -60,7 +60,7 @@ class Doors:
         return client.mail(self.drop.address)[0]
 
     def shut_out(self, client: smtplib.SMTP) -> bool:
-        """Whether an open session sends no more: it is refused, or has been ended (RFC 5321 §3.8)."""
+        """Return whether an open session sends no more: it is refused, or has been ended (RFC 5321 §3.8)."""
         try:
             return self.sends(client) in (421, 550)
         except smtplib.SMTPServerDisconnected:
@@ -75,7 +75,7 @@ class Doors:
             return str(refusal)
 
     def ended(self, reader: Reader) -> bool:
-        """Whether an open POP3 session has been ended."""
+        """Return whether an open POP3 session has been ended."""
         try:
             reader.line("NOOP")
         except (RefusedError, ConnectionError):

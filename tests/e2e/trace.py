@@ -8,7 +8,7 @@ _TRACE = re.compile(rb"Return-Path: <([^\r\n]*)>\r\n(Received: [^\r\n]*\r\n(?:[ 
 
 
 def split_trace(stored: bytes) -> tuple[str, str, bytes]:
-    """Give reverse-path, Received field and the message as it was sent."""
+    """Return the reverse-path, the Received field and the message as it was sent."""
     found = _TRACE.match(stored)
     assert found, stored[:400]
     return found[1].decode(), found[2].decode(), stored[found.end() :]

@@ -29,7 +29,9 @@ from posthorn.runtime.ids import new_id
 from posthorn.wire.srs import VALID_DAYS
 from posthorn_delivery.collector import Collector, CollectorBrakes, Round
 from posthorn_delivery.collector_settings import CollectorSettings
-from tests.contract.town import Town, letter, pool
+from tests.support.builders import make_message
+from tests.support.databases import pool
+from tests.support.seed import DatabaseSeed
 
 HOUR = 3600.0
 EMPTY = Backlog(messages=0, octets=0, oldest=None, dead=0, oldest_dead=None)
@@ -60,8 +62,8 @@ class DatedBlobs(FileBlobs):
             yield replace(blob, modified_at=self._put_at[blob.key])
 
 
-class Store(Town):
-    """A town, its blobs, and time that can be made to pass."""
+class Store(DatabaseSeed):
+    """Accounts, blobs, and time that can be made to pass."""
 
     def __init__(self, database: Database, blobs: DatedBlobs) -> None:
         super().__init__(database)
@@ -102,24 +104,24 @@ class Store(Town):
             await self.rows(statement, seconds)
 
     async def place(self, account: int, *sizes: int) -> Segment:
-        """Put a segment with letters of these sizes and place them."""
-        letters, parts, offset = [], [], 0
+        """Put a segment with messages of these sizes and place them."""
+        messages, parts, offset = [], [], 0
         for size in sizes:
-            one = letter([account], size=size)
+            one = make_message([account], size=size)
             body = os.urandom(size)
-            letters.append(SegmentMessage(one.envelope, BlobRange(offset, size), one.accounts))
+            messages.append(SegmentMessage(one.envelope, BlobRange(offset, size), one.accounts))
             self.bodies[one.envelope.id] = body
             parts.append(body)
             offset += size
         number = new_id()
-        made = Segment(number, f"{SEGMENTS}{number}", offset, tuple(letters))
+        made = Segment(number, f"{SEGMENTS}{number}", offset, tuple(messages))
         await self.blobs.put(made.key, parts)
         await PostgresMailboxes(self.database).deliver([made])
         return made
 
     async def place_large(self, account: int, size: int) -> Segment:
-        """A letter with a blob of its own, as smtp-in writes it."""
-        one = letter([account], size=size)
+        """A message with a blob of its own, as smtp-in writes it."""
+        one = make_message([account], size=size)
         self.bodies[one.envelope.id] = os.urandom(size)
         made = Segment(one.envelope.id, f"{BODIES}{one.envelope.id}", size, (one,))
         await self.blobs.put(made.key, [self.bodies[one.envelope.id]])
@@ -133,7 +135,7 @@ class Store(Town):
         await maildrops.commit(account, holder, [uid for uid, at in located.items() if at.message in set(messages)])
 
     async def living_read_back(self) -> int:
-        """Every message that is referred to reads as it was placed; gives how many there are."""
+        """Every message that is referred to reads as it was placed. Return how many there are."""
         rows = await self.rows(
             "SELECT m.id, s.key, m.offset_octets, m.stored_octets FROM messages m"
             " LEFT JOIN segments s ON s.id = m.segment_id WHERE m.refs > 0"
@@ -359,7 +361,7 @@ async def test_a_body_stays_while_the_stream_does_not_move_or_is_as_old(store: S
 
 async def test_a_body_that_was_placed_meanwhile_stays(store: Store) -> None:
     (account,) = await store.accounts(1)
-    one = letter([account], size=4)
+    one = make_message([account], size=4)
     await store.blobs.put(f"{BODIES}{one.envelope.id}", [b"body"])
     store.bodies[one.envelope.id] = b"body"
     collector = store.collector()
@@ -458,10 +460,10 @@ async def test_more_than_one_batch_is_worked_off_in_a_round(store: Store) -> Non
     assert len(await store.keys()) == 7
 
 
-@pytest.mark.parametrize("seed", range(6))
-async def test_whatever_happens_every_living_message_reads_back(store: Store, seed: int) -> None:
+@pytest.mark.parametrize("random_seed", range(6))
+async def test_whatever_happens_every_living_message_reads_back(store: Store, random_seed: int) -> None:
     """Deliveries, redeliveries, deletions, crashes and rounds of two collectors, in any order and at once."""
-    chance = random.Random(seed)
+    chance = random.Random(random_seed)
     accounts = await store.accounts(3)
     collectors = [store.collector(collector_batch=chance.choice((1, 3, 50))) for _ in range(2)]
     placed: list[Segment] = []

@@ -15,8 +15,8 @@ from posthorn.adapters.postgres.migrate import MigrateSettings, migrate_blocking
 from posthorn.adapters.postgres.privileges import FOR_API_ALONE, PRIVILEGES
 from posthorn.adapters.postgres.tables import metadata
 from posthorn_local.embedded import Postgres
-from tests.contract.town import Town, pool
-from tests.support.databases import ROLE_PASSWORDS, as_part, logged_in
+from tests.support.databases import ROLE_PASSWORDS, as_part, logged_in, pool
+from tests.support.seed import DatabaseSeed
 
 _names = itertools.count(1)
 FORBIDDEN = {
@@ -110,7 +110,7 @@ async def test_submission_and_pop3_do_not_change_passwords(database_url: str) ->
 
 async def test_delivery_keeps_retention_with_its_role(database_url: str) -> None:
     async with pool(database_url) as database, pool(as_part(database_url, "delivery")) as own:
-        await Town(database).domain("example.test")
+        await DatabaseSeed(database).domain("example.test")
         retention = PostgresRetention(own)
         assert await retention.lead(60)
         await retention.expire(10)

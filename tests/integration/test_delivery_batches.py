@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
@@ -22,169 +22,164 @@ from posthorn.runtime.ids import new_id
 from posthorn_delivery.consumer import Consumer
 from posthorn_delivery.deliverer import Deliverer
 from posthorn_local.embedded import Nats
-from tests.support.jetstream import letter, until
-from tests.support.scene import Scene, scene
+from tests.support.builders import make_envelope
+from tests.support.delivery_env import DeliveryEnv, delivery_env
+from tests.support.polling import until
 
 BODY = b"Subject: hello\r\n\r\n.dots\r\nworld\r\n"
 
 
-@pytest.fixture
-async def stage(nats: Nats, database_url: str, tmp_path: Path) -> AsyncIterator[Scene]:
-    async with scene(nats, database_url, tmp_path / "blobs") as made:
-        yield made
-
-
-async def test_a_message_reaches_all_its_recipients_octet_for_octet(stage: Scene) -> None:
-    await stage.town.domain("example.test", catch_all="carol@example.test")
-    alice, bob, carol = [await stage.town.account(f"{name}@example.test") for name in ("alice", "bob", "carol")]
-    await stage.town.alias("team@example.test", "alice@example.test", "bob@example.test")
+async def test_a_message_reaches_all_its_recipients_octet_for_octet(env: DeliveryEnv) -> None:
+    await env.seed.domain("example.test", catch_all="carol@example.test")
+    alice, bob, carol = [await env.seed.account(f"{name}@example.test") for name in ("alice", "bob", "carol")]
+    await env.seed.alias("team@example.test", "alice@example.test", "bob@example.test")
     compressible = b"Received: from a by b\r\n" * 200
-    await stage.send(BODY, "alice@example.test", "bob@example.test")
-    await stage.send(b"", "team@example.test", "alice@example.test")
-    await stage.send(compressible, "bob+lists@example.test", "unheard-of@example.test")
-    await stage.deliver(3)
-    assert await stage.bodies(alice) == [BODY, b""]
-    assert await stage.bodies(bob) == [BODY, b"", compressible]
-    assert await stage.bodies(carol) == [compressible]
-    await stage.settled()
-    await stage.town.sums_hold()
-    assert await stage.dead.parked(0, 10) == []
+    await env.send(BODY, "alice@example.test", "bob@example.test")
+    await env.send(b"", "team@example.test", "alice@example.test")
+    await env.send(compressible, "bob+lists@example.test", "unheard-of@example.test")
+    await env.deliver(3)
+    assert await env.bodies(alice) == [BODY, b""]
+    assert await env.bodies(bob) == [BODY, b"", compressible]
+    assert await env.bodies(carol) == [compressible]
+    await env.settled()
+    await env.seed.sums_hold()
+    assert await env.dead.parked(0, 10) == []
 
 
-async def test_what_is_stored_is_what_the_envelope_says(stage: Scene) -> None:
-    await stage.town.accounts(1)
-    sent = await stage.send(BODY, "user0@example.test")
-    await stage.deliver(1)
+async def test_what_is_stored_is_what_the_envelope_says(env: DeliveryEnv) -> None:
+    await env.seed.accounts(1)
+    sent = await env.send(BODY, "user0@example.test")
+    await env.deliver(1)
     columns = "id, size_crlf, sha256, has_dot_lines, reverse_path, encoding"
-    assert await stage.town.rows(f"SELECT {columns} FROM messages") == [
+    assert await env.seed.rows(f"SELECT {columns} FROM messages") == [
         (sent.id, len(BODY), sent.body.sha256, True, "sender@example.org", "identity")
     ]
 
 
-async def test_a_hundred_messages_share_one_put_and_one_segment(stage: Scene) -> None:
-    accounts = await stage.town.accounts(5)
+async def test_a_hundred_messages_share_one_put_and_one_segment(env: DeliveryEnv) -> None:
+    accounts = await env.seed.accounts(5)
     bodies = [b"%d\r\n" % number + os.urandom(number * 20) for number in range(100)]
     for number, body in enumerate(bodies):
-        await stage.send(body, f"user{number % 5}@example.test")
-    await stage.deliver(100)
-    assert stage.blobs.puts == 1
-    assert await stage.town.value("SELECT count(*) FROM segments") == 1
-    assert await stage.town.value("SELECT count(DISTINCT xmin::text) FROM mailbox_entries") == 1
+        await env.send(body, f"user{number % 5}@example.test")
+    await env.deliver(100)
+    assert env.blobs.puts == 1
+    assert await env.seed.value("SELECT count(*) FROM segments") == 1
+    assert await env.seed.value("SELECT count(DISTINCT xmin::text) FROM mailbox_entries") == 1
     for number, account in enumerate(accounts):
-        assert await stage.bodies(account) == bodies[number::5]
-    await stage.town.sums_hold()
+        assert await env.bodies(account) == bodies[number::5]
+    await env.seed.sums_hold()
 
 
-async def test_a_large_body_stays_in_its_own_blob(stage: Scene) -> None:
-    (account,) = await stage.town.accounts(1)
+async def test_a_large_body_stays_in_its_own_blob(env: DeliveryEnv) -> None:
+    (account,) = await env.seed.accounts(1)
     large = os.urandom(700_000)
-    await stage.send_large(large, "user0@example.test")
-    await stage.send(BODY, "user0@example.test")
-    await stage.deliver(2)
-    assert stage.blobs.puts == 1
-    assert sorted(await stage.bodies(account)) == sorted([large, BODY])
-    await stage.town.sums_hold()
+    await env.send_large(large, "user0@example.test")
+    await env.send(BODY, "user0@example.test")
+    await env.deliver(2)
+    assert env.blobs.puts == 1
+    assert sorted(await env.bodies(account)) == sorted([large, BODY])
+    await env.seed.sums_hold()
 
 
-async def test_a_redelivered_message_is_placed_once(stage: Scene) -> None:
-    (account,) = await stage.town.accounts(1)
-    sent = await stage.send(BODY, "user0@example.test")
-    (delivery,) = await stage.take(1)
-    await stage.deliverer.deliver([delivery])
-    await stage.settled()
-    await stage.dead.park(delivery.octets, str(sent.id), "put back by the test")
-    (parked,) = await stage.dead.parked(0, 1)
-    await stage.dead.retry(parked.sequence)
-    await stage.deliver(1)
-    await stage.settled()
-    assert len(await stage.town.inbox(account)) == 1
-    assert stage.blobs.puts == 1
+async def test_a_redelivered_message_is_placed_once(env: DeliveryEnv) -> None:
+    (account,) = await env.seed.accounts(1)
+    sent = await env.send(BODY, "user0@example.test")
+    (delivery,) = await env.take(1)
+    await env.deliverer.deliver([delivery])
+    await env.settled()
+    await env.dead.park(delivery.octets, str(sent.id), "put back by the test")
+    (parked,) = await env.dead.parked(0, 1)
+    await env.dead.retry(parked.sequence)
+    await env.deliver(1)
+    await env.settled()
+    assert len(await env.seed.inbox(account)) == 1
+    assert env.blobs.puts == 1
 
 
-async def test_a_message_that_lies_on_the_stream_twice_is_placed_once(stage: Scene) -> None:
-    (account,) = await stage.town.accounts(1)
-    sent = await stage.send(BODY, "user0@example.test")
-    await stage.dead.park(encode_record(sent, BODY), str(sent.id), "put back by the test")
-    (parked,) = await stage.dead.parked(0, 1)
-    await stage.dead.retry(parked.sequence)
-    assert await stage.left() == 2
-    await stage.deliver(2)
-    await stage.settled()
-    assert await stage.bodies(account) == [BODY]
+async def test_a_message_that_lies_on_the_stream_twice_is_placed_once(env: DeliveryEnv) -> None:
+    (account,) = await env.seed.accounts(1)
+    sent = await env.send(BODY, "user0@example.test")
+    await env.dead.park(encode_record(sent, BODY), str(sent.id), "put back by the test")
+    (parked,) = await env.dead.parked(0, 1)
+    await env.dead.retry(parked.sequence)
+    assert await env.left() == 2
+    await env.deliver(2)
+    await env.settled()
+    assert await env.bodies(account) == [BODY]
 
 
 @pytest.mark.parametrize("large", [False, True])
-async def test_a_recipient_that_has_gone_holds_up_nobody_and_its_sender_is_told(stage: Scene, large: bool) -> None:
-    (account,) = await stage.town.accounts(1)
-    send = stage.send_large if large else stage.send
+async def test_a_recipient_that_has_gone_holds_up_nobody_and_its_sender_is_told(env: DeliveryEnv, large: bool) -> None:
+    (account,) = await env.seed.accounts(1)
+    send = env.send_large if large else env.send
     sent = await send(BODY, "user0@example.test", "gone@example.test", "lost@example.test")
-    await stage.send(b"other\r\n", "user0@example.test")
-    await stage.deliver(2)
-    await stage.settled()
-    assert sorted(await stage.bodies(account)) == sorted([BODY, b"other\r\n"])
-    assert await stage.dead.parked(0, 10) == []
+    await env.send(b"other\r\n", "user0@example.test")
+    await env.deliver(2)
+    await env.settled()
+    assert sorted(await env.bodies(account)) == sorted([BODY, b"other\r\n"])
+    assert await env.dead.parked(0, 10) == []
     columns = "message_id, recipient, sender, state, notice, last_status, closed_at"
-    assert await stage.town.rows(f"SELECT {columns} FROM outbound_recipients ORDER BY id") == [
+    assert await env.seed.rows(f"SELECT {columns} FROM outbound_recipients ORDER BY id") == [
         (sent.id, name, "sender@example.org", "bounced", "failed", "5.1.1", None)
         for name in ("gone@example.test", "lost@example.test")
     ]
-    await stage.town.sums_hold()
+    await env.seed.sums_hold()
 
 
-async def test_a_message_without_any_recipient_left_is_kept_for_its_notice(stage: Scene) -> None:
-    await stage.town.domain("example.test")
-    sent = await stage.send(BODY, "gone@example.test")
-    await stage.deliver(1)
-    await stage.settled()
-    assert await stage.town.rows("SELECT id, refs FROM messages") == [(sent.id, 1)]
-    assert await stage.town.rows("SELECT last_reply FROM outbound_recipients") == [
+async def test_a_message_without_any_recipient_left_is_kept_for_its_notice(env: DeliveryEnv) -> None:
+    await env.seed.domain("example.test")
+    sent = await env.send(BODY, "gone@example.test")
+    await env.deliver(1)
+    await env.settled()
+    assert await env.seed.rows("SELECT id, refs FROM messages") == [(sent.id, 1)]
+    assert await env.seed.rows("SELECT last_reply FROM outbound_recipients") == [
         ("550 5.1.1 user unknown; the mailbox does not exist any more",)
     ]
-    assert (await stage.dead.parked(0, 10), stage.blobs.puts) == ([], 1)
-    await stage.town.sums_hold()
+    assert (await env.dead.parked(0, 10), env.blobs.puts) == ([], 1)
+    await env.seed.sums_hold()
 
 
-async def test_what_cannot_be_read_or_placed_is_parked_and_the_rest_is_delivered_once(stage: Scene) -> None:
-    (account,) = await stage.town.accounts(1)
+async def test_what_cannot_be_read_or_placed_is_parked_and_the_rest_is_delivered_once(env: DeliveryEnv) -> None:
+    (account,) = await env.seed.accounts(1)
     good = [b"good %d\r\n" % number for number in range(21)]
     poisoned = []
     for number, body in enumerate(good):
-        await stage.send(body, "user0@example.test")
+        await env.send(body, "user0@example.test")
         if number in (3, 4, 17):
-            bad = letter(BODY, to=("user0@example.test",))
+            bad = make_envelope(BODY, to=("user0@example.test",))
             bad = replace(bad, body=replace(bad.body, return_path_octets=2**40))  # more than the column holds
-            await stage.ingest.accept(bad, BODY)
+            await env.ingest.accept(bad, BODY)
             poisoned.append(str(bad.id))
         if number == 9:
-            await stage.nats.request("ingest.0", b"no record at all")
-    await stage.deliver(25)
-    assert await stage.bodies(account) == good
-    assert (await stage.source.backlog()).retrying == 3
-    await stage.try_again(3)
-    await stage.settled()
-    assert await stage.bodies(account) == good
-    parked = await stage.dead.parked(0, 10)
+            await env.nats.request("ingest.0", b"no record at all")
+    await env.deliver(25)
+    assert await env.bodies(account) == good
+    assert (await env.source.backlog()).retrying == 3
+    await env.try_again(3)
+    await env.settled()
+    assert await env.bodies(account) == good
+    parked = await env.dead.parked(0, 10)
     assert {each.message_id for each in parked if not each.message_id.startswith("unreadable")} == set(poisoned)
     assert [each.reason.partition(":")[0] for each in parked if each.message_id not in poisoned] == ["RecordError"]
     assert all("hello" not in each.reason for each in parked)
-    assert stage.blobs.puts == 4  # one of the batch, and one for each other try
-    await stage.town.sums_hold()
+    assert env.blobs.puts == 4  # one of the batch, and one for each other try
+    await env.seed.sums_hold()
 
 
 async def test_when_dead_is_full_the_poison_stays_on_the_stream(nats: Nats, database_url: str, tmp_path: Path) -> None:
-    async with scene(nats, database_url, tmp_path / "blobs", dead_max_bytes=500) as stage:
-        (account,) = await stage.town.accounts(1)
-        await stage.send(BODY, "user0@example.test")
-        await stage.nats.request("ingest.0", b"no record " + b"x" * 1000)
-        await stage.nats.request("ingest.0", b"nor this " + b"x" * 1000)
-        await stage.deliver(3)
-        assert await stage.bodies(account) == [BODY]
+    async with delivery_env(nats, database_url, tmp_path / "blobs", dead_max_bytes=500) as env:
+        (account,) = await env.seed.accounts(1)
+        await env.send(BODY, "user0@example.test")
+        await env.nats.request("ingest.0", b"no record " + b"x" * 1000)
+        await env.nats.request("ingest.0", b"nor this " + b"x" * 1000)
+        await env.deliver(3)
+        assert await env.bodies(account) == [BODY]
 
         async def two_left() -> bool:
-            return await stage.left() == 2
+            return await env.left() == 2
 
         await until(two_left)
-        assert await stage.dead.parked(0, 10) == []
+        assert await env.dead.parked(0, 10) == []
 
 
 class _AccountDies(PostgresMailboxes):
@@ -197,15 +192,15 @@ class _AccountDies(PostgresMailboxes):
         return found
 
 
-async def test_an_account_that_goes_between_finding_and_placing_is_as_if_it_had_gone_before(stage: Scene) -> None:
-    account, _ = await stage.town.accounts(2)
-    await stage.send(BODY, "user0@example.test", "user1@example.test")
-    deliverer = Deliverer(_AccountDies(stage.town.database), stage.blobs, stage.dead, new_id=new_id)
-    await deliverer.deliver(await stage.take(1))
-    await stage.settled()
-    assert await stage.bodies(account) == [BODY]
-    assert stage.blobs.puts == 1
-    assert await stage.town.rows("SELECT recipient FROM outbound_recipients") == [("user1@example.test",)]
+async def test_an_account_that_goes_between_finding_and_placing_is_as_if_it_had_gone_before(env: DeliveryEnv) -> None:
+    account, _ = await env.seed.accounts(2)
+    await env.send(BODY, "user0@example.test", "user1@example.test")
+    deliverer = Deliverer(_AccountDies(env.seed.database), env.blobs, env.dead, new_id=new_id)
+    await deliverer.deliver(await env.take(1))
+    await env.settled()
+    assert await env.bodies(account) == [BODY]
+    assert env.blobs.puts == 1
+    assert await env.seed.rows("SELECT recipient FROM outbound_recipients") == [("user1@example.test",)]
 
 
 class _Unsteady(PostgresMailboxes):
@@ -221,51 +216,51 @@ class _Unsteady(PostgresMailboxes):
         return entries
 
 
-async def test_a_commit_in_doubt_is_found_out_without_another_put_or_notice(stage: Scene) -> None:
-    (account,) = await stage.town.accounts(1)
+async def test_a_commit_in_doubt_is_found_out_without_another_put_or_notice(env: DeliveryEnv) -> None:
+    (account,) = await env.seed.accounts(1)
     for _ in range(5):
-        await stage.send(BODY, "user0@example.test", "gone@example.test")
-    deliverer = Deliverer(_Unsteady(stage.town.database), stage.blobs, stage.dead, new_id=new_id)
-    await deliverer.deliver(await stage.take(5))
-    await stage.settled()
-    assert await stage.bodies(account) == [BODY] * 5
-    assert stage.blobs.puts == 1
-    assert await stage.town.value("SELECT count(*) FROM outbound_recipients") == 5
-    await stage.town.sums_hold()
+        await env.send(BODY, "user0@example.test", "gone@example.test")
+    deliverer = Deliverer(_Unsteady(env.seed.database), env.blobs, env.dead, new_id=new_id)
+    await deliverer.deliver(await env.take(5))
+    await env.settled()
+    assert await env.bodies(account) == [BODY] * 5
+    assert env.blobs.puts == 1
+    assert await env.seed.value("SELECT count(*) FROM outbound_recipients") == 5
+    await env.seed.sums_hold()
 
 
-async def test_bodies_are_compressed_only_when_told_so(stage: Scene) -> None:
-    (account,) = await stage.town.accounts(1)
+async def test_bodies_are_compressed_only_when_told_so(env: DeliveryEnv) -> None:
+    (account,) = await env.seed.accounts(1)
     body = b"Received: from a by b\r\n" * 200
     for compress in (None, zstd_frame):
-        await stage.send(body, "user0@example.test")
-        deliverer = Deliverer(stage.mailboxes, stage.blobs, stage.dead, new_id=new_id, compress=compress)
-        await deliverer.deliver(await stage.take(1))
-    assert await stage.town.rows("SELECT encoding FROM messages ORDER BY id") == [("identity",), ("zstd",)]
-    assert await stage.bodies(account) == [body, body]
+        await env.send(body, "user0@example.test")
+        deliverer = Deliverer(env.mailboxes, env.blobs, env.dead, new_id=new_id, compress=compress)
+        await deliverer.deliver(await env.take(1))
+    assert await env.seed.rows("SELECT encoding FROM messages ORDER BY id") == [("identity",), ("zstd",)]
+    assert await env.bodies(account) == [body, body]
 
 
-async def test_a_batch_too_large_for_the_loop_is_packed_beside_it(stage: Scene) -> None:
-    (account,) = await stage.town.accounts(1)
+async def test_a_batch_too_large_for_the_loop_is_packed_beside_it(env: DeliveryEnv) -> None:
+    (account,) = await env.seed.accounts(1)
     bodies = [b"%d\r\n" % number + b"text " * 20_000 for number in range(20)]
     for body in bodies:
-        await stage.send(body, "user0@example.test")
-    await stage.deliver(20)
-    assert await stage.bodies(account) == bodies
-    assert stage.blobs.puts == 1
+        await env.send(body, "user0@example.test")
+    await env.deliver(20)
+    assert await env.bodies(account) == bodies
+    assert env.blobs.puts == 1
 
 
-async def test_the_intake_delivers_a_lone_message_at_once_and_drains(stage: Scene) -> None:
-    (account,) = await stage.town.accounts(1)
-    intake = Consumer(stage.source, stage.deliverer, (512, 1 << 23, 1))
+async def test_the_intake_delivers_a_lone_message_at_once_and_drains(env: DeliveryEnv) -> None:
+    (account,) = await env.seed.accounts(1)
+    intake = Consumer(env.source, env.deliverer, (512, 1 << 23, 1))
     running = asyncio.create_task(intake.run())
     waits = []
     for number in range(1, 11):
         began = time.monotonic()
-        await stage.send(BODY, "user0@example.test")
+        await env.send(BODY, "user0@example.test")
 
         async def arrived(wanted: int = number) -> bool:
-            return len(await stage.town.inbox(account)) == wanted
+            return len(await env.seed.inbox(account)) == wanted
 
         await until(arrived)
         waits.append(time.monotonic() - began)
@@ -276,31 +271,31 @@ async def test_the_intake_delivers_a_lone_message_at_once_and_drains(stage: Scen
     assert time.monotonic() - began < 1
 
 
-async def test_an_envelope_that_claims_more_than_its_subject_allows_is_parked_with_the_reason(stage: Scene) -> None:
+async def test_an_envelope_that_claims_more_than_its_subject_allows_is_parked_with_the_reason(env: DeliveryEnv) -> None:
     """What a door that was taken over can publish: under ingest.mx, envelopes that say they came by another door."""
-    (account,) = await stage.town.accounts(1)
-    honest = letter(BODY, to=("user0@example.test",))
+    (account,) = await env.seed.accounts(1)
+    honest = make_envelope(BODY, to=("user0@example.test",))
     forged = replace(
-        letter(BODY, to=("victim@bank.test",)), role="submission", signer="bank.test", submitter="x@bank.test"
+        make_envelope(BODY, to=("victim@bank.test",)), role="submission", signer="bank.test", submitter="x@bank.test"
     )
-    stolen = replace(letter(BODY, to=("user0@example.test",)), blob="segments/0192")
-    await stage.nats.request("ingest.mx", encode_record(forged, BODY))
-    await stage.nats.request("ingest.mx", encode_record(stolen, None))
-    await stage.nats.request("ingest.mx", encode_record(honest, BODY))
-    await stage.deliver(3)
-    assert await stage.bodies(account) == [BODY]
-    assert await stage.town.value("SELECT count(*) FROM outbound_recipients") == 0
-    first, second = await stage.dead.parked(0, 10)
+    stolen = replace(make_envelope(BODY, to=("user0@example.test",)), blob="segments/0192")
+    await env.nats.request("ingest.mx", encode_record(forged, BODY))
+    await env.nats.request("ingest.mx", encode_record(stolen, None))
+    await env.nats.request("ingest.mx", encode_record(honest, BODY))
+    await env.deliver(3)
+    assert await env.bodies(account) == [BODY]
+    assert await env.seed.value("SELECT count(*) FROM outbound_recipients") == 0
+    first, second = await env.dead.parked(0, 10)
     assert "published under ingest.mx, the envelope claims the role submission, a submitter, a signer" in first.reason
     assert "the body of another message" in second.reason
-    assert await stage.dead.retry(first.sequence)
-    await stage.deliver(1)
-    assert "published under ingest.mx" in (await stage.dead.parked(second.sequence, 10))[-1].reason
+    assert await env.dead.retry(first.sequence)
+    await env.deliver(1)
+    assert "published under ingest.mx" in (await env.dead.parked(second.sequence, 10))[-1].reason
 
 
-async def test_what_an_older_release_left_on_the_stream_is_delivered(stage: Scene) -> None:
-    (account,) = await stage.town.accounts(1)
-    sent = replace(letter(BODY, to=("user0@example.test",)), role="submission", submitter="user0@example.test")
-    await stage.nats.request("ingest.0", encode_record(sent, BODY))
-    await stage.deliver(1)
-    assert await stage.bodies(account) == [BODY]
+async def test_what_an_older_release_left_on_the_stream_is_delivered(env: DeliveryEnv) -> None:
+    (account,) = await env.seed.accounts(1)
+    sent = replace(make_envelope(BODY, to=("user0@example.test",)), role="submission", submitter="user0@example.test")
+    await env.nats.request("ingest.0", encode_record(sent, BODY))
+    await env.deliver(1)
+    assert await env.bodies(account) == [BODY]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import pytest
 
@@ -20,24 +19,24 @@ from posthorn_delivery import consumer as server
 from posthorn_delivery.consumer import Consumer
 from posthorn_delivery.deliverer import Deliverer
 from posthorn_local.embedded import Nats
-from tests.support.jetstream import nats_settings, until
-from tests.support.scene import Scene, scene
+from tests.support.delivery_env import DeliveryEnv
+from tests.support.jetstream import nats_settings
+from tests.support.polling import until
 
 BODY = b"Subject: hello\r\n\r\nworld\r\n"
 
 
 @pytest.fixture
-async def stage(nats: Nats, database_url: str, tmp_path: Path) -> AsyncIterator[Scene]:
-    async with scene(nats, database_url, tmp_path / "blobs") as made:
-        await made.source.stop()
-        yield made
+async def env(env: DeliveryEnv) -> DeliveryEnv:
+    await env.source.stop()
+    return env
 
 
 class Hanging(PostgresMailboxes):
     """A store that hangs in a transaction, also while it is cancelled, as a server does that answers nothing."""
 
-    def __init__(self, stage: Scene) -> None:
-        super().__init__(stage.town.database)
+    def __init__(self, env: DeliveryEnv) -> None:
+        super().__init__(env.seed.database)
         self.reached = asyncio.Event()
         self.goes_on = asyncio.Event()
 
@@ -54,36 +53,38 @@ class Hanging(PostgresMailboxes):
 class Going:
     """A process whose first batch of one message hangs, with more in its buffer."""
 
-    def __init__(self, stage: Scene, source: NatsIngestSource) -> None:
-        self.mailboxes = Hanging(stage)
-        deliverer = Deliverer(self.mailboxes, stage.blobs, stage.dead, new_id=new_id)
+    def __init__(self, env: DeliveryEnv, source: NatsIngestSource) -> None:
+        self.mailboxes = Hanging(env)
+        deliverer = Deliverer(self.mailboxes, env.blobs, env.dead, new_id=new_id)
         self.intake = Consumer(source, deliverer, (1, 1 << 23, 1))
         self.running = asyncio.create_task(self.intake.run())
 
 
-async def buffered(stage: Scene, number: int) -> None:
+async def buffered(env: DeliveryEnv, number: int) -> None:
     async def sent() -> bool:
-        info = await stage.nats.api(f"CONSUMER.INFO.{INGEST}.{INGEST_CONSUMER}")
+        info = await env.nats.api(f"CONSUMER.INFO.{INGEST}.{INGEST_CONSUMER}")
         return bool(info["num_ack_pending"] == number)
 
     await until(sent, what="the buffer's filling")
 
 
-async def test_what_waits_behind_a_batch_that_hangs_goes_to_another_process_at_once(stage: Scene, nats: Nats) -> None:
-    (account,) = await stage.town.accounts(1)
+async def test_what_waits_behind_a_batch_that_hangs_goes_to_another_process_at_once(
+    env: DeliveryEnv, nats: Nats
+) -> None:
+    (account,) = await env.seed.accounts(1)
     async with AsyncExitStack() as stack:
         connection = await stack.enter_async_context(connect(nats_settings(nats), "going"))
-        going = Going(stage, await stack.enter_async_context(NatsIngestSource(connection)))
-        sent = [await stage.send(b"%d\r\n" % number, "user0@example.test") for number in range(10)]
+        going = Going(env, await stack.enter_async_context(NatsIngestSource(connection)))
+        sent = [await env.send(b"%d\r\n" % number, "user0@example.test") for number in range(10)]
         await going.mailboxes.reached.wait()
-        await buffered(stage, 10)
+        await buffered(env, 10)
         draining = asyncio.create_task(going.intake.drain(20))
-        other = await stack.enter_async_context(NatsIngestSource(stage.nats))
+        other = await stack.enter_async_context(NatsIngestSource(env.nats))
         taken = []
         for _ in range(9):
             (delivery,) = await asyncio.wait_for(other.take(1, 1), server.DRAIN_SECONDS / 2)
             taken.append(delivery)
-        late = await stage.send(b"late\r\n", "user0@example.test")
+        late = await env.send(b"late\r\n", "user0@example.test")
         (delivery,) = await asyncio.wait_for(other.take(1, 1), server.DRAIN_SECONDS / 2)
         assert not draining.done()  # all of that came while the first batch still hung
         ids = {decode_record(each.octets).envelope.id for each in (*taken, delivery)}
@@ -91,42 +92,42 @@ async def test_what_waits_behind_a_batch_that_hangs_goes_to_another_process_at_o
         going.mailboxes.goes_on.set()
         await asyncio.wait_for(draining, 10)
         await asyncio.wait_for(going.running, 10)
-        assert await stage.bodies(account) == [b"0\r\n"]
+        assert await env.bodies(account) == [b"0\r\n"]
 
 
 async def test_at_the_end_of_the_grace_period_the_batch_goes_back_although_its_transaction_hangs(
-    stage: Scene, nats: Nats
+    env: DeliveryEnv, nats: Nats
 ) -> None:
-    (account,) = await stage.town.accounts(1)
+    (account,) = await env.seed.accounts(1)
     async with AsyncExitStack() as stack:
         connection = await stack.enter_async_context(connect(nats_settings(nats), "going"))
-        going = Going(stage, await stack.enter_async_context(NatsIngestSource(connection)))
-        await stage.send(BODY, "user0@example.test")
+        going = Going(env, await stack.enter_async_context(NatsIngestSource(connection)))
+        await env.send(BODY, "user0@example.test")
         await going.mailboxes.reached.wait()
         await going.intake.drain(0.2)
-        other = await stack.enter_async_context(NatsIngestSource(stage.nats))
+        other = await stack.enter_async_context(NatsIngestSource(env.nats))
         (delivery,) = await asyncio.wait_for(other.take(1, 1), 5)
         assert delivery.attempt == 2
-        await stage.deliverer.deliver([delivery])
+        await env.deliverer.deliver([delivery])
         going.mailboxes.goes_on.set()
         await asyncio.wait([going.running])
-        await stage.settled()
-        assert await stage.bodies(account) == [BODY]
-        await stage.town.sums_hold()
+        await env.settled()
+        assert await env.bodies(account) == [BODY]
+        await env.seed.sums_hold()
 
 
-async def test_a_source_that_stops_leaves_no_request_open(stage: Scene) -> None:
-    source = NatsIngestSource(stage.nats)
+async def test_a_source_that_stops_leaves_no_request_open(env: DeliveryEnv) -> None:
+    source = NatsIngestSource(env.nats)
     async with source:
         await source.stop()
 
         async def none_waits() -> bool:
-            await stage.nats.client.flush()
-            return bool((await stage.nats.api(f"CONSUMER.INFO.{INGEST}.{INGEST_CONSUMER}"))["num_waiting"] == 0)
+            await env.nats.client.flush()
+            return bool((await env.nats.api(f"CONSUMER.INFO.{INGEST}.{INGEST_CONSUMER}"))["num_waiting"] == 0)
 
         await until(none_waits)
-        await stage.nats.request("ingest.0", b"record")
-        assert (await stage.nats.api(f"CONSUMER.INFO.{INGEST}.{INGEST_CONSUMER}"))["num_ack_pending"] == 0
-    async with NatsIngestSource(stage.nats) as other:
+        await env.nats.request("ingest.0", b"record")
+        assert (await env.nats.api(f"CONSUMER.INFO.{INGEST}.{INGEST_CONSUMER}"))["num_ack_pending"] == 0
+    async with NatsIngestSource(env.nats) as other:
         (delivery,) = await asyncio.wait_for(other.take(1, 1), 5)
         assert delivery.attempt == 1

@@ -15,8 +15,9 @@ from posthorn.adapters.postgres.migrate import migrate_blocking
 from posthorn_delivery.consumer import Consumer
 from posthorn_local.embedded import Nats, Postgres
 from tests.support.databases import ROLE_PASSWORDS
-from tests.support.jetstream import restart, until
-from tests.support.scene import Scene, scene
+from tests.support.delivery_env import DeliveryEnv, delivery_env
+from tests.support.jetstream import restart
+from tests.support.polling import until
 
 BODY = b"Subject: hello\r\n\r\nworld\r\n"
 
@@ -32,8 +33,8 @@ def own_postgres(tmp_path: Path) -> Iterator[Postgres]:
 
 
 @asynccontextmanager
-async def running(stage: Scene) -> AsyncIterator[Consumer]:
-    intake = Consumer(stage.source, stage.deliverer, (512, 1 << 23, 1))
+async def running(env: DeliveryEnv) -> AsyncIterator[Consumer]:
+    intake = Consumer(env.source, env.deliverer, (512, 1 << 23, 1))
     task = asyncio.create_task(intake.run())
     try:
         yield intake
@@ -45,87 +46,87 @@ async def running(stage: Scene) -> AsyncIterator[Consumer]:
 async def test_postgres_stops_while_500_messages_arrive_and_all_are_delivered_once_it_is_back(
     nats: Nats, own_postgres: Postgres, tmp_path: Path
 ) -> None:
-    async with scene(nats, own_postgres.url, tmp_path / "blobs") as stage:
-        (account,) = await stage.town.accounts(1)
+    async with delivery_env(nats, own_postgres.url, tmp_path / "blobs") as env:
+        (account,) = await env.seed.accounts(1)
         bodies = [b"%d\r\n" % number for number in range(500)]
-        async with running(stage):
+        async with running(env):
             for body in bodies[:20]:
-                await stage.send(body, "user0@example.test")
+                await env.send(body, "user0@example.test")
             stopping = asyncio.create_task(asyncio.to_thread(own_postgres.stop, kill=True))
             for body in bodies[20:]:
-                await stage.send(body, "user0@example.test")
+                await env.send(body, "user0@example.test")
             await stopping
             await asyncio.sleep(0.5)
-            puts = stage.blobs.puts
+            puts = env.blobs.puts
             await asyncio.sleep(1)
-            assert stage.blobs.puts == puts  # an outage does not fill the store with orphans
-            assert await stage.left() >= 400
+            assert env.blobs.puts == puts  # an outage does not fill the store with orphans
+            assert await env.left() >= 400
 
             own_postgres.start(port=own_postgres.port)  # in this thread: a child dies with the thread that started it
             began = time.monotonic()
-            await stage.settled()
+            await env.settled()
             assert time.monotonic() - began < 4
-        assert sorted(await stage.bodies(account)) == sorted(bodies)
-        assert stage.blobs.puts <= puts + 3
-        assert await stage.dead.parked(0, 10) == []
-        await stage.town.sums_hold()
+        assert sorted(await env.bodies(account)) == sorted(bodies)
+        assert env.blobs.puts <= puts + 3
+        assert await env.dead.parked(0, 10) == []
+        await env.seed.sums_hold()
 
 
 async def test_draining_while_postgres_is_down_gives_back_at_once(
     nats: Nats, own_postgres: Postgres, tmp_path: Path
 ) -> None:
-    async with scene(nats, own_postgres.url, tmp_path / "blobs") as stage:
-        await stage.town.accounts(1)
+    async with delivery_env(nats, own_postgres.url, tmp_path / "blobs") as env:
+        await env.seed.accounts(1)
         await asyncio.to_thread(own_postgres.stop, kill=True)
-        async with running(stage):
+        async with running(env):
             for _ in range(5):
-                await stage.send(BODY, "user0@example.test")
+                await env.send(BODY, "user0@example.test")
             await asyncio.sleep(0.5)
             began = time.monotonic()
         assert time.monotonic() - began < 2
-        async with NatsIngestSource(stage.nats) as other:
+        async with NatsIngestSource(env.nats) as other:
             taken = [await asyncio.wait_for(other.take(1, 1), 10) for _ in range(5)]
         assert [delivery.attempt > 1 for (delivery,) in taken].count(True) >= 1
-        assert await stage.left() == 5
+        assert await env.left() == 5
 
 
 async def test_the_store_fails_and_comes_back(nats: Nats, database_url: str, tmp_path: Path) -> None:
-    async with scene(nats, database_url, tmp_path / "blobs") as stage:
-        (account,) = await stage.town.accounts(1)
+    async with delivery_env(nats, database_url, tmp_path / "blobs") as env:
+        (account,) = await env.seed.accounts(1)
         (tmp_path / "blobs").rename(tmp_path / "away")
         (tmp_path / "blobs").write_text("no directory")
-        async with running(stage):
+        async with running(env):
             for _ in range(20):
-                await stage.send(BODY, "user0@example.test")
+                await env.send(BODY, "user0@example.test")
             await asyncio.sleep(0.7)
-            assert await stage.left() == 20
-            assert await stage.town.inbox(account) == []
+            assert await env.left() == 20
+            assert await env.seed.inbox(account) == []
             (tmp_path / "blobs").unlink()
             (tmp_path / "away").rename(tmp_path / "blobs")
             began = time.monotonic()
-            await stage.settled()
+            await env.settled()
             assert time.monotonic() - began < 3
-        assert await stage.bodies(account) == [BODY] * 20
-        assert await stage.dead.parked(0, 10) == []
+        assert await env.bodies(account) == [BODY] * 20
+        assert await env.dead.parked(0, 10) == []
 
 
 async def test_nats_is_killed_under_load_and_every_message_is_delivered_once(
     nats: Nats, database_url: str, tmp_path: Path
 ) -> None:
-    async with scene(nats, database_url, tmp_path / "blobs") as stage:
-        (account,) = await stage.town.accounts(1)
+    async with delivery_env(nats, database_url, tmp_path / "blobs") as env:
+        (account,) = await env.seed.accounts(1)
         bodies = [b"%d\r\n" % number for number in range(300)]
         queue = iter(bodies)
 
         async def send() -> None:
             for body in queue:
-                await stage.send(body, "user0@example.test")
+                await env.send(body, "user0@example.test")
 
-        async with running(stage):
+        async with running(env):
             senders = asyncio.gather(*(send() for _ in range(10)))
 
             async def some_delivered() -> bool:
-                return len(await stage.town.inbox(account)) > 20
+                return len(await env.seed.inbox(account)) > 20
 
             await until(some_delivered)
             nats.stop(kill=True)
@@ -134,8 +135,8 @@ async def test_nats_is_killed_under_load_and_every_message_is_delivered_once(
             await asyncio.wait_for(senders, 20)
 
             async def all_delivered() -> bool:
-                return len(await stage.town.inbox(account)) >= len(bodies)
+                return len(await env.seed.inbox(account)) >= len(bodies)
 
             await until(all_delivered, 40)
-        assert sorted(await stage.bodies(account)) == sorted(bodies)
-        await stage.town.sums_hold()
+        assert sorted(await env.bodies(account)) == sorted(bodies)
+        await env.seed.sums_hold()

@@ -29,20 +29,23 @@ from posthorn.runtime.brakes import Brake
 from posthorn.wire.address import parse_address
 from posthorn_api.directory.publisher import REMOVED_LEAST, REMOVED_SHARE, Publisher
 from posthorn_local.embedded import Nats
-from tests.contract.town import Town, letter, pool, segment
 from tests.support.api import Api, running_api
-from tests.support.jetstream import nats_settings, restart, until
+from tests.support.builders import make_message, make_segment
+from tests.support.databases import pool
+from tests.support.jetstream import nats_settings, restart
+from tests.support.polling import until
+from tests.support.seed import DatabaseSeed
 
 HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("correct horse")
 FINE = AddressEntry(RecipientStatus.DELIVERABLE)
 
 
 @dataclass
-class Scene:
+class ProjectionEnv:
     """An API with its publisher, and a directory as smtp-in has it."""
 
     api: Api
-    town: Town
+    seed: DatabaseSeed
     connection: Connection
     bucket: NatsDirectoryBucket
     truth: PostgresDirectorySource
@@ -62,7 +65,7 @@ class Scene:
 
 
 @pytest.fixture
-async def scene(database_url: str, nats: Nats, tmp_path: Path) -> AsyncIterator[Scene]:
+async def env(database_url: str, nats: Nats, tmp_path: Path) -> AsyncIterator[ProjectionEnv]:
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(running_api(database_url, FileBlobs(tmp_path)))
         database = await stack.enter_async_context(pool(database_url))
@@ -70,23 +73,23 @@ async def scene(database_url: str, nats: Nats, tmp_path: Path) -> AsyncIterator[
         truth, bucket = PostgresDirectorySource(database), NatsDirectoryBucket(connection)
         publisher = Publisher(truth, bucket)
         directory = await stack.enter_async_context(NatsDirectory(connection))
-        yield Scene(api, Town(database), connection, bucket, truth, publisher, directory)
+        yield ProjectionEnv(api, DatabaseSeed(database), connection, bucket, truth, publisher, directory)
 
 
 @pytest.fixture
-async def published(scene: Scene) -> AsyncIterator[Scene]:
+async def published(env: ProjectionEnv) -> AsyncIterator[ProjectionEnv]:
     """The same, publishing."""
-    running = asyncio.create_task(scene.publisher.run())
-    scene.api.publication.set(scene.publisher)
-    await until(scene.bucket.is_filled, what="the filling of the bucket")
-    yield scene
+    running = asyncio.create_task(env.publisher.run())
+    env.api.publication.set(env.publisher)
+    await until(env.bucket.is_filled, what="the filling of the bucket")
+    yield env
     assert not running.done(), "the publisher lives through everything"
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running
 
 
-async def test_an_account_takes_mail_the_moment_it_is_announced(published: Scene) -> None:
+async def test_an_account_takes_mail_the_moment_it_is_announced(published: ProjectionEnv) -> None:
     await published.api.domain()
     assert await published.standing("carol@example.test") is RecipientStatus.UNKNOWN
     await published.api.account("carol@example.test")
@@ -99,7 +102,7 @@ async def test_an_account_takes_mail_the_moment_it_is_announced(published: Scene
     assert await published.standing("carol@example.test") is RecipientStatus.FOREIGN
 
 
-async def test_every_change_is_projected(published: Scene) -> None:
+async def test_every_change_is_projected(published: ProjectionEnv) -> None:
     client = published.api.client
     await published.api.domain()
     await published.api.account("alice@example.test", quota_bytes=0)
@@ -119,15 +122,17 @@ async def test_every_change_is_projected(published: Scene) -> None:
     assert await published.standing("alice+x@example.test") is RecipientStatus.UNKNOWN
 
 
-async def test_changes_of_other_services_come_through_the_outbox(published: Scene) -> None:
+async def test_changes_of_other_services_come_through_the_outbox(published: ProjectionEnv) -> None:
     await published.api.domain()
     await published.api.account("alice@example.test", quota_bytes=10)
-    await published.town.rows("UPDATE accounts SET used_bytes = 10")
-    await published.town.rows("INSERT INTO directory_outbox (subject) VALUES ('alice@example.test')")
+    await published.seed.rows("UPDATE accounts SET used_bytes = 10")
+    await published.seed.rows("INSERT INTO directory_outbox (subject) VALUES ('alice@example.test')")
     await published.becomes("alice@example.test", RecipientStatus.OVER_QUOTA, 5)
 
 
-async def test_a_crossed_step_of_room_is_published_of_the_account_and_what_leads_to_it(published: Scene) -> None:
+async def test_a_crossed_step_of_room_is_published_of_the_account_and_what_leads_to_it(
+    published: ProjectionEnv,
+) -> None:
     await published.api.domain()
     await published.api.account("alice@example.test", quota_bytes=1_000_000)
     await published.api.alias("info@example.test", "alice@example.test")
@@ -139,11 +144,11 @@ async def test_a_crossed_step_of_room_is_published_of_the_account_and_what_leads
 
     before = room_of(1_000_000)
     assert await rooms() == {before}
-    (alice,) = (await published.town.rows("SELECT id FROM accounts"))[0]
-    mailboxes = PostgresMailboxes(published.town.database)
-    await mailboxes.deliver([segment([letter([alice], size=10_000)])])
-    assert await published.town.rows("SELECT subject FROM directory_outbox") == [], "within a step nothing is said"
-    await mailboxes.deliver([segment([letter([alice], size=900_000)])])
+    (alice,) = (await published.seed.rows("SELECT id FROM accounts"))[0]
+    mailboxes = PostgresMailboxes(published.seed.database)
+    await mailboxes.deliver([make_segment([make_message([alice], size=10_000)])])
+    assert await published.seed.rows("SELECT subject FROM directory_outbox") == [], "within a step nothing is said"
+    await mailboxes.deliver([make_segment([make_message([alice], size=900_000)])])
     after = room_of(90_000)
     assert after is not None and before is not None and after < before
 
@@ -153,7 +158,7 @@ async def test_a_crossed_step_of_room_is_published_of_the_account_and_what_leads
     await until(so, 15, "the new step everywhere")
 
 
-async def test_while_nats_is_down_accounts_are_made_and_projected_later(published: Scene, nats: Nats) -> None:
+async def test_while_nats_is_down_accounts_are_made_and_projected_later(published: ProjectionEnv, nats: Nats) -> None:
     await published.api.domain()
     nats.stop(kill=True)
     began = time.monotonic()
@@ -169,7 +174,7 @@ async def test_while_nats_is_down_accounts_are_made_and_projected_later(publishe
     await published.becomes("afterwards@example.test", RecipientStatus.DELIVERABLE, 5)
 
 
-async def test_a_directory_that_was_lost_is_made_anew(published: Scene) -> None:
+async def test_a_directory_that_was_lost_is_made_anew(published: ProjectionEnv) -> None:
     await published.api.domain()
     await published.api.account("alice@example.test")
     await published.connection.api("STREAM.DELETE.KV_directory")
@@ -178,86 +183,86 @@ async def test_a_directory_that_was_lost_is_made_anew(published: Scene) -> None:
     assert await published.standing("alice@example.test") is RecipientStatus.DELIVERABLE
 
 
-async def test_the_bucket_is_not_called_filled_before_it_is(scene: Scene) -> None:
-    await scene.api.domain()
-    await scene.api.account("alice@example.test")
-    assert await scene.publisher.publish()
+async def test_the_bucket_is_not_called_filled_before_it_is(env: ProjectionEnv) -> None:
+    await env.api.domain()
+    await env.api.account("alice@example.test")
+    assert await env.publisher.publish()
     with pytest.raises(Unavailable):
-        await scene.standing("nobody@example.test")
-    assert not await scene.bucket.is_filled()
-    await scene.publisher.reconcile()
-    assert await scene.bucket.is_filled()
-    assert await scene.standing("nobody@example.test") is RecipientStatus.UNKNOWN
+        await env.standing("nobody@example.test")
+    assert not await env.bucket.is_filled()
+    await env.publisher.reconcile()
+    assert await env.bucket.is_filled()
+    assert await env.standing("nobody@example.test") is RecipientStatus.UNKNOWN
 
 
-async def test_an_empty_system_has_a_filled_directory(scene: Scene) -> None:
-    assert await scene.publisher.reconcile() == 0
-    assert await scene.bucket.is_filled()
-    assert await scene.standing("nobody@example.test") is RecipientStatus.FOREIGN
+async def test_an_empty_system_has_a_filled_directory(env: ProjectionEnv) -> None:
+    assert await env.publisher.reconcile() == 0
+    assert await env.bucket.is_filled()
+    assert await env.standing("nobody@example.test") is RecipientStatus.FOREIGN
 
 
-async def test_drift_is_repaired_both_ways(scene: Scene) -> None:
-    await scene.api.domain()
+async def test_drift_is_repaired_both_ways(env: ProjectionEnv) -> None:
+    await env.api.domain()
     for name in ("kept", "missing", "wrong"):
-        await scene.api.account(f"{name}@example.test")
-    await scene.publisher.reconcile()
-    right = await scene.bucket.entries()
+        await env.api.account(f"{name}@example.test")
+    await env.publisher.reconcile()
+    right = await env.bucket.entries()
     assert right == {
         "@example.test": DomainEntry(None, True, "kept@example.test"),
         **{f"{name}@example.test": FINE for name in ("kept", "missing", "wrong")},
     }
-    await scene.bucket.put("missing@example.test", None)
-    await scene.bucket.put("wrong@example.test", AddressEntry(RecipientStatus.SUSPENDED))
-    await scene.bucket.put("extra@example.test", FINE)
-    await scene.bucket.put("@extra.test", DomainEntry(None, False))
-    assert await scene.publisher.reconcile() == 4
-    assert await scene.bucket.entries() == right
-    assert await scene.publisher.reconcile() == 0
+    await env.bucket.put("missing@example.test", None)
+    await env.bucket.put("wrong@example.test", AddressEntry(RecipientStatus.SUSPENDED))
+    await env.bucket.put("extra@example.test", FINE)
+    await env.bucket.put("@extra.test", DomainEntry(None, False))
+    assert await env.publisher.reconcile() == 4
+    assert await env.bucket.entries() == right
+    assert await env.publisher.reconcile() == 0
 
 
-async def test_a_rebuild_writes_everything_and_takes_out_the_rest(scene: Scene) -> None:
-    await scene.api.domain()
-    await scene.api.account("alice@example.test")
-    await scene.bucket.put("extra@example.test", FINE)
-    assert await scene.publisher.rebuild() == 3
-    assert await scene.bucket.entries() == {
+async def test_a_rebuild_writes_everything_and_takes_out_the_rest(env: ProjectionEnv) -> None:
+    await env.api.domain()
+    await env.api.account("alice@example.test")
+    await env.bucket.put("extra@example.test", FINE)
+    assert await env.publisher.rebuild() == 3
+    assert await env.bucket.entries() == {
         "@example.test": DomainEntry(None, True, "alice@example.test"),
         "alice@example.test": FINE,
     }
-    assert await scene.bucket.is_filled()
-    assert await scene.town.told() == []
+    assert await env.bucket.is_filled()
+    assert await env.seed.drain_outbox() == []
 
 
-async def test_more_than_one_batch_is_published(scene: Scene) -> None:
-    await scene.api.domain()
-    await scene.town.rows(
+async def test_more_than_one_batch_is_published(env: ProjectionEnv) -> None:
+    await env.api.domain()
+    await env.seed.rows(
         "INSERT INTO accounts (domain_id, address, password_hash)"
         " SELECT d.id, 'u' || n || '@example.test', 'x' FROM domains d, generate_series(1, 500) n"
     )
-    await scene.publisher.reconcile()
-    entries = await scene.bucket.entries()
+    await env.publisher.reconcile()
+    entries = await env.bucket.entries()
     assert len(entries) == 501
     assert entries["u500@example.test"] == FINE
 
 
-async def test_two_publishers_take_turns(scene: Scene) -> None:
-    other = Publisher(scene.truth, scene.bucket)
-    tasks = [asyncio.create_task(each.run()) for each in (scene.publisher, other)]
-    scene.api.publication.set(other)
-    await until(scene.bucket.is_filled)
-    await scene.api.domain()
-    await asyncio.gather(*(scene.api.account(f"u{number}@example.test") for number in range(10)))
+async def test_two_publishers_take_turns(env: ProjectionEnv) -> None:
+    other = Publisher(env.truth, env.bucket)
+    tasks = [asyncio.create_task(each.run()) for each in (env.publisher, other)]
+    env.api.publication.set(other)
+    await until(env.bucket.is_filled)
+    await env.api.domain()
+    await asyncio.gather(*(env.api.account(f"u{number}@example.test") for number in range(10)))
     for number in range(10):
-        assert await scene.standing(f"u{number}@example.test") is RecipientStatus.DELIVERABLE
+        assert await env.standing(f"u{number}@example.test") is RecipientStatus.DELIVERABLE
     for task in tasks:
         assert not task.done()
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_a_comparison_that_fails_keeps_nothing_from_being_published(scene: Scene) -> None:
-    await scene.publisher.reconcile()
-    await scene.api.domain()
+async def test_a_comparison_that_fails_keeps_nothing_from_being_published(env: ProjectionEnv) -> None:
+    await env.publisher.reconcile()
+    await env.api.domain()
     comparisons = 0
 
     class Unreadable(PostgresDirectorySource):
@@ -269,21 +274,21 @@ async def test_a_comparison_that_fails_keeps_nothing_from_being_published(scene:
                     raise Unavailable("postgres", "it takes too long")
                 yield pair
 
-    publisher = Publisher(Unreadable(scene.town.database), scene.bucket)
+    publisher = Publisher(Unreadable(env.seed.database), env.bucket)
     running = asyncio.create_task(publisher.run())
-    scene.api.publication.set(publisher)
+    env.api.publication.set(publisher)
     for number in range(3):
-        await scene.api.account(f"u{number}@example.test")
-        assert await scene.standing(f"u{number}@example.test") is RecipientStatus.DELIVERABLE
+        await env.api.account(f"u{number}@example.test")
+        assert await env.standing(f"u{number}@example.test") is RecipientStatus.DELIVERABLE
     assert comparisons == 1, "a comparison that failed is put off"
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_settle_does_not_wait_where_nothing_is_to_come(scene: Scene) -> None:
-    assert await scene.publisher.wait_published((), 5)
+async def test_settle_does_not_wait_where_nothing_is_to_come(env: ProjectionEnv) -> None:
+    assert await env.publisher.wait_published((), 5)
     began = time.monotonic()
-    assert not await scene.publisher.wait_published((10**9,), 0.2), "nothing publishes, so it waits its time out"
+    assert not await env.publisher.wait_published((10**9,), 0.2), "nothing publishes, so it waits its time out"
     assert time.monotonic() - began < 2
 
 
@@ -314,28 +319,28 @@ class SlowBucket(NatsDirectoryBucket):
         self.written.append(subject)
 
 
-async def test_a_large_import_holds_up_nobody_and_bounces_nothing(scene: Scene) -> None:
+async def test_a_large_import_holds_up_nobody_and_bounces_nothing(env: ProjectionEnv) -> None:
     """The audit's p12: tenant A imports; tenant B's account takes mail at once, and A's are never said to be unknown."""
-    bucket = SlowBucket(scene.connection)
-    publisher = Publisher(scene.truth, bucket)
-    scene.api.publication.set(publisher)
+    bucket = SlowBucket(env.connection)
+    publisher = Publisher(env.truth, bucket)
+    env.api.publication.set(publisher)
     await publisher.reconcile()
-    await scene.api.tenant("a")
-    await scene.api.tenant("b")
-    await scene.api.domain("a.test", tenant="a")
-    await scene.api.domain("b.test", tenant="b")
+    await env.api.tenant("a")
+    await env.api.tenant("b")
+    await env.api.domain("a.test", tenant="a")
+    await env.api.domain("b.test", tenant="b")
     assert await publisher.publish()
-    await imported(scene.api, "a.test", 1500)
-    assert await scene.town.value("SELECT count(*) FROM directory_outbox WHERE lane = 1") == 1500
+    await imported(env.api, "a.test", 1500)
+    assert await env.seed.value("SELECT count(*) FROM directory_outbox WHERE lane = 1") == 1500
     running = asyncio.create_task(publisher.run())
     try:
         with pytest.raises(DirectoryBehind):
-            await scene.standing("u1499@a.test")
-        assert await scene.standing("nobody@b.test") is RecipientStatus.UNKNOWN, "only the tenant itself is late"
-        assert await scene.standing("nobody@elsewhere.test") is RecipientStatus.FOREIGN
+            await env.standing("u1499@a.test")
+        assert await env.standing("nobody@b.test") is RecipientStatus.UNKNOWN, "only the tenant itself is late"
+        assert await env.standing("nobody@elsewhere.test") is RecipientStatus.FOREIGN
         bucket.flowing.set()
-        await scene.api.account("carol@b.test")
-        assert await scene.standing("carol@b.test") is RecipientStatus.DELIVERABLE
+        await env.api.account("carol@b.test")
+        assert await env.standing("carol@b.test") is RecipientStatus.DELIVERABLE
         assert len({subject for subject in bucket.written if subject.startswith("u")}) < 1500, (
             "it did not wait for the import"
         )
@@ -343,7 +348,7 @@ async def test_a_large_import_holds_up_nobody_and_bounces_nothing(scene: Scene) 
 
         async def all_here() -> bool:
             try:
-                seen.add(await scene.standing("u1499@a.test"))
+                seen.add(await env.standing("u1499@a.test"))
             except DirectoryBehind:
                 seen.add(DirectoryBehind)
             return RecipientStatus.DELIVERABLE in seen
@@ -353,7 +358,7 @@ async def test_a_large_import_holds_up_nobody_and_bounces_nothing(scene: Scene) 
 
         async def lifted() -> bool:
             with suppress(DirectoryBehind):
-                return await scene.standing("nobody@a.test") is RecipientStatus.UNKNOWN
+                return await env.standing("nobody@a.test") is RecipientStatus.UNKNOWN
             return False
 
         await until(lifted, 30, "the lifting of the mark")
@@ -362,116 +367,116 @@ async def test_a_large_import_holds_up_nobody_and_bounces_nothing(scene: Scene) 
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_an_account_that_is_announced_unpublished_is_put_off_whoever_dies(scene: Scene) -> None:
+async def test_an_account_that_is_announced_unpublished_is_put_off_whoever_dies(env: ProjectionEnv) -> None:
     """The publisher stands still, so a creation is answered before it is published; then the process is gone."""
-    await scene.publisher.reconcile()
-    await scene.api.domain("b.test")
-    assert await scene.publisher.publish()
-    dead = Publisher(scene.truth, scene.bucket)  # it never runs: nothing is published
-    scene.api.publication.set(dead)
-    await scene.api.account("carol@b.test")
+    await env.publisher.reconcile()
+    await env.api.domain("b.test")
+    assert await env.publisher.publish()
+    dead = Publisher(env.truth, env.bucket)  # it never runs: nothing is published
+    env.api.publication.set(dead)
+    await env.api.account("carol@b.test")
     with pytest.raises(DirectoryBehind):
-        await scene.standing("carol@b.test")
-    assert await scene.standing("dave@b.test") is RecipientStatus.UNKNOWN
-    assert await Publisher(scene.truth, scene.bucket).publish(), "the next publisher"
-    assert await scene.standing("carol@b.test") is RecipientStatus.DELIVERABLE
-    assert (await scene.bucket.behind())[1] == NOTHING
+        await env.standing("carol@b.test")
+    assert await env.standing("dave@b.test") is RecipientStatus.UNKNOWN
+    assert await Publisher(env.truth, env.bucket).publish(), "the next publisher"
+    assert await env.standing("carol@b.test") is RecipientStatus.DELIVERABLE
+    assert (await env.bucket.behind())[1] == NOTHING
 
 
-async def test_a_mark_that_is_set_while_another_is_lifted_stays(scene: Scene) -> None:
-    await scene.publisher.reconcile()
-    await scene.api.domain("b.test")
+async def test_a_mark_that_is_set_while_another_is_lifted_stays(env: ProjectionEnv) -> None:
+    await env.publisher.reconcile()
+    await env.api.domain("b.test")
 
     class Interrupted(PostgresDirectorySource):
         async def unpublished(self, outbox_ids: Sequence[int] | None = None) -> Unpublished:
             found = await super().unpublished(outbox_ids)
-            await scene.town.rows("INSERT INTO directory_outbox (subject) VALUES ('late@b.test')")
+            await env.seed.rows("INSERT INTO directory_outbox (subject) VALUES ('late@b.test')")
             await other.announce(["late@b.test"])
             return found
 
-    other = Publisher(scene.truth, scene.bucket)
+    other = Publisher(env.truth, env.bucket)
     await other.announce(["b@b.test"])
-    lifting = Publisher(Interrupted(scene.town.database), scene.bucket)
+    lifting = Publisher(Interrupted(env.seed.database), env.bucket)
     assert await lifting.publish()
-    assert (await scene.bucket.behind())[1].covers("late@b.test")
-    assert await scene.publisher.publish()
-    assert (await scene.bucket.behind())[1] == NOTHING
+    assert (await env.bucket.behind())[1].covers("late@b.test")
+    assert await env.publisher.publish()
+    assert (await env.bucket.behind())[1] == NOTHING
 
 
-async def test_a_subject_that_is_stepped_over_keeps_only_itself_marked(scene: Scene) -> None:
-    await scene.api.domain("b.test")
-    await scene.api.account("hub@b.test")
-    await scene.town.rows(
+async def test_a_subject_that_is_stepped_over_keeps_only_itself_marked(env: ProjectionEnv) -> None:
+    await env.api.domain("b.test")
+    await env.api.account("hub@b.test")
+    await env.seed.rows(
         "INSERT INTO aliases (domain_id, address, targets)"
         " SELECT id, 'n' || n || '@b.test', ARRAY['hub@b.test'] FROM domains, generate_series(1, 20000) n"
     )
-    hasty = Publisher(PostgresDirectorySource(scene.town.database, seconds=0.05), scene.bucket)
-    await scene.bucket.mark_filled()
+    hasty = Publisher(PostgresDirectorySource(env.seed.database, seconds=0.05), env.bucket)
+    await env.bucket.mark_filled()
     await hasty.announce(["hub@b.test", "gone@b.test"])
     assert await hasty.publish()
-    assert (await scene.bucket.behind())[1] == of_subjects(["hub@b.test"])
-    assert await scene.standing("gone@b.test") is RecipientStatus.UNKNOWN
+    assert (await env.bucket.behind())[1] == of_subjects(["hub@b.test"])
+    assert await env.standing("gone@b.test") is RecipientStatus.UNKNOWN
 
 
-async def _put_strangers(scene: Scene, number: int) -> set[str]:
+async def _put_strangers(env: ProjectionEnv, number: int) -> set[str]:
     subjects = {f"stranger{each}@example.test" for each in range(number)}
     for subject in subjects:
-        await scene.bucket.put(subject, FINE)
+        await env.bucket.put(subject, FINE)
     return subjects
 
 
-async def test_a_comparison_removes_no_more_than_a_small_share_of_the_entries(scene: Scene) -> None:
-    await scene.api.domain("example.test")
-    await scene.api.account("alice@example.test")
+async def test_a_comparison_removes_no_more_than_a_small_share_of_the_entries(env: ProjectionEnv) -> None:
+    await env.api.domain("example.test")
+    await env.api.account("alice@example.test")
     released = False
-    publisher = Publisher(scene.truth, scene.bucket, brake=Brake("directory", 0.01, 10, lambda: released))
+    publisher = Publisher(env.truth, env.bucket, brake=Brake("directory", 0.01, 10, lambda: released))
     await publisher.publish()
-    few = await _put_strangers(scene, 10)
+    few = await _put_strangers(env, 10)
     assert await publisher.reconcile() == 10
-    assert few.isdisjoint(await scene.bucket.entries())
-    many = await _put_strangers(scene, 11)
-    await scene.bucket.put("alice@example.test", None)
+    assert few.isdisjoint(await env.bucket.entries())
+    many = await _put_strangers(env, 11)
+    await env.bucket.put("alice@example.test", None)
     assert await publisher.reconcile() == 1, "what is missing is put there all the same"
-    entries = await scene.bucket.entries()
+    entries = await env.bucket.entries()
     assert many < entries.keys()
     assert entries["alice@example.test"] == FINE
     assert REGISTRY.get_sample_value("posthorn_brake_holding", {"brake": "directory"}) == 1
     released = True
     assert await publisher.reconcile() == 11
-    assert set(await scene.bucket.entries()) == {"@example.test", "alice@example.test"}
+    assert set(await env.bucket.entries()) == {"@example.test", "alice@example.test"}
     assert REGISTRY.get_sample_value("posthorn_brake_holding", {"brake": "directory"}) == 0
 
 
-async def test_an_empty_truth_takes_nobody_out_of_a_filled_directory_by_comparison(scene: Scene) -> None:
-    many = await _put_strangers(scene, 101)
-    await scene.bucket.mark_filled()
-    publisher = Publisher(scene.truth, scene.bucket, brake=Brake("directory", REMOVED_SHARE, REMOVED_LEAST))
+async def test_an_empty_truth_takes_nobody_out_of_a_filled_directory_by_comparison(env: ProjectionEnv) -> None:
+    many = await _put_strangers(env, 101)
+    await env.bucket.mark_filled()
+    publisher = Publisher(env.truth, env.bucket, brake=Brake("directory", REMOVED_SHARE, REMOVED_LEAST))
     assert await publisher.reconcile() == 0
-    assert set(await scene.bucket.entries()) == many
+    assert set(await env.bucket.entries()) == many
 
 
-async def test_nothing_is_removed_while_it_is_not_certain_that_postgres_is_the_truth(scene: Scene) -> None:
-    await scene.api.domain("example.test")
-    await _put_strangers(scene, 1)
+async def test_nothing_is_removed_while_it_is_not_certain_that_postgres_is_the_truth(env: ProjectionEnv) -> None:
+    await env.api.domain("example.test")
+    await _put_strangers(env, 1)
 
     async def uncertain() -> None:
         raise Unavailable("installation", "another one")
 
-    publisher = Publisher(scene.truth, scene.bucket, certain=uncertain)
+    publisher = Publisher(env.truth, env.bucket, certain=uncertain)
     await publisher.reconcile()
-    assert set(await scene.bucket.entries()) == {"@example.test", "stranger0@example.test"}
-    assert not await scene.bucket.is_filled(), "what may be wrong is not called whole"
+    assert set(await env.bucket.entries()) == {"@example.test", "stranger0@example.test"}
+    assert not await env.bucket.is_filled(), "what may be wrong is not called whole"
 
 
-async def test_many_accounts_deleted_by_the_api_leave_the_directory_by_the_outbox(scene: Scene) -> None:
-    await scene.api.domain("example.test")
+async def test_many_accounts_deleted_by_the_api_leave_the_directory_by_the_outbox(env: ProjectionEnv) -> None:
+    await env.api.domain("example.test")
     for number in range(12):
-        await scene.api.account(f"user{number}@example.test")
-    publisher = Publisher(scene.truth, scene.bucket, brake=Brake("directory", 0.01, 3))
+        await env.api.account(f"user{number}@example.test")
+    publisher = Publisher(env.truth, env.bucket, brake=Brake("directory", 0.01, 3))
     await publisher.publish()
-    assert len(await scene.bucket.entries()) == 13
+    assert len(await env.bucket.entries()) == 13
     for number in range(12):
-        await scene.api.client.delete(f"/v1/accounts/user{number}@example.test")
+        await env.api.client.delete(f"/v1/accounts/user{number}@example.test")
     await publisher.publish()
-    assert set(await scene.bucket.entries()) == {"@example.test"}
+    assert set(await env.bucket.entries()) == {"@example.test"}
     assert await publisher.reconcile() == 0

@@ -35,16 +35,16 @@ from posthorn_api.adopt import adopt, release, release_brakes, show, take_over
 from posthorn_api.settings import ApiSettings
 from posthorn_delivery.gated_source import GatedSource
 from posthorn_local.embedded import Nats
-from tests.contract.town import pool
 from tests.integration.api.test_process import SECRET_KEY
-from tests.support.databases import Databases
-from tests.support.jetstream import nats_settings, restart, until
+from tests.support.databases import Databases, pool
+from tests.support.jetstream import nats_settings, restart
+from tests.support.polling import until
 
 ALICE = parse_address("alice@example.test")
 
 
 @dataclass
-class House:
+class InstallationStores:
     """One installation's stores, and guards over them."""
 
     url: str
@@ -95,77 +95,79 @@ class House:
 
 
 @pytest.fixture
-async def house(database_url: str, nats: Nats, tmp_path: Path) -> AsyncIterator[House]:
+async def stores(database_url: str, nats: Nats, tmp_path: Path) -> AsyncIterator[InstallationStores]:
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(pool(database_url))
         blobs = await stack.enter_async_context(open_blobs(BlobSettings(blobs=SecretStr(f"file://{tmp_path}/blobs"))))
         connection = await stack.enter_async_context(connect(nats_settings(nats), "test"))
-        yield House(database_url, database, blobs, connection)
+        yield InstallationStores(database_url, database, blobs, connection)
 
 
-async def _stranger(house: House, database: Database, url: str) -> House:
+async def _stranger(stores: InstallationStores, database: Database, url: str) -> InstallationStores:
     """Another database over the same stores."""
-    other = House(url, database, house.blobs, house.nats)
+    other = InstallationStores(url, database, stores.blobs, stores.nats)
     await other.sql("UPDATE installation SET id = gen_random_uuid()")  # tests' databases are copies of one
     return other
 
 
-async def test_a_new_installation_takes_itself_up_and_marks_its_stores(house: House) -> None:
-    guard = house.guard()
+async def test_a_new_installation_takes_itself_up_and_marks_its_stores(stores: InstallationStores) -> None:
+    guard = stores.guard()
     with pytest.raises(Halted, match="not been compared"):
         guard.check()
     assert await guard.compare()
     guard.check()
-    blobs, directory = await house.marks()
+    blobs, directory = await stores.marks()
     assert blobs == directory
     assert blobs is not None
-    assert blobs.id == await house.identity()
-    assert await house.stage() == "adopted"
-    await house.guard().certain()
+    assert blobs.id == await stores.identity()
+    assert await stores.stage() == "adopted"
+    await stores.guard().certain()
 
 
-async def test_many_processes_take_it_up_at_once(house: House) -> None:
-    assert await asyncio.gather(*(house.guard().compare() for _ in range(6))) == [True] * 6
-    await house.guard(keeps=False).certain()
+async def test_many_processes_take_it_up_at_once(stores: InstallationStores) -> None:
+    assert await asyncio.gather(*(stores.guard().compare() for _ in range(6))) == [True] * 6
+    await stores.guard(keeps=False).certain()
 
 
-async def test_marks_that_another_process_writes_during_the_comparison_are_no_contradiction(house: House) -> None:
+async def test_marks_that_another_process_writes_during_the_comparison_are_no_contradiction(
+    stores: InstallationStores,
+) -> None:
     class Overtaken(DirectoryMark):
         """Another process takes the stores up after this one has read the database."""
 
         async def read(self) -> Copy:
-            await house.guard().certain()
+            await stores.guard().certain()
             return await super().read()
 
-    guard = house.guard()
-    guard.watch_directory(Overtaken(house.nats))
+    guard = stores.guard()
+    guard.watch_directory(Overtaken(stores.nats))
     assert await guard.compare()
     guard.check()
-    assert await DirectoryMark(house.nats).halted() is None
+    assert await DirectoryMark(stores.nats).halted() is None
 
 
-async def test_who_keeps_no_marks_serves_what_is_new_and_writes_nothing(house: House) -> None:
-    guard = house.guard(keeps=False)
+async def test_who_keeps_no_marks_serves_what_is_new_and_writes_nothing(stores: InstallationStores) -> None:
+    guard = stores.guard(keeps=False)
     await guard.compare()
     guard.check()
-    assert await house.marks() == (None, None)
-    assert await house.stage() == "new"
+    assert await stores.marks() == (None, None)
+    assert await stores.stage() == "new"
 
 
-async def test_data_of_a_release_without_marks_is_taken_up_once(house: House) -> None:
-    await house.live_in()
-    await house.guard().certain()
-    mark, _ = await house.marks()
+async def test_data_of_a_release_without_marks_is_taken_up_once(stores: InstallationStores) -> None:
+    await stores.live_in()
+    await stores.guard().certain()
+    mark, _ = await stores.marks()
     assert mark is not None
-    assert mark.id == await house.identity()
+    assert mark.id == await stores.identity()
 
 
 async def test_a_new_and_empty_database_is_not_taken_up_over_data(
-    house: House, databases: Databases, nats: Nats
+    stores: InstallationStores, databases: Databases, nats: Nats
 ) -> None:
-    await house.live_in()
+    await stores.live_in()
     async with databases.one() as url, pool(url) as database:
-        stranger = await _stranger(house, database, url)
+        stranger = await _stranger(stores, database, url)
         for _ in range(2):  # over data without marks, then over marks
             guard = stranger.guard()
             with pytest.raises(Unavailable):
@@ -173,88 +175,88 @@ async def test_a_new_and_empty_database_is_not_taken_up_over_data(
             with pytest.raises(Halted, match=r"the database is (new and empty|of installation)"):
                 guard.check()
             assert await stranger.stage() == "new"
-            await house.guard().certain()
-    assert await DirectoryMark(house.nats).halted() is None, "who finds all in order takes the word back"
+            await stores.guard().certain()
+    assert await DirectoryMark(stores.nats).halted() is None, "who finds all in order takes the word back"
 
 
 async def test_a_second_release_on_the_same_bucket_serves_nothing_and_stops_nobody_else(
-    house: House, databases: Databases, tmp_path: Path
+    stores: InstallationStores, databases: Databases, tmp_path: Path
 ) -> None:
-    await house.live_in()
-    await house.guard().certain()
+    await stores.live_in()
+    await stores.guard().certain()
     other = Nats(tmp_path / "other-nats", durable=False)
     other.start()
     try:
         async with databases.one() as url, pool(url) as database, connect(nats_settings(other), "other") as connection:
-            second = House(url, database, house.blobs, connection)
+            second = InstallationStores(url, database, stores.blobs, connection)
             await second.sql("UPDATE installation SET id = gen_random_uuid()")
             guard = second.guard()
             assert not await guard.compare()
             with pytest.raises(Halted, match="blob store"):
                 guard.check()
-            assert await second.marks() == ((await house.marks())[0], None)
+            assert await second.marks() == ((await stores.marks())[0], None)
     finally:
         other.stop(kill=True)
-    await house.guard().certain()
-    assert await DirectoryMark(house.nats).halted() is None
+    await stores.guard().certain()
+    assert await DirectoryMark(stores.nats).halted() is None
 
 
-async def test_a_database_restored_from_an_old_backup_is_found_out(house: House) -> None:
-    await house.live_in()
-    await house.guard().certain()
-    await house.sql("UPDATE installation SET progress_at = progress_at - interval '14 minutes'")
-    await house.guard().certain()  # as after a failover; it beats, too
-    mark, _ = await house.marks()
+async def test_a_database_restored_from_an_old_backup_is_found_out(stores: InstallationStores) -> None:
+    await stores.live_in()
+    await stores.guard().certain()
+    await stores.sql("UPDATE installation SET progress_at = progress_at - interval '14 minutes'")
+    await stores.guard().certain()  # as after a failover; it beats, too
+    mark, _ = await stores.marks()
     assert mark is not None
-    await house.sql("UPDATE installation SET progress_at = to_timestamp($1) - interval '16 minutes'", mark.progress)
-    guard = house.guard()
+    await stores.sql("UPDATE installation SET progress_at = to_timestamp($1) - interval '16 minutes'", mark.progress)
+    guard = stores.guard()
     assert not await guard.compare()
     with pytest.raises(Halted, match=r"the database stands at .* before the blob store"):
         guard.check()
-    assert await house.marks() == (mark, (await house.marks())[1]), "nothing is written"
+    assert await stores.marks() == (mark, (await stores.marks())[1]), "nothing is written"
 
 
-async def test_a_directory_bucket_lost_and_made_anew_heals_by_itself(house: House, nats: Nats) -> None:
-    await house.live_in()
-    await house.guard().certain()
-    await house.nats.api("STREAM.DELETE.KV_directory")
-    house.nats.check_soon()
+async def test_a_directory_bucket_lost_and_made_anew_heals_by_itself(stores: InstallationStores, nats: Nats) -> None:
+    await stores.live_in()
+    await stores.guard().certain()
+    await stores.nats.api("STREAM.DELETE.KV_directory")
+    stores.nats.check_soon()
 
     async def is_there() -> bool:
         try:
-            return not await NatsDirectoryBucket(house.nats).is_filled()
+            return not await NatsDirectoryBucket(stores.nats).is_filled()
         except Unavailable:
             return False
 
     await until(is_there)
-    assert await house.guard().compare()
-    blobs, directory = await house.marks()
+    assert await stores.guard().compare()
+    blobs, directory = await stores.marks()
     assert blobs is not None
     assert directory is not None
     assert directory.id == blobs.id
 
 
-async def test_an_emptied_blob_store_is_not_taken_up(house: House) -> None:
-    await house.live_in()
-    await house.guard().certain()
-    for key in [blob.key async for blob in house.blobs.list("")]:
-        await house.blobs.delete(key)
-    guard = house.guard()
+async def test_an_emptied_blob_store_is_not_taken_up(stores: InstallationStores) -> None:
+    await stores.live_in()
+    await stores.guard().certain()
+    for key in [blob.key async for blob in stores.blobs.list("")]:
+        await stores.blobs.delete(key)
+    guard = stores.guard()
     assert not await guard.compare()
     with pytest.raises(Halted, match="the blob store is empty"):
         guard.check()
-    assert await house.marks() == (None, (await house.marks())[1])
+    assert await stores.marks() == (None, (await stores.marks())[1])
 
 
-async def test_parts_that_are_down_close_nothing_but_allow_no_deletion(house: House, nats: Nats) -> None:
-    await house.live_in()
-    guard = house.guard()
+async def test_parts_that_are_down_close_nothing_but_allow_no_deletion(stores: InstallationStores, nats: Nats) -> None:
+    await stores.live_in()
+    guard = stores.guard()
     await guard.certain()
     nats.stop()
     with pytest.raises(Unavailable, match="not every store"):
         await guard.certain()
     guard.check()
-    fresh = house.guard()
+    fresh = stores.guard()
     await fresh.compare()
     fresh.check()
     restart(nats)
@@ -262,37 +264,37 @@ async def test_parts_that_are_down_close_nothing_but_allow_no_deletion(house: Ho
     await guard.certain()
 
 
-async def test_the_database_alone_does_not_open_a_gate_over_a_new_one(house: House) -> None:
-    alone = house.guard(blobs=False)
+async def test_the_database_alone_does_not_open_a_gate_over_a_new_one(stores: InstallationStores) -> None:
+    alone = stores.guard(blobs=False)
     assert not await alone.compare()
     with pytest.raises(Halted, match="the blob store does not answer"):
         alone.check()
 
 
-async def test_a_closed_gate_keeps_everybody_from_the_database_but_the_probe(house: House) -> None:
-    guard = house.guard()
-    house.database.gate = guard.check
-    for lend in (house.database.session, house.database.transaction):
+async def test_a_closed_gate_keeps_everybody_from_the_database_but_the_probe(stores: InstallationStores) -> None:
+    guard = stores.guard()
+    stores.database.gate = guard.check
+    for lend in (stores.database.session, stores.database.transaction):
         with pytest.raises(Halted):
             async with lend():
                 pass
-    with pytest.raises(Halted), house.database.faults():
+    with pytest.raises(Halted), stores.database.faults():
         pass
-    await house.database.probe()
+    await stores.database.probe()
     await guard.compare()
-    async with house.database.session() as connection:
+    async with stores.database.session() as connection:
         assert await connection.fetchval("SELECT 1") == 1
 
 
-async def test_a_new_connection_to_another_database_is_used_for_nothing(house: House) -> None:
-    guard = house.guard()
-    database = house.database
+async def test_a_new_connection_to_another_database_is_used_for_nothing(stores: InstallationStores) -> None:
+    guard = stores.guard()
+    database = stores.database
     database.gate, database.installation = guard.check, guard.installation
     await guard.compare()
     async with database.session() as connection:
         assert await connection.fetchval("SELECT 1") == 1
-    own = await house.identity()
-    await house.sql("UPDATE installation SET id = gen_random_uuid()")
+    own = await stores.identity()
+    await stores.sql("UPDATE installation SET id = gen_random_uuid()")
     async with database.session() as connection:
         assert await connection.fetchval("SELECT 1") == 1, "a connection that is known is not asked again"
     await database.engine.dispose()  # as after a failover: the next connection is a new one
@@ -300,23 +302,23 @@ async def test_a_new_connection_to_another_database_is_used_for_nothing(house: H
         with pytest.raises(Halted, match="a new connection leads to installation"):
             async with lend():
                 pass
-    await house.sql("UPDATE installation SET id = $1", own)
+    await stores.sql("UPDATE installation SET id = $1", own)
     async with database.session() as connection:
         assert await connection.fetchval("SELECT 1") == 1
 
 
-async def test_the_progress_grows_with_time_and_the_copies_follow(house: House) -> None:
-    guard = house.guard(beat=0.1)
+async def test_the_progress_grows_with_time_and_the_copies_follow(stores: InstallationStores) -> None:
+    guard = stores.guard(beat=0.1)
     await guard.certain()
-    first, _ = await house.marks()
+    first, _ = await stores.marks()
     assert first is not None
 
     async def both_later() -> bool:
         await guard.compare()
-        blobs, directory = await house.marks()
+        blobs, directory = await stores.marks()
         assert blobs is not None
         assert directory is not None
-        progress = await house.sql("SELECT extract(epoch FROM progress_at)::float8 FROM installation")
+        progress = await stores.sql("SELECT extract(epoch FROM progress_at)::float8 FROM installation")
         assert blobs.progress <= directory.progress <= progress + 1e-6, "Postgres first"
         return blobs.progress > first.progress + 1
 
@@ -324,15 +326,15 @@ async def test_the_progress_grows_with_time_and_the_copies_follow(house: House) 
 
 
 async def test_smtp_in_is_told_by_the_bucket_and_reads_nothing_for_it(
-    house: House, databases: Databases, nats: Nats
+    stores: InstallationStores, databases: Databases, nats: Nats
 ) -> None:
-    await house.live_in()
-    await house.guard(beat=0.1).certain()
+    await stores.live_in()
+    await stores.guard(beat=0.1).certain()
     async with connect(nats_settings(nats), "smtp-in") as connection, NatsDirectory(connection) as directory:
         await until(_live(directory))
         assert await directory.standing(ALICE) is RecipientStatus.DELIVERABLE
         async with databases.one() as url, pool(url) as database:
-            stranger = (await _stranger(house, database, url)).guard(beat=0.1)
+            stranger = (await _stranger(stores, database, url)).guard(beat=0.1)
 
             async def halted() -> bool:
                 await stranger.compare()
@@ -351,7 +353,7 @@ async def test_smtp_in_is_told_by_the_bucket_and_reads_nothing_for_it(
             await until(_live(later))
             with pytest.raises(Halted):
                 await later.standing(ALICE)
-        await house.guard().compare()  # the old database is back
+        await stores.guard().compare()  # the old database is back
 
         async def serves() -> bool:
             try:
@@ -363,14 +365,16 @@ async def test_smtp_in_is_told_by_the_bucket_and_reads_nothing_for_it(
         await directory.probe()
 
 
-async def test_one_wrong_process_does_not_halt_a_system_that_works(house: House, databases: Databases) -> None:
-    await house.live_in()
-    await house.guard().certain()
+async def test_one_wrong_process_does_not_halt_a_system_that_works(
+    stores: InstallationStores, databases: Databases
+) -> None:
+    await stores.live_in()
+    await stores.guard().certain()
     async with databases.one() as url, pool(url) as database:
-        wrong = (await _stranger(house, database, url)).guard()
+        wrong = (await _stranger(stores, database, url)).guard()
         for _ in range(3):
             assert not await wrong.compare()
-    assert await DirectoryMark(house.nats).halted() is None, "others have written marks a moment ago"
+    assert await DirectoryMark(stores.nats).halted() is None, "others have written marks a moment ago"
 
 
 def _live(directory: NatsDirectory) -> Any:
@@ -380,30 +384,32 @@ def _live(directory: NatsDirectory) -> Any:
     return live
 
 
-async def test_marks_are_no_entries_of_the_directory(house: House) -> None:
-    await house.live_in()
-    await house.guard().certain()
-    await DirectoryMark(house.nats).halt("for a test")
-    assert set(await NatsDirectoryBucket(house.nats).entries()) == {"@example.test", str(ALICE)}
+async def test_marks_are_no_entries_of_the_directory(stores: InstallationStores) -> None:
+    await stores.live_in()
+    await stores.guard().certain()
+    await DirectoryMark(stores.nats).halt("for a test")
+    assert set(await NatsDirectoryBucket(stores.nats).entries()) == {"@example.test", str(ALICE)}
 
 
-async def test_a_mark_that_does_not_read_closes_the_gate(house: House) -> None:
-    await house.guard().certain()
-    await house.blobs.put(MARK, [b"x" * MARK_BYTES])
-    guard = house.guard()
+async def test_a_mark_that_does_not_read_closes_the_gate(stores: InstallationStores) -> None:
+    await stores.guard().certain()
+    await stores.blobs.put(MARK, [b"x" * MARK_BYTES])
+    guard = stores.guard()
     assert not await guard.compare()
     with pytest.raises(Halted, match="does not read"):
         guard.check()
 
 
-async def test_a_clock_that_is_wrong_makes_a_process_not_ready(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    guard = house.guard()
+async def test_a_clock_that_is_wrong_makes_a_process_not_ready(
+    stores: InstallationStores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard = stores.guard()
     await guard.compare()
     await guard.probe_clock()
-    await NatsClock(house.nats).probe()
+    await NatsClock(stores.nats).probe()
     wrong = InstallationGuard(
-        PostgresInstallation(house.database),
-        PostgresSettings.model_validate({"database_url": house.url}),
+        PostgresInstallation(stores.database),
+        PostgresSettings.model_validate({"database_url": stores.url}),
         clock=lambda: time.time() - 600,
     )
     await wrong.compare()
@@ -412,7 +418,7 @@ async def test_a_clock_that_is_wrong_makes_a_process_not_ready(house: House, mon
     real = time.time
     monkeypatch.setattr("posthorn.adapters.nats.installation.time.time", lambda: real() + 300)
     with pytest.raises(Halted, match=r"\+300 s from that of NATS"):
-        await NatsClock(house.nats).probe()
+        await NatsClock(stores.nats).probe()
 
 
 async def test_delivery_takes_nothing_while_the_gate_is_closed_and_gives_back_what_came_at_that_moment() -> None:
@@ -453,53 +459,55 @@ def said(capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
 
 
 async def test_adopting_takes_the_stores_over_and_the_former_database_is_foreign_from_then_on(
-    house: House, databases: Databases, nats: Nats, tmp_path: Path, said: Callable[[], str]
+    stores: InstallationStores, databases: Databases, nats: Nats, tmp_path: Path, said: Callable[[], str]
 ) -> None:
-    await house.live_in()
-    await house.guard().certain()
+    await stores.live_in()
+    await stores.guard().certain()
     async with databases.one() as url, pool(url) as database:
-        new = await _stranger(house, database, url)
+        new = await _stranger(stores, database, url)
         settings = _settings(new, nats, tmp_path)
         before = await new.identity()
         assert await show(settings) == 1
         out = said()
-        for text in (str(before), str(await house.identity()), "foreign"):
+        for text in (str(before), str(await stores.identity()), "foreign"):
             assert text in out
-        assert await take_over(settings, await house.identity()) == 1, "named must be the database one stands before"
+        assert await take_over(settings, await stores.identity()) == 1, "named must be the database one stands before"
         assert "nothing was done" in said()
         assert await new.identity() == before
         assert await take_over(settings, before) == 0
         after = await new.identity()
-        assert after not in (before, await house.identity())
+        assert after not in (before, await stores.identity())
         assert {mark.id for mark in await new.marks() if mark} == {after}
         assert await new.stage() == "adopted"
-        assert await NatsDirectoryBucket(house.nats).entries() == {}, "the directory is that of the database"
+        assert await NatsDirectoryBucket(stores.nats).entries() == {}, "the directory is that of the database"
         await new.guard().certain()
         assert await show(settings) == 0
-    former = house.guard()
+    former = stores.guard()
     assert not await former.compare()
     with pytest.raises(Halted, match="of installation"):
         former.check()
 
 
-async def test_adopting_a_database_from_an_old_backup_lets_it_go_on(house: House, nats: Nats, tmp_path: Path) -> None:
-    await house.live_in()
-    await house.guard().certain()
-    ahead = Mark(await house.identity(), (datetime.now(UTC) + timedelta(days=2)).timestamp())
-    await house.blobs.put(MARK, [encode_mark(ahead)])
-    assert not await house.guard().compare()
-    assert await take_over(_settings(house, nats, tmp_path), await house.identity()) == 0
-    await house.guard().certain()
+async def test_adopting_a_database_from_an_old_backup_lets_it_go_on(
+    stores: InstallationStores, nats: Nats, tmp_path: Path
+) -> None:
+    await stores.live_in()
+    await stores.guard().certain()
+    ahead = Mark(await stores.identity(), (datetime.now(UTC) + timedelta(days=2)).timestamp())
+    await stores.blobs.put(MARK, [encode_mark(ahead)])
+    assert not await stores.guard().compare()
+    assert await take_over(_settings(stores, nats, tmp_path), await stores.identity()) == 0
+    await stores.guard().certain()
 
 
-async def test_brakes_are_let_go_for_a_while(house: House, nats: Nats, tmp_path: Path) -> None:
-    guard = house.guard()
+async def test_brakes_are_let_go_for_a_while(stores: InstallationStores, nats: Nats, tmp_path: Path) -> None:
+    guard = stores.guard()
     await guard.certain()
     assert not guard.brakes_released()
-    assert await release(_settings(house, nats, tmp_path), 2) == 0
+    assert await release(_settings(stores, nats, tmp_path), 2) == 0
     await guard.certain()
     assert guard.brakes_released()
-    await house.sql("UPDATE installation SET brakes_released_until = now() - interval '1 second'")
+    await stores.sql("UPDATE installation SET brakes_released_until = now() - interval '1 second'")
     await guard.certain()
     assert not guard.brakes_released()
 
@@ -515,9 +523,9 @@ def test_adopting_wants_an_id() -> None:
         adopt(cast(ApiSettings, None), "yes")
 
 
-def _settings(house: House, nats: Nats, tmp_path: Path) -> ApiSettings:
+def _settings(stores: InstallationStores, nats: Nats, tmp_path: Path) -> ApiSettings:
     values = {
-        "database_url": house.url,
+        "database_url": stores.url,
         "nats_url": nats.url,
         "blobs": f"file://{tmp_path}/blobs",
         "secret_key": SECRET_KEY,
@@ -525,8 +533,8 @@ def _settings(house: House, nats: Nats, tmp_path: Path) -> ApiSettings:
     return ApiSettings.model_validate(values)
 
 
-async def test_the_mark_in_the_bucket_is_what_the_documents_say(house: House) -> None:
-    await house.guard().certain()
-    octets = await house.blobs.read("posthorn.id", 0, MARK_BYTES)
-    assert json.loads(octets)["installation"] == str(decode_mark(octets).id) == str(await house.identity())
+async def test_the_mark_in_the_bucket_is_what_the_documents_say(stores: InstallationStores) -> None:
+    await stores.guard().certain()
+    octets = await stores.blobs.read("posthorn.id", 0, MARK_BYTES)
+    assert json.loads(octets)["installation"] == str(decode_mark(octets).id) == str(await stores.identity())
     assert INSTALLATION_KEY == "installation"

@@ -11,7 +11,8 @@ import pytest
 
 from posthorn.adapters.postgres.directory.administration import PostgresAdministration
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
-from tests.contract.town import Town, pool
+from tests.support.databases import pool
+from tests.support.seed import DatabaseSeed
 
 ACCOUNTS = 20_000
 PAGE = 50
@@ -21,29 +22,29 @@ MOST = 20 * PAGE
 
 
 @pytest.fixture
-async def town(database_url: str) -> AsyncIterator[Town]:
+async def seed(database_url: str) -> AsyncIterator[DatabaseSeed]:
     async with pool(database_url, database_pool=1) as database:
-        town = Town(database)
-        await town.rows(
+        seed = DatabaseSeed(database)
+        await seed.rows(
             "INSERT INTO domains (tenant_id, name)"
             " SELECT $1::uuid, 'd' || lpad(n::text, 3, '0') || '.test' FROM generate_series(0, 99) n",
             DEFAULT_TENANT,
         )
-        await town.rows(
+        await seed.rows(
             "INSERT INTO accounts (domain_id, address, password_hash)"
             " SELECT d.id, 'u' || lpad(n::text, 6, '0') || '@' || d.name, '' FROM generate_series(1, $1::int) n"
             " JOIN domains d ON d.name = 'd' || lpad((CASE WHEN n % 2 = 0 THEN 0 ELSE n / 2 % 100 END)::text, 3, '0') || '.test'",
             ACCOUNTS,
         )
-        await town.rows("ANALYZE accounts")
-        yield town
+        await seed.rows("ANALYZE accounts")
+        yield seed
 
 
-async def read(town: Town) -> int:
-    await town.rows("SELECT pg_stat_force_next_flush()")
-    await town.rows("SELECT pg_stat_clear_snapshot()")
+async def read(seed: DatabaseSeed) -> int:
+    await seed.rows("SELECT pg_stat_force_next_flush()")
+    await seed.rows("SELECT pg_stat_clear_snapshot()")
     return int(
-        await town.value(
+        await seed.value(
             "SELECT t.seq_tup_read + (SELECT sum(i.idx_tup_read) FROM pg_stat_user_indexes i WHERE i.relname = 'accounts')"
             " FROM pg_stat_user_tables t WHERE t.relname = 'accounts'"
         )
@@ -51,23 +52,23 @@ async def read(town: Town) -> int:
 
 
 @pytest.mark.parametrize("domain", [None, "d000.test", "d077.test"], ids=["all", "of a large domain", "of a small one"])
-async def test_a_page_of_accounts_reads_little(town: Town, domain: str | None) -> None:
-    administration = PostgresAdministration(town.database)
-    before, after = await read(town), ""
+async def test_a_page_of_accounts_reads_little(seed: DatabaseSeed, domain: str | None) -> None:
+    administration = PostgresAdministration(seed.database)
+    before, after = await read(seed), ""
     for _ in range(TIMES):
         page = await administration.accounts(None, domain, after, PAGE)
         assert after or len(page) == PAGE
         assert [one.address for one in page] == sorted(one.address for one in page)
         after = page[-1].address if page else ""
-    assert await read(town) - before < TIMES * MOST
+    assert await read(seed) - before < TIMES * MOST
 
 
-async def test_a_tenants_page_reads_its_domains_alone(town: Town) -> None:
-    administration = PostgresAdministration(town.database)
-    other = await town.value("INSERT INTO tenants (id, name) VALUES (gen_random_uuid(), 'small') RETURNING id")
-    await town.rows("UPDATE domains SET tenant_id = $1 WHERE name IN ('d000.test', 'd077.test')", other)
-    before = await read(town)
+async def test_a_tenants_page_reads_its_domains_alone(seed: DatabaseSeed) -> None:
+    administration = PostgresAdministration(seed.database)
+    other = await seed.value("INSERT INTO tenants (id, name) VALUES (gen_random_uuid(), 'small') RETURNING id")
+    await seed.rows("UPDATE domains SET tenant_id = $1 WHERE name IN ('d000.test', 'd077.test')", other)
+    before = await read(seed)
     for _ in range(TIMES):
         page = await administration.accounts(other, None, "", PAGE)
         assert len(page) == PAGE and {one.address[-9:] for one in page} <= {"d000.test", "d077.test"}
-    assert await read(town) - before < TIMES * MOST
+    assert await read(seed) - before < TIMES * MOST

@@ -31,7 +31,8 @@ from posthorn.model.events import ACCEPTED, Event
 from posthorn.runtime.settings import NatsSettings
 from posthorn.wire.address import parse_address
 from posthorn_local.embedded import Nats
-from tests.support.jetstream import letter, until
+from tests.support.builders import make_envelope
+from tests.support.polling import until
 
 PARTS = [user.part for user in USERS]
 ALICE = parse_address("alice@example.test")
@@ -57,7 +58,7 @@ async def parts(nats: Nats) -> AsyncIterator[Parts]:
 
 @pytest.fixture
 async def filled(parts: Parts) -> Connection:
-    """Layout and directory as api makes them; gives api's connection."""
+    """Layout and directory as api makes them. Return api's connection."""
     api = await parts.open("api")
     bucket = NatsDirectoryBucket(api)
     await bucket.put(str(ALICE), AddressEntry(RecipientStatus.DELIVERABLE))
@@ -73,13 +74,13 @@ class Intruder:
         self.errors = errors
 
     async def is_refused(self, subject: str, payload: bytes = b"") -> bool:
-        """Whether a publish is refused by the server."""
+        """Return whether a publish is refused by the server."""
         before = len(self.errors)
         await self.client.publish(subject, payload, reply=f"{inbox_prefix('smtp-in')}.x")
         return await self._was_told("permissions violation for publish", before)
 
     async def hears(self, subject: str) -> bool:
-        """Whether a subscription is taken by the server."""
+        """Return whether a subscription is taken by the server."""
         before = len(self.errors)
         subscription = await self.client.subscribe(subject)
         refused = await self._was_told("permissions violation for subscription", before)
@@ -88,7 +89,7 @@ class Intruder:
         return not refused
 
     async def _was_told(self, refusal: str, before: int) -> bool:
-        """Whether such an error has come. The library tells of it in a task of its own, maybe after the flush."""
+        """Return whether such an error has come. The library tells of it in a task of its own, maybe after the flush."""
         for _ in range(10):
             await self.client.flush()
             if any(refusal in str(error).lower() for error in self.errors[before:]):
@@ -119,7 +120,7 @@ async def intruder(nats: Nats, filled: Connection) -> AsyncIterator[Intruder]:
 async def test_each_publisher_reaches_delivery_under_its_own_subject(
     parts: Parts, filled: Connection, part: str, role: str
 ) -> None:
-    sent = replace(letter(), role=role)
+    sent = replace(make_envelope(), role=role)
     ingest = NatsIngest(await parts.open(part))
     await ingest.probe()
     body = b"Subject: hello\r\n\r\nworld\r\n"
@@ -180,7 +181,7 @@ async def test_delivery_wakes_the_relay(parts: Parts, filled: Connection) -> Non
 
 @pytest.mark.parametrize("part", PARTS)
 async def test_every_part_records_events_that_the_api_reads(parts: Parts, filled: Connection, part: str) -> None:
-    event = Event(letter().id, time.time(), ACCEPTED, {"by": part})
+    event = Event(make_envelope().id, time.time(), ACCEPTED, {"by": part})
     async with NatsEvents(await parts.open(part)) as events:
         events.record(event)
     assert await NatsTrace(filled).of(event.message) == [event]

@@ -20,10 +20,11 @@ from posthorn.adapters.nats.events import NatsTrace
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.model.events import READ
 from posthorn_local.embedded import Nats, die_with_parent, free_port
-from tests.conformance.houses import real_house
+from tests.conformance.mail_stores import postgres_mail_store
 from tests.conformance.twins import PASSWORD, hash_of_password
 from tests.support.databases import logged_in
-from tests.support.jetstream import nats_settings, restart, until
+from tests.support.jetstream import nats_settings, restart
+from tests.support.polling import until
 
 ADDRESS = "alice@example.test"
 THREE = [b"Subject: %d\r\n\r\nbody %d\r\n" % (n, n) for n in (1, 2, 3)]
@@ -31,7 +32,7 @@ THREE = [b"Subject: %d\r\n\r\nbody %d\r\n" % (n, n) for n in (1, 2, 3)]
 
 @asynccontextmanager
 async def process(log: Path, nats: Nats, database_url: str, blobs: Path) -> AsyncIterator[tuple[int, int]]:
-    """The service as a process that is ready; gives the ports of POP3 and of its health page."""
+    """The service as a process that is ready. Return the ports of POP3 and of its health page."""
     pop3, health = free_port(), free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("POSTHORN_")} | {
         "POSTHORN_NATS_URL": nats.url_of("pop3"),
@@ -72,7 +73,7 @@ async def process(log: Path, nats: Nats, database_url: str, blobs: Path) -> Asyn
 
 
 def read(port: int, *numbers: int) -> list[str]:
-    """Read messages as a mail client does; gives the unique ids of all."""
+    """Read messages as a mail client does. Return the unique ids of all."""
     client = poplib.POP3("127.0.0.1", port, timeout=20)
     client.user(ADDRESS)
     client.pass_(PASSWORD)
@@ -87,7 +88,7 @@ async def test_people_read_their_mail_without_nats_and_the_trace_tells_of_it_lat
     nats: Nats, database_url: str, tmp_path: Path
 ) -> None:
     nats.stop(kill=True)
-    async with real_house(database_url, tmp_path / "blobs", await hash_of_password()) as house:
+    async with postgres_mail_store(database_url, tmp_path / "blobs", await hash_of_password()) as house:
         account = await house.account(ADDRESS)
         await house.deliver(account, THREE)
         located = await house.maildrops.locate(account, [1, 2, 3])
@@ -117,7 +118,7 @@ async def test_people_read_their_mail_without_nats_and_the_trace_tells_of_it_lat
 async def test_what_was_read_last_is_told_before_the_process_ends(
     nats: Nats, database_url: str, tmp_path: Path
 ) -> None:
-    async with real_house(database_url, tmp_path / "blobs", await hash_of_password()) as house:
+    async with postgres_mail_store(database_url, tmp_path / "blobs", await hash_of_password()) as house:
         account = await house.account(ADDRESS)
         await house.deliver(account, [b"Subject: %d\r\n\r\nbody\r\n" % number for number in range(900)])
         located = await house.maildrops.locate(account, list(range(1, 901)))

@@ -10,20 +10,12 @@ from uuid import UUID
 import pytest
 
 from posthorn.adapters.blobs.files import FileBlobs
-from posthorn.adapters.nats.connection import Connection, connect
+from posthorn.adapters.nats.connection import Connection
 from posthorn.adapters.nats.events import NatsEvents, NatsTrace
 from posthorn.model.events import ACCEPTED, DELIVERED, READ, Event
 from posthorn.ports.api_keys import Role
 from posthorn.runtime.ids import new_id
-from posthorn_local.embedded import Nats
 from tests.support.api import Api, problem, running_api
-from tests.support.jetstream import nats_settings
-
-
-@pytest.fixture
-async def connection(nats: Nats) -> AsyncIterator[Connection]:
-    async with connect(nats_settings(nats), "api") as made:
-        yield made
 
 
 @pytest.fixture

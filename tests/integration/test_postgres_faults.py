@@ -21,7 +21,9 @@ from posthorn.ports.errors import Unavailable
 from posthorn.ports.maildrops import MaildropBusy
 from posthorn.runtime.ids import new_id
 from posthorn_local.embedded import Postgres, free_port
-from tests.contract.town import Town, letter, pool, segment
+from tests.support.builders import make_message, make_segment
+from tests.support.databases import pool
+from tests.support.seed import DatabaseSeed
 
 
 @pytest.fixture
@@ -41,16 +43,16 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 async def test_every_method_says_unavailable_while_postgres_is_down_and_works_again_after(own: Postgres) -> None:
     async with pool(own.url) as database:
-        town = Town(database)
+        seed = DatabaseSeed(database)
         mailboxes, maildrops, segments = (
             PostgresMailboxes(database),
             PostgresMaildrops(database),
             PostgresSegmentCatalog(database),
         )
-        (ada,) = await town.accounts(1)
+        (ada,) = await seed.accounts(1)
         holder = new_id()
         await maildrops.open(ada, holder)
-        batch = [segment([letter([ada])])]
+        batch = [make_segment([make_message([ada])])]
         port = own.port
         own.stop(kill=True)
         secret = own.url.split(":")[2].split("@")[0]
@@ -86,7 +88,7 @@ async def test_every_method_says_unavailable_while_postgres_is_down_and_works_ag
         # the first call already gets a new connection
         assert await mailboxes.deliver(batch) == 1
         assert (await maildrops.open(ada, holder)).uids == [1]
-        await town.sums_hold()
+        await seed.sums_hold()
 
 
 async def test_idle_connections_that_the_server_closed_are_not_used_again(own: Postgres) -> None:
@@ -260,11 +262,11 @@ async def test_several_hosts_may_be_named(database_url: str) -> None:
 async def test_unprepared_work_leaves_no_statement_on_the_server(database_url: str) -> None:
     # PgBouncer hands the server connection to another client after each transaction
     async with pool(database_url, database_pool=1, database_prepared=False) as database:
-        town = Town(database)
+        seed = DatabaseSeed(database)
         mailboxes, maildrops = PostgresMailboxes(database), PostgresMaildrops(database)
         segments = PostgresSegmentCatalog(database)
-        (ada,) = await town.accounts(1)
-        batch = segment([letter([ada]), letter([ada])])
+        (ada,) = await seed.accounts(1)
+        batch = make_segment([make_message([ada]), make_message([ada])])
         found = await mailboxes.resolve(["user0+tag@example.test"], [batch.messages[0].envelope.id])
         assert (dict(found.accounts), found.delivered) == ({"user0+tag@example.test": (ada,)}, frozenset())
         assert await mailboxes.deliver([batch]) == 2
@@ -282,7 +284,7 @@ async def test_unprepared_work_leaves_no_statement_on_the_server(database_url: s
         await segments.removed([batch.id])
         assert await segments.unknown_keys([batch.key]) == {batch.key}
         assert await segments.forget_messages(0, 5) == 2
-        await town.sums_hold()
+        await seed.sums_hold()
         with database.faults():
             async with database.engine.connect() as composed:
                 await composed.execute(text("SELECT :one"), {"one": "1"})

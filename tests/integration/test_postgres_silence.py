@@ -16,7 +16,8 @@ from posthorn.adapters.postgres.mailboxes.maildrops import PostgresMaildrops
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.ids import new_id
 from posthorn_local.embedded import Postgres
-from tests.contract.town import Town, pool
+from tests.support.databases import pool
+from tests.support.seed import DatabaseSeed
 from tests.support.tcp_proxy import TcpProxy
 
 PROMISED_SECONDS = 10.0
@@ -82,8 +83,8 @@ async def test_work_goes_on_soon_after_packets_were_swallowed(
 async def test_what_a_dead_connection_had_locked_is_free_within_seconds(
     database: Database, proxy: TcpProxy, database_url: str
 ) -> None:
-    town = Town(database)
-    (ada,) = await town.accounts(1)
+    seed = DatabaseSeed(database)
+    (ada,) = await seed.accounts(1)
 
     async def rename() -> None:
         async with database.transaction() as connection:
@@ -103,7 +104,7 @@ async def test_what_a_dead_connection_had_locked_is_free_within_seconds(
 
 
 async def test_a_slow_statement_is_left_alone_and_so_is_one_that_waits_for_a_lock(database: Database) -> None:
-    (ada,) = await Town(database).accounts(1)
+    (ada,) = await DatabaseSeed(database).accounts(1)
 
     async def hold() -> None:
         async with database.transaction() as connection:

@@ -69,7 +69,7 @@ class Life:
         self.process.send_signal(number)
 
     def end(self, timeout: float = 15) -> tuple[int, list[str], str]:
-        """Wait for the end; gives status, events logged and standard error."""
+        """Wait for the end. Return status, events logged and standard error."""
         out, err = self.process.communicate(timeout=timeout)
         self.lines += [json.loads(line) for line in (self._unread + out).splitlines()]
         return self.process.returncode, [line["event"] for line in self.lines], err.decode()

@@ -26,8 +26,8 @@ from posthorn.ports.queue import Due, QueueFilter, Route
 from posthorn.runtime.ids import new_id
 from posthorn_local.embedded import Postgres
 from tests.contract.queue_env import QueueEnv
-from tests.contract.town import pool
 from tests.integration.long_queue import fill
+from tests.support.databases import pool
 
 ROWS = 60_000
 DESTINATIONS = 2_000

@@ -27,9 +27,11 @@ from posthorn_delivery.consumer import Consumer
 from posthorn_delivery.deliverer import Deliverer
 from posthorn_delivery.gated_source import GatedSource
 from posthorn_local.embedded import Nats, Postgres, die_with_parent
-from tests.contract import town
-from tests.contract.town import Town, pool
-from tests.support.jetstream import letter, nats_settings, until
+from tests.support.builders import make_envelope, make_message, make_segment
+from tests.support.databases import pool
+from tests.support.jetstream import nats_settings
+from tests.support.polling import until
+from tests.support.seed import DatabaseSeed
 from tests.support.standby import Standby, ask, await_value, both, set_synchronous
 
 pytestmark = pytest.mark.timeout(240)
@@ -145,13 +147,13 @@ async def test_what_a_commit_that_was_not_waited_for_left_is_confirmed_before_it
     primary: Postgres, standby: Postgres, database: Database
 ) -> None:
     await set_synchronous(primary, "*")
-    (ada,) = await Town(database).accounts(1)
-    placed = town.letter([ada])
+    (ada,) = await DatabaseSeed(database).accounts(1)
+    placed = make_message([ada])
     identity = placed.envelope.id
     standby.stop()
     async with pool(primary.url, database_timeout_seconds=2) as hasty:
         with pytest.raises(Unavailable):  # the wait is cut short: the row is there all the same, and on no standby
-            await PostgresMailboxes(hasty).deliver([town.segment([placed])])
+            await PostgresMailboxes(hasty).deliver([make_segment([placed])])
     resolving = asyncio.create_task(PostgresMailboxes(database).resolve([], [identity]))
     done, _ = await asyncio.wait([resolving], timeout=2)
     assert not done
@@ -170,7 +172,7 @@ async def blobs(tmp_path: Path) -> FileBlobs:
 async def test_delivery_takes_nothing_while_a_failover_would_lose_it(
     primary: Postgres, standby: Postgres, nats: Nats, database: Database, blobs: FileBlobs
 ) -> None:
-    (ada,) = await Town(database).accounts(1)
+    (ada,) = await DatabaseSeed(database).accounts(1)
     watch = ReplicationWatch(database, demanded=True)
     await watch.look()
     async with connect(nats_settings(nats), "test") as connection, NatsIngestSource(connection) as source:
@@ -178,7 +180,7 @@ async def test_delivery_takes_nothing_while_a_failover_would_lose_it(
         intake = Consumer(GatedSource(source, watch.check), deliverer, (512, 1 << 23, 1))
         running = asyncio.create_task(intake.run())
         try:
-            await NatsIngest(connection).accept(letter(BODY, to=("user0@example.test",)), BODY)
+            await NatsIngest(connection).accept(make_envelope(BODY, to=("user0@example.test",)), BODY)
             await asyncio.sleep(1)
             assert (await source.backlog()).messages == 1
             assert await _entries(database, ada) == 0
@@ -203,7 +205,7 @@ async def test_a_failover_loses_nothing_that_was_acknowledged_when_commits_wait(
         connect(nats_settings(nats), "test") as connection,
         NatsIngestSource(connection) as source,
     ):
-        (ada,) = await Town(database).accounts(1)
+        (ada,) = await DatabaseSeed(database).accounts(1)
         watch = ReplicationWatch(database, demanded=True)
         first = await watch.look()
         deliverer = Deliverer(PostgresMailboxes(database), blobs, NatsDeadLetters(connection), new_id=new_id)
@@ -214,7 +216,7 @@ async def test_a_failover_loses_nothing_that_was_acknowledged_when_commits_wait(
 
             async def send() -> None:
                 while not stop.is_set():
-                    each = letter(BODY, to=("user0@example.test",))
+                    each = make_envelope(BODY, to=("user0@example.test",))
                     await ingest.accept(each, BODY)
                     sent.append(each.id)
 

@@ -27,9 +27,10 @@ from posthorn.model.events import ACCEPTED
 from posthorn_local.certificate import ensure_certificate
 from posthorn_local.embedded import Nats, die_with_parent, free_port
 from tests.conformance.submission.env import MESSAGE, PASSWORD, password_hash
-from tests.contract.town import Town, pool
-from tests.support.databases import logged_in
-from tests.support.jetstream import nats_settings, until
+from tests.support.databases import logged_in, pool
+from tests.support.jetstream import nats_settings
+from tests.support.polling import until
+from tests.support.seed import DatabaseSeed
 
 KEY = base64.b64encode(b"k" * 32).decode()
 
@@ -82,10 +83,10 @@ async def process(role: str, log: Path, **settings: str) -> AsyncIterator[Mappin
 async def test_submission_on_real_parts(connection: Connection, nats: Nats, database_url: str, tmp_path: Path) -> None:
     ensure_certificate(tmp_path / "tls")
     async with pool(database_url) as database:
-        town = Town(database)
-        await town.domain("example.test")
-        await town.account("alice@example.test")
-        await town.rows("UPDATE accounts SET password_hash = $1", password_hash())
+        seed = DatabaseSeed(database)
+        await seed.domain("example.test")
+        await seed.account("alice@example.test")
+        await seed.rows("UPDATE accounts SET password_hash = $1", password_hash())
     trusting = ssl.create_default_context(cafile=str(tmp_path / "tls" / "tls.crt"))
     settings = {
         "NATS_URL": nats.url_of("submission"),

@@ -23,7 +23,6 @@ from posthorn.adapters.postgres.directory.aliases import NO_POLICY
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.model.dns_records import Endpoint, Presence
 from posthorn.model.ip_addresses import AddressPolicy
-from posthorn.model.outbound import Outbound
 from posthorn.ports.api_keys import Role
 from posthorn.ports.blobs import Blobs
 from posthorn.ports.directory import DirectoryWithPostmasters
@@ -51,7 +50,8 @@ from posthorn_api.sending.service import SendingLimits
 from posthorn_api.services import OverNats, ServiceOptions, build
 from posthorn_api.tenants.service import hash_of_key
 from posthorn_api.transfers.service import TransferService
-from tests.contract.town import letter, pool, segment
+from tests.support.builders import make_message, make_outbound, make_segment
+from tests.support.databases import pool
 from tests.support.dns import DnsServer
 
 ADMIN_KEY = "ph_" + "a" * 43
@@ -94,7 +94,7 @@ class Api:
     async def key(
         self, role: Role, tenant: UUID | None = None, *, message_content: bool | None = None
     ) -> dict[str, str]:
-        """Make a key; gives the headers that show it."""
+        """Make a key. Return the headers that show it."""
         number = len(self.keys) + 1
         key = f"ph_{number:043d}"
         self.keys[key] = role.value
@@ -150,11 +150,20 @@ class Api:
         if tenant is None:
             (row,) = await self.sql("SELECT id FROM tenants WHERE name = 'default'")
             tenant = row["id"]
-        outbound = tuple(Outbound(each, each.rpartition("@")[2], sender) for each in recipients)
-        made = letter((), subject="=?utf-8?q?Gr=C3=BC=C3=9Fe?=", reverse_path=sender)
+        outbound = tuple(make_outbound(each, sender) for each in recipients)
+        made = make_message((), subject="=?utf-8?q?Gr=C3=BC=C3=9Fe?=", reverse_path=sender)
         async with pool(self.database_url) as database:
-            await PostgresMailboxes(database).deliver([segment([replace(made, outbound=outbound, tenant=tenant)])])
+            await PostgresMailboxes(database).deliver([make_segment([replace(made, outbound=outbound, tenant=tenant)])])
         return made.envelope.id
+
+    async def deliver(self, blobs: Blobs, body: bytes, to: str = "alice@example.test") -> UUID:
+        """Place a message in an INBOX, as delivery does. Return its id."""
+        (row,) = await self.sql("SELECT id FROM accounts WHERE address = $1", to)
+        packed = make_segment([make_message([row["id"]], size=len(body))])
+        await blobs.put(packed.key, [body])
+        async with pool(self.database_url) as database:
+            await PostgresMailboxes(database).deliver([packed])
+        return packed.messages[0].envelope.id
 
 
 _documents: list[dict[str, Any]] = []
@@ -226,7 +235,7 @@ async def running_api(
 
 
 def problem(answer: httpx.Response, status: int, slug: str, field: str | None = None) -> dict[str, Any]:
-    """Assert that the answer is this problem document, and that it names the field; gives the document."""
+    """Assert that the answer is this problem document, and that it names the field. Return the document."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     document: dict[str, Any] = answer.json()

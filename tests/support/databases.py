@@ -11,14 +11,18 @@ Rules:
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
 
+from posthorn.adapters.postgres.database import Connection, Database, connect
 from posthorn.adapters.postgres.privileges import PRIVILEGES, role_name
+from posthorn.runtime.settings import PostgresSettings
 from posthorn_local.embedded import Postgres
 
 _numbers = itertools.count(1)
@@ -37,7 +41,7 @@ _TABLES = """
 SELECT c.oid::regclass::text AS name FROM pg_class c
  WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace ORDER BY c.oid
 """
-# a table has octets also when all that was written to it was taken back
+# a table has bytes also when all that was written to it was taken back
 _EMPTY = """
 DO $$
 DECLARE written text; number record;
@@ -57,6 +61,13 @@ END $$
 def as_part(url: str, part: str) -> str:
     """The same database with the privileges of a part's role, whoever logs in."""
     return f"{url}?role={role_name('posthorn_', part)}"
+
+
+@asynccontextmanager
+async def pool(url: str, *, by_key: bool = False, **settings: Any) -> AsyncIterator[Database]:
+    """Open a pool of connections; ``settings`` are fields of PostgresSettings."""
+    async with connect(PostgresSettings.model_validate({"database_url": url, **settings}), by_key=by_key) as database:
+        yield database
 
 
 ROLE_PASSWORDS = {part: f"secret-of-{part}" for part in PRIVILEGES}
@@ -129,3 +140,16 @@ class Databases:
             await admin.execute(statement)
         finally:
             await admin.close()
+
+
+async def until_waiting(watcher: Connection, sessions: int = 1) -> int:
+    """Wait until so many statements wait for a lock. Return the process id of one."""
+    async with asyncio.timeout(20):
+        while True:
+            await watcher.execute("SELECT pg_stat_clear_snapshot()")  # within a transaction the view stands still
+            waiting = await watcher.fetch(
+                "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            if len(waiting) >= sessions:
+                return int(waiting[0]["pid"])
+            await asyncio.sleep(0.01)

@@ -97,7 +97,7 @@ class DnsServer:
         await self._tcp.wait_closed()
 
     def answer(self, wire: bytes, *, tcp: bool) -> bytes | None:
-        """Give the answer to a question, None for silence."""
+        """Return the answer to a question, None for silence."""
         query = dns.message.from_wire(wire)
         question = query.question[0]
         key = (question.name, question.rdtype)

@@ -33,7 +33,7 @@ class Reader:
         return text
 
     def many(self, command: str) -> bytes:
-        """Send a command and give the octets of its multi-line answer, unstuffed, without the end line."""
+        """Send a command and return the octets of its multi-line answer, unstuffed, without the end line."""
         self.line(command)
         return self._lines()
 
@@ -124,7 +124,7 @@ class Maildrop:
             return found
 
     def await_mail(self, count: int, timeout: float = 20.0) -> list[bytes]:
-        """Wait until there are ``count`` messages, and give them. More than that is an error at once."""
+        """Wait until there are ``count`` messages, and return them. More than that is an error at once."""
         deadline = time.monotonic() + timeout
         while (now := self.count()) < count:
             assert time.monotonic() < deadline, f"{now} of {count} messages in {self.address} after {timeout:.0f} s"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -27,7 +26,6 @@ from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
 from posthorn.model.blob_range import BlobRange
 from posthorn.model.envelope import Body, Envelope, Record, decode_record
-from posthorn.model.events import Event
 from posthorn.model.outbound import Outbound
 from posthorn.ports.queue import Route
 from posthorn.ports.segments import Segment, SegmentMessage
@@ -41,9 +39,10 @@ from posthorn_relay.scheduler import Scheduler
 from posthorn_relay.settings import RelaySettings
 from posthorn_relay.smtp.connector import SmtpConnector
 from posthorn_relay.smtp.types import Failed, RemoteHost, Tls
-from tests.contract.town import pool
-from tests.support.databases import as_part
-from tests.support.jetstream import nats_settings, until
+from tests.support.databases import as_part, pool
+from tests.support.events import RecordedEvents
+from tests.support.jetstream import nats_settings
+from tests.support.polling import until
 
 SENDER = "alice@example.test"
 BODY = b"From: alice@example.test\r\nSubject: hello\r\nMessage-ID: <1@example.test>\r\n\r\nworld\r\n.dots\r\n"
@@ -62,19 +61,6 @@ class FixedPlanner:
         if self.failure:
             raise replace(self.failure)
         return [RemoteHost(f"mx{n}.{destination}", "127.0.0.1", port, Tls.NONE) for n, port in enumerate(self.ports)]
-
-
-@dataclass
-class RecordedEvents:
-    """Recorded events."""
-
-    events: list[Event] = field(default_factory=list)
-
-    def record(self, *events: Event) -> None:
-        self.events.extend(events)
-
-    def kinds(self, message: UUID) -> list[str]:
-        return [event.kind for event in self.events if event.message == message]
 
 
 def relay_settings(nats: Nats, database_url: str, blobs: Path, **changes: Any) -> RelaySettings:
@@ -123,7 +109,7 @@ class RelayEnv:
         outbound = tuple(
             one if isinstance(one, Outbound) else Outbound(one, one.rpartition("@")[2], sender) for one in recipients
         )
-        facts = Body(len(octets), hashlib.sha256(octets).digest(), b"\r\n." in octets, len(path))
+        facts = Body.from_message(octets, len(path))
         envelope = Envelope(
             number,
             time.time(),

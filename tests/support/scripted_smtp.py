@@ -141,7 +141,7 @@ class ScriptedSmtp:
                     said = await self._do("AUTH", writer)
 
     async def _do(self, verb: str, writer: asyncio.StreamWriter) -> bytes | None:
-        """Give what was said, or None when the connection has ended."""
+        """Return what was said, or None when the connection has ended."""
         step = self.script.get(verb, USUAL.get(verb, b"500 5.5.2 unknown\r\n"))
         if not isinstance(step, bytes | Do):
             turn = self._turns.get(verb, 0)
@@ -191,7 +191,7 @@ class Authority:
     def issue(
         self, *names: str, expired: bool = False, authority: bool = False
     ) -> tuple[ssl.SSLContext, x509.Certificate]:
-        """Give a server's context, which shows this authority too, and its certificate."""
+        """Return a server's context, which shows this authority too, and its certificate."""
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = self._sign("server", key, names=names, expired=expired, authority=authority)
         path = self.directory / f"{certificate.serial_number:x}.pem"

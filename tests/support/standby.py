@@ -33,7 +33,7 @@ def both(primary: Postgres, standby: Postgres) -> str:
 
 
 async def ask(server: Postgres, *statements: str) -> object:
-    """Run statements as the superuser, each a transaction; gives the value of the last one."""
+    """Run statements as the superuser, each a transaction. Return the value of the last one."""
     connection = await asyncpg.connect(server.url)
     try:
         value: object = None

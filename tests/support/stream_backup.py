@@ -43,7 +43,7 @@ async def back_up(url: str, name: str) -> StreamBackup:
 
 
 async def restore(url: str, backup: StreamBackup) -> int:
-    """Make the stream as it was; gives the number of its messages. It must not be there yet."""
+    """Make the stream as it was. Return the number of its messages. It must not be there yet."""
     client = await nats.connect(url)
     try:
         wanted = {"config": backup.config, "state": backup.state}

@@ -154,7 +154,7 @@ class System:
         await_that("every service serves", lambda: all(self.serves(name) for name in SERVICES), timeout)
 
     def serves(self, service: str) -> bool:
-        """Whether /readyz of the service answers 200."""
+        """Return whether /readyz of the service answers 200."""
         try:
             return self.page(service, "/readyz").status_code == 200
         except httpx.HTTPError:
@@ -200,7 +200,7 @@ class System:
             self._api = None
 
     def make_account(self, address: str, password: str = "a password for tests") -> Maildrop:
-        """Create an account over REST; gives its maildrop."""
+        """Create an account over REST. Return its maildrop."""
         answer = self.api.post("/v1/accounts", json={"address": address, "password": password})
         assert answer.status_code == 201, answer.text
         return self.maildrop(address, password)

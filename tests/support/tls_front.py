@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 
 @asynccontextmanager
 async def tls_front(context: ssl.SSLContext, target: int) -> AsyncIterator[int]:
-    """Listen with TLS before a port of 127.0.0.1; gives the port of the listener."""
+    """Listen with TLS before a port of 127.0.0.1. Return the port of the listener."""
     carrying: set[asyncio.Task[None]] = set()
 
     async def pump(source: asyncio.StreamReader, goal: asyncio.StreamWriter) -> None:

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
-
-from tests.unit.client_source import document
+from tools.client_source import document
 
 DOCUMENT = document()
 SCHEMAS = DOCUMENT["components"]["schemas"]
@@ -32,7 +31,7 @@ def resolved(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def explained(schema: dict[str, Any]) -> bool:
-    """Whether the schema, one of its alternatives, what it lists or one of its fields has an example."""
+    """Return whether the schema, one of its alternatives, what it lists or one of its fields has an example."""
     schema = resolved(schema)
     if "example" in schema or schema.get("examples"):
         return True

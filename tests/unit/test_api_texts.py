@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
-
-from tests.unit.client_source import document
+from tools.client_source import document
 
 DOCUMENT = document()
 OPERATIONS = [operation for item in DOCUMENT["paths"].values() for operation in item.values()]

@@ -10,9 +10,9 @@ import pytest
 from posthorn.model.authority import ForgedEnvelopeError, admitted
 from posthorn.model.envelope import Envelope, Record
 from posthorn.model.streams import LEGACY_SUBJECT, ingest_subject, role_of_subject
-from tests.support.jetstream import letter
+from tests.support.builders import make_envelope
 
-MX = letter()
+MX = make_envelope()
 SUBMITTED = replace(MX, role="submission", submitter="alice@example.test", tenant=uuid4(), signer="example.test")
 SENT = replace(SUBMITTED, role="send", submitter="key:billing")
 NOTICE = replace(MX, role="notice", reverse_path="", tenant=uuid4())

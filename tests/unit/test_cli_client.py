@@ -9,10 +9,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tools import client_source
 
 from posthorn_cli.client import ApiError, Client, Unreachable, UnsafeUrl, every
 from posthorn_cli.client.connection import TRIES
-from tests.unit import client_source
 
 OPENAPI = client_source.document()
 PROBLEM = {

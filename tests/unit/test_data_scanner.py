@@ -21,7 +21,7 @@ CONTENT = st.lists(
 
 
 def scan(pieces: list[bytes]) -> tuple[bytes | None, bytes, bool]:
-    """Feed pieces; gives the content (None when broken), what came after the end, and whether the end was seen."""
+    """Feed pieces. Return the content (None when broken), what came after the end, and whether the end was seen."""
     scanner = DataScanner()
     content = b""
     for number, piece in enumerate(pieces):

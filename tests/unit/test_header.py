@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from posthorn.wire.message.header import FIELD_LIMIT, SCAN_LIMIT, Summary, header_end, scan_header, starts_with_field
 
-LETTER = (
+MESSAGE = (
     b"Received: from a.test by b.test; today\r\n"
     b"received : from c.test\r\n\tby a.test; today\r\n"
     b"From: Alice <alice@example.test>\r\n"
@@ -24,8 +24,8 @@ LETTER = (
 )
 
 
-def test_a_letter_as_it_comes() -> None:
-    scan = scan_header(LETTER)
+def test_a_message_as_it_comes() -> None:
+    scan = scan_header(MESSAGE)
     assert scan.summary == Summary(
         "one two three", "Alice <alice@example.test>", "Mon, 1 Jan 2024 00:00:00 +0000", "<1@example.test>"
     )
@@ -33,7 +33,7 @@ def test_a_letter_as_it_comes() -> None:
 
 
 def test_the_end_of_the_header_block() -> None:
-    assert LETTER[header_end(LETTER) :].startswith(b"Received: in the body")
+    assert MESSAGE[header_end(MESSAGE) :].startswith(b"Received: in the body")
     assert header_end(b"\r\nbody") == 2
     assert header_end(b"Subject: no end\r\n") == -1
     assert header_end(b"") == -1
@@ -127,9 +127,9 @@ def test_no_octets_make_it_fail(head: bytes) -> None:
         assert scan_header(head[:end] + b"Subject: of the body\r\n") == scan, "the body does not matter"
 
 
-@given(st.integers(0, len(LETTER)))
-def test_a_letter_cut_anywhere_is_scanned(length: int) -> None:
-    scan = scan_header(LETTER[:length])
+@given(st.integers(0, len(MESSAGE)))
+def test_a_message_cut_anywhere_is_scanned(length: int) -> None:
+    scan = scan_header(MESSAGE[:length])
     assert scan.received <= 2
-    if length >= header_end(LETTER):
-        assert scan == scan_header(LETTER)
+    if length >= header_end(MESSAGE):
+        assert scan == scan_header(MESSAGE)

@@ -55,7 +55,7 @@ def headers(octets: bytes) -> list[list[tuple[str, str]]]:
     ]
 
 
-def letter(body: bytes, *fields: bytes) -> bytes:
+def make_message(body: bytes, *fields: bytes) -> bytes:
     return b"".join(field + b"\r\n" for field in (b"From: a@x.test", b"MIME-Version: 1.0", *fields)) + b"\r\n" + body
 
 
@@ -63,13 +63,13 @@ def letter(body: bytes, *fields: bytes) -> bytes:
 
 
 def test_text_with_a_few_umlauts_becomes_quoted_printable() -> None:
-    message = letter(
+    message = make_message(
         b"Gr\xc3\xbc\xc3\x9fe = 1 \r\nplain enough to read, and quite some more of it\r\n.\r\n",
         b"Content-Type: text/plain; charset=utf-8",
         b"Content-Transfer-Encoding: 8bit",
         b"Subject: after",
     )
-    assert converted(message) == letter(
+    assert converted(message) == make_message(
         b"Gr=C3=BC=C3=9Fe =3D 1=20\r\nplain enough to read, and quite some more of it\r\n.\r\n",
         b"Content-Type: text/plain; charset=utf-8",
         b"Content-Transfer-Encoding: quoted-printable",
@@ -88,7 +88,7 @@ def test_text_with_a_few_umlauts_becomes_quoted_printable() -> None:
     ],
 )
 def test_what_quoted_printable_does_not_suit_becomes_base64(type_: bytes, body: bytes) -> None:
-    found = converted(letter(body, b"Content-Type: " + type_, b"content-transfer-encoding: BINARY (whatever)"))
+    found = converted(make_message(body, b"Content-Type: " + type_, b"content-transfer-encoding: BINARY (whatever)"))
     assert b"Content-Transfer-Encoding: base64\r\n" in found
     assert b"BINARY" not in found
     assert leaves(found)[0][1] == body
@@ -96,7 +96,7 @@ def test_what_quoted_printable_does_not_suit_becomes_base64(type_: bytes, body: 
 
 
 @pytest.mark.parametrize(("body", "charset"), [(UMLAUTS, b"utf-8"), ("Müde\r\n".encode("latin1"), b"unknown-8bit")])
-def test_a_letter_from_before_mime_gets_what_it_lacks(body: bytes, charset: bytes) -> None:
+def test_a_message_from_before_mime_gets_what_it_lacks(body: bytes, charset: bytes) -> None:
     found = converted(b"Subject: old\r\n\r\n" + body)
     assert found.startswith(
         b"Subject: old\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=" + charset + b"\r\nContent-Transfer-E"
@@ -104,12 +104,12 @@ def test_a_letter_from_before_mime_gets_what_it_lacks(body: bytes, charset: byte
     assert leaves(found)[0][1] == body
 
 
-def test_a_letter_that_is_fit_is_left_alone() -> None:
+def test_a_message_that_is_fit_is_left_alone() -> None:
     for message in (
         b"",
         b"\r\n",
         b"Subject: x\r\n\r\ntext",
-        letter(b"x" * 998 + b"\r\n"),
+        make_message(b"x" * 998 + b"\r\n"),
         b"no header at all",
         LONG[:998],
     ):
@@ -121,12 +121,14 @@ def test_a_letter_that_is_fit_is_left_alone() -> None:
 
 
 def test_a_label_that_says_more_than_there_is_becomes_7bit() -> None:
-    found = converted(letter(b"ascii\r\n", b"Content-Transfer-Encoding: 8bit"))
-    assert found == letter(b"ascii\r\n", b"Content-Transfer-Encoding: 7bit")
+    found = converted(make_message(b"ascii\r\n", b"Content-Transfer-Encoding: 8bit"))
+    assert found == make_message(b"ascii\r\n", b"Content-Transfer-Encoding: 7bit")
 
 
 def test_long_lines_alone_are_mended_where_8_bits_may_stay() -> None:
-    message = multipart(b"mixed", letter(UMLAUTS, b"Content-Transfer-Encoding: 8bit"), letter(LONG + UMLAUTS))
+    message = multipart(
+        b"mixed", make_message(UMLAUTS, b"Content-Transfer-Encoding: 8bit"), make_message(LONG + UMLAUTS)
+    )
     found = converted(message, eight_bit=True)
     assert UMLAUTS in found
     assert found.count(b"quoted-printable") == 1
@@ -138,7 +140,7 @@ def test_long_lines_alone_are_mended_where_8_bits_may_stay() -> None:
 
 def test_quoted_printable_with_8_bits_or_long_lines_is_mended_in_place() -> None:
     body = b"fine =3D\r\nraw \xc3\xa4 =C3=A4\r\n" + b"=C3=A4" * 400 + b"\r\nsoft =\r\nbreak\r\n"
-    found = converted(letter(body, b"Content-Transfer-Encoding: quoted-printable"))
+    found = converted(make_message(body, b"Content-Transfer-Encoding: quoted-printable"))
     assert b"\r\n\r\nfine =3D\r\nraw =C3=A4 =C3=A4\r\n=C3" in found
     assert leaves(found)[0][1] == quopri.decodestring(body)
 
@@ -147,7 +149,7 @@ def test_base64_in_one_line_is_wrapped() -> None:
     octets = random.Random(1).randbytes(200_000)
     body = base64.b64encode(octets)
     for raw in (body, body[:70_001] + b"\xa0" + body[70_001:] + b"\r\n"):
-        found = converted(letter(raw, b"Content-Transfer-Encoding: base64"))
+        found = converted(make_message(raw, b"Content-Transfer-Encoding: base64"))
         assert leaves(found)[0][1] == octets
         assert max(map(len, found.split(b"\r\n"))) <= 76
         assert found.endswith(b"\r\n")
@@ -157,8 +159,8 @@ def test_base64_in_one_line_is_wrapped() -> None:
 def test_an_encoding_that_is_not_known_is_not_touched(name: bytes) -> None:
     fields = (b"Content-Type: text/plain", b"Content-Transfer-Encoding: " + name)
     with pytest.raises(Inconvertible, match="encoding"):
-        converted(letter(UMLAUTS, *fields))
-    assert converted(letter(b"ascii\r\n", *fields)) == letter(b"ascii\r\n", *fields)
+        converted(make_message(UMLAUTS, *fields))
+    assert converted(make_message(b"ascii\r\n", *fields)) == make_message(b"ascii\r\n", *fields)
 
 
 # Structures
@@ -166,7 +168,7 @@ def test_an_encoding_that_is_not_known_is_not_touched(name: bytes) -> None:
 
 def multipart(kind: bytes, *parts: bytes, boundary: bytes = b"=_b", label: bytes = b"8bit", more: bytes = b"") -> bytes:
     body = b"".join(b"\r\n--" + boundary + b"\r\n" + part for part in parts) + b"\r\n--" + boundary + b"--\r\n"
-    return letter(
+    return make_message(
         b"preamble" + body,
         b'Content-Type: multipart/%s;\r\n\tboundary="%s"%s' % (kind, boundary, more),
         b"Content-Transfer-Encoding: " + label,
@@ -197,7 +199,7 @@ def test_only_the_parts_that_need_it_change() -> None:
 
 def test_an_enclosed_message_is_gone_through() -> None:
     for kind, field in ((b"mixed", b"Content-Type: message/rfc822\r\n"), (b"digest", b"X-Nothing: y\r\n")):
-        enclosed = letter(UMLAUTS, b"Content-Type: text/plain; charset=utf-8", b"Content-Transfer-Encoding: 8bit")
+        enclosed = make_message(UMLAUTS, b"Content-Type: text/plain; charset=utf-8", b"Content-Transfer-Encoding: 8bit")
         message = multipart(kind, field + b"Content-Transfer-Encoding: 8bit\r\n\r\n" + enclosed)
         found = converted(message)
         assert leaves(found) == leaves(message)
@@ -235,13 +237,13 @@ def test_what_nobody_is_shown_keeps_its_place() -> None:
 @pytest.mark.parametrize(
     "message",
     [
-        letter(UMLAUTS, b"Content-Type: multipart/mixed; boundary=x"),
-        letter(b"--x\r\n\r\n" + UMLAUTS + b"--x--\r\n", b"Content-Type: multipart/mixed"),
-        letter(b"--x\r\n\r\n" + UMLAUTS, b"Content-Type: multipart/mixed; boundary=x; boundary=y"),
-        letter(UMLAUTS, b"Content-Type: text/plain", b"Content-Type: image/png"),
-        letter(UMLAUTS, b"Content-Transfer-Encoding: 8bit", b"Content-Transfer-Encoding: base64"),
+        make_message(UMLAUTS, b"Content-Type: multipart/mixed; boundary=x"),
+        make_message(b"--x\r\n\r\n" + UMLAUTS + b"--x--\r\n", b"Content-Type: multipart/mixed"),
+        make_message(b"--x\r\n\r\n" + UMLAUTS, b"Content-Type: multipart/mixed; boundary=x; boundary=y"),
+        make_message(UMLAUTS, b"Content-Type: text/plain", b"Content-Type: image/png"),
+        make_message(UMLAUTS, b"Content-Transfer-Encoding: 8bit", b"Content-Transfer-Encoding: base64"),
         b"no field\r\nSubject: x\r\n\r\n" + UMLAUTS,
-        letter(b"--x\r\nno field\r\n\r\n" + UMLAUTS + b"--x--\r\n", b"Content-Type: multipart/mixed; boundary=x"),
+        make_message(b"--x\r\nno field\r\n\r\n" + UMLAUTS + b"--x--\r\n", b"Content-Type: multipart/mixed; boundary=x"),
     ],
 )
 def test_a_structure_that_is_not_clear_is_not_guessed(message: bytes) -> None:
@@ -258,7 +260,7 @@ def test_boundaries_are_found_as_others_find_them() -> None:
         (b'multipart/mixed; name="; boundary=no"; boundary=abc', b"abc"),
     ):
         body = b"--%b \t\r\n\r\n\xc3\xa4 and --%b\r\n--%bx\r\n--%b--\r\n" % ((boundary,) * 4)
-        found = converted(letter(body, b"Content-Type: " + declared))
+        found = converted(make_message(body, b"Content-Type: " + declared))
         assert b"quoted-printable\r\n\r\n=C3=A4 and --%b\r\n--%bx\r\n--" % (boundary, boundary) in found
 
 
@@ -279,8 +281,10 @@ def test_nesting_has_a_bound() -> None:
     "message",
     [
         b"Subject: Gr\xc3\xbc\xc3\x9fe\r\n\r\ntext\r\n",
-        letter(b"--x\r\nContent-Description: \xe4\r\n\r\ny\r\n--x--", b"Content-Type: multipart/mixed; boundary=x"),
-        letter(b"Subject: \xe4\r\n\r\ntext", b"Content-Type: message/rfc822"),
+        make_message(
+            b"--x\r\nContent-Description: \xe4\r\n\r\ny\r\n--x--", b"Content-Type: multipart/mixed; boundary=x"
+        ),
+        make_message(b"Subject: \xe4\r\n\r\ntext", b"Content-Type: message/rfc822"),
     ],
 )
 def test_a_header_with_8_bits_is_encoded_for_7(message: bytes) -> None:
@@ -298,7 +302,7 @@ def test_a_header_with_8_bits_is_encoded_for_7(message: bytes) -> None:
     ],
 )
 def test_a_field_that_cannot_be_encoded_stays_and_the_rest_is_converted(field: bytes, is_its_own: bool) -> None:
-    conversion = convert(letter(UMLAUTS, field, b"Content-Type: text/plain; charset=utf-8"), eight_bit=False)
+    conversion = convert(make_message(UMLAUTS, field, b"Content-Type: text/plain; charset=utf-8"), eight_bit=False)
     found = b"".join(conversion.blocks())
     assert conversion.has_raw_header is is_its_own
     assert field + b"\r\n" in found
@@ -307,15 +311,21 @@ def test_a_field_that_cannot_be_encoded_stays_and_the_rest_is_converted(field: b
 
 
 def test_long_fields_are_folded_where_they_may_be() -> None:
-    message = letter(b"text\r\n", b"To: " + b", ".join(b"someone%d@example.test" % number for number in range(200)))
+    message = make_message(
+        b"text\r\n", b"To: " + b", ".join(b"someone%d@example.test" % number for number in range(200))
+    )
     for eight_bit in (True, False):
         found = converted(message, eight_bit=eight_bit)
         assert found.replace(b"\r\n ", b" ") == message
     for hopeless in (b"X: " + b"y" * 1000, b"X: y\r\n" + b" " * 1200 + b"z", b"X:" + b" " * 1200):
-        message = letter(b"text\r\n", hopeless)
+        message = make_message(b"text\r\n", hopeless)
         assert b"".join(convert(message, eight_bit=True).blocks()) == message
-        assert b"".join(convert(letter(LONG, hopeless), eight_bit=True).blocks()).partition(hopeless)[2].count(b"=\r\n")
-    message = letter(b"text\r\n", b"X: " + b"y" * 1000 + b" z" * 600)
+        assert (
+            b"".join(convert(make_message(LONG, hopeless), eight_bit=True).blocks())
+            .partition(hopeless)[2]
+            .count(b"=\r\n")
+        )
+    message = make_message(b"text\r\n", b"X: " + b"y" * 1000 + b" z" * 600)
     found = b"".join(convert(message, eight_bit=True).blocks())
     assert b"X: " + b"y" * 1000 + b"\r\n z z" in found
     assert found.replace(b"\r\n ", b" ") == message
@@ -409,7 +419,7 @@ def test_encoders_give_back_what_went_in(content: bytes) -> None:
 
 def test_the_blocks_of_a_large_message_are_small() -> None:
     body = UMLAUTS * 40_000
-    blocks = list(convert(letter(body, b"Content-Type: text/plain"), eight_bit=False).blocks())
+    blocks = list(convert(make_message(body, b"Content-Type: text/plain"), eight_bit=False).blocks())
     assert max(map(len, blocks)) < 4 * encoding.BLOCK
     assert leaves(b"".join(blocks))[0][1] == body
 
@@ -420,12 +430,12 @@ def test_the_blocks_of_a_large_message_are_small() -> None:
 @pytest.mark.parametrize(
     "message",
     [
-        pytest.param(letter(b" " * 60_000 + b"x\r\n"), id="one line of spaces"),
+        pytest.param(make_message(b" " * 60_000 + b"x\r\n"), id="one line of spaces"),
         pytest.param(
-            letter(LONG, b"Content-Type: text/plain; x=" + b"(" * 2000 + b")" * 2000), id="comments in comments"
+            make_message(LONG, b"Content-Type: text/plain; x=" + b"(" * 2000 + b")" * 2000), id="comments in comments"
         ),
-        pytest.param(letter(LONG, b"Content-Type: text/plain; x=" + b"(" * 4000), id="comments without an end"),
-        pytest.param(letter(LONG, b"Content-Type: text/plain; x=" + b'"\\' * 2000), id="quotes without an end"),
+        pytest.param(make_message(LONG, b"Content-Type: text/plain; x=" + b"(" * 4000), id="comments without an end"),
+        pytest.param(make_message(LONG, b"Content-Type: text/plain; x=" + b'"\\' * 2000), id="quotes without an end"),
     ],
 )
 def test_no_message_takes_long(message: bytes) -> None:
@@ -441,10 +451,10 @@ def test_no_message_takes_long(message: bytes) -> None:
 def test_lines_like_boundaries_have_a_bound() -> None:
     head = b"Content-Type: multipart/mixed; boundary=-"
     with pytest.raises(Inconvertible, match="like boundaries"):
-        convert(letter(b"---\r\n\r\n" + LONG + b"---x\r\n" * 200_000 + b"-----\r\n", head), eight_bit=False)
+        convert(make_message(b"---\r\n\r\n" + LONG + b"---x\r\n" * 200_000 + b"-----\r\n", head), eight_bit=False)
 
 
 def test_comments_are_taken_out_and_quoted_strings_are_not() -> None:
     body = b'--a(b\r\nContent-Type: (a (nested) \\) one " here) text/plain\r\n\r\n' + UMLAUTS + b"--a(b--\r\n"
-    found = converted(letter(body, b'Content-Type: multipart/mixed (said); boundary="a(b"'))
+    found = converted(make_message(body, b'Content-Type: multipart/mixed (said); boundary="a(b"'))
     assert found.count(b"Content-Transfer-Encoding: ") == 1 and found.index(b"Content-Transfer") > found.index(b"--a(b")

@@ -14,7 +14,7 @@ DEPLOYED = Path(__file__).parents[2] / "deploy" / "s3"
 
 
 def allowed(document: dict[str, Any], action: str, resource: str) -> bool:
-    """Whether a policy allows it. Only a star at the end of a resource is known."""
+    """Return whether a policy allows it. Only a star at the end of a resource is known."""
     return any(
         action in statement["Action"]
         and any(

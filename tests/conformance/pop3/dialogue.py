@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
-import ipaddress
 import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
@@ -12,11 +10,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
-
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from posthorn.adapters.blobs.segments import SegmentReader
 from posthorn.ports.sending import Senders, Throttle
@@ -28,7 +21,7 @@ from posthorn_pop3.read_events import ReadEvents
 from posthorn_pop3.server import serving
 from posthorn_pop3.service import MaildropService
 from posthorn_pop3.settings import Pop3Settings
-from tests.conformance.twins import PASSWORD, House, NoAppPasswords, Patience
+from tests.conformance.twins import PASSWORD, MailStore, NoAppPasswords, Patience
 
 ADDRESS = "alice@example.test"
 
@@ -37,34 +30,6 @@ ADDRESS = "alice@example.test"
 def shared_passwords() -> Passwords:
     """One for all tests: making it costs a hash."""
     return Passwords()
-
-
-def make_certificate(directory: Path) -> Path:
-    """A certificate for localhost in the form Kubernetes mounts one; gives the directory."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
-            critical=False,
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    directory.mkdir(exist_ok=True)
-    (directory / "tls.crt").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (directory / "tls.key").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return directory
 
 
 @dataclass
@@ -97,7 +62,7 @@ class Server:
 
 @asynccontextmanager
 async def pop3_server(
-    house: House,
+    house: MailStore,
     *,
     passwords: Passwords | None = None,
     senders: Senders | None = None,
@@ -222,10 +187,3 @@ class Client:
         with suppress(OSError, TimeoutError):
             async with asyncio.timeout(5):
                 await self._writer.wait_closed()
-
-
-async def until(condition: Any, seconds: float = 5.0) -> None:
-    """Wait until the condition holds."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.002)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,10 +16,10 @@ from posthorn.ports.errors import Unavailable
 from posthorn.ports.sending import Charge
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.settings import LoginLimitSettings
-from tests.conformance.houses import RealHouse, real_house
+from tests.conformance.mail_stores import PostgresMailStore, postgres_mail_store
 from tests.conformance.pop3.dialogue import ADDRESS, Server, pop3_server
-from tests.conformance.twins import PASSWORD, MemoryHouse, hash_of_password
-from tests.contract.town import pool
+from tests.conformance.twins import PASSWORD, MemoryMailStore
+from tests.support.databases import pool
 
 APP_PASSWORD = "phap_" + "x" * 43
 WRONG = b"-ERR [AUTH]"
@@ -31,21 +29,15 @@ FAILURES_PER_ADDRESS = LoginLimitSettings().login_failures_per_address
 FAILURES_PER_ACCOUNT = LoginLimitSettings().login_failures_per_account
 
 
-@pytest.fixture(scope="module")
-def password_hash() -> str:
-    with ThreadPoolExecutor(1) as aside:
-        return aside.submit(asyncio.run, hash_of_password()).result()
-
-
 @pytest.fixture
-async def house(database_url: str, tmp_path: Path, password_hash: str) -> AsyncIterator[RealHouse]:
-    async with real_house(database_url, tmp_path, password_hash) as made:
+async def house(database_url: str, tmp_path: Path, password_hash: str) -> AsyncIterator[PostgresMailStore]:
+    async with postgres_mail_store(database_url, tmp_path, password_hash) as made:
         await made.account(ADDRESS)
         yield made
 
 
 @pytest.fixture
-async def database(database_url: str, house: RealHouse) -> AsyncIterator[Database]:
+async def database(database_url: str, house: PostgresMailStore) -> AsyncIterator[Database]:
     async with pool(database_url) as made:
         async with made.session() as connection:
             await connection.execute(
@@ -57,7 +49,7 @@ async def database(database_url: str, house: RealHouse) -> AsyncIterator[Databas
 
 
 @pytest.fixture
-async def server(house: RealHouse, database: Database) -> AsyncIterator[Server]:
+async def server(house: PostgresMailStore, database: Database) -> AsyncIterator[Server]:
     senders, throttle = PostgresSenders(database), PostgresThrottle(database)
     async with pop3_server(house, senders=senders, throttle=throttle) as made:
         yield made
@@ -80,7 +72,7 @@ async def test_an_app_password_opens_the_maildrop(server: Server, database: Data
 
 
 async def test_only_the_right_one_for_this_account_and_scope(
-    server: Server, house: RealHouse, database: Database
+    server: Server, house: PostgresMailStore, database: Database
 ) -> None:
     await house.account("bob@example.test")
     assert (await tried(server, APP_PASSWORD[:-1] + "y")).startswith(WRONG)
@@ -107,7 +99,7 @@ async def test_an_own_password_may_look_like_an_app_password(
 
 
 async def test_an_account_is_guarded_after_too_many_failures_and_the_right_one_must_wait_too(
-    server: Server, house: RealHouse, database: Database
+    server: Server, house: PostgresMailStore, database: Database
 ) -> None:
     await house.account("bob@example.test")
     before = REGISTRY.get_sample_value("posthorn_pop3_logins_total", {"outcome": "throttled"}) or 0.0
@@ -146,7 +138,7 @@ async def test_without_counters_people_still_get_their_mail(password_hash: str) 
         async def take(self, charges: Sequence[Charge]) -> float:
             raise Unavailable("postgres", "no such table")
 
-    house = MemoryHouse(password_hash)
+    house = MemoryMailStore(password_hash)
     await house.account(ADDRESS)
     async with pop3_server(house, throttle=Broken()) as server:
         assert (await tried(server, "wrong")).startswith(WRONG)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -15,28 +14,23 @@ from prometheus_client import REGISTRY
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.passwords import Busy, Passwords
 from posthorn_pop3.settings import Pop3Settings
-from tests.conformance.pop3.dialogue import ADDRESS, Client, Server, pop3_server, until
-from tests.conformance.twins import PASSWORD, MemoryHouse, hash_of_password
+from tests.conformance.pop3.dialogue import ADDRESS, Client, Server, pop3_server
+from tests.conformance.twins import PASSWORD, MemoryMailStore
+from tests.support.polling import until
 
 THREE = [b"Subject: %d\r\n\r\nbody %d\r\n" % (n, n) for n in (1, 2, 3)]
 LARGE = b"Subject: large\r\n\r\n" + b"".join(b".%070d\r\n" % n for n in range(40_000))
 
 
-@pytest.fixture(scope="module")
-def password_hash() -> str:
-    with ThreadPoolExecutor(1) as aside:
-        return aside.submit(asyncio.run, hash_of_password()).result()
-
-
 @pytest.fixture
-async def house(password_hash: str) -> MemoryHouse:
-    made = MemoryHouse(password_hash)
+async def house(password_hash: str) -> MemoryMailStore:
+    made = MemoryMailStore(password_hash)
     await made.deliver(await made.account(ADDRESS), THREE)
     return made
 
 
 @pytest.fixture
-async def server(house: MemoryHouse) -> AsyncIterator[Server]:
+async def server(house: MemoryMailStore) -> AsyncIterator[Server]:
     async with pop3_server(house) as made:
         yield made
 
@@ -52,7 +46,7 @@ async def tried(client: Client) -> bytes:
     return await client.line()
 
 
-def left(house: MemoryHouse) -> int:
+def left(house: MemoryMailStore) -> int:
     return len(house.maildrops.accounts[1].locations)
 
 
@@ -65,7 +59,7 @@ def counted(name: str, **labels: str) -> float:
 
 @pytest.mark.parametrize("method", ["login", "open"])
 async def test_thunderbird_a_fault_is_never_an_empty_maildrop_nor_a_wrong_password(
-    house: MemoryHouse, server: Server, method: str
+    house: MemoryMailStore, server: Server, method: str
 ) -> None:
     house.maildrops.faults = {method}
     client = await server.client()
@@ -80,13 +74,13 @@ class FullPasswords(Passwords):
         raise Busy
 
 
-async def test_a_login_that_finds_too_many_others_is_temporary(house: MemoryHouse) -> None:
+async def test_a_login_that_finds_too_many_others_is_temporary(house: MemoryMailStore) -> None:
     async with pop3_server(house, passwords=FullPasswords(1)) as server:
         assert (await tried(await server.client())).startswith(b"-ERR [SYS/TEMP] ")
 
 
 async def test_a_message_that_cannot_be_located_is_temporary_and_the_session_goes_on(
-    house: MemoryHouse, server: Server
+    house: MemoryMailStore, server: Server
 ) -> None:
     client = await server.login()
     house.maildrops.faults = {"locate"}
@@ -96,7 +90,7 @@ async def test_a_message_that_cannot_be_located_is_temporary_and_the_session_goe
     assert await client.fetch(b"RETR 1") == THREE[0]
 
 
-async def test_wilduck_quit_claims_nothing_that_was_not_committed(house: MemoryHouse, server: Server) -> None:
+async def test_wilduck_quit_claims_nothing_that_was_not_committed(house: MemoryMailStore, server: Server) -> None:
     client = await server.login()
     await client.ask(b"DELE 1")
     house.maildrops.faults = {"commit"}
@@ -110,7 +104,7 @@ async def test_wilduck_quit_claims_nothing_that_was_not_committed(house: MemoryH
 
 
 async def test_quit_without_deletions_gives_the_maildrop_back_before_it_answers(
-    house: MemoryHouse, server: Server
+    house: MemoryMailStore, server: Server
 ) -> None:
     for _ in range(10):
         client = await server.login()
@@ -119,7 +113,7 @@ async def test_quit_without_deletions_gives_the_maildrop_back_before_it_answers(
 
 
 async def test_quit_without_deletions_succeeds_even_if_the_lease_cannot_be_given_back(
-    house: MemoryHouse, server: Server
+    house: MemoryMailStore, server: Server
 ) -> None:
     client = await server.login()
     house.maildrops.faults = {"release"}
@@ -127,7 +121,7 @@ async def test_quit_without_deletions_succeeds_even_if_the_lease_cannot_be_given
 
 
 async def test_thunderbird_closes_without_waiting_for_quit_and_deletions_are_committed_all_the_same(
-    house: MemoryHouse, server: Server
+    house: MemoryMailStore, server: Server
 ) -> None:
     client = await server.login()
     house.maildrops.hold["commit"] = asyncio.Event()
@@ -142,7 +136,9 @@ async def test_thunderbird_closes_without_waiting_for_quit_and_deletions_are_com
     assert "release" not in house.maildrops.calls
 
 
-async def test_wilduck_a_client_that_goes_during_its_login_leaves_no_lease(house: MemoryHouse, server: Server) -> None:
+async def test_wilduck_a_client_that_goes_during_its_login_leaves_no_lease(
+    house: MemoryMailStore, server: Server
+) -> None:
     house.maildrops.hold["open"] = asyncio.Event()
     client = await server.client()
     client.send(login_lines())
@@ -157,7 +153,7 @@ async def test_wilduck_a_client_that_goes_during_its_login_leaves_no_lease(house
 # --- leases ----------------------------------------------------------------------------------------------------------
 
 
-async def test_all_leases_are_renewed_in_one_call(house: MemoryHouse, server: Server) -> None:
+async def test_all_leases_are_renewed_in_one_call(house: MemoryMailStore, server: Server) -> None:
     for number in range(5):
         await house.account(f"user{number}@example.test")
     clients = [await server.login(f"user{number}@example.test") for number in range(5)]
@@ -171,7 +167,7 @@ async def test_all_leases_are_renewed_in_one_call(house: MemoryHouse, server: Se
     assert house.maildrops.calls.count("renew") == 1, "nothing is asked when no session is open"
 
 
-async def test_dovecot_a_dead_session_does_not_lock_for_ever(house: MemoryHouse, server: Server) -> None:
+async def test_dovecot_a_dead_session_does_not_lock_for_ever(house: MemoryMailStore, server: Server) -> None:
     async with pop3_server(house) as dead_pod:
         held = await dead_pod.login()
         assert (await tried(await server.client())).startswith(b"-ERR [IN-USE]")
@@ -180,7 +176,9 @@ async def test_dovecot_a_dead_session_does_not_lock_for_ever(house: MemoryHouse,
         held.abort()
 
 
-async def test_a_session_whose_lease_is_lost_is_told_so_and_deletes_nothing(house: MemoryHouse, server: Server) -> None:
+async def test_a_session_whose_lease_is_lost_is_told_so_and_deletes_nothing(
+    house: MemoryMailStore, server: Server
+) -> None:
     first = await server.login()
     await first.ask(b"DELE 1")
     house.maildrops.now = 30.0
@@ -194,7 +192,7 @@ async def test_a_session_whose_lease_is_lost_is_told_so_and_deletes_nothing(hous
 
 
 async def test_the_session_of_a_suspended_account_ends_deletes_nothing_and_gives_the_lease_back(
-    house: MemoryHouse, server: Server
+    house: MemoryMailStore, server: Server
 ) -> None:
     await house.account("other@example.test")
     first, other = await server.login(), await server.login("other@example.test")
@@ -211,7 +209,7 @@ async def test_the_session_of_a_suspended_account_ends_deletes_nothing_and_gives
     assert (await tried(await server.client())).startswith(b"+OK"), "active again, it logs in at once"
 
 
-async def test_states_that_cannot_be_read_end_no_session(house: MemoryHouse, server: Server) -> None:
+async def test_states_that_cannot_be_read_end_no_session(house: MemoryMailStore, server: Server) -> None:
     client = await server.login()
     house.maildrops.faults = {"ended"}
     await server.service.watch()
@@ -222,7 +220,7 @@ async def test_states_that_cannot_be_read_end_no_session(house: MemoryHouse, ser
     assert house.maildrops.calls.count("ended") == asked, "nothing is asked when no session is open"
 
 
-async def test_a_lease_lost_unnoticed_is_found_at_the_commit(house: MemoryHouse, server: Server) -> None:
+async def test_a_lease_lost_unnoticed_is_found_at_the_commit(house: MemoryMailStore, server: Server) -> None:
     first = await server.login()
     await first.ask(b"DELE 1")
     house.maildrops.now = 30.0
@@ -233,7 +231,7 @@ async def test_a_lease_lost_unnoticed_is_found_at_the_commit(house: MemoryHouse,
     assert (await second.ask(b"STAT")).startswith(b"+OK 3 ")
 
 
-async def test_a_renewal_that_fails_takes_nothing_from_anybody(house: MemoryHouse, server: Server) -> None:
+async def test_a_renewal_that_fails_takes_nothing_from_anybody(house: MemoryMailStore, server: Server) -> None:
     client = await server.login()
     house.maildrops.faults = {"renew"}
     await server.service.renew()
@@ -244,7 +242,7 @@ async def test_a_renewal_that_fails_takes_nothing_from_anybody(house: MemoryHous
 
 
 async def test_a_body_that_cannot_be_read_is_temporary_and_the_session_goes_on(
-    house: MemoryHouse, server: Server
+    house: MemoryMailStore, server: Server
 ) -> None:
     await house.deliver(1, [LARGE])
     client = await server.login()
@@ -259,7 +257,7 @@ async def test_a_body_that_cannot_be_read_is_temporary_and_the_session_goes_on(
 
 
 async def test_a_read_that_fails_in_the_middle_cuts_the_connection_and_never_ends_the_message(
-    house: MemoryHouse, server: Server
+    house: MemoryMailStore, server: Server
 ) -> None:
     await house.deliver(1, [LARGE])
     client = await server.login()
@@ -276,7 +274,7 @@ async def test_a_read_that_fails_in_the_middle_cuts_the_connection_and_never_end
 
 @pytest.mark.parametrize("large", [False, True])
 async def test_a_message_that_the_collector_has_moved_is_located_afresh(
-    house: MemoryHouse, server: Server, large: bool
+    house: MemoryMailStore, server: Server, large: bool
 ) -> None:
     await house.deliver(1, [LARGE])
     client = await server.login()
@@ -289,14 +287,16 @@ async def test_a_message_that_the_collector_has_moved_is_located_afresh(
     assert house.maildrops.calls == ["locate"]
 
 
-async def test_a_blob_that_is_gone_for_good_is_temporary_after_one_more_try(house: MemoryHouse, server: Server) -> None:
+async def test_a_blob_that_is_gone_for_good_is_temporary_after_one_more_try(
+    house: MemoryMailStore, server: Server
+) -> None:
     client = await server.login()
     house.blobs.objects.clear()
     assert (await client.ask(b"RETR 1")).startswith(b"-ERR [SYS/TEMP] ")
     assert house.maildrops.calls.count("locate") == 2
 
 
-async def test_reading_on_locates_in_batches_and_reads_segments_ahead(house: MemoryHouse, server: Server) -> None:
+async def test_reading_on_locates_in_batches_and_reads_segments_ahead(house: MemoryMailStore, server: Server) -> None:
     many = [b"Subject: %d\r\n\r\nx\r\n" % n for n in range(1, 501)]
     await house.deliver(await house.account("many@example.test"), many)
     client = await server.login("many@example.test")
@@ -308,7 +308,7 @@ async def test_reading_on_locates_in_batches_and_reads_segments_ahead(house: Mem
     assert len(house.blobs.reads) <= 25, "ten segments, read a window at a time"
 
 
-async def test_reading_ahead_is_bounded_in_octets(house: MemoryHouse, server: Server) -> None:
+async def test_reading_ahead_is_bounded_in_octets(house: MemoryMailStore, server: Server) -> None:
     bodies = [b"%d\r\n" % n + b"z" * 200_000 + b"\r\n" for n in range(30)]
     await house.deliver(await house.account("big@example.test"), bodies)
     client = await server.login("big@example.test")
@@ -331,7 +331,7 @@ async def test_dovecot_half_dead_clients_are_found_by_the_kernel(server: Server)
 # --- clients that take too long, send too much, read too little ------------------------------------------------------
 
 
-async def test_no_login_in_time_ends_the_connection_whatever_is_sent(house: MemoryHouse) -> None:
+async def test_no_login_in_time_ends_the_connection_whatever_is_sent(house: MemoryMailStore) -> None:
     async with pop3_server(house, pop3_login_seconds=0.3) as server:
         client = await server.client()
         loop = asyncio.get_running_loop()
@@ -346,7 +346,7 @@ def test_thunderbird_may_think_for_ten_minutes() -> None:
     assert Pop3Settings.model_fields["pop3_idle_seconds"].default >= 600
 
 
-async def test_an_idle_session_is_closed_without_a_word_and_without_deletions(house: MemoryHouse) -> None:
+async def test_an_idle_session_is_closed_without_a_word_and_without_deletions(house: MemoryMailStore) -> None:
     async with pop3_server(house, pop3_idle_seconds=0.8) as server:
         client = await server.login()
         await client.ask(b"DELE 1")
@@ -359,7 +359,7 @@ async def test_an_idle_session_is_closed_without_a_word_and_without_deletions(ho
         assert house.maildrops.accounts[1].lease is None
 
 
-async def test_a_client_that_reads_nothing_is_cut(house: MemoryHouse) -> None:
+async def test_a_client_that_reads_nothing_is_cut(house: MemoryMailStore) -> None:
     await house.deliver(1, [LARGE] * 10)
     async with pop3_server(house, pop3_write_seconds=0.3) as server:
         client = await server.login()
@@ -368,7 +368,7 @@ async def test_a_client_that_reads_nothing_is_cut(house: MemoryHouse) -> None:
         await until(lambda: len(server.limiter) == 0)
 
 
-async def test_a_client_that_pipelines_without_reading_fills_no_memory(house: MemoryHouse) -> None:
+async def test_a_client_that_pipelines_without_reading_fills_no_memory(house: MemoryMailStore) -> None:
     await house.deliver(1, [b"x" * 200_000 + b"\r\n"])
     async with pop3_server(house) as server:
         client = await server.login()
@@ -382,7 +382,7 @@ async def test_a_client_that_pipelines_without_reading_fills_no_memory(house: Me
         client.abort()
 
 
-async def test_back_pressure_loses_no_command(house: MemoryHouse) -> None:
+async def test_back_pressure_loses_no_command(house: MemoryMailStore) -> None:
     body = b"y" * 50_000 + b"\r\n"
     await house.deliver(1, [body])
     async with pop3_server(house) as server:
@@ -405,7 +405,7 @@ async def test_bad_commands_end_the_connection_in_the_end(server: Server) -> Non
     assert (await client.ask(b"STAT")).startswith(b"+OK")
 
 
-async def test_a_maildrop_of_100000_messages_lists_quickly(house: MemoryHouse, server: Server) -> None:
+async def test_a_maildrop_of_100000_messages_lists_quickly(house: MemoryMailStore, server: Server) -> None:
     account = await house.account("huge@example.test")
     await house.deliver(account, (b"Subject: %d\r\n\r\n" % n for n in range(100_000)))
     client = await server.login("huge@example.test")
@@ -420,7 +420,7 @@ async def test_a_maildrop_of_100000_messages_lists_quickly(house: MemoryHouse, s
     assert await client.fetch(b"RETR 100000") == b"Subject: 99999\r\n\r\n"
 
 
-async def test_a_long_listing_to_a_client_that_does_not_read_waits(house: MemoryHouse) -> None:
+async def test_a_long_listing_to_a_client_that_does_not_read_waits(house: MemoryMailStore) -> None:
     account = await house.account("huge@example.test")
     await house.deliver(account, (b"%d\r\n" % n for n in range(20_000)))
     async with pop3_server(house) as server:
@@ -438,7 +438,7 @@ async def test_a_long_listing_to_a_client_that_does_not_read_waits(house: Memory
 
 
 @pytest.mark.parametrize("limit", ["pop3_sessions", "pop3_sessions_per_address"])
-async def test_too_many_connections_are_told_so(house: MemoryHouse, limit: str) -> None:
+async def test_too_many_connections_are_told_so(house: MemoryMailStore, limit: str) -> None:
     changes: dict[str, Any] = {limit: 2}
     async with pop3_server(house, **changes) as server:
         first, _ = await server.client(), await server.client()
@@ -449,7 +449,7 @@ async def test_too_many_connections_are_told_so(house: MemoryHouse, limit: str) 
         await server.client()
 
 
-async def test_stalwart_drain_speaks_pop3_to_idle_sessions_and_deletes_nothing(house: MemoryHouse) -> None:
+async def test_stalwart_drain_speaks_pop3_to_idle_sessions_and_deletes_nothing(house: MemoryMailStore) -> None:
     async with pop3_server(house) as server:
         client, stranger = await server.login(), await server.client()
         await client.ask(b"DELE 1")
@@ -460,7 +460,7 @@ async def test_stalwart_drain_speaks_pop3_to_idle_sessions_and_deletes_nothing(h
     assert len(server.limiter) == 0
 
 
-async def test_drain_lets_the_message_under_way_end(house: MemoryHouse) -> None:
+async def test_drain_lets_the_message_under_way_end(house: MemoryMailStore) -> None:
     await house.deliver(1, [LARGE])
     async with pop3_server(house) as server:
         client = await server.login()
@@ -476,7 +476,7 @@ async def test_drain_lets_the_message_under_way_end(house: MemoryHouse) -> None:
     assert answer.endswith(b"\r\n.\r\n-ERR [SYS/TEMP] server going down\r\n")
 
 
-async def test_drain_lets_a_quit_under_way_commit(house: MemoryHouse) -> None:
+async def test_drain_lets_a_quit_under_way_commit(house: MemoryMailStore) -> None:
     async with pop3_server(house) as server:
         client = await server.login()
         house.maildrops.hold["commit"] = asyncio.Event()
@@ -491,7 +491,7 @@ async def test_drain_lets_a_quit_under_way_commit(house: MemoryHouse) -> None:
     assert left(house) == 2
 
 
-async def test_the_end_of_grace_cuts_what_is_left_and_deletes_nothing(house: MemoryHouse) -> None:
+async def test_the_end_of_grace_cuts_what_is_left_and_deletes_nothing(house: MemoryMailStore) -> None:
     await house.deliver(1, [LARGE])
     async with pop3_server(house, grace_seconds=0.2) as server:
         client = await server.login()
@@ -509,7 +509,7 @@ async def test_the_end_of_grace_cuts_what_is_left_and_deletes_nothing(house: Mem
 
 
 async def test_metrics_count_sessions_logins_commands_messages_and_deletions(
-    house: MemoryHouse, server: Server
+    house: MemoryMailStore, server: Server
 ) -> None:
     def values() -> list[float]:
         return [
@@ -541,7 +541,7 @@ async def test_metrics_count_sessions_logins_commands_messages_and_deletions(
 
 
 async def test_the_log_has_a_line_for_the_session_and_never_a_password(
-    house: MemoryHouse, server: Server, capsys: pytest.CaptureFixture[str]
+    house: MemoryMailStore, server: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
     client = await server.client()
     client.send(f"USER {ADDRESS}\r\nPASS hunter2-wrong\r\n".encode())
@@ -563,7 +563,7 @@ async def test_the_log_has_a_line_for_the_session_and_never_a_password(
 
 
 async def test_a_fault_in_this_program_cuts_the_connection_and_shows_nothing(
-    house: MemoryHouse, server: Server, monkeypatch: pytest.MonkeyPatch
+    house: MemoryMailStore, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = await server.login()
     await client.ask(b"DELE 1")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -17,22 +16,16 @@ from posthorn.runtime.settings import LoginLimitSettings
 from posthorn.wire.pop3.events import Login
 from posthorn_pop3.service import LoginFailed
 from tests.conformance.pop3.dialogue import ADDRESS, Server, pop3_server
-from tests.conformance.twins import PASSWORD, MemoryHouse, hash_of_password
-from tests.contract.town import pool
+from tests.conformance.twins import PASSWORD, MemoryMailStore
+from tests.support.databases import pool
 
 FAILURES_PER_ADDRESS = LoginLimitSettings().login_failures_per_address
 FAILURES_PER_ACCOUNT = LoginLimitSettings().login_failures_per_account
 
 
-@pytest.fixture(scope="module")
-def password_hash() -> str:
-    with ThreadPoolExecutor(1) as aside:
-        return aside.submit(asyncio.run, hash_of_password()).result()
-
-
 @pytest.fixture
-async def house(password_hash: str) -> MemoryHouse:
-    made = MemoryHouse(password_hash)
+async def house(password_hash: str) -> MemoryMailStore:
+    made = MemoryMailStore(password_hash)
     await made.account(ADDRESS)
     await made.account("bob@example.test")
     return made
@@ -45,7 +38,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def server(house: MemoryHouse, database: Database) -> AsyncIterator[Server]:
+async def server(house: MemoryMailStore, database: Database) -> AsyncIterator[Server]:
     async with pop3_server(house, throttle=PostgresThrottle(database)) as made:
         yield made
 
@@ -66,7 +59,7 @@ async def test_guesses_at_an_account_at_the_same_time_see_each_other_counted(ser
     assert outcomes == {"wrong": FAILURES_PER_ACCOUNT, "throttled": 15}
 
 
-async def test_the_limits_are_those_of_the_settings(house: MemoryHouse, database: Database) -> None:
+async def test_the_limits_are_those_of_the_settings(house: MemoryMailStore, database: Database) -> None:
     limits: dict[str, Any] = {"login_failures_per_account": 2, "login_failures_per_address": 4}
     async with pop3_server(house, throttle=PostgresThrottle(database), **limits) as server:
         assert [await tried(server, f"192.0.2.{number}") for number in range(3)] == ["wrong", "wrong", "throttled"]
@@ -92,7 +85,7 @@ async def test_guesses_on_connections_at_the_same_time(server: Server) -> None:
         await client.close()
 
 
-async def test_guesses_in_several_processes_are_counted_together(house: MemoryHouse, database: Database) -> None:
+async def test_guesses_in_several_processes_are_counted_together(house: MemoryMailStore, database: Database) -> None:
     async with (
         pop3_server(house, throttle=PostgresThrottle(database)) as one,
         pop3_server(house, throttle=PostgresThrottle(database)) as other,
@@ -132,7 +125,7 @@ async def test_who_was_here_lately_is_not_shut_out_by_guesses_from_elsewhere(ser
     assert await tried(server, "192.0.2.1", PASSWORD, "bob@example.test") == "accepted"
 
 
-async def test_right_passwords_at_the_same_time_are_all_let_in(house: MemoryHouse, server: Server) -> None:
+async def test_right_passwords_at_the_same_time_are_all_let_in(house: MemoryMailStore, server: Server) -> None:
     names = [f"user{number}@example.test" for number in range(FAILURES_PER_ADDRESS + 10)]
     for name in names:
         await house.account(name)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
 import pytest
 
 from posthorn_pop3.read_events import ReadEvents
-from tests.conformance.pop3.dialogue import ADDRESS, Client, Server, pop3_server, until
-from tests.conformance.twins import TENANT, MemoryHouse, hash_of_password
+from tests.conformance.pop3.dialogue import ADDRESS, Client, Server, pop3_server
+from tests.conformance.twins import TENANT, MemoryMailStore
+from tests.support.polling import until
 
 THREE = [b"Subject: %d\r\n\r\nbody %d\r\n" % (n, n) for n in (1, 2, 3)]
 LARGE = b"Subject: large\r\n\r\n" + b"".join(b".%070d\r\n" % n for n in range(40_000))
@@ -31,15 +30,9 @@ class Noted(ReadEvents):
         self.details.append(detail)
 
 
-@pytest.fixture(scope="module")
-def password_hash() -> str:
-    with ThreadPoolExecutor(1) as aside:
-        return aside.submit(asyncio.run, hash_of_password()).result()
-
-
 @pytest.fixture
-async def house(password_hash: str) -> MemoryHouse:
-    made = MemoryHouse(password_hash)
+async def house(password_hash: str) -> MemoryMailStore:
+    made = MemoryMailStore(password_hash)
     await made.deliver(await made.account(ADDRESS), THREE)
     return made
 
@@ -50,12 +43,12 @@ def noted() -> Noted:
 
 
 @pytest.fixture
-async def server(house: MemoryHouse, noted: Noted) -> AsyncIterator[Server]:
+async def server(house: MemoryMailStore, noted: Noted) -> AsyncIterator[Server]:
     async with pop3_server(house, reads=noted) as made:
         yield made
 
 
-def ids(house: MemoryHouse) -> list[UUID]:
+def ids(house: MemoryMailStore) -> list[UUID]:
     return [location.message for _, location in sorted(house.maildrops.accounts[1].locations.items())]
 
 
@@ -65,7 +58,7 @@ async def bye(client: Client) -> None:
 
 
 async def test_retr_counts_once_in_a_session_and_says_whose_it_is(
-    house: MemoryHouse, server: Server, noted: Noted
+    house: MemoryMailStore, server: Server, noted: Noted
 ) -> None:
     client = await server.login()
     for command in (b"RETR 2", b"RETR 2", b"RETR 1", b"RETR 2"):
@@ -91,7 +84,7 @@ async def test_looking_at_mail_is_not_reading_it(server: Server, noted: Noted) -
 
 
 async def test_pipelined_to_the_end_all_count_though_the_client_says_no_more(
-    house: MemoryHouse, server: Server, noted: Noted
+    house: MemoryMailStore, server: Server, noted: Noted
 ) -> None:
     await house.deliver(1, [b"Subject: %d\r\n\r\n%s\r\n" % (n, b"x" * 70) for n in range(1000)])
     client = await server.login()
@@ -103,7 +96,7 @@ async def test_pipelined_to_the_end_all_count_though_the_client_says_no_more(
 
 
 async def test_a_message_sent_in_pieces_counts_when_it_is_whole(
-    house: MemoryHouse, server: Server, noted: Noted
+    house: MemoryMailStore, server: Server, noted: Noted
 ) -> None:
     await house.deliver(1, [LARGE])
     client = await server.login()
@@ -112,7 +105,7 @@ async def test_a_message_sent_in_pieces_counts_when_it_is_whole(
     assert noted.messages == ids(house)[3:]
 
 
-async def test_a_message_that_breaks_off_does_not_count(house: MemoryHouse, server: Server, noted: Noted) -> None:
+async def test_a_message_that_breaks_off_does_not_count(house: MemoryMailStore, server: Server, noted: Noted) -> None:
     await house.deliver(1, [LARGE])
     client = await server.login()
     house.blobs.stream_fault_after = 600_000
@@ -122,7 +115,7 @@ async def test_a_message_that_breaks_off_does_not_count(house: MemoryHouse, serv
     assert noted.messages == []
 
 
-async def test_what_the_client_does_not_take_does_not_count(house: MemoryHouse, noted: Noted) -> None:
+async def test_what_the_client_does_not_take_does_not_count(house: MemoryMailStore, noted: Noted) -> None:
     await house.deliver(1, [LARGE[:100_000]] * 200)
     async with pop3_server(house, reads=noted, pop3_write_seconds=0.2) as server:
         client = await server.login()
@@ -134,7 +127,7 @@ async def test_what_the_client_does_not_take_does_not_count(house: MemoryHouse, 
         assert 0 < len(noted.messages) <= arrived < 200
 
 
-async def test_slow_is_not_lost(house: MemoryHouse, server: Server, noted: Noted) -> None:
+async def test_slow_is_not_lost(house: MemoryMailStore, server: Server, noted: Noted) -> None:
     await house.deliver(1, [LARGE[:400_000]] * 20)
     client = await server.login()
     client.stop_reading()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,30 +16,25 @@ from posthorn.adapters.postgres.directory.senders import PostgresSenders
 from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.ids import new_id
-from tests.conformance.houses import RealHouse, real_house
-from tests.conformance.pop3.dialogue import ADDRESS, Client, Server, pop3_server, shared_passwords, until
-from tests.conformance.twins import PASSWORD, MemoryHouse, hash_of_password
-from tests.contract.town import pool
+from tests.conformance.mail_stores import PostgresMailStore, postgres_mail_store
+from tests.conformance.pop3.dialogue import ADDRESS, Client, Server, pop3_server, shared_passwords
+from tests.conformance.twins import PASSWORD, MemoryMailStore
+from tests.support.databases import pool
+from tests.support.polling import until
 
 APP_PASSWORD = "phap_" + "x" * 43
 THREE = [b"Subject: %d\r\n\r\nbody\r\n" % number for number in range(3)]
 
 
-@pytest.fixture(scope="module")
-def password_hash() -> str:
-    with ThreadPoolExecutor(1) as aside:
-        return aside.submit(asyncio.run, hash_of_password()).result()
-
-
 @pytest.fixture
-async def house(database_url: str, tmp_path: Path, password_hash: str) -> AsyncIterator[RealHouse]:
-    async with real_house(database_url, tmp_path, password_hash) as made:
+async def house(database_url: str, tmp_path: Path, password_hash: str) -> AsyncIterator[PostgresMailStore]:
+    async with postgres_mail_store(database_url, tmp_path, password_hash) as made:
         await made.deliver(await made.account(ADDRESS), THREE)
         yield made
 
 
 @pytest.fixture
-async def database(database_url: str, house: RealHouse) -> AsyncIterator[Database]:
+async def database(database_url: str, house: PostgresMailStore) -> AsyncIterator[Database]:
     async with pool(database_url) as made:
         yield made
 
@@ -60,7 +54,7 @@ async def watched(house: Any, database: Database | None = None, **changes: Any) 
 
 
 @pytest.fixture
-async def server(house: RealHouse, database: Database) -> AsyncIterator[Server]:
+async def server(house: PostgresMailStore, database: Database) -> AsyncIterator[Server]:
     async with watched(house, database) as made:
         yield made
 
@@ -88,7 +82,7 @@ async def logged_in(server: Server, password: str = PASSWORD) -> Client:
 
 
 async def test_a_stolen_session_ends_with_its_app_password_and_deletes_nothing(
-    server: Server, house: RealHouse, database: Database
+    server: Server, house: PostgresMailStore, database: Database
 ) -> None:
     await app_password(database)
     thief = await logged_in(server, APP_PASSWORD)
@@ -122,7 +116,7 @@ async def test_a_session_ends_when_its_account_is_changed(
 
 
 async def test_a_quit_that_comes_before_the_watch_deletes_nothing_either(
-    house: RealHouse, database: Database, password_hash: str
+    house: PostgresMailStore, database: Database, password_hash: str
 ) -> None:
     async with pop3_server(house) as server:
         client = await logged_in(server)
@@ -135,7 +129,7 @@ async def test_a_quit_that_comes_before_the_watch_deletes_nothing_either(
 
 
 async def test_the_owner_takes_the_maildrop_over_from_an_app_password(
-    server: Server, house: RealHouse, database: Database
+    server: Server, house: PostgresMailStore, database: Database
 ) -> None:
     await app_password(database)
     other = await logged_in(server, APP_PASSWORD)
@@ -149,7 +143,7 @@ async def test_the_owner_takes_the_maildrop_over_from_an_app_password(
     assert (await owner.ask(b"QUIT")).startswith(b"+OK")
 
 
-async def test_sessions_of_every_pod_end(house: RealHouse, database: Database) -> None:
+async def test_sessions_of_every_pod_end(house: PostgresMailStore, database: Database) -> None:
     async with watched(house, database) as one, watched(house, database) as other:
         await house.account("bob@example.test")
         client = await logged_in(one)
@@ -161,7 +155,7 @@ async def test_sessions_of_every_pod_end(house: RealHouse, database: Database) -
         assert (await bob.ask(b"STAT")).startswith(b"+OK 0 ")
 
 
-async def test_a_session_that_takes_no_reply_is_cut(house: RealHouse, database: Database) -> None:
+async def test_a_session_that_takes_no_reply_is_cut(house: PostgresMailStore, database: Database) -> None:
     account = await house.account("large@example.test")
     await house.deliver(account, [b"Subject: x\r\n\r\n" + b"y" * 78 + b"\r\n" * 1_000_000])
     async with watched(house, database) as server:
@@ -175,7 +169,7 @@ async def test_a_session_that_takes_no_reply_is_cut(house: RealHouse, database: 
 
 
 async def test_a_session_has_an_end_however_busy(password_hash: str) -> None:
-    house = MemoryHouse(password_hash)
+    house = MemoryMailStore(password_hash)
     await house.deliver(await house.account(ADDRESS), THREE)
     async with watched(house, pop3_session_seconds=0.5) as server:
         client = await logged_in(server)
@@ -186,7 +180,7 @@ async def test_a_session_has_an_end_however_busy(password_hash: str) -> None:
 
 
 async def test_without_postgres_no_session_ends(password_hash: str) -> None:
-    house = MemoryHouse(password_hash)
+    house = MemoryMailStore(password_hash)
     await house.deliver(await house.account(ADDRESS), THREE)
     async with watched(house) as server:
         client = await logged_in(server)
@@ -199,7 +193,7 @@ async def test_without_postgres_no_session_ends(password_hash: str) -> None:
 async def test_a_lease_that_postgres_took_down_with_it_is_given_back_when_it_is_there_again(
     password_hash: str, lost_in: str
 ) -> None:
-    house = MemoryHouse(password_hash)
+    house = MemoryMailStore(password_hash)
     account = await house.account(ADDRESS)
     await house.deliver(account, THREE)
 

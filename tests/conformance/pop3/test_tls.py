@@ -6,49 +6,33 @@ import asyncio
 import poplib
 import ssl
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from posthorn_pop3.context import is_loopback
-from tests.conformance.pop3.dialogue import ADDRESS, Client, Server, make_certificate, pop3_server, until
-from tests.conformance.twins import PASSWORD, MemoryHouse, hash_of_password
+from tests.conformance.pop3.dialogue import ADDRESS, Client, Server, pop3_server
+from tests.conformance.twins import PASSWORD, MemoryMailStore
+from tests.support.polling import until
 
 MESSAGE = b"Subject: x\r\n\r\n.dots\r\n" + b"y" * 100_000 + b"\r\n"
 
 
-@pytest.fixture(scope="module")
-def password_hash() -> str:
-    with ThreadPoolExecutor(1) as aside:
-        return aside.submit(asyncio.run, hash_of_password()).result()
-
-
-@pytest.fixture(scope="module")
-def tls_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_certificate(tmp_path_factory.mktemp("tls"))
-
-
 @pytest.fixture
-def trust(tls_dir: Path) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=str(tls_dir / "tls.crt"))
-
-
-@pytest.fixture
-async def house(password_hash: str) -> MemoryHouse:
-    made = MemoryHouse(password_hash)
+async def house(password_hash: str) -> MemoryMailStore:
+    made = MemoryMailStore(password_hash)
     await made.deliver(await made.account(ADDRESS), [MESSAGE])
     return made
 
 
 @pytest.fixture
-async def server(house: MemoryHouse, tls_dir: Path) -> AsyncIterator[Server]:
+async def server(house: MemoryMailStore, tls_dir: Path) -> AsyncIterator[Server]:
     async with pop3_server(house, tls_dir=tls_dir) as made:
         yield made
 
 
 @pytest.fixture
-async def outside(house: MemoryHouse, tls_dir: Path) -> AsyncIterator[Server]:
+async def outside(house: MemoryMailStore, tls_dir: Path) -> AsyncIterator[Server]:
     """A server that treats this host like any other."""
     async with pop3_server(house, tls_dir=tls_dir, pop3_cleartext="never") as made:
         yield made
@@ -111,7 +95,7 @@ async def test_thunderbird_always_starttls_finds_stls_and_no_password_before_it(
     assert (await client.ask(b"QUIT")).startswith(b"+OK")
 
 
-async def test_passwords_are_taken_in_the_clear_on_loopback_unless_forbidden(house: MemoryHouse) -> None:
+async def test_passwords_are_taken_in_the_clear_on_loopback_unless_forbidden(house: MemoryMailStore) -> None:
     async with pop3_server(house) as server:
         client = await server.client()
         assert {b"USER", b"SASL PLAIN LOGIN"} <= set(await client.lines(b"CAPA"))
@@ -167,7 +151,7 @@ async def test_a_connection_dropped_in_the_handshake_is_forgotten(server: Server
     await until(lambda: len(server.limiter) == 0)
 
 
-async def test_a_handshake_that_never_comes_times_out_with_the_login(house: MemoryHouse, tls_dir: Path) -> None:
+async def test_a_handshake_that_never_comes_times_out_with_the_login(house: MemoryMailStore, tls_dir: Path) -> None:
     async with pop3_server(house, tls_dir=tls_dir, pop3_login_seconds=0.2) as server:
         client = await server.client()
         assert (await client.ask(b"STLS")).startswith(b"+OK")
@@ -176,7 +160,7 @@ async def test_a_handshake_that_never_comes_times_out_with_the_login(house: Memo
 
 
 async def test_a_large_message_over_tls_with_a_slow_reader(
-    house: MemoryHouse, server: Server, trust: ssl.SSLContext
+    house: MemoryMailStore, server: Server, trust: ssl.SSLContext
 ) -> None:
     large = b"Subject: x\r\n\r\n" + b"".join(b".%070d\r\n" % n for n in range(60_000))
     await house.deliver(1, [large])
@@ -194,7 +178,7 @@ async def test_a_large_message_over_tls_with_a_slow_reader(
 
 
 async def test_drain_does_not_wait_for_clients_that_leave_the_end_of_tls_unanswered(
-    house: MemoryHouse, tls_dir: Path, trust: ssl.SSLContext
+    house: MemoryMailStore, tls_dir: Path, trust: ssl.SSLContext
 ) -> None:
     async with pop3_server(house, tls_dir=tls_dir, grace_seconds=20.0) as server:
         assert server.tls_port is not None

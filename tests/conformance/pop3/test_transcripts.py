@@ -18,9 +18,9 @@ import asyncpg
 import pytest
 
 from posthorn_local.embedded import Postgres
-from tests.conformance.houses import real_house
+from tests.conformance.mail_stores import postgres_mail_store
 from tests.conformance.pop3.dialogue import ADDRESS, Server, pop3_server
-from tests.conformance.twins import PASSWORD, House, MemoryHouse, hash_of_password
+from tests.conformance.twins import PASSWORD, MailStore, MemoryMailStore
 
 _numbers = itertools.count(1)
 
@@ -46,28 +46,22 @@ def database(request: pytest.FixtureRequest) -> Iterator[str | None]:
         aside.submit(asyncio.run, execute(f"DROP DATABASE {name} WITH (FORCE)")).result()
 
 
-@pytest.fixture(scope="module")
-def password_hash() -> str:
-    with ThreadPoolExecutor(1) as aside:
-        return aside.submit(asyncio.run, hash_of_password()).result()
-
-
 @pytest.fixture
-async def house(database: str | None, password_hash: str, tmp_path: Path) -> AsyncIterator[House]:
+async def house(database: str | None, password_hash: str, tmp_path: Path) -> AsyncIterator[MailStore]:
     if database is None:
-        yield MemoryHouse(password_hash)
+        yield MemoryMailStore(password_hash)
         return
-    async with real_house(database, tmp_path / "blobs", password_hash) as made:
+    async with postgres_mail_store(database, tmp_path / "blobs", password_hash) as made:
         yield made
 
 
 @pytest.fixture
-async def alice(house: House) -> int:
+async def alice(house: MailStore) -> int:
     return await house.account(ADDRESS)
 
 
 @pytest.fixture
-async def server(house: House) -> AsyncIterator[Server]:
+async def server(house: MailStore) -> AsyncIterator[Server]:
     async with pop3_server(house) as made:
         yield made
 
@@ -95,7 +89,7 @@ AWKWARD = {
 # --- a session -------------------------------------------------------------------------------------------------------
 
 
-async def test_a_whole_session(house: House, alice: int, server: Server) -> None:
+async def test_a_whole_session(house: MailStore, alice: int, server: Server) -> None:
     await house.deliver(alice, THREE)
     client = await server.login()
     sizes = [len(each) for each in THREE]
@@ -123,7 +117,7 @@ async def test_an_empty_maildrop(alice: int, server: Server) -> None:
 
 @pytest.mark.parametrize("encoding", ["identity", "zstd"])
 async def test_awkward_mail_comes_back_octet_by_octet_with_its_exact_size(
-    house: House, alice: int, server: Server, encoding: str
+    house: MailStore, alice: int, server: Server, encoding: str
 ) -> None:
     await house.deliver(alice, AWKWARD.values(), encoding)
     client = await server.login()
@@ -136,7 +130,7 @@ async def test_awkward_mail_comes_back_octet_by_octet_with_its_exact_size(
         assert int(sizes[b"%d" % number]) == len(each), "fetchmail warns when the size in LIST is not exact"
 
 
-async def test_a_20_megabyte_attachment(house: House, alice: int, server: Server) -> None:
+async def test_a_20_megabyte_attachment(house: MailStore, alice: int, server: Server) -> None:
     large = b"Subject: big\r\n\r\n" + b"".join(b"%0.76d\r\n" % n for n in range(256_500))
     await house.deliver(alice, [message(1), large, message(3)])
     client = await server.login()
@@ -144,7 +138,9 @@ async def test_a_20_megabyte_attachment(house: House, alice: int, server: Server
     assert await client.fetch(b"RETR 3") == message(3)
 
 
-async def test_messages_that_arrive_during_a_session_are_not_in_it(house: House, alice: int, server: Server) -> None:
+async def test_messages_that_arrive_during_a_session_are_not_in_it(
+    house: MailStore, alice: int, server: Server
+) -> None:
     await house.deliver(alice, THREE)
     client = await server.login()
     await house.deliver(alice, [message(4)])
@@ -167,7 +163,7 @@ async def test_thunderbird_banner_has_no_angle_bracket_address(server: Server) -
     assert b"@" not in greeting
 
 
-async def test_thunderbird_the_whole_of_its_dialogue(house: House, alice: int, server: Server) -> None:
+async def test_thunderbird_the_whole_of_its_dialogue(house: MailStore, alice: int, server: Server) -> None:
     await house.deliver(alice, THREE)
     client = await server.client()
     assert b"SASL PLAIN LOGIN" in await client.lines(b"CAPA")
@@ -186,7 +182,9 @@ async def test_thunderbird_the_whole_of_its_dialogue(house: House, alice: int, s
     assert [line.split()[1] for line in await client.lines(b"UIDL")] == [line.split()[1] for line in ids[1:]]
 
 
-async def test_thunderbird_uidl_is_stable_short_and_without_spaces(house: House, alice: int, server: Server) -> None:
+async def test_thunderbird_uidl_is_stable_short_and_without_spaces(
+    house: MailStore, alice: int, server: Server
+) -> None:
     await house.deliver(alice, THREE)
     client = await server.login()
     ids = [line.split(b" ", 1)[1] for line in await client.lines(b"UIDL")]
@@ -199,7 +197,7 @@ async def test_thunderbird_uidl_is_stable_short_and_without_spaces(house: House,
     assert [line.split(b" ", 1)[1] for line in await client.lines(b"UIDL")] == ids
 
 
-async def test_thunderbird_list_and_uidl_number_alike(house: House, alice: int, server: Server) -> None:
+async def test_thunderbird_list_and_uidl_number_alike(house: MailStore, alice: int, server: Server) -> None:
     await house.deliver(alice, [message(n) for n in range(1, 9)])
     client = await server.login()
     for number in (2, 5, 8):
@@ -211,7 +209,7 @@ async def test_thunderbird_list_and_uidl_number_alike(house: House, alice: int, 
 # --- Outlook ---------------------------------------------------------------------------------------------------------
 
 
-async def test_outlook_never_sees_a_uidl_a_second_time(house: House, alice: int, server: Server) -> None:
+async def test_outlook_never_sees_a_uidl_a_second_time(house: MailStore, alice: int, server: Server) -> None:
     await house.deliver(alice, THREE)
     client = await server.login()
     seen = {line.split()[1] for line in await client.lines(b"UIDL")}
@@ -225,7 +223,7 @@ async def test_outlook_never_sees_a_uidl_a_second_time(house: House, alice: int,
     assert not seen & again
 
 
-async def test_outlook_no_nuls_replaces_them_when_it_is_set(house: House, alice: int) -> None:
+async def test_outlook_no_nuls_replaces_them_when_it_is_set(house: MailStore, alice: int) -> None:
     small = b"Subject: x\r\n\r\na\0b\0\r\n"
     large = small + b"\0." * 200_000 + b"\r\n.\0\r\n"
     await house.deliver(alice, [small, large])
@@ -237,13 +235,13 @@ async def test_outlook_no_nuls_replaces_them_when_it_is_set(house: House, alice:
             assert await client.fetch(b"TOP %d 1" % number) == b"Subject: x\r\n\r\na\x80b\x80\r\n"
 
 
-async def test_outlook_nuls_come_as_they_are_by_default(house: House, alice: int, server: Server) -> None:
+async def test_outlook_nuls_come_as_they_are_by_default(house: MailStore, alice: int, server: Server) -> None:
     await house.deliver(alice, [AWKWARD["nuls"]])
     assert await (await server.login()).fetch(b"RETR 1") == AWKWARD["nuls"]
 
 
 async def test_outlook_express_top_has_its_blank_line_even_if_the_message_has_none(
-    house: House, alice: int, server: Server
+    house: MailStore, alice: int, server: Server
 ) -> None:
     await house.deliver(alice, [AWKWARD["no body"], b"X: " + b"y" * 300_000 + b"\r\n"])
     client = await server.login()
@@ -266,7 +264,7 @@ async def test_fetchmail_locked_maildrop_says_in_use_and_locked(alice: int, serv
     assert (await second.ask(b"PASS " + PASSWORD.encode())).startswith(b"+OK")
 
 
-async def test_fetchmail_peeks_with_top_and_does_not_delete(house: House, alice: int, server: Server) -> None:
+async def test_fetchmail_peeks_with_top_and_does_not_delete(house: MailStore, alice: int, server: Server) -> None:
     await house.deliver(alice, THREE)
     client = await server.login()
     await client.fetch(b"TOP 1 99999999")
@@ -274,7 +272,7 @@ async def test_fetchmail_peeks_with_top_and_does_not_delete(house: House, alice:
     assert len(await house.uidls(alice)) == 3
 
 
-async def test_mpop_pipelines_everything_at_once(house: House, alice: int, server: Server) -> None:
+async def test_mpop_pipelines_everything_at_once(house: MailStore, alice: int, server: Server) -> None:
     await house.deliver(alice, THREE)
     client = await server.client()
     client.send(
@@ -291,7 +289,7 @@ async def test_mpop_pipelines_everything_at_once(house: House, alice: int, serve
     assert len(await house.uidls(alice)) == 2
 
 
-async def test_pipelined_retr_of_many_messages_in_order(house: House, alice: int, server: Server) -> None:
+async def test_pipelined_retr_of_many_messages_in_order(house: MailStore, alice: int, server: Server) -> None:
     many = [message(n, n % 7) for n in range(1, 301)]
     await house.deliver(alice, many)
     client = await server.login()
@@ -301,7 +299,7 @@ async def test_pipelined_retr_of_many_messages_in_order(house: House, alice: int
         assert (await client.body())[:-3] == each
 
 
-async def test_getmail_and_poplib_read_all_of_it(house: House, alice: int, server: Server) -> None:
+async def test_getmail_and_poplib_read_all_of_it(house: MailStore, alice: int, server: Server) -> None:
     await house.deliver(alice, [*THREE, AWKWARD["lone dots"]])
 
     def session() -> tuple[list[bytes], list[bytes], dict[str, list[str]]]:
@@ -328,13 +326,15 @@ async def test_getmail_and_poplib_read_all_of_it(house: House, alice: int, serve
     assert len(await house.uidls(alice)) == 4
 
 
-async def test_poplib_no_reply_line_is_longer_than_2048(house: House, alice: int, server: Server) -> None:
+async def test_poplib_no_reply_line_is_longer_than_2048(house: MailStore, alice: int, server: Server) -> None:
     client = await server.client()
     for command in (b"x" * 6000, b"USER " + b"y" * 6000, b"AUTH " + b"z" * 13_000, b"CAPA 1"):
         assert len(await client.ask(command)) < 500
 
 
-async def test_nc_that_closes_its_side_after_sending_gets_all_answers(house: House, alice: int, server: Server) -> None:
+async def test_nc_that_closes_its_side_after_sending_gets_all_answers(
+    house: MailStore, alice: int, server: Server
+) -> None:
     await house.deliver(alice, THREE)
     client = await server.client()
     client.send(f"USER {ADDRESS}\r\nPASS {PASSWORD}\r\nRETR 2\r\nDELE 1\r\n".encode())
@@ -347,7 +347,7 @@ async def test_nc_that_closes_its_side_after_sending_gets_all_answers(house: Hou
 
 
 async def test_stalwart_deleted_messages_are_left_out_and_cannot_be_had(
-    house: House, alice: int, server: Server
+    house: MailStore, alice: int, server: Server
 ) -> None:
     await house.deliver(alice, THREE)
     client = await server.login()
@@ -358,13 +358,13 @@ async def test_stalwart_deleted_messages_are_left_out_and_cannot_be_had(
         assert (await client.ask(command)).startswith(b"-ERR"), command
 
 
-async def test_stalwart_top_n_0_is_headers_only(house: House, alice: int, server: Server) -> None:
+async def test_stalwart_top_n_0_is_headers_only(house: MailStore, alice: int, server: Server) -> None:
     await house.deliver(alice, THREE)
     client = await server.login()
     assert await client.fetch(b"TOP 2 0") == b"From: bob@example.test\r\nSubject: 2\r\n\r\n"
 
 
-async def test_stalwart_top_n_k_counts_lines_of_the_body(house: House, alice: int, server: Server) -> None:
+async def test_stalwart_top_n_k_counts_lines_of_the_body(house: MailStore, alice: int, server: Server) -> None:
     large = message(9, 20_000)
     await house.deliver(alice, [THREE[1], large])
     client = await server.login()
@@ -383,7 +383,9 @@ async def test_stalwart_errors_carry_the_response_codes_that_capa_promises(alice
     assert (await client.ask(b"PASS " + PASSWORD.encode())).startswith(b"-ERR [AUTH] ")
 
 
-async def test_stalwart_second_session_cannot_delete_under_the_first(house: House, alice: int, server: Server) -> None:
+async def test_stalwart_second_session_cannot_delete_under_the_first(
+    house: MailStore, alice: int, server: Server
+) -> None:
     await house.deliver(alice, THREE)
     first = await server.login()
     second = await server.client()
@@ -399,7 +401,7 @@ async def test_stalwart_quit_is_answered(alice: int, server: Server) -> None:
     assert (await client.ask(b"QUIT")).startswith(b"+OK ")
 
 
-async def test_stalwart_uidl_keeps_uidvalidity_and_uid_apart(house: House, alice: int, server: Server) -> None:
+async def test_stalwart_uidl_keeps_uidvalidity_and_uid_apart(house: MailStore, alice: int, server: Server) -> None:
     await house.deliver(alice, THREE)
     client = await server.login()
     for number, line in enumerate(await client.lines(b"UIDL"), 1):
@@ -407,7 +409,7 @@ async def test_stalwart_uidl_keeps_uidvalidity_and_uid_apart(house: House, alice
 
 
 async def test_wilduck_top_of_a_large_message_ends_once_and_the_next_answer_follows(
-    house: House, alice: int, server: Server
+    house: MailStore, alice: int, server: Server
 ) -> None:
     await house.deliver(alice, [message(1, 40_000), message(2)])
     client = await server.login()
@@ -420,7 +422,7 @@ async def test_wilduck_top_of_a_large_message_ends_once_and_the_next_answer_foll
     assert parts[4].startswith(b"+OK 2 ")
 
 
-async def test_wilduck_dele_does_not_renumber(house: House, alice: int, server: Server) -> None:
+async def test_wilduck_dele_does_not_renumber(house: MailStore, alice: int, server: Server) -> None:
     await house.deliver(alice, THREE)
     client = await server.login()
     await client.ask(b"DELE 1")
@@ -433,7 +435,7 @@ async def test_wilduck_dele_does_not_renumber(house: House, alice: int, server: 
     assert await client.fetch(b"RETR 1") == THREE[1]
 
 
-async def test_wilduck_stat_follows_deletions_and_rset(house: House, alice: int, server: Server) -> None:
+async def test_wilduck_stat_follows_deletions_and_rset(house: MailStore, alice: int, server: Server) -> None:
     await house.deliver(alice, THREE)
     client = await server.login()
     before = await client.ask(b"STAT")
@@ -445,7 +447,7 @@ async def test_wilduck_stat_follows_deletions_and_rset(house: House, alice: int,
     assert len(await house.uidls(alice)) == 3
 
 
-async def test_wilduck_more_than_250_messages_are_all_there(house: House, alice: int, server: Server) -> None:
+async def test_wilduck_more_than_250_messages_are_all_there(house: MailStore, alice: int, server: Server) -> None:
     await house.deliver(alice, [message(n, 1) for n in range(1, 1201)])
     client = await server.login()
     assert len(await client.lines(b"LIST")) == 1200
@@ -465,7 +467,7 @@ async def test_wilduck_more_than_250_messages_are_all_there(house: House, alice:
      b"TOP 4 1", b"TOP 1", b"TOP 1 -1", b"RETR", b"LAST", b"APOP x y"],
 )  # fmt: skip
 async def test_dovecot_wrong_arguments_are_refused_and_the_session_goes_on(
-    house: House, alice: int, server: Server, command: bytes
+    house: MailStore, alice: int, server: Server, command: bytes
 ) -> None:
     await house.deliver(alice, THREE)
     client = await server.login()
@@ -473,7 +475,7 @@ async def test_dovecot_wrong_arguments_are_refused_and_the_session_goes_on(
     assert (await client.ask(b"STAT")).startswith(b"+OK 3 ")
 
 
-async def test_dovecot_leading_zeros_are_decimal(house: House, alice: int, server: Server) -> None:
+async def test_dovecot_leading_zeros_are_decimal(house: MailStore, alice: int, server: Server) -> None:
     await house.deliver(alice, THREE)
     assert await (await server.login()).fetch(b"RETR 0002") == THREE[1]
 
@@ -509,7 +511,7 @@ async def test_an_authorization_identity_that_is_ones_own_is_taken(alice: int, s
     assert reply.startswith(b"+OK")
 
 
-async def test_nobody_logs_in_as_another(house: House, alice: int, server: Server) -> None:
+async def test_nobody_logs_in_as_another(house: MailStore, alice: int, server: Server) -> None:
     await house.account("bob@example.test")
     client = await server.client()
     reply = await client.ask(b"AUTH PLAIN " + b64encode(f"bob@example.test\0{ADDRESS}\0{PASSWORD}".encode()))
@@ -522,7 +524,7 @@ async def test_names_are_canonical(alice: int, server: Server) -> None:
     assert (await client.ask(b"PASS " + PASSWORD.encode())).startswith(b"+OK")
 
 
-async def test_names_that_are_not_ascii(house: House, server: Server) -> None:
+async def test_names_that_are_not_ascii(house: MailStore, server: Server) -> None:
     await house.account("grüße@xn--exmple-cua.test")
     client = await server.client()
     assert b"UTF8 USER" in await client.lines(b"CAPA")
@@ -548,7 +550,7 @@ async def test_wrong_passwords_are_counted_and_end_the_connection(alice: int, se
     assert await client.rest() == b""
 
 
-async def test_a_wrong_password_is_answered_late(house: House, alice: int) -> None:
+async def test_a_wrong_password_is_answered_late(house: MailStore, alice: int) -> None:
     async with pop3_server(house, pop3_failure_delay_seconds=0.3) as server:
         client = await server.client()
         loop = asyncio.get_running_loop()
@@ -560,7 +562,7 @@ async def test_a_wrong_password_is_answered_late(house: House, alice: int) -> No
         assert (await client.line()).startswith(b"+OK cap")
 
 
-async def test_a_suspended_account_is_told_so_with_the_right_password_only(house: House, server: Server) -> None:
+async def test_a_suspended_account_is_told_so_with_the_right_password_only(house: MailStore, server: Server) -> None:
     await house.account("sue@example.test", active=False)
     client = await server.client()
     await client.ask(b"USER sue@example.test")
@@ -570,7 +572,7 @@ async def test_a_suspended_account_is_told_so_with_the_right_password_only(house
 
 
 async def test_a_dropped_connection_deletes_nothing_and_gives_the_maildrop_back(
-    house: House, alice: int, server: Server
+    house: MailStore, alice: int, server: Server
 ) -> None:
     await house.deliver(alice, THREE)
     client = await server.login()
@@ -583,7 +585,7 @@ async def test_a_dropped_connection_deletes_nothing_and_gives_the_maildrop_back(
 
 
 async def test_james_a_message_deleted_by_others_is_an_error_and_the_session_goes_on(
-    house: House, alice: int, server: Server
+    house: MailStore, alice: int, server: Server
 ) -> None:
     await house.deliver(alice, THREE)
     client = await server.login()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,10 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from posthorn_local.embedded import free_port
-from tests.conformance.pop3.dialogue import ADDRESS, Client, Server, make_certificate, pop3_server, until
+from tests.conformance.pop3.dialogue import ADDRESS, Client, Server, pop3_server
 from tests.conformance.smtp.env import EHLO, MESSAGE, SmtpDialogue, SmtpEnv, smtp_env
-from tests.conformance.twins import PASSWORD, MemoryHouse, hash_of_password
+from tests.conformance.twins import PASSWORD, MemoryMailStore
+from tests.support.polling import until
 
 pytestmark = pytest.mark.interop
 
@@ -85,16 +85,6 @@ def counted(outcome: str) -> float:
 def directory(tmp_path: Path) -> Path:
     tmp_path.chmod(0o755)
     return tmp_path
-
-
-@pytest.fixture(scope="module")
-def tls_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_certificate(tmp_path_factory.mktemp("tls"))
-
-
-@pytest.fixture
-def trust(tls_dir: Path) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=str(tls_dir / "tls.crt"))
 
 
 @pytest.fixture
@@ -164,15 +154,9 @@ async def test_a_balancer_that_sends_no_header_gets_no_session(env: SmtpEnv, dir
         assert await talk.ended()
 
 
-@pytest.fixture(scope="module")
-def password_hash() -> str:
-    with ThreadPoolExecutor(1) as aside:
-        return aside.submit(asyncio.run, hash_of_password()).result()
-
-
 @pytest.fixture
 async def server(password_hash: str, tls_dir: Path) -> AsyncIterator[Server]:
-    house = MemoryHouse(password_hash)
+    house = MemoryMailStore(password_hash)
     await house.deliver(await house.account(ADDRESS), [MESSAGE])
     async with pop3_server(house, tls_dir=tls_dir, pop3s_proxy_port=0, **NETWORKS) as made:
         yield made

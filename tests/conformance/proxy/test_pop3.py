@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +11,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from posthorn.wire.proxy import SIGNATURE
-from tests.conformance.pop3.dialogue import ADDRESS, Client, Server, make_certificate, pop3_server, until
-from tests.conformance.twins import PASSWORD, MemoryHouse, hash_of_password
+from tests.conformance.pop3.dialogue import ADDRESS, Client, Server, pop3_server
+from tests.conformance.twins import PASSWORD, MemoryMailStore
+from tests.support.polling import until
 
 MESSAGE = b"Subject: x\r\n\r\n.dots\r\n" + b"y" * 100_000 + b"\r\n"
 HEADER = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 995\r\n"
@@ -22,25 +21,9 @@ V2 = SIGNATURE + b"\x21\x11\x00\x0c" + bytes([192, 0, 2, 8, 198, 51, 100, 1, 18,
 LOOPBACK = b"PROXY TCP4 127.0.0.1 127.0.0.1 4711 110\r\n"
 
 
-@pytest.fixture(scope="module")
-def password_hash() -> str:
-    with ThreadPoolExecutor(1) as aside:
-        return aside.submit(asyncio.run, hash_of_password()).result()
-
-
-@pytest.fixture(scope="module")
-def tls_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_certificate(tmp_path_factory.mktemp("tls"))
-
-
-@pytest.fixture
-def trust(tls_dir: Path) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=str(tls_dir / "tls.crt"))
-
-
 @pytest.fixture
 async def server(password_hash: str, tls_dir: Path) -> AsyncIterator[Server]:
-    house = MemoryHouse(password_hash)
+    house = MemoryMailStore(password_hash)
     await house.deliver(await house.account(ADDRESS), [MESSAGE])
     ports: dict[str, Any] = {"pop3_proxy_port": 0, "pop3s_proxy_port": 0, "proxy_networks": ["127.0.0.0/8"]}
     async with pop3_server(house, tls_dir=tls_dir, pop3_sessions_per_address=2, **ports) as made:

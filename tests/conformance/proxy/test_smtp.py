@@ -164,7 +164,7 @@ async def test_no_password_without_tls_from_whoever_came_by_a_balancer(submissio
 async def test_the_header_stands_before_tls_and_networks_of_an_account_look_at_whom_it_names(
     submission: SubmissionEnv,
 ) -> None:
-    await submission.town.rows("UPDATE accounts SET allowed_networks = '{192.0.2.0/24}'")
+    await submission.seed.rows("UPDATE accounts SET allowed_networks = '{192.0.2.0/24}'")
     talk = await over_tls(submission, header("192.0.2.7"))
     assert await talk.say(plain(ALICE)) == "235 2.7.0"
     for octets in (header("198.51.100.7"), b"PROXY UNKNOWN\r\n"):

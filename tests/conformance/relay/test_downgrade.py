@@ -1,4 +1,4 @@
-"""Letters that a host does not take as they are: converted on the way, or refused (RFC 6152 §3, RFC 5321 §4.5.3.1.6)."""
+"""Messages that a host does not take as they are: converted on the way, or refused (RFC 6152 §3, RFC 5321 §4.5.3.1.6)."""
 
 from __future__ import annotations
 

@@ -22,8 +22,7 @@ from posthorn_relay.routing import mta_sts_fetch
 from posthorn_relay.routing.mta_sts import PolicyUnknown, StsPolicies
 from posthorn_relay.routing.mta_sts_fetch import FetchFailed, PolicyFetcher
 from posthorn_relay.settings import EgressSettings
-from tests.contract.town import pool
-from tests.support.databases import as_part
+from tests.support.databases import as_part, pool
 from tests.support.dns import DnsServer
 from tests.support.policy_host import PolicyHost
 from tests.support.scripted_smtp import Authority, Socks5

@@ -74,7 +74,7 @@ class Scene:
         return caught.value
 
     def mail_hosts(self, domain: str, hosts: dict[str, int], *, secure: bool = False) -> None:
-        """Give a domain MX hosts, each with an address of its own."""
+        """Return a domain MX hosts, each with an address of its own."""
         mx = [f"{preference} {host}." for host, preference in hosts.items()]
         self.dns.add(domain, "MX", *mx, secure=secure)
         for number, host in enumerate(hosts, 1):

@@ -224,7 +224,7 @@ def serving(directory: Path, leaf: Issued, *others: Issued) -> ssl.SSLContext:
 
 
 async def dane(context: ssl.SSLContext, *records: Tlsa, **more: Any) -> Failed | None:
-    """Connect as DANE demands; gives what failed."""
+    """Connect as DANE demands; returns what failed."""
     async with ScriptedSmtp({"EHLO": WITH_TLS}, context) as server:
         try:
             connection = await connector().connect(remote(server.port, Tls.DANE, tlsa=records, **more))

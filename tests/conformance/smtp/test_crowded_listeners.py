@@ -12,7 +12,7 @@ import pytest
 from tests.conformance.pop3.dialogue import Client, pop3_server
 from tests.conformance.smtp.env import EHLO, MESSAGE, SmtpDialogue, SmtpEnv, smtp_env
 from tests.conformance.submission.env import FROM_ALICE, Certificates, SubmissionEnv, plain, submission_env
-from tests.conformance.twins import PASSWORD, MemoryHouse, hash_of_password
+from tests.conformance.twins import PASSWORD, MemoryMailStore, hash_of_password
 
 GAVE_WAY = "421 4.7.0"
 PLACES: dict[str, Any] = {"smtp_sessions": 20, "smtp_sessions_per_address": 5}
@@ -127,7 +127,7 @@ async def pop3_from(port: int, host: str, **options: Any) -> Client:
 
 
 async def test_pop3_is_open_to_people_while_strangers_hold_all_places(tmp_path: Path) -> None:
-    house = MemoryHouse(await hash_of_password())
+    house = MemoryMailStore(await hash_of_password())
     await house.account("alice@example.test")
     async with pop3_server(house, pop3_sessions=10, pop3_sessions_per_address=5) as server:
         silent = [await pop3_from(server.port, f"127.0.0.{host}") for host in (2, 3) for _ in range(5)]
@@ -144,7 +144,7 @@ async def test_pop3_is_open_to_people_while_strangers_hold_all_places(tmp_path: 
 
 
 async def test_pop3_under_stress_has_ten_seconds_until_login() -> None:
-    house = MemoryHouse(await hash_of_password())
+    house = MemoryMailStore(await hash_of_password())
     await house.account("alice@example.test")
     async with pop3_server(house, pop3_sessions=5, pop3_stress_seconds=0.5) as server:
         known = await server.login()

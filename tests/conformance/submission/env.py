@@ -18,7 +18,6 @@ from argon2 import PasswordHasher
 from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.directory.senders import PostgresSenders
 from posthorn.adapters.postgres.queue.rate_limits import PostgresThrottle
-from posthorn.model.events import Event
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.passwords import Passwords
 from posthorn_local.certificate import ensure_certificate
@@ -26,7 +25,9 @@ from posthorn_smtp_in.composition import Backends, build_submission
 from posthorn_smtp_in.server import serving_submission
 from posthorn_smtp_in.settings import SubmissionSettings
 from tests.conformance.smtp.env import EHLO, SmtpDialogue, SmtpEnv
-from tests.contract.town import Town, pool
+from tests.support.databases import pool
+from tests.support.events import RecordedEvents
+from tests.support.seed import DatabaseSeed
 
 PASSWORD = "correct horse"
 APP_PASSWORD = "phap_0123456789abcdef"
@@ -46,16 +47,6 @@ def plain(name: str, password: str = PASSWORD, acts_as: str = "") -> bytes:
     return b"AUTH PLAIN " + base64.b64encode(f"{acts_as}\0{name}\0{password}".encode()) + b"\r\n"
 
 
-@dataclass
-class RecordedEvents:
-    """Keeps what is recorded."""
-
-    events: list[Event] = field(default_factory=list)
-
-    def record(self, *events: Event) -> None:
-        self.events.extend(events)
-
-
 class Certificates:
     """A certificate for localhost, and who trusts it."""
 
@@ -70,7 +61,7 @@ class Certificates:
 class SubmissionEnv(SmtpEnv):
     """The service and what stands behind it."""
 
-    town: Any = None
+    seed: Any = None
     throttle: Any = None
     senders: Any = None
     certificates: Certificates | None = None
@@ -82,12 +73,12 @@ class SubmissionEnv(SmtpEnv):
         return self.listening.tls_port
 
     async def account(self, address: str, *, state: str = "active") -> int:
-        number: int = await self.town.account(address, state=state)
-        await self.town.rows("UPDATE accounts SET password_hash = $1 WHERE id = $2", password_hash(), number)
+        number: int = await self.seed.account(address, state=state)
+        await self.seed.rows("UPDATE accounts SET password_hash = $1 WHERE id = $2", password_hash(), number)
         return number
 
     async def app_password(self, account: int, *scopes: str) -> None:
-        await self.town.rows(
+        await self.seed.rows(
             "INSERT INTO app_passwords (id, account_id, name, key_hash, scopes) VALUES ($1, $2, 'phone', $3, $4)",
             *(new_id(), account, hashlib.sha256(APP_PASSWORD.encode()).digest(), list(scopes)),
         )
@@ -136,14 +127,14 @@ async def submission_env(
 
 
 async def _built(database: Database, certificates: Certificates | None) -> SubmissionEnv:
-    town = Town(database)
+    seed = DatabaseSeed(database)
     env = SubmissionEnv(
-        town=town,
+        seed=seed,
         throttle=PostgresThrottle(database),
         senders=PostgresSenders(database),
         certificates=certificates,
     )
-    await town.domain("example.test")
+    await seed.domain("example.test")
     for name in ("alice", "bob"):
         await env.account(f"{name}@example.test")
     return env

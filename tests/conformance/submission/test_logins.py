@@ -138,11 +138,11 @@ async def test_a_wrong_login_says_nothing_of_its_reason(env: SubmissionEnv, comm
 
 
 async def test_an_app_password_is_for_what_it_was_made_for(env: SubmissionEnv) -> None:
-    alice = await env.town.value("SELECT id FROM accounts WHERE address = 'alice@example.test'")
+    alice = await env.seed.value("SELECT id FROM accounts WHERE address = 'alice@example.test'")
     await env.app_password(alice, "pop3")
     command = plain("alice@example.test", APP_PASSWORD, acts_as="alice@example.test")
     assert await (await env.secure()).say(command) == "535 5.7.8"
-    await env.town.rows("UPDATE app_passwords SET scopes = '{smtp,pop3}'")
+    await env.seed.rows("UPDATE app_passwords SET scopes = '{smtp,pop3}'")
     assert await (await env.secure()).say(command) == "235 2.7.0"
     assert await (await env.secure()).say(plain("bob@example.test", APP_PASSWORD)) == "535 5.7.8"
 
@@ -157,9 +157,9 @@ async def test_who_may_not_send(env: SubmissionEnv) -> None:
 
 
 async def test_logins_come_from_the_networks_that_are_allowed(env: SubmissionEnv) -> None:
-    await env.town.rows("UPDATE domains SET allowed_networks = '{192.0.2.0/24}'")
+    await env.seed.rows("UPDATE domains SET allowed_networks = '{192.0.2.0/24}'")
     assert await (await env.secure()).say(ALICE) == "535 5.7.8"
-    await env.town.rows("UPDATE accounts SET allowed_networks = '{2001:db8::/32,127.0.0.0/8}'")
+    await env.seed.rows("UPDATE accounts SET allowed_networks = '{2001:db8::/32,127.0.0.0/8}'")
     assert await (await env.secure()).say(ALICE) == "235 2.7.0"
 
 
@@ -183,7 +183,7 @@ async def test_a_drain_does_not_wait_with_a_client_that_guesses(database_url: st
         talk = await env.secure()
         await talk.send(WRONG)
         async with asyncio.timeout(5):
-            while not await env.town.rows("SELECT FROM throttles WHERE key = 'auth-account:alice@example.test'"):
+            while not await env.seed.rows("SELECT FROM throttles WHERE key = 'auth-account:alice@example.test'"):
                 await asyncio.sleep(0.01)
         began = time.monotonic()
         assert env.listening is not None
@@ -206,7 +206,7 @@ async def test_beyond_the_limit_of_an_account_nothing_is_looked_at_but_from_a_fa
         for _ in range(2):
             assert await other.say(plain("bob@example.test", "wrong")) == "535 5.7.8"
         assert await other.say(plain("bob@example.test")) == "235 2.7.0"  # bob was here before
-        await env.town.rows("UPDATE throttles SET full_at = full_at - interval '400 seconds'")
+        await env.seed.rows("UPDATE throttles SET full_at = full_at - interval '400 seconds'")
         assert await (await env.secure()).say(ALICE) == "235 2.7.0"
 
 
@@ -311,7 +311,7 @@ async def test_a_change_of_the_account_is_noticed_on_open_connections(
 ) -> None:
     monkeypatch.setattr(type(env.senders), "ended", Down.none_ended)  # what is read at MAIL shows it by itself
     talk = await env.known()
-    await env.town.rows(change)
+    await env.seed.rows(change)
     assert await talk.say(FROM_ALICE) == "250 2.1.0"  # read a moment ago
     assert await talk.say(b"RSET\r\n") == "250 2.0.0"
     monkeypatch.setattr(authenticator, "REREAD_SECONDS", 0.0)
@@ -322,7 +322,7 @@ async def test_a_change_of_the_account_is_noticed_on_open_connections(
 async def test_a_revoked_app_password_ends_what_is_going_on(
     env: SubmissionEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ((account,),) = await env.town.rows("SELECT id FROM accounts WHERE address = 'alice@example.test'")
+    ((account,),) = await env.seed.rows("SELECT id FROM accounts WHERE address = 'alice@example.test'")
     await env.app_password(account, "smtp")
     talk = await env.secure()
     assert await talk.say(plain("alice@example.test", APP_PASSWORD)) == "235 2.7.0"
@@ -330,7 +330,7 @@ async def test_a_revoked_app_password_ends_what_is_going_on(
     monkeypatch.setattr(authenticator, "REREAD_SECONDS", 0.0)
     assert await talk.say(FROM_ALICE) == "250 2.1.0"
     assert await talk.say(b"RSET\r\n") == "250 2.0.0"
-    await env.town.rows("DELETE FROM app_passwords")
+    await env.seed.rows("DELETE FROM app_passwords")
     assert await talk.say(FROM_ALICE) == "530 5.7.0"
 
 

@@ -161,9 +161,9 @@ async def test_without_the_check_another_author_passes_but_is_not_signed(
 
 
 async def test_the_sender_is_an_address_of_the_account(env: SubmissionEnv) -> None:
-    await env.town.domain("other.test")
-    await env.town.alias("sales@other.test", "alice@example.test")
-    await env.town.alias("bobs@example.test", "bob@example.test")
+    await env.seed.domain("other.test")
+    await env.seed.alias("sales@other.test", "alice@example.test")
+    await env.seed.alias("bobs@example.test", "bob@example.test")
     talk = await env.known()
     for sender, code in [
         ("alice@example.test", "250 2.1.0"),
@@ -204,8 +204,8 @@ async def test_recipients_of_ours_are_judged_and_others_taken(env: SubmissionEnv
 
 
 async def test_messages_per_hour_of_an_account_and_of_its_domain(env: SubmissionEnv) -> None:
-    await env.town.rows("UPDATE accounts SET max_messages_per_hour = 2 WHERE address = 'alice@example.test'")
-    await env.town.rows("UPDATE domains SET max_messages_per_hour = 3")
+    await env.seed.rows("UPDATE accounts SET max_messages_per_hour = 2 WHERE address = 'alice@example.test'")
+    await env.seed.rows("UPDATE domains SET max_messages_per_hour = 3")
     alice, bob = await env.known(), await env.known("bob@example.test")
     for code in ("250 2.0.0", "250 2.0.0", "452 4.7.1"):
         await begun(alice)
@@ -218,7 +218,7 @@ async def test_messages_per_hour_of_an_account_and_of_its_domain(env: Submission
 
 
 async def test_messages_and_recipients_per_hour_of_a_tenant_over_all_its_domains(env: SubmissionEnv) -> None:
-    await env.town.rows("UPDATE tenants SET max_messages_per_hour = 2, max_recipients_per_hour = 5")
+    await env.seed.rows("UPDATE tenants SET max_messages_per_hour = 2, max_recipients_per_hour = 5")
     alice, bob = await env.known(), await env.known("bob@example.test")
     assert await (await begun(alice)).data(MESSAGE + b".\r\n") == "250 2.0.0"
     assert await bob.say(b"MAIL FROM:<>\r\n") == "250 2.1.0"
@@ -232,7 +232,7 @@ async def test_messages_and_recipients_per_hour_of_a_tenant_over_all_its_domains
 
 
 async def test_recipients_per_hour(env: SubmissionEnv) -> None:
-    await env.town.rows("UPDATE accounts SET max_recipients_per_hour = 3")
+    await env.seed.rows("UPDATE accounts SET max_recipients_per_hour = 3")
     talk = await env.known()
     for count, last, code in (
         (2, "250 2.1.5", "250 2.0.0"),

@@ -53,18 +53,18 @@ async def env(database_url: str, certificates: Certificates) -> AsyncIterator[Su
 )
 async def test_an_idle_session_ends_with_what_it_logged_in_with(env: SubmissionEnv, change: str) -> None:
     alice, bob = await env.known(), await env.known(BOB)
-    await env.town.rows(change)
+    await env.seed.rows(change)
     assert await alice.code() == REVOKED
     assert await alice.ended()
     assert await bob.say(b"MAIL FROM:<bob@example.test>\r\n") == "250 2.1.0"
 
 
 async def test_a_session_ends_with_its_app_password_alone(env: SubmissionEnv) -> None:
-    ((account,),) = await env.town.rows("SELECT id FROM accounts WHERE address = 'alice@example.test'")
+    ((account,),) = await env.seed.rows("SELECT id FROM accounts WHERE address = 'alice@example.test'")
     await env.app_password(account, "smtp")
     own, app = await env.known(), await env.secure()
     assert await app.say(plain("alice@example.test", APP_PASSWORD)) == "235 2.7.0"
-    await env.town.rows("DELETE FROM app_passwords")
+    await env.seed.rows("DELETE FROM app_passwords")
     assert await app.code() == REVOKED
     assert await own.say(FROM_ALICE) == "250 2.1.0"
 
@@ -73,7 +73,7 @@ async def test_a_message_that_is_coming_in_is_not_taken(env: SubmissionEnv) -> N
     talk = await begun(await env.known())
     assert await talk.say(b"DATA\r\n") == "354"
     await talk.send(MESSAGE)
-    await env.town.rows("UPDATE accounts SET password_hash = 'another'")
+    await env.seed.rows("UPDATE accounts SET password_hash = 'another'")
     assert await talk.code() == REVOKED
     assert await talk.ended()
     assert not env.ingest.kept
@@ -113,7 +113,7 @@ class _House:
 @pytest.fixture
 async def pods(env: SubmissionEnv) -> AsyncIterator[tuple[Server, Server]]:
     """Two POP3 processes beside the submission process."""
-    house: Any = _House(PostgresMaildrops(env.town.database), MemoryBlobs())
+    house: Any = _House(PostgresMaildrops(env.seed.database), MemoryBlobs())
     parts = {"senders": env.senders, "throttle": env.throttle}
     async with pop3_server(house, **parts) as one, pop3_server(house, **parts) as other:
         yield one, other
@@ -134,7 +134,7 @@ async def test_guesses_from_elsewhere_shut_nobody_out_of_a_familiar_place_in_any
     one, other = pods
     assert await tried(one, "127.0.0.1", PASSWORD) == "accepted"
     async with asyncio.timeout(10):
-        while not await env.town.rows("SELECT FROM familiar_places"):
+        while not await env.seed.rows("SELECT FROM familiar_places"):
             await asyncio.sleep(0.01)
     for number in range(11):
         assert await tried(other, f"198.51.100.{number}") in ("wrong", "throttled")
@@ -146,7 +146,7 @@ async def test_guesses_from_elsewhere_shut_nobody_out_of_a_familiar_place_in_any
 async def test_a_place_is_familiar_by_submission_too(env: SubmissionEnv, pods: tuple[Server, Server]) -> None:
     await env.known(BOB)
     async with asyncio.timeout(10):
-        while not await env.town.rows("SELECT FROM familiar_places"):
+        while not await env.seed.rows("SELECT FROM familiar_places"):
             await asyncio.sleep(0.01)
     for number in range(11):
         await tried(pods[0], f"198.51.100.{number}")
@@ -157,7 +157,7 @@ async def test_an_app_password_is_let_in_whatever_was_guessed(
     database_url: str, certificates: Certificates, tmp_path: Path
 ) -> None:
     async with submission_env(database_url, certificates, login_failures_per_account=2) as env:
-        ((account,),) = await env.town.rows("SELECT id FROM accounts WHERE address = 'alice@example.test'")
+        ((account,),) = await env.seed.rows("SELECT id FROM accounts WHERE address = 'alice@example.test'")
         await env.app_password(account, "smtp")
         guesser = await env.secure()
         for code in ("535 5.7.8", "535 5.7.8", "454 4.7.0"):

@@ -1,30 +1,37 @@
-"""A running API with a blob store of its own; a module that needs another one overrides the fixture."""
+"""A running API. A module that needs another one overrides ``api_options`` or ``api``; one that wants accounts asks for them."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
+from typing import Any
 
 import pytest
 
-from posthorn.adapters.blobs.files import FileBlobs
+from posthorn.ports.blobs import Blobs
 from tests.support.api import Api, running_api
 
 
 @pytest.fixture
-async def blobs(tmp_path: Path) -> AsyncIterator[FileBlobs]:
-    """An empty blob store on disk."""
-    files = FileBlobs(tmp_path / "blobs")
-    await files.open()
-    yield files
-    files.close()
+def api_options() -> dict[str, Any]:
+    """Keywords of ``running_api``: none."""
+    return {}
 
 
 @pytest.fixture
-async def api(database_url: str, blobs: FileBlobs) -> AsyncIterator[Api]:
-    """The API over a new database with the accounts alice@example.test and bob@example.test."""
-    async with running_api(database_url, blobs) as running:
-        await running.domain()
-        await running.account("alice@example.test")
-        await running.account("bob@example.test")
+async def api(database_url: str, blobs: Blobs, api_options: dict[str, Any]) -> AsyncIterator[Api]:
+    """The API over a new database, in which nothing is."""
+    async with running_api(database_url, blobs, **api_options) as running:
         yield running
+
+
+@pytest.fixture
+async def domain(api: Api) -> None:
+    """The domain example.test."""
+    await api.domain()
+
+
+@pytest.fixture
+async def accounts(api: Api, domain: None) -> None:
+    """The domain example.test, and in it alice and bob."""
+    await api.account("alice@example.test")
+    await api.account("bob@example.test")

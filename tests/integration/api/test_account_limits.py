@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
+from typing import Any
 
 import pytest
 
-from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.ports.api_keys import Role
 from posthorn.ports.sending import Limits
 from posthorn_api.sending.service import SendingLimits
-from tests.support.api import Api, problem, running_api
+from tests.support.api import Api, problem
 
 ALICE = "/v1/accounts/alice@example.test"
 
 
+pytestmark = pytest.mark.usefixtures("accounts")
+
+
 @pytest.fixture
-async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
-    limits = SendingLimits(account=Limits(100, None))
-    async with running_api(database_url, FileBlobs(tmp_path), limits=limits) as running:
-        await running.domain()
-        await running.account("alice@example.test")
-        yield running
+def api_options() -> dict[str, Any]:
+    return {"limits": SendingLimits(account=Limits(100, None))}
 
 
 async def test_a_tenants_key_does_not_lift_the_operators_limits(api: Api) -> None:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.adapters.postgres.directory.senders import PostgresSenders
 from posthorn.ports.api_keys import Role
 from posthorn.runtime.ids import new_id
-from tests.contract.town import pool
-from tests.support.api import Api, problem, running_api
+from tests.support.api import Api, problem
+from tests.support.databases import pool
 
 ALICE = "/v1/accounts/alice@example.test"
 PLACE = f"{ALICE}/app-passwords"
@@ -24,11 +21,10 @@ KEY = {"Idempotency-Key": "one"}
 
 
 @pytest.fixture
-async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
-    async with running_api(database_url, FileBlobs(tmp_path)) as running:
-        await running.domain()
-        await running.account("alice@example.test")
-        yield running
+async def api(api: Api) -> Api:
+    await api.domain()
+    await api.account("alice@example.test")
+    return api
 
 
 async def test_an_app_password_is_shown_once(api: Api) -> None:

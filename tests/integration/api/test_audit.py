@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-import pytest
-
-from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.ports.api_keys import Role
-from tests.support.api import Api, problem, running_api
-
-
-@pytest.fixture
-async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
-    async with running_api(database_url, FileBlobs(tmp_path)) as running:
-        yield running
+from tests.support.api import Api, problem
 
 
 async def lines(api: Api, headers: dict[str, str] | None = None, **which: str) -> list[dict[str, Any]]:
@@ -84,12 +73,12 @@ async def test_a_tenant_reads_what_was_done_to_its_own_by_whomever(api: Api) -> 
     problem(await api.client.get("/v1/audit", headers=sender), 403, "forbidden")
 
 
-async def test_what_a_platform_admin_does_to_letters_and_suppressions_is_told_to_their_tenant(api: Api) -> None:
+async def test_what_a_platform_admin_does_to_messages_and_suppressions_is_told_to_their_tenant(api: Api) -> None:
     acme, other = await api.tenant("acme"), await api.tenant("other")
     reads, reads_other = await api.key(Role.READ_ONLY, acme), await api.key(Role.READ_ONLY, other)
-    letter = await api.enter("x@elsewhere.test", "y@elsewhere.test", sender="a@acme.test", tenant=acme)
+    message = await api.enter("x@elsewhere.test", "y@elsewhere.test", sender="a@acme.test", tenant=acme)
     await api.enter("z@elsewhere.test", sender="o@other.test", tenant=other)
-    rows = await api.sql("SELECT id FROM outbound_recipients WHERE message_id = $1 ORDER BY id", letter)
+    rows = await api.sql("SELECT id FROM outbound_recipients WHERE message_id = $1 ORDER BY id", message)
     one = rows[0]["id"]
     assert (await api.client.post(f"/v1/queue/{one}/hold")).status_code == 200
     (line,) = await lines(api, reads)
@@ -111,7 +100,7 @@ async def test_what_a_platform_admin_does_to_letters_and_suppressions_is_told_to
     assert (made["action"], made["details"]) == ("suppression.create", {"reason": "asked for it"})
 
 
-async def test_what_is_done_to_letters_leaves_one_line_or_none(api: Api) -> None:
+async def test_what_is_done_to_messages_leaves_one_line_or_none(api: Api) -> None:
     await api.enter("x@elsewhere.test")
     (row,) = await api.sql("SELECT id FROM outbound_recipients")
     problem(await api.client.post(f"/v1/queue/{row['id']}/release"), 409, "conflict")

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.ports.api_keys import Role
 from posthorn.runtime.passwords import Passwords
 from posthorn_api.config.plan import ALIAS, Present, Wanted, planned
 from posthorn_api.config.service import ConfigService
-from tests.support.api import Api, problem, running_api
+from tests.support.api import Api, problem
 
 HOOK = "https://hooks.example.org/x"
 WHOLE: dict[str, Any] = {
@@ -40,10 +37,9 @@ WHOLE: dict[str, Any] = {
 
 
 @pytest.fixture
-async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
-    async with running_api(database_url, FileBlobs(tmp_path)) as running:
-        await running.tenant("acme")
-        yield running
+async def api(api: Api) -> Api:
+    await api.tenant("acme")
+    return api
 
 
 async def put(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,8 @@ from posthorn.adapters.postgres.directory.dkim_keys import PostgresDkimKeys
 from posthorn.ports.api_keys import Role
 from posthorn.ports.errors import Unavailable
 from posthorn.runtime.secret_box import SecretBox
-from tests.contract.town import pool
 from tests.support.api import SECRET_KEY, Api, problem, running_api
+from tests.support.databases import pool
 
 KEYS = "/v1/domains/example.test/dkim"
 ROTATE = f"{KEYS}/rotate"
@@ -28,11 +27,7 @@ QUICK = {"algorithms": ["ed25519"]}
 MESSAGE = b"From: alice@example.test\r\nSubject: Hello\r\n\r\nHello\r\n"
 
 
-@pytest.fixture
-async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
-    async with running_api(database_url, FileBlobs(tmp_path)) as running:
-        await running.domain()
-        yield running
+pytestmark = pytest.mark.usefixtures("domain")
 
 
 def seconds_to(text: str) -> float:

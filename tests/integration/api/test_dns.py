@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -17,7 +16,6 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.adapters.nats.bucket import NatsDirectoryBucket
 from posthorn.adapters.nats.connection import connect as connect_nats
 from posthorn.adapters.nats.directory import NatsDirectory
@@ -33,17 +31,11 @@ from posthorn.wire.address import parse_address
 from posthorn_api.directory.publisher import Publisher
 from posthorn_api.dns import service as dns_service
 from posthorn_local.embedded import Nats
-from tests.contract.town import pool
-from tests.support.api import PRESENCE, Api, problem, running_api
+from tests.support.api import PRESENCE, Api, problem
+from tests.support.databases import pool
 
 NAME = "xn--mnchen-3ya.test"
 CHALLENGE = "_posthorn-challenge.example.test"
-
-
-@pytest.fixture
-async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
-    async with running_api(database_url, FileBlobs(tmp_path)) as running:
-        yield running
 
 
 async def records(api: Api, domain: str = "example.test") -> list[dict[str, Any]]:
@@ -230,7 +222,7 @@ async def test_where_nothing_is_demanded_a_domain_is_verified_by_asking(api: Api
 
 
 async def tenant_admin(api: Api, name: str) -> dict[str, str]:
-    """Make a tenant through the API; gives what its admin shows."""
+    """Make a tenant through the API. Return what its admin shows."""
     answer = await api.client.post("/v1/tenants", json={"name": name})
     assert answer.json()["verify_domains"] is True
     body = {"name": "admin", "role": "tenant-admin", "tenant": name}
@@ -306,7 +298,7 @@ async def published(api: Api, nats: Nats) -> AsyncIterator[NatsDirectory]:
 
 async def test_a_domain_takes_and_sends_no_mail_before_it_is_verified(api: Api, nats: Nats) -> None:
     alice, team, missing = (parse_address(f"{name}@example.test") for name in ("alice", "team", "missing"))
-    letter = {"from": str(alice), "to": ["x@elsewhere.test"], "subject": "s", "text": "t"}
+    message = {"from": str(alice), "to": ["x@elsewhere.test"], "subject": "s", "text": "t"}
     async with published(api, nats) as directory, pool(api.database_url) as database:
         senders, mailboxes = PostgresSenders(database), PostgresMailboxes(database)
         await demanding(api)
@@ -322,7 +314,7 @@ async def test_a_domain_takes_and_sends_no_mail_before_it_is_verified(api: Api, 
         assert credentials is not None
         assert credentials.state is AccountState.RECEIVE_ONLY
         assert not await senders.owns(credentials.account, team)
-        problem(await api.client.post("/v1/send", json=letter), 422, "invalid", "from")
+        problem(await api.client.post("/v1/send", json=message), 422, "invalid", "from")
 
         publish(api, await records(api))
         assert (await api.client.post("/v1/domains/example.test/verify")).status_code == 200
@@ -339,7 +331,7 @@ async def test_a_domain_takes_and_sends_no_mail_before_it_is_verified(api: Api, 
         assert credentials is not None
         assert credentials.state is AccountState.ACTIVE
         assert await senders.owns(credentials.account, team)
-        assert (await api.client.post("/v1/send", json=letter)).status_code == 202
+        assert (await api.client.post("/v1/send", json=message)).status_code == 202
 
 
 async def test_naming_the_domain_of_others_takes_nothing_from_them(api: Api, nats: Nats) -> None:

@@ -19,9 +19,8 @@ from tests.support.api import ADMIN_KEY, Api, problem, running_api
 
 
 @pytest.fixture
-async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
-    async with running_api(database_url, FileBlobs(tmp_path), body_limit=64 * 1024) as running:
-        yield running
+def api_options() -> dict[str, Any]:
+    return {"body_limit": 64 * 1024}
 
 
 async def test_without_a_key_there_is_a_challenge_and_nothing_else(api: Api) -> None:

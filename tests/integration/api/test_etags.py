@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from posthorn.adapters.blobs.files import FileBlobs
-from tests.support.api import Api, problem, running_api
+from tests.support.api import Api, problem
 
 OBJECTS: dict[str, list[dict[str, Any]]] = {
     "/v1/tenants/acme": [{"max_domains": 1}, {"max_domains": 2}],
@@ -21,14 +18,13 @@ OBJECTS: dict[str, list[dict[str, Any]]] = {
 
 
 @pytest.fixture
-async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
-    async with running_api(database_url, FileBlobs(tmp_path)) as running:
-        assert (await running.client.post("/v1/tenants", json={"name": "acme"})).headers["etag"]
-        await running.domain("acme.test", tenant="acme")
-        await running.account("a@acme.test")
-        await running.account("b@acme.test")
-        await running.alias("x@acme.test", "a@acme.test", "b@acme.test")
-        yield running
+async def api(api: Api) -> Api:
+    assert (await api.client.post("/v1/tenants", json={"name": "acme"})).headers["etag"]
+    await api.domain("acme.test", tenant="acme")
+    await api.account("a@acme.test")
+    await api.account("b@acme.test")
+    await api.alias("x@acme.test", "a@acme.test", "b@acme.test")
+    return api
 
 
 @pytest.mark.parametrize("path", OBJECTS)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.adapters.postgres.directory.outbox import PostgresDirectorySource
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.model.directory_entry import AddressEntry, RecipientStatus
@@ -18,8 +15,8 @@ from posthorn.ports.api_keys import Role
 from posthorn.ports.errors import Unavailable
 from posthorn.ports.forwards import ForwardPolicy
 from posthorn_api.forwards.service import PAGE_PATH
-from tests.contract.town import pool
-from tests.support.api import Api, problem, running_api
+from tests.support.api import Api, problem
+from tests.support.databases import pool
 
 
 @dataclass
@@ -40,13 +37,16 @@ class Kept:
 
 
 @pytest.fixture
-async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
-    policy = ForwardPolicy(most_targets=3, tenants_confirm=True)
-    async with running_api(database_url, FileBlobs(tmp_path), policy=policy) as running:
-        await running.tenant("acme")
-        await running.domain("acme.test", tenant="acme")
-        await running.account("alice@acme.test")
-        yield running
+def api_options() -> dict[str, Any]:
+    return {"policy": ForwardPolicy(most_targets=3, tenants_confirm=True)}
+
+
+@pytest.fixture
+async def api(api: Api) -> Api:
+    await api.tenant("acme")
+    await api.domain("acme.test", tenant="acme")
+    await api.account("alice@acme.test")
+    return api
 
 
 @pytest.fixture

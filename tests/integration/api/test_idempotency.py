@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -18,10 +17,9 @@ KEY = {"Idempotency-Key": "one"}
 
 
 @pytest.fixture
-async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
-    async with running_api(database_url, FileBlobs(tmp_path)) as running:
-        await running.domain()
-        yield running
+async def api(api: Api) -> Api:
+    await api.domain()
+    return api
 
 
 async def test_a_repeat_gets_the_stored_answer(api: Api) -> None:

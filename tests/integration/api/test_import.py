@@ -6,18 +6,16 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
 from argon2 import PasswordHasher
 
-from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.ports.api_keys import Role
 from posthorn.runtime import least_rate
 from posthorn_api.bulk import service as imports
 from posthorn_api.bulk.service import BATCH, LONGEST_LINE, BulkImportService
-from tests.support.api import ADMIN_KEY, Api, problem, running_api
+from tests.support.api import ADMIN_KEY, Api, problem
 
 NDJSON = "application/x-ndjson"
 HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("correct horse")
@@ -25,16 +23,15 @@ OTHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("another 
 
 
 @pytest.fixture
-async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
-    async with running_api(database_url, FileBlobs(tmp_path)) as running:
-        await running.domain("acme.test")
-        yield running
+async def api(api: Api) -> Api:
+    await api.domain("acme.test")
+    return api
 
 
 async def send(
     api: Api, what: str, *lines: dict[str, Any] | str, headers: dict[str, str] | None = None
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """BulkImportService lines; gives the answers to them and the last line."""
+    """Import lines. Return the answers to them and the last line."""
     body = "".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines)
     answer = await api.client.post(
         f"/v1/import/{what}", content=body, headers={"Content-Type": "application/x-ndjson", **(headers or {})}

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 from prometheus_client import REGISTRY
 
-from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.adapters.postgres.mailboxes import messages as account_mail
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.mailboxes.maildrops import PostgresMaildrops
@@ -23,41 +21,44 @@ from posthorn.runtime.ids import new_id
 from posthorn.wire.message.header import Summary
 from posthorn_delivery.collector_settings import CollectorSettings
 from posthorn_delivery.retention import RetentionSweeper
-from tests.contract.town import Town, letter, pool, segment
-from tests.support.api import Api, problem, running_api
+from tests.support.api import Api, problem
+from tests.support.builders import make_message, make_segment
+from tests.support.databases import pool
+from tests.support.seed import DatabaseSeed
 
 ALICE = "/v1/accounts/alice@example.test"
 
 
 @pytest.fixture
-async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
-    async with running_api(database_url, FileBlobs(tmp_path)) as running:
-        await running.domain()
-        await running.account("alice@example.test")
-        yield running
+async def api(api: Api) -> Api:
+    await api.domain()
+    await api.account("alice@example.test")
+    return api
 
 
 @pytest.fixture
-async def town(database_url: str) -> AsyncIterator[Town]:
+async def seed(database_url: str) -> AsyncIterator[DatabaseSeed]:
     async with pool(database_url, by_key=True) as database:
-        yield Town(database)
+        yield DatabaseSeed(database)
 
 
-async def alice(town: Town) -> int:
-    number: int = await town.value("SELECT id FROM accounts WHERE address = 'alice@example.test'")
+async def alice(seed: DatabaseSeed) -> int:
+    number: int = await seed.value("SELECT id FROM accounts WHERE address = 'alice@example.test'")
     return number
 
 
-async def deliver(town: Town, *subjects: str, sender: str = "Sender", size: int = 1000, at: float = 1.8e9) -> list[str]:
-    account = await alice(town)
-    letters, offset = [], 0
+async def deliver(
+    seed: DatabaseSeed, *subjects: str, sender: str = "Sender", size: int = 1000, at: float = 1.8e9
+) -> list[str]:
+    account = await alice(seed)
+    messages, offset = [], 0
     for number, subject in enumerate(subjects):
-        made = letter([account], size=size, offset=offset, received_at=at + number)
+        made = make_message([account], size=size, offset=offset, received_at=at + number)
         summary = Summary(subject, sender, "today", f"<{number}@elsewhere.test>")
-        letters.append(replace(made, envelope=replace(made.envelope, summary=summary)))
+        messages.append(replace(made, envelope=replace(made.envelope, summary=summary)))
         offset += size
-    await PostgresMailboxes(town.database).deliver([segment(letters)])
-    return [str(each.envelope.id) for each in letters]
+    await PostgresMailboxes(seed.database).deliver([make_segment(messages)])
+    return [str(each.envelope.id) for each in messages]
 
 
 async def listed(api: Api, limit: int = 50, **query: Any) -> list[str]:
@@ -84,9 +85,9 @@ async def window(api: Api, days: int) -> None:
     assert answer.status_code == 200
 
 
-async def test_mailboxes_are_listed_made_and_deleted(api: Api, town: Town) -> None:
-    await deliver(town, "one", "two")
-    await town.rows("UPDATE mailbox_entries SET flags = 1 WHERE uid = 1")
+async def test_mailboxes_are_listed_made_and_deleted(api: Api, seed: DatabaseSeed) -> None:
+    await deliver(seed, "one", "two")
+    await seed.rows("UPDATE mailbox_entries SET flags = 1 WHERE uid = 1")
     new = await api.client.post(f"{ALICE}/mailboxes", json={"name": "Work/Ärger 2026"})
     assert new.status_code == 201
     assert new.headers["location"] == f"{ALICE}/mailboxes/Work/%C3%84rger%202026"
@@ -109,7 +110,7 @@ async def test_mailboxes_are_listed_made_and_deleted(api: Api, town: Town) -> No
     await api.client.post(f"{ALICE}/messages/{first['id']}/move", json={"mailbox": "Trash"})
     assert (await api.client.delete(new.headers["location"])).status_code == 204
     problem(await api.client.delete(new.headers["location"]), 404, "not-found")
-    await town.sums_hold()
+    await seed.sums_hold()
 
 
 async def test_a_mailbox_made_again_is_another_one(api: Api) -> None:
@@ -131,12 +132,12 @@ async def test_a_repeat_of_a_creation_is_the_same_answer(api: Api) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 3, 50])
-async def test_messages_are_searched(api: Api, town: Town, limit: int) -> None:
-    await deliver(town, "Invoice 1", "Greetings", "invoice 2", sender="Ann <ann@elsewhere.test>")
+async def test_messages_are_searched(api: Api, seed: DatabaseSeed, limit: int) -> None:
+    await deliver(seed, "Invoice 1", "Greetings", "invoice 2", sender="Ann <ann@elsewhere.test>")
     await deliver(
-        town, "=?utf-8?q?Gr=C3=BC=C3=9Fe?=", "100% sure_ly", sender="=?utf-8?q?J=C3=BCrgen?=", size=5000, at=1.9e9
+        seed, "=?utf-8?q?Gr=C3=BC=C3=9Fe?=", "100% sure_ly", sender="=?utf-8?q?J=C3=BCrgen?=", size=5000, at=1.9e9
     )
-    await town.rows("UPDATE mailbox_entries SET flags = 1 WHERE uid IN (1, 5)")
+    await seed.rows("UPDATE mailbox_entries SET flags = 1 WHERE uid IN (1, 5)")
     assert await listed(api, limit) == ["100% sure_ly", "Grüße", "invoice 2", "Greetings", "Invoice 1"]
     assert await listed(api, limit, subject="INVOICE") == ["invoice 2", "Invoice 1"]
     assert await listed(api, limit, subject="grüß") == ["Grüße"]
@@ -155,10 +156,10 @@ async def test_messages_are_searched(api: Api, town: Town, limit: int) -> None:
 
 
 async def test_a_page_of_a_search_looks_at_so_many_messages_and_no_more(
-    api: Api, town: Town, monkeypatch: pytest.MonkeyPatch
+    api: Api, seed: DatabaseSeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(account_mail, "_LOOKED_AT", 4)
-    await deliver(town, "needle", *(f"hay {number}" for number in range(10)), "needle")
+    await deliver(seed, "needle", *(f"hay {number}" for number in range(10)), "needle")
     first = (await api.client.get(f"{ALICE}/messages", params={"subject": "needle"})).json()
     assert [item["uid"] for item in first["items"]] == [12]
     query = {"subject": "needle", "cursor": first["next_cursor"]}
@@ -178,9 +179,9 @@ async def test_what_cannot_be_searched_for_is_named(api: Api) -> None:
         problem(await api.client.get(f"{ALICE}/messages", params={name: value}), 422, "invalid", name)
 
 
-async def test_a_message_moves(api: Api, town: Town) -> None:
-    (message, _) = await deliver(town, "it", "other")
-    await town.rows("UPDATE mailbox_entries SET flags = 5, keywords = '{work}' WHERE uid = 1")
+async def test_a_message_moves(api: Api, seed: DatabaseSeed) -> None:
+    (message, _) = await deliver(seed, "it", "other")
+    await seed.rows("UPDATE mailbox_entries SET flags = 5, keywords = '{work}' WHERE uid = 1")
     moved = await api.client.post(f"{ALICE}/messages/{message}/move", json={"mailbox": "Trash"})
     assert moved.status_code == 200
     shown = moved.json()
@@ -197,7 +198,7 @@ async def test_a_message_moves(api: Api, town: Town) -> None:
     assert await boxes(api) == {"INBOX": (2, 1, 2000), "Junk": (0, 0, 0), "Sent": (0, 0, 0), "Trash": (0, 0, 0)}
     problem(await api.client.post(f"{ALICE}/messages/{message}/move", json={"mailbox": "x"}), 422, "invalid", "mailbox")
     problem(await api.client.post(f"{ALICE}/messages/{new_id()}/move", json={"mailbox": "Trash"}), 404, "not-found")
-    await town.sums_hold()
+    await seed.sums_hold()
     lines = (await api.client.get("/v1/audit", params={"action": "message.move"})).json()["items"]
     assert lines[0]["details"] == {"message": message, "from": "Trash", "to": "INBOX"}
     assert len(lines) == 3
@@ -214,15 +215,15 @@ async def deleted(api: Api, limit: int = 50) -> list[dict[str, Any]]:
         query["cursor"] = document["next_cursor"]
 
 
-async def test_a_deleted_message_comes_back_within_its_time(api: Api, town: Town) -> None:
+async def test_a_deleted_message_comes_back_within_its_time(api: Api, seed: DatabaseSeed) -> None:
     await window(api, 7)
-    account = await alice(town)
-    one, two = await deliver(town, "one", "two")
-    await town.rows("UPDATE mailbox_entries SET flags = 9, keywords = '{work}' WHERE uid = 1")
+    account = await alice(seed)
+    one, two = await deliver(seed, "one", "two")
+    await seed.rows("UPDATE mailbox_entries SET flags = 9, keywords = '{work}' WHERE uid = 1")
     assert (await api.client.delete(f"{ALICE}/messages/{one}")).status_code == 204
-    await town.sums_hold()
-    assert await town.used(account) == (1000, 1)
-    assert await town.value("SELECT live_octets FROM segments") == 2000, "its octets stay"
+    await seed.sums_hold()
+    assert await seed.used(account) == (1000, 1)
+    assert await seed.value("SELECT live_octets FROM segments") == 2000, "its octets stay"
     problem(await api.client.get(f"{ALICE}/messages/{one}"), 404, "not-found")
     (shown,) = await deleted(api)
     assert (shown["message"]["subject"], shown["message"]["mailbox"], shown["message"]["uid"]) == ("one", "INBOX", 0)
@@ -231,31 +232,31 @@ async def test_a_deleted_message_comes_back_within_its_time(api: Api, town: Town
     back = await api.client.post(f"{ALICE}/messages/{one}/undelete", headers={"Idempotency-Key": "k"})
     assert (back.status_code, back.json()["uid"], back.json()["flags"]) == (200, 3, ["seen"])
     assert back.json()["keywords"] == ["work"]
-    await town.sums_hold()
-    assert await town.used(account) == (2000, 2)
+    await seed.sums_hold()
+    assert await seed.used(account) == (2000, 2)
     assert await deleted(api) == []
     problem(await api.client.post(f"{ALICE}/messages/{one}/undelete"), 404, "not-found")
 
     await api.client.delete(f"{ALICE}/messages/{two}")
-    await town.rows("UPDATE deleted_entries SET deleted_at = deleted_at - interval '8 days'")
+    await seed.rows("UPDATE deleted_entries SET deleted_at = deleted_at - interval '8 days'")
     assert await deleted(api) == []
     problem(await api.client.post(f"{ALICE}/messages/{two}/undelete"), 404, "not-found")
 
 
-async def test_without_a_window_what_is_deleted_is_gone(api: Api, town: Town) -> None:
-    (one,) = await deliver(town, "one")
+async def test_without_a_window_what_is_deleted_is_gone(api: Api, seed: DatabaseSeed) -> None:
+    (one,) = await deliver(seed, "one")
     await api.client.delete(f"{ALICE}/messages/{one}")
-    await town.sums_hold()
-    assert await town.value("SELECT live_octets FROM segments") == 0
+    await seed.sums_hold()
+    assert await seed.value("SELECT live_octets FROM segments") == 0
     assert await deleted(api) == []
     await window(api, 7)
     problem(await api.client.post(f"{ALICE}/messages/{one}/undelete"), 404, "not-found")
 
 
 @pytest.mark.parametrize("limit", [1, 2, 50])
-async def test_deleted_messages_are_listed_once_each(api: Api, town: Town, limit: int) -> None:
+async def test_deleted_messages_are_listed_once_each(api: Api, seed: DatabaseSeed, limit: int) -> None:
     await window(api, 7)
-    made = await deliver(town, *(str(number) for number in range(7)))
+    made = await deliver(seed, *(str(number) for number in range(7)))
     for message in made:
         await api.client.delete(f"{ALICE}/messages/{message}")
     assert [each["message"]["id"] for each in await deleted(api, limit)] == list(reversed(made))
@@ -263,50 +264,50 @@ async def test_deleted_messages_are_listed_once_each(api: Api, town: Town, limit
         problem(await api.client.get(f"{ALICE}/deleted", params={"cursor": cursor}), 422, "invalid", "cursor")
 
 
-async def test_what_was_deleted_over_pop3_comes_back_too(api: Api, town: Town) -> None:
+async def test_what_was_deleted_over_pop3_comes_back_too(api: Api, seed: DatabaseSeed) -> None:
     await window(api, 7)
-    account, holder = await alice(town), new_id()
-    made = await deliver(town, "one", "two", "three")
-    maildrops = PostgresMaildrops(town.database)
+    account, holder = await alice(seed), new_id()
+    made = await deliver(seed, "one", "two", "three")
+    maildrops = PostgresMaildrops(seed.database)
     listing = await maildrops.open(account, holder)
     await maildrops.commit(account, holder, listing.uids[:2])
-    await town.sums_hold()
-    assert await town.used(account) == (1000, 1)
+    await seed.sums_hold()
+    assert await seed.used(account) == (1000, 1)
     assert [each["message"]["id"] for each in await deleted(api)] == [made[1], made[0]]
     assert (await api.client.post(f"{ALICE}/messages/{made[0]}/undelete")).status_code == 200
-    await town.sums_hold()
+    await seed.sums_hold()
     assert await listed(api) == ["one", "three"]
 
 
-async def test_two_entries_of_one_message_go_and_come_back_together(api: Api, town: Town) -> None:
+async def test_two_entries_of_one_message_go_and_come_back_together(api: Api, seed: DatabaseSeed) -> None:
     await window(api, 7)
-    account = await alice(town)
-    (one,) = await deliver(town, "one")
+    account = await alice(seed)
+    (one,) = await deliver(seed, "one")
     for box, uid in ((1, 2), (4, 1)):  # as an IMAP COPY makes them
-        await town.rows(
+        await seed.rows(
             "INSERT INTO mailbox_entries (account_id, mailbox_id, uid, message_id, size_crlf, internal_date)"
             " VALUES ($1, $2, $3, $4, 1000, now())",
             *(account, box, uid, UUID(one)),
         )
-    await town.rows("UPDATE mailboxes SET uidnext = 3 WHERE mailbox_id IN (1, 4)")
-    await town.rows("UPDATE messages SET refs = 3")
-    await town.rows("UPDATE accounts SET used_bytes = 3000, used_messages = 3")
-    await town.sums_hold()
+    await seed.rows("UPDATE mailboxes SET uidnext = 3 WHERE mailbox_id IN (1, 4)")
+    await seed.rows("UPDATE messages SET refs = 3")
+    await seed.rows("UPDATE accounts SET used_bytes = 3000, used_messages = 3")
+    await seed.sums_hold()
     assert (await api.client.delete(f"{ALICE}/messages/{one}")).status_code == 204
-    await town.sums_hold()
+    await seed.sums_hold()
     assert len(await deleted(api)) == 3
     assert (await api.client.post(f"{ALICE}/messages/{one}/undelete")).status_code == 200
-    await town.sums_hold()
+    await seed.sums_hold()
     assert [count for count, _, _ in (await boxes(api)).values()] == [2, 0, 0, 1]
     moved = await api.client.post(f"{ALICE}/messages/{one}/move", json={"mailbox": "Junk"})
     assert moved.json()["mailbox"] == "Junk"
-    await town.sums_hold()
+    await seed.sums_hold()
     assert [count for count, _, _ in (await boxes(api)).values()] == [0, 3, 0, 0]
 
 
-async def test_a_message_whose_mailbox_is_gone_comes_back_to_the_inbox(api: Api, town: Town) -> None:
+async def test_a_message_whose_mailbox_is_gone_comes_back_to_the_inbox(api: Api, seed: DatabaseSeed) -> None:
     await window(api, 7)
-    (one,) = await deliver(town, "one")
+    (one,) = await deliver(seed, "one")
     await api.client.post(f"{ALICE}/mailboxes", json={"name": "Box"})
     await api.client.post(f"{ALICE}/messages/{one}/move", json={"mailbox": "Box"})
     await api.client.delete(f"{ALICE}/messages/{one}")
@@ -316,114 +317,114 @@ async def test_a_message_whose_mailbox_is_gone_comes_back_to_the_inbox(api: Api,
     assert shown["message"]["mailbox"] == "INBOX"
     back = await api.client.post(f"{ALICE}/messages/{one}/undelete")
     assert back.json()["mailbox"] == "INBOX", "not in the mailbox made after it"
-    await town.sums_hold()
+    await seed.sums_hold()
 
 
-async def test_there_must_be_room_for_what_comes_back(api: Api, town: Town) -> None:
+async def test_there_must_be_room_for_what_comes_back(api: Api, seed: DatabaseSeed) -> None:
     await window(api, 7)
-    (one, two) = await deliver(town, "one", "two")
+    (one, two) = await deliver(seed, "one", "two")
     await api.client.delete(f"{ALICE}/messages/{one}")
     await api.client.patch(ALICE, json={"quota_bytes": 1999})
     problem(await api.client.post(f"{ALICE}/messages/{one}/undelete"), 409, "conflict")
     await api.client.patch(ALICE, json={"quota_bytes": 2000})
-    await town.told()
+    await seed.drain_outbox()
     assert (await api.client.post(f"{ALICE}/messages/{one}/undelete")).status_code == 200
-    assert await town.told() == ["alice@example.test"], "it is full now"
+    assert await seed.drain_outbox() == ["alice@example.test"], "it is full now"
     await api.client.delete(f"{ALICE}/messages/{two}")
-    assert await town.told() == ["alice@example.test"]
+    assert await seed.drain_outbox() == ["alice@example.test"]
 
 
-async def test_an_account_goes_with_what_could_be_brought_back(api: Api, town: Town) -> None:
+async def test_an_account_goes_with_what_could_be_brought_back(api: Api, seed: DatabaseSeed) -> None:
     await window(api, 7)
-    (one, _) = await deliver(town, "one", "two")
+    (one, _) = await deliver(seed, "one", "two")
     await api.client.delete(f"{ALICE}/messages/{one}")
     assert (await api.client.delete(ALICE)).status_code == 204
-    await town.sums_hold()
-    assert await town.rows("SELECT sum(refs), sum(live_octets) FROM messages, segments") == [(0, 0)]
-    assert await town.rows("SELECT FROM deleted_entries") == []
+    await seed.sums_hold()
+    assert await seed.rows("SELECT sum(refs), sum(live_octets) FROM messages, segments") == [(0, 0)]
+    assert await seed.rows("SELECT FROM deleted_entries") == []
 
 
-async def test_deletions_returns_and_purges_at_once_keep_the_sums(api: Api, town: Town) -> None:
+async def test_deletions_returns_and_purges_at_once_keep_the_sums(api: Api, seed: DatabaseSeed) -> None:
     await window(api, 1)
-    made = await deliver(town, *(str(number) for number in range(12)))
+    made = await deliver(seed, *(str(number) for number in range(12)))
     for message in made[:6]:
         await api.client.delete(f"{ALICE}/messages/{message}")
-    await town.rows(
+    await seed.rows(
         "UPDATE deleted_entries SET deleted_at = deleted_at - interval '2 days' WHERE message_id = ANY ($1::uuid[])",
         made[:3],
     )
-    retention = PostgresRetention(town.database)
+    retention = PostgresRetention(seed.database)
     await asyncio.gather(
         *(api.client.post(f"{ALICE}/messages/{message}/undelete") for message in made[:6]),
         *(api.client.delete(f"{ALICE}/messages/{message}") for message in made[4:]),
         *(retention.purge(2) for _ in range(3)),
-        deliver(town, "more"),
+        deliver(seed, "more"),
     )
-    await town.sums_hold()
+    await seed.sums_hold()
 
 
-def keeper(town: Town, **settings: Any) -> RetentionSweeper:
-    return RetentionSweeper(PostgresRetention(town.database), CollectorSettings(**settings))
+def keeper(seed: DatabaseSeed, **settings: Any) -> RetentionSweeper:
+    return RetentionSweeper(PostgresRetention(seed.database), CollectorSettings(**settings))
 
 
 @pytest.mark.parametrize("batch", [1, 2, 500])
-async def test_what_cannot_come_back_any_more_is_purged_exactly(api: Api, town: Town, batch: int) -> None:
+async def test_what_cannot_come_back_any_more_is_purged_exactly(api: Api, seed: DatabaseSeed, batch: int) -> None:
     await api.domain("longer.test")
     await api.client.patch("/v1/domains/longer.test", json={"undelete_days": 365})
     await window(api, 7)
-    made = await deliver(town, *(str(number) for number in range(5)))
+    made = await deliver(seed, *(str(number) for number in range(5)))
     for message in made[:4]:
         await api.client.delete(f"{ALICE}/messages/{message}")
     for days, message in enumerate(made[:4], start=5):
         shift = "UPDATE deleted_entries SET deleted_at = deleted_at - make_interval(days => $2) WHERE message_id = $1"
-        await town.rows(shift, UUID(message), days)
-    assert await keeper(town, retention_batch=batch).round() == (0, 2)
-    await town.sums_hold()
-    assert await town.value("SELECT live_octets FROM segments") == 3000
+        await seed.rows(shift, UUID(message), days)
+    assert await keeper(seed, retention_batch=batch).round() == (0, 2)
+    await seed.sums_hold()
+    assert await seed.value("SELECT live_octets FROM segments") == 3000
     assert [each["message"]["id"] for each in await deleted(api)] == [made[1], made[0]]
     await window(api, 0)
-    assert await keeper(town, retention_batch=batch).round() == (0, 0), "another leads"
-    await town.rows("DELETE FROM leaderships")
-    assert await keeper(town, retention_batch=batch).round() == (0, 2)
-    await town.sums_hold()
+    assert await keeper(seed, retention_batch=batch).round() == (0, 0), "another leads"
+    await seed.rows("DELETE FROM leaderships")
+    assert await keeper(seed, retention_batch=batch).round() == (0, 2)
+    await seed.sums_hold()
 
 
 @pytest.mark.parametrize("days", [0, 7])
 @pytest.mark.parametrize("batch", [1, 3, 500])
 async def test_retention_deletes_what_is_older_than_its_domain_keeps(
-    api: Api, town: Town, days: int, batch: int
+    api: Api, seed: DatabaseSeed, days: int, batch: int
 ) -> None:
     await window(api, days)
     await api.account("zoe@example.test")
-    now = float(await town.value("SELECT extract(epoch FROM now())::float8"))
-    await deliver(town, *(f"old {number}" for number in range(4)), at=now - 31 * 86_400)
-    await placed_before(town, 31)
-    await deliver(town, "young", at=now - 29 * 86_400)
-    rounds = keeper(town, retention_batch=batch)
+    now = float(await seed.value("SELECT extract(epoch FROM now())::float8"))
+    await deliver(seed, *(f"old {number}" for number in range(4)), at=now - 31 * 86_400)
+    await placed_before(seed, 31)
+    await deliver(seed, "young", at=now - 29 * 86_400)
+    rounds = keeper(seed, retention_batch=batch)
     assert await rounds.round() == (0, 0), "mail is kept for ever"
     await api.client.patch("/v1/domains/example.test", json={"retention_days": 30})
     await api.client.patch(ALICE, json={"quota_bytes": 3000})
-    await town.told()
+    await seed.drain_outbox()
     assert await rounds.round() == (4, 0)
-    await town.sums_hold()
+    await seed.sums_hold()
     assert await listed(api) == ["young"]
-    assert await town.told() == ["alice@example.test"], "it takes mail again"
+    assert await seed.drain_outbox() == ["alice@example.test"], "it takes mail again"
     assert len(await deleted(api)) == (4 if days else 0)
     assert await rounds.round() == (0, 0)
 
 
-async def placed_before(town: Town, days: int) -> None:
-    await town.rows("UPDATE messages SET placed_at = placed_at - make_interval(days => $1)", days)
+async def placed_before(seed: DatabaseSeed, days: int) -> None:
+    await seed.rows("UPDATE messages SET placed_at = placed_at - make_interval(days => $1)", days)
 
 
-async def test_fresh_mail_from_a_door_with_a_wrong_clock_is_not_old(api: Api, town: Town) -> None:
-    await deliver(town, "from the year 2001", at=1e9)
+async def test_fresh_mail_from_a_door_with_a_wrong_clock_is_not_old(api: Api, seed: DatabaseSeed) -> None:
+    await deliver(seed, "from the year 2001", at=1e9)
     await api.client.patch("/v1/domains/example.test", json={"retention_days": 30})
-    rounds = keeper(town)
+    rounds = keeper(seed)
     assert await rounds.round() == (0, 0)
-    await placed_before(town, 29)
+    await placed_before(seed, 29)
     assert await rounds.round() == (0, 0)
-    await placed_before(town, 2)
+    await placed_before(seed, 2)
     assert await rounds.round() == (1, 0)
 
 
@@ -432,62 +433,66 @@ def braked() -> float | None:
 
 
 @pytest.mark.parametrize("batch", [1, 4, 500])
-async def test_a_round_deletes_and_drops_no_more_than_its_brake_allows(api: Api, town: Town, batch: int) -> None:
+async def test_a_round_deletes_and_drops_no_more_than_its_brake_allows(
+    api: Api, seed: DatabaseSeed, batch: int
+) -> None:
     await window(api, 7)
-    await deliver(town, *(str(number) for number in range(10)), at=1e9)
-    await placed_before(town, 31)
+    await deliver(seed, *(str(number) for number in range(10)), at=1e9)
+    await placed_before(seed, 31)
     await api.client.patch("/v1/domains/example.test", json={"retention_days": 30})
     released = False
     brake = Brake("retention", 0.3, 1, lambda: released)
     settings = CollectorSettings(retention_batch=batch)
-    rounds = RetentionSweeper(PostgresRetention(town.database), settings, brake=brake)
+    rounds = RetentionSweeper(PostgresRetention(seed.database), settings, brake=brake)
     assert await rounds.round() == (3, 0)
     assert braked() == 1
     assert await rounds.round() == (3, 0), "the next round goes on"
     released = True
     assert await rounds.round() == (4, 0)
     assert braked() == 0
-    await town.rows("UPDATE deleted_entries SET deleted_at = deleted_at - interval '8 days'")
+    await seed.rows("UPDATE deleted_entries SET deleted_at = deleted_at - interval '8 days'")
     released = False
     assert await rounds.round() == (0, 3)
     assert braked() == 1
-    await town.sums_hold()
+    await seed.sums_hold()
 
 
-async def test_nothing_is_deleted_while_it_is_not_certain_that_the_stores_belong_together(api: Api, town: Town) -> None:
-    await deliver(town, "old", at=1e9)
-    await placed_before(town, 31)
+async def test_nothing_is_deleted_while_it_is_not_certain_that_the_stores_belong_together(
+    api: Api, seed: DatabaseSeed
+) -> None:
+    await deliver(seed, "old", at=1e9)
+    await placed_before(seed, 31)
     await api.client.patch("/v1/domains/example.test", json={"retention_days": 30})
 
     async def uncertain() -> None:
         raise Unavailable("installation", "another one")
 
-    rounds = RetentionSweeper(PostgresRetention(town.database), CollectorSettings(), certain=uncertain)
+    rounds = RetentionSweeper(PostgresRetention(seed.database), CollectorSettings(), certain=uncertain)
     with pytest.raises(Unavailable, match="another one"):
         await rounds.round()
     assert await listed(api) == ["old"]
 
 
-async def test_of_two_processes_one_does_the_rounds(town: Town) -> None:
-    first, second = PostgresRetention(town.database), PostgresRetention(town.database)
+async def test_of_two_processes_one_does_the_rounds(seed: DatabaseSeed) -> None:
+    first, second = PostgresRetention(seed.database), PostgresRetention(seed.database)
     assert await first.lead(60)
     assert not await second.lead(60)
     assert await first.lead(60)
 
 
-async def test_what_could_be_brought_back_is_bounded_by_twice_the_quota(api: Api, town: Town) -> None:
+async def test_what_could_be_brought_back_is_bounded_by_twice_the_quota(api: Api, seed: DatabaseSeed) -> None:
     await window(api, 30)
     assert (await api.client.patch(ALICE, json={"quota_bytes": 3000})).status_code == 200
     made: list[str] = []
     for turn in range(5):  # filled and emptied again and again
-        made += await deliver(town, f"a {turn}", f"b {turn}", at=1.8e9 + 10 * turn)
+        made += await deliver(seed, f"a {turn}", f"b {turn}", at=1.8e9 + 10 * turn)
         for message in made[-2:]:
             assert (await api.client.delete(f"{ALICE}/messages/{message}")).status_code == 204
-        await town.sums_hold()
+        await seed.sums_hold()
     kept = (await api.client.get(f"{ALICE}/deleted")).json()["items"]
     assert {item["message"]["id"] for item in kept} == set(made[-6:])
-    assert await town.value("SELECT sum(live_octets)::bigint FROM segments") == 6000
+    assert await seed.value("SELECT sum(live_octets)::bigint FROM segments") == 6000
     assert (await api.client.patch(ALICE, json={"quota_bytes": None})).status_code == 200
-    (last,) = await deliver(town, "last")
+    (last,) = await deliver(seed, "last")
     assert (await api.client.delete(f"{ALICE}/messages/{last}")).status_code == 204
     assert len((await api.client.get(f"{ALICE}/deleted")).json()["items"]) == 7

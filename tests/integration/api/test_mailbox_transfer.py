@@ -22,8 +22,10 @@ from posthorn.ports.errors import Unavailable
 from posthorn.runtime import least_rate
 from posthorn.wire.archive.tar import END, file_header, padding
 from posthorn_api.transfers import service as transfer_service
-from tests.contract.town import Town, pool
-from tests.support.api import Api, problem, running_api
+from tests.support.api import Api, problem
+from tests.support.seed import DatabaseSeed
+
+pytestmark = pytest.mark.usefixtures("accounts")
 
 ALICE, BOB = "/v1/accounts/alice@example.test", "/v1/accounts/bob@example.test"
 MAX_SIZE = 300_000
@@ -53,18 +55,8 @@ async def blobs(tmp_path: Path) -> AsyncIterator[Shaky]:
 
 
 @pytest.fixture
-async def api(database_url: str, blobs: Shaky) -> AsyncIterator[Api]:
-    async with running_api(database_url, blobs, max_size=MAX_SIZE) as running:
-        await running.domain()
-        await running.account("alice@example.test")
-        await running.account("bob@example.test")
-        yield running
-
-
-@pytest.fixture
-async def town(database_url: str) -> AsyncIterator[Town]:
-    async with pool(database_url) as database:
-        yield Town(database)
+def api_options() -> dict[str, Any]:
+    return {"max_size": MAX_SIZE}
 
 
 def mbox(*contents: bytes, date: str = "Mon Jan  1 10:20:30 2024") -> bytes:
@@ -101,7 +93,7 @@ async def held(api: Api, account: str) -> list[tuple[str, list[str], str, bytes]
 
 
 @pytest.fixture(scope="session")
-def letters() -> list[bytes]:
+def messages() -> list[bytes]:
     """Some hundred messages of every kind, and some large ones, all different."""
     chosen = random.Random(7)
     lines = [
@@ -127,16 +119,16 @@ def letters() -> list[bytes]:
 
 @pytest.mark.parametrize("form", FORMATS)
 async def test_what_is_exported_and_imported_elsewhere_is_the_same(
-    api: Api, town: Town, letters: list[bytes], form: str
+    api: Api, seed: DatabaseSeed, messages: list[bytes], form: str
 ) -> None:
     files = [
         (f"{box}/cur/{1_700_000_000 + number}.{number}:2,{flags}", content)
-        for number, content in enumerate(letters)
+        for number, content in enumerate(messages)
         for box, flags in [(("INBOX", "Work/Ä b", "Trash")[number % 3], ("", "S", "FRS", "DT")[number % 4])]
     ]
-    assert await summary(api, archive(files), ALICE, format="maildir") == (len(letters), 0, 0)
+    assert await summary(api, archive(files), ALICE, format="maildir") == (len(messages), 0, 0)
     there = await held(api, ALICE)
-    assert sorted(octets for *_, octets in there) == sorted(letters), "with the flags and dates of the names"
+    assert sorted(octets for *_, octets in there) == sorted(messages), "with the flags and dates of the names"
     assert {(box, tuple(flags)) for box, flags, _, _ in there} >= {
         ("Trash", ("seen",)),
         ("INBOX", ("deleted", "draft")),
@@ -144,20 +136,20 @@ async def test_what_is_exported_and_imported_elsewhere_is_the_same(
 
     out = await api.client.get(f"{ALICE}/export", params={"format": form})
     assert out.status_code == 200
-    assert out.headers["posthorn-messages"] == str(len(letters))
-    assert out.headers["posthorn-bytes"] == str(sum(map(len, letters)))
+    assert out.headers["posthorn-messages"] == str(len(messages))
+    assert out.headers["posthorn-bytes"] == str(sum(map(len, messages)))
     assert "content-length" not in out.headers
-    assert await summary(api, out.content, BOB, format=form) == (len(letters), 0, 0)
+    assert await summary(api, out.content, BOB, format=form) == (len(messages), 0, 0)
     back = await held(api, BOB)
-    await town.sums_hold()
+    await seed.sums_hold()
     if form == "mbox":  # one file knows of no mailboxes
         assert [(flags, at, octets) for _, flags, at, octets in back] == [(flags, at, o) for _, flags, at, o in there]
     elif form == "maildir":
         assert back == there
     else:
         assert [(box, octets) for box, _, _, octets in back] == [(box, octets) for box, _, _, octets in there]
-    assert await summary(api, out.content, BOB, format=form) == (0, len(letters), 0), "a repeat does nothing"
-    assert await town.rows("SELECT count(*) FROM leaderships") == [(0,)]
+    assert await summary(api, out.content, BOB, format=form) == (0, len(messages), 0), "a repeat does nothing"
+    assert await seed.rows("SELECT count(*) FROM leaderships") == [(0,)]
 
 
 async def test_one_mailbox_is_exported(api: Api) -> None:
@@ -175,20 +167,20 @@ async def test_one_mailbox_is_exported(api: Api) -> None:
     problem(await api.client.get("/v1/accounts/x@example.test/export", params={"format": "mbox"}), 404, "not-found")
 
 
-async def test_a_message_that_cannot_be_read_breaks_the_export_off(api: Api, town: Town, blobs: Shaky) -> None:
+async def test_a_message_that_cannot_be_read_breaks_the_export_off(api: Api, seed: DatabaseSeed, blobs: Shaky) -> None:
     for number in range(30):
         await summary(api, mbox(b"n: %d\n\n" % number + b"x" * 100_000), ALICE)
-    keys = [key for (key,) in await town.rows("SELECT key FROM segments ORDER BY created_at")]
+    keys = [key for (key,) in await seed.rows("SELECT key FROM segments ORDER BY created_at")]
     await blobs.delete(keys[-1])
     with pytest.raises(httpx.RemoteProtocolError):
         await api.client.get(f"{ALICE}/export", params={"format": "mbox"})
     await summary(api, mbox(b"n: 1\n"), BOB)
-    await blobs.delete(await town.value("SELECT key FROM segments ORDER BY created_at DESC LIMIT 1"))
+    await blobs.delete(await seed.value("SELECT key FROM segments ORDER BY created_at DESC LIMIT 1"))
     problem(await api.client.get(f"{BOB}/export", params={"format": "mbox"}), 503, "unavailable")
 
 
 async def test_a_message_deleted_meanwhile_is_left_out(
-    api: Api, town: Town, blobs: Shaky, monkeypatch: pytest.MonkeyPatch
+    api: Api, seed: DatabaseSeed, blobs: Shaky, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await summary(api, mbox(b"n: 1\n"), ALICE)
     await summary(api, mbox(b"n: 2\n"), ALICE)
@@ -208,7 +200,7 @@ async def test_a_message_deleted_meanwhile_is_left_out(
     assert b"n: 1" not in out.content
 
 
-async def test_an_import_says_what_it_did_and_leaves_a_line_in_the_audit_log(api: Api, town: Town) -> None:
+async def test_an_import_says_what_it_did_and_leaves_a_line_in_the_audit_log(api: Api, seed: DatabaseSeed) -> None:
     octets = mbox(b"A: 1\n\nx\n", b"A: 1\n\nx\n", b"B: 1\n\n" + b"y" * MAX_SIZE, b"", b"A: 2\n")
     answer = await take_in(api, octets)
     assert answer.json() == {
@@ -232,18 +224,18 @@ async def test_an_import_says_what_it_did_and_leaves_a_line_in_the_audit_log(api
     assert lines[0]["details"] == counts
     (first, _) = (await api.client.get(f"{BOB}/messages")).json()["items"]
     assert (first["received_at"], first["reverse_path"]) == ("2024-01-01T10:20:30Z", "a@elsewhere.test")
-    await town.sums_hold()
+    await seed.sums_hold()
 
 
-async def test_many_messages_share_segments(api: Api, town: Town, blobs: Shaky) -> None:
+async def test_many_messages_share_segments(api: Api, seed: DatabaseSeed, blobs: Shaky) -> None:
     octets = mbox(*(b"n: %d\n\n" % number + b"text " * 20 for number in range(600)))
     assert await summary(api, octets) == (600, 0, 0)
     assert blobs.puts == 3
-    assert await town.value("SELECT count(*) FROM segments WHERE condemned_at IS NULL") == 3
+    assert await seed.value("SELECT count(*) FROM segments WHERE condemned_at IS NULL") == 3
     assert (await api.client.get(f"{BOB}/mailboxes")).json()["items"][0]["uidnext"] == 601
 
 
-async def test_where_an_archive_has_it_or_where_the_caller_wants_it(api: Api, town: Town) -> None:
+async def test_where_an_archive_has_it_or_where_the_caller_wants_it(api: Api, seed: DatabaseSeed) -> None:
     files = [
         ("Maildir/cur/1700000000.a:2,S", b"A: 1\n"),
         ("Maildir/.Sent.2024/new/1700000001.b", b"A: 2\n"),
@@ -261,7 +253,7 @@ async def test_where_an_archive_has_it_or_where_the_caller_wants_it(api: Api, to
     assert await summary(api, archive(files), ALICE, format="maildir", mailbox="Old") == (4, 0, 0)
     assert {box for box, _, _, _ in await held(api, ALICE)} == {"Old"}
     problem(await take_in(api, archive(files), format="maildir", mailbox="a//b"), 422, "invalid", "mailbox")
-    await town.sums_hold()
+    await seed.sums_hold()
 
 
 async def test_dates_of_files_are_those_of_their_headers(api: Api) -> None:
@@ -282,20 +274,20 @@ async def test_dates_of_files_are_those_of_their_headers(api: Api) -> None:
     ]
 
 
-async def test_what_finds_no_room_is_told_of_and_the_rest_goes_in(api: Api, town: Town) -> None:
+async def test_what_finds_no_room_is_told_of_and_the_rest_goes_in(api: Api, seed: DatabaseSeed) -> None:
     await api.client.patch(BOB, json={"quota_bytes": 2500})
-    await town.told()
+    await seed.drain_outbox()
     octets = mbox(b"a" * 998 + b"\n", b"b" * 1998 + b"\n", b"c" * 998 + b"\n", b"d" * 498 + b"\n", b"e\n")
     answer = (await take_in(api, octets)).json()
     assert (answer["imported"], answer["failed"]) == (3, 2)
     assert answer["failures"][0] == {"message": 2, "name": None, "reason": "the account has no room for it"}
-    assert await town.told() == ["bob@example.test"], "it is full"
-    await town.sums_hold()
+    assert await seed.drain_outbox() == ["bob@example.test"], "it is full"
+    await seed.sums_hold()
     await api.client.patch(BOB, json={"quota_bytes": None})
     assert await summary(api, octets) == (2, 3, 0)
 
 
-async def test_a_file_that_does_not_read_is_refused(api: Api, town: Town) -> None:
+async def test_a_file_that_does_not_read_is_refused(api: Api, seed: DatabaseSeed) -> None:
     problem(await take_in(api, b"A: b\n\nno mbox\n"), 422, "invalid", "body")
     problem(await take_in(api, b"x" * 2000, format="maildir"), 422, "invalid", "body")
     cut = archive([("a.eml", b"A: 1\n"), ("b.eml", b"A: 2\n" * 300)])[:1400]
@@ -305,11 +297,11 @@ async def test_a_file_that_does_not_read_is_refused(api: Api, town: Town) -> Non
     problem(await take_in(api, b"", to="/v1/accounts/x@example.test"), 404, "not-found")
     problem(await take_in(api, b"", format="x"), 422, "invalid", "format")
     assert await summary(api, b"") == (0, 0, 0)
-    assert await town.rows("SELECT count(*) FROM leaderships") == [(0,)]
+    assert await seed.rows("SELECT count(*) FROM leaderships") == [(0,)]
 
 
 async def test_an_import_waits_for_a_store_and_gives_up_after_a_while(
-    api: Api, town: Town, blobs: Shaky, monkeypatch: pytest.MonkeyPatch
+    api: Api, seed: DatabaseSeed, blobs: Shaky, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transfer_service, "_PAUSES", (0.01, 0.01))
     blobs.failing = 2
@@ -317,10 +309,10 @@ async def test_an_import_waits_for_a_store_and_gives_up_after_a_while(
     blobs.failing = 3
     problem(await take_in(api, mbox(b"A: 2\n")), 503, "unavailable")
     assert await summary(api, mbox(b"A: 1\n", b"A: 2\n")) == (1, 1, 0)
-    await town.sums_hold()
+    await seed.sums_hold()
 
 
-async def test_one_import_at_a_time_goes_into_an_account(api: Api, town: Town) -> None:
+async def test_one_import_at_a_time_goes_into_an_account(api: Api, seed: DatabaseSeed) -> None:
     more, going = asyncio.Event(), asyncio.Event()
 
     async def slowly() -> AsyncIterator[bytes]:
@@ -334,18 +326,20 @@ async def test_one_import_at_a_time_goes_into_an_account(api: Api, town: Town) -
     )
     await going.wait()
     async with asyncio.timeout(10):
-        while not await town.rows("SELECT FROM leaderships"):
+        while not await seed.rows("SELECT FROM leaderships"):
             await asyncio.sleep(0.01)
     problem(await take_in(api, mbox(b"A: 3\n")), 409, "conflict")
     assert await summary(api, mbox(b"A: 3\n"), ALICE) == (1, 0, 0)
-    await town.rows("DELETE FROM leaderships")
+    await seed.rows("DELETE FROM leaderships")
     more.set()
     lost = await first
     problem(lost, 409, "conflict")
     assert await held(api, BOB) == [], "whoever lost the lease places nothing"
 
 
-async def test_an_upload_that_stops_is_broken_off(api: Api, town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_upload_that_stops_is_broken_off(
+    api: Api, seed: DatabaseSeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(transfer_service, "IDLE_SECONDS", 0.2)
 
     async def stopping() -> AsyncIterator[bytes]:
@@ -355,7 +349,7 @@ async def test_an_upload_that_stops_is_broken_off(api: Api, town: Town, monkeypa
     answer = await api.client.post(f"{BOB}/import", params={"format": "mbox"}, content=stopping())
     problem(answer, 408, "timeout")
     async with asyncio.timeout(10):
-        while await town.rows("SELECT FROM leaderships"):
+        while await seed.rows("SELECT FROM leaderships"):
             await asyncio.sleep(0.01)
 
 

@@ -39,7 +39,7 @@ from tests.support.issuer import (
     public,
     running_issuer,
 )
-from tests.support.jetstream import until
+from tests.support.polling import until
 
 WHO = "/v1/tenants"
 __all__ = ["client"]  # a fixture
@@ -55,7 +55,7 @@ class Clock:
 
 
 @dataclass
-class Stage:
+class OidcEnv:
     """An API with an issuer, a tenant ``acme`` and another."""
 
     api: Api
@@ -78,7 +78,7 @@ class Stage:
 
 
 @pytest.fixture
-async def stage(database_url: str, tmp_path: Path) -> AsyncIterator[Stage]:
+async def env(database_url: str, tmp_path: Path) -> AsyncIterator[OidcEnv]:
     clock, made = Clock(), list[Tokens]()
     async with AsyncExitStack() as stack:
         issuer = await stack.enter_async_context(running_issuer())
@@ -91,7 +91,7 @@ async def stage(database_url: str, tmp_path: Path) -> AsyncIterator[Stage]:
         api = await stack.enter_async_context(running_api(database_url, FileBlobs(tmp_path), tokens=tokens))
         await api.tenant("acme")
         await api.tenant("other")
-        yield Stage(api, issuer, made[0], clock, stack)
+        yield OidcEnv(api, issuer, made[0], clock, stack)
 
 
 def refused(answer: httpx.Response, detail: str) -> None:
@@ -100,96 +100,96 @@ def refused(answer: httpx.Response, detail: str) -> None:
     assert answer.headers["www-authenticate"] == 'Bearer realm="posthorn", error="invalid_token"'
 
 
-async def test_a_token_opens_what_its_role_and_tenant_open(stage: Stage) -> None:
-    assert await stage.sees(stage.issuer.token()) == ["acme"]
-    await stage.api.domain("acme.test", tenant="acme")
-    await stage.api.domain("other.test", tenant="other")
-    made = await stage.api.client.post(
+async def test_a_token_opens_what_its_role_and_tenant_open(env: OidcEnv) -> None:
+    assert await env.sees(env.issuer.token()) == ["acme"]
+    await env.api.domain("acme.test", tenant="acme")
+    await env.api.domain("other.test", tenant="other")
+    made = await env.api.client.post(
         "/v1/accounts",
         json={"address": "a@acme.test", "password": "correct horse"},
-        headers=bearer(stage.issuer.token()),
+        headers=bearer(env.issuer.token()),
     )
     assert made.status_code == 201, made.text
-    problem(await stage.get(stage.issuer.token(), "/v1/domains/other.test"), 404, "not-found")
-    reader = bearer(stage.issuer.token(roles="read-only"))
-    problem(await stage.api.client.delete("/v1/accounts/a@acme.test", headers=reader), 403, "forbidden")
-    sender = stage.issuer.token(roles=["send-only"])
-    problem(await stage.get(sender), 403, "forbidden")
-    assert await stage.sees(ADMIN_KEY) == ["acme", "default", "other"], "keys go on beside tokens"
+    problem(await env.get(env.issuer.token(), "/v1/domains/other.test"), 404, "not-found")
+    reader = bearer(env.issuer.token(roles="read-only"))
+    problem(await env.api.client.delete("/v1/accounts/a@acme.test", headers=reader), 403, "forbidden")
+    sender = env.issuer.token(roles=["send-only"])
+    problem(await env.get(sender), 403, "forbidden")
+    assert await env.sees(ADMIN_KEY) == ["acme", "default", "other"], "keys go on beside tokens"
 
 
-async def test_the_audit_log_tells_whose_token_it_was(stage: Stage) -> None:
-    headers = bearer(stage.issuer.token(sub="3f1c-ann"))
-    answer = await stage.api.client.post("/v1/domains", json={"name": "acme.test"}, headers=headers)
+async def test_the_audit_log_tells_whose_token_it_was(env: OidcEnv) -> None:
+    headers = bearer(env.issuer.token(sub="3f1c-ann"))
+    answer = await env.api.client.post("/v1/domains", json={"name": "acme.test"}, headers=headers)
     assert answer.status_code == 201, answer.text
-    (line,) = (await stage.get(stage.issuer.token(sub="other"), "/v1/audit")).json()["items"]
+    (line,) = (await env.get(env.issuer.token(sub="other"), "/v1/audit")).json()["items"]
     assert (line["actor_name"], line["actor_role"]) == ("oidc:3f1c-ann", "tenant-admin")
-    (tenant,) = await stage.api.sql("SELECT id FROM tenants WHERE name = 'acme'")
+    (tenant,) = await env.api.sql("SELECT id FROM tenants WHERE name = 'acme'")
     assert line["tenant"] == str(tenant["id"])
 
 
 @pytest.mark.parametrize(
     ("algorithm", "key"), [("RS256", RSA_KEY), ("PS256", RSA_KEY), ("ES256", EC_KEY), ("EdDSA", ED_KEY)]
 )
-async def test_the_algorithms_that_are_taken(stage: Stage, algorithm: str, key: Any) -> None:
-    stage.issuer.keys = [public(each, f"k{number}") for number, each in enumerate((RSA_KEY, EC_KEY, ED_KEY))]
+async def test_the_algorithms_that_are_taken(env: OidcEnv, algorithm: str, key: Any) -> None:
+    env.issuer.keys = [public(each, f"k{number}") for number, each in enumerate((RSA_KEY, EC_KEY, ED_KEY))]
     kid = f"k{[RSA_KEY, EC_KEY, ED_KEY].index(key)}"
-    assert await stage.sees(stage.issuer.token(key, algorithm, kid=kid)) == ["acme"]
+    assert await env.sees(env.issuer.token(key, algorithm, kid=kid)) == ["acme"]
     other = "k0" if kid != "k0" else "k1"
     refused(
-        await stage.get(stage.issuer.token(key, algorithm, kid=other)),
+        await env.get(env.issuer.token(key, algorithm, kid=other)),
         "this token is signed with an unknown key",
     )
 
 
-async def test_no_token_is_taken_without_a_signature(stage: Stage) -> None:
-    await stage.sees(stage.issuer.token())
-    token = stage.issuer.token()
+async def test_no_token_is_taken_without_a_signature(env: OidcEnv) -> None:
+    await env.sees(env.issuer.token())
+    token = env.issuer.token()
     _, body, signature = token.split(".")
     for algorithm in ("none", "None", "NONE", "nOnE", "", None, ["RS256"], 256):
         head = part({"alg": algorithm, "typ": "JWT", "kid": "first"})
         for tail in ("", signature):
-            answer = await stage.get(f"{head}.{body}.{tail}")
+            answer = await env.get(f"{head}.{body}.{tail}")
             assert answer.status_code == 401, (algorithm, answer.text)
     header = {"alg": "RS256", "kid": "first", "crit": ["b64"], "b64": False}
-    assert (await stage.get(f"{part(header)}.{body}.{signature}")).status_code == 401
+    assert (await env.get(f"{part(header)}.{body}.{signature}")).status_code == 401
 
 
-async def test_the_public_key_is_no_hmac_secret(stage: Stage) -> None:
-    await stage.sees(stage.issuer.token())
+async def test_the_public_key_is_no_hmac_secret(env: OidcEnv) -> None:
+    await env.sees(env.issuer.token())
     key = RSA_KEY.public_key()
-    _, body, _ = stage.issuer.token(roles=["platform-admin"], tenant=None).split(".")
+    _, body, _ = env.issuer.token(roles=["platform-admin"], tenant=None).split(".")
     secrets = [
         key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
         key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
-        json.dumps(stage.issuer.keys[0]).encode(),
+        json.dumps(env.issuer.keys[0]).encode(),
     ]
     for secret in secrets:
         head = part({"alg": "HS256", "typ": "JWT", "kid": "first"})
         signature = hmac.digest(secret, f"{head}.{body}".encode(), hashlib.sha256)
         refused(
-            await stage.get(f"{head}.{body}.{encoded(signature)}"), "this token has an unsupported signature algorithm"
+            await env.get(f"{head}.{body}.{encoded(signature)}"), "this token has an unsupported signature algorithm"
         )
 
 
-async def test_a_key_in_the_token_is_not_looked_at(stage: Stage) -> None:
-    _, body, _ = stage.issuer.token().split(".")
-    header = {"alg": "RS256", "kid": "mine", "jwk": public(OTHER_RSA_KEY, "mine"), "jku": f"{stage.issuer.url}/mine"}
+async def test_a_key_in_the_token_is_not_looked_at(env: OidcEnv) -> None:
+    _, body, _ = env.issuer.token().split(".")
+    header = {"alg": "RS256", "kid": "mine", "jwk": public(OTHER_RSA_KEY, "mine"), "jku": f"{env.issuer.url}/mine"}
     token = jwt.encode(json.loads(decoded(body)), OTHER_RSA_KEY, "RS256", headers=header)
-    refused(await stage.get(token), "this token is signed with an unknown key")
-    assert not any(path.endswith("/mine") for path in stage.issuer.fetched)
+    refused(await env.get(token), "this token is signed with an unknown key")
+    assert not any(path.endswith("/mine") for path in env.issuer.fetched)
 
 
-async def test_a_forged_signature_and_changed_claims_are_refused(stage: Stage) -> None:
-    refused(await stage.get(stage.issuer.token(OTHER_RSA_KEY)), "the signature of this token is wrong")
-    head, body, signature = stage.issuer.token().split(".")
+async def test_a_forged_signature_and_changed_claims_are_refused(env: OidcEnv) -> None:
+    refused(await env.get(env.issuer.token(OTHER_RSA_KEY)), "the signature of this token is wrong")
+    head, body, signature = env.issuer.token().split(".")
     claims = json.loads(decoded(body)) | {"tenant": "other"}
-    refused(await stage.get(f"{head}.{part(claims)}.{signature}"), "the signature of this token is wrong")
-    refused(await stage.get(f"{head}.{body}."), "the signature of this token is wrong")
+    refused(await env.get(f"{head}.{part(claims)}.{signature}"), "the signature of this token is wrong")
+    refused(await env.get(f"{head}.{body}."), "the signature of this token is wrong")
 
 
-async def test_what_a_token_must_say(stage: Stage) -> None:
-    now, token = time.time(), stage.issuer.token
+async def test_what_a_token_must_say(env: OidcEnv) -> None:
+    now, token = time.time(), env.issuer.token
     lacking = "this token lacks one of the claims exp, iat, iss, aud, sub"
     for claims, detail in (
         ({"exp": now - 60}, "this token has expired"),
@@ -199,7 +199,7 @@ async def test_what_a_token_must_say(stage: Stage) -> None:
         ({"aud": []}, lacking),
         ({"aud": {"posthorn": True}}, "this token is meant for somebody else"),
         ({"iss": "https://elsewhere.test"}, "this token is of another issuer"),
-        ({"iss": f"{stage.issuer.url}/"}, "this token is of another issuer"),
+        ({"iss": f"{env.issuer.url}/"}, "this token is of another issuer"),
         ({"exp": None}, lacking),
         ({"iat": None}, lacking),
         ({"aud": None}, lacking),
@@ -211,19 +211,19 @@ async def test_what_a_token_must_say(stage: Stage) -> None:
         ({"exp": "soon"}, "this token is not valid"),
         ({"exp": 1e400}, "this token is not valid"),
     ):
-        answer = await stage.get(token(**claims))
+        answer = await env.get(token(**claims))
         refused(answer, detail)
     for fine in ({"exp": now - 10}, {"nbf": now + 10}, {"iat": now + 10}, {"aud": ["x", "mail"]}, {"aud": "mail"}):
-        assert await stage.sees(token(**fine)) == ["acme"], fine  # clocks differ by some seconds
+        assert await env.sees(token(**fine)) == ["acme"], fine  # clocks differ by some seconds
 
 
 @pytest.mark.parametrize("shown", ["eyJ.e.", "ey.ey.ey", "eyJhbGciOiJSUzI1NiJ9.e30.", f"eyJ{'a' * 20_000}.b.c"])
-async def test_what_does_not_read_is_refused(stage: Stage, shown: str) -> None:
-    assert (await stage.get(shown)).status_code == 401
+async def test_what_does_not_read_is_refused(env: OidcEnv, shown: str) -> None:
+    assert (await env.get(shown)).status_code == 401
 
 
-async def test_a_token_without_tenant_or_role_opens_nothing(stage: Stage) -> None:
-    token, ours = stage.issuer.token, "this token names no tenant of ours"
+async def test_a_token_without_tenant_or_role_opens_nothing(env: OidcEnv) -> None:
+    token, ours = env.issuer.token, "this token names no tenant of ours"
     for claims, detail in (
         ({"tenant": None}, "this token names no tenant"),
         ({"tenant": None, "roles": "platform-admin"}, "this token names no tenant"),
@@ -236,22 +236,22 @@ async def test_a_token_without_tenant_or_role_opens_nothing(stage: Stage) -> Non
         ({"roles": {"tenant-admin": True}}, "this token names no role that counts here"),
         ({"roles": "platform-admin"}, "this token names no role that counts here"),
     ):
-        document = problem(await stage.get(token(**claims)), 403, "forbidden")
+        document = problem(await env.get(token(**claims)), 403, "forbidden")
         assert document["detail"] == detail
 
 
-async def test_the_whole_platform_is_open_where_the_settings_say_so(stage: Stage) -> None:
-    stage.trust(platform=True)
-    token = stage.issuer.token
-    assert await stage.sees(token(tenant=None, roles="platform-admin")) == ["acme", "default", "other"]
-    assert await stage.sees(token(tenant=None, roles="read-only")) == ["acme", "default", "other"]
-    problem(await stage.get(token(tenant=None, roles="tenant-admin")), 403, "forbidden")
-    assert await stage.sees(token(roles=["platform-admin", "read-only"])) == ["acme"], "a tenant's stays the tenant's"
-    problem(await stage.get(token(roles="platform-admin")), 403, "forbidden")
+async def test_the_whole_platform_is_open_where_the_settings_say_so(env: OidcEnv) -> None:
+    env.trust(platform=True)
+    token = env.issuer.token
+    assert await env.sees(token(tenant=None, roles="platform-admin")) == ["acme", "default", "other"]
+    assert await env.sees(token(tenant=None, roles="read-only")) == ["acme", "default", "other"]
+    problem(await env.get(token(tenant=None, roles="tenant-admin")), 403, "forbidden")
+    assert await env.sees(token(roles=["platform-admin", "read-only"])) == ["acme"], "a tenant's stays the tenant's"
+    problem(await env.get(token(roles="platform-admin")), 403, "forbidden")
 
 
-async def test_claims_and_roles_are_called_as_the_settings_say(stage: Stage) -> None:
-    stage.trust(
+async def test_claims_and_roles_are_called_as_the_settings_say(env: OidcEnv) -> None:
+    env.trust(
         role_claim="realm_access.roles",
         tenant_claim="https://posthorn.test/tenant",
         roles={"mail-admins": Role.TENANT_ADMIN, "helpdesk": Role.READ_ONLY, "robots": Role.SEND_ONLY},
@@ -259,79 +259,79 @@ async def test_claims_and_roles_are_called_as_the_settings_say(stage: Stage) -> 
     told: dict[str, Any] = {"https://posthorn.test/tenant": "other", "tenant": None, "roles": None}
 
     def token(*roles: str) -> str:
-        return stage.issuer.token(**told, realm_access={"roles": roles})
+        return env.issuer.token(**told, realm_access={"roles": roles})
 
-    assert await stage.sees(token("helpdesk")) == ["other"]
-    assert await stage.sees(token("robots", "helpdesk")) == ["other"], "the mightiest counts"
+    assert await env.sees(token("helpdesk")) == ["other"]
+    assert await env.sees(token("robots", "helpdesk")) == ["other"], "the mightiest counts"
     headers = bearer(token("helpdesk", "mail-admins"))
-    assert (await stage.api.client.post("/v1/domains", json={"name": "o.test"}, headers=headers)).status_code == 201
-    problem(await stage.get(token("tenant-admin")), 403, "forbidden")
+    assert (await env.api.client.post("/v1/domains", json={"name": "o.test"}, headers=headers)).status_code == 201
+    problem(await env.get(token("tenant-admin")), 403, "forbidden")
 
 
-async def test_a_tenant_is_named_by_its_id_too(stage: Stage) -> None:
-    (tenant,) = await stage.api.sql("SELECT id FROM tenants WHERE name = 'acme'")
-    assert await stage.sees(stage.issuer.token(tenant=str(tenant["id"]))) == ["acme"]
+async def test_a_tenant_is_named_by_its_id_too(env: OidcEnv) -> None:
+    (tenant,) = await env.api.sql("SELECT id FROM tenants WHERE name = 'acme'")
+    assert await env.sees(env.issuer.token(tenant=str(tenant["id"]))) == ["acme"]
 
 
-async def test_a_suspended_tenants_tokens_are_refused_within_two_seconds(stage: Stage) -> None:
-    token = stage.issuer.token()
-    assert await stage.sees(token) == ["acme"]
+async def test_a_suspended_tenants_tokens_are_refused_within_two_seconds(env: OidcEnv) -> None:
+    token = env.issuer.token()
+    assert await env.sees(token) == ["acme"]
 
     async def shut() -> bool:
-        return (await stage.get(token)).status_code == 403
+        return (await env.get(token)).status_code == 403
 
     async def open_again() -> bool:
-        return (await stage.get(token)).status_code == 200
+        return (await env.get(token)).status_code == 200
 
-    await stage.api.client.patch("/v1/tenants/acme", json={"state": "suspended"})
+    await env.api.client.patch("/v1/tenants/acme", json={"state": "suspended"})
     await until(shut, 2, what="the tenant's being shut out")
-    assert problem(await stage.get(token), 403, "forbidden")["detail"] == "the tenant is suspended"
-    await stage.api.client.patch("/v1/tenants/acme", json={"state": "active"})
+    assert problem(await env.get(token), 403, "forbidden")["detail"] == "the tenant is suspended"
+    await env.api.client.patch("/v1/tenants/acme", json={"state": "active"})
     await until(open_again, 2, what="the tenant's being let in again")
 
 
-async def test_a_rotated_key_is_fetched_and_the_old_one_forgotten(stage: Stage) -> None:
-    old = stage.issuer.token()
-    assert await stage.sees(old) == ["acme"]
-    stage.issuer.keys = [public(OTHER_RSA_KEY, "second")]
-    assert await stage.sees(old) == ["acme"], "nothing is fetched while the key is known"
-    assert len(stage.issuer.fetched) == 2
-    stage.clock.now += 10
-    assert await stage.sees(stage.issuer.token(OTHER_RSA_KEY, kid="second")) == ["acme"]
-    assert len(stage.issuer.fetched) == 4
-    refused(await stage.get(old), "this token is signed with an unknown key")
+async def test_a_rotated_key_is_fetched_and_the_old_one_forgotten(env: OidcEnv) -> None:
+    old = env.issuer.token()
+    assert await env.sees(old) == ["acme"]
+    env.issuer.keys = [public(OTHER_RSA_KEY, "second")]
+    assert await env.sees(old) == ["acme"], "nothing is fetched while the key is known"
+    assert len(env.issuer.fetched) == 2
+    env.clock.now += 10
+    assert await env.sees(env.issuer.token(OTHER_RSA_KEY, kid="second")) == ["acme"]
+    assert len(env.issuer.fetched) == 4
+    refused(await env.get(old), "this token is signed with an unknown key")
 
 
-async def test_many_unknown_keys_cost_one_fetch(stage: Stage) -> None:
-    assert await stage.sees(stage.issuer.token()) == ["acme"]
-    stage.clock.now += 10
-    strange = [stage.issuer.token(OTHER_RSA_KEY, kid=f"strange {number}") for number in range(30)]
-    answers = await asyncio.gather(*map(stage.get, strange))
+async def test_many_unknown_keys_cost_one_fetch(env: OidcEnv) -> None:
+    assert await env.sees(env.issuer.token()) == ["acme"]
+    env.clock.now += 10
+    strange = [env.issuer.token(OTHER_RSA_KEY, kid=f"strange {number}") for number in range(30)]
+    answers = await asyncio.gather(*map(env.get, strange))
     assert {answer.status_code for answer in answers} == {401}
-    assert len(stage.issuer.fetched) == 4
+    assert len(env.issuer.fetched) == 4
     for _ in range(3):
-        stage.clock.now += 3
-        assert (await stage.get(strange[0])).status_code == 401
-    assert len(stage.issuer.fetched) == 4, "not within ten seconds"
-    assert await stage.sees(stage.issuer.token()) == ["acme"]
-    stage.clock.now += 10
-    await stage.get(strange[0])
-    assert len(stage.issuer.fetched) == 6
+        env.clock.now += 3
+        assert (await env.get(strange[0])).status_code == 401
+    assert len(env.issuer.fetched) == 4, "not within ten seconds"
+    assert await env.sees(env.issuer.token()) == ["acme"]
+    env.clock.now += 10
+    await env.get(strange[0])
+    assert len(env.issuer.fetched) == 6
 
 
-async def test_while_the_issuer_is_away_known_keys_go_on_and_unknown_ones_are_a_matter_for_later(stage: Stage) -> None:
-    stage.issuer.is_down = True
-    answer = await stage.get(stage.issuer.token())
+async def test_while_the_issuer_is_away_known_keys_go_on_and_unknown_ones_are_a_matter_for_later(env: OidcEnv) -> None:
+    env.issuer.is_down = True
+    answer = await env.get(env.issuer.token())
     problem(answer, 503, "unavailable")
-    assert stage.issuer.url not in answer.text
-    stage.issuer.is_down = False
-    stage.clock.now += 10
-    assert await stage.sees(stage.issuer.token()) == ["acme"]
-    stage.issuer.is_down = True
-    stage.clock.now += 10
+    assert env.issuer.url not in answer.text
+    env.issuer.is_down = False
+    env.clock.now += 10
+    assert await env.sees(env.issuer.token()) == ["acme"]
+    env.issuer.is_down = True
+    env.clock.now += 10
     for _ in range(2):
-        problem(await stage.get(stage.issuer.token(OTHER_RSA_KEY, kid="second")), 503, "unavailable")
-        assert await stage.sees(stage.issuer.token()) == ["acme"]
+        problem(await env.get(env.issuer.token(OTHER_RSA_KEY, kid="second")), 503, "unavailable")
+        assert await env.sees(env.issuer.token()) == ["acme"]
 
 
 @pytest.mark.parametrize(
@@ -344,16 +344,16 @@ async def test_while_the_issuer_is_away_known_keys_go_on_and_unknown_ones_are_a_
     ],
 )
 async def test_a_configuration_that_is_not_the_issuers_gives_no_keys(
-    stage: Stage, configuration: dict[str, Any]
+    env: OidcEnv, configuration: dict[str, Any]
 ) -> None:
-    stage.issuer.configuration = configuration
-    problem(await stage.get(stage.issuer.token()), 503, "unavailable")
-    assert len(stage.issuer.fetched) == 1
+    env.issuer.configuration = configuration
+    problem(await env.get(env.issuer.token()), 503, "unavailable")
+    assert len(env.issuer.fetched) == 1
 
 
 @pytest.mark.filterwarnings("ignore:The RSA key is 1024 bits long")
-async def test_keys_that_are_not_for_signatures_or_too_short_are_not_taken(stage: Stage) -> None:
-    stage.issuer.keys = [
+async def test_keys_that_are_not_for_signatures_or_too_short_are_not_taken(env: OidcEnv) -> None:
+    env.issuer.keys = [
         public(RSA_KEY, "encrypts", use="enc"),
         public(SHORT_RSA_KEY, "short"),
         public(OTHER_RSA_KEY, "other algorithm", alg="RS512"),
@@ -361,20 +361,20 @@ async def test_keys_that_are_not_for_signatures_or_too_short_are_not_taken(stage
         {"kty": "RSA", "kid": "broken", "n": "!", "e": "AQAB"},
         public(ED_KEY, "good"),
     ]
-    assert await stage.sees(stage.issuer.token(ED_KEY, "EdDSA", kid="good")) == ["acme"]
+    assert await env.sees(env.issuer.token(ED_KEY, "EdDSA", kid="good")) == ["acme"]
     for key, kid in ((RSA_KEY, "encrypts"), (SHORT_RSA_KEY, "short"), (OTHER_RSA_KEY, "other algorithm")):
-        assert (await stage.get(stage.issuer.token(key, kid=kid))).status_code == 401, kid
-    shared = stage.issuer.token("k" * 32, "HS256", kid="shared")
-    refused(await stage.get(shared), "this token has an unsupported signature algorithm")
+        assert (await env.get(env.issuer.token(key, kid=kid))).status_code == 401, kid
+    shared = env.issuer.token("k" * 32, "HS256", kid="shared")
+    refused(await env.get(shared), "this token has an unsupported signature algorithm")
 
 
-async def test_a_token_without_a_key_id_is_of_the_only_key_there_is(stage: Stage) -> None:
-    stage.issuer.keys = [public(RSA_KEY, None), public(EC_KEY, "curve")]
-    assert await stage.sees(stage.issuer.token(kid=None)) == ["acme"]
-    stage.issuer.keys.append(public(OTHER_RSA_KEY, "another"))
-    stage.clock.now += 10
-    assert (await stage.get(stage.issuer.token(EC_KEY, "ES256", kid="unknown"))).status_code == 401
-    assert (await stage.get(stage.issuer.token(kid=None))).status_code == 401, "which of two is not said"
+async def test_a_token_without_a_key_id_is_of_the_only_key_there_is(env: OidcEnv) -> None:
+    env.issuer.keys = [public(RSA_KEY, None), public(EC_KEY, "curve")]
+    assert await env.sees(env.issuer.token(kid=None)) == ["acme"]
+    env.issuer.keys.append(public(OTHER_RSA_KEY, "another"))
+    env.clock.now += 10
+    assert (await env.get(env.issuer.token(EC_KEY, "ES256", kid="unknown"))).status_code == 401
+    assert (await env.get(env.issuer.token(kid=None))).status_code == 401, "which of two is not said"
 
 
 async def test_the_keys_are_renewed_in_the_background(database_url: str) -> None:
@@ -395,17 +395,17 @@ async def test_the_keys_are_renewed_in_the_background(database_url: str) -> None
             await asyncio.wait([running])
 
 
-async def test_a_repeat_under_an_idempotency_key_holds_beyond_the_renewal_of_a_token(stage: Stage) -> None:
+async def test_a_repeat_under_an_idempotency_key_holds_beyond_the_renewal_of_a_token(env: OidcEnv) -> None:
     key, body = {"Idempotency-Key": "1"}, {"name": "acme.test"}
-    first = await stage.api.client.post("/v1/domains", json=body, headers=key | bearer(stage.issuer.token()))
+    first = await env.api.client.post("/v1/domains", json=body, headers=key | bearer(env.issuer.token()))
     assert first.status_code == 201, first.text
-    renewed = bearer(stage.issuer.token(jti="another"))
-    again = await stage.api.client.post("/v1/domains", json=body, headers=key | renewed)
+    renewed = bearer(env.issuer.token(jti="another"))
+    again = await env.api.client.post("/v1/domains", json=body, headers=key | renewed)
     assert (again.content, again.headers["idempotency-replayed"]) == (first.content, "true")
-    changed = await stage.api.client.post("/v1/domains", json={"name": "b.test"}, headers=key | renewed)
+    changed = await env.api.client.post("/v1/domains", json={"name": "b.test"}, headers=key | renewed)
     problem(changed, 422, "idempotency-key-reused")
-    somebody = bearer(stage.issuer.token(sub="somebody"))
-    theirs = await stage.api.client.post("/v1/domains", json={"name": "b.test"}, headers=key | somebody)
+    somebody = bearer(env.issuer.token(sub="somebody"))
+    theirs = await env.api.client.post("/v1/domains", json={"name": "b.test"}, headers=key | somebody)
     assert theirs.status_code == 201, "another caller's keys are another's"
 
 

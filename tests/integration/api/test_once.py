@@ -6,22 +6,20 @@ A repeat answers the same and changes nothing, in the database or beside it. Wha
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.model.directory_entry import RecipientStatus
 from posthorn.model.envelope import Envelope
 from posthorn.ports.ingest import Parked
 from posthorn.wire.address import Address
 from posthorn_api.http import permissions as access
-from tests.integration.api.test_tenancy import TABLE, call, house
-from tests.support.api import Api, running_api
+from tests.integration.api.test_tenancy import TABLE, call, tenant_objects
+from tests.support.api import Api
 
 POSTS = [name for name, route in TABLE.items() if "POST" in (route.methods or ())]
 BEFORE = {"releaseQueued": "holdQueued", "releaseAllQueued": "holdAllQueued"}
@@ -68,15 +66,11 @@ def elsewhere() -> Elsewhere:
 
 
 @pytest.fixture
-async def api(database_url: str, tmp_path: Path, elsewhere: Elsewhere) -> AsyncIterator[Api]:
-    blobs = FileBlobs(tmp_path)
-    await blobs.open()
-    async with running_api(database_url, blobs) as running:
-        running.dead.set(elsewhere)
-        running.directory.set(elsewhere)
-        running.ingest.set(elsewhere)
-        yield running
-    blobs.close()
+async def api(api: Api, elsewhere: Elsewhere) -> Api:
+    api.dead.set(elsewhere)
+    api.directory.set(elsewhere)
+    api.ingest.set(elsewhere)
+    return api
 
 
 async def everything(api: Api) -> dict[str, str | None]:
@@ -102,19 +96,19 @@ def shown(answer: httpx.Response) -> tuple[int, Any, dict[str, str]]:
 
 @pytest.mark.parametrize("operation", POSTS)
 async def test_a_repeat_answers_the_same_and_does_nothing(api: Api, elsewhere: Elsewhere, operation: str) -> None:
-    home = await house(api, "ours")
-    admin = home.shows["platform-admin"]
-    await api.sql("UPDATE mailboxes SET uidnext = 2 WHERE mailbox_id = 1")  # the house has put a letter there by hand
+    objects = await tenant_objects(api, "ours")
+    admin = objects.shows["platform-admin"]
+    await api.sql("UPDATE mailboxes SET uidnext = 2 WHERE mailbox_id = 1")  # the test has put a message there by hand
     if operation in BEFORE:
-        assert (await call(api, BEFORE[operation], home, admin)).status_code < 300
+        assert (await call(api, BEFORE[operation], objects, admin)).status_code < 300
     untouched, undone = await everything(api), list(elsewhere.done)
 
-    first = await call(api, operation, home, admin | ONCE)
+    first = await call(api, operation, objects, admin | ONCE)
     assert first.status_code < 300, first.text
     done, told = await everything(api), list(elsewhere.done)
     assert (done, told) != (untouched, undone), "the example does nothing: it shows nothing of a repeat"
 
-    again = await call(api, operation, home, admin | ONCE)
+    again = await call(api, operation, objects, admin | ONCE)
     left = await everything(api)
     assert elsewhere.done == told
     if access.RULES[operation].streams:  # what is there already is left as it is, and the answer says so of each

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import replace
 from uuid import UUID
 
 import asyncpg
 import pytest
 
 from posthorn.adapters.blobs.files import FileBlobs
-from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.ports.api_keys import Role
 from posthorn_api.app import operations
 from posthorn_api.http.permissions import RULES
-from tests.contract.town import letter, pool, segment
 from tests.support.api import Api, problem
+
+pytestmark = pytest.mark.usefixtures("accounts")
 
 ALICE = "/v1/accounts/alice@example.test"
 ACCESS = f"{ALICE}/content-access"
@@ -24,14 +23,7 @@ BODY = b"Subject: private\r\n\r\nfor my eyes only\r\n"
 
 @pytest.fixture
 async def message(api: Api, blobs: FileBlobs) -> UUID:
-    (row,) = await api.sql("SELECT id FROM accounts WHERE address = 'alice@example.test'")
-    made = letter([row["id"]], size=len(BODY))
-    made = replace(made, blob_range=replace(made.blob_range, offset=0, length=len(BODY)))
-    packed = segment([made])
-    await blobs.put(packed.key, [BODY])
-    async with pool(api.database_url) as database:
-        await PostgresMailboxes(database).deliver([packed])
-    return made.envelope.id
+    return await api.deliver(blobs, BODY)
 
 
 def content_paths(message: UUID) -> dict[str, str]:

@@ -23,7 +23,8 @@ from posthorn.runtime.settings import SettingsError
 from posthorn_api.settings import ApiSettings
 from posthorn_local.embedded import Nats, free_port
 from tests.support.databases import logged_in
-from tests.support.jetstream import nats_settings, restart, until
+from tests.support.jetstream import nats_settings, restart
+from tests.support.polling import until
 
 KEY = "ph_" + "k" * 43
 SECRET_KEY = base64.b64encode(b"s" * 32).decode()

@@ -2,47 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from posthorn.adapters.blobs.files import FileBlobs
-from posthorn.model.events import Event
 from posthorn.ports.api_keys import Role
-from tests.support.api import Api, problem, running_api
-
-
-@dataclass
-class Heard:
-    """Takes wake-ups and events."""
-
-    wakes: int = 0
-    events: list[Event] = field(default_factory=list)
-
-    def notify(self, destinations: Collection[str] = ()) -> None:
-        self.wakes += 1
-
-    def record(self, *events: Event) -> None:
-        self.events += events
-
-    def told(self) -> list[tuple[str, str]]:
-        return [(event.kind, event.detail["recipient"]) for event in self.events]
+from tests.support.api import Api, problem
+from tests.support.events import CountedWakeUps, RecordedEvents
 
 
 @pytest.fixture
-async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
-    async with running_api(database_url, FileBlobs(tmp_path)) as running:
-        yield running
+def events(api: Api, wake_ups: CountedWakeUps) -> RecordedEvents:
+    """What the API tells others about the queue."""
+    recorded = RecordedEvents()
+    api.hints.set(wake_ups, recorded)
+    return recorded
 
 
 @pytest.fixture
-def heard(api: Api) -> Heard:
-    ears = Heard()
-    api.hints.set(ears, ears)
-    return ears
+def wake_ups() -> CountedWakeUps:
+    return CountedWakeUps()
+
+
+def _recorded(events: RecordedEvents) -> list[tuple[str, str]]:
+    return [(event.kind, event.detail["recipient"]) for event in events.events]
 
 
 async def listed(api: Api, headers: dict[str, str] | None = None, **filters: Any) -> list[str]:
@@ -138,13 +121,13 @@ async def test_pages_give_everything_once(api: Api) -> None:
 
 
 async def test_one_is_held_released_retried_and_cancelled_and_the_trace_and_the_relays_hear_of_it(
-    api: Api, heard: Heard
+    api: Api, events: RecordedEvents, wake_ups: CountedWakeUps
 ) -> None:
     message = await api.enter("bob@example.org")
     path = f"/v1/queue/{(await only(api))['id']}"
     held = await api.client.post(f"{path}/hold")
     assert (held.status_code, held.json()["state"], held.json()["next_attempt_at"]) == (200, "held", None)
-    assert heard.wakes == 0
+    assert wake_ups.count == 0
     problem(await api.client.post(f"{path}/retry"), 409, "conflict")
     assert (await api.client.post(f"{path}/release")).json()["state"] == "queued"
     await api.sql("UPDATE outbound_recipients SET state = 'deferred', due_at = now() + interval '1 hour', attempts = 1")
@@ -152,21 +135,21 @@ async def test_one_is_held_released_retried_and_cancelled_and_the_trace_and_the_
     assert retried["state"] == "deferred"
     assert retried["next_attempt_at"] < retried["expires_at"]
     (row,) = await api.sql("SELECT due_at <= now() AS due FROM outbound_recipients")
-    assert row["due"] and heard.wakes == 2
+    assert row["due"] and wake_ups.count == 2
     assert (await api.client.delete(path)).status_code == 204
     problem(await api.client.delete(path), 409, "conflict")
     problem(await api.client.post(f"{path}/release"), 409, "conflict")
     assert await listed(api, state="cancelled") == ["bob@example.org"]
     kinds = ["held", "released", "retried", "cancelled"]
-    assert heard.told() == [(kind, "bob@example.org") for kind in kinds]
-    assert {event.message for event in heard.events} == {message}
-    assert {event.detail["by"] for event in heard.events} == {"key:bootstrap"}
+    assert _recorded(events) == [(kind, "bob@example.org") for kind in kinds]
+    assert {event.message for event in events.events} == {message}
+    assert {event.detail["by"] for event in events.events} == {"key:bootstrap"}
     for action in ("hold", "release", "retry"):
         problem(await api.client.post(f"/v1/queue/999999/{action}"), 404, "not-found")
     problem(await api.client.post(f"{path}/explode"), 404, "not-found")
 
 
-async def test_many_are_acted_on_by_a_filter(api: Api, heard: Heard) -> None:
+async def test_many_are_acted_on_by_a_filter(api: Api, events: RecordedEvents, wake_ups: CountedWakeUps) -> None:
     await api.enter("a@one.example", "b@one.example", "c@two.example")
 
     async def act(action: str, **selection: Any) -> int:
@@ -178,18 +161,18 @@ async def test_many_are_acted_on_by_a_filter(api: Api, heard: Heard) -> None:
 
     assert await act("hold", domain="one.example") == 2
     assert await act("hold", domain="one.example") == 0
-    assert sorted(heard.told()) == [("held", "a@one.example"), ("held", "b@one.example")]
+    assert sorted(_recorded(events)) == [("held", "a@one.example"), ("held", "b@one.example")]
     assert await act("release", recipient="A@one.example") == 1
     assert await act("release", state="held", older_than=0) == 1
     await api.sql("UPDATE outbound_recipients SET state = 'deferred', due_at = now() + interval '1 hour', attempts = 1")
     assert await act("retry", all=True) == 3
-    assert heard.wakes == 3
+    assert wake_ups.count == 3
     message = (await only(api, recipient="c@two.example"))["message"]
     assert await act("cancel", message=message, domain="one.example") == 2
     assert await listed(api, state="deferred") == ["c@two.example"]
 
 
-async def test_everything_is_meant_only_when_that_is_said(api: Api, heard: Heard) -> None:
+async def test_everything_is_meant_only_when_that_is_said(api: Api, events: RecordedEvents) -> None:
     await api.enter("a@one.example")
     for action in ("retry", "hold", "release", "cancel"):
         path = f"/v1/queue/{action}"
@@ -198,18 +181,19 @@ async def test_everything_is_meant_only_when_that_is_said(api: Api, heard: Heard
         problem(await api.client.post(path, json={"domian": "one.example"}), 422, "invalid", "domian")
     problem(await api.client.post("/v1/queue/hold", json={"message": "x"}), 422, "invalid", "message")
     assert await listed(api, state="queued") == ["a@one.example"]
-    assert heard.told() == []
+    assert _recorded(events) == []
 
 
-async def test_many_thousands_are_acted_on_in_one_request(api: Api, heard: Heard) -> None:
+async def test_many_thousands_are_acted_on_in_one_request(api: Api, events: RecordedEvents) -> None:
     await api.enter(*(f"user{number}@example.org" for number in range(2500)))
     for action in ("hold", "release", "cancel"):
         answer = await api.client.post(f"/v1/queue/{action}", json={"all": True})
         assert answer.json() == {"matched": 2500, "more": False}
-    assert len(heard.events) == 7500
+    assert len(events.events) == 7500
 
 
-async def test_a_tenant_sees_and_changes_its_own_only(api: Api, heard: Heard) -> None:
+@pytest.mark.usefixtures("events")
+async def test_a_tenant_sees_and_changes_its_own_only(api: Api) -> None:
     theirs = await api.tenant("acme")
     key, reader = await api.key(Role.TENANT_ADMIN, theirs), await api.key(Role.READ_ONLY, theirs)
     await api.enter("ours@example.org")
@@ -262,7 +246,8 @@ async def test_suppressions_belong_to_a_tenant(api: Api) -> None:
     assert (await api.client.delete("/v1/suppressions/x@example.org", headers=key)).status_code == 204
 
 
-async def test_a_platform_key_searches_and_holds_what_is_one_tenants(api: Api, heard: Heard) -> None:
+@pytest.mark.usefixtures("events")
+async def test_a_platform_key_searches_and_holds_what_is_one_tenants(api: Api) -> None:
     theirs = await api.tenant("acme")
     await api.tenant("others")
     await api.enter("a@example.org", tenant=theirs)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.ports.api_keys import Role
 from posthorn.runtime.secret_box import SecretBox
-from tests.support.api import SECRET_KEY, Api, problem, running_api
+from tests.support.api import SECRET_KEY, Api, problem
+from tests.support.events import CountedWakeUps, RecordedEvents
 
 WHOLE = {
     "domain": "Example.ORG",
@@ -25,12 +23,6 @@ WHOLE = {
     "messages_per_minute": 60,
 }
 BARE = {"domain": "sink.test", "host": "127.0.0.1", "port": 2500}
-
-
-@pytest.fixture
-async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
-    async with running_api(database_url, FileBlobs(tmp_path)) as running:
-        yield running
 
 
 async def password(api: Api, domain: str) -> str | None:
@@ -171,17 +163,8 @@ async def test_what_makes_no_route_is_refused_by_the_name_of_its_field(api: Api)
 
 
 async def test_a_new_route_makes_what_waits_for_it_due_and_wakes_the_relays(api: Api) -> None:
-    wakes = 0
-
-    class Notified:
-        def notify(self, destinations: Collection[str] = ()) -> None:
-            nonlocal wakes
-            wakes += 1
-
-        def record(self, *_: object) -> None:
-            pass
-
-    api.hints.set(Notified(), Notified())
+    wake_ups = CountedWakeUps()
+    api.hints.set(wake_ups, RecordedEvents())
     await api.enter("reader@sink.test", "other@example.org")
     await api.sql("UPDATE outbound_recipients SET state = 'deferred', due_at = now() + interval '1 hour', attempts = 1")
     await api.client.post("/v1/routes", json=BARE)
@@ -189,7 +172,7 @@ async def test_a_new_route_makes_what_waits_for_it_due_and_wakes_the_relays(api:
     assert [row["recipient"] for row in due] == ["reader@sink.test"]
     await api.client.put("/v1/routes/sink.test", json={"host": "127.0.0.1"})
     await api.client.delete("/v1/routes/sink.test")
-    assert wakes == 3
+    assert wake_ups.count == 3
 
 
 async def test_a_route_is_made_though_what_waits_for_it_cannot_be_hastened(api: Api) -> None:

@@ -34,9 +34,10 @@ from posthorn.ports.sending import Limits, RateLimitSubject, sent_message
 from posthorn.wire.message.submission import QUOTE_IT, authors_of
 from posthorn_api.sending.service import SendingLimits
 from posthorn_local.embedded import Nats
-from tests.contract.town import pool
 from tests.support.api import Api, problem, running_api
-from tests.support.jetstream import nats_settings, until
+from tests.support.databases import pool
+from tests.support.jetstream import nats_settings
+from tests.support.polling import until
 
 SIMPLE = {"from": "alice@example.test", "to": ["friend@example.org"], "subject": "Hello", "text": "Dear friend\n"}
 KEY = {"Idempotency-Key": "the-first"}
@@ -46,28 +47,23 @@ LIMITS = SendingLimits(
 
 
 @pytest.fixture
-async def connection(nats: Nats) -> AsyncIterator[Connection]:
-    async with connect(nats_settings(nats), "api") as made:
-        yield made
+def api_options() -> dict[str, Any]:
+    return {"limits": LIMITS}
 
 
 @pytest.fixture
-async def api(database_url: str, blobs: FileBlobs, connection: Connection) -> AsyncIterator[Api]:
-    async with (
-        running_api(database_url, blobs, limits=LIMITS) as running,
-        NatsDirectory(connection) as directory,
-        NatsEvents(connection) as events,
-    ):
-        await running.domain()
-        for name in ("alice", "bob"):
-            await running.account(f"{name}@example.test")
-        await running.alias("sales@example.test", "alice@example.test")
-        await fill(connection, alice="deliverable", bob="deliverable", full="over-quota", away="suspended")
-        running.directory.set(directory)
-        running.ingest.set(NatsIngest(connection))
-        running.trace.set(NatsTrace(connection))
-        running.hints.set(NatsNotifier(connection), events)
-        yield running
+async def api(api: Api, connection: Connection) -> AsyncIterator[Api]:
+    await api.domain()
+    for name in ("alice", "bob"):
+        await api.account(f"{name}@example.test")
+    await api.alias("sales@example.test", "alice@example.test")
+    await fill(connection, alice="deliverable", bob="deliverable", full="over-quota", away="suspended")
+    async with NatsDirectory(connection) as directory, NatsEvents(connection) as events:
+        api.directory.set(directory)
+        api.ingest.set(NatsIngest(connection))
+        api.trace.set(NatsTrace(connection))
+        api.hints.set(NatsNotifier(connection), events)
+        yield api
 
 
 async def fill(connection: Connection, **standings: str) -> None:
@@ -601,7 +597,7 @@ async def test_the_body_is_not_read_before_the_key_is_known(api: Api) -> None:
 
 
 async def said(api: Api, length: int, *headers: str) -> int:
-    """Announce a body of this length, send none, and give the status of the answer."""
+    """Announce a body of this length, send none, and return the status of the answer."""
     host, _, port = api.url.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     lines = [

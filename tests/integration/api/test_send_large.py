@@ -25,6 +25,8 @@ from posthorn.wire.address import Address
 from posthorn_api.sending.compose import Attachment, Draft, compose, crlf_lines, mailbox
 from tests.support.api import ADMIN_KEY, Api, problem
 
+pytestmark = pytest.mark.usefixtures("accounts")
+
 MIB = 1024 * 1024
 JSON = {"Content-Type": "application/json"}
 HEAD = {"from": "alice@example.test", "to": ["friend@example.org"], "subject": "Hello"}
@@ -73,7 +75,7 @@ def kept(api: Api) -> Kept:
 
 @asynccontextmanager
 async def beating() -> AsyncIterator[list[float]]:
-    """Gives the seconds between beats of the loop that the API runs on."""
+    """Yield the seconds between beats of the loop that the API runs on."""
     gaps: list[float] = []
 
     async def beat() -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import replace
 from uuid import UUID
 
 import pytest
 
 from posthorn.adapters.blobs.files import FileBlobs
-from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
-from tests.contract.town import letter, pool, segment
 from tests.support.api import Api, problem
+
+pytestmark = pytest.mark.usefixtures("accounts")
 
 ALICE = "/v1/accounts/alice@example.test"
 PAGE = b"<script>alert(1)</script>" * 10
@@ -24,19 +23,8 @@ WHOLE = (
 )
 
 
-async def deliver(api: Api, blobs: FileBlobs, body: bytes) -> UUID:
-    (row,) = await api.sql("SELECT id FROM accounts WHERE address = 'alice@example.test'")
-    made = letter([row["id"]], size=len(body))
-    made = replace(made, blob_range=replace(made.blob_range, offset=0, length=len(body)))
-    packed = segment([made])
-    await blobs.put(packed.key, [body])
-    async with pool(api.database_url) as database:
-        await PostgresMailboxes(database).deliver([packed])
-    return made.envelope.id
-
-
 async def test_the_parts_of_a_message_are_listed(api: Api, blobs: FileBlobs) -> None:
-    message = await deliver(api, blobs, WHOLE)
+    message = await api.deliver(blobs, WHOLE)
     answer = await api.client.get(f"{ALICE}/messages/{message}/structure")
     assert answer.status_code == 200, answer.text
     shown = answer.json()
@@ -56,7 +44,7 @@ async def test_the_parts_of_a_message_are_listed(api: Api, blobs: FileBlobs) -> 
 
 
 async def test_a_part_comes_decoded_and_is_never_shown_by_a_browser(api: Api, blobs: FileBlobs) -> None:
-    message = await deliver(api, blobs, WHOLE)
+    message = await api.deliver(blobs, WHOLE)
     expected = {"1": "Grüße!".encode(), "2": PAGE, "3": b"Subject: within\r\n\r\nHello.", "3.1": b"Hello."}
     for number, content in expected.items():
         answer = await api.client.get(f"{ALICE}/messages/{message}/parts/{number}")
@@ -69,7 +57,7 @@ async def test_a_part_comes_decoded_and_is_never_shown_by_a_browser(api: Api, bl
 
 @pytest.mark.parametrize("path", ["messages/{}/raw", "messages/{}/parts/2", "export?format=mbox", "export?format=eml"])
 async def test_what_strangers_wrote_cannot_run_in_a_browser(api: Api, blobs: FileBlobs, path: str) -> None:
-    message = await deliver(api, blobs, WHOLE)
+    message = await api.deliver(blobs, WHOLE)
     answer = await api.client.get(f"{ALICE}/{path.format(message)}")
     assert answer.status_code == 200
     assert answer.headers.get_list("content-security-policy") == ["sandbox; default-src 'none'"]
@@ -80,7 +68,7 @@ async def test_what_strangers_wrote_cannot_run_in_a_browser(api: Api, blobs: Fil
 
 @pytest.mark.parametrize("number", ["0", "4", "3.2", "1.1", "x", "1.", "9" * 400])
 async def test_a_part_that_is_not_there_is_told(api: Api, blobs: FileBlobs, number: str) -> None:
-    message = await deliver(api, blobs, WHOLE)
+    message = await api.deliver(blobs, WHOLE)
     problem(await api.client.get(f"{ALICE}/messages/{message}/parts/{number}"), 404, "not-found")
     problem(await api.client.get(f"{ALICE}/messages/{UUID(int=1)}/parts/1"), 404, "not-found")
     problem(await api.client.get(f"{ALICE}/messages/{UUID(int=1)}/structure"), 404, "not-found")
@@ -94,13 +82,13 @@ async def test_large_parts_come_in_pieces(api: Api, blobs: FileBlobs) -> None:
         + base64.encodebytes(content).replace(b"\n", b"\r\n")
         + b"--b--\r\n"
     )
-    message = await deliver(api, blobs, body)
+    message = await api.deliver(blobs, body)
     assert (await api.client.get(f"{ALICE}/messages/{message}/parts/2")).content == content
     assert (await api.client.get(f"{ALICE}/messages/{message}/parts/1")).content == b"x" * 3_000_000
 
 
 async def test_octets_that_cannot_be_had_are_a_503(api: Api, blobs: FileBlobs) -> None:
-    message = await deliver(api, blobs, WHOLE)
+    message = await api.deliver(blobs, WHOLE)
     await blobs.delete((await api.sql("SELECT key FROM segments"))[0]["key"])
     for path in ("structure", "parts/1"):
         problem(await api.client.get(f"{ALICE}/messages/{message}/{path}"), 503, "unavailable")

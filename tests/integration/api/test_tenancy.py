@@ -7,22 +7,19 @@ here fails the suite.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from fastapi.routing import APIRoute
 
-from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.ports.api_keys import Role
 from posthorn.runtime.ids import new_id
 from posthorn_api.app import operations
 from posthorn_api.http import permissions as access
-from tests.support.api import Api, running_api
+from tests.support.api import Api
 
 ADMIN, READ, SEND = "admins", "readers", "senders"
 PLATFORM, PLATFORM_READ, CONTENT = "platform", "platform readers", "readers of content"
@@ -42,7 +39,7 @@ Body = dict[str, Any] | str | None
 
 @dataclass(frozen=True)
 class Example:
-    """One call of an operation. ``{d}`` stands for the domain, and so the fields of ``House``."""
+    """One call of an operation. ``{d}`` stands for the domain, and so the fields of ``TenantObjects``."""
 
     who: str
     path: str = ""
@@ -110,7 +107,7 @@ EXAMPLES: dict[str, Example] = {
     "sendMessage": Example(
         SEND, body={"from": "alice@{d}", "to": ["x@elsewhere.test"], "subject": "s", "text": "t"}, hides=None
     ),
-    "traceMessage": Example(READ, "/v1/messages/{letter}/trace", hides=None),
+    "traceMessage": Example(READ, "/v1/messages/{queued_message}/trace", hides=None),
     "listQueue": Example(READ, hides=None),
     "getQueued": Example(READ, QUEUED.path),
     "cancelQueued": QUEUED,
@@ -158,7 +155,7 @@ TABLE = {route.operation_id or route.path: route for route in operations()}
 
 
 @dataclass
-class House:
+class TenantObjects:
     """What a tenant has, for the examples."""
 
     tenant: str
@@ -166,7 +163,7 @@ class House:
     key: str
     app_password: str
     message: str
-    letter: str
+    queued_message: str
     deleted: str
     queued: str
     webhook: str
@@ -181,7 +178,7 @@ class House:
             "key",
             "app_password",
             "message",
-            "letter",
+            "queued_message",
             "deleted",
             "queued",
             "webhook",
@@ -193,13 +190,7 @@ class House:
         return text
 
 
-@pytest.fixture
-async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
-    async with running_api(database_url, FileBlobs(tmp_path)) as running:
-        yield running
-
-
-async def house(api: Api, name: str) -> House:
+async def tenant_objects(api: Api, name: str) -> TenantObjects:
     domain = f"{name}.test"
     tenant = await api.tenant(name)
     await api.domain(domain, tenant=name)
@@ -209,8 +200,8 @@ async def house(api: Api, name: str) -> House:
     made = await api.client.post(
         f"/v1/accounts/alice@{domain}/app-passwords", json={"name": "phone", "scopes": ["pop3"]}
     )
-    letter = await api.enter(f"bob@{domain}.elsewhere.test", sender=f"alice@{domain}", tenant=tenant)
-    (row,) = await api.sql("SELECT id FROM outbound_recipients WHERE message_id = $1", letter)
+    queued_message = await api.enter(f"bob@{domain}.elsewhere.test", sender=f"alice@{domain}", tenant=tenant)
+    (row,) = await api.sql("SELECT id FROM outbound_recipients WHERE message_id = $1", queued_message)
     await api.sql(
         "INSERT INTO suppressions (tenant_id, address, reason, source) VALUES ($1, $2, '', 'bounce')",
         tenant,
@@ -222,9 +213,9 @@ async def house(api: Api, name: str) -> House:
         "INSERT INTO mailbox_entries (account_id, mailbox_id, uid, message_id, size_crlf, internal_date)"
         " VALUES ($1, 1, 1, $2, 1000, now())",
         account["id"],
-        letter,
+        queued_message,
     )
-    await api.sql("UPDATE messages SET refs = refs + 1 WHERE id = $1", letter)
+    await api.sql("UPDATE messages SET refs = refs + 1 WHERE id = $1", queued_message)
     await api.sql("UPDATE accounts SET used_bytes = 1000, used_messages = 1 WHERE id = $1", account["id"])
     webhook, told = new_id(), new_id()
     await api.sql(
@@ -261,13 +252,13 @@ async def house(api: Api, name: str) -> House:
         **{role.value: await api.key(role, tenant) for role in (Role.TENANT_ADMIN, Role.READ_ONLY, Role.SEND_ONLY)},
         "content reader": await api.key(Role.READ_ONLY, tenant, message_content=True),
     }
-    return House(
+    return TenantObjects(
         name,
         domain,
         key.json()["id"],
         made.json()["id"],
-        str(letter),
-        str(letter),
+        str(queued_message),
+        str(queued_message),
         str(deleted),
         str(row["id"]),
         str(webhook),
@@ -277,16 +268,16 @@ async def house(api: Api, name: str) -> House:
     )
 
 
-async def call(api: Api, operation: str, home: House, headers: dict[str, str]) -> httpx.Response:
+async def call(api: Api, operation: str, objects: TenantObjects, headers: dict[str, str]) -> httpx.Response:
     example, route = EXAMPLES[operation], TABLE[operation]
-    path = home.fill(example.path or route.path)
+    path = objects.fill(example.path or route.path)
     method = next(iter(route.methods or ()))
     content: str | None = None
     media = {}
     if isinstance(example.body, str):
-        content, media = home.fill(example.body), {"Content-Type": "application/x-ndjson"}
+        content, media = objects.fill(example.body), {"Content-Type": "application/x-ndjson"}
     elif example.body is not None:
-        content, media = home.fill(json.dumps(example.body)), {"Content-Type": "application/json"}
+        content, media = objects.fill(json.dumps(example.body)), {"Content-Type": "application/json"}
     return await api.client.request(method, path, content=content, headers={**headers, **media})
 
 
@@ -315,7 +306,7 @@ def test_an_operation_without_a_rule_cannot_be_made() -> None:
 @pytest.mark.parametrize("operation", EXAMPLES)
 async def test_who_may_do_what_and_to_whom(api: Api, operation: str) -> None:
     example = EXAMPLES[operation]
-    ours, theirs = await house(api, "ours"), await house(api, "theirs")
+    ours, theirs = await tenant_objects(api, "ours"), await tenant_objects(api, "theirs")
     before = await everything_of(api, "theirs")
 
     for role in ROLES:  # a foreign object first, while everything is there
@@ -343,7 +334,7 @@ async def test_who_may_do_what_and_to_whom(api: Api, operation: str) -> None:
 
 @pytest.mark.parametrize("operation", EXAMPLES)
 async def test_who_is_not_known_is_told_nothing(api: Api, operation: str) -> None:
-    nobody = House(
+    nobody = TenantObjects(
         "ours",
         "ours.test",
         str(new_id()),

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.adapters.postgres.directory.outbox import PostgresDirectorySource
 from posthorn.adapters.postgres.directory.senders import PostgresSenders
 from posthorn.adapters.postgres.mailboxes.maildrops import PostgresMaildrops
 from posthorn.model.directory_entry import AddressEntry, RecipientStatus
 from posthorn.ports.accounts import AccountState
 from posthorn.ports.api_keys import Role
-from tests.contract.town import pool
-from tests.support.api import Api, problem, running_api
-
-
-@pytest.fixture
-async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
-    async with running_api(database_url, FileBlobs(tmp_path)) as running:
-        yield running
+from tests.support.api import Api, problem
+from tests.support.databases import pool
 
 
 async def tenant(api: Api, name: str, **fields: Any) -> dict[str, Any]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from posthorn.adapters.blobs.files import FileBlobs
-from posthorn.adapters.nats.connection import Connection, connect
+from posthorn.adapters.nats.connection import Connection
 from posthorn.adapters.nats.events import NatsEvents, NatsTrace
 from posthorn.adapters.nats.notifications import NatsNotifier
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
@@ -20,22 +17,15 @@ from posthorn.model.outbound import Outbound
 from posthorn.ports.api_keys import Role
 from posthorn.runtime.ids import new_id
 from posthorn_local.embedded import Nats
-from tests.contract.town import letter, pool, segment
-from tests.support.api import Api, problem, running_api
-from tests.support.jetstream import nats_settings
+from tests.support.api import Api, problem
+from tests.support.builders import make_message, make_segment
+from tests.support.databases import pool
 
 
 @pytest.fixture
-async def connection(nats: Nats) -> AsyncIterator[Connection]:
-    async with connect(nats_settings(nats), "api") as made:
-        yield made
-
-
-@pytest.fixture
-async def api(database_url: str, tmp_path: Path, connection: Connection) -> AsyncIterator[Api]:
-    async with running_api(database_url, FileBlobs(tmp_path)) as running:
-        running.trace.set(NatsTrace(connection))
-        yield running
+async def api(api: Api, connection: Connection) -> Api:
+    api.trace.set(NatsTrace(connection))
+    return api
 
 
 async def happened(connection: Connection, *events: Event) -> None:
@@ -107,9 +97,9 @@ class Crossing:
             Outbound(recipient, recipient.rpartition("@")[2], "ann@acme.test"),
             Outbound("private@home.test", "home.test", "srs@other.test", "team@other.test", tenant=self.owner),
         )
-        made = replace(letter((), reverse_path="ann@acme.test"), outbound=outbound, tenant=self.sender)
+        made = replace(make_message((), reverse_path="ann@acme.test"), outbound=outbound, tenant=self.sender)
         async with pool(self.api.database_url) as database:
-            await PostgresMailboxes(database).deliver([segment([made])])
+            await PostgresMailboxes(database).deliver([make_segment([made])])
         self.message = made.envelope.id
 
     async def items(self, headers: dict[str, str] | None) -> list[dict[str, Any]]:

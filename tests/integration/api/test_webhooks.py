@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from posthorn.adapters.blobs.files import FileBlobs
 from posthorn.adapters.postgres.events import webhook_dispatch
 from posthorn.adapters.postgres.events.webhook_dispatch import PostgresDispatch
 from posthorn.model.ip_addresses import AddressPolicy
@@ -25,18 +24,12 @@ from posthorn_api.webhooks import sender as webhook_sender
 from posthorn_api.webhooks.post import Poster, Unreachable
 from posthorn_api.webhooks.sender import Sender
 from posthorn_local.certificate import ensure_certificate
-from tests.contract.town import pool
-from tests.support.api import SECRET_KEY, Api, problem, running_api
+from tests.support.api import SECRET_KEY, Api, problem
+from tests.support.databases import pool
 from tests.support.hook_receiver import HookReceiver, reply
-from tests.support.jetstream import until
+from tests.support.polling import until
 
 LOOPBACK = AddressPolicy((IPv4Network("127.0.0.0/8"),))
-
-
-@pytest.fixture
-async def api(database_url: str, tmp_path: Path) -> AsyncIterator[Api]:
-    async with running_api(database_url, FileBlobs(tmp_path)) as running:
-        yield running
 
 
 @pytest.fixture

@@ -19,7 +19,8 @@ from posthorn.model.streams import EVENTS_PREFIX
 from posthorn.runtime.ids import new_id
 from posthorn_local.embedded import Nats, free_port
 from tests.support.hook_receiver import HookReceiver
-from tests.support.jetstream import nats_settings, until
+from tests.support.jetstream import nats_settings
+from tests.support.polling import until
 
 KEY = "ph_" + "k" * 43
 

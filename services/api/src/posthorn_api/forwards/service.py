@@ -159,7 +159,7 @@ and press the button there, or give this token to whoever asked you to:
 If you do not want it, do nothing.
 """
         body = path + text.replace("\n", "\r\n").encode()
-        facts = Body(len(body), hashlib.sha256(body).digest(), b"\r\n." in body, len(path))
+        facts = Body.from_message(body, len(path))
         envelope = Envelope(
             id=target.id,
             received_at=now,

@@ -12,7 +12,6 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -327,11 +326,10 @@ class SendingService:
                 FieldError(bulk, f"the message has {len(octets)} bytes; at most {self._limits.max_size} are allowed")
             )
         octets = with_short_lines(octets)  # what is signed must be what travels
-        digest = hashlib.sha256(octets, usedforsecurity=False).digest()
         names = (wish.sender.written, *recipients)
         return _Made(
             octets,
-            Body(len(octets), digest, b"\r\n." in octets, len(path)),
+            Body.from_message(octets, len(path)),
             submitted.authors,
             submitted.senders,
             where,

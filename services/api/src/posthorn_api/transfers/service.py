@@ -15,7 +15,6 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable, Sequence
@@ -322,8 +321,8 @@ class _Import:
         except ValidationFailed as unfit:
             summary.fail(number, incoming.name, f"its mailbox: {unfit.faults[0].message}")
             return
-        digest = hashlib.sha256(content).digest()
-        if not digests.add(digest):
+        facts = Body.from_message(content, incoming.return_path_octets)
+        if not digests.add(facts.sha256):
             summary.duplicates += 1
             _imported.labels("duplicate").inc()
             return
@@ -334,9 +333,7 @@ class _Import:
             received_at=at,
             reverse_path=incoming.reverse_path,
             recipients=(),
-            body=Body(
-                len(content), digest, b"\r\n." in content or content.startswith(b"."), incoming.return_path_octets
-            ),
+            body=facts,
             summary=scan_header(content[:SCAN_LIMIT]).summary,
             role="import",
         )

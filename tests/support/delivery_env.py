@@ -1,9 +1,9 @@
-"""Everything delivery works with, on real servers: a town of accounts, the stream, DEAD, a store, and a deliverer."""
+"""Everything delivery works with, on real servers: accounts, the stream, DEAD, a blob store, and a deliverer."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,16 +23,18 @@ from posthorn.adapters.postgres.directory.dkim_keys import PostgresDkimKeys
 from posthorn.adapters.postgres.mailboxes.delivery import PostgresMailboxes
 from posthorn.adapters.postgres.mailboxes.expansions import PostgresExpansions
 from posthorn.model.envelope import Envelope
-from posthorn.model.events import Event
 from posthorn.model.streams import RETRY_CONSUMER
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.secret_box import SecretBox
 from posthorn_delivery.deliverer import Deliverer
 from posthorn_delivery.expander import Expander
 from posthorn_local.embedded import Nats
-from tests.contract.town import Town, pool
-from tests.support.databases import as_part
-from tests.support.jetstream import letter, nats_settings, until
+from tests.support.builders import make_envelope
+from tests.support.databases import as_part, pool
+from tests.support.events import CountedWakeUps, RecordedEvents
+from tests.support.jetstream import nats_settings
+from tests.support.polling import until
+from tests.support.seed import DatabaseSeed
 
 SECRET_KEY = b"s" * 32
 
@@ -51,31 +53,11 @@ class CountedBlobs(FileBlobs):
         await super().put_file(key, file, size)
 
 
-class Told:
-    """What delivery says to others: events, and wake-ups of relays."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-        self.wakes = 0
-
-    def record(self, *events: Event) -> None:
-        """Keep events."""
-        self.events += events
-
-    def notify(self, destinations: Collection[str] = ()) -> None:
-        """Count a wake-up."""
-        self.wakes += 1
-
-    def of(self, message: UUID) -> list[tuple[str, dict[str, Any]]]:
-        """Kind and detail of each event of a message."""
-        return [(event.kind, dict(event.detail)) for event in self.events if event.message == message]
-
-
 @dataclass
-class Scene:
-    """The parts, ready to use."""
+class DeliveryEnv:
+    """The parts, open and ready to use."""
 
-    town: Town
+    seed: DatabaseSeed
     nats: Connection
     ingest: NatsIngest
     source: NatsIngestSource
@@ -84,19 +66,20 @@ class Scene:
     mailboxes: PostgresMailboxes
     deliverer: Deliverer
     secret_box: SecretBox
-    told: Told
+    events: RecordedEvents
+    wake_ups: CountedWakeUps
     expander: Expander
 
     async def send(self, body: bytes, /, *to: str, identity: UUID | None = None, **facts: Any) -> Envelope:
         """Accept a message whose body rides in the record; ``facts`` are fields of the envelope."""
-        sent = replace(letter(body, to=to, identity=identity), **facts)
+        sent = replace(make_envelope(body, to=to, identity=identity), **facts)
         await self.ingest.accept(sent, body)
         return sent
 
     async def send_large(self, body: bytes, /, *to: str, **facts: Any) -> Envelope:
         """Accept a message whose body lies in a blob of its own."""
         number = new_id()
-        sent = replace(letter(body, to=to, identity=number, blob=f"bodies/{number}"), **facts)
+        sent = replace(make_envelope(body, to=to, identity=number, blob=f"bodies/{number}"), **facts)
         await FileBlobs.put(self.blobs, f"bodies/{number}", [body])
         await self.ingest.accept(sent, None)
         return sent
@@ -120,14 +103,14 @@ class Scene:
                 await self.deliverer.deliver(await asyncio.wait_for(source.take(1, 1), 10))
 
     async def expand(self) -> int:
-        """Expand all that is due; gives the number of slices."""
+        """Expand all that is due. Return the number of slices."""
         slices = 0
         while await self.expander.expand_once() is not None:
             slices += 1
         return slices
 
     async def left(self) -> int:
-        """Messages on INGEST."""
+        """Return the number of messages on INGEST."""
         return (await self.source.backlog()).messages
 
     async def settled(self) -> None:
@@ -139,8 +122,8 @@ class Scene:
         await until(empty, what="the stream's becoming empty")
 
     async def bodies(self, account: int) -> list[bytes]:
-        """What lies in the INBOX, octet for octet, oldest first."""
-        rows = await self.town.rows(
+        """Return the bodies in the INBOX, oldest first."""
+        rows = await self.seed.rows(
             """
             SELECT s.key, m.offset_octets, m.stored_octets, m.encoding
               FROM mailbox_entries e JOIN messages m ON m.id = e.message_id JOIN segments s ON s.id = m.segment_id
@@ -156,8 +139,8 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(nats: Nats, database_url: str, directory: Path, **settings: int) -> AsyncIterator[Scene]:
-    """Set the scene. ``settings`` are those of NATS. Delivery has its own role in Postgres, the town has none."""
+async def delivery_env(nats: Nats, database_url: str, directory: Path, **settings: int) -> AsyncIterator[DeliveryEnv]:
+    """Open the parts. ``settings`` are those of NATS. Delivery has its own role in Postgres, the seed is written by the owner."""
     async with (
         pool(database_url) as database,
         pool(as_part(database_url, "delivery")) as deliverys,
@@ -166,15 +149,15 @@ async def scene(nats: Nats, database_url: str, directory: Path, **settings: int)
         blobs = CountedBlobs(directory)
         await blobs.open()
         mailboxes, dead = PostgresMailboxes(deliverys), NatsDeadLetters(connection)
-        secret_box, told = SecretBox([SECRET_KEY]), Told()
+        secret_box, events, wake_ups = SecretBox([SECRET_KEY]), RecordedEvents(), CountedWakeUps()
         signer = DkimSigner(PostgresDkimKeys(deliverys), secret_box)
         expander = Expander(
-            PostgresExpansions(deliverys), rewriting=secret_box.derived("srs"), notifier=told, events=told
+            PostgresExpansions(deliverys), rewriting=secret_box.derived("srs"), notifier=wake_ups, events=events
         )
         try:
             async with NatsIngestSource(connection) as source:
-                yield Scene(
-                    town=Town(database),
+                yield DeliveryEnv(
+                    seed=DatabaseSeed(database),
                     nats=connection,
                     ingest=NatsIngest(connection),
                     source=source,
@@ -189,12 +172,13 @@ async def scene(nats: Nats, database_url: str, directory: Path, **settings: int)
                         compress=zstd_frame,
                         signer=signer,
                         rewriting=secret_box.derived("srs"),
-                        notifier=told,
-                        events=told,
+                        notifier=wake_ups,
+                        events=events,
                         on_expansion=expander.kick,
                     ),
                     secret_box=secret_box,
-                    told=told,
+                    events=events,
+                    wake_ups=wake_ups,
                     expander=expander,
                 )
         finally:

@@ -1,6 +1,6 @@
 """The Python client's operations and types as the running API's OpenAPI document has them.
 
-``python -m tests.unit.client_source`` (``make client``) writes them; a test compares what is there.
+``python -m tools.client_source`` (``make client``) writes them; a test compares what is there.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from posthorn_api.app import ROUTERS
 from posthorn_api.http import openapi as docs
 
-HOME = Path(__file__).parents[2] / "services/cli/src/posthorn_cli/client"
+HOME = Path(__file__).parents[1] / "services/cli/src/posthorn_cli/client"
 
 _SCALARS = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None"}
 _JSON, _NDJSON = "application/json", "application/x-ndjson"

@@ -48,7 +48,7 @@ def restricted(name: str) -> Object:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
 
 
-class Scene:
+class ClusterEnv:
     """The release, the sender beside it, and the account of both."""
 
     def __init__(self, settings: Settings) -> None:
@@ -177,7 +177,7 @@ class Scene:
                 told.append(self.kubectl.said(*what))
             except KubectlError as error:
                 told.append(str(error))
-        name = "".join(letter if letter.isalnum() else "-" for letter in phase)
+        name = "".join(character if character.isalnum() else "-" for character in phase)
         (self.settings.results / f"fault-{name}.txt").write_text("\n\n".join(told))
 
     # ---- end

@@ -1,4 +1,4 @@
-"""Letters out: a mail client hands mail in, another server takes it or refuses it, and the sender is told."""
+"""Messages out: a mail client hands mail in, another server takes it or refuses it, and the sender is told."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def sink(system: System) -> Iterator[Sink]:
     assert system.api.delete("/v1/routes/sink.test").status_code == 204
 
 
-def letter(sender: str, *recipients: str, subject: str = "A letter out") -> EmailMessage:
+def make_message(sender: str, *recipients: str, subject: str = "A message out") -> EmailMessage:
     message = EmailMessage()
     message["From"] = sender
     message["To"] = ", ".join(recipients)
@@ -64,11 +64,11 @@ def await_item(system: System, state: str, **filters: str) -> dict[str, Any]:
     return await_that(f"{filters} is {state}", found, 30)
 
 
-def test_a_letter_reaches_an_account_here_and_a_server_elsewhere(
+def test_a_message_reaches_an_account_here_and_a_server_elsewhere(
     system: System, sink: Sink, new_account: NewAccount
 ) -> None:
     alice, bob = new_account(), new_account()
-    message = letter(alice.address, bob.address, "Reader.One@sink.test")
+    message = make_message(alice.address, bob.address, "Reader.One@sink.test")
     message["Bcc"] = "hidden@sink.test"
     assert submit(system, alice, message) == {}
     (local,) = bob.await_mail(1)
@@ -90,7 +90,7 @@ async def test_aiosmtplib_submits_over_tls_from_the_first_octet(
 ) -> None:
     account = new_account()
     await aiosmtplib.send(
-        letter(account.address, "tls@sink.test"),
+        make_message(account.address, "tls@sink.test"),
         hostname="localhost",
         port=system.ports["SUBMISSIONS"],
         use_tls=True,
@@ -111,18 +111,18 @@ def test_a_stranger_cannot_submit_and_an_account_cannot_lie(system: System, new_
         with pytest.raises(smtplib.SMTPAuthenticationError):
             client.login(alice.address, "a wrong password")
     with pytest.raises(smtplib.SMTPSenderRefused) as lied:
-        submit(system, alice, letter(alice.address, "x@sink.test"), from_addr=bob.address)
+        submit(system, alice, make_message(alice.address, "x@sink.test"), from_addr=bob.address)
     assert lied.value.smtp_code == 550
     with pytest.raises(smtplib.SMTPDataError) as spoofed:
-        submit(system, alice, letter(bob.address, "x@sink.test"), from_addr=alice.address)
+        submit(system, alice, make_message(bob.address, "x@sink.test"), from_addr=alice.address)
     assert spoofed.value.smtp_code == 550
 
 
-def test_a_refused_letter_comes_back_as_a_bounce_that_can_be_read(
+def test_a_refused_message_comes_back_as_a_bounce_that_can_be_read(
     system: System, sink: Sink, new_account: NewAccount
 ) -> None:
     alice = new_account()
-    submit(system, alice, letter(alice.address, "nobody@sink.test", "someone@sink.test", subject="Will bounce"))
+    submit(system, alice, make_message(alice.address, "nobody@sink.test", "someone@sink.test", subject="Will bounce"))
     (octets,) = alice.await_mail(1, 30)
     bounce = email.message_from_bytes(octets, policy=email.policy.default)
     assert octets.startswith(b"Return-Path: <>\r\n")
@@ -143,7 +143,7 @@ def test_a_refused_letter_comes_back_as_a_bounce_that_can_be_read(
 
 def test_the_queue_is_searched_held_retried_and_cancelled(system: System, sink: Sink, new_account: NewAccount) -> None:
     alice = new_account()
-    submit(system, alice, letter(alice.address, "later@sink.test"))
+    submit(system, alice, make_message(alice.address, "later@sink.test"))
     item = await_item(system, "deferred", sender=alice.address)
     assert item["last_reply"].startswith("450 4.2.1")
     assert queue(system, domain="sink.test", state="deferred", recipient="later@sink.test")
@@ -164,7 +164,7 @@ def test_the_queue_is_searched_held_retried_and_cancelled(system: System, sink: 
 
 def test_mail_without_a_route_waits_and_says_why(system: System, new_account: NewAccount) -> None:
     alice = new_account()
-    submit(system, alice, letter(alice.address, "someone@nowhere.example"))
+    submit(system, alice, make_message(alice.address, "someone@nowhere.example"))
     item = await_item(system, "deferred", sender=alice.address)
     assert "no route" in item["last_reply"] and "nowhere.example" in item["last_reply"]
     assert system.api.delete(f"/v1/queue/{item['id']}").status_code == 204
@@ -200,7 +200,7 @@ def test_the_api_sends_and_the_trace_tells_the_way(system: System, sink: Sink, n
     assert len(sink.of("traced@sink.test")) == 1
 
 
-def test_letters_out_are_signed_once_the_domain_has_keys(system: System, sink: Sink, new_account: NewAccount) -> None:
+def test_messages_out_are_signed_once_the_domain_has_keys(system: System, sink: Sink, new_account: NewAccount) -> None:
     alice = new_account()
     answer = system.api.post("/v1/domains/example.test/dkim/rotate", json={})
     assert answer.status_code == 201, answer.text
@@ -209,7 +209,7 @@ def test_letters_out_are_signed_once_the_domain_has_keys(system: System, sink: S
     assert {key["algorithm"] for key in listed} == {"rsa", "ed25519"}
 
     def signed() -> bytes | None:
-        submit(system, alice, letter(alice.address, "signed@sink.test"))
+        submit(system, alice, make_message(alice.address, "signed@sink.test"))
         count = len(sink.of("signed@sink.test"))
         taken = await_that("taken", lambda: sink.of("signed@sink.test")[count - 1 :])[-1]
         return taken.content if b"DKIM-Signature" in taken.content else None

@@ -1,37 +1,18 @@
-"""Accounts to deliver to and letters to deliver, for the contract tests of the mailbox ports, and a check of every sum."""
+"""Domains, accounts and aliases written straight into a test's database, and a check of every sum."""
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-import itertools
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
-from posthorn.adapters.postgres.database import Connection, Database, connect
+from posthorn.adapters.postgres.database import Database
 from posthorn.adapters.postgres.tables import DEFAULT_TENANT
-from posthorn.model.blob_range import BlobRange
-from posthorn.model.envelope import Body, Envelope
-from posthorn.ports.segments import Segment, SegmentMessage
-from posthorn.runtime.ids import new_id
-from posthorn.runtime.settings import PostgresSettings
-from posthorn.wire.message.header import Summary
-
-_arrivals = itertools.count()
 
 FOLDERS = ((1, "INBOX", "inbox"), (2, "Junk", "junk"), (3, "Sent", "sent"), (4, "Trash", "trash"))
 
 
-@asynccontextmanager
-async def pool(url: str, *, by_key: bool = False, **settings: Any) -> AsyncIterator[Database]:
-    async with connect(PostgresSettings.model_validate({"database_url": url, **settings}), by_key=by_key) as database:
-        yield database
-
-
-class Town:
-    """What the API would make, made by hand; and the truth, counted afresh."""
+class DatabaseSeed:
+    """Makes what the API would make, with SQL, and reads what the database holds."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -75,7 +56,7 @@ class Town:
         )
 
     async def used(self, account: int) -> tuple[int, int]:
-        """Octets and messages that the account is charged with."""
+        """Return the bytes and the messages that the account is charged with."""
         octets, messages = (await self.rows("SELECT used_bytes, used_messages FROM accounts WHERE id = $1", account))[0]
         return octets, messages
 
@@ -88,12 +69,12 @@ class Town:
             )
         ]
 
-    async def told(self) -> list[str]:
-        """What waits in the directory's outbox, oldest first; the outbox is empty afterwards."""
+    async def drain_outbox(self) -> list[str]:
+        """Return what waits in the directory's outbox, oldest first; the outbox is empty afterwards."""
         return [subject for _, subject in sorted(await self.rows("DELETE FROM directory_outbox RETURNING id, subject"))]
 
     async def sums_hold(self) -> None:
-        """Every sum that is kept equals what is counted: quotas, references, open rows of the queue, live octets, uids."""
+        """Assert that every stored sum equals what is counted: quotas, references, open rows of the queue, live bytes, uids."""
         assert (
             await self.rows(
                 """
@@ -148,45 +129,3 @@ class Town:
             )
             == []
         )
-
-
-def letter(
-    accounts: Iterable[int],
-    *,
-    size: int = 1000,
-    stored: int | None = None,
-    offset: int = 0,
-    number: UUID | None = None,
-    subject: str = "Hello",
-    received_at: float | None = None,
-    reverse_path: str = "sender@elsewhere.test",
-) -> SegmentMessage:
-    number = number or new_id()
-    envelope = Envelope(
-        id=number,
-        received_at=1_750_000_000 + next(_arrivals) / 4 if received_at is None else received_at,
-        reverse_path=reverse_path,
-        recipients=("user0@example.test",),
-        body=Body(size=size, sha256=hashlib.sha256(number.bytes).digest(), has_dot_lines=False),
-        summary=Summary(subject=subject, from_="Sender", date="today", message_id="<1@elsewhere.test>"),
-    )
-    return SegmentMessage(envelope, BlobRange(offset, size if stored is None else stored), tuple(accounts))
-
-
-def segment(letters: Sequence[SegmentMessage], *, number: UUID | None = None, key: str | None = None) -> Segment:
-    number = number or new_id()
-    octets = sum(each.blob_range.length for each in letters)
-    return Segment(number, key or f"segments/{number}", octets, tuple(letters))
-
-
-async def until_waiting(watcher: Connection, sessions: int = 1) -> int:
-    """Wait until so many statements wait for a lock; gives the process id of one."""
-    async with asyncio.timeout(20):
-        while True:
-            await watcher.execute("SELECT pg_stat_clear_snapshot()")  # within a transaction the view stands still
-            waiting = await watcher.fetch(
-                "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-            )
-            if len(waiting) >= sessions:
-                return int(waiting[0]["pid"])
-            await asyncio.sleep(0.01)

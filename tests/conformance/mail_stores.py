@@ -1,8 +1,7 @@
-"""A house of accounts and mail on real parts: PostgreSQL and a local directory."""
+"""Accounts and mail on real parts: PostgreSQL and a local directory."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,13 +19,13 @@ from posthorn.ports.maildrops import unique_id
 from posthorn.ports.segments import Segment, SegmentMessage
 from posthorn.runtime.ids import new_id
 from posthorn.runtime.settings import PostgresSettings
-from tests.conformance.twins import has_dot_lines, in_groups, pack
+from tests.conformance.twins import in_groups, pack
 
 _EMPTY = "TRUNCATE mailbox_entries, messages, segments, mailboxes, maildrop_leases, aliases, accounts, domains CASCADE"
 
 
-class RealHouse:
-    """A House on PostgreSQL and a local directory."""
+class PostgresMailStore:
+    """A MailStore on PostgreSQL and a local directory."""
 
     def __init__(self, database: Database, blobs: FileBlobs, password_hash: str) -> None:
         self._database = database
@@ -53,21 +52,21 @@ class RealHouse:
         for group in in_groups(messages):
             packed = pack(group, encoding)
             await self.blobs.put(packed.key, [packed.octets])
-            letters = tuple(
+            placed = tuple(
                 SegmentMessage(
                     Envelope(
                         id=id_,
                         received_at=1_700_000_000.0,
                         reverse_path="",
                         recipients=("somebody@example.test",),
-                        body=Body(len(message), hashlib.sha256(message).digest(), has_dot_lines(message)),
+                        body=Body.from_message(message),
                     ),
                     place,
                     (account,),
                 )
                 for id_, message, place in packed.blob_ranges
             )
-            await self._mailboxes.deliver([Segment(packed.id, packed.key, len(packed.octets), letters)])
+            await self._mailboxes.deliver([Segment(packed.id, packed.key, len(packed.octets), placed)])
 
     async def remove(self, account: int, uid: int) -> None:
         async with self._database.session() as connection:
@@ -93,15 +92,17 @@ async def _empty(database: Database) -> None:
 
 
 @asynccontextmanager
-async def real_house(database_url: str, directory: Path, password_hash: str) -> AsyncGenerator[RealHouse]:
-    """Open a house on a database with the newest schema; afterwards the house is empty again."""
+async def postgres_mail_store(
+    database_url: str, directory: Path, password_hash: str
+) -> AsyncGenerator[PostgresMailStore]:
+    """Open a store on a database with the newest schema; afterwards the database is empty again."""
     settings = PostgresSettings.model_validate({"database_url": database_url})
     blobs = FileBlobs(directory)
     await blobs.open()
     try:
         async with connect(settings) as database:
             try:
-                yield RealHouse(database, blobs, password_hash)
+                yield PostgresMailStore(database, blobs, password_hash)
             finally:
                 await _empty(database)
     finally:

@@ -1,0 +1,1 @@
+"""Programs of the developers: what makes code from other code."""
